@@ -1,0 +1,393 @@
+#![allow(clippy::unwrap_used)]
+
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
+
+use super::*;
+
+/// A component with the imports and exports of `world`, whose functions trap.
+pub(crate) fn build(packages: &str, world: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let wit = format!("package root:test;\nworld test {{\n{world}\n}}\n{packages}");
+    let package = resolve.push_str("test.wit", &wit).unwrap();
+    let world = resolve.select_world(&[package], Some("test")).unwrap();
+    let abi = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
+    let mut module = dummy_module(&resolve, world, abi);
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default()
+        .module(&module)
+        .unwrap()
+        .validate(true)
+        .encode()
+        .unwrap()
+}
+
+fn inspected(packages: &str, world: &str) -> ComponentInfo {
+    inspect(&build(packages, world)).unwrap()
+}
+
+fn function(name: &str, signature: &str) -> Function {
+    Function {
+        name: name.to_owned(),
+        signature: signature.to_owned(),
+        unlinkable: None,
+    }
+}
+
+/// The signatures of one exported interface's functions.
+fn signatures(interface: &str) -> Vec<Function> {
+    let packages = format!("package a:b@1.0.0 {{ interface c {{ {interface} }} }}");
+    let mut info = inspected(&packages, "export a:b/c@1.0.0;");
+    assert_eq!(info.exports.len(), 1);
+    info.exports.remove(0).functions
+}
+
+const WASI: &str = "
+package wasi:cli@0.2.6 { interface run { run: func() -> result; } interface environment { f: func(); } }
+package wasi:cli@0.3.0 { interface run { run: func() -> result; } }
+package wasi:cli@0.3.0-rc-1 { interface run { run: func() -> result; } }
+package wasi:http@0.2.10 { interface incoming-handler { handle: func(); } }
+package wasi:http@0.3.0 { interface handler { handle: func(); } }
+";
+
+#[test]
+fn uses_follow_from_exports_by_track() {
+    let uses = |world: &str| inspected(WASI, world).uses.into_iter().collect::<Vec<_>>();
+    assert_eq!(uses("export wasi:cli/run@0.2.6;"), [Use::Service]);
+    assert_eq!(uses("export wasi:cli/run@0.3.0;"), [Use::Service]);
+    assert_eq!(
+        uses("export wasi:http/incoming-handler@0.2.10;"),
+        [Use::Http]
+    );
+    assert_eq!(uses("export wasi:http/handler@0.3.0;"), [Use::Http]);
+    assert_eq!(
+        uses("export wasi:http/handler@0.3.0; export wasi:cli/run@0.2.6;"),
+        [Use::Service, Use::Http]
+    );
+    assert_eq!(uses("export wasi:cli/run@0.3.0-rc-1;"), []);
+    assert_eq!(uses("import wasi:cli/run@0.2.6;"), []);
+    assert_eq!(uses("export wasi:cli/environment@0.2.6;"), []);
+}
+
+#[test]
+fn libraries_export_functions_of_a_package() {
+    let packages = "
+        package a:b@1.0.0 { interface types { type t = u8; } interface api { f: func(); } }
+    ";
+    let uses = |world: &str| {
+        inspected(packages, world)
+            .uses
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(uses("export a:b/api@1.0.0;"), [Use::Library]);
+    assert_eq!(uses("export a:b/types@1.0.0;"), []);
+    // As componentize-py leaves behind: it belongs to no package.
+    assert_eq!(uses("export exports: interface { f: func(); }"), []);
+    assert_eq!(uses("export f: func();"), []);
+}
+
+#[test]
+fn generation_follows_from_any_wasi_name() {
+    let generation = |world: &str| wasi_generation(&inspected(WASI, world));
+    assert_eq!(generation("export wasi:cli/run@0.2.6;"), WasiGeneration::P2);
+    assert_eq!(generation("export wasi:cli/run@0.3.0;"), WasiGeneration::P3);
+    assert_eq!(
+        generation("import wasi:http/handler@0.3.0; export wasi:cli/run@0.2.6;"),
+        WasiGeneration::P3
+    );
+    assert_eq!(generation(""), WasiGeneration::P2);
+}
+
+#[test]
+fn lists_imports_and_exports_with_functions_outside_wasi() {
+    let packages = format!(
+        "{WASI} package a:b@1.2.0 {{ interface store {{ get: func(key: string) -> option<list<u8>>; }} }}"
+    );
+    let info = inspected(
+        &packages,
+        "import wasi:cli/environment@0.2.6;
+         import a:b/store@1.2.0;
+         import log: func(line: string);
+         export wasi:cli/run@0.2.6;
+         export local: interface { f: func() -> u32; }",
+    );
+    let item = |name: &str, functions: Vec<Function>| ExternItem {
+        name: name.to_owned(),
+        functions,
+    };
+    let mut imports = info.imports;
+    imports.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(
+        imports,
+        [
+            item(
+                "a:b/store@1.2.0",
+                vec![function("get", "func(key: string) -> option<list<u8>>")]
+            ),
+            item("log", vec![function("log", "func(line: string)")]),
+            item("wasi:cli/environment@0.2.6", vec![]),
+        ]
+    );
+    let mut exports = info.exports;
+    exports.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(
+        exports,
+        [
+            item("local", vec![function("f", "func() -> u32")]),
+            item("wasi:cli/run@0.2.6", vec![]),
+        ]
+    );
+}
+
+#[test]
+fn signatures_write_every_type_out() {
+    let functions = signatures(
+        "record point { x: s8, y: s16 }
+         record line { start: point, end: point, label: option<string> }
+         variant shape { dot(point), empty }
+         enum color { red, green }
+         flags access { read, write }
+         type alias = color;
+         primitives: func(a: bool, b: u8, c: u16, d: u64, e: s32, f: s64, g: f32, h: f64, i: char);
+         records: func(l: line) -> shape;
+         names: func(c: alias, a: access) -> tuple<u32, list<string>>;
+         results: func(a: result<u8, string>, b: result<_, u8>, c: result<u8>) -> result;",
+    );
+    let point = "record { x: s8, y: s16 }";
+    assert_eq!(
+        functions,
+        [
+            function(
+                "primitives",
+                "func(a: bool, b: u8, c: u16, d: u64, e: s32, f: s64, g: f32, h: f64, i: char)"
+            ),
+            function(
+                "records",
+                &format!(
+                    "func(l: record {{ start: {point}, end: {point}, label: option<string> }}) -> variant {{ dot({point}), empty }}"
+                )
+            ),
+            function(
+                "names",
+                "func(c: enum { red, green }, a: flags { read, write }) -> tuple<u32, list<string>>"
+            ),
+            function(
+                "results",
+                "func(a: result<u8, string>, b: result<_, u8>, c: result<u8>) -> result"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn resources_streams_futures_and_async_cannot_be_linked() {
+    let functions = signatures(
+        "resource file { constructor(path: string); size: func() -> u64; }
+         open: func() -> file;
+         read: func(f: borrow<file>) -> u8;
+         nested: func(f: list<option<stream<u8>>>);
+         later: func() -> future<string>;
+         empty: func(s: stream, f: future);
+         wait: async func() -> u8;
+         fine: func();",
+    );
+    let found: Vec<_> = functions
+        .iter()
+        .map(|f| {
+            let reason = f
+                .unlinkable
+                .as_deref()
+                .unwrap_or("fine")
+                .replace("it passes ", "");
+            let reason = reason.split(',').next().unwrap_or_default().to_owned();
+            (f.name.as_str(), f.signature.as_str(), reason)
+        })
+        .collect();
+    let expected = [
+        ("file", "resource", "it is a resource"),
+        (
+            "[constructor]file",
+            "func(path: string) -> file",
+            "a resource",
+        ),
+        (
+            "[method]file.size",
+            "func(self: borrow<file>) -> u64",
+            "a resource",
+        ),
+        ("open", "func() -> file", "a resource"),
+        ("read", "func(f: borrow<file>) -> u8", "a resource"),
+        ("nested", "func(f: list<option<stream<u8>>>)", "a stream"),
+        ("later", "func() -> future<string>", "a future"),
+        ("empty", "func(s: stream, f: future)", "a stream"),
+        ("wait", "async func() -> u8", "it is async"),
+        ("fine", "func()", "fine"),
+    ];
+    let mut found: Vec<_> = found.iter().map(|(n, s, r)| (*n, *s, r.as_str())).collect();
+    let mut expected = expected.to_vec();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn types_too_long_to_write_out_cannot_be_linked() {
+    use std::fmt::Write;
+
+    let mut wit = String::from("type t0 = tuple<u8, u8>;");
+    for i in 1..14 {
+        write!(wit, "type t{i} = tuple<t{j}, t{j}>;", j = i - 1).unwrap();
+    }
+    let functions = signatures(&format!("{wit} big: func(x: t13);"));
+    assert_eq!(functions.len(), 1);
+    assert!(
+        functions[0].signature.len() < 17 << 10,
+        "{}",
+        functions[0].signature.len()
+    );
+    assert!(functions[0].signature.ends_with("..."));
+    assert!(
+        functions[0]
+            .unlinkable
+            .as_deref()
+            .unwrap()
+            .contains("16 KiB")
+    );
+}
+
+#[test]
+fn descriptions_beyond_a_mebibyte_are_refused() {
+    let param = "p".repeat(1000);
+    let functions: String = (0..1100)
+        .map(|i| format!("g{i}: func({param}: u8);"))
+        .collect();
+    let packages = format!("package a:b {{ interface c {{ {functions} }} }}");
+    assert_eq!(
+        inspect(&build(&packages, "import a:b/c;")),
+        Err(InspectError::TooLarge)
+    );
+}
+
+#[test]
+fn imported_modules_are_seen_and_types_are_not() {
+    let bytes = wat::parse_str(
+        r#"(component
+            (import "m" (core module))
+            (type $u8 u8)
+            (import "t" (type (eq $u8)))
+            (import "r" (type (sub resource))))"#,
+    )
+    .unwrap();
+    let names: Vec<_> = inspect(&bytes)
+        .unwrap()
+        .imports
+        .into_iter()
+        .map(|i| (i.name, i.functions[0].signature.clone()))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("m".into(), "core module".into()),
+            ("r".into(), "resource".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn says_what_a_wrong_file_is() {
+    for (bytes, what) in [
+        (&b""[..], "it is empty"),
+        (b"\x7fELF\x02\x01", "ELF"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"PK\x03\x04", "ZIP"),
+        (b"#!/bin/sh\n", "a script"),
+        (b"(module)", "wasm-tools parse"),
+        (b"(component)", "wasm-tools parse"),
+        (
+            b"<!doctype html>\n<html>",
+            "the text \"<!doctype html>\\n\"",
+        ),
+        (
+            "123456789012345ü".as_bytes(),
+            "the text \"123456789012345\"",
+        ),
+        (b"\xca\xfe\xba\xbe", "the bytes cafebabe"),
+        (b"\0as", "the bytes 006173"),
+    ] {
+        let message = inspect(bytes).unwrap_err().to_string();
+        assert!(message.starts_with("it is not WebAssembly: "), "{message}");
+        assert!(message.contains(what), "{what}: {message}");
+    }
+}
+
+#[test]
+fn says_how_to_make_a_component_of_a_module() {
+    let module = wat::parse_str("(module)").unwrap();
+    let message = inspect(&module).unwrap_err().to_string();
+    assert!(
+        message.contains("wasm32-wasip2") && message.contains("component new"),
+        "{message}"
+    );
+}
+
+#[test]
+fn says_where_a_component_is_invalid() {
+    let mut bytes = build(WASI, "export wasi:cli/run@0.2.6;");
+    bytes.truncate(bytes.len() - 3);
+    assert!(matches!(inspect(&bytes), Err(InspectError::Invalid { offset, .. }) if offset > 8));
+    let unknown_version = b"\0asm\xff\xff\x01\x00";
+    assert!(matches!(
+        inspect(unknown_version),
+        Err(InspectError::Invalid { .. })
+    ));
+}
+
+#[test]
+fn what_is_stored_is_read_back() {
+    let info = inspected(
+        &format!("{WASI} package a:b {{ interface c {{ resource r; f: func(); }} }}"),
+        "import wasi:cli/environment@0.2.6; export a:b/c; export wasi:cli/run@0.2.6;",
+    );
+    let (imports, exports, uses) = info.to_proto_parts();
+    let artifact = v1::Artifact {
+        imports,
+        exports,
+        uses,
+        ..Default::default()
+    };
+    assert_eq!(ComponentInfo::from_proto(&artifact), info);
+}
+
+#[test]
+fn interface_names_are_read_and_written() {
+    for text in [
+        "a:b/c",
+        "wasi:http/types@0.2.6",
+        "a:b/c@1.0.0-rc.1",
+        "a:b/c@0.3.0-rc-2025-09-16",
+    ] {
+        assert_eq!(text.parse::<InterfaceName>().unwrap().to_string(), text);
+    }
+    for text in [
+        "", "c", "a:b", "b/c", "a:b/c@", "a:b/c@1", "a:b/c/d", "a:b:c/d", ":/", "a:b/c d",
+    ] {
+        assert!(text.parse::<InterfaceName>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn tracks_are_those_of_the_component_model() {
+    for (version, track) in [
+        ("", None),
+        ("@0.0.3", Some("0.0.3")),
+        ("@0.2.12", Some("0.2")),
+        ("@0.3.0-rc-1", Some("0.3.0-rc-1")),
+        ("@1.2.3", Some("1")),
+        ("@2.0.0-beta", Some("2.0.0-beta")),
+        ("@1.2.3+build", Some("1")),
+    ] {
+        let name: InterfaceName = format!("a:b/c{version}").parse().unwrap();
+        assert_eq!(name.track().as_deref(), track, "{version}");
+    }
+}

@@ -1,0 +1,17 @@
+//! What Warren is about, as types that cannot be wrong: names, specs, manifests, and what components import and export.
+//!
+//! Protobuf and YAML become these types at the edge ([`spec`], [`manifest`]); behind the edge no code checks again.
+
+pub mod component;
+pub mod digest;
+pub mod egress;
+pub mod error;
+mod hostname;
+pub mod label;
+pub mod link;
+pub mod listen;
+pub mod manifest;
+pub mod name;
+pub mod quantity;
+pub mod route;
+pub mod spec;

@@ -1,0 +1,226 @@
+//! Which component's export answers each import of a workload's service and components.
+//!
+//! Links are by interface name and semver track. Components may import from each other, not in a circle, and never
+//! from the service.
+
+use std::fmt;
+
+use crate::{
+    component::{ComponentInfo, ExternItem, Use, WasiGeneration, wasi_generation},
+    name::Name,
+    spec::WorkloadSpec,
+};
+
+mod cycle;
+mod resolve;
+
+/// What to link where, for one workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkPlan {
+    /// Of the service; empty where there is none.
+    pub service: Vec<Link>,
+    /// Of each component, in the order given.
+    pub components: Vec<(Name, Vec<Link>)>,
+}
+
+/// One import and the export that answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The import's name as the importer spells it.
+    pub import: String,
+    /// The component that exports it.
+    pub exporter: Name,
+    /// The export's name as the exporter spells it: its version may differ.
+    pub export: String,
+}
+
+/// One thing that keeps a workload from being linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkError {
+    pub importer: Importer,
+    pub message: String,
+    field: String,
+}
+
+/// Who needs something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Importer {
+    Service,
+    Component(Name),
+}
+
+/// Finds the export for every import, or everything that is wrong with them.
+///
+/// Functions must agree in name and type. Imports of `wasi` are the worker's to provide and get no link.
+pub fn plan(
+    service: Option<&ComponentInfo>,
+    components: &[(Name, &ComponentInfo)],
+) -> Result<LinkPlan, Vec<LinkError>> {
+    let mut errors = Vec::new();
+    let mut plan = LinkPlan::default();
+    if let Some(info) = service {
+        let importer = Site::service(info);
+        if !info.uses.contains(&Use::Service) {
+            errors.push(importer.error(format_args!(
+                "it cannot be the service: a service exports `wasi:cli/run`; {}",
+                exports(info)
+            )));
+        }
+        errors.extend(importer.unsupported_generation());
+        plan.service = resolve::links(&importer, None, components, &mut errors);
+    }
+    for (i, (name, info)) in components.iter().enumerate() {
+        let importer = Site::component(i, name, info);
+        errors.extend(importer.unsupported_generation());
+        let others: Vec<_> = except(components, i).collect();
+        let links = resolve::links(&importer, service, &others, &mut errors);
+        plan.components.push((name.clone(), links));
+    }
+    for circle in cycle::find(&plan.components) {
+        let (name, info) = &components[circle[0]];
+        let path: Vec<_> = circle.iter().map(|i| components[*i].0.as_str()).collect();
+        errors.push(Site::component(circle[0], name, info).error(format_args!(
+            "components import from each other in a circle: {}",
+            path.join(" -> ")
+        )));
+    }
+    if errors.is_empty() {
+        Ok(plan)
+    } else {
+        Err(errors)
+    }
+}
+
+/// As [`plan`], and checks that each component can be used as `spec` uses it: one with routes exports `wasi:http`.
+///
+/// `components` are those of the spec, in its order.
+pub fn check(
+    spec: &WorkloadSpec,
+    service: Option<&ComponentInfo>,
+    components: &[(Name, &ComponentInfo)],
+) -> Result<LinkPlan, Vec<LinkError>> {
+    let result = plan(service, components);
+    let without_http: Vec<_> = spec
+        .components
+        .iter()
+        .zip(components)
+        .enumerate()
+        .filter(|(_, (spec, (_, info)))| {
+            !spec.routes.is_empty() && !info.uses.contains(&Use::Http)
+        })
+        .map(|(i, (_, (name, info)))| {
+            Site::component(i, name, info).error(format_args!(
+                "it has routes and cannot answer HTTP: it should export `wasi:http/incoming-handler`; {}",
+                exports(info)
+            ))
+        })
+        .collect();
+    match result {
+        Ok(plan) if without_http.is_empty() => Ok(plan),
+        Ok(_) => Err(without_http),
+        Err(mut errors) => {
+            errors.extend(without_http);
+            Err(errors)
+        }
+    }
+}
+
+/// One importer, and where the spec names it.
+struct Site<'a> {
+    importer: Importer,
+    field: String,
+    info: &'a ComponentInfo,
+}
+
+// === impl Site ===
+
+impl<'a> Site<'a> {
+    fn service(info: &'a ComponentInfo) -> Self {
+        Self {
+            importer: Importer::Service,
+            field: "spec.service.component".to_owned(),
+            info,
+        }
+    }
+
+    fn component(index: usize, name: &Name, info: &'a ComponentInfo) -> Self {
+        Self {
+            importer: Importer::Component(name.clone()),
+            field: format!("spec.components[{index}].component"),
+            info,
+        }
+    }
+
+    /// Workers run WASI 0.2 for now: better said here than by a replica that fails.
+    fn unsupported_generation(&self) -> Option<LinkError> {
+        (wasi_generation(self.info) == WasiGeneration::P3).then(|| {
+            self.error(
+                "it is built for WASI 0.3, which this version of Warren does not run yet: build it for WASI 0.2 (target wasm32-wasip2)",
+            )
+        })
+    }
+
+    fn error(&self, message: impl fmt::Display) -> LinkError {
+        LinkError {
+            importer: self.importer.clone(),
+            message: message.to_string(),
+            field: self.field.clone(),
+        }
+    }
+}
+
+fn except<'a, 'b>(
+    components: &'b [(Name, &'a ComponentInfo)],
+    index: usize,
+) -> impl Iterator<Item = (Name, &'a ComponentInfo)> + 'b {
+    let others = components
+        .iter()
+        .enumerate()
+        .filter(move |(i, _)| *i != index);
+    others.map(|(_, (name, info))| (name.clone(), *info))
+}
+
+/// "it exports `a`, `b`", for somebody who named the wrong component.
+fn exports(info: &ComponentInfo) -> String {
+    let names: Vec<_> = info
+        .exports
+        .iter()
+        .map(|ExternItem { name, .. }| format!("`{name}`"))
+        .collect();
+    if names.is_empty() {
+        "it exports nothing".to_owned()
+    } else {
+        format!("it exports {}", names.join(", "))
+    }
+}
+
+// === impl LinkError ===
+
+impl LinkError {
+    /// Path of the spec's field that names the importer: `spec.service.component` or `spec.components[0].component`.
+    pub fn field(&self) -> String {
+        self.field.clone()
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.importer, self.message)
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+// === impl Importer ===
+
+impl fmt::Display for Importer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service => f.write_str("service"),
+            Self::Component(name) => write!(f, "component `{name}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! From text to trees of YAML nodes, one for each document.
+
+use marked_yaml::{LoadError, LoaderOptions, Marker, Node, parse_yaml_with_options};
+
+use super::{Problem, reader::Reader};
+
+/// One document of a file.
+pub(super) struct Document {
+    pub root: Node,
+    /// Lines of the file before the document's first.
+    lines_before: usize,
+}
+
+impl Document {
+    pub(super) fn reader(&self) -> Reader {
+        Reader::new(self.lines_before)
+    }
+}
+
+/// The documents of a file. What is no YAML is noted, and the other documents are still read.
+pub(super) fn load(text: &str, errors: &mut Vec<Problem>) -> Vec<Document> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut documents = Vec::new();
+    for (lines_before, text) in split(text) {
+        if is_empty(&text) {
+            continue;
+        }
+        if let Some(root) = parse(lines_before, &text, errors) {
+            documents.push(Document { root, lines_before });
+        }
+    }
+    documents
+}
+
+/// Cuts at the lines that begin with `---`, as no other line of a YAML stream may (YAML 1.2.2, 9.1.2). The marker
+/// becomes blanks, so that columns stay what they are.
+fn split(text: &str) -> Vec<(usize, String)> {
+    let mut documents = vec![(0, String::new())];
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let after = line
+            .strip_prefix("---")
+            .filter(|after| after.is_empty() || after.starts_with(char::is_whitespace));
+        match after {
+            Some(after) => documents.push((number, format!("   {after}"))),
+            None => {
+                if let Some((_, document)) = documents.last_mut() {
+                    document.push_str(line);
+                }
+            }
+        }
+    }
+    documents
+}
+
+/// Nothing but comments, directives and end markers.
+fn is_empty(document: &str) -> bool {
+    document.lines().all(|line| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with(['#', '%']) || line == "..."
+    })
+}
+
+fn parse(lines_before: usize, text: &str, errors: &mut Vec<Problem>) -> Option<Node> {
+    let load = |refuse_duplicates| {
+        let options = LoaderOptions::default()
+            .prevent_coercion(true)
+            .error_on_duplicate_keys(refuse_duplicates);
+        parse_yaml_with_options(0, text, options)
+    };
+    let loaded = match load(true) {
+        // Read again without that check, to see what else is wrong.
+        Err(LoadError::DuplicateKey(keys)) => {
+            let key = keys.key.as_str();
+            let first = keys.prev_key.span().start().map_or(0, Marker::line) + lines_before;
+            errors.push(Problem {
+                position: position(lines_before, keys.key.span().start()),
+                message: format!("`{key}` is given twice: it stands at line {first} already"),
+            });
+            load(false)
+        }
+        loaded => loaded,
+    };
+    match loaded {
+        Ok(root) => Some(root),
+        Err(error) => {
+            let (marker, message) = explain(&error);
+            errors.push(Problem {
+                position: position(lines_before, marker),
+                message,
+            });
+            None
+        }
+    }
+}
+
+fn explain(error: &LoadError) -> (Option<&Marker>, String) {
+    match error {
+        LoadError::TopLevelMustBeMapping(at) | LoadError::TopLevelMustBeSequence(at) => (
+            Some(at),
+            "a manifest is a mapping with `name` and `service` or `components`".to_owned(),
+        ),
+        LoadError::UnexpectedAnchor(at) => (
+            Some(at),
+            "anchors and aliases are not supported: write the value out".to_owned(),
+        ),
+        LoadError::MappingKeyMustBeScalar(at) => {
+            (Some(at), "a field's name must be plain text".to_owned())
+        }
+        LoadError::UnexpectedTag(at) => {
+            (Some(at), "tags are not supported: leave it out".to_owned())
+        }
+        LoadError::ScanError(at, error) => (Some(at), format!("not valid YAML: {}", error.info())),
+        LoadError::DuplicateKey(keys) => (
+            keys.key.span().start(),
+            format!("`{}` is given twice", keys.key.as_str()),
+        ),
+    }
+}
+
+pub(super) fn position(lines_before: usize, marker: Option<&Marker>) -> (usize, usize) {
+    marker.map_or((lines_before + 1, 1), |at| {
+        (at.line() + lines_before, at.column())
+    })
+}

@@ -1,0 +1,185 @@
+//! The service: its restart policy and its published ports.
+
+use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
+
+use warren_proto::v1;
+
+use super::checks::{self, Bounds, HOUR, MIB, MILLISECOND, SECOND};
+use crate::{
+    error::Violations,
+    quantity::format_duration,
+    spec::{Publish, Restart, RestartPolicy, Service},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn service(v: &mut Violations, at: &str, service: &v1::Service) -> Option<Service> {
+    let component = checks::artifact(v, at, &service.component);
+    for (i, arg) in service.args.iter().enumerate() {
+        if arg.contains('\0') {
+            v.push(
+                format!("{at}.args[{i}]"),
+                "an argument cannot hold a NUL character",
+            );
+        }
+    }
+    let env = checks::env(v, at, &service.env);
+    let restart = restart(
+        v,
+        &format!("{at}.restart"),
+        &service.restart.unwrap_or_default(),
+    );
+    let publish = publish_all(v, &format!("{at}.publish"), &service.publish);
+    let egress = checks::egress(v, at, &service.egress);
+    let memory = service.limits.and_then(|limits| limits.memory_bytes);
+    let memory_bytes = checks::memory_bytes(v, at, memory.unwrap_or(64 * MIB));
+    let grace = Bounds {
+        default: 10 * SECOND,
+        range: Duration::ZERO..=HOUR,
+    };
+    let stop_grace = checks::duration(v, format!("{at}.stop_grace"), service.stop_grace, &grace);
+    Some(Service {
+        component: component?,
+        args: service.args.clone(),
+        env,
+        restart,
+        publish: publish?,
+        egress: egress?,
+        memory_bytes,
+        stop_grace,
+    })
+}
+
+fn restart(v: &mut Violations, at: &str, policy: &v1::RestartPolicy) -> RestartPolicy {
+    use v1::restart_policy::Policy;
+
+    let restart = match Policy::try_from(policy.policy) {
+        Ok(Policy::Unspecified | Policy::Always) => Restart::Always,
+        Ok(Policy::OnFailure) => Restart::OnFailure,
+        Ok(Policy::Never) => Restart::Never,
+        Err(error) => {
+            v.push(format!("{at}.policy"), error);
+            Restart::Always
+        }
+    };
+    let mut read = |name: &str, value, default, range| {
+        checks::duration(v, format!("{at}.{name}"), value, &Bounds { default, range })
+    };
+    let initial_backoff = read(
+        "initial_backoff",
+        policy.initial_backoff,
+        Duration::from_millis(100),
+        MILLISECOND..=HOUR,
+    );
+    // A first wait beyond the default of the longest raises it: only two given values can contradict each other.
+    let longest = initial_backoff.max(30 * SECOND);
+    let max_backoff = read(
+        "max_backoff",
+        policy.max_backoff,
+        longest,
+        MILLISECOND..=HOUR,
+    );
+    let reset_after = read(
+        "reset_after",
+        policy.reset_after,
+        60 * SECOND,
+        Duration::ZERO..=DAY,
+    );
+    let window = read("window", policy.window, 300 * SECOND, SECOND..=DAY);
+    if max_backoff < initial_backoff {
+        v.push(
+            format!("{at}.max_backoff"),
+            format_args!(
+                "{} is less than initial_backoff, {}",
+                format_duration(max_backoff),
+                format_duration(initial_backoff)
+            ),
+        );
+    }
+    RestartPolicy {
+        restart,
+        initial_backoff,
+        max_backoff,
+        reset_after,
+        max_restarts: policy.max_restarts.unwrap_or(10),
+        window,
+    }
+}
+
+fn publish_all(v: &mut Violations, at: &str, all: &[v1::Publish]) -> Option<Vec<Publish>> {
+    let mut listens: Vec<SocketAddr> = Vec::new();
+    let parsed = all.iter().enumerate().map(|(i, publish)| {
+        let at = format!("{at}[{i}]");
+        let port = guest_port(v, &at, publish.port);
+        let listen = listen(v, &at, publish);
+        protocol(v, &at, publish.protocol);
+        if let Some(listen) = listen {
+            if let Some(earlier) = listens.iter().find(|other| overlap(listen, **other)) {
+                v.push(
+                    format!("{at}.listen"),
+                    format_args!(
+                        "{listen} is taken by {earlier} above: publish each address once, or use port 0 to let the worker choose"
+                    ),
+                );
+            }
+            listens.push(listen);
+        }
+        Some(Publish { port: port?, listen: listen? })
+    });
+    parsed.collect::<Vec<_>>().into_iter().collect()
+}
+
+fn guest_port(v: &mut Violations, at: &str, port: u32) -> Option<NonZeroU16> {
+    let valid = u16::try_from(port).ok().and_then(NonZeroU16::new);
+    if valid.is_none() {
+        v.push(
+            format!("{at}.port"),
+            format_args!("{port} is not a port: use 1 to 65535"),
+        );
+    }
+    valid
+}
+
+fn listen(v: &mut Violations, at: &str, publish: &v1::Publish) -> Option<SocketAddr> {
+    let text = &publish.listen;
+    let valid = text.parse().ok();
+    if valid.is_none() {
+        // Shows the right form with the port that was meant, where that can be told.
+        let port = text.rsplit(':').next().unwrap_or_default();
+        let port = port.parse::<u16>().map_or(publish.port, u32::from);
+        let form = format!(
+            "write IP:PORT, such as 127.0.0.1:{port}, or 0.0.0.0:{port} for every address of the machine"
+        );
+        let field = format!("{at}.listen");
+        if text.is_empty() {
+            v.push(field, format_args!("it is required: {form}"));
+        } else {
+            v.push(
+                field,
+                format_args!("`{text}` is not an address to listen on: {form}"),
+            );
+        }
+    }
+    valid
+}
+
+fn protocol(v: &mut Violations, at: &str, protocol: i32) {
+    use v1::publish::Protocol;
+
+    match Protocol::try_from(protocol) {
+        Ok(Protocol::Unspecified | Protocol::Tcp) => {}
+        Ok(Protocol::Udp) => v.push(
+            format!("{at}.protocol"),
+            "UDP ports cannot be published by this version of Warren yet: use TCP",
+        ),
+        Err(error) => v.push(format!("{at}.protocol"), error),
+    }
+}
+
+/// Whether two listeners cannot stand side by side on one machine.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    // `[::]` takes IPv4 as well, as Linux does unless told otherwise.
+    let covers =
+        |a: SocketAddr, b: SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
+    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
+}

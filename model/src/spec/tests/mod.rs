@@ -1,0 +1,270 @@
+#![allow(clippy::unwrap_used)]
+
+use warren_proto::v1;
+
+use super::*;
+use crate::error::Violations;
+
+pub(crate) mod arbitrary;
+mod service;
+
+const MIB: u64 = 1 << 20;
+
+fn digest() -> String {
+    Digest::of(b"component").to_string()
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn service() -> v1::Service {
+    v1::Service {
+        component: digest(),
+        ..Default::default()
+    }
+}
+
+fn component(name: &str) -> v1::Component {
+    v1::Component {
+        name: name.into(),
+        component: digest(),
+        ..Default::default()
+    }
+}
+
+fn spec() -> v1::WorkloadSpec {
+    v1::WorkloadSpec {
+        replicas: None,
+        service: Some(service()),
+        components: vec![component("api")],
+    }
+}
+
+fn publish(port: u32, listen: &str) -> v1::Publish {
+    v1::Publish {
+        port,
+        listen: listen.into(),
+        protocol: 0,
+    }
+}
+
+fn route(host: &str, path: &str) -> v1::Route {
+    v1::Route {
+        host: host.into(),
+        path: path.into(),
+    }
+}
+
+/// Fields and messages of everything that is wrong, after a change of a valid spec.
+fn violations(change: impl FnOnce(&mut v1::WorkloadSpec)) -> Vec<(String, String)> {
+    let mut spec = spec();
+    change(&mut spec);
+    let Violations(found) = WorkloadSpec::from_proto(&spec).unwrap_err();
+    found.into_iter().map(|v| (v.field, v.message)).collect()
+}
+
+#[track_caller]
+fn refused(field: &str, message: &str, change: impl FnOnce(&mut v1::WorkloadSpec)) {
+    let found = violations(change);
+    let [(at, text)] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(at, field, "{text}");
+    assert!(text.contains(message), "{text}");
+}
+
+fn with_service(change: impl FnOnce(&mut v1::Service)) -> impl FnOnce(&mut v1::WorkloadSpec) {
+    |spec| change(spec.service.as_mut().unwrap())
+}
+
+fn with_component(change: impl FnOnce(&mut v1::Component)) -> impl FnOnce(&mut v1::WorkloadSpec) {
+    |spec| change(&mut spec.components[0])
+}
+
+#[test]
+fn absent_fields_become_the_documented_defaults() {
+    let digest = Digest::of(b"component");
+    let expected = WorkloadSpec {
+        replicas: None,
+        service: Some(Service {
+            component: digest,
+            args: vec![],
+            env: BTreeMap::new(),
+            restart: RestartPolicy {
+                restart: Restart::Always,
+                initial_backoff: Duration::from_millis(100),
+                max_backoff: Duration::from_secs(30),
+                reset_after: Duration::from_secs(60),
+                max_restarts: 10,
+                window: Duration::from_secs(300),
+            },
+            publish: vec![],
+            egress: vec![],
+            memory_bytes: 64 * MIB,
+            stop_grace: Duration::from_secs(10),
+        }),
+        components: vec![Component {
+            name: Name::parse("api").unwrap(),
+            component: digest,
+            routes: vec![],
+            env: BTreeMap::new(),
+            egress: vec![],
+            memory_bytes: 32 * MIB,
+            timeout: Duration::from_secs(30),
+            concurrency: 256,
+        }],
+    };
+    assert_eq!(WorkloadSpec::from_proto(&spec()), Ok(expected.clone()));
+    assert_eq!(memory_bytes(&expected), 96 * MIB);
+}
+
+#[test]
+fn refuses_what_is_missing() {
+    refused("spec", "a service or at least one component", |spec| {
+        *spec = Default::default();
+    });
+    refused(
+        "spec.service.component",
+        "required",
+        with_service(|s| s.component.clear()),
+    );
+    refused(
+        "spec.components[0].component",
+        "required",
+        with_component(|c| c.component.clear()),
+    );
+    refused(
+        "spec.components[0].name",
+        "give the component a name",
+        with_component(|c| c.name.clear()),
+    );
+}
+
+#[test]
+fn refuses_numbers_out_of_bounds() {
+    refused("spec.replicas", "1001 is more than 1000", |spec| {
+        spec.replicas = Some(1001);
+    });
+    refused("spec.components", "65 are more than 64", |spec| {
+        spec.components = (0..65).map(|i| component(&format!("c{i}"))).collect();
+    });
+    refused(
+        "spec.service.limits.memory_bytes",
+        "65535B is out of bounds: use 64KiB to 4GiB",
+        with_service(|s| {
+            s.limits = Some(v1::ServiceLimits {
+                memory_bytes: Some(65535),
+            });
+        }),
+    );
+    let limits = |change: fn(&mut v1::ComponentLimits)| {
+        with_component(move |c| change(c.limits.get_or_insert_default()))
+    };
+    refused(
+        "spec.components[0].limits.memory_bytes",
+        "64KiB to 4GiB",
+        limits(|l| l.memory_bytes = Some((4 << 30) + 1)),
+    );
+    refused(
+        "spec.components[0].limits.timeout",
+        "0s is out of bounds: use 1ms to 1h",
+        limits(|l| l.timeout = seconds(0)),
+    );
+    for concurrency in [0, 1001] {
+        refused(
+            "spec.components[0].limits.concurrency",
+            "use 1 to 1000",
+            with_component(move |c| {
+                c.limits.get_or_insert_default().concurrency = Some(concurrency);
+            }),
+        );
+    }
+    refused(
+        "spec.service.stop_grace",
+        "use 0s to 1h",
+        with_service(|s| s.stop_grace = seconds(3601)),
+    );
+    refused(
+        "spec.service.stop_grace",
+        "negative",
+        with_service(|s| s.stop_grace = seconds(-1)),
+    );
+}
+
+#[test]
+fn names_and_routes_are_given_once() {
+    refused("spec.components[1].name", "components[0]", |spec| {
+        spec.components.push(component("api"));
+    });
+    refused(
+        "spec.components[0].name",
+        "choose another",
+        with_component(|c| c.name = "service".into()),
+    );
+    refused(
+        "spec.components[1].routes[0]",
+        "a.b/x is a route of component `api` already",
+        |spec| {
+            spec.components[0].routes = vec![route("a.b", "/x")];
+            let routes = vec![route("A.B.", "/x/"), route("a.b", "/")];
+            spec.components.push(v1::Component {
+                routes,
+                ..component("other")
+            });
+        },
+    );
+}
+
+#[test]
+fn every_problem_is_reported_at_its_field() {
+    let found = violations(|spec| {
+        spec.replicas = Some(5000);
+        let service = spec.service.as_mut().unwrap();
+        service.component = "latest".into();
+        service.egress = vec!["db:1".into(), "db".into(), "localhost:1".into()];
+        service.publish = vec![publish(0, "x")];
+        let api = &mut spec.components[0];
+        api.name = "API".into();
+        api.routes = vec![route("a b", "x"), route("", "x?")];
+    });
+    let fields: Vec<_> = found.iter().map(|(field, _)| field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.replicas",
+            "spec.service.component",
+            "spec.service.publish[0].port",
+            "spec.service.publish[0].listen",
+            "spec.service.egress[1]",
+            "spec.service.egress[2]",
+            "spec.components[0].name",
+            "spec.components[0].routes[0].host",
+            "spec.components[0].routes[0].path",
+            "spec.components[0].routes[1].path",
+        ]
+    );
+}
+
+#[test]
+fn workloads_need_a_name_and_have_a_namespace() {
+    let workload = v1::Workload {
+        name: "counter".into(),
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        spec: Some(spec()),
+        ..Default::default()
+    };
+    let valid = validate_workload(&workload).unwrap();
+    assert_eq!(valid.id.to_string(), "default/counter");
+    assert_eq!(valid.labels, workload.labels);
+    assert_eq!(valid.spec, WorkloadSpec::from_proto(&spec()).unwrap());
+
+    let Violations(found) = validate_workload(&v1::Workload {
+        namespace: "No".into(),
+        labels: [("a b".to_owned(), String::new())].into(),
+        ..Default::default()
+    })
+    .unwrap_err();
+    let fields: Vec<_> = found.iter().map(|v| v.field.as_str()).collect();
+    assert_eq!(fields, ["namespace", "name", "labels[a b]", "spec"]);
+}

@@ -1,0 +1,173 @@
+//! The service's restart policy, environment and published ports.
+
+use super::*;
+
+fn with_restart(policy: v1::RestartPolicy) -> impl FnOnce(&mut v1::WorkloadSpec) {
+    with_service(move |service| service.restart = Some(policy))
+}
+
+fn value(name: &str, value: &str) -> v1::EnvVar {
+    v1::EnvVar {
+        name: name.into(),
+        source: Some(v1::env_var::Source::Value(value.into())),
+    }
+}
+
+#[test]
+fn refuses_restart_policies_that_contradict_themselves() {
+    let policy = v1::RestartPolicy::default;
+    refused(
+        "spec.service.restart.policy",
+        "9",
+        with_restart(v1::RestartPolicy {
+            policy: 9,
+            ..policy()
+        }),
+    );
+    refused(
+        "spec.service.restart.initial_backoff",
+        "use 1ms to 1h",
+        with_restart(v1::RestartPolicy {
+            initial_backoff: seconds(0),
+            ..policy()
+        }),
+    );
+    refused(
+        "spec.service.restart.max_backoff",
+        "1s is less than initial_backoff, 2s",
+        with_restart(v1::RestartPolicy {
+            initial_backoff: seconds(2),
+            max_backoff: seconds(1),
+            ..policy()
+        }),
+    );
+    refused(
+        "spec.service.restart.window",
+        "use 1s to 1d",
+        with_restart(v1::RestartPolicy {
+            window: seconds(0),
+            ..policy()
+        }),
+    );
+    refused(
+        "spec.service.restart.reset_after",
+        "use 0s to 1d",
+        with_restart(v1::RestartPolicy {
+            reset_after: seconds(86_401),
+            ..policy()
+        }),
+    );
+}
+
+#[test]
+fn a_long_first_backoff_raises_the_longest_that_is_not_given() {
+    let mut spec = spec();
+    with_restart(v1::RestartPolicy {
+        initial_backoff: seconds(60),
+        ..Default::default()
+    })(&mut spec);
+    let spec = WorkloadSpec::from_proto(&spec).unwrap();
+    assert_eq!(
+        spec.service.unwrap().restart.max_backoff,
+        Duration::from_secs(60)
+    );
+}
+
+#[test]
+fn refuses_environments_that_no_process_could_have() {
+    let env = |vars: Vec<v1::EnvVar>| with_service(move |s| s.env = vars);
+    refused(
+        "spec.service.env[0].name",
+        "cannot be empty",
+        env(vec![value("", "x")]),
+    );
+    refused(
+        "spec.service.env[0].name",
+        "'='",
+        env(vec![value("A=B", "x")]),
+    );
+    refused(
+        "spec.service.env[0].value",
+        "NUL",
+        env(vec![value("A", "x\0")]),
+    );
+    refused(
+        "spec.service.env[1].name",
+        "more than once",
+        env(vec![value("A", "1"), value("A", "2")]),
+    );
+    let unset = v1::EnvVar {
+        name: "A".into(),
+        source: None,
+    };
+    refused("spec.service.env[0]", "`A` has no value", env(vec![unset]));
+    let secret = v1::env_var::Source::Secret("password".into());
+    let secret = v1::EnvVar {
+        name: "A".into(),
+        source: Some(secret),
+    };
+    refused(
+        "spec.service.env[0].secret",
+        "not supported",
+        env(vec![secret]),
+    );
+    refused(
+        "spec.service.args[1]",
+        "NUL",
+        with_service(|s| s.args = vec!["a".into(), "\0".into()]),
+    );
+}
+
+#[test]
+fn refuses_ports_that_cannot_be_published() {
+    let ports = |all: Vec<v1::Publish>| with_service(move |s| s.publish = all);
+    refused(
+        "spec.service.publish[0].port",
+        "1 to 65535",
+        ports(vec![publish(0, "127.0.0.1:1")]),
+    );
+    refused(
+        "spec.service.publish[0].port",
+        "65536",
+        ports(vec![publish(65536, "127.0.0.1:1")]),
+    );
+    for (listen, form) in [
+        ("", "it is required: write IP:PORT, such as 127.0.0.1:6379"),
+        ("7000", "such as 127.0.0.1:7000"),
+        (":7000", "such as 127.0.0.1:7000"),
+        ("localhost:7000", "such as 127.0.0.1:7000"),
+        ("127.0.0.1", "such as 127.0.0.1:6379"),
+    ] {
+        refused(
+            "spec.service.publish[0].listen",
+            form,
+            ports(vec![publish(6379, listen)]),
+        );
+    }
+    let udp = v1::Publish {
+        protocol: v1::publish::Protocol::Udp.into(),
+        ..publish(1, "[::]:1")
+    };
+    refused("spec.service.publish[0].protocol", "UDP", ports(vec![udp]));
+}
+
+#[test]
+fn fixed_addresses_are_published_once() {
+    for (first, second, clash) in [
+        ("127.0.0.1:80", "127.0.0.1:80", true),
+        ("0.0.0.0:80", "127.0.0.1:80", true),
+        ("127.0.0.1:80", "[::]:80", true),
+        ("[::1]:80", "0.0.0.0:80", false),
+        ("127.0.0.1:80", "127.0.0.1:81", false),
+        ("127.0.0.1:80", "127.0.0.2:80", false),
+        ("127.0.0.1:0", "127.0.0.1:0", false),
+    ] {
+        let mut spec = spec();
+        with_service(|s| s.publish = vec![publish(1, first), publish(2, second)])(&mut spec);
+        let result = WorkloadSpec::from_proto(&spec);
+        assert_eq!(result.is_err(), clash, "{first} {second}: {result:?}");
+        if let Err(Violations(found)) = result {
+            assert_eq!(found[0].field, "spec.service.publish[1].listen");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Compiles the contract without `protoc`: protox is a compiler in Rust.
+
+use std::{env, fs, path::PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=warren");
+    let mut files: Vec<PathBuf> = fs::read_dir("warren/v1")?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
+    files.sort();
+
+    let descriptors = protox::compile(&files, ["."])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("warren.v1.bin"), descriptors.encode_to_vec())?;
+
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .bytes(".warren.v1.PushRequest")
+        .bytes(".warren.v1.PullResponse")
+        .btree_map(".warren.v1")
+        .compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}
