@@ -1,0 +1,32 @@
+//! The public gRPC services: they check, call, and translate; nothing is decided here that is not about one request.
+
+pub mod artifact;
+pub mod error;
+pub mod layers;
+mod page;
+pub mod routes;
+mod scope;
+pub mod system;
+pub mod worker;
+pub mod workload;
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::Stream;
+use tonic::Status;
+
+use crate::{artifact::ArtifactFiles, events::Events, fleet::Fleet, index::Index, state::State};
+
+/// What all public services share.
+pub struct Shared {
+    pub state: State,
+    pub index: Arc<Index>,
+    pub events: Arc<Events>,
+    pub fleet: Arc<Fleet>,
+    pub artifacts: ArtifactFiles,
+    /// Held for reading while an Apply relies on artifacts, for writing while one is removed.
+    pub references: tokio::sync::RwLock<()>,
+}
+
+/// A response stream of any kind.
+pub type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

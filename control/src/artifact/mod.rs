@@ -1,0 +1,119 @@
+//! Components as files named by their SHA-256.
+//!
+//! A file is whole and flushed before it has its name, and verified whenever it is read.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::{fs, sync::Semaphore};
+use warren_model::digest::Digest;
+
+mod read;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+pub use read::ArtifactStream;
+pub use upload::{ArtifactUpload, FinishedUpload};
+
+/// The largest artifact.
+pub const MAX_ARTIFACT_BYTES: u64 = 256 * 1024 * 1024;
+/// The largest piece that is read at once.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Uploads at once, so that temporary files cannot fill the disk.
+const MAX_UPLOADS: usize = 16;
+
+/// Begins the name of a file that is not whole yet.
+const UPLOAD_PREFIX: &str = ".upload-";
+
+/// Why an artifact could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    #[error("artifact {0} is not here: push it first")]
+    NotFound(Digest),
+    #[error("an artifact has at most {limit} bytes, this one has more")]
+    TooLarge { limit: u64 },
+    /// A later try can succeed.
+    #[error("{MAX_UPLOADS} artifacts are being pushed already: try again later")]
+    Busy,
+    /// What was read so far must not be used. Pushing it again heals it.
+    #[error("artifact {0} is damaged on the control plane's disk: push it again")]
+    Corrupt(Digest),
+    #[error("artifact files: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A directory of artifacts. Clones are the same directory.
+#[derive(Clone, Debug)]
+pub struct ArtifactFiles {
+    directory: Arc<Path>,
+    uploads: Arc<Semaphore>,
+    limit: u64,
+}
+
+// === impl ArtifactFiles ===
+
+impl ArtifactFiles {
+    /// Makes the directory where it is missing, and clears away what uploads left that never finished. Blocks.
+    ///
+    /// One process at a time: the caller holds the lock of the data directory.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name
+                .as_encoded_bytes()
+                .starts_with(UPLOAD_PREFIX.as_bytes())
+            {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self {
+            directory: directory.into(),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            limit: MAX_ARTIFACT_BYTES,
+        })
+    }
+
+    /// A place for the bytes of a new artifact; [`ArtifactError::Busy`] while too many others are open.
+    pub async fn begin(&self) -> Result<ArtifactUpload, ArtifactError> {
+        let permit = self.uploads.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| ArtifactError::Busy)?;
+        ArtifactUpload::begin(self.directory.clone(), self.limit, permit).await
+    }
+
+    /// The bytes, verified as they are read: the last piece only comes if all of them match the digest,
+    /// [`ArtifactError::Corrupt`] otherwise.
+    pub async fn read(&self, digest: Digest) -> Result<ArtifactStream, ArtifactError> {
+        match fs::File::open(path(&self.directory, digest)).await {
+            Ok(file) => Ok(read::verified(file, digest)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(ArtifactError::NotFound(digest))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether there is a file of that name; reading it may still find it damaged.
+    pub async fn contains(&self, digest: Digest) -> bool {
+        fs::try_exists(path(&self.directory, digest))
+            .await
+            .unwrap_or(false)
+    }
+
+    /// Removes an artifact; one that is not there is removed already. Those who read it go on.
+    pub async fn remove(&self, digest: Digest) -> Result<(), ArtifactError> {
+        match fs::remove_file(path(&self.directory, digest)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn path(directory: &Path, digest: Digest) -> PathBuf {
+    directory.join(digest.hex())
+}

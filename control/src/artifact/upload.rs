@@ -1,0 +1,134 @@
+//! From arriving bytes to a file with a name.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use tokio::{fs, io::AsyncWriteExt, sync::OwnedSemaphorePermit};
+use uuid::Uuid;
+use warren_model::digest::{Digest, Hasher};
+
+use super::{ArtifactError, UPLOAD_PREFIX};
+
+/// Bytes that still arrive, in a temporary file that goes when this is dropped.
+#[derive(Debug)]
+pub struct ArtifactUpload {
+    file: fs::File,
+    temporary: Temporary,
+    hasher: Hasher,
+    size: u64,
+    limit: u64,
+}
+
+/// All bytes of an upload, flushed to its temporary file, so that they can be looked at before they get a name.
+#[derive(Debug)]
+pub struct FinishedUpload {
+    temporary: Temporary,
+    digest: Digest,
+    size: u64,
+}
+
+/// Removes its file when it is dropped.
+#[derive(Debug)]
+struct Temporary {
+    directory: Arc<Path>,
+    path: PathBuf,
+    _permit: OwnedSemaphorePermit,
+}
+
+// === impl ArtifactUpload ===
+
+impl ArtifactUpload {
+    pub(super) async fn begin(
+        directory: Arc<Path>,
+        limit: u64,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Self, ArtifactError> {
+        let name = format!("{UPLOAD_PREFIX}{}", Uuid::new_v4().simple());
+        let temporary = Temporary {
+            path: directory.join(name),
+            directory,
+            _permit: permit,
+        };
+        let file = fs::File::options()
+            .write(true)
+            .create_new(true)
+            .open(&temporary.path)
+            .await?;
+        Ok(Self {
+            file,
+            temporary,
+            hasher: Hasher::new(),
+            size: 0,
+            limit,
+        })
+    }
+
+    /// Adds bytes. After an error, or when this is dropped before it returned, nothing but dropping the upload is left.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), ArtifactError> {
+        let size = self.size + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        if size > self.limit {
+            return Err(ArtifactError::TooLarge { limit: self.limit });
+        }
+        self.size = size;
+        self.hasher.update(&chunk);
+        self.file.write_all(&chunk).await?;
+        Ok(())
+    }
+
+    /// Flushes all bytes to the disk.
+    pub async fn finish(mut self) -> Result<FinishedUpload, ArtifactError> {
+        self.file.flush().await?;
+        self.file.sync_all().await?;
+        Ok(FinishedUpload {
+            temporary: self.temporary,
+            digest: self.hasher.finish(),
+            size: self.size,
+        })
+    }
+}
+
+// === impl FinishedUpload ===
+
+impl FinishedUpload {
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Everything that was uploaded.
+    pub async fn bytes(&self) -> Result<Vec<u8>, ArtifactError> {
+        Ok(fs::read(&self.temporary.path).await?)
+    }
+
+    /// Gives the file its name, for good once this returns. It takes the place of one that is there already: the bytes
+    /// are the same, or that one was damaged.
+    pub async fn keep(self) -> Result<(), ArtifactError> {
+        let Temporary {
+            directory, path, ..
+        } = &self.temporary;
+        fs::rename(path, super::path(directory, self.digest)).await?;
+        sync_directory(directory.clone()).await?;
+        Ok(())
+    }
+}
+
+/// Without it the new name may be gone after a power loss.
+async fn sync_directory(directory: Arc<Path>) -> io::Result<()> {
+    fs::File::open(directory).await?.sync_all().await
+}
+
+// === impl Temporary ===
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Gone where it was kept. Otherwise the next start clears it away at the latest.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

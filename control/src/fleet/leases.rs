@@ -1,0 +1,54 @@
+//! When each worker was last heard of.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use prost_types::Timestamp;
+use tokio::time::Instant;
+
+use crate::clock;
+
+/// By monotonic time, so that a corrected wall clock loses no worker. One entry a worker.
+pub struct Leases {
+    /// Before it nobody could have been heard: no worker is lost for that.
+    started: Instant,
+    heard: Mutex<HashMap<String, Heard>>,
+}
+
+#[derive(Clone, Copy)]
+struct Heard {
+    at: Instant,
+    /// The same for people.
+    time: Timestamp,
+}
+
+// === impl Leases ===
+
+impl Leases {
+    pub fn starting_now() -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            heard: Mutex::default(),
+        })
+    }
+
+    /// A worker gave a sign of life.
+    pub fn heard(&self, worker: &str) {
+        let heard = Heard {
+            at: Instant::now(),
+            time: clock::now(),
+        };
+        self.heard.lock().insert(worker.to_owned(), heard);
+    }
+
+    /// How long ago a worker was heard of, or could have been.
+    pub fn silent_for(&self, worker: &str) -> Duration {
+        let heard = self.heard.lock().get(worker).copied();
+        heard.map_or(self.started, |heard| heard.at).elapsed()
+    }
+
+    /// When a worker was last heard of, if it was in this process's life.
+    pub fn last_heard(&self, worker: &str) -> Option<Timestamp> {
+        self.heard.lock().get(worker).map(|heard| heard.time)
+    }
+}

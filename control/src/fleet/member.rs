@@ -1,0 +1,243 @@
+//! What a session writes: its worker, and what the worker says of its replicas.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use warren_model::name::Name;
+use warren_proto::v1::{self, event::Type, replica::Phase};
+
+use super::{Fleet, hello::Greeting, report};
+use crate::{
+    api::error,
+    clock,
+    events::Subject,
+    state::records::ReplicaRecord,
+    store::{Durability, StoreError},
+};
+
+/// Reports of a Hello that are stored at once.
+const REPORTS_AT_ONCE: usize = 64;
+/// How long to wait after the store could not be used.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A worker of the fleet, by the name that its session holds.
+pub(super) struct Member<'a> {
+    pub fleet: &'a Fleet,
+    pub name: Name,
+}
+
+// === impl Member ===
+
+impl Member<'_> {
+    /// Stores the worker as connected. ALREADY_EXISTS while another may come back under its name.
+    pub async fn join(&self, greeting: &Greeting) -> Result<(), Status> {
+        let held = self.fleet.index.worker(&self.name).map(|held| held.worker);
+        let other = held.filter(|held| held.id != greeting.id);
+        if other
+            .as_ref()
+            .is_some_and(|other| other.ready || self.is_remembered(other))
+        {
+            return Err(name_taken(&self.name));
+        }
+        // It lives, even if that cannot be written down at present.
+        self.fleet.leases.heard(self.name.as_str());
+        let may_take = |before: &v1::Worker| {
+            before.id == greeting.id || other.as_ref().is_some_and(|other| other.id == before.id)
+        };
+        let written = self
+            .fleet
+            .state
+            .update_worker(&self.name, Durability::Flushed, |before| {
+                before
+                    .as_ref()
+                    .is_none_or(may_take)
+                    .then(|| greeting.worker(before))
+            })
+            .await
+            .map_err(error::store)?;
+        self.fleet
+            .index
+            .reached(written.ok_or_else(|| name_taken(&self.name))?)
+            .await;
+        let message = match other {
+            Some(_) => format!("connected as a new machine, with id {}", greeting.id),
+            None => format!("connected from {}", greeting.address),
+        };
+        self.note(Type::Normal, "Connected", message);
+        Ok(())
+    }
+
+    /// Brings every replica of this worker in line with what Hello says of it.
+    pub async fn take_stock(&self, reports: &[v1::ReplicaReport]) -> Result<(), StoreError> {
+        let listed = |id: &str| reports.iter().any(|report| report.replica == id);
+        let placed = self.fleet.index.replicas_on(&self.name);
+        let missing: Vec<_> = placed
+            .into_iter()
+            .filter(|record| !listed(&record.replica.id))
+            .collect();
+        for some in reports.chunks(REPORTS_AT_ONCE) {
+            try_join_all(some.iter().map(|report| self.store_report(report))).await?;
+        }
+        for some in missing.chunks(REPORTS_AT_ONCE) {
+            try_join_all(some.iter().map(|held| self.not_held(&held.replica.id))).await?;
+        }
+        for report in reports {
+            self.tell_transitions(report);
+        }
+        Ok(())
+    }
+
+    /// Notes that the worker is not connected any more, until that is stored or its next session begins.
+    /// Its lease runs on from its last heartbeat.
+    pub async fn leave(&self, cause: &str, replaced: &CancellationToken) {
+        self.note(
+            Type::Warning,
+            "Disconnected",
+            format!("disconnected: {cause}"),
+        );
+        let unready = |held: Option<v1::Worker>| {
+            let mut worker = held?;
+            worker.ready = false;
+            let heard = self.fleet.leases.last_heard(&worker.name);
+            worker.last_heartbeat = heard.or(worker.last_heartbeat);
+            Some(worker)
+        };
+        while let Err(error) = self
+            .fleet
+            .state
+            .update_worker(&self.name, Durability::Relaxed, unready)
+            .await
+        {
+            tracing::error!(worker = %self.name, %error, "cannot store that the worker is gone");
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = replaced.cancelled() => return,
+                () = self.fleet.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Stores what is new in a report.
+    pub async fn store_report(&self, report: &v1::ReplicaReport) -> Result<(), StoreError> {
+        self.change(&report.replica, |held| {
+            report::apply(held, report, clock::now())
+        })
+        .await
+    }
+
+    /// Stores that the worker has nothing of a replica.
+    pub async fn not_held(&self, id: &str) -> Result<(), StoreError> {
+        self.change(id, |held| report::not_held(held, clock::now()))
+            .await
+    }
+
+    /// Makes events of what happened to a replica.
+    pub fn tell_transitions(&self, report: &v1::ReplicaReport) {
+        let Some(workload) = self.fleet.index.placed_on(&self.name, &report.replica) else {
+            return;
+        };
+        for step in &report.transitions {
+            let subject = Subject::Replica {
+                workload: &workload,
+                id: &report.replica,
+            };
+            let time = step.time.unwrap_or_else(clock::now);
+            let kind = if step.r#type() == Type::Warning {
+                Type::Warning
+            } else {
+                Type::Normal
+            };
+            let message = step.message.as_str();
+            self.fleet
+                .events
+                .record_at(time, subject, kind, &step.reason, message);
+        }
+    }
+
+    /// A replica with the spec of its own revision; `None` when that is not kept any more.
+    pub async fn assignment(
+        &self,
+        record: &ReplicaRecord,
+    ) -> Result<Option<v1::Assignment>, StoreError> {
+        let replica = &record.replica;
+        let Some(id) = self.fleet.index.placed_on(&self.name, &replica.id) else {
+            return Ok(None);
+        };
+        let current = self.fleet.index.workload(&id).filter(|workload| {
+            workload.uid == replica.workload_uid && workload.revision == replica.revision
+        });
+        let spec = match current {
+            Some(workload) => workload.spec.clone(),
+            None => {
+                let kept = self.fleet.state.revision(&id, replica.revision).await?;
+                kept.filter(|kept| kept.uid == replica.workload_uid)
+                    .and_then(|kept| kept.spec)
+            }
+        };
+        if spec.is_none() {
+            tracing::warn!(
+                replica = replica.id,
+                "the spec of its revision is not kept any more"
+            );
+        }
+        Ok(spec.map(|spec| v1::Assignment {
+            replica: replica.id.clone(),
+            namespace: replica.namespace.clone(),
+            workload: replica.workload.clone(),
+            workload_uid: replica.workload_uid.clone(),
+            revision: replica.revision,
+            spec: Some(spec),
+        }))
+    }
+
+    /// Whether the name's holder, not connected, may still come back: its lease runs,
+    /// or replicas on it were not given up.
+    fn is_remembered(&self, holder: &v1::Worker) -> bool {
+        let placed = self.fleet.index.replicas_on(&self.name);
+        self.fleet.leases.silent_for(&holder.name) < self.fleet.worker_timeout
+            || placed
+                .iter()
+                .any(|record| !matches!(record.phase(), Phase::Lost | Phase::Stopped))
+    }
+
+    /// Changes the record of a replica on this worker; one that is not (any more) is left alone.
+    async fn change(
+        &self,
+        id: &str,
+        change: impl Fn(&ReplicaRecord) -> Option<ReplicaRecord> + Send + Sync,
+    ) -> Result<(), StoreError> {
+        let Some(workload) = self.fleet.index.placed_on(&self.name, id) else {
+            return Ok(());
+        };
+        let here = self.name.as_str();
+        let written = self
+            .fleet
+            .state
+            .update_replica(&workload, id, Durability::Relaxed, |held| {
+                held.filter(|held| held.replica.worker == here)
+                    .and_then(|held| change(&held))
+            })
+            .await?;
+        self.fleet.index.reached(written.unwrap_or(0)).await;
+        Ok(())
+    }
+
+    fn note(&self, kind: Type, reason: &str, message: String) {
+        self.fleet
+            .events
+            .record(Subject::Worker(&self.name), kind, reason, message);
+    }
+}
+
+pub(super) fn name_taken(name: &Name) -> Status {
+    error::already_exists(
+        "warren.v1.Worker",
+        name.as_str(),
+        format!(
+            "another worker holds the name `{name}`: start this one with another --name, or, if this machine \
+             replaces that one, wait until its replicas were given up as lost"
+        ),
+    )
+}

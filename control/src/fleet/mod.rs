@@ -1,0 +1,40 @@
+//! The workers' side: sessions, leases, and the lines of guests on their way to readers.
+
+mod hello;
+pub mod leases;
+pub mod logs;
+mod member;
+mod orders;
+mod registry;
+mod report;
+mod service;
+mod session;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{events::Events, index::Index, reconcile::dirty::DirtySet, state::State};
+use leases::Leases;
+use logs::LogsBroker;
+pub use registry::Registry;
+pub use service::FleetApi;
+
+/// What all sessions share.
+pub struct Fleet {
+    pub state: State,
+    pub index: Arc<Index>,
+    pub events: Arc<Events>,
+    pub dirty: Arc<DirtySet>,
+    pub leases: Arc<Leases>,
+    pub registry: Arc<Registry>,
+    pub logs: LogsBroker,
+    /// Grows with every start of a control plane over this store.
+    pub term: u64,
+    /// Silence after which a worker's replicas are LOST.
+    pub worker_timeout: Duration,
+    /// Owns the tasks of sessions and log readers.
+    pub tasks: TaskTracker,
+    /// Ends all of them.
+    pub shutdown: CancellationToken,
+}

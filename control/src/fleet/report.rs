@@ -1,0 +1,199 @@
+//! What a worker says about a replica, and what that makes of the stored one.
+
+use prost_types::Timestamp;
+use warren_proto::v1::{self, condition::Status, replica::Phase};
+
+use crate::state::records::{ReplicaRecord, set_condition};
+
+/// What a worker may tell of a replica at most: more is a broken worker.
+const MAX_CONDITIONS: usize = 16;
+const MAX_ENDPOINTS: usize = 1024;
+
+/// The record after the report; `None` when it tells nothing new.
+///
+/// To stop a replica and to give it up as lost are the control plane's decisions: no report takes them back.
+pub(super) fn apply(
+    record: &ReplicaRecord,
+    report: &v1::ReplicaReport,
+    now: Timestamp,
+) -> Option<ReplicaRecord> {
+    let phase = match report.phase() {
+        // Not a worker's to say.
+        Phase::Unspecified | Phase::Lost => return None,
+        phase => phase,
+    };
+    if record.phase() == Phase::Stopped {
+        return None;
+    }
+    let mut after = record.clone();
+    after.replica.restarts = report.restarts;
+    if report.last_exit.is_some() {
+        after.replica.last_exit.clone_from(&report.last_exit);
+    }
+    after.replica.endpoints = report
+        .endpoints
+        .iter()
+        .take(MAX_ENDPOINTS)
+        .cloned()
+        .collect();
+    match (record.phase(), phase) {
+        (_, Phase::Stopped) => {
+            after.enter(Phase::Stopped, now);
+            after.replica.ready = false;
+            after.replica.endpoints.clear();
+        }
+        (Phase::Stopping, _) => {}
+        (Phase::Lost, _) => {
+            after.reported = phase.into();
+            after.reported_ready = report.ready;
+        }
+        _ => {
+            after.enter(phase, now);
+            after.replica.ready = report.ready;
+        }
+    }
+    if record.phase() != Phase::Stopping {
+        merge_conditions(&mut after.replica.conditions, &report.conditions);
+    }
+    (after != *record).then_some(after)
+}
+
+/// The record of a replica that its worker, just back, does not hold; `None` when that is no news.
+pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<ReplicaRecord> {
+    let mut after = record.clone();
+    after.replica.ready = false;
+    after.replica.endpoints.clear();
+    match record.phase() {
+        Phase::Stopping => after.enter(Phase::Stopped, now),
+        Phase::Lost => {
+            after.reported = Phase::Pending.into();
+            after.reported_ready = false;
+        }
+        // Its end is what counts, and it will not be started again.
+        Phase::Completed | Phase::Failed | Phase::Stopped => {}
+        _ => {
+            after.enter(Phase::Pending, now);
+            let conditions = &mut after.replica.conditions;
+            let message = "its worker came back without it and starts it anew";
+            set_condition(
+                conditions,
+                "Ready",
+                Status::False,
+                "WorkerRestarted",
+                message,
+                now,
+            );
+        }
+    }
+    (after != *record).then_some(after)
+}
+
+/// The worker's conditions beside the control plane's own.
+fn merge_conditions(held: &mut Vec<v1::Condition>, reported: &[v1::Condition]) {
+    held.retain(|held| {
+        held.r#type == "Scheduled" || reported.iter().all(|other| other.r#type != held.r#type)
+    });
+    let news = reported
+        .iter()
+        .filter(|condition| condition.r#type != "Scheduled");
+    held.extend(news.take(MAX_CONDITIONS).cloned());
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp {
+        seconds: 100,
+        nanos: 0,
+    };
+
+    fn record(phase: Phase) -> ReplicaRecord {
+        let mut record = ReplicaRecord::default();
+        record.enter(
+            phase,
+            Timestamp {
+                seconds: 1,
+                nanos: 0,
+            },
+        );
+        record
+    }
+
+    fn report(phase: Phase, ready: bool) -> v1::ReplicaReport {
+        v1::ReplicaReport {
+            phase: phase.into(),
+            ready,
+            restarts: 3,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_report_moves_a_replica_but_not_the_control_planes_decisions() {
+        use Phase::{Failed, Lost, Pending, Running, Starting, Stopped, Stopping, Unspecified};
+        let cases = [
+            (Pending, Starting, Some((Starting, false))),
+            (Starting, Running, Some((Running, true))),
+            (Running, Failed, Some((Failed, false))),
+            (Running, Stopped, Some((Stopped, false))),
+            (Stopping, Running, Some((Stopping, false))),
+            (Stopping, Stopped, Some((Stopped, false))),
+            (Lost, Running, Some((Lost, false))),
+            (Lost, Stopped, Some((Stopped, false))),
+            (Stopped, Running, None),
+            (Running, Lost, None),
+            (Running, Unspecified, None),
+        ];
+        for (before, reported, expected) in cases {
+            let after = apply(&record(before), &report(reported, reported == Running), NOW);
+            let got = after
+                .as_ref()
+                .map(|after| (after.phase(), after.replica.ready));
+            assert_eq!(got, expected, "{before:?} reported {reported:?}");
+            if let Some(after) = &after {
+                assert_eq!(after.replica.restarts, 3);
+                assert_eq!(
+                    after.since,
+                    Some(NOW)
+                        .filter(|_| after.phase() != before)
+                        .or(record(before).since)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_report_again_is_no_news() {
+        let after = apply(&record(Phase::Starting), &report(Phase::Running, true), NOW).unwrap();
+        assert_eq!(apply(&after, &report(Phase::Running, true), NOW), None);
+    }
+
+    #[test]
+    fn a_lost_replica_keeps_what_was_reported_for_its_return() {
+        let after = apply(&record(Phase::Lost), &report(Phase::Running, true), NOW).unwrap();
+        assert_eq!(
+            (after.reported(), after.reported_ready),
+            (Phase::Running, true)
+        );
+        let after = not_held(&record(Phase::Lost), NOW).unwrap();
+        assert_eq!(
+            (after.reported(), after.reported_ready),
+            (Phase::Pending, false)
+        );
+    }
+
+    #[test]
+    fn a_replica_that_the_worker_does_not_hold_has_stopped_or_starts_anew() {
+        assert_eq!(
+            not_held(&record(Phase::Stopping), NOW).unwrap().phase(),
+            Phase::Stopped
+        );
+        assert_eq!(
+            not_held(&record(Phase::Running), NOW).unwrap().phase(),
+            Phase::Pending
+        );
+        assert_eq!(not_held(&record(Phase::Completed), NOW), None);
+    }
+}

@@ -1,0 +1,71 @@
+//! `warren.v1.FleetService`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use warren_proto::v1::{self, fleet_service_server::FleetService};
+
+use super::{Fleet, session};
+use crate::api::error;
+
+/// Messages to a worker that may wait for its connection.
+const OUTBOX: usize = 32;
+
+/// How long the last message of a session may wait for its worker.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub struct FleetApi(pub Arc<Fleet>);
+
+// === impl FleetService for FleetApi ===
+
+#[tonic::async_trait]
+impl FleetService for FleetApi {
+    type SessionStream = ReceiverStream<Result<v1::SessionResponse, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (outbox, responses) = mpsc::channel(OUTBOX);
+        let fleet = self.0.clone();
+        let inbound = request.into_inner();
+        // The answer's head goes out before Hello arrives: a client may wait for it before it sends anything.
+        self.0.tasks.spawn(async move {
+            if let Err(status) = session::run(fleet, inbound, &outbox).await {
+                // A worker that does not read, or has gone, does not need to know why.
+                let _ = timeout(FAREWELL, outbox.send(Err(status))).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+
+    async fn push_logs(
+        &self,
+        request: Request<Streaming<v1::PushLogsRequest>>,
+    ) -> Result<Response<v1::PushLogsResponse>, Status> {
+        let mut inbound = request.into_inner();
+        let Some(first) = inbound.message().await? else {
+            return Err(error::invalid_field(
+                "request_id",
+                "the stream ended before a first message",
+            ));
+        };
+        let Some(answer) = self.0.logs.answer(&first.request_id) else {
+            return Err(error::not_found("request for logs", &first.request_id));
+        };
+        let mut next = Some(first);
+        while let Some(message) = next {
+            if !message.lines.is_empty() && answer.send(message.lines).await.is_err() {
+                break;
+            }
+            // Whoever reads may go away while the guest is silent.
+            next = tokio::select! {
+                message = inbound.message() => message?,
+                () = answer.closed() => None,
+            };
+        }
+        Ok(Response::new(v1::PushLogsResponse {}))
+    }
+}

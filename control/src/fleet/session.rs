@@ -1,0 +1,267 @@
+//! One worker's session, from Hello to its end.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tonic::{Status, Streaming};
+use warren_proto::{
+    SESSION_PROTOCOL_VERSION,
+    v1::{self, replica::Phase, session_request, session_response},
+};
+
+use super::{
+    Fleet,
+    hello::Greeting,
+    member::{Member, name_taken},
+    orders::Orders,
+    registry::Seat,
+};
+use crate::{api::error, store::StoreError};
+
+type Inbound = Streaming<v1::SessionRequest>;
+type Outbox = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+
+/// A client that opens a session says Hello within this.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// Heartbeats that may get lost before the worker's lease runs out.
+const HEARTBEATS_PER_TIMEOUT: u32 = 5;
+/// How long the reconciler may take for the replicas of a worker that came back.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+/// How long reports wait that could not be stored.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A session that holds its worker's seat.
+struct Session<'a> {
+    member: Member<'a>,
+    outbox: &'a Outbox,
+    orders: Orders,
+    /// The store says that the worker is connected.
+    joined: bool,
+    /// The last report of each replica that could not be stored: a full disk must not cost a worker its session.
+    unstored: BTreeMap<String, v1::ReplicaReport>,
+    /// Wakes when what should run here may have changed.
+    wake: Arc<Notify>,
+}
+
+/// Serves a worker until it goes, is silent for too long, is replaced, or the control plane ends.
+/// An error is for the worker to see.
+pub(super) async fn run(
+    fleet: Arc<Fleet>,
+    mut inbound: Inbound,
+    outbox: &Outbox,
+) -> Result<(), Status> {
+    let hello = tokio::select! {
+        hello = timeout(HELLO_WITHIN, inbound.message()) => hello,
+        () = fleet.shutdown.cancelled() => return Err(error::ending()),
+    };
+    let Ok(hello) = hello else {
+        return Err(Status::deadline_exceeded(format!(
+            "no Hello within {HELLO_WITHIN:?}"
+        )));
+    };
+    let Some(hello) = hello? else { return Ok(()) };
+    let greeting = Greeting::parse(hello)?;
+    let name = greeting.name.clone();
+    let seat = fleet.registry.enter(&name, &greeting.id).await;
+    let mut seat = seat.map_err(|_| name_taken(&name))?;
+    let held = greeting
+        .replicas
+        .iter()
+        .filter(|held| held.phase() != Phase::Stopped);
+    let mut session = Session {
+        outbox,
+        orders: Orders::beginning_with(held.map(|held| held.replica.clone())),
+        joined: false,
+        unstored: BTreeMap::new(),
+        wake: fleet.index.session_wake(&name),
+        member: Member {
+            fleet: &fleet,
+            name,
+        },
+    };
+    let replaced = seat.end.clone();
+    let ended = tokio::select! {
+        ended = session.serve(&greeting, &mut inbound, &mut seat) => ended,
+        // At any await, even one on a connection that is dead: its worker waits for its new session.
+        () = replaced.cancelled() => Err(Status::aborted("the same worker opened another session")),
+        // Every worker counts as not connected when a control plane starts: nothing is to be noted.
+        () = fleet.shutdown.cancelled() => return Err(error::ending()),
+    };
+    if session.joined {
+        let error = ended.as_ref().err();
+        let cause = error.map_or("it ended the session", |status| status.message());
+        tracing::info!(worker = %session.member.name, cause, "the worker is disconnected");
+        session.member.leave(cause, &replaced).await;
+    }
+    ended
+}
+
+// === impl Session ===
+
+impl Session<'_> {
+    async fn serve(
+        &mut self,
+        greeting: &Greeting,
+        inbound: &mut Inbound,
+        seat: &mut Seat,
+    ) -> Result<(), Status> {
+        self.admit(greeting).await?;
+        let name = &self.member.name;
+        tracing::info!(worker = %name, address = greeting.address, "the worker is connected");
+        let timeout = self.member.fleet.worker_timeout;
+        self.welcome().await?;
+        self.assign(true).await?;
+        let mut lease = Instant::now() + timeout;
+        let wake = self.wake.clone();
+        let mut retry = interval(RETRY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = inbound.message() => match message? {
+                    Some(message) => {
+                        if self.take(message).await? {
+                            lease = Instant::now() + timeout;
+                        }
+                    }
+                    None => return Ok(()),
+                },
+                () = wake.notified() => self.assign(false).await?,
+                Some(wanted) = seat.logs.recv() => {
+                    self.send(session_response::Message::LogsWanted(wanted)).await?;
+                }
+                _ = retry.tick(), if !self.unstored.is_empty() => {
+                    for report in std::mem::take(&mut self.unstored).into_values() {
+                        self.store(report).await?;
+                    }
+                }
+                () = tokio::time::sleep_until(lease) => {
+                    return Err(Status::deadline_exceeded(format!("no heartbeat for {timeout:?}")));
+                }
+                () = self.outbox.closed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Stores the worker and what it holds, and lets the reconciler decide about that.
+    async fn admit(&mut self, greeting: &Greeting) -> Result<(), Status> {
+        self.member.join(greeting).await?;
+        self.joined = true;
+        self.member
+            .take_stock(&greeting.replicas)
+            .await
+            .map_err(error::store)?;
+        let fleet = self.member.fleet;
+        let concerned = fleet.index.workloads_on(&self.member.name);
+        timeout(SETTLE_WITHIN, fleet.dirty.settle(concerned))
+            .await
+            .map_err(|_| error::unavailable("the control plane is too busy to take the worker in"))
+    }
+
+    async fn welcome(&self) -> Result<(), Status> {
+        let timeout = self.member.fleet.worker_timeout;
+        let interval = timeout / HEARTBEATS_PER_TIMEOUT;
+        self.send(session_response::Message::Welcome(v1::Welcome {
+            protocol_version: SESSION_PROTOCOL_VERSION,
+            term: self.member.fleet.term,
+            heartbeat_interval: prost_types::Duration::try_from(interval).ok(),
+            worker_timeout: prost_types::Duration::try_from(timeout).ok(),
+        }))
+        .await
+    }
+
+    /// Whether the message was a heartbeat.
+    async fn take(&mut self, message: v1::SessionRequest) -> Result<bool, Status> {
+        match message.message {
+            Some(session_request::Message::Heartbeat(heartbeat)) => {
+                self.member.fleet.leases.heard(self.member.name.as_str());
+                let ack = v1::HeartbeatAck {
+                    sequence: heartbeat.sequence,
+                };
+                self.send(session_response::Message::HeartbeatAck(ack))
+                    .await?;
+                Ok(true)
+            }
+            Some(session_request::Message::Report(report)) => {
+                self.member.tell_transitions(&report);
+                self.store(report).await?;
+                Ok(false)
+            }
+            Some(session_request::Message::Hello(_)) => Err(error::invalid_field(
+                "hello",
+                "only the first message of a session is Hello",
+            )),
+            // A newer worker's message: what it means is not known, and it was told our protocol version.
+            None => Ok(false),
+        }
+    }
+
+    /// Stores a report, or keeps it until the store can be used again.
+    async fn store(&mut self, report: v1::ReplicaReport) -> Result<(), Status> {
+        match self.member.store_report(&report).await {
+            Ok(()) => {
+                self.unstored.remove(&report.replica);
+                if report.phase() == Phase::Stopped {
+                    self.orders.gone(&report.replica);
+                }
+                Ok(())
+            }
+            Err(StoreError::Unavailable(_)) => {
+                self.unstored.insert(report.replica.clone(), report);
+                Ok(())
+            }
+            Err(error) => Err(error::store(error)),
+        }
+    }
+
+    /// Tells the worker what changed of what it should run.
+    async fn assign(&mut self, complete: bool) -> Result<(), Status> {
+        let fleet = self.member.fleet;
+        let placed = fleet.index.replicas_on(&self.member.name);
+        let difference = self.orders.update(&placed);
+        let mut assign = Vec::with_capacity(difference.assign.len());
+        for record in &difference.assign {
+            match self.member.assignment(record).await.map_err(error::store)? {
+                Some(assignment) => assign.push(assignment),
+                None => self.orders.untold(&record.replica.id),
+            }
+        }
+        if complete || !assign.is_empty() || !difference.stop.is_empty() {
+            self.send(session_response::Message::Assignments(v1::Assignments {
+                term: fleet.term,
+                generation: fleet.registry.next_generation(&self.member.name),
+                complete,
+                assign,
+                stop: difference.stop,
+            }))
+            .await?;
+        }
+        for record in &difference.never_held {
+            self.member
+                .not_held(&record.replica.id)
+                .await
+                .map_err(error::store)?;
+        }
+        Ok(())
+    }
+
+    /// Waits while the worker does not read, up to its timeout.
+    async fn send(&self, message: session_response::Message) -> Result<(), Status> {
+        let response = v1::SessionResponse {
+            message: Some(message),
+        };
+        let sent = timeout(
+            self.member.fleet.worker_timeout,
+            self.outbox.send(Ok(response)),
+        );
+        match sent.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Status::cancelled("the worker closed its stream")),
+            Err(_) => Err(Status::deadline_exceeded(
+                "the worker does not read its session",
+            )),
+        }
+    }
+}

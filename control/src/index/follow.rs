@@ -1,0 +1,154 @@
+//! The one task that follows the store.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::RwLock;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Contents, History, Index, Inner, WATCH_BUFFER, contents};
+use crate::{
+    reconcile::dirty::DirtySet,
+    state::{State, keys},
+    store::{Change, Revision, StoreError, Watch},
+};
+
+/// What the index is made from.
+const PREFIXES: [&str; 3] = [keys::WORKLOADS, keys::REPLICAS, keys::WORKERS];
+
+/// Follows the store into the index until it is told to end.
+pub struct IndexTask {
+    index: Arc<Index>,
+    state: State,
+    watch: Watch,
+    /// Where each prefix stood when it was read: older changes of it are known already.
+    floors: [Revision; PREFIXES.len()],
+    /// The changes of revisions that are not complete yet.
+    pending: Vec<Change>,
+}
+
+// === impl IndexTask ===
+
+impl IndexTask {
+    /// Reads the present state. Afterwards `run` keeps the index up to date.
+    pub async fn load(
+        state: State,
+        dirty: Arc<DirtySet>,
+    ) -> Result<(Arc<Index>, Self), StoreError> {
+        let index = Arc::new(Index {
+            inner: RwLock::new(Inner {
+                contents: Contents::default(),
+                history: History::starting_at(0),
+                applied: 0,
+                sessions: BTreeMap::new(),
+            }),
+            applied: watch::Sender::new(0),
+            events: broadcast::Sender::new(WATCH_BUFFER),
+            touched: broadcast::Sender::new(WATCH_BUFFER),
+            dirty,
+        });
+        let (watch, floors) = read_present(&state, &index).await?;
+        {
+            // Nobody has seen the states before this one, so nobody can resume from them.
+            let mut inner = index.inner.write();
+            inner.history = History::starting_at(inner.applied);
+        }
+        let task = Self {
+            index: index.clone(),
+            state,
+            watch,
+            floors,
+            pending: Vec::new(),
+        };
+        Ok((index, task))
+    }
+
+    /// Runs until cancelled or until the store is closed.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let next = tokio::select! {
+                () = shutdown.cancelled() => return,
+                next = self.watch.next() => next,
+            };
+            match next {
+                Some(Ok(change)) => self.take(change),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the index fell behind the store and is read anew");
+                    if !self.reload(&shutdown).await {
+                        return;
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn take(&mut self, change: Change) {
+        let (last, revision) = (change.last, change.revision);
+        let floor = PREFIXES
+            .iter()
+            .position(|prefix| change.key.starts_with(prefix))
+            .map(|prefix| self.floors[prefix]);
+        if floor.is_some_and(|floor| revision > floor) {
+            self.pending.push(change);
+        }
+        // The prefixes were read one after the other: until the last of these readings is reached,
+        // what is held would mix two revisions.
+        if last && revision >= self.floors[PREFIXES.len() - 1] {
+            let changes = std::mem::take(&mut self.pending);
+            let mut inner = self.index.inner.write();
+            let effects = inner.contents.apply(&changes);
+            let revision = revision.max(inner.applied);
+            self.index.publish(&mut inner, effects, revision);
+        }
+    }
+
+    /// Reads everything anew until that works. False when it is time to end.
+    async fn reload(&mut self, shutdown: &CancellationToken) -> bool {
+        self.pending.clear();
+        loop {
+            match read_present(&self.state, &self.index).await {
+                Ok((watch, floors)) => {
+                    (self.watch, self.floors) = (watch, floors);
+                    return true;
+                }
+                Err(error) => tracing::error!(%error, "the index cannot read the store"),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return false,
+                () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+            }
+        }
+    }
+}
+
+/// Brings the index to the store's present state, as if that were one transaction, and opens a watch from there.
+async fn read_present(
+    state: &State,
+    index: &Index,
+) -> Result<(Watch, [Revision; PREFIXES.len()]), StoreError> {
+    let mut snapshots = Vec::with_capacity(PREFIXES.len());
+    for prefix in PREFIXES {
+        snapshots.push(state.list(prefix).await?);
+    }
+    // A workload that could not be read would look like one that was deleted, and its replicas would be stopped.
+    for (prefix, snapshot) in PREFIXES.iter().zip(&snapshots) {
+        contents::check(prefix, snapshot)?;
+    }
+    let floors = [
+        snapshots[0].revision,
+        snapshots[1].revision,
+        snapshots[2].revision,
+    ];
+    let watch = state.watch_all(floors[0])?;
+
+    let mut inner = index.inner.write();
+    let mut changes = Vec::new();
+    for (prefix, snapshot) in PREFIXES.iter().zip(&snapshots) {
+        inner.contents.difference(prefix, snapshot, &mut changes);
+    }
+    let effects = inner.contents.apply(&changes);
+    let revision = floors[PREFIXES.len() - 1].max(inner.applied);
+    index.publish(&mut inner, effects, revision);
+    Ok((watch, floors))
+}

@@ -1,0 +1,262 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+use warren_model::name::{Name, WorkloadId};
+use warren_proto::v1::{self, replica::Phase};
+
+use super::{
+    WatchKind,
+    contents::{Contents, Effects},
+};
+use crate::{
+    state::{encode, keys, records::ReplicaRecord},
+    store::{Change, Revision, Snapshot, Versioned},
+};
+
+fn id(name: &str) -> WorkloadId {
+    keys::parse_id(&format!("default/{name}")).unwrap()
+}
+
+fn workload(name: &str, revision: Revision) -> Change {
+    let value = v1::Workload {
+        namespace: "default".into(),
+        name: name.into(),
+        uid: "u".into(),
+        revision: 1,
+        spec: Some(v1::WorkloadSpec {
+            replicas: Some(1),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    put(keys::workload(&id(name)), encode(&value), revision)
+}
+
+fn replica(of: &str, name: &str, worker: &str, phase: Phase, revision: Revision) -> Change {
+    let record = ReplicaRecord {
+        replica: v1::Replica {
+            id: name.into(),
+            workload: of.into(),
+            worker: worker.into(),
+            revision: 1,
+            phase: phase.into(),
+            ready: phase == Phase::Running,
+            ..Default::default()
+        },
+        memory_bytes: 10,
+        ..Default::default()
+    };
+    put(keys::replica(&id(of), name), encode(&record), revision)
+}
+
+fn worker(name: &str, ready: bool, revision: Revision) -> Change {
+    let value = v1::Worker {
+        name: name.into(),
+        ready,
+        ..Default::default()
+    };
+    put(
+        keys::worker(&Name::parse(name).unwrap()),
+        encode(&value),
+        revision,
+    )
+}
+
+fn put(key: String, value: Bytes, revision: Revision) -> Change {
+    Change {
+        key,
+        value: Some(value),
+        revision,
+        last: true,
+    }
+}
+
+fn gone(change: &Change, revision: Revision) -> Change {
+    Change {
+        key: change.key.clone(),
+        value: None,
+        revision,
+        last: true,
+    }
+}
+
+fn kinds(effects: &Effects) -> Vec<WatchKind> {
+    effects.events.iter().map(|event| event.kind).collect()
+}
+
+#[test]
+fn one_transaction_is_one_event_a_workload() {
+    let mut contents = Contents::default();
+    let effects = contents.apply(&[
+        replica("a", "a-1", "w1", Phase::Running, 5),
+        workload("a", 5),
+        replica("a", "a-2", "", Phase::Pending, 5),
+    ]);
+    assert_eq!(kinds(&effects), [WatchKind::Added]);
+    let seen = &effects.events[0];
+    assert_eq!(
+        (seen.revision, seen.workload.resource_version.as_str()),
+        (5, "5")
+    );
+    let status = seen.workload.status.as_ref().unwrap();
+    assert_eq!((status.replicas, status.ready_replicas), (2, 1));
+    assert!(
+        effects
+            .workers
+            .contains("w1".parse::<Name>().as_ref().unwrap())
+    );
+
+    // A change that users do not see: the reconciler looks at it, watchers do not.
+    let mut hidden = replica("a", "a-1", "w1", Phase::Running, 6);
+    hidden.value = Some(encode(&ReplicaRecord {
+        attempt: 3,
+        ..prost::Message::decode(hidden.value.unwrap()).unwrap()
+    }));
+    let effects = contents.apply(&[hidden]);
+    assert!(effects.events.is_empty() && effects.workloads.contains(&id("a")));
+
+    let effects = contents.apply(&[gone(&workload("a", 0), 7)]);
+    assert_eq!(kinds(&effects), [WatchKind::Deleted]);
+    let effects = contents.apply(&[
+        gone(&replica("a", "a-1", "w1", Phase::Running, 0), 8),
+        gone(&replica("a", "a-2", "", Phase::Pending, 0), 8),
+    ]);
+    assert!(effects.events.is_empty());
+    assert!(contents.workloads.is_empty() && contents.unplaced.is_empty());
+}
+
+#[test]
+fn a_change_concerns_only_those_who_can_gain_or_lose_by_it() {
+    let mut contents = Contents::default();
+    contents.apply(&[
+        workload("on-w1", 1),
+        replica("on-w1", "r1", "w1", Phase::Running, 1),
+        workload("on-w2", 1),
+        replica("on-w2", "r2", "w2", Phase::Running, 1),
+        workload("waiting", 1),
+        replica("waiting", "r3", "", Phase::Pending, 1),
+        worker("w1", true, 1),
+        worker("w2", true, 1),
+    ]);
+    let concerned = |effects: Effects| -> Vec<String> {
+        effects
+            .workloads
+            .iter()
+            .map(|id| id.name.to_string())
+            .collect()
+    };
+    let lost = contents.apply(&[worker("w1", false, 2)]);
+    assert_eq!(concerned(lost), ["on-w1"]);
+    let back = contents.apply(&[worker("w1", true, 3)]);
+    assert_eq!(concerned(back), ["on-w1", "waiting"]);
+    let room = contents.apply(&[replica("on-w2", "r2", "w2", Phase::Failed, 4)]);
+    assert_eq!(concerned(room), ["on-w2", "waiting"]);
+    let no_room = contents.apply(&[replica("on-w1", "r1", "w1", Phase::Backoff, 5)]);
+    assert_eq!(concerned(no_room), ["on-w1"]);
+}
+
+#[test]
+fn usage_counts_what_occupies() {
+    let mut contents = Contents::default();
+    contents.apply(&[
+        replica("a", "r1", "w1", Phase::Running, 1),
+        replica("a", "r2", "w1", Phase::Failed, 1),
+        replica("a", "r3", "w1", Phase::Lost, 1),
+    ]);
+    let usage = |contents: &Contents| {
+        let usage = &contents.workers[&Name::parse("w1").unwrap()].usage;
+        (usage.replicas, usage.memory_bytes)
+    };
+    assert_eq!(usage(&contents), (2, 20));
+    contents.apply(&[replica("a", "r1", "w2", Phase::Running, 2)]);
+    assert_eq!(usage(&contents), (1, 10));
+}
+
+/// What a store would hold after some changes.
+#[derive(Default)]
+struct Model(std::collections::BTreeMap<String, Versioned>);
+
+impl Model {
+    fn apply(&mut self, change: &Change) {
+        match &change.value {
+            Some(value) => {
+                let held = Versioned {
+                    value: value.clone(),
+                    revision: change.revision,
+                };
+                self.0.insert(change.key.clone(), held);
+            }
+            None => drop(self.0.remove(&change.key)),
+        }
+    }
+
+    fn snapshot(&self, prefix: &str, revision: Revision) -> Snapshot {
+        let entries = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
+        Snapshot {
+            entries: entries.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            revision,
+        }
+    }
+}
+
+fn changes() -> impl Strategy<Value = Vec<(u8, u8, u8, u8, bool)>> {
+    proptest::collection::vec((0..3_u8, 0..3_u8, 0..3_u8, 0..10_u8, any::<bool>()), 1..60)
+}
+
+proptest! {
+    /// An index that missed everything and reads the store anew is the same as one that followed every change.
+    #[test]
+    fn reading_anew_is_following(steps in changes(), split in 0..60_usize) {
+        let mut model = Model::default();
+        let mut followed = Contents::default();
+        let mut behind = Contents::default();
+        let mut revision = 0;
+        for (step, (kind, name, place, phase, delete)) in steps.into_iter().enumerate() {
+            revision += 1;
+            let (name, place) = (format!("x{name}"), ["", "w1", "w2"][usize::from(place)]);
+            let phase = Phase::try_from(i32::from(phase)).unwrap();
+            let mut change = match kind {
+                0 => workload(&name, revision),
+                1 => replica(&name, &format!("{name}-r"), place, phase, revision),
+                _ => worker(&name, delete, revision),
+            };
+            if delete {
+                change = gone(&change, revision);
+            }
+            model.apply(&change);
+            followed.apply(std::slice::from_ref(&change));
+            if step < split {
+                behind.apply(std::slice::from_ref(&change));
+            }
+        }
+        let mut missed = Vec::new();
+        for prefix in [keys::WORKLOADS, keys::REPLICAS, keys::WORKERS] {
+            behind.difference(prefix, &model.snapshot(prefix, revision), &mut missed);
+        }
+        behind.apply(&missed);
+        prop_assert_eq!(&behind.unplaced, &followed.unplaced);
+        let shown = |contents: &Contents| -> Vec<_> {
+            contents
+                .workloads
+                .iter()
+                .map(|(id, entry)| {
+                    let mut workload = entry.assembled.as_deref().cloned();
+                    // The position of a change that was missed is not known any more.
+                    if let Some(workload) = &mut workload {
+                        workload.resource_version.clear();
+                    }
+                    (id.clone(), workload, entry.replicas.keys().cloned().collect::<Vec<_>>())
+                })
+                .collect()
+        };
+        prop_assert_eq!(shown(&behind), shown(&followed));
+        let usages = |contents: &Contents| -> Vec<_> {
+            contents
+                .workers
+                .iter()
+                .filter(|(_, entry)| entry.stored.is_some() || !entry.replicas.is_empty())
+                .map(|(name, entry)| (name.clone(), entry.usage.clone(), entry.replicas.clone()))
+                .collect()
+        };
+        prop_assert_eq!(usages(&behind), usages(&followed));
+    }
+}

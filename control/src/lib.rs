@@ -1,0 +1,21 @@
+//! The control plane: it stores what should run, decides where, and tells the workers.
+//!
+//! [`ControlPlane::open`] takes a data directory, [`ControlPlane::serve`] a listener and the moment to stop.
+
+mod api;
+mod artifact;
+mod clock;
+mod events;
+mod fleet;
+mod index;
+mod reconcile;
+mod scheduler;
+mod server;
+mod state;
+mod status;
+mod store;
+
+pub use server::{
+    Config, ControlPlane, DEFAULT_LISTEN, DEFAULT_WORKER_TIMEOUT, OpenError, ServeError,
+};
+pub use store::StoreError;

@@ -1,0 +1,292 @@
+//! From the plan's actions to one transaction and the events that tell of it.
+
+use std::collections::BTreeMap;
+
+use prost_types::Timestamp;
+use warren_model::{
+    name::{Name, WorkloadId},
+    spec::WorkloadSpec,
+};
+use warren_proto::v1::{self, condition::Status, event::Type, replica::Phase};
+
+use super::{
+    observe,
+    plan::{Action, Placement},
+};
+use crate::{
+    events::{Events, Subject},
+    index::Observation,
+    state::{
+        Stored, Transaction, keys,
+        records::{ReplicaRecord, set_condition},
+    },
+};
+
+/// What one plan comes to.
+#[derive(Default)]
+pub(super) struct Execution {
+    pub transaction: Transaction,
+    /// The workload goes, with all that belongs to it.
+    pub finish: bool,
+    notes: Vec<Note>,
+}
+
+/// An event to record once the transaction stands.
+struct Note {
+    /// `None`: about the workload itself.
+    replica: Option<String>,
+    kind: Type,
+    reason: &'static str,
+    message: String,
+}
+
+/// What actions are carried out upon.
+pub(super) struct Scene<'a> {
+    pub id: &'a WorkloadId,
+    pub observation: &'a Observation,
+    pub spec: Option<&'a WorkloadSpec>,
+    pub now: Timestamp,
+}
+
+// === impl Execution ===
+
+impl Execution {
+    /// Translates every action; each replica is written once, by the state that it was planned upon.
+    pub fn of(scene: &Scene<'_>, actions: Vec<Action>) -> Self {
+        let mut execution = Self::default();
+        let held: BTreeMap<_, _> = scene
+            .observation
+            .replicas
+            .iter()
+            .map(|held| (held.value.replica.id.as_str(), held))
+            .collect();
+        for action in actions {
+            match action {
+                Action::Create {
+                    id,
+                    revision,
+                    attempt,
+                    placement,
+                } => {
+                    execution.create(scene, id, revision, attempt, placement);
+                }
+                Action::Place { id, worker } => execution.change(scene, &held, &id, |record| {
+                    place(record, &worker, scene.now);
+                    Some((
+                        Type::Normal,
+                        "Scheduled",
+                        format!("placed on worker `{worker}`"),
+                    ))
+                }),
+                Action::Unschedulable { id, reason } => {
+                    execution.change(scene, &held, &id, |record| {
+                        wait(record, &reason, scene.now);
+                        Some((Type::Warning, "Unschedulable", reason.clone()))
+                    });
+                }
+                Action::Stop { id, reason } => execution.change(scene, &held, &id, |record| {
+                    stop(record, scene.now);
+                    Some((Type::Normal, "Stopping", reason.to_string()))
+                }),
+                Action::MarkLost { id } => execution.change(scene, &held, &id, |record| {
+                    let worker = record.replica.worker.clone();
+                    lose(record, scene.now);
+                    Some((
+                        Type::Warning,
+                        "Lost",
+                        format!("worker `{worker}` is not heard of any more"),
+                    ))
+                }),
+                Action::Readmit { id } => execution.change(scene, &held, &id, |record| {
+                    let worker = record.replica.worker.clone();
+                    readmit(record, scene.now);
+                    Some((
+                        Type::Normal,
+                        "Readmitted",
+                        format!("worker `{worker}` is back"),
+                    ))
+                }),
+                Action::Forget { id } => {
+                    if let Some(held) = held.get(id.as_str()) {
+                        execution
+                            .transaction
+                            .remove(keys::replica(scene.id, &id), held.revision);
+                    }
+                }
+                Action::Finish => {
+                    execution.finish = true;
+                    execution.note(None, Type::Normal, "Deleted", "all replicas have stopped");
+                }
+            }
+        }
+        execution
+    }
+
+    /// Records what happened. Only for a transaction that stands.
+    pub fn tell(&self, id: &WorkloadId, events: &Events) {
+        for note in &self.notes {
+            let subject = match &note.replica {
+                Some(replica) => Subject::Replica {
+                    workload: id,
+                    id: replica,
+                },
+                None => Subject::Workload(id),
+            };
+            events.record(subject, note.kind, note.reason, note.message.as_str());
+        }
+    }
+
+    fn create(
+        &mut self,
+        scene: &Scene<'_>,
+        id: String,
+        revision: u32,
+        attempt: u32,
+        placement: Placement,
+    ) {
+        // The plan creates for a workload that it was shown; without one there is nothing to create from.
+        let (Some(workload), Some(spec)) = (&scene.observation.workload, scene.spec) else {
+            return;
+        };
+        let needs = observe::needs(spec);
+        let mut record = ReplicaRecord {
+            replica: v1::Replica {
+                id: id.clone(),
+                namespace: scene.id.namespace.to_string(),
+                workload: scene.id.name.to_string(),
+                workload_uid: workload.value.uid.clone(),
+                revision,
+                create_time: Some(scene.now),
+                ..v1::Replica::default()
+            },
+            attempt,
+            memory_bytes: needs.memory,
+            ports: needs.ports.iter().map(ToString::to_string).collect(),
+            ..ReplicaRecord::default()
+        };
+        record.enter(Phase::Pending, scene.now);
+        match placement {
+            Placement::On(worker) => {
+                place(&mut record, &worker, scene.now);
+                let message = format!("placed on worker `{worker}`");
+                self.note(Some(&id), Type::Normal, "Scheduled", message);
+            }
+            Placement::Waiting(reason) => {
+                wait(&mut record, &reason, scene.now);
+                self.note(Some(&id), Type::Warning, "Unschedulable", reason);
+            }
+        }
+        self.transaction
+            .create(keys::replica(scene.id, &id), &record);
+    }
+
+    fn change(
+        &mut self,
+        scene: &Scene<'_>,
+        held: &BTreeMap<&str, &Stored<std::sync::Arc<ReplicaRecord>>>,
+        id: &str,
+        change: impl FnOnce(&mut ReplicaRecord) -> Option<(Type, &'static str, String)>,
+    ) {
+        let Some(held) = held.get(id) else { return };
+        let mut record = ReplicaRecord::clone(&held.value);
+        let note = change(&mut record);
+        self.transaction
+            .replace(keys::replica(scene.id, id), &record, held.revision);
+        if let Some((kind, reason, message)) = note {
+            self.note(Some(id), kind, reason, message);
+        }
+    }
+
+    fn note(
+        &mut self,
+        replica: Option<&str>,
+        kind: Type,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
+        let replica = replica.map(str::to_owned);
+        self.notes.push(Note {
+            replica,
+            kind,
+            reason,
+            message: message.into(),
+        });
+    }
+}
+
+fn place(record: &mut ReplicaRecord, worker: &Name, now: Timestamp) {
+    record.replica.worker = worker.to_string();
+    let message = format!("placed on worker `{worker}`");
+    let conditions = &mut record.replica.conditions;
+    set_condition(
+        conditions,
+        "Scheduled",
+        Status::True,
+        "Placed",
+        &message,
+        now,
+    );
+}
+
+fn wait(record: &mut ReplicaRecord, reason: &str, now: Timestamp) {
+    let conditions = &mut record.replica.conditions;
+    set_condition(
+        conditions,
+        "Scheduled",
+        Status::False,
+        "Unschedulable",
+        reason,
+        now,
+    );
+}
+
+fn stop(record: &mut ReplicaRecord, now: Timestamp) {
+    record.enter(Phase::Stopping, now);
+    record.replica.ready = false;
+    let conditions = &mut record.replica.conditions;
+    set_condition(
+        conditions,
+        "Ready",
+        Status::False,
+        "Stopping",
+        "it was asked to stop",
+        now,
+    );
+}
+
+fn lose(record: &mut ReplicaRecord, now: Timestamp) {
+    record.reported = record.replica.phase;
+    record.reported_ready = record.replica.ready;
+    record.enter(Phase::Lost, now);
+    record.replica.ready = false;
+    let message = format!(
+        "worker `{}` is not heard of any more",
+        record.replica.worker
+    );
+    record.replica.last_exit = Some(v1::Exit {
+        reason: v1::exit::Reason::Lost.into(),
+        message: message.clone(),
+        time: Some(now),
+        ..v1::Exit::default()
+    });
+    let conditions = &mut record.replica.conditions;
+    set_condition(
+        conditions,
+        "Ready",
+        Status::Unknown,
+        "WorkerLost",
+        &message,
+        now,
+    );
+}
+
+fn readmit(record: &mut ReplicaRecord, now: Timestamp) {
+    let phase = match record.reported() {
+        Phase::Unspecified | Phase::Lost => Phase::Starting,
+        reported => reported,
+    };
+    record.enter(phase, now);
+    record.replica.ready = record.reported_ready;
+    record.reported = Phase::Unspecified.into();
+    record.reported_ready = false;
+}

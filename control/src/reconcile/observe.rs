@@ -1,0 +1,103 @@
+//! From stored objects to the plan's own view of them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use prost_types::Timestamp;
+use warren_model::{
+    name::Name,
+    spec::{self, WorkloadSpec},
+};
+use warren_proto::v1::{self, condition::Status};
+
+use super::plan::{Desired, Phase, ReplicaState};
+use crate::{
+    clock,
+    index::WorkerUsage,
+    scheduler::{Needs, WorkerView},
+    state::records::{ReplicaRecord, condition},
+};
+
+/// What a stored workload asks for.
+pub fn desired(workload: &v1::Workload, spec: &WorkloadSpec) -> Desired {
+    Desired {
+        revision: workload.revision,
+        replicas: spec.replicas.unwrap_or(1),
+        needs: needs(spec),
+        deleting: workload.delete_time.is_some(),
+    }
+}
+
+/// What one replica takes of its worker.
+pub fn needs(spec: &WorkloadSpec) -> Needs {
+    let publish = spec.service.iter().flat_map(|service| &service.publish);
+    Needs {
+        memory: spec::memory_bytes(spec),
+        ports: publish
+            .map(|publish| publish.listen)
+            .filter(|listen| listen.port() != 0)
+            .collect(),
+    }
+}
+
+pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
+    let replica = &record.replica;
+    let age = |since: &Option<Timestamp>| {
+        let since = since.as_ref().map_or(0, clock::millis);
+        Duration::from_millis(clock::millis(now).saturating_sub(since))
+    };
+    ReplicaState {
+        id: replica.id.clone(),
+        revision: replica.revision,
+        worker: record.worker(),
+        phase: phase(record.phase()),
+        ready: replica.ready,
+        age: age(&replica.create_time),
+        phase_age: age(&record.since),
+        attempt: record.attempt,
+        waiting: condition(&replica.conditions, "Scheduled")
+            .filter(|held| held.status() == Status::False)
+            .map(|held| held.message.clone()),
+        needs: Needs {
+            memory: record.memory_bytes,
+            ports: ports(&record.ports),
+        },
+    }
+}
+
+/// A worker, and how long ago it was last heard of.
+pub fn worker(held: &WorkerUsage, silent_for: Duration) -> Option<WorkerView> {
+    let worker = &held.worker;
+    let capacity = worker.capacity.unwrap_or_default();
+    Some(WorkerView {
+        name: Name::parse(&worker.name).ok()?,
+        ready: worker.ready,
+        cordoned: worker.cordoned,
+        silent_for,
+        memory_free: capacity
+            .memory_bytes
+            .saturating_sub(held.usage.memory_bytes),
+        replicas: held.usage.replicas,
+        replicas_max: capacity.replicas,
+        taken_ports: ports(&held.usage.ports),
+    })
+}
+
+pub fn phase(phase: v1::replica::Phase) -> Phase {
+    use v1::replica::Phase as Proto;
+    match phase {
+        Proto::Unspecified | Proto::Pending => Phase::Pending,
+        Proto::Starting => Phase::Starting,
+        Proto::Running => Phase::Running,
+        Proto::Backoff => Phase::Backoff,
+        Proto::Completed => Phase::Completed,
+        Proto::Failed => Phase::Failed,
+        Proto::Stopping => Phase::Stopping,
+        Proto::Stopped => Phase::Stopped,
+        Proto::Lost => Phase::Lost,
+    }
+}
+
+/// Addresses as they were written by `execute`; what is no address takes no port.
+fn ports(stored: &[String]) -> Vec<SocketAddr> {
+    stored.iter().filter_map(|port| port.parse().ok()).collect()
+}

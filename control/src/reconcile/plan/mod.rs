@@ -1,0 +1,184 @@
+//! What to do about one workload now. Pure: no clock, no store, the same input gives the same plan.
+//!
+//! Level-triggered: a plan is made from what is, never from what happened, so that a lost wake-up or a restart of the
+//! control plane costs nothing. Once all actions are carried out, planning again finds nothing to do.
+
+use std::{fmt, time::Duration};
+
+use warren_model::name::Name;
+
+use crate::scheduler::{Needs, WorkerView};
+
+mod round;
+mod rules;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use round::Round;
+
+/// One workload and all that matters for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// `None`: it is gone, and what is left of it goes too.
+    pub workload: Option<&'a Desired>,
+    pub replicas: &'a [ReplicaState],
+    /// All workers, with every replica counted whose phase [`occupies`](Phase::occupies).
+    pub workers: &'a [WorkerView],
+    /// A worker that is silent for this long is lost.
+    pub worker_timeout: Duration,
+}
+
+/// What should be.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Replicas of any other revision are replaced.
+    pub revision: u32,
+    pub replicas: u32,
+    /// Of a replica of this revision.
+    pub needs: Needs,
+    pub deleting: bool,
+}
+
+/// What one replica is, as far as the control plane knows.
+#[derive(Clone, Debug)]
+pub struct ReplicaState {
+    pub id: String,
+    pub revision: u32,
+    /// `None`: none was found yet.
+    pub worker: Option<Name>,
+    pub phase: Phase,
+    pub ready: bool,
+    /// Since it was made.
+    pub age: Duration,
+    /// Since its phase was entered.
+    pub phase_age: Duration,
+    /// How many replicas before it failed in a row, as [`Action::Create`] gave it.
+    pub attempt: u32,
+    /// Why it has no worker, as it was last told.
+    pub waiting: Option<String>,
+    /// Of its own revision.
+    pub needs: Needs,
+}
+
+/// Where a replica is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Pending,
+    Starting,
+    Running,
+    Backoff,
+    Completed,
+    Failed,
+    /// It was asked to stop, whatever its worker last said.
+    Stopping,
+    Stopped,
+    Lost,
+}
+
+/// Everything to do, and when to look again if nothing happens before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// At most one for each replica.
+    pub actions: Vec<Action>,
+    pub wake_after: Option<Duration>,
+}
+
+/// One step towards what should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A new replica, PENDING.
+    Create {
+        id: String,
+        revision: u32,
+        attempt: u32,
+        placement: Placement,
+    },
+    /// A PENDING replica gets its worker.
+    Place { id: String, worker: Name },
+    /// A PENDING replica has no worker, for another reason than before.
+    Unschedulable { id: String, reason: String },
+    /// Its worker is to stop it: STOPPING.
+    Stop { id: String, reason: StopReason },
+    /// Its record goes. A worker that still has it stops whatever it is not told to run.
+    Forget { id: String },
+    /// Its worker is lost: LOST.
+    MarkLost { id: String },
+    /// LOST no more: its worker is back and nothing took its place. Its phase is what the worker says.
+    Readmit { id: String },
+    /// Nothing is left of the deleted workload but itself.
+    Finish,
+}
+
+/// Where a new replica begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    On(Name),
+    /// No worker can take it, and why.
+    Waiting(String),
+}
+
+/// Why a replica is stopped. `Display` is a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    Deleted,
+    ScaledDown {
+        replicas: u32,
+    },
+    Superseded {
+        revision: u32,
+    },
+    /// Superseded, but before its successor can start.
+    StopFirst {
+        revision: u32,
+    },
+    /// It failed and another one takes its place.
+    Failed,
+    /// It was lost and came back after another one took its place.
+    Replaced,
+}
+
+/// Plans for one workload. `new_id` makes an id that was never used.
+pub fn plan(observed: &Observed<'_>, new_id: &mut dyn FnMut() -> String) -> Plan {
+    let mut round = Round::new(observed);
+    rules::forget_stopped(&mut round);
+    match observed.workload {
+        Some(desired) if !desired.deleting => rules::converge(&mut round, desired, new_id),
+        Some(_) => {
+            rules::clear(&mut round);
+            if round.is_empty() {
+                round.act(Action::Finish);
+            }
+        }
+        None => rules::clear(&mut round),
+    }
+    round.into_plan()
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// Whether a replica of this phase may hold memory and ports of its worker.
+    pub fn occupies(self) -> bool {
+        !matches!(self, Self::Failed | Self::Stopped)
+    }
+}
+
+// === impl StopReason ===
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deleted => f.write_str("the workload is deleted"),
+            Self::ScaledDown { replicas } => write!(f, "the workload is scaled to {replicas}"),
+            Self::Superseded { revision } => write!(f, "revision {revision} takes its place"),
+            Self::StopFirst { revision } => write!(
+                f,
+                "revision {revision} needs its published port and is started once it has stopped"
+            ),
+            Self::Failed => f.write_str("it failed and another replica takes its place"),
+            Self::Replaced => f.write_str("its worker was lost and another replica took its place"),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The state of one planning round: what is, and what the actions so far make of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use warren_model::name::Name;
+
+use super::{Action, Observed, Phase, Placement, Plan, ReplicaState, StopReason};
+use crate::scheduler::{self, Demand, Needs, Unschedulable, WorkerView};
+
+/// What a replica is to the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Without a worker.
+    Waiting,
+    /// With a worker that runs it, or will.
+    Live,
+    Completed,
+    Failed,
+    Stopping,
+    Lost,
+    /// Its record goes.
+    Gone,
+}
+
+/// How a worker can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    Ready,
+    /// Silent, and lost after this long.
+    Away(Duration),
+    Lost,
+}
+
+/// A replica in this round.
+#[derive(Clone, Debug)]
+pub(super) struct Replica {
+    pub id: String,
+    pub revision: u32,
+    pub worker: Option<Name>,
+    pub class: Class,
+    pub ready: bool,
+    pub age: Duration,
+    pub phase_age: Duration,
+    pub attempt: u32,
+    pub waiting: Option<String>,
+    pub needs: Needs,
+    /// There is an action for it: no other may follow.
+    pub done: bool,
+}
+
+pub(super) struct Round {
+    /// Those of before in the order of age, the oldest first; then the new ones.
+    pub replicas: Vec<Replica>,
+    workers: Vec<WorkerView>,
+    worker_timeout: Duration,
+    /// Where replicas of this workload failed.
+    avoid: BTreeSet<Name>,
+    actions: Vec<Action>,
+    wake_after: Option<Duration>,
+}
+
+// === impl Replica ===
+
+impl Replica {
+    fn new(state: &ReplicaState) -> Self {
+        let class = match state.phase {
+            Phase::Stopped => Class::Gone,
+            _ if state.worker.is_none() => Class::Waiting,
+            Phase::Pending | Phase::Starting | Phase::Running | Phase::Backoff => Class::Live,
+            Phase::Completed => Class::Completed,
+            Phase::Failed => Class::Failed,
+            Phase::Stopping => Class::Stopping,
+            Phase::Lost => Class::Lost,
+        };
+        Self {
+            id: state.id.clone(),
+            revision: state.revision,
+            worker: state.worker.clone(),
+            class,
+            ready: state.ready && class == Class::Live,
+            age: state.age,
+            phase_age: state.phase_age,
+            attempt: state.attempt,
+            waiting: state.waiting.clone(),
+            needs: state.needs.clone(),
+            done: false,
+        }
+    }
+
+    /// Whether it does what it is for.
+    pub fn is_available(&self) -> bool {
+        self.ready || self.class == Class::Completed
+    }
+}
+
+// === impl Round ===
+
+impl Round {
+    pub fn new(observed: &Observed<'_>) -> Self {
+        let mut replicas: Vec<Replica> = observed.replicas.iter().map(Replica::new).collect();
+        replicas.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.id.cmp(&b.id)));
+        let failed = replicas
+            .iter()
+            .filter(|replica| replica.class == Class::Failed);
+        Self {
+            avoid: failed
+                .filter_map(|replica| replica.worker.clone())
+                .collect(),
+            replicas,
+            workers: observed.workers.to_vec(),
+            worker_timeout: observed.worker_timeout,
+            actions: Vec::new(),
+            wake_after: None,
+        }
+    }
+
+    pub fn into_plan(self) -> Plan {
+        Plan {
+            actions: self.actions,
+            wake_after: self.wake_after,
+        }
+    }
+
+    pub fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub fn wake_after(&mut self, wait: Duration) {
+        self.wake_after = Some(self.wake_after.map_or(wait, |before| before.min(wait)));
+    }
+
+    /// Whether no replica is left once the actions are done.
+    pub fn is_empty(&self) -> bool {
+        self.replicas
+            .iter()
+            .all(|replica| replica.class == Class::Gone)
+    }
+
+    pub fn count(&self, which: impl Fn(&Replica) -> bool) -> usize {
+        self.replicas
+            .iter()
+            .filter(|replica| which(replica))
+            .count()
+    }
+
+    /// The oldest first.
+    pub fn all(&self, which: impl Fn(&Replica) -> bool) -> Vec<usize> {
+        (0..self.replicas.len())
+            .filter(|index| which(&self.replicas[*index]))
+            .collect()
+    }
+
+    /// Those without an action, the oldest first.
+    pub fn open(&self, which: impl Fn(&Replica) -> bool) -> Vec<usize> {
+        self.all(|replica| !replica.done && which(replica))
+    }
+
+    /// How a replica's worker can be reached; one that nobody knows is lost.
+    pub fn reach(&self, replica: usize) -> Reach {
+        let name = self.replicas[replica].worker.as_ref();
+        match self
+            .workers
+            .iter()
+            .find(|worker| Some(&worker.name) == name)
+        {
+            Some(worker) if worker.ready => Reach::Ready,
+            Some(worker) if worker.silent_for < self.worker_timeout => {
+                Reach::Away(self.worker_timeout - worker.silent_for)
+            }
+            _ => Reach::Lost,
+        }
+    }
+
+    /// Lets a replica go: by its worker where that can be told.
+    pub fn stop(&mut self, replica: usize, reason: StopReason) {
+        if self.replicas[replica].worker.is_none() || self.reach(replica) == Reach::Lost {
+            return self.forget(replica);
+        }
+        let id = self.done(replica, Class::Stopping);
+        self.act(Action::Stop { id, reason });
+    }
+
+    pub fn forget(&mut self, replica: usize) {
+        let id = self.done(replica, Class::Gone);
+        self.act(Action::Forget { id });
+    }
+
+    pub fn mark_lost(&mut self, replica: usize) {
+        let id = self.done(replica, Class::Lost);
+        self.replicas[replica].phase_age = Duration::ZERO;
+        self.act(Action::MarkLost { id });
+    }
+
+    pub fn readmit(&mut self, replica: usize) {
+        let id = self.done(replica, Class::Live);
+        self.act(Action::Readmit { id });
+    }
+
+    fn done(&mut self, replica: usize, class: Class) -> String {
+        let replica = &mut self.replicas[replica];
+        replica.class = class;
+        replica.ready = false;
+        replica.done = true;
+        replica.id.clone()
+    }
+
+    /// Gives a waiting replica of the present revision its worker, or tells why there is none.
+    pub fn place(&mut self, replica: usize) {
+        let needs = self.replicas[replica].needs.clone();
+        let revision = self.replicas[replica].revision;
+        match self.find_worker(&needs, revision) {
+            Ok(worker) => {
+                let id = self.done(replica, Class::Live);
+                self.replicas[replica].worker = Some(worker.clone());
+                self.act(Action::Place { id, worker });
+            }
+            Err(reason) => {
+                let reason = reason.to_string();
+                let held = &mut self.replicas[replica];
+                if held.waiting.as_ref() != Some(&reason) {
+                    held.done = true;
+                    let id = held.id.clone();
+                    self.act(Action::Unschedulable { id, reason });
+                }
+            }
+        }
+    }
+
+    pub fn create(&mut self, id: String, revision: u32, attempt: u32, needs: &Needs) {
+        let found = self.find_worker(needs, revision);
+        let worker = found.as_ref().ok().cloned();
+        self.replicas.push(Replica {
+            id: id.clone(),
+            revision,
+            class: if worker.is_some() {
+                Class::Live
+            } else {
+                Class::Waiting
+            },
+            worker,
+            ready: false,
+            age: Duration::ZERO,
+            phase_age: Duration::ZERO,
+            attempt,
+            waiting: None,
+            needs: needs.clone(),
+            done: true,
+        });
+        self.act(Action::Create {
+            id,
+            revision,
+            attempt,
+            placement: match found {
+                Ok(worker) => Placement::On(worker),
+                Err(reason) => Placement::Waiting(reason.to_string()),
+            },
+        });
+    }
+
+    /// Whether there would be a worker if one replica were gone from where it is.
+    pub fn would_fit_without(&self, replica: usize, needs: &Needs, revision: u32) -> bool {
+        let leaving = &self.replicas[replica];
+        let mut workers = self.workers.clone();
+        for worker in &mut workers {
+            if Some(&worker.name) == leaving.worker.as_ref() {
+                worker.release(&leaving.needs);
+            }
+        }
+        self.best(needs, revision, &workers).is_ok()
+    }
+
+    fn find_worker(&mut self, needs: &Needs, revision: u32) -> Result<Name, Unschedulable> {
+        let name = self.best(needs, revision, &self.workers)?;
+        if let Some(worker) = self.workers.iter_mut().find(|worker| worker.name == name) {
+            worker.take(needs);
+        }
+        Ok(name)
+    }
+
+    /// Spread counts one revision only: the others are about to leave.
+    fn best(
+        &self,
+        needs: &Needs,
+        revision: u32,
+        workers: &[WorkerView],
+    ) -> Result<Name, Unschedulable> {
+        let mut spread: BTreeMap<Name, u32> = BTreeMap::new();
+        for replica in &self.replicas {
+            if replica.revision == revision
+                && matches!(replica.class, Class::Live | Class::Completed)
+                && let Some(worker) = &replica.worker
+            {
+                *spread.entry(worker.clone()).or_default() += 1;
+            }
+        }
+        let demand = Demand {
+            needs,
+            avoid: &self.avoid,
+            spread: &spread,
+        };
+        scheduler::place(&demand, workers)
+    }
+}

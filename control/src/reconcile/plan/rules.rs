@@ -1,0 +1,301 @@
+//! The rules, one function each, in the order in which they are applied.
+
+use std::{cmp::Reverse, time::Duration};
+
+use super::{
+    Desired, StopReason,
+    round::{Class, Reach, Replica, Round},
+};
+
+/// How many replicas more than asked for an update may use.
+const SURGE: usize = 1;
+
+/// A failed replica is replaced after this long, doubled for each one that failed in a row before it.
+const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
+const MAX_FAILURE_BACKOFF: Duration = Duration::from_secs(300);
+/// A replica that lived for this long before it failed starts a new row.
+const FAILURE_RESET: Duration = Duration::from_secs(600);
+
+/// LOST replicas that others stand in for are shown for this long.
+const LOST_KEPT: Duration = Duration::from_secs(600);
+
+/// What has stopped leaves no trace.
+pub(super) fn forget_stopped(round: &mut Round) {
+    for replica in round.open(|replica| replica.class == Class::Gone) {
+        round.forget(replica);
+    }
+}
+
+/// Everything goes. Nobody waits for workers that are lost: they stop what they are not told to run.
+pub(super) fn clear(round: &mut Round) {
+    for replica in round.open(|_| true) {
+        match (round.replicas[replica].class, round.reach(replica)) {
+            (Class::Gone, _) => {}
+            (Class::Waiting, _) | (_, Reach::Lost) | (Class::Lost, Reach::Away(_)) => {
+                round.forget(replica);
+            }
+            (Class::Stopping, _) => {}
+            _ => round.stop(replica, StopReason::Deleted),
+        }
+    }
+    wake_for_losses(round);
+}
+
+/// As many replicas of the present revision as asked for, with as little harm on the way as the rules allow.
+pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn FnMut() -> String) {
+    let target = usize::try_from(desired.replicas).unwrap_or(usize::MAX);
+    mark_lost(round);
+    settle_returned(round, desired, target);
+    drop_useless_old(round, desired);
+    scale_down(round, desired, target);
+    retire_old(round, desired, target);
+    place_waiting(round);
+    replace_failed(round, desired, target, new_id);
+    fill_up(round, desired, target, new_id);
+    stop_first(round, desired);
+    forget_lost(round, target);
+    wake_for_losses(round);
+}
+
+/// Replicas of a worker that was not heard of for the timeout are LOST. One that has ended keeps its end: nothing of it
+/// runs that could be lost, and a completed one must not run again. One that was asked to stop must not come back: it
+/// is forgotten, and its worker stops what it is not told to run.
+fn mark_lost(round: &mut Round) {
+    for replica in round.open(|replica| matches!(replica.class, Class::Live | Class::Stopping)) {
+        match (round.reach(replica), round.replicas[replica].class) {
+            (Reach::Lost, Class::Stopping) => round.forget(replica),
+            (Reach::Lost, _) => round.mark_lost(replica),
+            _ => {}
+        }
+    }
+}
+
+/// A lost replica whose worker is back goes on if nothing took its place, for the state that it holds. A replacement
+/// that still waits for a worker has not taken it.
+fn settle_returned(round: &mut Round, desired: &Desired, target: usize) {
+    let mut returned = round.open(|replica| replica.class == Class::Lost);
+    returned.retain(|replica| round.reach(*replica) == Reach::Ready);
+    returned.sort_by_key(|replica| round.replicas[*replica].revision != desired.revision);
+    for replica in returned {
+        if round.count(|other| holds_place(other, desired)) < target {
+            round.readmit(replica);
+        } else {
+            round.stop(replica, StopReason::Replaced);
+        }
+    }
+}
+
+/// Of a revision that is not wanted any more: what never ran, and what has failed.
+fn drop_useless_old(round: &mut Round, desired: &Desired) {
+    let useless = |replica: &Replica| {
+        replica.revision != desired.revision
+            && matches!(replica.class, Class::Waiting | Class::Failed)
+    };
+    for replica in round.open(useless) {
+        round.stop(replica, superseded(desired));
+    }
+}
+
+/// No more of the present revision than asked for; those first that are missed least, then the newest. Nor may those
+/// that wait for a worker make more of all revisions than an update may use.
+fn scale_down(round: &mut Round, desired: &Desired, target: usize) {
+    let surplus = round
+        .count(|replica| is_slot(replica, desired))
+        .saturating_sub(target);
+    let mut victims = round.open(|replica| is_slot(replica, desired));
+    victims.sort_by_key(|replica| {
+        let Replica {
+            class, ready, age, ..
+        } = &round.replicas[*replica];
+        let missed = match class {
+            Class::Failed => 0,
+            Class::Waiting => 1,
+            Class::Completed => 3,
+            _ if *ready => 4,
+            _ => 2,
+        };
+        (missed, *age, Reverse(*replica))
+    });
+    let reason = StopReason::ScaledDown {
+        replicas: desired.replicas,
+    };
+    for replica in victims.into_iter().take(surplus) {
+        round.stop(replica, reason.clone());
+    }
+
+    let all = round.count(is_in_use);
+    let waiting = round.open(|replica| replica.class == Class::Waiting);
+    for replica in waiting
+        .into_iter()
+        .rev()
+        .take(all.saturating_sub(target + SURGE))
+    {
+        round.forget(replica);
+    }
+}
+
+/// Old replicas that are not available are of no use any more. The others stay until as many as asked for are available
+/// without them.
+fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
+    let is_old_live = |replica: &Replica| {
+        replica.revision != desired.revision
+            && matches!(replica.class, Class::Live | Class::Completed)
+    };
+    for replica in round.open(|replica| is_old_live(replica) && !replica.is_available()) {
+        round.stop(replica, superseded(desired));
+    }
+    let surplus = round.count(Replica::is_available).saturating_sub(target);
+    for replica in old_victims(round, desired).into_iter().take(surplus) {
+        round.stop(replica, superseded(desired));
+    }
+}
+
+/// Available replicas of old revisions: completed ones first, then the newest.
+fn old_victims(round: &Round, desired: &Desired) -> Vec<usize> {
+    let mut victims =
+        round.open(|replica| replica.revision != desired.revision && replica.is_available());
+    victims.sort_by_key(|replica| {
+        let Replica { class, age, .. } = &round.replicas[*replica];
+        (*class != Class::Completed, *age, Reverse(*replica))
+    });
+    victims
+}
+
+fn place_waiting(round: &mut Round) {
+    for replica in round.open(|replica| replica.class == Class::Waiting) {
+        round.place(replica);
+    }
+}
+
+/// A failed replica stays, to be looked at, until its backoff is over; then another one takes its place.
+fn replace_failed(
+    round: &mut Round,
+    desired: &Desired,
+    target: usize,
+    new_id: &mut dyn FnMut() -> String,
+) {
+    for replica in round.open(|replica| replica.class == Class::Failed) {
+        let Replica {
+            age,
+            phase_age,
+            attempt,
+            ..
+        } = &round.replicas[replica];
+        let failures = match age.saturating_sub(*phase_age) >= FAILURE_RESET {
+            true => 1,
+            false => attempt.saturating_add(1),
+        };
+        let backoff = failure_backoff(failures);
+        if *phase_age < backoff {
+            let wait = backoff - *phase_age;
+            round.wake_after(wait);
+        } else if round.count(|other| is_in_use(other) || other.class == Class::Stopping) <= target
+        {
+            round.stop(replica, StopReason::Failed);
+            round.create(new_id(), desired.revision, failures, &desired.needs);
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn failure_backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    MAX_FAILURE_BACKOFF.min(FAILURE_BACKOFF * 2_u32.pow(doublings))
+}
+
+/// New replicas for places that are free, but never more of all revisions than an update may use. Those that still stop
+/// count: they still run. So do failed ones, or an update that cannot work would fail once for every replica.
+fn fill_up(
+    round: &mut Round,
+    desired: &Desired,
+    target: usize,
+    new_id: &mut dyn FnMut() -> String,
+) {
+    let missing = target.saturating_sub(round.count(|replica| is_slot(replica, desired)));
+    let taken = round.count(|replica| {
+        is_in_use(replica) || is_slot(replica, desired) || replica.class == Class::Stopping
+    });
+    let room = (target + SURGE).saturating_sub(taken);
+    for _ in 0..missing.min(room) {
+        round.create(new_id(), desired.revision, 0, &desired.needs);
+    }
+}
+
+/// Where a new replica cannot start for a published port that an old one holds, the old one stops first. One at a time,
+/// and only while all new ones that could start are ready.
+fn stop_first(round: &mut Round, desired: &Desired) {
+    let is_new = |replica: &Replica| replica.revision == desired.revision;
+    let waits = round.count(|replica| is_new(replica) && replica.class == Class::Waiting) > 0;
+    let unready =
+        |replica: &Replica| is_new(replica) && replica.class == Class::Live && !replica.ready;
+    let busy = round.count(|replica| replica.class == Class::Stopping || unready(replica)) > 0;
+    if desired.needs.ports.is_empty() || !waits || busy {
+        return;
+    }
+    let makes_room =
+        |replica: &usize| round.would_fit_without(*replica, &desired.needs, desired.revision);
+    if let Some(replica) = old_victims(round, desired).into_iter().find(makes_room) {
+        let revision = desired.revision;
+        round.stop(replica, StopReason::StopFirst { revision });
+    }
+}
+
+/// LOST replicas are kept as long as they could be needed should their worker return, and a while to be seen.
+fn forget_lost(round: &mut Round, target: usize) {
+    let held = round.count(|replica| matches!(replica.class, Class::Live | Class::Completed));
+    let needed = target.saturating_sub(held);
+    let mut lost = round.all(|replica| replica.class == Class::Lost);
+    lost.sort_by_key(|replica| round.replicas[*replica].phase_age);
+    for replica in lost.into_iter().skip(needed) {
+        let phase_age = round.replicas[replica].phase_age;
+        if phase_age >= LOST_KEPT {
+            round.forget(replica);
+        } else {
+            round.wake_after(LOST_KEPT - phase_age);
+        }
+    }
+}
+
+/// Nobody tells that a worker stayed silent: look again when it would be lost.
+fn wake_for_losses(round: &mut Round) {
+    for replica in 0..round.replicas.len() {
+        if matches!(round.replicas[replica].class, Class::Live | Class::Stopping)
+            && let Reach::Away(left) = round.reach(replica)
+        {
+            round.wake_after(left);
+        }
+    }
+}
+
+/// Whether it fills one of the places of the present revision, or will.
+fn is_slot(replica: &Replica, desired: &Desired) -> bool {
+    replica.revision == desired.revision
+        && matches!(
+            replica.class,
+            Class::Waiting | Class::Live | Class::Completed | Class::Failed
+        )
+}
+
+/// Whether it is where it should be, so that no lost one has to come back.
+fn holds_place(replica: &Replica, desired: &Desired) -> bool {
+    match replica.class {
+        Class::Live | Class::Completed => true,
+        Class::Failed => replica.revision == desired.revision,
+        _ => false,
+    }
+}
+
+/// Whether it runs, has run to its end, or will run. Those of old revisions that wait are gone by the time this is
+/// asked.
+fn is_in_use(replica: &Replica) -> bool {
+    matches!(
+        replica.class,
+        Class::Waiting | Class::Live | Class::Completed
+    )
+}
+
+fn superseded(desired: &Desired) -> StopReason {
+    StopReason::Superseded {
+        revision: desired.revision,
+    }
+}

@@ -1,0 +1,110 @@
+//! Random histories of a workload on a few workers. The plan is carried out as the shell does it; messages to and from
+//! workers are delayed as far as the history says. After each step the plan keeps its promises, and in the end, once
+//! everybody behaves, the workload is as it should be.
+
+#![allow(clippy::unwrap_used)]
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+mod promises;
+mod world;
+
+use world::World;
+
+const WORKERS: usize = 3;
+const TIMEOUT: Duration = Duration::from_secs(10);
+const MIB: u64 = 1024 * 1024;
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Step {
+    Scale(u32),
+    Update {
+        port: Option<u16>,
+    },
+    Delete,
+    /// Its session ends; its guests go on.
+    Away(usize),
+    Back(usize),
+    Cordon(usize, bool),
+    Wait(u64),
+    /// A guest goes on in its life and its worker says so.
+    Advance(usize, u8),
+    Fail(usize, u8),
+    Complete(usize, u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let worker = 0..WORKERS;
+    let port = prop_oneof![3 => Just(None), 2 => (80..82_u16).prop_map(Some)];
+    prop_oneof![
+        3 => (0..5_u32).prop_map(Step::Scale),
+        3 => port.prop_map(|port| Step::Update { port }),
+        1 => Just(Step::Delete),
+        3 => worker.clone().prop_map(Step::Away),
+        5 => worker.clone().prop_map(Step::Back),
+        2 => (worker.clone(), any::<bool>()).prop_map(|(worker, cordon)| Step::Cordon(worker, cordon)),
+        6 => prop::sample::select(vec![1, 5, 11, 60, 700]).prop_map(Step::Wait),
+        30 => (worker.clone(), any::<u8>()).prop_map(|(worker, guest)| Step::Advance(worker, guest)),
+        3 => (worker.clone(), any::<u8>()).prop_map(|(worker, guest)| Step::Fail(worker, guest)),
+        2 => (worker, any::<u8>()).prop_map(|(worker, guest)| Step::Complete(worker, guest)),
+    ]
+}
+
+impl World {
+    /// Everybody behaves until nothing changes any more.
+    fn settle(&mut self) {
+        for worker in 0..WORKERS {
+            self.workers[worker].view.cordoned = false;
+            self.happen(Step::Back(worker));
+            self.reconcile();
+        }
+        for _ in 0..100 {
+            let before = self.ids_and_phases();
+            for worker in 0..WORKERS {
+                for guest in 0..8 {
+                    self.happen(Step::Advance(worker, guest));
+                }
+                self.reconcile();
+            }
+            // Longer than every backoff.
+            self.happen(Step::Wait(700));
+            self.reconcile();
+            self.check_workers();
+            if self.ids_and_phases() == before {
+                return;
+            }
+        }
+        panic!("it never comes to rest: {:#?}", self.records);
+    }
+
+    fn ids_and_phases(&self) -> Vec<(String, Phase, bool)> {
+        let states = self.records.values().map(|record| &record.state);
+        states
+            .map(|state| (state.id.clone(), state.phase, state.ready))
+            .collect()
+    }
+}
+
+fn run(steps: Vec<Step>) {
+    let mut world = World::new();
+    world.reconcile();
+    for step in steps {
+        world.happen(step);
+        world.reconcile();
+        world.check_workers();
+    }
+    world.settle();
+    world.check_settled();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_it_converges(steps in vec(step(), 0..120)) {
+        run(steps);
+    }
+}

@@ -1,0 +1,141 @@
+//! What the plan promises, after each step and in the end.
+
+use std::collections::BTreeSet;
+
+use super::{world::Worker, *};
+use crate::scheduler::conflicts;
+
+impl World {
+    pub fn available(&self) -> usize {
+        self.records
+            .values()
+            .filter(|record| is_available(&record.state))
+            .count()
+    }
+
+    pub fn check_before(&self, plan: &Plan) {
+        let mut seen = BTreeSet::new();
+        for action in &plan.actions {
+            let (id, worker) = match action {
+                Action::Create {
+                    id,
+                    placement: Placement::On(worker),
+                    ..
+                }
+                | Action::Place { id, worker } => (id, Some(worker)),
+                Action::Create { id, .. }
+                | Action::Unschedulable { id, .. }
+                | Action::Stop { id, .. }
+                | Action::Forget { id }
+                | Action::MarkLost { id }
+                | Action::Readmit { id } => (id, None),
+                Action::Finish => continue,
+            };
+            assert!(
+                seen.insert(id),
+                "one action for each replica: {:?}",
+                plan.actions
+            );
+            let chosen = |held: &&Worker| worker == Some(&held.view.name);
+            if let Some(worker) = self.workers.iter().find(chosen) {
+                assert!(worker.view.ready && !worker.view.cordoned);
+            }
+        }
+    }
+
+    pub fn check_after(&self, plan: &Plan, available_before: usize) {
+        let Some(desired) = self.desired.as_ref().filter(|desired| !desired.deleting) else {
+            return;
+        };
+        let target = usize::try_from(desired.replicas).unwrap();
+        let created = plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Create { .. }));
+        let live = self
+            .records
+            .values()
+            .filter(|record| self.is_live(&record.state))
+            .count();
+        if created && !self.ever_port {
+            assert!(live <= target + 1, "{live} live after {:?}", plan.actions);
+        }
+        // No update, scaling or return of a worker takes away what is needed; losses did so before the plan was made.
+        let lost = |action: &&Action| matches!(action, Action::MarkLost { .. });
+        let lost = plan.actions.iter().filter(lost).count();
+        if !self.ever_port {
+            let kept = (available_before - lost.min(available_before)).min(target);
+            assert!(self.available() >= kept, "{:?}", plan.actions);
+        }
+    }
+
+    /// Whether it runs or may be about to, as the control plane has to assume. What failed runs no more, though its
+    /// worker has yet to say that it is gone.
+    fn is_live(&self, state: &ReplicaState) -> bool {
+        let ended = self.workers.iter().any(|worker| {
+            let guest = worker.guests.get(&state.id);
+            guest.is_some_and(|guest| matches!(guest.phase, Phase::Failed | Phase::Completed))
+        });
+        let may_run = matches!(
+            state.phase,
+            Phase::Pending | Phase::Starting | Phase::Running | Phase::Backoff | Phase::Stopping
+        );
+        may_run && !ended
+    }
+
+    /// What holds of the workers themselves, whatever the control plane thinks.
+    pub fn check_workers(&self) {
+        for worker in &self.workers {
+            let known = worker
+                .guests
+                .iter()
+                .filter(|(id, _)| self.records.contains_key(*id));
+            let ports: Vec<_> = known.flat_map(|(_, guest)| &guest.ports).collect();
+            for (index, one) in ports.iter().enumerate() {
+                for other in &ports[index + 1..] {
+                    assert!(
+                        !conflicts(**one, **other),
+                        "{one} is held twice on one worker"
+                    );
+                }
+            }
+            for (id, guest) in &worker.guests {
+                assert!(
+                    guest.phase == Phase::Completed || !self.completed.contains(id),
+                    "{id} had completed"
+                );
+            }
+        }
+    }
+
+    pub fn check_settled(&self) {
+        let Some(desired) = &self.desired else {
+            assert!(self.records.is_empty());
+            assert!(self.workers.iter().all(|worker| worker.guests.is_empty()));
+            return;
+        };
+        assert!(!desired.deleting, "it is finished");
+        let target = usize::try_from(desired.replicas).unwrap();
+        let states: Vec<_> = self.records.values().map(|record| &record.state).collect();
+        let available = states.iter().filter(|state| is_available(state)).count();
+        if !desired.needs.ports.is_empty() && target > WORKERS {
+            // More than can be: no worker holds a port twice. What is there of old ones may stay.
+            assert!(available >= WORKERS, "{states:#?}");
+            return;
+        }
+        assert_eq!(available, target, "{states:#?}");
+        assert_eq!(states.len(), target, "{states:#?}");
+        assert!(
+            states
+                .iter()
+                .all(|state| state.revision == desired.revision),
+            "{states:#?}"
+        );
+        let guests: usize = self.workers.iter().map(|worker| worker.guests.len()).sum();
+        assert_eq!(guests, target);
+    }
+}
+
+fn is_available(state: &ReplicaState) -> bool {
+    state.ready || (state.phase == Phase::Completed)
+}

@@ -1,0 +1,379 @@
+//! What there is, and what happens to it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    net::SocketAddr,
+};
+
+use super::*;
+
+/// What the store holds of a replica.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub state: ReplicaState,
+    pub created: Duration,
+    pub entered: Duration,
+}
+
+/// What a worker really runs.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    pub phase: Phase,
+    pub ready: bool,
+    pub stopping: bool,
+    pub ports: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Worker {
+    pub view: WorkerView,
+    pub heard: Duration,
+    pub guests: BTreeMap<String, Guest>,
+}
+
+pub(super) struct World {
+    pub now: Duration,
+    pub desired: Option<Desired>,
+    pub records: BTreeMap<String, Record>,
+    pub workers: Vec<Worker>,
+    pub ids: u32,
+    pub completed: BTreeSet<String>,
+    /// Whether some revision so far published a fixed port.
+    pub ever_port: bool,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let worker = |number: usize| Worker {
+            view: WorkerView {
+                name: Name::parse(&format!("w{number}")).unwrap(),
+                ready: true,
+                cordoned: false,
+                silent_for: Duration::ZERO,
+                memory_free: 0,
+                replicas: 0,
+                replicas_max: 0,
+                taken_ports: Vec::new(),
+            },
+            heard: Duration::ZERO,
+            guests: BTreeMap::new(),
+        };
+        Self {
+            now: Duration::ZERO,
+            desired: Some(Desired {
+                revision: 1,
+                replicas: 1,
+                needs: Needs {
+                    memory: MIB,
+                    ports: Vec::new(),
+                },
+                deleting: false,
+            }),
+            records: BTreeMap::new(),
+            workers: (0..WORKERS).map(worker).collect(),
+            ids: 0,
+            completed: BTreeSet::new(),
+            ever_port: false,
+        }
+    }
+
+    pub fn plan(&mut self) -> Plan {
+        let replicas: Vec<ReplicaState> = self
+            .records
+            .values()
+            .map(|record| ReplicaState {
+                age: self.now - record.created,
+                phase_age: self.now - record.entered,
+                ..record.state.clone()
+            })
+            .collect();
+        let workers: Vec<WorkerView> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let mut view = WorkerView {
+                    silent_for: self.now - worker.heard,
+                    memory_free: 100 * MIB,
+                    ..worker.view.clone()
+                };
+                let here = |replica: &&ReplicaState| {
+                    replica.worker.as_ref() == Some(&view.name) && replica.phase.occupies()
+                };
+                for replica in replicas.iter().filter(here).cloned().collect::<Vec<_>>() {
+                    view.take(&replica.needs);
+                }
+                view
+            })
+            .collect();
+        let ids = &mut self.ids;
+        plan(
+            &Observed {
+                workload: self.desired.as_ref(),
+                replicas: &replicas,
+                workers: &workers,
+                worker_timeout: TIMEOUT,
+            },
+            &mut || {
+                *ids += 1;
+                format!("r{ids}")
+            },
+        )
+    }
+
+    /// Plans, carries it out, and sees that the plan kept its promises.
+    pub fn reconcile(&mut self) {
+        let plan = self.plan();
+        let available = self.available();
+        self.check_before(&plan);
+        for action in &plan.actions {
+            self.execute(action);
+        }
+        self.check_after(&plan, available);
+        // What a worker says of a replica that it brings back is news; nothing else is.
+        if plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Readmit { .. }))
+        {
+            return self.reconcile();
+        }
+        let again = self.plan();
+        assert_eq!(
+            again.actions,
+            [],
+            "after {:?} there is more to do",
+            plan.actions
+        );
+        self.deliver();
+    }
+
+    fn execute(&mut self, action: &Action) {
+        match action.clone() {
+            Action::Create {
+                id,
+                revision,
+                attempt,
+                placement,
+            } => {
+                let (worker, waiting) = match placement {
+                    Placement::On(worker) => (Some(worker), None),
+                    Placement::Waiting(reason) => (None, Some(reason)),
+                };
+                let state = ReplicaState {
+                    id: id.clone(),
+                    revision,
+                    worker,
+                    phase: Phase::Pending,
+                    ready: false,
+                    age: Duration::ZERO,
+                    phase_age: Duration::ZERO,
+                    attempt,
+                    waiting,
+                    needs: self.desired.as_ref().unwrap().needs.clone(),
+                };
+                let record = Record {
+                    state,
+                    created: self.now,
+                    entered: self.now,
+                };
+                assert!(
+                    self.records.insert(id, record).is_none(),
+                    "ids are never used twice"
+                );
+            }
+            Action::Place { id, worker } => {
+                let state = &mut self.records.get_mut(&id).unwrap().state;
+                assert_eq!(state.worker.replace(worker), None);
+                state.waiting = None;
+            }
+            Action::Unschedulable { id, reason } => {
+                self.records.get_mut(&id).unwrap().state.waiting = Some(reason);
+            }
+            Action::Stop { id, .. } => self.enter(&id, Phase::Stopping, false),
+            Action::MarkLost { id } => self.enter(&id, Phase::Lost, false),
+            Action::Readmit { id } => {
+                let worker = self.records[&id].state.worker.clone();
+                let worker = self
+                    .workers
+                    .iter()
+                    .find(|held| Some(&held.view.name) == worker.as_ref());
+                let guest = worker.unwrap().guests.get(&id);
+                let (phase, ready) =
+                    guest.map_or((Phase::Starting, false), |guest| (guest.phase, guest.ready));
+                self.enter(&id, phase, ready);
+            }
+            Action::Forget { id } => {
+                self.records.remove(&id).unwrap();
+            }
+            Action::Finish => {
+                assert!(self.desired.take().unwrap().deleting && self.records.is_empty());
+            }
+        }
+    }
+
+    fn enter(&mut self, id: &str, phase: Phase, ready: bool) {
+        let record = self.records.get_mut(id).unwrap();
+        if record.state.phase != phase {
+            record.entered = self.now;
+        }
+        record.state.phase = phase;
+        record.state.ready = ready;
+    }
+
+    /// Workers with a session learn what they should run. What they are to stop and do not hold has stopped.
+    fn deliver(&mut self) {
+        let mut stopped = Vec::new();
+        for worker in self.workers.iter_mut().filter(|worker| worker.view.ready) {
+            let assigned = |id: &str| {
+                let record = self.records.get(id)?;
+                (record.state.worker.as_ref() == Some(&worker.view.name)).then_some(&record.state)
+            };
+            worker.guests.retain(|id, _| assigned(id).is_some());
+            for (id, guest) in &mut worker.guests {
+                guest.stopping |= assigned(id).is_some_and(|state| state.phase == Phase::Stopping);
+            }
+            for record in self.records.values() {
+                let state = &record.state;
+                if state.worker.as_ref() == Some(&worker.view.name)
+                    && matches!(
+                        state.phase,
+                        Phase::Pending | Phase::Starting | Phase::Running
+                    )
+                {
+                    worker
+                        .guests
+                        .entry(state.id.clone())
+                        .or_insert_with(|| Guest {
+                            phase: Phase::Pending,
+                            ready: false,
+                            stopping: false,
+                            ports: state.needs.ports.clone(),
+                        });
+                }
+                if state.worker.as_ref() == Some(&worker.view.name)
+                    && state.phase == Phase::Stopping
+                    && !worker.guests.contains_key(&state.id)
+                {
+                    stopped.push(state.id.clone());
+                }
+            }
+        }
+        for id in stopped {
+            self.report(&id, Phase::Stopped, false);
+        }
+    }
+
+    /// What the worker says of a guest.
+    fn report(&mut self, id: &str, phase: Phase, ready: bool) {
+        let Some(record) = self.records.get(id) else {
+            return;
+        };
+        match (record.state.phase, phase) {
+            (Phase::Stopping | Phase::Lost, Phase::Stopped) => self.enter(id, phase, false),
+            (Phase::Stopping | Phase::Lost, _) => {}
+            _ => self.enter(id, phase, ready),
+        }
+    }
+
+    pub fn happen(&mut self, step: Step) {
+        match step {
+            Step::Scale(replicas) => {
+                if let Some(desired) = &mut self.desired {
+                    desired.replicas = replicas;
+                }
+            }
+            Step::Update { port } => {
+                if let Some(desired) = &mut self.desired {
+                    desired.revision += 1;
+                    let address = |port| format!("0.0.0.0:{port}").parse().unwrap();
+                    desired.needs.ports = port.map(address).into_iter().collect();
+                    self.ever_port |= port.is_some();
+                }
+            }
+            Step::Delete => {
+                if let Some(desired) = &mut self.desired {
+                    desired.deleting = true;
+                }
+            }
+            Step::Away(worker) => {
+                let worker = &mut self.workers[worker];
+                if worker.view.ready {
+                    worker.view.ready = false;
+                    worker.heard = self.now;
+                }
+            }
+            Step::Back(worker) => self.come_back(worker),
+            Step::Cordon(worker, cordoned) => self.workers[worker].view.cordoned = cordoned,
+            Step::Wait(seconds) => {
+                self.now += Duration::from_secs(seconds);
+                for worker in self.workers.iter_mut().filter(|worker| worker.view.ready) {
+                    worker.heard = self.now;
+                }
+            }
+            Step::Advance(worker, guest) => self.advance(worker, guest),
+            Step::Fail(worker, guest) => self.end(worker, guest, Phase::Failed),
+            Step::Complete(worker, guest) => self.end(worker, guest, Phase::Completed),
+        }
+    }
+
+    /// The Hello of a worker says everything that it holds.
+    fn come_back(&mut self, number: usize) {
+        let now = self.now;
+        let worker = &mut self.workers[number];
+        if mem::replace(&mut worker.view.ready, true) {
+            return;
+        }
+        worker.heard = now;
+        let worker = worker.clone();
+        for (id, guest) in &worker.guests {
+            self.report(id, guest.phase, guest.ready);
+        }
+    }
+
+    fn advance(&mut self, number: usize, which: u8) {
+        let worker = &mut self.workers[number];
+        let Some(id) = pick(&worker.guests, which) else {
+            return;
+        };
+        let guest = worker.guests.get_mut(&id).unwrap();
+        let (phase, ready) = match (guest.stopping, guest.phase) {
+            (true, _) => (Phase::Stopped, false),
+            (_, Phase::Pending) => (Phase::Starting, false),
+            (_, Phase::Starting) => (Phase::Running, false),
+            (_, Phase::Running) => (Phase::Running, true),
+            (_, phase) => (phase, false),
+        };
+        (guest.phase, guest.ready) = (phase, ready);
+        if phase == Phase::Stopped {
+            worker.guests.remove(&id);
+        }
+        if worker.view.ready {
+            self.report(&id, phase, ready);
+        }
+    }
+
+    fn end(&mut self, number: usize, which: u8, phase: Phase) {
+        let worker = &mut self.workers[number];
+        let Some(id) = pick(&worker.guests, which) else {
+            return;
+        };
+        let guest = worker.guests.get_mut(&id).unwrap();
+        if guest.phase != Phase::Running || guest.stopping {
+            return;
+        }
+        (guest.phase, guest.ready) = (phase, false);
+        guest.ports.clear();
+        if worker.view.ready {
+            self.report(&id, phase, false);
+        }
+        if phase == Phase::Completed {
+            self.completed.insert(id);
+        }
+    }
+}
+
+fn pick(guests: &BTreeMap<String, Guest>, which: u8) -> Option<String> {
+    let index = usize::from(which).checked_rem(guests.len())?;
+    guests.keys().nth(index).cloned()
+}

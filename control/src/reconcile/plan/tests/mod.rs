@@ -1,0 +1,175 @@
+//! A table or two for each rule.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+mod ends;
+mod updates;
+
+const MIB: u64 = 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// One workload of revision 2 that asks for one replica, on workers without limits.
+#[derive(Clone)]
+struct Scene {
+    desired: Option<Desired>,
+    replicas: Vec<ReplicaState>,
+    workers: Vec<WorkerView>,
+}
+
+fn scene(replicas: u32) -> Scene {
+    Scene {
+        desired: Some(Desired {
+            revision: 2,
+            replicas,
+            needs: Needs {
+                memory: MIB,
+                ports: Vec::new(),
+            },
+            deleting: false,
+        }),
+        replicas: Vec::new(),
+        workers: Vec::new(),
+    }
+}
+
+impl Scene {
+    fn worker(mut self, name: &str) -> Self {
+        self.workers.push(WorkerView {
+            name: Name::parse(name).unwrap(),
+            ready: true,
+            cordoned: false,
+            silent_for: Duration::ZERO,
+            memory_free: 1024 * MIB,
+            replicas: 0,
+            replicas_max: 0,
+            taken_ports: Vec::new(),
+        });
+        self
+    }
+
+    fn away(mut self, name: &str, silent_for: Duration) -> Self {
+        self = self.worker(name);
+        let worker = self.workers.last_mut().unwrap();
+        worker.ready = false;
+        worker.silent_for = silent_for;
+        self
+    }
+
+    /// Younger than those before; `ready` where it runs.
+    fn replica(self, id: &str, revision: u32, worker: &str, phase: Phase) -> Self {
+        self.replica_with(id, revision, worker, phase, |_| {})
+    }
+
+    fn replica_with(
+        mut self,
+        id: &str,
+        revision: u32,
+        worker: &str,
+        phase: Phase,
+        change: impl FnOnce(&mut ReplicaState),
+    ) -> Self {
+        let needs = self
+            .desired
+            .as_ref()
+            .map_or_else(Needs::default, |desired| desired.needs.clone());
+        let mut replica = ReplicaState {
+            id: id.to_owned(),
+            revision,
+            worker: (!worker.is_empty()).then(|| Name::parse(worker).unwrap()),
+            phase,
+            ready: phase == Phase::Running,
+            age: secs(1000 - u64::try_from(self.replicas.len()).unwrap()),
+            phase_age: secs(0),
+            attempt: 0,
+            waiting: None,
+            needs,
+        };
+        change(&mut replica);
+        if let Some(held) = self
+            .workers
+            .iter_mut()
+            .find(|held| Some(&held.name) == replica.worker.as_ref())
+            && phase.occupies()
+        {
+            held.take(&replica.needs);
+        }
+        self.replicas.push(replica);
+        self
+    }
+
+    fn port(mut self, port: &str) -> Self {
+        self.desired.as_mut().unwrap().needs.ports = vec![port.parse().unwrap()];
+        self
+    }
+
+    fn deleting(mut self) -> Self {
+        self.desired.as_mut().unwrap().deleting = true;
+        self
+    }
+
+    fn plan(&self) -> Plan {
+        let mut made = 0;
+        plan(
+            &Observed {
+                workload: self.desired.as_ref(),
+                replicas: &self.replicas,
+                workers: &self.workers,
+                worker_timeout: TIMEOUT,
+            },
+            &mut || {
+                made += 1;
+                format!("new{made}")
+            },
+        )
+    }
+
+    /// The plan's actions in short.
+    #[track_caller]
+    fn gives(&self, expected: &[&str]) -> Plan {
+        let plan = self.plan();
+        let actions: Vec<String> = plan.actions.iter().map(short).collect();
+        assert_eq!(actions, expected);
+        plan
+    }
+}
+
+fn short(action: &Action) -> String {
+    match action {
+        Action::Create {
+            id,
+            attempt: 0,
+            placement: Placement::On(worker),
+            ..
+        } => {
+            format!("create {id} on {worker}")
+        }
+        Action::Create {
+            id,
+            attempt,
+            placement: Placement::On(worker),
+            ..
+        } => {
+            format!("create {id} on {worker} after {attempt}")
+        }
+        Action::Create {
+            id,
+            placement: Placement::Waiting(reason),
+            ..
+        } => {
+            format!("create {id}: {reason}")
+        }
+        Action::Place { id, worker } => format!("place {id} on {worker}"),
+        Action::Unschedulable { id, reason } => format!("{id}: {reason}"),
+        Action::Stop { id, reason } => format!("stop {id}: {reason}"),
+        Action::Forget { id } => format!("forget {id}"),
+        Action::MarkLost { id } => format!("lost {id}"),
+        Action::Readmit { id } => format!("readmit {id}"),
+        Action::Finish => "finish".to_owned(),
+    }
+}

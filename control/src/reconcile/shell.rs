@@ -1,0 +1,256 @@
+//! Looks at workloads when something changed or a timer is due, plans, and commits the plan.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use warren_model::{
+    name::{WorkloadId, replica_id},
+    spec::WorkloadSpec,
+};
+
+use super::{
+    dirty::DirtySet,
+    execute::{Execution, Scene},
+    observe,
+    plan::{self, Action, Observed, Placement},
+    timers::Timers,
+};
+use crate::{
+    clock,
+    events::Events,
+    fleet::leases::Leases,
+    index::{Index, Observation},
+    scheduler::{Needs, WorkerView},
+    state::{State, Transaction, keys},
+    store::{Durability, Revision, StoreError},
+};
+
+/// Workloads that are planned upon one view of the workers, and whose commits share a flush.
+const BATCH: usize = 64;
+/// How long a workload waits after the store could not be used.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Level-triggered: whatever happened, it compares what should be with what is, and does the difference.
+pub struct Reconciler {
+    pub state: State,
+    pub index: Arc<Index>,
+    pub events: Arc<Events>,
+    pub leases: Arc<Leases>,
+    pub dirty: Arc<DirtySet>,
+    pub worker_timeout: Duration,
+}
+
+/// A workload's plan, ready to be committed.
+struct Job {
+    id: WorkloadId,
+    observation: Observation,
+    execution: Execution,
+}
+
+// === impl Reconciler ===
+
+impl Reconciler {
+    /// Runs until cancelled. A commit that is under way then is done whole or not at all.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut timers = Timers::default();
+        loop {
+            let now = Instant::now();
+            let mut batch: BTreeSet<_> = timers.due(now).into_iter().collect();
+            batch.extend(self.dirty.take(BATCH));
+            if batch.is_empty() {
+                let timer = async {
+                    match timers.next() {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = self.dirty.marked() => {}
+                    () = timer => {}
+                }
+                continue;
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.reconcile(batch, &mut timers) => {}
+            }
+        }
+    }
+
+    async fn reconcile(&self, batch: BTreeSet<WorkloadId>, timers: &mut Timers) {
+        let mut workers = self.workers();
+        let mut jobs = Vec::with_capacity(batch.len());
+        for id in batch {
+            let (job, wake_after) = self.plan(id, &mut workers);
+            timers.set(&job.id, wake_after.map(|after| Instant::now() + after));
+            jobs.push(job);
+        }
+        let committed = join_all(jobs.iter().map(|job| self.commit(job))).await;
+        let mut written: Revision = 0;
+        for (job, result) in jobs.iter().zip(&committed) {
+            match result {
+                Ok(revision) => {
+                    written = written.max(revision.unwrap_or(0));
+                    job.execution.tell(&job.id, &self.events);
+                }
+                // Somebody else wrote first; the index marks the workload when it sees that write.
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => {
+                    tracing::error!(workload = %job.id, %error, "the plan could not be stored");
+                    timers.set(&job.id, Some(Instant::now() + RETRY));
+                }
+            }
+        }
+        // The next plan must see what this one did, or it would do it again.
+        self.index.reached(written).await;
+        for (job, result) in jobs.iter().zip(&committed) {
+            if result.is_ok() {
+                self.dirty.reconciled(&job.id);
+            }
+        }
+    }
+
+    fn plan(&self, id: WorkloadId, workers: &mut [WorkerView]) -> (Job, Option<Duration>) {
+        let observation = self.index.observe(&id);
+        let now = clock::now();
+        let spec = observation.workload.as_ref().and_then(|held| {
+            let spec = held.value.spec.as_ref()?;
+            WorkloadSpec::from_proto(spec)
+                .inspect_err(
+                    |error| tracing::error!(workload = %id, %error, "the stored spec is not valid"),
+                )
+                .ok()
+        });
+        // Without a spec that can be read nothing is decided: its replicas run on as they are.
+        if observation.workload.is_some() && spec.is_none() {
+            return (
+                Job {
+                    id,
+                    observation,
+                    execution: Execution::default(),
+                },
+                None,
+            );
+        }
+        let replicas: Vec<_> = observation
+            .replicas
+            .iter()
+            .map(|held| observe::replica(&held.value, &now))
+            .collect();
+        let desired = observation
+            .workload
+            .as_ref()
+            .zip(spec.as_ref())
+            .map(|(held, spec)| observe::desired(&held.value, spec));
+        let observed = Observed {
+            workload: desired.as_ref(),
+            replicas: &replicas,
+            workers,
+            worker_timeout: self.worker_timeout,
+        };
+        let plan = plan::plan(&observed, &mut || replica_id(&id.name));
+        for action in &plan.actions {
+            reserve(workers, action, &observation, spec.as_ref());
+        }
+        let scene = Scene {
+            id: &id,
+            observation: &observation,
+            spec: spec.as_ref(),
+            now,
+        };
+        let execution = Execution::of(&scene, plan.actions);
+        (
+            Job {
+                id,
+                observation,
+                execution,
+            },
+            plan.wake_after,
+        )
+    }
+
+    /// Commits a plan; `None` when there was nothing to do.
+    async fn commit(&self, job: &Job) -> Result<Option<Revision>, StoreError> {
+        let mut transaction = job.execution.transaction.clone();
+        if job.execution.finish
+            && let Some(workload) = &job.observation.workload
+        {
+            self.finish(&job.id, workload, &mut transaction).await?;
+        }
+        if transaction.is_empty() {
+            return Ok(None);
+        }
+        self.state
+            .commit(transaction, Durability::Flushed)
+            .await
+            .map(Some)
+    }
+
+    /// The workload with its routes and revisions. That it is as it was read guards all of them:
+    /// while it is being deleted nobody else changes its claims.
+    async fn finish(
+        &self,
+        id: &WorkloadId,
+        workload: &crate::state::Stored<Arc<warren_proto::v1::Workload>>,
+        transaction: &mut Transaction,
+    ) -> Result<(), StoreError> {
+        transaction.remove(keys::workload(id), workload.revision);
+        if let Some(spec) = workload.value.spec.as_ref()
+            && let Ok(spec) = WorkloadSpec::from_proto(spec)
+        {
+            for component in &spec.components {
+                for route in &component.routes {
+                    transaction.clear(keys::route(route));
+                }
+            }
+        }
+        for revision in self.state.revisions(id).await? {
+            transaction.clear(keys::revision(id, revision));
+        }
+        Ok(())
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        let held = self.index.workers();
+        let view = |held: &crate::index::WorkerUsage| {
+            let silent_for = self.leases.silent_for(&held.worker.name);
+            observe::worker(held, silent_for)
+        };
+        held.iter().filter_map(view).collect()
+    }
+}
+
+/// Takes what an action will take of a worker, so that the batch's next workload does not count on it.
+fn reserve(
+    workers: &mut [WorkerView],
+    action: &Action,
+    observation: &Observation,
+    spec: Option<&WorkloadSpec>,
+) {
+    let now = prost_types::Timestamp::default();
+    let (name, needs): (_, Option<Needs>) = match action {
+        Action::Create {
+            placement: Placement::On(name),
+            ..
+        } => (name, spec.map(observe::needs)),
+        Action::Place { id, worker } => {
+            let held = observation
+                .replicas
+                .iter()
+                .find(|held| held.value.replica.id == *id);
+            (
+                worker,
+                held.map(|held| observe::replica(&held.value, &now).needs),
+            )
+        }
+        _ => return,
+    };
+    if let (Some(worker), Some(needs)) = (workers.iter_mut().find(|w| w.name == *name), needs) {
+        worker.memory_free = worker.memory_free.saturating_sub(needs.memory);
+        worker.replicas += 1;
+        worker.taken_ports.extend(needs.ports);
+    }
+}

@@ -1,0 +1,114 @@
+//! Why a replica has no worker, in words.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr};
+
+use warren_model::quantity::format_bytes;
+
+use super::Needs;
+
+/// Why a worker cannot take a replica. In the order in which they are tried, and told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotReady,
+    Cordoned,
+    Full { replicas: u32 },
+    PortTaken(SocketAddr),
+    LacksMemory { free: u64 },
+}
+
+/// No worker can take a replica; `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB needed, 10MiB free)".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unschedulable {
+    memory: u64,
+    refusals: Vec<Refusal>,
+}
+
+// === impl Unschedulable ===
+
+impl Unschedulable {
+    pub(super) fn new(needs: &Needs, refusals: Vec<Refusal>) -> Self {
+        Self {
+            memory: needs.memory,
+            refusals,
+        }
+    }
+
+    fn count(&self, which: impl Fn(&Refusal) -> bool) -> usize {
+        self.refusals
+            .iter()
+            .filter(|refusal| which(refusal))
+            .count()
+    }
+
+    /// One phrase for each kind of refusal, with the number of workers.
+    fn phrases(&self) -> Vec<String> {
+        let mut phrases = Vec::new();
+        let not_ready = self.count(|refusal| matches!(refusal, Refusal::NotReady));
+        if not_ready > 0 {
+            phrases.push(format!("{not_ready} not ready"));
+        }
+        let cordoned = self.count(|refusal| matches!(refusal, Refusal::Cordoned));
+        if cordoned > 0 {
+            phrases.push(format!("{cordoned} cordoned"));
+        }
+        phrases.extend(self.full());
+        phrases.extend(self.ports());
+        phrases.extend(self.memory());
+        phrases
+    }
+
+    fn full(&self) -> Option<String> {
+        let bounds = self.refusals.iter().filter_map(|refusal| match refusal {
+            Refusal::Full { replicas } => Some(*replicas),
+            _ => None,
+        });
+        let (count, most) =
+            bounds.fold((0, 0), |(count, most), bound| (count + 1, most.max(bound)));
+        let at_most = if count == 1 { "" } else { "at most " };
+        (count > 0).then(|| format!("{count} full ({at_most}{most} replicas)"))
+    }
+
+    fn ports(&self) -> Vec<String> {
+        let mut taken: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        for refusal in &self.refusals {
+            if let Refusal::PortTaken(port) = refusal {
+                *taken.entry(*port).or_default() += 1;
+            }
+        }
+        let phrase = |(port, count)| match count {
+            1 => format!("1 has {port} taken"),
+            _ => format!("{count} have {port} taken"),
+        };
+        taken.into_iter().map(phrase).collect()
+    }
+
+    fn memory(&self) -> Option<String> {
+        let free = self.refusals.iter().filter_map(|refusal| match refusal {
+            Refusal::LacksMemory { free } => Some(*free),
+            _ => None,
+        });
+        let (count, most) = free.fold((0, 0), |(count, most), free| (count + 1, most.max(free)));
+        let (lack, at_most) = match count {
+            0 => return None,
+            1 => ("lacks", ""),
+            _ => ("lack", "at most "),
+        };
+        let (needed, most) = (format_bytes(self.memory), format_bytes(most));
+        Some(format!(
+            "{count} {lack} memory ({needed} needed, {at_most}{most} free)"
+        ))
+    }
+}
+
+impl fmt::Display for Unschedulable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.refusals.len() {
+            0 => return f.write_str("no workers"),
+            1 => f.write_str("1 worker: ")?,
+            count => write!(f, "{count} workers: ")?,
+        }
+        f.write_str(&self.phrases().join(", "))
+    }
+}
+
+impl std::error::Error for Unschedulable {}

@@ -1,0 +1,279 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+const MIB: u64 = 1024 * 1024;
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn worker(text: &str) -> WorkerView {
+    WorkerView {
+        name: name(text),
+        ready: true,
+        cordoned: false,
+        silent_for: Duration::ZERO,
+        memory_free: 1024 * MIB,
+        replicas: 0,
+        replicas_max: 0,
+        taken_ports: Vec::new(),
+    }
+}
+
+fn needs(memory: u64, ports: &[&str]) -> Needs {
+    Needs {
+        memory,
+        ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
+    }
+}
+
+#[derive(Default)]
+struct Case {
+    needs: Needs,
+    avoid: BTreeSet<Name>,
+    spread: BTreeMap<Name, u32>,
+}
+
+impl Case {
+    fn place(&self, workers: &[WorkerView]) -> Result<String, String> {
+        let demand = Demand {
+            needs: &self.needs,
+            avoid: &self.avoid,
+            spread: &self.spread,
+        };
+        place(&demand, workers)
+            .map(|name| name.to_string())
+            .map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn says_why_there_is_no_place() {
+    let not_ready = WorkerView {
+        ready: false,
+        ..worker("a")
+    };
+    let cordoned = WorkerView {
+        cordoned: true,
+        ..worker("b")
+    };
+    let full = WorkerView {
+        replicas: 4,
+        replicas_max: 4,
+        ..worker("c")
+    };
+    let small = WorkerView {
+        memory_free: 10 * MIB,
+        ..worker("d")
+    };
+    let smaller = WorkerView {
+        memory_free: 0,
+        ..worker("e")
+    };
+    let busy = WorkerView {
+        taken_ports: needs(0, &["0.0.0.0:6379"]).ports,
+        ..worker("f")
+    };
+    let both = WorkerView {
+        ready: false,
+        cordoned: true,
+        memory_free: 0,
+        ..worker("g")
+    };
+    let cases: [(&[&WorkerView], &str); 10] = [
+        (&[], "no workers"),
+        (&[&not_ready], "1 worker: 1 not ready"),
+        (&[&not_ready, &both], "2 workers: 2 not ready"),
+        (&[&full], "1 worker: 1 full (4 replicas)"),
+        (&[&full, &full], "2 workers: 2 full (at most 4 replicas)"),
+        (
+            &[&small],
+            "1 worker: 1 lacks memory (64MiB needed, 10MiB free)",
+        ),
+        (
+            &[&small, &smaller],
+            "2 workers: 2 lack memory (64MiB needed, at most 10MiB free)",
+        ),
+        (&[&busy], "1 worker: 1 has 127.0.0.1:6379 taken"),
+        (&[&busy, &busy], "2 workers: 2 have 127.0.0.1:6379 taken"),
+        (
+            &[&small, &busy, &cordoned, &not_ready],
+            "4 workers: 1 not ready, 1 cordoned, 1 has 127.0.0.1:6379 taken, \
+             1 lacks memory (64MiB needed, 10MiB free)",
+        ),
+    ];
+    let case = Case {
+        needs: needs(64 * MIB, &["127.0.0.1:6379"]),
+        ..Case::default()
+    };
+    for (workers, expected) in cases {
+        let workers: Vec<_> = workers.iter().map(|worker| (*worker).clone()).collect();
+        assert_eq!(case.place(&workers), Err(expected.to_owned()));
+    }
+}
+
+#[test]
+fn takes_exactly_what_fits() {
+    let case = Case {
+        needs: needs(64 * MIB, &[]),
+        ..Case::default()
+    };
+    let exact = WorkerView {
+        memory_free: 64 * MIB,
+        ..worker("a")
+    };
+    let short = WorkerView {
+        memory_free: 64 * MIB - 1,
+        ..worker("b")
+    };
+    assert_eq!(case.place(&[short.clone(), exact]), Ok("a".to_owned()));
+    assert!(case.place(&[short]).is_err());
+    let last = WorkerView {
+        replicas: 3,
+        replicas_max: 4,
+        ..worker("a")
+    };
+    assert_eq!(case.place(&[last]), Ok("a".to_owned()));
+}
+
+#[test]
+fn addresses_conflict_as_sockets_do() {
+    let cases = [
+        ("127.0.0.1:80", "127.0.0.1:80", true),
+        ("127.0.0.1:80", "127.0.0.1:81", false),
+        ("127.0.0.1:80", "127.0.0.2:80", false),
+        ("0.0.0.0:80", "127.0.0.1:80", true),
+        ("0.0.0.0:80", "0.0.0.0:81", false),
+        ("0.0.0.0:80", "[::1]:80", false),
+        ("[::]:80", "[::1]:80", true),
+        ("[::]:80", "127.0.0.1:80", true),
+        ("[::]:80", "0.0.0.0:80", true),
+        ("[::1]:80", "127.0.0.1:80", false),
+    ];
+    for (one, other, expected) in cases {
+        let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+        assert_eq!(conflicts(one, other), expected, "{one} {other}");
+        assert_eq!(conflicts(other, one), expected, "{other} {one}");
+    }
+}
+
+#[test]
+fn prefers_by_one_score_after_the_other() {
+    let mut case = Case::default();
+    // Nothing tells them apart: the name does.
+    assert_eq!(case.place(&[worker("b"), worker("a")]), Ok("a".to_owned()));
+    // More memory.
+    let small = WorkerView {
+        memory_free: MIB,
+        ..worker("a")
+    };
+    assert_eq!(
+        case.place(&[small.clone(), worker("b")]),
+        Ok("b".to_owned())
+    );
+    // Fewer replicas, though with less memory.
+    let busy = WorkerView {
+        replicas: 1,
+        ..worker("b")
+    };
+    assert_eq!(
+        case.place(&[small.clone(), busy.clone()]),
+        Ok("a".to_owned())
+    );
+    // Fewer like it, though with more replicas.
+    case.spread.insert(name("a"), 1);
+    assert_eq!(
+        case.place(&[small.clone(), busy.clone()]),
+        Ok("b".to_owned())
+    );
+    // Not where it failed, though with fewer like it.
+    case.avoid.insert(name("b"));
+    assert_eq!(case.place(&[small, busy.clone()]), Ok("a".to_owned()));
+    // But rather there than nowhere.
+    assert_eq!(case.place(&[busy]), Ok("b".to_owned()));
+}
+
+#[test]
+fn a_released_worker_is_as_it_was() {
+    let mut counted = worker("a");
+    counted.take(&needs(MIB, &["127.0.0.1:1"]));
+    let before = counted.clone();
+    let more = needs(2 * MIB, &["127.0.0.1:2", "127.0.0.1:3"]);
+    counted.take(&more);
+    assert_eq!(counted.replicas, 2);
+    counted.release(&more);
+    assert_eq!(counted, before);
+}
+
+fn any_address() -> impl Strategy<Value = SocketAddr> {
+    let ip = prop::sample::select(vec!["127.0.0.1", "127.0.0.2", "0.0.0.0", "::", "::1"]);
+    (ip, 1..4_u16).prop_map(|(ip, port)| SocketAddr::new(ip.parse().unwrap(), port))
+}
+
+fn any_worker() -> impl Strategy<Value = WorkerView> {
+    let flags = (prop::bool::weighted(0.8), prop::bool::weighted(0.2));
+    let counts = (0..4_u64, 0..4_u32, 0..4_u32);
+    (0..20_u8, flags, counts, vec(any_address(), 0..3)).prop_map(
+        |(number, (ready, cordoned), (memory, replicas, replicas_max), taken_ports)| WorkerView {
+            ready,
+            cordoned,
+            memory_free: memory * MIB,
+            replicas,
+            replicas_max,
+            taken_ports,
+            ..worker(&format!("w{number:02}"))
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn never_breaks_a_filter_and_never_misses_a_place(
+        mut workers in vec(any_worker(), 0..8),
+        memory in 0..4_u64,
+        ports in vec(any_address(), 0..3),
+        avoid in vec(0..20_u8, 0..3),
+        spread in vec((0..20_u8, 0..4_u32), 0..5),
+        seed: u64,
+    ) {
+        workers.sort_by(|a, b| a.name.cmp(&b.name));
+        workers.dedup_by(|a, b| a.name == b.name);
+        let label = |number: u8| name(&format!("w{number:02}"));
+        let case = Case {
+            needs: Needs { memory: memory * MIB, ports },
+            avoid: avoid.into_iter().map(label).collect(),
+            spread: spread.into_iter().map(|(number, count)| (label(number), count)).collect(),
+        };
+        // Written apart from the code under test, on purpose.
+        let fits = |worker: &WorkerView| {
+            let free = |port: &SocketAddr| !worker.taken_ports.iter().any(|taken| conflicts(*taken, *port));
+            worker.ready
+                && !worker.cordoned
+                && (worker.replicas_max == 0 || worker.replicas < worker.replicas_max)
+                && worker.memory_free >= case.needs.memory
+                && case.needs.ports.iter().all(free)
+        };
+        let chosen = case.place(&workers);
+        match &chosen {
+            Ok(chosen) => {
+                let worker = workers.iter().find(|worker| worker.name.as_str() == chosen).unwrap();
+                prop_assert!(fits(worker));
+                let better = workers.iter().any(|other| fits(other) && !case.avoid.contains(&other.name));
+                prop_assert!(!case.avoid.contains(&worker.name) || !better);
+            }
+            Err(reason) => {
+                prop_assert!(!workers.iter().any(fits));
+                prop_assert!(!reason.is_empty());
+            }
+        }
+
+        // The order of workers does not matter.
+        let turn = usize::try_from(seed % 8).unwrap();
+        let length = workers.len();
+        workers.rotate_left(if length == 0 { 0 } else { turn % length });
+        prop_assert_eq!(case.place(&workers), chosen);
+    }
+}

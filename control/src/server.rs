@@ -1,0 +1,242 @@
+//! The process: opens the data directory, starts the tasks, serves, and ends all of it in order.
+
+use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout_at},
+};
+use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Server;
+use tonic_health::{ServingStatus, server::HealthReporter};
+use warren_model::name::Name;
+use warren_proto::v1;
+
+use crate::{
+    api::{
+        Shared,
+        layers::{
+            authz::{AdmitAll, AuthzLayer},
+            limits::LimitsLayer,
+            tracing as trace,
+        },
+        routes,
+    },
+    artifact::ArtifactFiles,
+    events::Events,
+    fleet::{Fleet, Registry, leases::Leases, logs::LogsBroker},
+    index::{Index, IndexTask},
+    reconcile::{Reconciler, dirty::DirtySet},
+    state::State,
+    store::{Durability, Store, StoreError, sled::SledStore},
+};
+
+/// Where a control plane listens unless it is told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7700";
+/// How long a worker may be silent before its replicas are LOST, unless told otherwise.
+pub const DEFAULT_WORKER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long connections and tasks may take to end after the shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+/// A connection whose other end is silently gone is noticed after both.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams of one connection; a client that needs more opens another.
+const STREAMS_PER_CONNECTION: u32 = 2048;
+
+/// What a control plane needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its directory: made where it is missing, one process at a time.
+    pub data: PathBuf,
+    /// Silence after which a worker's replicas are LOST and replaced.
+    pub worker_timeout: Duration,
+}
+
+/// Why a control plane could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot open the store: {0}")]
+    Store(#[from] StoreError),
+    #[error("cannot open the artifacts' directory {directory}: {source}")]
+    Artifacts {
+        directory: PathBuf,
+        source: io::Error,
+    },
+}
+
+/// Why a control plane stopped serving.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the listener failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// A mistake of the build.
+    #[error("the control plane's own descriptors cannot be read: {0}")]
+    Descriptors(String),
+}
+
+/// A control plane that holds its data directory and is ready to serve.
+pub struct ControlPlane {
+    store: Arc<SledStore>,
+    shared: Arc<Shared>,
+    index_task: IndexTask,
+    reconciler: Reconciler,
+}
+
+// === impl ControlPlane ===
+
+impl ControlPlane {
+    /// Locks and opens the data directory, and reads the present state.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        let data = config.data.clone();
+        let directory = data.join("artifacts");
+        let opened = tokio::task::spawn_blocking(move || {
+            let store = SledStore::open(&data.join("store"))?;
+            // After the store: its lock is the data directory's.
+            let artifacts = ArtifactFiles::open(&directory)
+                .map_err(|source| OpenError::Artifacts { directory, source })?;
+            Ok::<_, OpenError>((store, artifacts))
+        });
+        let (store, artifacts) = opened
+            .await
+            .map_err(|error| StoreError::Unavailable(format!("opening it ended: {error}")))??;
+        let store = Arc::new(store);
+        let state = State::new(store.clone());
+        let term = state.begin_term().await?;
+        let events = Arc::new(Events::load(&state).await?);
+        let leases = Leases::starting_now();
+        let dirty = Arc::new(DirtySet::default());
+        let (index, index_task) = IndexTask::load(state.clone(), dirty.clone()).await?;
+        forget_connections(&state, &index).await?;
+        // What happened while nobody reconciled: look at everything once.
+        dirty.mark(index.ids());
+        let registry = Arc::new(Registry::default());
+        let fleet = Arc::new(Fleet {
+            state: state.clone(),
+            index: index.clone(),
+            events: events.clone(),
+            dirty: dirty.clone(),
+            leases: leases.clone(),
+            logs: LogsBroker::new(registry.clone()),
+            registry,
+            term,
+            worker_timeout: config.worker_timeout,
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        });
+        let reconciler = Reconciler {
+            state: state.clone(),
+            index: index.clone(),
+            events: events.clone(),
+            leases,
+            dirty,
+            worker_timeout: config.worker_timeout,
+        };
+        let shared = Arc::new(Shared {
+            state,
+            index,
+            events,
+            fleet,
+            artifacts,
+            references: tokio::sync::RwLock::new(()),
+        });
+        Ok(Self {
+            store,
+            shared,
+            index_task,
+            reconciler,
+        })
+    }
+
+    /// Serves until `shutdown` resolves: then health says NOT_SERVING, streams end, requests under way are finished
+    /// within 5 s, and the store is flushed. Dropped before that, it stops as a killed process does.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), ServeError> {
+        let Self {
+            store,
+            shared,
+            index_task,
+            reconciler,
+        } = self;
+        let fleet = shared.fleet.clone();
+        let ending = fleet.shutdown.clone();
+        // Whichever way this future ends, its tasks end with it.
+        let _end = ending.clone().drop_guard();
+        let background = TaskTracker::new();
+        background.spawn(index_task.run(ending.clone()));
+        background.spawn(reconciler.run(ending.clone()));
+        let (events, state) = (shared.events.clone(), shared.state.clone());
+        let events_end = ending.clone();
+        background.spawn(async move { events.write_behind(state, events_end).await });
+
+        let health = HealthReporter::new();
+        let descriptors =
+            |error: &dyn std::error::Error| ServeError::Descriptors(error.to_string());
+        let services = routes::routes(&shared, &health).map_err(|error| descriptors(&error))?;
+        let methods = routes::methods().map_err(|error| descriptors(&error))?;
+        routes::set_health(&health, ServingStatus::Serving).await;
+        let limits = LimitsLayer::new(methods, ending.clone());
+        let incoming = TcpListenerStream::new(listener).map(|stream| {
+            stream.inspect(|stream| {
+                // Small messages go out at once; if that cannot be set they go out a little later.
+                let _ = stream.set_nodelay(true);
+            })
+        });
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .layer(trace::layer())
+            .layer(AuthzLayer(Arc::new(AdmitAll)))
+            .layer(limits)
+            .add_routes(services)
+            .serve_with_incoming_shutdown(incoming, ending.clone().cancelled_owned());
+        let mut server = std::pin::pin!(server);
+        let served = tokio::select! {
+            served = &mut server => Some(served),
+            () = shutdown => None,
+        };
+        routes::set_health(&health, ServingStatus::NotServing).await;
+        ending.cancel();
+        fleet.tasks.close();
+        background.close();
+        let deadline = Instant::now() + GRACE;
+        let served = match served {
+            Some(served) => served,
+            // A connection that does not end by then is cut.
+            None => timeout_at(deadline, server).await.unwrap_or_else(|_| {
+                tracing::warn!("connections were cut at the end");
+                Ok(())
+            }),
+        };
+        let tasks = async { tokio::join!(fleet.tasks.wait(), background.wait()) };
+        if timeout_at(deadline, tasks).await.is_err() {
+            tracing::warn!("tasks were left behind at the end");
+        }
+        store.close().await;
+        Ok(served?)
+    }
+}
+
+/// No worker is connected to a control plane that has just started, whatever the last one noted.
+async fn forget_connections(state: &State, index: &Index) -> Result<(), StoreError> {
+    for held in index.workers().iter().filter(|held| held.worker.ready) {
+        let Ok(name) = Name::parse(&held.worker.name) else {
+            continue;
+        };
+        let unready = |worker: Option<v1::Worker>| {
+            worker.map(|worker| v1::Worker {
+                ready: false,
+                ..worker
+            })
+        };
+        state
+            .update_worker(&name, Durability::Relaxed, unready)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Where things stand in the store. Names are DNS labels, so `/` and `|` never occur in them.
+
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+    route::Route,
+};
+
+pub const TERM: &str = "meta/term";
+pub const WORKLOADS: &str = "workload/";
+pub const REPLICAS: &str = "replica/";
+pub const WORKERS: &str = "worker/";
+pub const ARTIFACTS: &str = "artifact/";
+pub const EVENTS: &str = "event/";
+
+/// Stands for the empty namespace, that of workers' events: not a DNS label, so no namespace has it.
+const NO_NAMESPACE: &str = "_";
+
+/// A key that the index follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    Workload(WorkloadId),
+    Replica { workload: WorkloadId, id: String },
+    Worker(Name),
+}
+
+pub fn workload(id: &WorkloadId) -> String {
+    format!("{WORKLOADS}{id}")
+}
+
+pub fn replica(workload: &WorkloadId, id: &str) -> String {
+    format!("{REPLICAS}{workload}/{id}")
+}
+
+pub fn worker(name: &Name) -> String {
+    format!("{WORKERS}{name}")
+}
+
+pub fn artifact(digest: Digest) -> String {
+    format!("{ARTIFACTS}{}", digest.hex())
+}
+
+/// The claim on a route: one holder in the whole fleet.
+pub fn route(route: &Route) -> String {
+    format!(
+        "route/{}|{}",
+        route.host.as_deref().unwrap_or(""),
+        route.path
+    )
+}
+
+/// All snapshots of a workload's revisions.
+pub fn revisions(workload: &WorkloadId) -> String {
+    format!("revision/{workload}/")
+}
+
+/// One snapshot; ten digits, so that keys sort as numbers do.
+pub fn revision(workload: &WorkloadId, revision: u32) -> String {
+    format!("revision/{workload}/{revision:010}")
+}
+
+pub fn event(namespace: &str, sequence: u64) -> String {
+    let namespace = if namespace.is_empty() {
+        NO_NAMESPACE
+    } else {
+        namespace
+    };
+    format!("{EVENTS}{namespace}/{sequence:020}")
+}
+
+/// The namespace and sequence number of an event's key.
+pub fn parse_event(key: &str) -> Option<(String, u64)> {
+    let (namespace, sequence) = key.strip_prefix(EVENTS)?.split_once('/')?;
+    let namespace = if namespace == NO_NAMESPACE {
+        ""
+    } else {
+        namespace
+    };
+    Some((namespace.to_owned(), sequence.parse().ok()?))
+}
+
+/// The revision number at the end of a snapshot's key.
+pub fn parse_revision(key: &str) -> Option<u32> {
+    key.rsplit_once('/')?.1.parse().ok()
+}
+
+// === impl Key ===
+
+impl Key {
+    /// `None` for keys that the index does not follow.
+    pub fn parse(key: &str) -> Option<Self> {
+        let (kind, rest) = key.split_once('/')?;
+        match kind {
+            "workload" => parse_id(rest).map(Self::Workload),
+            "replica" => {
+                let (workload, id) = rest.rsplit_once('/')?;
+                Some(Self::Replica {
+                    workload: parse_id(workload)?,
+                    id: id.to_owned(),
+                })
+            }
+            "worker" => Name::parse(rest).ok().map(Self::Worker),
+            _ => None,
+        }
+    }
+}
+
+/// Reads `NAMESPACE/NAME`.
+pub fn parse_id(text: &str) -> Option<WorkloadId> {
+    let (namespace, name) = text.split_once('/')?;
+    Some(WorkloadId {
+        namespace: Name::parse(namespace).ok()?,
+        name: Name::parse(name).ok()?,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_back() {
+        let id = parse_id("default/cache").unwrap();
+        assert_eq!(Key::parse(&workload(&id)), Some(Key::Workload(id.clone())));
+        assert_eq!(
+            Key::parse(&replica(&id, "cache-aaaa")),
+            Some(Key::Replica {
+                workload: id.clone(),
+                id: "cache-aaaa".into()
+            })
+        );
+        let name = Name::parse("w1").unwrap();
+        assert_eq!(Key::parse(&worker(&name)), Some(Key::Worker(name)));
+        assert_eq!(Key::parse(&revision(&id, 7)), None);
+        assert_eq!(parse_revision(&revision(&id, 7)), Some(7));
+        assert_eq!(parse_event(&event("", 9)), Some((String::new(), 9)));
+        assert_eq!(
+            parse_event(&event("default", 9)),
+            Some(("default".into(), 9))
+        );
+    }
+
+    #[test]
+    fn one_workloads_prefix_is_not_anothers() {
+        let (a, ab) = (
+            parse_id("default/a").unwrap(),
+            parse_id("default/a-b").unwrap(),
+        );
+        assert!(!revision(&ab, 1).starts_with(&revisions(&a)));
+    }
+}

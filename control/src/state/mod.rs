@@ -1,0 +1,270 @@
+//! The control plane's state as typed objects over the store's keys.
+
+pub mod keys;
+pub mod records;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+    route::Route,
+};
+use warren_proto::v1;
+
+use crate::store::{Durability, Precondition, Revision, Snapshot, Store, StoreError, Watch, Write};
+use records::ReplicaRecord;
+
+/// A value and the revision that wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored<T> {
+    pub value: T,
+    pub revision: Revision,
+}
+
+/// Typed reads and writes. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    store: Arc<dyn Store>,
+}
+
+/// Writes that happen together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Transaction {
+    writes: Vec<Write>,
+}
+
+/// How often a read-modify-write is tried against others' writes before its caller is told.
+const MAX_ATTEMPTS: u32 = 32;
+
+// === impl State ===
+
+impl State {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    pub async fn workload(
+        &self,
+        id: &WorkloadId,
+    ) -> Result<Option<Stored<v1::Workload>>, StoreError> {
+        self.get(&keys::workload(id)).await
+    }
+
+    pub async fn artifact(
+        &self,
+        digest: Digest,
+    ) -> Result<Option<Stored<v1::Artifact>>, StoreError> {
+        self.get(&keys::artifact(digest)).await
+    }
+
+    /// Every artifact, by digest.
+    pub async fn artifacts(&self) -> Result<Vec<Stored<v1::Artifact>>, StoreError> {
+        let snapshot = self.store.list(keys::ARTIFACTS).await?;
+        snapshot
+            .entries
+            .iter()
+            .map(|(key, held)| decode(key, &held.value, held.revision))
+            .collect()
+    }
+
+    /// The workload that holds a route: `NAMESPACE/NAME`.
+    pub async fn route_holder(&self, route: &Route) -> Result<Option<WorkloadId>, StoreError> {
+        let key = keys::route(route);
+        let Some(held) = self.store.get(&key).await? else {
+            return Ok(None);
+        };
+        std::str::from_utf8(&held.value)
+            .ok()
+            .and_then(keys::parse_id)
+            .map(Some)
+            .ok_or_else(|| StoreError::Corrupt(format!("`{key}` does not name a workload")))
+    }
+
+    /// A workload as it was at one of its revisions; `None` when that is no longer kept.
+    pub async fn revision(
+        &self,
+        id: &WorkloadId,
+        revision: u32,
+    ) -> Result<Option<v1::Workload>, StoreError> {
+        Ok(self
+            .get(&keys::revision(id, revision))
+            .await?
+            .map(|held| held.value))
+    }
+
+    /// The numbers of the kept revisions, oldest first.
+    pub async fn revisions(&self, id: &WorkloadId) -> Result<Vec<u32>, StoreError> {
+        let snapshot = self.store.list(&keys::revisions(id)).await?;
+        Ok(snapshot
+            .entries
+            .iter()
+            .filter_map(|(key, _)| keys::parse_revision(key))
+            .collect())
+    }
+
+    /// Starts a new term: a number that no control plane over this store has had before.
+    pub async fn begin_term(&self) -> Result<u64, StoreError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let held = self.store.get(keys::TERM).await?;
+            let term = match &held {
+                None => 1,
+                Some(held) => std::str::from_utf8(&held.value)
+                    .ok()
+                    .and_then(|text| text.parse::<u64>().ok())
+                    .and_then(|term| term.checked_add(1))
+                    .ok_or_else(|| StoreError::Corrupt(format!("`{}` is no number", keys::TERM)))?,
+            };
+            let unchanged = held.map_or(Precondition::Absent, |held| {
+                Precondition::Revision(held.revision)
+            });
+            let write = Write::put(keys::TERM, term.to_string()).when(unchanged);
+            match self.store.commit(vec![write], Durability::Flushed).await {
+                Ok(_) => return Ok(term),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict {
+            key: keys::TERM.to_owned(),
+        })
+    }
+
+    /// Changes a worker until nobody else's write comes between; `None` from `change` leaves it as it is.
+    /// Returns the revision that wrote it, if one did.
+    pub async fn update_worker(
+        &self,
+        name: &Name,
+        durability: Durability,
+        change: impl FnMut(Option<v1::Worker>) -> Option<v1::Worker> + Send,
+    ) -> Result<Option<Revision>, StoreError> {
+        self.update(&keys::worker(name), durability, change).await
+    }
+
+    /// As [`State::update_worker`], for a replica.
+    pub async fn update_replica(
+        &self,
+        workload: &WorkloadId,
+        id: &str,
+        durability: Durability,
+        change: impl FnMut(Option<ReplicaRecord>) -> Option<ReplicaRecord> + Send,
+    ) -> Result<Option<Revision>, StoreError> {
+        self.update(&keys::replica(workload, id), durability, change)
+            .await
+    }
+
+    /// All of the transaction or none of it.
+    pub async fn commit(
+        &self,
+        transaction: Transaction,
+        durability: Durability,
+    ) -> Result<Revision, StoreError> {
+        self.store.commit(transaction.writes, durability).await
+    }
+
+    pub async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        self.store.list(prefix).await
+    }
+
+    /// Every change of the store after `revision`.
+    pub fn watch_all(&self, revision: Revision) -> Result<Watch, StoreError> {
+        self.store.watch("", revision)
+    }
+
+    async fn get<M: Message + Default>(&self, key: &str) -> Result<Option<Stored<M>>, StoreError> {
+        let held = self.store.get(key).await?;
+        held.map(|held| decode(key, &held.value, held.revision))
+            .transpose()
+    }
+
+    async fn update<M: Message + Default>(
+        &self,
+        key: &str,
+        durability: Durability,
+        mut change: impl FnMut(Option<M>) -> Option<M> + Send,
+    ) -> Result<Option<Revision>, StoreError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let held = self.get::<M>(key).await?;
+            let (value, precondition) = match held {
+                Some(held) => (Some(held.value), Precondition::Revision(held.revision)),
+                None => (None, Precondition::Absent),
+            };
+            let Some(changed) = change(value) else {
+                return Ok(None);
+            };
+            let write = Write::put(key, encode(&changed)).when(precondition);
+            match self.store.commit(vec![write], durability).await {
+                Ok(revision) => return Ok(Some(revision)),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict {
+            key: key.to_owned(),
+        })
+    }
+}
+
+// === impl Transaction ===
+
+impl Transaction {
+    /// Writes a key that must not exist.
+    pub fn create<M: Message>(&mut self, key: String, value: &M) -> &mut Self {
+        self.add(Write::put(key, encode(value)).when(Precondition::Absent))
+    }
+
+    /// Writes a key that must be as it was read.
+    pub fn replace<M: Message>(&mut self, key: String, value: &M, read: Revision) -> &mut Self {
+        self.add(Write::put(key, encode(value)).when(Precondition::Revision(read)))
+    }
+
+    /// Writes a key, whatever is there.
+    pub fn put<M: Message>(&mut self, key: String, value: &M) -> &mut Self {
+        self.add(Write::put(key, encode(value)))
+    }
+
+    /// Claims a route that nobody holds.
+    pub fn claim(&mut self, route: &Route, holder: &WorkloadId) -> &mut Self {
+        self.add(Write::put(keys::route(route), holder.to_string()).when(Precondition::Absent))
+    }
+
+    /// Deletes a key that must be as it was read.
+    pub fn remove(&mut self, key: String, read: Revision) -> &mut Self {
+        self.add(Write::delete(key).when(Precondition::Revision(read)))
+    }
+
+    /// Deletes a key, whatever is there.
+    pub fn clear(&mut self, key: String) -> &mut Self {
+        self.add(Write::delete(key))
+    }
+
+    /// Demands that a key exists, and leaves it as it is.
+    pub fn require(&mut self, key: String) -> &mut Self {
+        self.add(Write::check(key, Precondition::Exists))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    fn add(&mut self, write: Write) -> &mut Self {
+        self.writes.push(write);
+        self
+    }
+}
+
+pub(crate) fn encode<M: Message>(value: &M) -> Bytes {
+    value.encode_to_vec().into()
+}
+
+pub(crate) fn decode<M: Message + Default>(
+    key: &str,
+    value: &Bytes,
+    revision: Revision,
+) -> Result<Stored<M>, StoreError> {
+    M::decode(value.clone())
+        .map(|value| Stored { value, revision })
+        .map_err(|error| StoreError::Corrupt(format!("`{key}`: {error}")))
+}

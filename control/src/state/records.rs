@@ -1,0 +1,93 @@
+//! What is stored beside the contract's own messages.
+
+use prost_types::Timestamp;
+use warren_model::name::Name;
+use warren_proto::v1;
+
+/// A replica as it is stored: what users see, and what only the control plane needs to know.
+///
+/// Phase STOPPING is the control plane's order to stop; the worker's own reports bring all the others but LOST.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReplicaRecord {
+    /// Without `resource_version`.
+    #[prost(message, required, tag = "1")]
+    pub replica: v1::Replica,
+    /// When its phase last changed, by the control plane's clock.
+    #[prost(message, optional, tag = "2")]
+    pub since: Option<Timestamp>,
+    /// How many replicas before it failed in a row.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    /// What it may use at most on its worker.
+    #[prost(uint64, tag = "4")]
+    pub memory_bytes: u64,
+    /// Addresses "IP:PORT" that it holds on its worker; those with port 0 are not among them.
+    #[prost(string, repeated, tag = "5")]
+    pub ports: Vec<String>,
+    /// The phase that its worker last reported while it was LOST.
+    #[prost(enumeration = "v1::replica::Phase", tag = "6")]
+    pub reported: i32,
+    /// Whether its worker then reported it ready.
+    #[prost(bool, tag = "7")]
+    pub reported_ready: bool,
+}
+
+// === impl ReplicaRecord ===
+
+impl ReplicaRecord {
+    pub fn phase(&self) -> v1::replica::Phase {
+        self.replica.phase()
+    }
+
+    /// The worker that it was placed on.
+    pub fn worker(&self) -> Option<Name> {
+        Name::parse(&self.replica.worker).ok()
+    }
+
+    /// Sets the phase, and the time of the change if it is one.
+    pub fn enter(&mut self, phase: v1::replica::Phase, now: Timestamp) {
+        if self.phase() != phase || self.since.is_none() {
+            self.since = Some(now);
+        }
+        self.replica.set_phase(phase);
+    }
+}
+
+/// Sets one condition of an object; its time moves only when its status changes. Whether anything changed.
+pub fn set_condition(
+    conditions: &mut Vec<v1::Condition>,
+    kind: &str,
+    status: v1::condition::Status,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> bool {
+    let time = conditions
+        .iter()
+        .find(|held| held.r#type == kind && held.status == status as i32)
+        .and_then(|held| held.last_transition_time)
+        .unwrap_or(now);
+    let condition = v1::Condition {
+        r#type: kind.to_owned(),
+        status: status.into(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: Some(time),
+    };
+    match conditions.iter_mut().find(|held| held.r#type == kind) {
+        Some(held) if *held == condition => false,
+        Some(held) => {
+            *held = condition;
+            true
+        }
+        None => {
+            conditions.push(condition);
+            true
+        }
+    }
+}
+
+/// One condition by its type.
+pub fn condition<'a>(conditions: &'a [v1::Condition], kind: &str) -> Option<&'a v1::Condition> {
+    conditions.iter().find(|held| held.r#type == kind)
+}

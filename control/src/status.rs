@@ -1,0 +1,292 @@
+//! What a workload's replicas add up to: a pure function, so that every reader derives the same.
+
+use prost_types::Timestamp;
+use warren_proto::v1::{self, condition::Status, replica::Phase};
+
+use crate::state::records::condition;
+
+/// The status of a workload with these replicas.
+///
+/// Times come from the replicas' own conditions, so the same state has the same status on every control plane.
+pub fn derive(workload: &v1::Workload, replicas: &[v1::Replica]) -> v1::WorkloadStatus {
+    let tally = Tally::of(workload, replicas);
+    let verdict = tally.verdict();
+    let ready = v1::Condition {
+        r#type: "Ready".to_owned(),
+        status: verdict.ready.into(),
+        reason: verdict.reason.to_owned(),
+        message: verdict.message,
+        last_transition_time: tally.ready_since(verdict.ready == Status::True),
+    };
+    let progressing = v1::Condition {
+        r#type: "Progressing".to_owned(),
+        status: if tally.is_settled() {
+            Status::False
+        } else {
+            Status::True
+        }
+        .into(),
+        reason: tally.progress_reason().to_owned(),
+        message: tally.progress_message(),
+        last_transition_time: tally.last_change(),
+    };
+    v1::WorkloadStatus {
+        replicas: count(tally.existing),
+        ready_replicas: count(tally.ready.len()),
+        observed_generation: workload.generation,
+        conditions: vec![ready, progressing],
+    }
+}
+
+/// Replicas sorted by what they mean for the workload.
+struct Tally<'a> {
+    workload: &'a v1::Workload,
+    wanted: usize,
+    /// All but LOST.
+    existing: usize,
+    /// Of the current revision, ready to take work.
+    ready: Vec<&'a v1::Replica>,
+    /// Of the current revision, done for good as its policy asks.
+    completed: usize,
+    /// Of the current revision, neither ready nor completed.
+    waiting: Vec<&'a v1::Replica>,
+    /// Of revisions before, and still there.
+    older: usize,
+    all: &'a [v1::Replica],
+}
+
+struct Verdict {
+    ready: Status,
+    reason: &'static str,
+    message: String,
+}
+
+// === impl Tally ===
+
+impl<'a> Tally<'a> {
+    fn of(workload: &'a v1::Workload, replicas: &'a [v1::Replica]) -> Self {
+        let wanted = workload
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1);
+        let mut tally = Self {
+            workload,
+            wanted: usize::try_from(wanted).unwrap_or(usize::MAX),
+            existing: 0,
+            ready: Vec::new(),
+            completed: 0,
+            waiting: Vec::new(),
+            older: 0,
+            all: replicas,
+        };
+        for replica in replicas {
+            if replica.phase() == Phase::Lost {
+                continue;
+            }
+            tally.existing += 1;
+            if replica.revision != workload.revision {
+                tally.older += 1;
+            } else if replica.ready {
+                tally.ready.push(replica);
+            } else if replica.phase() == Phase::Completed {
+                tally.completed += 1;
+            } else {
+                tally.waiting.push(replica);
+            }
+        }
+        tally
+    }
+
+    fn is_deleting(&self) -> bool {
+        self.workload.delete_time.is_some()
+    }
+
+    fn is_settled(&self) -> bool {
+        !self.is_deleting()
+            && self.older == 0
+            && self.existing == self.wanted
+            && self.ready.len() + self.completed == self.wanted
+    }
+
+    fn verdict(&self) -> Verdict {
+        let of_wanted = format!("{} of {} replicas are ready", self.ready.len(), self.wanted);
+        if self.is_deleting() {
+            return Verdict {
+                ready: Status::False,
+                reason: "Deleting",
+                message: format!("{} replicas are still to stop", self.existing),
+            };
+        }
+        if self.ready.len() >= self.wanted {
+            return Verdict {
+                ready: Status::True,
+                reason: "ReplicasReady",
+                message: of_wanted,
+            };
+        }
+        if self.ready.len() + self.completed >= self.wanted {
+            return Verdict {
+                ready: Status::False,
+                reason: "Completed",
+                message: format!(
+                    "{} of {} replicas have completed",
+                    self.completed, self.wanted
+                ),
+            };
+        }
+        let (reason, why) = self
+            .waiting
+            .iter()
+            .map(|replica| obstacle(replica))
+            .min_by_key(|(rank, ..)| *rank)
+            .map_or(("ReplicasNotReady", None), |(_, reason, why)| (reason, why));
+        Verdict {
+            ready: Status::False,
+            reason,
+            message: why.map_or_else(|| of_wanted.clone(), |why| format!("{of_wanted}: {why}")),
+        }
+    }
+
+    fn progress_reason(&self) -> &'static str {
+        if self.is_deleting() {
+            "Deleting"
+        } else if self.is_settled() {
+            "Complete"
+        } else if self.older > 0 {
+            "RollingOut"
+        } else if self.existing > self.wanted {
+            "ScalingDown"
+        } else {
+            "Starting"
+        }
+    }
+
+    fn progress_message(&self) -> String {
+        let current = self.existing - self.older;
+        match self.progress_reason() {
+            "Complete" => format!("revision {} is rolled out", self.workload.revision),
+            "Deleting" => format!("{} replicas are still to stop", self.existing),
+            "RollingOut" => format!(
+                "{} of {} replicas run revision {}, {} run an older one",
+                current, self.wanted, self.workload.revision, self.older
+            ),
+            "ScalingDown" => {
+                format!(
+                    "{} replicas are still to stop",
+                    self.existing.saturating_sub(self.wanted)
+                )
+            }
+            _ => format!("{} of {} replicas are ready", self.ready.len(), self.wanted),
+        }
+    }
+
+    /// When the last of the replicas that are needed became ready, or when readiness was last lost.
+    fn ready_since(&self, is_ready: bool) -> Option<Timestamp> {
+        if !is_ready {
+            return self.last_change();
+        }
+        let mut times: Vec<_> = self
+            .ready
+            .iter()
+            .filter_map(|replica| ready_change(replica))
+            .collect();
+        times.sort_by_key(|time| (time.seconds, time.nanos));
+        let needed = self
+            .wanted
+            .checked_sub(1)
+            .and_then(|last| times.get(last).copied());
+        needed
+            .or_else(|| times.last().copied())
+            .or(self.workload.create_time)
+    }
+
+    fn last_change(&self) -> Option<Timestamp> {
+        self.all
+            .iter()
+            .filter_map(ready_change)
+            .chain(self.workload.delete_time)
+            .chain(self.workload.create_time)
+            .max_by_key(|time| (time.seconds, time.nanos))
+    }
+}
+
+/// Why a replica cannot take work, the most telling first: (rank, reason, message).
+fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
+    let id = &replica.id;
+    let exit = || {
+        replica
+            .last_exit
+            .as_ref()
+            .map(|exit| exit.message.as_str())
+            .unwrap_or_default()
+    };
+    match replica.phase() {
+        Phase::Failed => {
+            let cause =
+                unmet(replica).map_or_else(|| exit().to_owned(), |held| held.message.clone());
+            (
+                0,
+                "ReplicaFailed",
+                Some(format!("{id} failed: {}", first_line(&cause))),
+            )
+        }
+        Phase::Backoff => (
+            1,
+            "ReplicaRestarting",
+            Some(format!(
+                "{id} ended and waits to be started again ({} restarts): {}",
+                replica.restarts,
+                first_line(exit())
+            )),
+        ),
+        Phase::Pending if replica.worker.is_empty() => {
+            let cause = condition(&replica.conditions, "Scheduled")
+                .filter(|held| held.status() == Status::False)
+                .map(|held| held.message.clone());
+            (
+                2,
+                if cause.is_some() {
+                    "Unschedulable"
+                } else {
+                    "ReplicasNotReady"
+                },
+                cause,
+            )
+        }
+        _ => (
+            3,
+            "ReplicasNotReady",
+            unmet(replica)
+                .filter(|held| !held.message.is_empty())
+                .map(|held| format!("{id}: {}", first_line(&held.message))),
+        ),
+    }
+}
+
+/// The first condition that does not hold.
+fn unmet(replica: &v1::Replica) -> Option<&v1::Condition> {
+    ["Scheduled", "ArtifactsReady", "Started", "Ready"]
+        .into_iter()
+        .find_map(|kind| {
+            condition(&replica.conditions, kind).filter(|held| held.status() == Status::False)
+        })
+}
+
+fn ready_change(replica: &v1::Replica) -> Option<Timestamp> {
+    condition(&replica.conditions, "Ready")
+        .and_then(|held| held.last_transition_time)
+        .or(replica.create_time)
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Commits that are written together: each sees those before it, all share one batch and one flush.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::{Change, Op, Precondition, Revision, StoreError, Versioned, Write},
+    Batch,
+};
+
+/// The effect of commits so far over the committed state. Pure: nothing is written yet.
+pub(super) struct Group<'a> {
+    committed: &'a BTreeMap<String, Versioned>,
+    batch: Batch,
+    changes: Vec<Change>,
+}
+
+impl<'a> Group<'a> {
+    pub fn new(committed: &'a BTreeMap<String, Versioned>, revision: Revision) -> Self {
+        Self {
+            committed,
+            batch: Batch {
+                revision,
+                ..Batch::default()
+            },
+            changes: Vec::new(),
+        }
+    }
+
+    /// Adds one transaction, all of it or, with an error, nothing.
+    pub fn add(&mut self, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        self.check(&writes)?;
+        let revision = self.batch.revision + 1;
+        for Write { key, op, .. } in writes {
+            let value = match op {
+                Op::Put(value) => Some(value),
+                Op::Delete if self.current(&key).is_some() => None,
+                Op::Delete | Op::Check => continue,
+            };
+            let versioned = value.clone().map(|value| Versioned { value, revision });
+            self.batch.entries.insert(key.clone(), versioned);
+            self.batch.revision = revision;
+            self.changes.push(Change {
+                key,
+                value,
+                revision,
+                // Depends on what a watch sees: set for each.
+                last: false,
+            });
+        }
+        Ok(self.batch.revision)
+    }
+
+    fn check(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let mut keys = BTreeSet::new();
+        for Write { key, .. } in writes {
+            if key.is_empty() {
+                return Err(StoreError::Invalid("a key is empty".to_owned()));
+            }
+            if !keys.insert(key) {
+                return Err(StoreError::Invalid(format!("`{key}` is in it twice")));
+            }
+        }
+        for write in writes {
+            let current = self.current(&write.key).map(|versioned| versioned.revision);
+            let holds = match write.precondition {
+                None => true,
+                Some(Precondition::Absent) => current.is_none(),
+                Some(Precondition::Exists) => current.is_some(),
+                Some(Precondition::Revision(expected)) => current == Some(expected),
+            };
+            if !holds {
+                let key = write.key.clone();
+                return Err(StoreError::Conflict { key });
+            }
+        }
+        Ok(())
+    }
+
+    fn current(&self, key: &str) -> Option<&Versioned> {
+        match self.batch.entries.get(key) {
+            Some(pending) => pending.as_ref(),
+            None => self.committed.get(key),
+        }
+    }
+
+    /// What is to be written, and what watches will see.
+    pub fn finish(self) -> (Batch, Vec<Change>) {
+        (self.batch, self.changes)
+    }
+}

@@ -1,0 +1,259 @@
+//! The thread that owns the disk.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    super::{Change, Durability, Op, Revision, StoreError, Versioned, Write},
+    Batch, Disk, Shared,
+    group::Group,
+};
+
+/// One group: more commits than this, or more bytes, wait for the next flush.
+const GROUP_COMMITS: usize = 1024;
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// A disk that could not be opened again is left alone for this long.
+const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the store asks of its writer.
+pub(super) enum Command {
+    Commit(Commit),
+    Close { done: oneshot::Sender<()> },
+}
+
+pub(super) struct Commit {
+    pub writes: Vec<Write>,
+    pub durability: Durability,
+    pub reply: Reply,
+}
+
+type Reply = oneshot::Sender<Result<Revision, StoreError>>;
+
+pub(super) struct Writer<D> {
+    disk: D,
+    shared: Arc<Shared>,
+    state: DiskState,
+    /// Whether the disk holds relaxed writes that are not flushed.
+    unflushed: bool,
+}
+
+enum DiskState {
+    Usable,
+    /// A call failed: what the disk holds is unknown until it is opened again, and may differ from what is committed.
+    Broken {
+        /// Not tried before then.
+        retry: Option<Instant>,
+    },
+}
+
+/// Commits taken from the queue at once.
+#[derive(Default)]
+struct Taken {
+    commits: Vec<Commit>,
+    bytes: usize,
+    close: Option<oneshot::Sender<()>>,
+}
+
+// === impl Writer ===
+
+impl<D: Disk> Writer<D> {
+    pub fn new(disk: D, shared: Arc<Shared>) -> Self {
+        Self {
+            disk,
+            shared,
+            state: DiskState::Usable,
+            unflushed: false,
+        }
+    }
+
+    /// Until the store is closed or dropped.
+    pub fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        let mut close = None;
+        while close.is_none()
+            && let Some(first) = queue.blocking_recv()
+        {
+            let mut taken = Taken::default();
+            taken.add(first);
+            while !taken.is_full()
+                && let Ok(next) = queue.try_recv()
+            {
+                taken.add(next);
+            }
+            self.commit(taken.commits);
+            close = taken.close;
+        }
+        if self.unflushed && self.usable().is_ok() {
+            self.flush();
+        }
+        self.disk.close();
+        self.shared.watchers.lock().close();
+        // From here on commits fail at once, those in the queue as well.
+        drop(queue);
+        if let Some(done) = close {
+            let _ = done.send(());
+        }
+    }
+
+    fn commit(&mut self, commits: Vec<Commit>) {
+        let mut replies: Vec<(Reply, Result<Revision, StoreError>)> =
+            Vec::with_capacity(commits.len());
+        let usable = self.usable();
+        let shared = self.shared.clone();
+        let mut flush = false;
+
+        let (batch, changes) = {
+            let view = shared.view.read();
+            let mut group = Group::new(&view.entries, view.history.revision());
+            for commit in commits {
+                let result = match &usable {
+                    Ok(()) => group.add(commit.writes),
+                    Err(reason) => Err(StoreError::Unavailable(reason.clone())),
+                };
+                flush |= result.is_ok() && commit.durability == Durability::Flushed;
+                replies.push((commit.reply, result));
+            }
+            group.finish()
+        };
+
+        flush &= self.unflushed || !batch.entries.is_empty();
+        if (flush || !batch.entries.is_empty())
+            && let Err(error) = self.write(&batch, flush)
+        {
+            let reason = error.to_string();
+            for (reply, result) in replies {
+                let _ = reply.send(result.and(Err(StoreError::Unavailable(reason.clone()))));
+            }
+            return;
+        }
+
+        let oldest = self.apply(batch, &changes);
+        for (reply, result) in replies {
+            // A caller that has gone away: its transaction is done all the same.
+            let _ = reply.send(result);
+        }
+        if !changes.is_empty() {
+            self.shared.watchers.lock().publish(&changes, oldest);
+        }
+    }
+
+    /// Makes written changes visible. Returns the oldest revision that a watch can start after.
+    fn apply(&self, batch: Batch, changes: &[Change]) -> Revision {
+        let mut view = self.shared.view.write();
+        for (key, versioned) in batch.entries {
+            match versioned {
+                Some(versioned) => view.entries.insert(key, versioned),
+                None => view.entries.remove(&key),
+            };
+        }
+        view.history.push(changes);
+        view.history.floor()
+    }
+
+    fn write(&mut self, batch: &Batch, flush: bool) -> Result<(), StoreError> {
+        match self.disk.write(batch, flush) {
+            Ok(()) => {
+                self.unflushed = !flush;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be written; it is opened again before the next write");
+                self.state = DiskState::Broken { retry: None };
+                Err(error)
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let nothing = Batch {
+            revision: self.shared.view.read().history.revision(),
+            ..Batch::default()
+        };
+        // What is lost with an error was relaxed: nobody was told that it is safe.
+        let _ = self.write(&nothing, true);
+    }
+
+    /// Opens a broken disk again; the reason why it cannot be used otherwise.
+    fn usable(&mut self) -> Result<(), String> {
+        let DiskState::Broken { retry } = self.state else {
+            return Ok(());
+        };
+        if retry.is_some_and(|retry| Instant::now() < retry) {
+            return Err("it is opened again after an error".to_owned());
+        }
+        match self.repair() {
+            Ok(()) => {
+                tracing::info!("the store can be written again");
+                self.state = DiskState::Usable;
+                self.unflushed = false;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be opened again");
+                let retry = Some(Instant::now() + REOPEN_INTERVAL);
+                self.state = DiskState::Broken { retry };
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Brings the disk to what is committed: commits that failed are undone, relaxed ones that were lost done again.
+    fn repair(&mut self) -> Result<(), StoreError> {
+        let found = self.disk.open()?;
+        let batch = {
+            let view = self.shared.view.read();
+            Batch {
+                entries: difference(&found.entries, &view.entries),
+                revision: view.history.revision(),
+            }
+        };
+        self.disk.write(&batch, true)
+    }
+}
+
+/// What has to be written over `found` to make it `wanted`.
+fn difference(
+    found: &BTreeMap<String, Versioned>,
+    wanted: &BTreeMap<String, Versioned>,
+) -> BTreeMap<String, Option<Versioned>> {
+    let surplus = found
+        .keys()
+        .filter(|key| !wanted.contains_key(*key))
+        .map(|key| (key.clone(), None));
+    let missing = wanted
+        .iter()
+        .filter(|(key, versioned)| found.get(*key) != Some(versioned))
+        .map(|(key, versioned)| (key.clone(), Some(versioned.clone())));
+    surplus.chain(missing).collect()
+}
+
+// === impl Taken ===
+
+impl Taken {
+    fn add(&mut self, command: Command) {
+        match command {
+            Command::Commit(commit) => {
+                self.bytes += commit.writes.iter().map(size).sum::<usize>();
+                self.commits.push(commit);
+            }
+            Command::Close { done } => self.close = Some(done),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.close.is_some() || self.commits.len() >= GROUP_COMMITS || self.bytes >= GROUP_BYTES
+    }
+}
+
+fn size(write: &Write) -> usize {
+    let value = match &write.op {
+        Op::Put(value) => value.len(),
+        Op::Delete | Op::Check => 0,
+    };
+    write.key.len() + value
+}

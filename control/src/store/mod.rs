@@ -1,0 +1,214 @@
+//! State as keys with revisions: compare-and-set, prefix reads, prefix watches.
+//!
+//! One trait, a backend a file. Only this module knows a database.
+
+mod history;
+mod local;
+mod lock;
+pub mod sled;
+#[cfg(test)]
+mod tests;
+mod watchers;
+
+use std::{collections::VecDeque, path::PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// The schema number of stored values. A store that holds a newer one is refused at open.
+pub const SCHEMA: u32 = 1;
+
+/// Position in the store's history: grows with every committed transaction, not always by one.
+///
+/// It never goes back, not even when a crash loses writes that were not flushed: no number ever names two states.
+pub type Revision = u64;
+
+/// A value and the revision of the transaction that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    pub value: Bytes,
+    pub revision: Revision,
+}
+
+/// What must hold for a key, before any write of its transaction, when that commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// The key does not exist.
+    Absent,
+    /// The key exists, whoever wrote it.
+    Exists,
+    /// The key was last written by this revision.
+    Revision(Revision),
+}
+
+/// What a transaction does to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    Put(Bytes),
+    /// Of a key that does not exist: nothing.
+    Delete,
+    /// Nothing: the precondition is all that matters.
+    Check,
+}
+
+/// One key's part of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub key: String,
+    pub op: Op,
+    /// `None`: whatever is there.
+    pub precondition: Option<Precondition>,
+}
+
+impl Write {
+    pub fn put(key: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        Self {
+            key: key.into(),
+            op: Op::Put(value.into()),
+            precondition: None,
+        }
+    }
+
+    pub fn delete(key: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            op: Op::Delete,
+            precondition: None,
+        }
+    }
+
+    /// Writes nothing, but the transaction only commits if this holds.
+    pub fn check(key: impl Into<String>, precondition: Precondition) -> Self {
+        Self {
+            key: key.into(),
+            op: Op::Check,
+            precondition: Some(precondition),
+        }
+    }
+
+    /// Commits only if this holds.
+    pub fn when(mut self, precondition: Precondition) -> Self {
+        self.precondition = Some(precondition);
+        self
+    }
+}
+
+/// When `commit` may return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After the writes are flushed: whatever is acknowledged to a user.
+    Flushed,
+    /// At once: what its reporter will tell again after a crash (a replica's phase, a heartbeat).
+    Relaxed,
+}
+
+/// Every key of a prefix at one revision.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// In the order of keys.
+    pub entries: Vec<(String, Versioned)>,
+    pub revision: Revision,
+}
+
+/// One committed write as a watch sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub key: String,
+    /// `None`: deleted.
+    pub value: Option<Bytes>,
+    pub revision: Revision,
+    /// Whether this is the last write of its transaction that the watch sees: until then its reader has seen only a
+    /// part, and must not resume from here.
+    pub last: bool,
+}
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A precondition did not hold; read again and decide anew.
+    #[error("`{key}` was changed by someone else")]
+    Conflict { key: String },
+    /// The watch has a gap: its start is not kept (or not of this store), or its reader was too slow.
+    /// Read a snapshot and watch from there.
+    #[error("changes since revision {asked} are no longer at hand (the oldest start is {oldest})")]
+    Compacted { asked: Revision, oldest: Revision },
+    /// A later try can succeed. A commit was not done, unless the process dies before the store is repaired:
+    /// then it may turn out done. A precondition makes trying again safe either way.
+    #[error("the store cannot be used at present: {0}")]
+    Unavailable(String),
+    /// The directory is held by another process.
+    #[error("{0}")]
+    InUse(String),
+    /// What is stored cannot be understood; trying again does not help.
+    #[error("stored data cannot be read: {0}")]
+    Corrupt(String),
+    /// A newer version wrote the directory.
+    #[error(
+        "`{}` holds data of schema {found}, this version knows schema {supported}: \
+         run the version that wrote it, or a newer one",
+        directory.display()
+    )]
+    SchemaTooNew {
+        directory: PathBuf,
+        found: u32,
+        supported: u32,
+    },
+    /// The transaction itself is wrong, whatever is stored.
+    #[error("not a transaction: {0}")]
+    Invalid(String),
+}
+
+impl StoreError {
+    /// Whether the same call can succeed later without anybody's help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::Unavailable(_))
+    }
+}
+
+/// Key-value state with revisions.
+///
+/// Every method may be dropped at any await: a dropped `commit` was either done whole or not at all.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The value of one key.
+    async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
+
+    /// Every key that begins with `prefix`, at one revision.
+    async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError>;
+
+    /// All writes or none, if all preconditions hold. Returns the revision that every written key now carries; where
+    /// nothing had to be written, the present one. Each key once.
+    async fn commit(
+        &self,
+        writes: Vec<Write>,
+        durability: Durability,
+    ) -> Result<Revision, StoreError>;
+
+    /// Changes under `prefix` with a revision greater than `after`, in order, without gaps.
+    ///
+    /// Ends with [`StoreError::Compacted`] when the reader falls behind; [`StoreError::Compacted`] at once when `after`
+    /// is no longer kept or was never reached.
+    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
+
+    /// Flushes, ends every watch and lets go of the data. Reads go on, commits are `Unavailable`.
+    async fn close(&self);
+}
+
+/// The reading end of [`Store::watch`]. Dropping it ends the watch.
+pub struct Watch {
+    /// Changes between the asked-for revision and the start of `live`.
+    backlog: VecDeque<Change>,
+    /// The store holds the other end and never waits for this one.
+    live: mpsc::Receiver<Result<Change, StoreError>>,
+}
+
+impl Watch {
+    /// The next change; `None` after an error and when the store is closed. Nothing is lost if this is dropped.
+    pub async fn next(&mut self) -> Option<Result<Change, StoreError>> {
+        match self.backlog.pop_front() {
+            Some(change) => Some(Ok(change)),
+            None => self.live.recv().await,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! A worker that follows the session contract and runs nothing: it says what it is told to say.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, transport::Channel};
+use warren_proto::v1::{
+    self, fleet_service_client::FleetServiceClient, replica::Phase, session_request,
+    session_response,
+};
+
+use crate::harness::{Control, next, within};
+
+/// What outlives a worker's sessions: its data directory.
+#[derive(Clone)]
+pub struct Machine {
+    pub id: String,
+    pub name: String,
+    pub held: Arc<Mutex<BTreeMap<String, v1::ReplicaReport>>>,
+    /// What it makes of a replica that it is told to run.
+    pub becomes: Arc<Mutex<Phase>>,
+}
+
+/// A machine with an open session.
+pub struct Worker {
+    pub machine: Machine,
+    pub welcome: v1::Welcome,
+    /// Every Assignments of this session.
+    pub assignments: watch::Receiver<Vec<v1::Assignments>>,
+    reports: mpsc::Sender<v1::ReplicaReport>,
+    session: JoinHandle<Status>,
+}
+
+struct Session {
+    machine: Machine,
+    channel: Channel,
+    outbound: mpsc::Sender<v1::SessionRequest>,
+    assignments: watch::Sender<Vec<v1::Assignments>>,
+}
+
+// === impl Machine ===
+
+impl Machine {
+    pub fn new(name: &str) -> Self {
+        Self {
+            id: format!("id-of-{name}"),
+            name: name.to_owned(),
+            held: Arc::default(),
+            becomes: Arc::new(Mutex::new(Phase::Running)),
+        }
+    }
+
+    pub fn hello(&self) -> v1::Hello {
+        v1::Hello {
+            protocol_version: warren_proto::SESSION_PROTOCOL_VERSION,
+            worker_id: self.id.clone(),
+            name: self.name.clone(),
+            address: "http://127.0.0.1:7701".to_owned(),
+            capacity: Some(v1::Resources {
+                memory_bytes: 8 << 30,
+                replicas: 0,
+            }),
+            version: "0.0.0".to_owned(),
+            replicas: self.held.lock().unwrap().values().cloned().collect(),
+            ..Default::default()
+        }
+    }
+
+    /// Opens a session and stands by it until dropped.
+    pub async fn connect(&self, control: &Control) -> Worker {
+        self.try_connect(control, self.hello()).await.unwrap()
+    }
+
+    pub async fn try_connect(&self, control: &Control, hello: v1::Hello) -> Result<Worker, Status> {
+        let (outbound, requests) = mpsc::channel(64);
+        let mut client = FleetServiceClient::new(control.channel.clone());
+        let hello = session_request::Message::Hello(hello);
+        outbound
+            .send(v1::SessionRequest {
+                message: Some(hello),
+            })
+            .await
+            .unwrap();
+        let mut inbound = within(client.session(ReceiverStream::new(requests)))
+            .await?
+            .into_inner();
+        let first = next(&mut inbound).await?.expect("an answer to Hello");
+        let Some(session_response::Message::Welcome(welcome)) = first.message else {
+            panic!("expected Welcome, got {first:?}");
+        };
+        let (assignments, seen) = watch::channel(Vec::new());
+        let session = Session {
+            machine: self.clone(),
+            channel: control.channel.clone(),
+            outbound,
+            assignments,
+        };
+        let (reports, told) = mpsc::channel(64);
+        let session = tokio::spawn(session.run(inbound, told, welcome));
+        Ok(Worker {
+            machine: self.clone(),
+            welcome,
+            assignments: seen,
+            reports,
+            session,
+        })
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Says something about a replica.
+    pub async fn report(&self, report: v1::ReplicaReport) {
+        self.machine
+            .held
+            .lock()
+            .unwrap()
+            .insert(report.replica.clone(), report.clone());
+        self.reports.send(report).await.unwrap();
+    }
+
+    /// Waits for an Assignments of this session.
+    pub async fn until_told(
+        &mut self,
+        wanted: impl Fn(&v1::Assignments) -> bool,
+    ) -> v1::Assignments {
+        let seen = within(self.assignments.wait_for(|seen| seen.iter().any(&wanted)))
+            .await
+            .unwrap();
+        seen.iter().find(|told| wanted(told)).cloned().unwrap()
+    }
+
+    /// Cuts the connection without a word.
+    pub async fn vanish(self) {
+        self.session.abort();
+        let _ = self.session.await;
+    }
+
+    /// Waits for the control plane to end the session.
+    pub async fn ended(self) -> Status {
+        within(self.session).await.unwrap()
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    async fn run(
+        self,
+        mut inbound: Streaming<v1::SessionResponse>,
+        mut told: mpsc::Receiver<v1::ReplicaReport>,
+        welcome: v1::Welcome,
+    ) -> Status {
+        let interval = welcome.heartbeat_interval.unwrap().try_into().unwrap();
+        let mut heartbeat = Instant::now() + interval;
+        let mut sequence = 0;
+        loop {
+            tokio::select! {
+                message = inbound.message() => match message {
+                    Ok(Some(message)) => self.take(message).await,
+                    Ok(None) => return Status::ok("the stream ended"),
+                    Err(status) => return status,
+                },
+                Some(report) = told.recv() => {
+                    self.send(session_request::Message::Report(report)).await;
+                }
+                () = sleep_until(heartbeat) => {
+                    sequence += 1;
+                    let beat = v1::Heartbeat { sequence, memory_used_bytes: 0 };
+                    self.send(session_request::Message::Heartbeat(beat)).await;
+                    heartbeat += interval;
+                }
+            }
+        }
+    }
+
+    async fn take(&self, message: v1::SessionResponse) {
+        match message.message.unwrap() {
+            session_response::Message::Assignments(told) => {
+                self.obey(&told).await;
+                self.assignments.send_modify(|seen| seen.push(told));
+            }
+            session_response::Message::LogsWanted(wanted) => {
+                tokio::spawn(answer(self.channel.clone(), wanted));
+            }
+            session_response::Message::Welcome(_) | session_response::Message::HeartbeatAck(_) => {}
+        }
+    }
+
+    async fn obey(&self, told: &v1::Assignments) {
+        let mut stop = told.stop.clone();
+        if told.complete {
+            let held = self.machine.held.lock().unwrap();
+            let unwanted = |id: &&String| told.assign.iter().all(|one| one.replica != **id);
+            stop.extend(held.keys().filter(unwanted).cloned());
+        }
+        for id in stop {
+            self.machine.held.lock().unwrap().remove(&id);
+            self.say(report(&id, Phase::Stopped)).await;
+        }
+        for assignment in &told.assign {
+            if self
+                .machine
+                .held
+                .lock()
+                .unwrap()
+                .contains_key(&assignment.replica)
+            {
+                continue;
+            }
+            let becomes = *self.machine.becomes.lock().unwrap();
+            let report = report(&assignment.replica, becomes);
+            self.machine
+                .held
+                .lock()
+                .unwrap()
+                .insert(assignment.replica.clone(), report.clone());
+            self.say(report).await;
+        }
+    }
+
+    async fn say(&self, report: v1::ReplicaReport) {
+        self.send(session_request::Message::Report(report)).await;
+    }
+
+    async fn send(&self, message: session_request::Message) {
+        // A closed stream shows in `inbound`.
+        let _ = self
+            .outbound
+            .send(v1::SessionRequest {
+                message: Some(message),
+            })
+            .await;
+    }
+}
+
+/// A report with the condition and transition that belong to its phase.
+pub fn report(id: &str, phase: Phase) -> v1::ReplicaReport {
+    let ready = phase == Phase::Running;
+    let now = prost_types::Timestamp::from(std::time::SystemTime::now());
+    let status = if ready {
+        v1::condition::Status::True
+    } else {
+        v1::condition::Status::False
+    };
+    v1::ReplicaReport {
+        replica: id.to_owned(),
+        phase: phase.into(),
+        ready,
+        conditions: vec![v1::Condition {
+            r#type: "Ready".to_owned(),
+            status: status.into(),
+            reason: phase.as_str_name().to_owned(),
+            message: format!("it is {}", phase.as_str_name()),
+            last_transition_time: Some(now),
+        }],
+        transitions: vec![v1::Transition {
+            time: Some(now),
+            phase: phase.into(),
+            reason: phase.as_str_name().to_owned(),
+            message: String::new(),
+            r#type: v1::event::Type::Normal.into(),
+        }],
+        ..Default::default()
+    }
+}
+
+/// Two lines of each replica, and with `follow` as many as the reader has room for.
+async fn answer(channel: Channel, wanted: v1::LogsWanted) {
+    let (sender, messages) = mpsc::channel(1);
+    let line = move |number: u64| v1::LogLine {
+        time: Some(prost_types::Timestamp {
+            seconds: number.cast_signed(),
+            nanos: 0,
+        }),
+        replica: wanted.replica.clone(),
+        source: "service".to_owned(),
+        stream: v1::log_line::Stream::Stdout.into(),
+        line: format!("line {number}"),
+        dropped_before: 0,
+    };
+    let request_id = wanted.request_id.clone();
+    tokio::spawn(async move {
+        let count = if wanted.follow { u64::MAX } else { 2 };
+        for number in 1..=count {
+            let lines = vec![line(number)];
+            let message = v1::PushLogsRequest {
+                request_id: request_id.clone(),
+                lines,
+            };
+            if sender.send(message).await.is_err() {
+                return;
+            }
+        }
+    });
+    // Whether the reader has gone is no concern of the worker.
+    let _ = FleetServiceClient::new(channel)
+        .push_logs(ReceiverStream::new(messages))
+        .await;
+}
