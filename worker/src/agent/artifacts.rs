@@ -1,0 +1,271 @@
+//! Components by digest: pulled from the control plane once, verified, kept.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tempfile::NamedTempFile;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::{Semaphore, watch},
+    time,
+};
+use tonic::{Code, Status, transport::Channel};
+use warren_model::digest::{Digest, Hasher};
+use warren_proto::v1::{PullRequest, artifact_service_client::ArtifactServiceClient};
+
+use super::backoff::Backoff;
+
+/// The present way to the control plane's artifacts; `None` before the first session.
+pub type Source = watch::Receiver<Option<Channel>>;
+
+/// The artifacts that this worker holds.
+pub struct Artifacts {
+    dir: PathBuf,
+    source: Source,
+    /// What this process has written or read whole; anything else on disk may have been damaged since.
+    verified: Mutex<HashSet<Digest>>,
+    /// Held while an artifact is fetched, so that all who want it wait for one pull. Weak: gone with the last of them.
+    fetching: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    pulls: Semaphore,
+}
+
+/// An artifact cannot be had. Trying again at once does not help.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    #[error("the control plane has no artifact {0}: push it again, then apply the workload")]
+    NotFound(Digest),
+    #[error(
+        "the control plane sent other bytes than {0}, {TRIES_AT_CORRUPT} times: its store may be damaged"
+    )]
+    Corrupt(Digest),
+    #[error("artifact {0} is larger than {MAX_BYTES} bytes")]
+    TooLarge(Digest),
+    #[error("the control plane refused to send {digest}: {}", status.message())]
+    Refused { digest: Digest, status: Box<Status> },
+    #[error("cannot store {digest} in {}: {source}", dir.display())]
+    Io {
+        digest: Digest,
+        dir: PathBuf,
+        source: io::Error,
+    },
+}
+
+/// How one pull failed.
+enum PullError {
+    Final(ArtifactError),
+    /// Bytes arrived and were not those asked for.
+    Corrupt,
+    /// The control plane is away, busy or slow.
+    Retry(Status),
+}
+
+/// As the control plane's own bound.
+const MAX_BYTES: u64 = 256 << 20;
+/// A few, because a connection that breaks in an unlucky place looks the same; not many, because a damaged store stays so.
+const TRIES_AT_CORRUPT: u32 = 3;
+/// Pulls at once: enough to fill a link, few enough that each ends soon.
+const PULLS: usize = 4;
+/// Between two chunks.
+const STALLED: Duration = Duration::from_secs(30);
+const TEMPORARY: &str = ".pull-";
+
+// === impl Artifacts ===
+
+impl Artifacts {
+    /// Opens the directory, made if missing, and removes what an earlier process left half written.
+    pub fn open(dir: PathBuf, source: Source) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(Self {
+            dir,
+            source,
+            verified: Mutex::default(),
+            fetching: Mutex::default(),
+            pulls: Semaphore::new(PULLS),
+        })
+    }
+
+    /// The file of an artifact, whose bytes have this digest. Pulls it if it is missing, once for all who ask, and
+    /// waits for as long as the control plane is away. Cancel-safe: another that waits takes over.
+    pub async fn ensure(&self, digest: Digest) -> Result<PathBuf, ArtifactError> {
+        let path = self.path(digest);
+        if self.verified.lock().contains(&digest) {
+            return Ok(path);
+        }
+        let turn = self.turn(digest);
+        let _fetching = turn.lock().await;
+        if self.verified.lock().contains(&digest) {
+            return Ok(path);
+        }
+        let failed = |source| ArtifactError::Io {
+            digest,
+            dir: self.dir.clone(),
+            source,
+        };
+        if !self.verify(digest, &path).await.map_err(failed)? {
+            self.pull(digest).await?;
+        }
+        self.verified.lock().insert(digest);
+        Ok(path)
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        self.dir.join(format!("{}.wasm", digest.hex()))
+    }
+
+    fn turn(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut fetching = self.fetching.lock();
+        if let Some(turn) = fetching.get(&digest).and_then(Weak::upgrade) {
+            return turn;
+        }
+        fetching.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        fetching.insert(digest, Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Whether the file is there and whole.
+    async fn verify(&self, digest: Digest, path: &Path) -> io::Result<bool> {
+        let mut file = match tokio::fs::File::open(path).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut buffer).await? {
+                0 => break,
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+        let whole = hasher.finish() == digest;
+        if !whole {
+            tracing::warn!(%digest, path = %path.display(), "artifact is damaged on disk, pulling it again");
+        }
+        Ok(whole)
+    }
+
+    async fn pull(&self, digest: Digest) -> Result<(), ArtifactError> {
+        let mut source = self.source.clone();
+        let mut backoff = Backoff::default();
+        let mut corrupt = 0;
+        loop {
+            // The sender lives in the session; without it the worker is ending, and so is whoever waits here.
+            let channel = source
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|c| c.clone());
+            let Some(channel) = channel else {
+                return std::future::pending().await;
+            };
+            match self.pull_once(digest, channel).await {
+                Ok(()) => return Ok(()),
+                Err(PullError::Final(error)) => return Err(error),
+                Err(PullError::Corrupt) => {
+                    corrupt += 1;
+                    tracing::warn!(%digest, "the control plane sent other bytes than were asked for");
+                    if corrupt == TRIES_AT_CORRUPT {
+                        return Err(ArtifactError::Corrupt(digest));
+                    }
+                }
+                Err(PullError::Retry(status)) => {
+                    tracing::info!(%digest, error = status.message(), "pull failed, trying again");
+                }
+            }
+            time::sleep(backoff.next()).await;
+        }
+    }
+
+    async fn pull_once(&self, digest: Digest, channel: Channel) -> Result<(), PullError> {
+        let failed = |source| {
+            let dir = self.dir.clone();
+            PullError::Final(ArtifactError::Io {
+                digest,
+                dir,
+                source,
+            })
+        };
+        // Never closed.
+        let _permit = self.pulls.acquire().await;
+        let temporary = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.dir);
+        let temporary = temporary.map_err(failed)?;
+        let mut file = tokio::fs::File::from_std(temporary.reopen().map_err(failed)?);
+
+        let request = PullRequest {
+            digest: digest.to_string(),
+        };
+        let mut client = ArtifactServiceClient::new(channel);
+        let pull = stalls(client.pull(request)).await;
+        let mut chunks = pull.map_err(|status| refused(digest, status))?.into_inner();
+        let (mut hasher, mut size) = (Hasher::new(), 0_u64);
+        while let Some(response) = stalls(chunks.message())
+            .await
+            .map_err(|status| refused(digest, status))?
+        {
+            size += response.chunk.len() as u64;
+            if size > MAX_BYTES {
+                return Err(PullError::Final(ArtifactError::TooLarge(digest)));
+            }
+            hasher.update(&response.chunk);
+            file.write_all(&response.chunk).await.map_err(failed)?;
+        }
+        if hasher.finish() != digest {
+            return Err(PullError::Corrupt);
+        }
+        file.sync_all().await.map_err(failed)?;
+        let path = self.path(digest);
+        let kept = tokio::task::spawn_blocking(move || keep(temporary, &path)).await;
+        kept.map_err(io::Error::other).flatten().map_err(failed)
+    }
+}
+
+/// Under its name only when whole and on disk.
+fn keep(temporary: NamedTempFile, path: &Path) -> io::Result<()> {
+    temporary.persist(path)?;
+    match path.parent() {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+async fn stalls<T>(step: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match time::timeout(STALLED, step).await {
+        Ok(result) => result,
+        Err(_) => Err(Status::deadline_exceeded("no bytes arrived for 30 s")),
+    }
+}
+
+fn refused(digest: Digest, status: Status) -> PullError {
+    match status.code() {
+        Code::NotFound => PullError::Final(ArtifactError::NotFound(digest)),
+        Code::DataLoss => PullError::Corrupt,
+        Code::InvalidArgument
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::Unimplemented => {
+            let status = Box::new(status);
+            PullError::Final(ArtifactError::Refused { digest, status })
+        }
+        _ => PullError::Retry(status),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! What the control plane says should run, checked, and what follows from it. Pure.
+
+use std::collections::BTreeSet;
+
+use warren_model::{
+    error::Violations,
+    name::{Name, WorkloadId},
+    spec::WorkloadSpec,
+};
+use warren_proto::v1;
+
+/// One replica that this worker should run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The replica's id.
+    pub replica: String,
+    pub id: WorkloadId,
+    /// Tells one life of the workload's name from the next.
+    pub uid: String,
+    pub revision: u32,
+    pub spec: WorkloadSpec,
+}
+
+/// An assignment that this worker cannot run: it comes from another version, or is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub replica: String,
+    pub why: Violations,
+}
+
+/// The newest assignments seen: a control plane that was replaced may still talk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    pub term: u64,
+    pub generation: u64,
+}
+
+/// What to do about one message of assignments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    pub assign: Vec<Assignment>,
+    pub refused: Vec<Refused>,
+    /// Held by the supervisor: it stops them and reports when they have.
+    pub stop: Vec<String>,
+    /// Held by nobody: they have stopped already.
+    pub gone: Vec<String>,
+}
+
+// === impl Assignment ===
+
+impl Assignment {
+    /// Reads an assignment; all that is wrong with it is told at once.
+    pub fn from_proto(assignment: v1::Assignment) -> Result<Self, Refused> {
+        let mut why = Violations::default();
+        let replica = assignment.replica;
+        if replica.is_empty() {
+            why.push("replica", "it should not be empty");
+        }
+        let namespace = why.ok("namespace", Name::parse(&assignment.namespace));
+        let name = why.ok("workload", Name::parse(&assignment.workload));
+        let spec = match WorkloadSpec::from_proto(&assignment.spec.unwrap_or_default()) {
+            Ok(spec) => Some(spec),
+            Err(violations) => {
+                why.0.extend(violations.0);
+                None
+            }
+        };
+        let (Some(namespace), Some(name), Some(spec), true) =
+            (namespace, name, spec, why.0.is_empty())
+        else {
+            return Err(Refused { replica, why });
+        };
+        Ok(Self {
+            replica,
+            id: WorkloadId { namespace, name },
+            uid: assignment.workload_uid,
+            revision: assignment.revision,
+            spec,
+        })
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Whether assignments of this term and generation are to be followed; if so they are the newest seen.
+    pub fn admit(&mut self, term: u64, generation: u64) -> bool {
+        let given = Self { term, generation };
+        let newer = given >= *self;
+        if newer {
+            *self = given;
+        }
+        newer
+    }
+}
+
+// === impl Orders ===
+
+impl Orders {
+    /// `held` are the supervisor's replicas, `known` all that are not reported as stopped.
+    pub fn of(message: v1::Assignments, held: &[String], known: &[String]) -> Self {
+        let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
+        let wanted: BTreeSet<String> = message.assign.iter().map(|a| a.replica.clone()).collect();
+
+        let mut ending: BTreeSet<String> = message.stop.into_iter().collect();
+        if message.complete {
+            let all = known.iter().map(String::as_str).chain(held.iter().copied());
+            ending.extend(all.filter(|id| !wanted.contains(*id)).map(str::to_owned));
+        }
+        let (stop, gone) = ending
+            .into_iter()
+            .partition(|id| held.contains(id.as_str()));
+
+        let mut orders = Self {
+            stop,
+            gone,
+            ..Self::default()
+        };
+        for assignment in message.assign {
+            match Assignment::from_proto(assignment) {
+                // Told to run and to stop in one breath: ids are never used again, so it is not to run.
+                Ok(a) if orders.stop.contains(&a.replica) || orders.gone.contains(&a.replica) => {}
+                Ok(assignment) => orders.assign.push(assignment),
+                // Without an id there is nobody to report as failed.
+                Err(refused) if refused.replica.is_empty() => {
+                    tracing::warn!(why = %refused.why, "dropped an assignment without a replica id");
+                }
+                Err(refused) => orders.refused.push(refused),
+            }
+        }
+        orders
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::agent::testing::assignment;
+
+    fn orders(
+        complete: bool,
+        assign: &[&str],
+        stop: &[&str],
+        held: &[&str],
+        known: &[&str],
+    ) -> Orders {
+        let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let message = v1::Assignments {
+            term: 1,
+            generation: 1,
+            complete,
+            assign: assign.iter().map(|id| assignment(id)).collect(),
+            stop: owned(stop),
+        };
+        Orders::of(message, &owned(held), &owned(known))
+    }
+
+    fn assigned(orders: &Orders) -> Vec<&str> {
+        orders.assign.iter().map(|a| a.replica.as_str()).collect()
+    }
+
+    #[test]
+    fn changes_leave_the_rest_alone() {
+        let orders = orders(false, &["c"], &["a", "x"], &["a", "b"], &["a", "b"]);
+        assert_eq!(assigned(&orders), ["c"]);
+        assert_eq!(
+            (orders.stop, orders.gone),
+            (vec!["a".to_owned()], vec!["x".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_complete_message_ends_what_it_does_not_list() {
+        let orders = orders(true, &["b"], &[], &["a", "b"], &["a", "b", "refused"]);
+        assert_eq!(assigned(&orders), ["b"]);
+        assert_eq!(
+            (orders.stop, orders.gone),
+            (vec!["a".to_owned()], vec!["refused".to_owned()])
+        );
+    }
+
+    #[test]
+    fn what_is_to_stop_is_not_run() {
+        let orders = orders(false, &["a", "b"], &["a", "b"], &["a"], &["a"]);
+        assert_eq!(assigned(&orders), Vec::<&str>::new());
+        assert_eq!(
+            (orders.stop, orders.gone),
+            (vec!["a".to_owned()], vec!["b".to_owned()])
+        );
+    }
+
+    #[test]
+    fn an_assignment_is_read_whole() {
+        let read = Assignment::from_proto(assignment("r-1")).unwrap();
+        assert_eq!(
+            (read.replica.as_str(), read.uid.as_str(), read.revision),
+            ("r-1", "uid", 3)
+        );
+        assert_eq!(read.id.to_string(), "default/counter");
+        assert!(read.spec.service.is_some());
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let refused = Assignment::from_proto(v1::Assignment::default()).unwrap_err();
+        let fields: Vec<_> = refused.why.0.iter().map(|v| v.field.as_str()).collect();
+        assert!(
+            fields.len() > 3 && fields.starts_with(&["replica", "namespace", "workload"]),
+            "{fields:?}"
+        );
+    }
+
+    #[test]
+    fn only_what_is_older_is_dropped() {
+        let mut seen = Seen::default();
+        for (term, generation, admitted) in [
+            (2, 5, true),
+            (2, 5, true),
+            (2, 4, false),
+            (1, 9, false),
+            (3, 1, true),
+            (2, 6, false),
+        ] {
+            assert_eq!(
+                seen.admit(term, generation),
+                admitted,
+                "{term} {generation}"
+            );
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Answers to the control plane's requests for lines, each a stream of its own.
+
+use futures::{StreamExt as _, future, stream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, transport::Channel};
+use warren_proto::v1::{LogsWanted, PushLogsRequest, fleet_service_client::FleetServiceClient};
+
+use crate::logs::LogHub;
+
+/// Sends the lines that were asked for, until they end or the control plane has enough. Dropping the future ends the stream.
+pub(super) async fn push_logs(
+    channel: Channel,
+    wanted: LogsWanted,
+    logs: LogHub,
+) -> Result<(), Status> {
+    let source = (!wanted.source.is_empty()).then_some(wanted.source.as_str());
+    // Of a replica that is gone there are no lines: the answer is an empty one, not none.
+    let lines = logs.subscribe(&wanted.replica, source, wanted.tail, wanted.follow);
+    let request = {
+        let request_id = wanted.request_id;
+        move |lines| PushLogsRequest {
+            request_id: request_id.clone(),
+            lines,
+        }
+    };
+
+    // The first tells the control plane at once that somebody answers.
+    let first = stream::once(future::ready(request(Vec::new())));
+    let rest = stream::unfold(lines, |lines| async {
+        let mut lines = lines?;
+        let batch = lines.next().await?;
+        Some((batch, Some(lines)))
+    });
+    // The connection may hold the request's stream for longer than this call: it ends with the call.
+    let ended = CancellationToken::new();
+    let _ends = ended.clone().drop_guard();
+    let requests = first
+        .chain(rest.map(request))
+        .take_until(ended.cancelled_owned());
+    FleetServiceClient::new(channel).push_logs(requests).await?;
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! The worker's side of the control plane: who the worker is, what it is told to run, what it tells.
+
+pub mod address;
+pub mod artifacts;
+pub mod assignment;
+mod backoff;
+pub mod capacity;
+pub mod identity;
+mod log_push;
+pub mod reports;
+pub mod session;
+#[cfg(test)]
+mod testing;
+mod worker;
+
+pub use assignment::Assignment;
+pub use worker::{Config, OpenError, ServeError, Worker};
+
+/// What the session needs of the supervisor. Every call returns at once; what becomes of a replica is
+/// told through the [`reports::ReportBook`].
+pub trait Replicas: Send + Sync + 'static {
+    /// Runs a replica, unless it is held already.
+    fn assign(&self, assignment: Assignment);
+
+    /// Stops a replica by its workload's rules. `STOPPED` is reported when it has, before the id leaves [`Self::replicas`].
+    fn stop(&self, replica: &str);
+
+    /// Ids of all replicas held, ended ones included.
+    fn replicas(&self) -> Vec<String>;
+
+    /// Bytes of memory that guests use at present.
+    fn memory_used(&self) -> u64;
+}

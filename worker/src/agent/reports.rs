@@ -1,0 +1,283 @@
+//! What became of each replica, between the supervisor that knows it and the session that tells the control plane.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use warren_proto::v1::{self, replica::Phase};
+
+/// Transitions kept for a replica until the control plane has them; older ones are in the counts only.
+const MAX_TRANSITIONS: usize = 32;
+/// A guest chooses what its exits say: a report has to fit into a message, and to be stored.
+const MAX_MESSAGE: usize = 16 << 10;
+const MAX_STDERR_LINES: usize = 20;
+const MAX_STDERR_LINE: usize = 2 << 10;
+
+/// The state of every replica, and the transitions that the control plane was not told of yet.
+/// Shared by the supervisor, which records, and the session, which sends; cheap to clone.
+#[derive(Clone)]
+pub struct ReportBook {
+    book: Arc<Mutex<Book>>,
+    /// The newest version recorded: wakes the session.
+    version: watch::Sender<u64>,
+}
+
+/// A replica as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplicaState {
+    pub phase: Phase,
+    pub ready: bool,
+    /// How often its service was started again, exactly.
+    pub restarts: u32,
+    pub last_exit: Option<v1::Exit>,
+    pub conditions: Vec<v1::Condition>,
+    pub endpoints: Vec<v1::Endpoint>,
+}
+
+/// Reports of one moment, and the version that the book had then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    pub reports: Vec<v1::ReplicaReport>,
+    pub version: u64,
+}
+
+#[derive(Default)]
+struct Book {
+    version: u64,
+    entries: HashMap<String, Entry>,
+    /// Replica by the version of its last change, so that a batch costs what changed and not what exists.
+    order: BTreeMap<u64, String>,
+}
+
+struct Entry {
+    state: ReplicaState,
+    changed: u64,
+    /// Each with the version that brought it.
+    transitions: VecDeque<(u64, v1::Transition)>,
+}
+
+// === impl ReportBook ===
+
+impl ReportBook {
+    pub fn new() -> Self {
+        Self {
+            book: Arc::default(),
+            version: watch::Sender::new(0),
+        }
+    }
+
+    /// Notes the state of a replica and, where it took a step, the step. Never blocks; an unchanged state without
+    /// a step costs no message. [`Phase::Stopped`] is the last: once the control plane has it, the replica is forgotten.
+    pub fn record(
+        &self,
+        replica: &str,
+        mut state: ReplicaState,
+        mut transition: Option<v1::Transition>,
+    ) {
+        state.clip();
+        if let Some(transition) = &mut transition {
+            clip(&mut transition.message, MAX_MESSAGE);
+        }
+        let version = {
+            let mut book = self.book.lock();
+            let same = book.entries.get(replica).is_some_and(|e| e.state == state);
+            if same && transition.is_none() {
+                return;
+            }
+            book.record(replica, state, transition)
+        };
+        self.wake(version);
+    }
+
+    /// Notes that nobody holds a replica, whatever it was: for the control plane it has stopped.
+    pub fn record_gone(&self, replica: &str) {
+        let version = {
+            let mut book = self.book.lock();
+            let known = book.entries.get(replica).map(|entry| entry.state.clone());
+            let state = known.unwrap_or_else(|| ReplicaState::new(Phase::Stopped));
+            let state = ReplicaState {
+                phase: Phase::Stopped,
+                ready: false,
+                ..state
+            };
+            book.record(replica, state, None)
+        };
+        self.wake(version);
+    }
+
+    fn wake(&self, version: u64) {
+        self.version.send_if_modified(|newest| {
+            let newer = *newest < version;
+            *newest = version.max(*newest);
+            newer
+        });
+    }
+
+    /// Every replica, with the transitions that were not confirmed.
+    pub fn all(&self) -> Batch {
+        self.since(0)
+    }
+
+    /// The replicas that changed after this version, with their transitions since, the longest unchanged first.
+    pub fn since(&self, version: u64) -> Batch {
+        let book = self.book.lock();
+        let changed = book
+            .order
+            .range(version.saturating_add(1)..)
+            .map(|(_, id)| id);
+        let entries = changed.filter_map(|id| book.entries.get_key_value(id));
+        Batch {
+            reports: entries
+                .map(|(id, entry)| entry.report(id, version))
+                .collect(),
+            version: book.version,
+        }
+    }
+
+    /// Returns once something was recorded after this version.
+    pub async fn changed(&self, version: u64) {
+        let mut newest = self.version.subscribe();
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = newest.wait_for(|newest| *newest > version).await;
+    }
+
+    /// The control plane has everything up to this version: sent transitions go, and so do stopped replicas.
+    pub fn confirm(&self, version: u64) {
+        self.book.lock().confirm(version);
+    }
+
+    /// Whether a replica is known, in whatever phase.
+    pub fn contains(&self, replica: &str) -> bool {
+        self.book.lock().entries.contains_key(replica)
+    }
+
+    /// Ids of the replicas that are known and not stopped.
+    pub fn unstopped(&self) -> Vec<String> {
+        let book = self.book.lock();
+        let entries = book
+            .entries
+            .iter()
+            .filter(|(_, e)| e.state.phase != Phase::Stopped);
+        entries.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+impl Default for ReportBook {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// === impl ReplicaState ===
+
+impl ReplicaState {
+    /// A replica in this phase of which nothing else is known.
+    pub fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            ready: false,
+            restarts: 0,
+            last_exit: None,
+            conditions: Vec::new(),
+            endpoints: Vec::new(),
+        }
+    }
+
+    fn clip(&mut self) {
+        if let Some(exit) = &mut self.last_exit {
+            clip(&mut exit.message, MAX_MESSAGE);
+            let surplus = exit.stderr.len().saturating_sub(MAX_STDERR_LINES);
+            exit.stderr.drain(..surplus);
+            exit.stderr
+                .iter_mut()
+                .for_each(|line| clip(line, MAX_STDERR_LINE));
+        }
+        self.conditions
+            .iter_mut()
+            .for_each(|condition| clip(&mut condition.message, MAX_MESSAGE));
+    }
+}
+
+fn clip(text: &mut String, limit: usize) {
+    text.truncate(text.floor_char_boundary(limit));
+}
+
+// === impl Book ===
+
+impl Book {
+    fn record(
+        &mut self,
+        replica: &str,
+        state: ReplicaState,
+        transition: Option<v1::Transition>,
+    ) -> u64 {
+        self.version += 1;
+        let version = self.version;
+        let mut transitions = VecDeque::new();
+        if let Some(entry) = self.entries.remove(replica) {
+            self.order.remove(&entry.changed);
+            transitions = entry.transitions;
+        }
+        transitions.extend(transition.map(|transition| (version, transition)));
+        if transitions.len() > MAX_TRANSITIONS {
+            transitions.pop_front();
+        }
+        self.order.insert(version, replica.to_owned());
+        let entry = Entry {
+            state,
+            changed: version,
+            transitions,
+        };
+        self.entries.insert(replica.to_owned(), entry);
+        version
+    }
+
+    fn confirm(&mut self, version: u64) {
+        for entry in self.entries.values_mut() {
+            let sent = entry
+                .transitions
+                .iter()
+                .take_while(|(at, _)| *at <= version)
+                .count();
+            entry.transitions.drain(..sent);
+        }
+        let order = &mut self.order;
+        self.entries.retain(|_, entry| {
+            let done = entry.state.phase == Phase::Stopped && entry.changed <= version;
+            if done {
+                order.remove(&entry.changed);
+            }
+            !done
+        });
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn report(&self, replica: &str, after: u64) -> v1::ReplicaReport {
+        let state = self.state.clone();
+        let transitions = self
+            .transitions
+            .iter()
+            .filter(|(version, _)| *version > after);
+        v1::ReplicaReport {
+            replica: replica.to_owned(),
+            phase: state.phase.into(),
+            ready: state.ready,
+            restarts: state.restarts,
+            last_exit: state.last_exit,
+            conditions: state.conditions,
+            endpoints: state.endpoints,
+            transitions: transitions
+                .map(|(_, transition)| transition.clone())
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn step(reason: &str) -> Option<v1::Transition> {
+    Some(v1::Transition {
+        reason: reason.into(),
+        ..Default::default()
+    })
+}
+
+fn told(batch: &Batch) -> Vec<(&str, Phase, Vec<&str>)> {
+    let reports = batch.reports.iter();
+    reports
+        .map(|r| {
+            let steps = r.transitions.iter().map(|t| t.reason.as_str()).collect();
+            (r.replica.as_str(), r.phase(), steps)
+        })
+        .collect()
+}
+
+#[test]
+fn a_batch_holds_what_changed_since_the_last() {
+    let book = ReportBook::new();
+    book.record("a", ReplicaState::new(Phase::Starting), step("Starting"));
+    book.record("b", ReplicaState::new(Phase::Starting), None);
+    let first = book.since(0);
+    assert_eq!(
+        told(&first),
+        [
+            ("a", Phase::Starting, vec!["Starting"]),
+            ("b", Phase::Starting, vec![])
+        ]
+    );
+
+    book.record("a", ReplicaState::new(Phase::Running), step("Started"));
+    book.record("b", ReplicaState::new(Phase::Starting), None);
+    let second = book.since(first.version);
+    assert_eq!(told(&second), [("a", Phase::Running, vec!["Started"])]);
+    assert_eq!(book.since(second.version).reports, []);
+}
+
+#[test]
+fn transitions_stay_until_confirmed_and_are_bounded() {
+    let book = ReportBook::new();
+    for i in 0..40 {
+        book.record("a", ReplicaState::new(Phase::Backoff), step(&i.to_string()));
+    }
+    let all = book.all();
+    let steps = &told(&all)[0].2;
+    assert_eq!((steps.len(), steps[0], steps[31]), (32, "8", "39"));
+
+    book.record("a", ReplicaState::new(Phase::Running), step("late"));
+    book.confirm(all.version);
+    assert_eq!(told(&book.all()), [("a", Phase::Running, vec!["late"])]);
+}
+
+#[test]
+fn a_stopped_replica_is_forgotten_once_confirmed_and_not_before() {
+    let book = ReportBook::new();
+    book.record("a", ReplicaState::new(Phase::Stopping), None);
+    let before = book.all();
+    book.record("a", ReplicaState::new(Phase::Stopped), None);
+    book.confirm(before.version);
+    assert!(book.contains("a"));
+    assert_eq!(book.unstopped(), Vec::<String>::new());
+    book.confirm(book.all().version);
+    assert!(!book.contains("a"));
+    assert!(book.book.lock().order.is_empty());
+}
+
+#[test]
+fn one_that_is_gone_keeps_its_counts() {
+    let book = ReportBook::new();
+    let failed = ReplicaState {
+        restarts: 7,
+        ready: true,
+        ..ReplicaState::new(Phase::Failed)
+    };
+    book.record("a", failed, step("Failed"));
+    book.record_gone("a");
+    book.record_gone("b");
+    let all = book.all();
+    assert_eq!(
+        told(&all),
+        [
+            ("a", Phase::Stopped, vec!["Failed"]),
+            ("b", Phase::Stopped, vec![])
+        ]
+    );
+    assert_eq!((all.reports[0].restarts, all.reports[0].ready), (7, false));
+}
+
+#[test]
+fn what_a_guest_says_is_bounded() {
+    let exit = v1::Exit {
+        message: "é".repeat(MAX_MESSAGE),
+        stderr: vec!["x".repeat(MAX_STDERR_LINE + 1); 2 * MAX_STDERR_LINES],
+        ..Default::default()
+    };
+    let book = ReportBook::new();
+    let state = ReplicaState {
+        last_exit: Some(exit),
+        ..ReplicaState::new(Phase::Failed)
+    };
+    book.record("a", state, None);
+    let exit = book.all().reports.remove(0).last_exit.unwrap();
+    assert_eq!(exit.message.len(), MAX_MESSAGE);
+    assert_eq!(
+        exit.stderr,
+        vec!["x".repeat(MAX_STDERR_LINE); MAX_STDERR_LINES]
+    );
+}
+
+#[tokio::test]
+async fn waiting_ends_with_the_next_record() {
+    let book = ReportBook::new();
+    let waiter = tokio::spawn({
+        let book = book.clone();
+        async move { book.changed(0).await }
+    });
+    book.record("a", ReplicaState::new(Phase::Pending), None);
+    waiter.await.unwrap();
+}

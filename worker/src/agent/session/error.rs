@@ -1,0 +1,77 @@
+//! Why a session did not open, or ended.
+
+use std::{error::Error as _, time::Duration};
+
+use tonic::{Code, Status};
+use warren_proto::SESSION_PROTOCOL_VERSION;
+
+/// The address of a control plane makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{url}` is not the address of a control plane: {why}")]
+pub struct InvalidControl {
+    pub url: String,
+    pub why: &'static str,
+}
+
+/// A session did not open, or ended without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error(
+        "another worker is called `{0}`: give this one a name of its own with --name, or stop the other and \
+         start this one again after the control plane's worker timeout"
+    )]
+    NameTaken(String),
+    #[error(
+        "the control plane speaks version {0} of the session protocol and this worker version {SESSION_PROTOCOL_VERSION}: \
+         run both from the same release"
+    )]
+    Version(u32),
+    #[error(
+        "this control plane is at term {term}, and a later one, of term {seen}, was heard before: it was replaced, \
+         or its store was set back (then start this worker again)"
+    )]
+    OldTerm { term: u64, seen: u64 },
+    #[error("cannot connect: {}", with_causes(.0))]
+    Connect(#[from] tonic::transport::Error),
+    #[error("{}", told(.0))]
+    Status(Box<Status>),
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+    #[error("the control plane ended the session")]
+    Ended,
+    #[error("the control plane answered with something else than Welcome")]
+    NoWelcome,
+}
+
+impl SessionError {
+    /// Whether trying again cannot help before somebody has changed something.
+    pub fn needs_people(&self) -> bool {
+        matches!(self, Self::NameTaken(_) | Self::Version(_))
+    }
+
+    /// What a failed call means, before or after the session has opened.
+    pub(super) fn of(status: Status, name: &str) -> Self {
+        match status.code() {
+            Code::AlreadyExists => Self::NameTaken(name.to_owned()),
+            _ => Self::Status(Box::new(status)),
+        }
+    }
+}
+
+fn told(status: &Status) -> String {
+    match status.message() {
+        "" => status.code().description().to_owned(),
+        message => message.to_owned(),
+    }
+}
+
+/// tonic's own text is "transport error"; what happened stands in its causes.
+fn with_causes(error: &tonic::transport::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

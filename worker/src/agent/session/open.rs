@@ -1,0 +1,274 @@
+//! A session that is open.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{self, Instant, MissedTickBehavior},
+};
+use tonic::{Streaming, transport::Channel};
+use warren_proto::v1::{
+    self, SessionRequest, SessionResponse, condition::Status as Truth, event::Type, replica::Phase,
+    session_request, session_response,
+};
+
+use super::{Session, SessionError, outbox::Outbox};
+use crate::agent::{
+    assignment::{Orders, Refused, Seen},
+    log_push::push_logs,
+    reports::ReplicaState,
+};
+
+pub(super) struct Open<'a> {
+    session: &'a Session,
+    seen: &'a mut Seen,
+    outbound: mpsc::Sender<SessionRequest>,
+    inbound: Streaming<SessionResponse>,
+    outbox: Outbox,
+    timing: Timing,
+    /// When the control plane last showed that it hears us.
+    heard: Instant,
+    /// Carries what is not control messages.
+    bulk: Channel,
+    /// Answers to LogsWanted; they end with the session.
+    pushes: JoinSet<()>,
+}
+
+/// What Welcome asks for, kept within reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timing {
+    pub heartbeat: Duration,
+    pub timeout: Duration,
+}
+
+/// Log requests answered at once; a control plane has far fewer.
+const MAX_PUSHES: usize = 64;
+/// For the last reports of a worker that stops.
+const FINISHING: Duration = Duration::from_secs(2);
+
+impl<'a> Open<'a> {
+    pub fn new(
+        session: &'a Session,
+        seen: &'a mut Seen,
+        outbound: mpsc::Sender<SessionRequest>,
+        inbound: Streaming<SessionResponse>,
+        outbox: Outbox,
+        timing: Timing,
+        bulk: Channel,
+    ) -> Self {
+        Self {
+            session,
+            seen,
+            outbound,
+            inbound,
+            outbox,
+            timing,
+            heard: Instant::now(),
+            bulk,
+            pushes: JoinSet::new(),
+        }
+    }
+
+    /// Until the control plane ends it or falls silent, or the worker closes it, which is `Ok`.
+    pub async fn run(mut self) -> Result<(), SessionError> {
+        let reports = &self.session.reports;
+        let outbound = self.outbound.clone();
+        let mut beats = time::interval(self.timing.heartbeat);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = self.inbound.message() => self.receive(message)?,
+                _ = beats.tick() => self.beat(),
+                () = reports.changed(self.outbox.taken()), if self.outbox.is_empty() => {
+                    self.outbox.fill(reports.since(self.outbox.taken()));
+                }
+                // One report for each free place: a control plane that does not read costs no memory.
+                place = outbound.reserve(), if !self.outbox.is_empty() => {
+                    let place = place.map_err(|_| SessionError::Ended)?;
+                    if let Some(report) = self.outbox.pop() {
+                        place.send(request(session_request::Message::Report(report)));
+                    }
+                }
+                () = time::sleep_until(self.heard + self.timing.timeout) => {
+                    return Err(SessionError::Silent(self.timing.timeout));
+                }
+                Some(_) = self.pushes.join_next() => {}
+                () = self.session.ending.close.cancelled() => break,
+            }
+        }
+        drop(outbound);
+        // What the control plane did not hear now, it concludes from the worker's silence.
+        let _ = time::timeout(FINISHING, self.finish()).await;
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        message: Result<Option<SessionResponse>, tonic::Status>,
+    ) -> Result<(), SessionError> {
+        let name = self.session.config.name.as_str();
+        let message = message.map_err(|status| SessionError::of(status, name))?;
+        match message.ok_or(SessionError::Ended)?.message {
+            Some(session_response::Message::HeartbeatAck(ack)) => {
+                self.acknowledged(ack.sequence);
+            }
+            Some(session_response::Message::Assignments(message)) => self.follow(message),
+            Some(session_response::Message::LogsWanted(wanted)) => self.push_logs(wanted),
+            // A second Welcome, or what a later version sends: nothing that this one has to know.
+            Some(session_response::Message::Welcome(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, sequence: u64) {
+        if let Some(version) = self.outbox.acknowledged(sequence) {
+            self.heard = Instant::now();
+            self.session.reports.confirm(version);
+        }
+    }
+
+    fn beat(&mut self) {
+        // A full queue means that the connection is stuck: the missing answer will tell.
+        if let Ok(place) = self.outbound.try_reserve() {
+            let heartbeat = v1::Heartbeat {
+                sequence: self.outbox.beat(),
+                memory_used_bytes: self.session.replicas.memory_used(),
+            };
+            place.send(request(session_request::Message::Heartbeat(heartbeat)));
+        }
+    }
+
+    fn follow(&mut self, message: v1::Assignments) {
+        // What is assigned to a worker that stops is told again when it is back.
+        if self.session.ending.draining.is_cancelled() {
+            return;
+        }
+        let (term, generation) = (message.term, message.generation);
+        if !self.seen.admit(term, generation) {
+            tracing::warn!(term, generation, seen = ?self.seen, "dropped assignments older than those seen");
+            return;
+        }
+        let (replicas, reports) = (&self.session.replicas, &self.session.reports);
+        let orders = Orders::of(message, &replicas.replicas(), &reports.unstopped());
+        for replica in orders.stop {
+            replicas.stop(&replica);
+        }
+        for replica in orders.gone {
+            reports.record_gone(&replica);
+        }
+        for assignment in orders.assign {
+            replicas.assign(assignment);
+        }
+        for refused in orders.refused {
+            // Assigned anew with each session, and as wrong as before.
+            if !reports.contains(&refused.replica) {
+                tracing::warn!(replica = refused.replica, why = %refused.why, "cannot run an assignment");
+                let (state, transition) = failed(&refused);
+                reports.record(&refused.replica, state, Some(transition));
+            }
+        }
+    }
+
+    fn push_logs(&mut self, wanted: v1::LogsWanted) {
+        if self.pushes.len() >= MAX_PUSHES {
+            tracing::warn!(
+                replica = wanted.replica,
+                "too many log requests at once, dropped one"
+            );
+            return;
+        }
+        let push = push_logs(self.bulk.clone(), wanted, self.session.logs.clone());
+        self.pushes.spawn(async {
+            if let Err(status) = push.await {
+                tracing::debug!(error = status.message(), "lines were not taken");
+            }
+        });
+    }
+
+    /// Sends the last reports and waits until they have arrived.
+    async fn finish(mut self) -> Result<(), SessionError> {
+        let reports = &self.session.reports;
+        loop {
+            self.outbox.fill(reports.since(self.outbox.taken()));
+            if self.outbox.is_empty() {
+                break;
+            }
+            while let Some(report) = self.outbox.pop() {
+                self.send(session_request::Message::Report(report)).await?;
+            }
+        }
+        let sequence = self.outbox.beat();
+        let heartbeat = v1::Heartbeat {
+            sequence,
+            memory_used_bytes: 0,
+        };
+        self.send(session_request::Message::Heartbeat(heartbeat))
+            .await?;
+        loop {
+            let message = self.inbound.message().await;
+            self.receive(message)?;
+            if self.outbox.all_acknowledged() {
+                break;
+            }
+        }
+        // Half closed: the control plane sees an end and not a broken connection.
+        drop(self.outbound);
+        while let Ok(Some(_)) = self.inbound.message().await {}
+        Ok(())
+    }
+
+    async fn send(&self, message: session_request::Message) -> Result<(), SessionError> {
+        let sent = self.outbound.send(request(message)).await;
+        sent.map_err(|_| SessionError::Ended)
+    }
+}
+
+fn request(message: session_request::Message) -> SessionRequest {
+    SessionRequest {
+        message: Some(message),
+    }
+}
+
+/// What is reported of an assignment that cannot be run.
+fn failed(refused: &Refused) -> (ReplicaState, v1::Transition) {
+    let now = Some(SystemTime::now().into());
+    let message = format!(
+        "this worker cannot run the spec that it was given: {}",
+        refused.why
+    );
+    let mut state = ReplicaState::new(Phase::Failed);
+    state.conditions.push(v1::Condition {
+        r#type: "Started".to_owned(),
+        status: Truth::False.into(),
+        reason: "InvalidSpec".to_owned(),
+        message: message.clone(),
+        last_transition_time: now,
+    });
+    let transition = v1::Transition {
+        time: now,
+        phase: Phase::Failed.into(),
+        reason: "InvalidSpec".to_owned(),
+        message,
+        r#type: Type::Warning.into(),
+    };
+    (state, transition)
+}
+
+// === impl Timing ===
+
+impl Timing {
+    pub fn of(welcome: &v1::Welcome) -> Self {
+        let heartbeat = duration(welcome.heartbeat_interval, Duration::from_secs(2))
+            .clamp(Duration::from_millis(20), Duration::from_secs(60));
+        let timeout = duration(welcome.worker_timeout, Duration::from_secs(10))
+            .clamp(2 * heartbeat, Duration::from_secs(3600));
+        Self { heartbeat, timeout }
+    }
+}
+
+/// Absent, negative and zero durations are not given.
+fn duration(given: Option<prost_types::Duration>, default: Duration) -> Duration {
+    let given = given.and_then(|given| Duration::try_from(given).ok());
+    given.filter(|given| !given.is_zero()).unwrap_or(default)
+}

@@ -1,0 +1,140 @@
+//! What a session still has to say, and how much of what it said has arrived. Pure.
+
+use std::collections::VecDeque;
+
+use warren_proto::v1::ReplicaReport;
+
+use crate::agent::reports::Batch;
+
+/// Reports on their way to the control plane. The stream keeps order, so a heartbeat that is acknowledged tells that
+/// every report sent before it has arrived.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// The rest of the last batch. The next is taken when it is empty: a slow control plane gets the newest
+    /// state of each replica and not every state between.
+    pending: VecDeque<ReplicaReport>,
+    /// Version of the last batch.
+    taken: u64,
+    /// Version up to which everything was sent.
+    sent: u64,
+    sequence: u64,
+    /// Heartbeats not acknowledged: their sequence, and `sent` when they were sent.
+    beats: VecDeque<(u64, u64)>,
+}
+
+/// More heartbeats than this without an answer and the session has long timed out.
+const MAX_BEATS: usize = 1024;
+
+impl Outbox {
+    /// Everything up to this version went with Hello.
+    pub fn new(version: u64) -> Self {
+        Self {
+            taken: version,
+            sent: version,
+            ..Self::default()
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Version after which the next batch begins.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Takes the next batch; only when empty.
+    pub fn fill(&mut self, batch: Batch) {
+        self.pending.extend(batch.reports);
+        self.taken = batch.version;
+        self.note_sent();
+    }
+
+    /// The next report to send.
+    pub fn pop(&mut self) -> Option<ReplicaReport> {
+        let report = self.pending.pop_front();
+        self.note_sent();
+        report
+    }
+
+    /// The sequence of the next heartbeat, which is sent at once.
+    pub fn beat(&mut self) -> u64 {
+        self.sequence += 1;
+        self.beats.push_back((self.sequence, self.sent));
+        if self.beats.len() > MAX_BEATS {
+            self.beats.pop_front();
+        }
+        self.sequence
+    }
+
+    /// A heartbeat was acknowledged: the version up to which the control plane has everything.
+    /// `None` for one that was acknowledged before or never sent.
+    pub fn acknowledged(&mut self, sequence: u64) -> Option<u64> {
+        if sequence > self.sequence {
+            return None;
+        }
+        let mut confirmed = None;
+        while let Some((_, sent)) = self.beats.pop_front_if(|(sent, _)| *sent <= sequence) {
+            confirmed = Some(sent);
+        }
+        confirmed
+    }
+
+    /// Whether the last heartbeat was answered.
+    pub fn all_acknowledged(&self) -> bool {
+        self.beats.is_empty()
+    }
+
+    fn note_sent(&mut self) {
+        if self.pending.is_empty() {
+            self.sent = self.taken;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(reports: usize, version: u64) -> Batch {
+        Batch {
+            reports: vec![ReplicaReport::default(); reports],
+            version,
+        }
+    }
+
+    #[test]
+    fn an_acknowledged_heartbeat_confirms_the_reports_before_it() {
+        let mut outbox = Outbox::new(3);
+        let hello = outbox.beat();
+        outbox.fill(batch(2, 9));
+        outbox.pop();
+        let half = outbox.beat();
+        outbox.pop();
+        let whole = outbox.beat();
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.acknowledged(hello), Some(3));
+        assert_eq!(outbox.acknowledged(half), Some(3));
+        assert_eq!(outbox.acknowledged(whole), Some(9));
+    }
+
+    #[test]
+    fn one_acknowledgement_stands_for_those_before_and_nonsense_for_none() {
+        let mut outbox = Outbox::new(0);
+        outbox.beat();
+        outbox.fill(batch(0, 5));
+        let second = outbox.beat();
+        assert_eq!(outbox.acknowledged(second + 1), None);
+        assert_eq!(outbox.acknowledged(0), None);
+        assert_eq!(outbox.acknowledged(second), Some(5));
+        assert_eq!(outbox.acknowledged(second), None);
+    }
+
+    #[test]
+    fn unanswered_heartbeats_are_bounded() {
+        let mut outbox = Outbox::new(0);
+        (0..3 * MAX_BEATS).for_each(|_| _ = outbox.beat());
+        assert_eq!(outbox.beats.len(), MAX_BEATS);
+    }
+}

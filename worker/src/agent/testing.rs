@@ -1,0 +1,352 @@
+//! A control plane that does what a test says, over real gRPC, and replicas that only note what they are told.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use parking_lot::Mutex;
+use tokio::{
+    net::TcpListener,
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Request, Response, Status, Streaming, transport::Server};
+use warren_proto::v1::{
+    self, artifact_service_server::ArtifactService, fleet_service_server::FleetService,
+    replica::Phase, session_request, session_response,
+};
+
+use super::{
+    Assignment, Replicas,
+    reports::{ReplicaState, ReportBook},
+};
+
+/// The scripted control plane.
+pub(super) struct Control {
+    pub url: String,
+    pub script: Arc<Script>,
+    sessions: UnboundedReceiver<Peer>,
+    pushes: UnboundedReceiver<v1::PushLogsRequest>,
+    _server: AbortOnDropHandle<()>,
+}
+
+/// What the control plane does without being driven step by step.
+#[derive(Default)]
+pub(super) struct Script {
+    /// Refuses the next sessions.
+    pub refuse: Mutex<VecDeque<Status>>,
+    /// Answers the next pulls.
+    pub pulls: Mutex<VecDeque<Result<Chunks, Status>>>,
+    pub pulled: Mutex<u32>,
+    /// Ends the answer to LogsWanted after so many messages.
+    pub enough_lines: Mutex<Option<usize>>,
+}
+
+/// What a pull yields.
+pub(super) type Chunks = Vec<Result<Bytes, Status>>;
+
+/// The control plane's end of a session. Dropped, the session ends.
+pub(super) struct Peer {
+    inbound: Streaming<v1::SessionRequest>,
+    outbound: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+}
+
+struct Services {
+    script: Arc<Script>,
+    sessions: UnboundedSender<Peer>,
+    pushes: UnboundedSender<v1::PushLogsRequest>,
+}
+
+impl Control {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (session_sender, sessions) = mpsc::unbounded_channel();
+        let (push_sender, pushes) = mpsc::unbounded_channel();
+        let script = Arc::<Script>::default();
+        let services = Arc::new(Services {
+            script: script.clone(),
+            sessions: session_sender,
+            pushes: push_sender,
+        });
+        let fleet = v1::fleet_service_server::FleetServiceServer::from_arc(services.clone());
+        let artifacts = v1::artifact_service_server::ArtifactServiceServer::from_arc(services);
+        let server = Server::builder().add_service(fleet).add_service(artifacts);
+        let serving = server.serve_with_incoming(TcpListenerStream::new(listener));
+        let server = AbortOnDropHandle::new(tokio::spawn(async { serving.await.unwrap() }));
+        Self {
+            url,
+            script,
+            sessions,
+            pushes,
+            _server: server,
+        }
+    }
+
+    /// The next session that a worker asks for.
+    pub async fn session(&mut self) -> Peer {
+        self.sessions.recv().await.unwrap()
+    }
+
+    /// The next session, opened with quick heartbeats and a long timeout. Its Hello, too.
+    pub async fn welcome(&mut self, term: u64) -> (Peer, v1::Hello) {
+        let mut peer = self.session().await;
+        let hello = peer.hello().await;
+        peer.welcome(term, Duration::from_secs(60)).await;
+        (peer, hello)
+    }
+
+    pub async fn pushed(&mut self) -> v1::PushLogsRequest {
+        self.pushes.recv().await.unwrap()
+    }
+}
+
+impl Peer {
+    pub async fn send(&self, message: session_response::Message) {
+        let response = v1::SessionResponse {
+            message: Some(message),
+        };
+        self.outbound.send(Ok(response)).await.unwrap();
+    }
+
+    pub async fn welcome(&self, term: u64, worker_timeout: Duration) {
+        let welcome = v1::Welcome {
+            protocol_version: 1,
+            term,
+            heartbeat_interval: Some(Duration::from_millis(20).try_into().unwrap()),
+            worker_timeout: Some(worker_timeout.try_into().unwrap()),
+        };
+        self.send(session_response::Message::Welcome(welcome)).await;
+    }
+
+    pub async fn assign(
+        &self,
+        (term, generation): (u64, u64),
+        complete: bool,
+        assign: &[&str],
+        stop: &[&str],
+    ) {
+        let assignments = v1::Assignments {
+            term,
+            generation,
+            complete,
+            assign: assign.iter().map(|id| assignment(id)).collect(),
+            stop: stop.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        self.send(session_response::Message::Assignments(assignments))
+            .await;
+    }
+
+    pub async fn receive(&mut self) -> Option<session_request::Message> {
+        self.inbound
+            .message()
+            .await
+            .ok()
+            .flatten()
+            .map(|request| request.message.unwrap())
+    }
+
+    pub async fn hello(&mut self) -> v1::Hello {
+        match self.receive().await {
+            Some(session_request::Message::Hello(hello)) => hello,
+            other => panic!("not a Hello: {other:?}"),
+        }
+    }
+
+    /// The next report; heartbeats before it are answered.
+    pub async fn report(&mut self) -> v1::ReplicaReport {
+        loop {
+            match self.receive().await {
+                Some(session_request::Message::Report(report)) => return report,
+                Some(session_request::Message::Heartbeat(beat)) => self.ack(beat.sequence).await,
+                other => panic!("not a report: {other:?}"),
+            }
+        }
+    }
+
+    /// The next heartbeat's sequence; there is no report before it.
+    pub async fn heartbeat(&mut self) -> u64 {
+        match self.receive().await {
+            Some(session_request::Message::Heartbeat(beat)) => beat.sequence,
+            other => panic!("not a heartbeat: {other:?}"),
+        }
+    }
+
+    pub async fn ack(&self, sequence: u64) {
+        self.send(session_response::Message::HeartbeatAck(v1::HeartbeatAck {
+            sequence,
+        }))
+        .await;
+    }
+
+    /// Waits until the worker has handled everything that was sent to it before: it answers in order.
+    pub async fn settle(&mut self) {
+        let id = uuid::Uuid::new_v4().to_string();
+        let assignments = v1::Assignments {
+            term: u64::MAX,
+            generation: u64::MAX,
+            complete: false,
+            assign: vec![],
+            stop: vec![id.clone()],
+        };
+        self.send(session_response::Message::Assignments(assignments))
+            .await;
+        while self.report().await.replica != id {}
+    }
+}
+
+pub(super) fn assignment(replica: &str) -> v1::Assignment {
+    let component = format!("sha256:{}", "0".repeat(64));
+    v1::Assignment {
+        replica: replica.to_owned(),
+        namespace: "default".to_owned(),
+        workload: "counter".to_owned(),
+        workload_uid: "uid".to_owned(),
+        revision: 3,
+        spec: Some(v1::WorkloadSpec {
+            service: Some(v1::Service {
+                component,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+    }
+}
+
+#[tonic::async_trait]
+impl FleetService for Services {
+    type SessionStream = ReceiverStream<Result<v1::SessionResponse, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        if let Some(status) = self.script.refuse.lock().pop_front() {
+            return Err(status);
+        }
+        let (outbound, receiver) = mpsc::channel(64);
+        let peer = Peer {
+            inbound: request.into_inner(),
+            outbound,
+        };
+        self.sessions
+            .send(peer)
+            .map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn push_logs(
+        &self,
+        request: Request<Streaming<v1::PushLogsRequest>>,
+    ) -> Result<Response<v1::PushLogsResponse>, Status> {
+        let mut lines = request.into_inner();
+        let mut left = self.script.enough_lines.lock().unwrap_or(usize::MAX);
+        while left > 0
+            && let Some(message) = lines.message().await?
+        {
+            left -= 1;
+            let _ = self.pushes.send(message);
+        }
+        Ok(Response::new(v1::PushLogsResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl ArtifactService for Services {
+    type PullStream = BoxStream<'static, Result<v1::PullResponse, Status>>;
+
+    async fn pull(
+        &self,
+        _request: Request<v1::PullRequest>,
+    ) -> Result<Response<Self::PullStream>, Status> {
+        *self.script.pulled.lock() += 1;
+        let none = || Err(Status::not_found("no such artifact"));
+        let chunks = self.script.pulls.lock().pop_front().unwrap_or_else(none)?;
+        let chunks = chunks
+            .into_iter()
+            .map(|chunk| Ok(v1::PullResponse { chunk: chunk? }));
+        Ok(Response::new(Box::pin(stream::iter(chunks))))
+    }
+
+    async fn push(
+        &self,
+        _: Request<Streaming<v1::PushRequest>>,
+    ) -> Result<Response<v1::PushResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn stat(
+        &self,
+        _: Request<v1::StatRequest>,
+    ) -> Result<Response<v1::StatResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn list(
+        &self,
+        _: Request<v1::ArtifactServiceListRequest>,
+    ) -> Result<Response<v1::ArtifactServiceListResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn delete(
+        &self,
+        _: Request<v1::ArtifactServiceDeleteRequest>,
+    ) -> Result<Response<v1::ArtifactServiceDeleteResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+}
+
+/// Replicas that run by being noted and stop at once.
+pub(super) struct NotedReplicas {
+    pub reports: ReportBook,
+    held: Mutex<BTreeSet<String>>,
+    calls: UnboundedSender<String>,
+}
+
+impl NotedReplicas {
+    /// What they are told arrives as "assign ID" and "stop ID".
+    pub fn new(reports: ReportBook) -> (Arc<Self>, UnboundedReceiver<String>) {
+        let (calls, told) = mpsc::unbounded_channel();
+        (
+            Arc::new(Self {
+                reports,
+                held: Mutex::default(),
+                calls,
+            }),
+            told,
+        )
+    }
+}
+
+impl Replicas for NotedReplicas {
+    fn assign(&self, assignment: Assignment) {
+        let id = assignment.replica;
+        if self.held.lock().insert(id.clone()) {
+            self.reports
+                .record(&id, ReplicaState::new(Phase::Running), None);
+            let _ = self.calls.send(format!("assign {id}"));
+        }
+    }
+
+    fn stop(&self, replica: &str) {
+        self.reports
+            .record(replica, ReplicaState::new(Phase::Stopped), None);
+        self.held.lock().remove(replica);
+        let _ = self.calls.send(format!("stop {replica}"));
+    }
+
+    fn replicas(&self) -> Vec<String> {
+        self.held.lock().iter().cloned().collect()
+    }
+
+    fn memory_used(&self) -> u64 {
+        7
+    }
+}

@@ -1,0 +1,387 @@
+//! A whole worker: put together, served, stopped in order.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinError};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tonic::transport::{Channel, Endpoint};
+use warren_model::{
+    error::Violations,
+    label,
+    listen::{self, InsecureListen},
+    name::{Name, NameError},
+};
+use warren_proto::v1;
+
+use super::{
+    address::own_addresses,
+    artifacts::Artifacts,
+    capacity::{MAX_REPLICAS, default_memory},
+    identity::{Identity, IdentityError, default_name, host_name},
+    reports::ReportBook,
+    session::{Ending, InvalidControl, Session, SessionConfig, SessionError, endpoint},
+};
+use crate::{
+    health::Health,
+    ingress::{self, Router},
+    logs::{LogHub, LogLimits},
+    policy::HostAccess,
+    runtime::{Runtime, RuntimeError},
+    supervisor::{Supervisor, SupervisorParts},
+};
+
+/// What a worker is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// URLs of control planes, at least one; tried in turn.
+    pub control: Vec<String>,
+    /// `None`: the host's name, or one made from the worker's id.
+    pub name: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    /// Belongs to one worker: its id, its artifacts.
+    pub data: PathBuf,
+    /// Compiled code, which several workers may share. `None`: in the data directory.
+    pub cache: Option<PathBuf>,
+    /// Bytes that guests may use. `None`: four fifths of the machine's or the control group's.
+    pub memory: Option<u64>,
+    /// Guests whose egress names `host.warren.internal` reach the machine's own 127.0.0.1.
+    pub allow_host_loopback: bool,
+    /// URL where others reach the worker. `None`: its `listen` address.
+    pub advertise: Option<String>,
+    /// Whether `listen` may be an address that other machines reach.
+    pub insecure: bool,
+}
+
+/// A worker that holds its data directory and runs nothing yet.
+pub struct Worker {
+    identity: Identity,
+    name: Name,
+    config: Config,
+    control: Vec<Endpoint>,
+    supervisor: Arc<Supervisor>,
+    router: Router,
+    logs: LogHub,
+    reports: ReportBook,
+    source: watch::Sender<Option<Channel>>,
+}
+
+/// The worker cannot start as it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("no control plane was given: name one with --control, such as http://127.0.0.1:7700")]
+    NoControl,
+    #[error(transparent)]
+    Control(#[from] InvalidControl),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("{0}")]
+    Labels(Violations),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("cannot keep artifacts in {}: {source}", path.display())]
+    Artifacts { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// The worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Insecure(#[from] InsecureListen),
+    #[error(
+        "others cannot reach this worker at {0}: give its address with --advertise, such as http://10.0.0.7:{port}",
+        port = .0.port()
+    )]
+    NoAddress(SocketAddr),
+    #[error("the listener cannot be used: {0}")]
+    Listener(#[from] io::Error),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("the health listener failed: {0}")]
+    Health(#[from] tonic::transport::Error),
+    #[error("a part of the worker ended by a bug: {0}")]
+    Bug(#[from] JoinError),
+}
+
+/// For HTTP requests in flight when the worker stops.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Replicas stop within their own grace, of an hour at most: this is for one that does not.
+const STOP: Duration = Duration::from_secs(3660);
+
+// === impl Worker ===
+
+impl Worker {
+    /// Takes hold of the data directory and starts the engine. Opens no connection and no listener.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        if config.control.is_empty() {
+            return Err(OpenError::NoControl);
+        }
+        let control = config
+            .control
+            .iter()
+            .map(|url| endpoint(url))
+            .collect::<Result<_, _>>()?;
+        let mut violations = Violations::default();
+        label::check("labels", &config.labels, &mut violations);
+        if !violations.0.is_empty() {
+            return Err(OpenError::Labels(violations));
+        }
+        let given = config.name.as_deref().map(Name::parse).transpose()?;
+        let identity = Identity::open(&config.data)?;
+        let name = given.unwrap_or_else(|| default_name(&host_name(), identity.id));
+
+        let source = watch::Sender::new(None);
+        let path = config.data.join("artifacts");
+        let artifacts = Artifacts::open(path.clone(), source.subscribe())
+            .map_err(|source| OpenError::Artifacts { path, source })?;
+        let cache = config
+            .cache
+            .clone()
+            .unwrap_or_else(|| config.data.join("cache"));
+        let (router, reports) = (Router::new(), ReportBook::new());
+        let logs = LogHub::new(LogLimits::default());
+        let supervisor = Supervisor::new(SupervisorParts {
+            runtime: Arc::new(Runtime::new(&cache)?),
+            artifacts: Arc::new(artifacts),
+            router: router.clone(),
+            logs: logs.clone(),
+            reports: reports.clone(),
+            host: HostAccess {
+                allow_host_loopback: config.allow_host_loopback,
+                own_addresses: own_addresses(),
+            },
+        });
+        Ok(Self {
+            identity,
+            name,
+            config,
+            control,
+            supervisor,
+            router,
+            logs,
+            reports,
+            source,
+        })
+    }
+
+    /// As the control plane knows it.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Serves until `shutdown`, then stops in order: health says so, requests in flight finish, replicas stop, the
+    /// control plane hears of it. `http` is the ingress, `listen` answers for health. Dropped, it stops at once.
+    pub async fn serve(
+        self,
+        http: TcpListener,
+        listen: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), ServeError> {
+        let address = self.address(&listen)?;
+        let health = Health::new().await;
+        let (ending, draining, closing) =
+            <(Ending, CancellationToken, CancellationToken)>::default();
+        let opened = watch::Sender::new(false);
+        let mut first_session = opened.subscribe();
+
+        let mut health_task = spawn(health.clone().serve(listen, closing.clone()));
+        let mut ingress_task = spawn(ingress::server::serve(
+            http,
+            self.router.clone(),
+            draining.clone(),
+            DRAIN,
+        ));
+        let session = self.session(address, opened, ending.clone());
+        let mut session_task = spawn(session.run());
+
+        let serving = async {
+            // Fails when the session is gone, which its task tells.
+            if first_session.wait_for(|open| *open).await.is_ok() {
+                health.set(true).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            () = serving => Ok(()),
+            ended = &mut session_task => ended.map_err(ServeError::Bug).and_then(|r| Ok(r?)),
+            ended = &mut ingress_task => ended.map_err(ServeError::Bug),
+            ended = &mut health_task => ended.map_err(ServeError::Bug).and_then(|r| Ok(r?)),
+        };
+
+        health.set(false).await;
+        ending.draining.cancel();
+        draining.cancel();
+        finish(ingress_task).await;
+        self.supervisor.shutdown(STOP).await;
+        ending.close.cancel();
+        finish(session_task).await;
+        closing.cancel();
+        finish(health_task).await;
+        result
+    }
+
+    /// Where others reach this worker.
+    fn address(&self, listen: &TcpListener) -> Result<String, ServeError> {
+        let local = listen.local_addr()?;
+        listen::check(local, self.config.insecure)?;
+        match &self.config.advertise {
+            Some(url) => Ok(url.clone()),
+            None if local.ip().is_unspecified() => Err(ServeError::NoAddress(local)),
+            None => Ok(format!("http://{local}")),
+        }
+    }
+
+    fn session(&self, address: String, opened: watch::Sender<bool>, ending: Ending) -> Session {
+        let config = SessionConfig {
+            control: self.control.clone(),
+            worker_id: self.identity.id.to_string(),
+            name: self.name.clone(),
+            address,
+            labels: self.config.labels.clone(),
+            capacity: v1::Resources {
+                memory_bytes: self.config.memory.unwrap_or_else(default_memory),
+                replicas: MAX_REPLICAS,
+            },
+        };
+        Session {
+            config,
+            replicas: self.supervisor.clone(),
+            reports: self.reports.clone(),
+            logs: self.logs.clone(),
+            source: self.source.clone(),
+            opened,
+            ending,
+        }
+    }
+}
+
+/// Waits for a part that was told to end, unless it had ended before.
+async fn finish<T>(part: AbortOnDropHandle<T>) {
+    if !part.is_finished()
+        && let Err(error) = part.await
+    {
+        tracing::error!(%error, "a part of the worker ended by a bug");
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    part: impl Future<Output = T> + Send + 'static,
+) -> AbortOnDropHandle<T> {
+    AbortOnDropHandle::new(tokio::spawn(part))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus as Told,
+        health_client::HealthClient,
+    };
+    use warren_proto::v1::session_request::Message;
+
+    use super::*;
+    use crate::agent::testing::Control;
+
+    fn config(data: &tempfile::TempDir, control: &str) -> Config {
+        Config {
+            control: vec![control.to_owned()],
+            name: Some("worker-1".to_owned()),
+            labels: BTreeMap::new(),
+            data: data.path().to_owned(),
+            cache: None,
+            memory: Some(1 << 30),
+            allow_host_loopback: false,
+            advertise: None,
+            insecure: false,
+        }
+    }
+
+    async fn refused(config: Config) -> String {
+        match Worker::open(config).await {
+            Ok(_) => panic!("it was accepted"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn odd_settings_are_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = config(&dir, "http://127.0.0.1:1");
+        let none = Config {
+            control: vec![],
+            ..good.clone()
+        };
+        assert!(refused(none).await.contains("--control"));
+        let name = Config {
+            name: Some("Not a label".to_owned()),
+            ..good.clone()
+        };
+        assert!(refused(name).await.contains("Not a label"));
+        let labels = Config {
+            labels: BTreeMap::from([("a b".into(), "c".into())]),
+            ..good.clone()
+        };
+        assert!(refused(labels).await.contains("labels[a b]"));
+        let _held = Worker::open(good.clone()).await.unwrap();
+        assert!(refused(good).await.contains("in use by another worker"));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_others_cannot_use_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let serve = |insecure| {
+            let config = Config {
+                insecure,
+                ..config(&dir, "http://127.0.0.1:1")
+            };
+            async {
+                let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let listen = TcpListener::bind("0.0.0.0:0").await.unwrap();
+                let worker = Worker::open(config).await.unwrap();
+                worker
+                    .serve(http, listen, std::future::ready(()))
+                    .await
+                    .unwrap_err()
+                    .to_string()
+            }
+        };
+        let text = serve(false).await;
+        assert!(text.contains("--insecure"), "{text}");
+        let text = serve(true).await;
+        assert!(text.contains("--advertise"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn serves_from_its_first_session_and_stops_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut control = Control::start().await;
+        let worker = Worker::open(config(&dir, &control.url)).await.unwrap();
+        let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listen.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(worker.serve(http, listen, async { stopped.await.unwrap() }));
+
+        let mut health = HealthClient::new(endpoint(&url).unwrap().connect().await.unwrap());
+        let watch = health.watch(HealthCheckRequest::default()).await.unwrap();
+        let mut watch = watch.into_inner();
+        let mut status = async || watch.message().await.unwrap().unwrap().status();
+        assert_eq!(status().await, Told::NotServing);
+        let (mut peer, hello) = control.welcome(1).await;
+        assert_eq!((hello.name.as_str(), hello.address), ("worker-1", url));
+        assert_eq!(status().await, Told::Serving);
+
+        stop.send(()).unwrap();
+        assert_eq!(status().await, Told::NotServing);
+        while let Some(message) = peer.receive().await {
+            if let Message::Heartbeat(beat) = message {
+                peer.ack(beat.sequence).await;
+            }
+        }
+        drop(peer);
+        serving.await.unwrap().unwrap();
+    }
+}

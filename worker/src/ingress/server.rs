@@ -1,0 +1,272 @@
+//! The listener of the ingress: HTTP/1.1 and HTTP/2 without TLS, bounded in time and number.
+
+use std::{
+    convert::Infallible,
+    future, io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+    uri::{Authority, Scheme},
+};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Body, HttpTarget, RequestMeta, Router, plain_text, router::Choice};
+
+/// Connections at once; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 10_000;
+/// For a request's head to arrive, and for an idle connection to be used again.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of a request, in bytes.
+const MAX_HEAD: u32 = 64 << 10;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+/// When the process has no file descriptors left, accepting again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Serves until told to drain: then takes no more connections, lets requests in flight finish for as long as `drain`,
+/// and cuts what is left.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    draining: CancellationToken,
+    drain: Duration,
+) {
+    let http = Arc::new(http_server());
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // Owns every connection: what is left in it at the end is cut.
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, peer, slot) = tokio::select! {
+            accepted = accept(&listener, &slots) => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = draining.cancelled() => break,
+        };
+        connections.spawn(serve_connection(
+            Arc::clone(&http),
+            stream,
+            peer,
+            router.clone(),
+            graceful.watcher(),
+            slot,
+        ));
+    }
+    drop(listener);
+    if time::timeout(drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "cut connections whose requests did not finish in time"
+        );
+    }
+    connections.shutdown().await;
+}
+
+/// The next connection, once there is a slot for it.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    // Never closed, so there always is one.
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, slot),
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections at present");
+                time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+fn http_server() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD as usize);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD)
+        .keep_alive_interval(Some(HEAD_TIMEOUT))
+        .keep_alive_timeout(HEAD_TIMEOUT);
+    server
+}
+
+async fn serve_connection(
+    http: Arc<auto::Builder<TokioExecutor>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    graceful: Watcher,
+    _slot: Option<OwnedSemaphorePermit>,
+) {
+    // Small writes at once: a response's head should not wait for its body.
+    let _ = stream.set_nodelay(true);
+    let used = AtomicBool::new(false);
+    let service = service_fn(|request| {
+        used.store(true, Ordering::Relaxed);
+        let answer = answer(&router, request, peer);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut connection = pin!(graceful.watch(http.serve_connection(TokioIo::new(stream), service)));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        // hyper's own timeout begins only when the first bytes have told the version of HTTP.
+        () = time::sleep(HEAD_TIMEOUT) => {
+            if !used.load(Ordering::Relaxed) {
+                return;
+            }
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error, "connection ended early");
+    }
+}
+
+fn answer(
+    router: &Router,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> BoxFuture<'static, Response<Body>> {
+    match route(router, request, peer) {
+        Ok((target, request, meta)) => target.call(request, meta),
+        Err(response) => Box::pin(future::ready(*response)),
+    }
+}
+
+type Routed = (Arc<dyn HttpTarget>, Request<Incoming>, RequestMeta);
+
+fn route(
+    router: &Router,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Result<Routed, Box<Response<Body>>> {
+    let authority = authority(&request)?;
+    let path = request.uri().path();
+    match router.choose(host(&authority), path) {
+        Choice::Target(target) => {
+            forwarded(request.headers_mut(), peer, &authority);
+            Ok((
+                target,
+                request,
+                RequestMeta {
+                    scheme: Scheme::HTTP,
+                    authority,
+                    peer,
+                },
+            ))
+        }
+        Choice::NotReady => {
+            let text = format!("no replica behind {authority}{path} is ready; try again");
+            let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            Err(Box::new(response))
+        }
+        Choice::NoRoute => {
+            let text = format!(
+                "no workload has a route for host `{}` and path `{path}`",
+                host(&authority)
+            );
+            Err(Box::new(plain_text(StatusCode::NOT_FOUND, text)))
+        }
+    }
+}
+
+/// Whom the client asked for: the request's target where it names one, else the `Host` header (RFC 9112, section 3.2).
+fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
+    let bad = |text| Err(Box::new(plain_text(StatusCode::BAD_REQUEST, text)));
+    if request.method() == Method::CONNECT {
+        let text = "this is not a forward proxy";
+        return Err(Box::new(plain_text(StatusCode::NOT_IMPLEMENTED, text)));
+    }
+    if let Some(authority) = request.uri().authority() {
+        return Ok(authority.to_string());
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if host.is_empty() => Ok(String::new()),
+        (Some(host), None) => match Authority::try_from(host.as_bytes()) {
+            Ok(authority) => Ok(authority.to_string()),
+            Err(_) => bad("the Host header is not a host"),
+        },
+        (Some(_), Some(_)) => bad("the request has more than one Host header"),
+        (None, _) if request.version() < Version::HTTP_11 => Ok(String::new()),
+        (None, _) => bad("the request has no Host header"),
+    }
+}
+
+/// Without port and credentials.
+fn host(authority: &str) -> &str {
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// What guests cannot see themselves. The client's address is added to those that proxies before us have added; what
+/// they said of scheme and host stays, because only the first of them knows.
+fn forwarded(headers: &mut HeaderMap, peer: SocketAddr, authority: &str) {
+    let before = headers.get_all(X_FORWARDED_FOR).iter();
+    let mut chain: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
+    let address = peer.ip().to_canonical().to_string();
+    chain.push(address.as_bytes());
+    // Joined of valid values, which stay valid: the alternative is never taken.
+    if let Ok(chain) = HeaderValue::from_bytes(&chain.join(b", ".as_slice())) {
+        headers.insert(X_FORWARDED_FOR, chain);
+    }
+    headers
+        .entry(X_FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static("http"));
+    if let Ok(host) = HeaderValue::from_str(authority) {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,259 @@
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
+    task::JoinHandle,
+};
+use warren_model::route::Route;
+
+use super::*;
+use crate::ingress::Body;
+
+/// Tells what reached it, and answers when it is let.
+struct Echo {
+    reached: mpsc::UnboundedSender<()>,
+    open: Arc<Semaphore>,
+}
+
+impl HttpTarget for Echo {
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        meta: RequestMeta,
+    ) -> BoxFuture<'static, Response<Body>> {
+        let _ = self.reached.send(());
+        let open = Arc::clone(&self.open);
+        Box::pin(async move {
+            let _permit = open.acquire().await;
+            let header = |name: &str| {
+                let all = request.headers().get_all(name).iter();
+                all.map(|v| v.to_str().unwrap())
+                    .collect::<Vec<_>>()
+                    .join("|")
+            };
+            let text = format!(
+                "{} {} for={} proto={} host={} peer={}",
+                meta.authority,
+                request.uri().path(),
+                header("x-forwarded-for"),
+                header("x-forwarded-proto"),
+                header("x-forwarded-host"),
+                meta.peer.ip(),
+            );
+            plain_text(StatusCode::OK, text)
+        })
+    }
+}
+
+struct Fixture {
+    address: SocketAddr,
+    router: Router,
+    reached: mpsc::UnboundedReceiver<()>,
+    open: Arc<Semaphore>,
+    draining: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Fixture {
+    /// One route, `a.localhost/api`, whose replica is ready.
+    async fn start(drain: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (router, draining) = (Router::new(), CancellationToken::new());
+        let (sender, reached) = mpsc::unbounded_channel();
+        let open = Arc::new(Semaphore::new(100));
+        let echo = Arc::new(Echo {
+            reached: sender,
+            open: Arc::clone(&open),
+        });
+        router.set(
+            "r",
+            vec![(Route::parse("a.localhost", "/api").unwrap(), echo)],
+        );
+        router.set_ready("r", true);
+        let serving = tokio::spawn(serve(listener, router.clone(), draining.clone(), drain));
+        Self {
+            address,
+            router,
+            reached,
+            open,
+            draining,
+            serving,
+        }
+    }
+
+    /// What the ingress answers to these bytes, until it closes the connection.
+    async fn raw(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn a_request_reaches_its_route_and_tells_where_it_came_from() {
+    let fixture = Fixture::start(HOUR).await;
+    let answer = fixture
+        .raw("GET /api/x?q HTTP/1.1\r\nHost: A.localhost:8000\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(
+        answer.ends_with(
+            "A.localhost:8000 /api/x for=127.0.0.1 proto=http host=A.localhost:8000 peer=127.0.0.1\n"
+        ),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn what_proxies_before_said_stays() {
+    let fixture = Fixture::start(HOUR).await;
+    let answer = fixture
+        .raw(
+            "GET /api HTTP/1.1\r\nHost: a.localhost\r\nX-Forwarded-For: 10.0.0.1\r\nx-forwarded-for: 10.0.0.2\r\n\
+             X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(
+        answer.contains("for=10.0.0.1, 10.0.0.2, 127.0.0.1 proto=https host=shop"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn answers_without_a_guest_are_short_text() {
+    let fixture = Fixture::start(HOUR).await;
+    for (request, status, text) in [
+        (
+            "GET /other HTTP/1.1\r\nHost: a.localhost\r\n",
+            404,
+            "host `a.localhost` and path `/other`",
+        ),
+        (
+            "GET /api HTTP/1.1\r\nHost: b.localhost\r\n",
+            404,
+            "host `b.localhost`",
+        ),
+        ("GET /api HTTP/1.0\r\n", 404, "path `/api`"),
+        ("GET /api HTTP/1.1\r\n", 400, "no Host"),
+        (
+            "GET /api HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
+            400,
+            "more than one Host",
+        ),
+        ("GET /api HTTP/1.1\r\nHost: a b\r\n", 400, "not a host"),
+        (
+            "CONNECT a.localhost:80 HTTP/1.1\r\nHost: a.localhost\r\n",
+            501,
+            "proxy",
+        ),
+        (
+            "GET http://a.localhost/api HTTP/1.1\r\nHost: b.localhost\r\n",
+            200,
+            "a.localhost /api",
+        ),
+    ] {
+        let answer = fixture
+            .raw(&format!("{request}Connection: close\r\n\r\n"))
+            .await;
+        assert_eq!(answer[9..12], status.to_string(), "{request}");
+        assert!(answer.contains("content-type: text/plain"), "{answer}");
+        assert!(answer.contains(text), "{answer}");
+    }
+    fixture.router.set_ready("r", false);
+    let answer = fixture
+        .raw("GET /api HTTP/1.1\r\nHost: a.localhost\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn http2_without_tls_is_spoken() {
+    let fixture = Fixture::start(HOUR).await;
+    let stream = TcpStream::connect(fixture.address).await.unwrap();
+    let (mut client, connection) =
+        conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://a.localhost/api")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(
+        (response.version(), response.status()),
+        (Version::HTTP_2, StatusCode::OK)
+    );
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.starts_with(b"a.localhost /api"), "{body:?}");
+    fixture.draining.cancel();
+    fixture.serving.await.unwrap();
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn draining_lets_requests_finish_and_takes_no_more() {
+    let mut fixture = Fixture::start(HOUR).await;
+    let closed = Arc::clone(&fixture.open)
+        .acquire_many_owned(100)
+        .await
+        .unwrap();
+    let mut stream = TcpStream::connect(fixture.address).await.unwrap();
+    stream
+        .write_all(b"GET /api HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+        .await
+        .unwrap();
+    // A connection that waits for its next request does not hold the ingress open.
+    let _idle = TcpStream::connect(fixture.address).await.unwrap();
+    fixture.reached.recv().await.unwrap();
+    fixture.draining.cancel();
+    drop(closed);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    fixture.serving.await.unwrap();
+    assert!(TcpStream::connect(fixture.address).await.is_err());
+}
+
+#[tokio::test]
+async fn draining_cuts_what_takes_too_long() {
+    let mut fixture = Fixture::start(Duration::from_millis(50)).await;
+    let _closed = Arc::clone(&fixture.open)
+        .acquire_many_owned(100)
+        .await
+        .unwrap();
+    let mut stream = TcpStream::connect(fixture.address).await.unwrap();
+    stream
+        .write_all(b"GET /api HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
+        .await
+        .unwrap();
+    fixture.reached.recv().await.unwrap();
+    fixture.draining.cancel();
+    fixture.serving.await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or_default(), 0);
+}
+
+#[test]
+fn hosts_are_read_without_port_and_credentials() {
+    for (authority, wanted) in [
+        ("a.localhost", "a.localhost"),
+        ("a.localhost:80", "a.localhost"),
+        ("me:secret@a.localhost:80", "a.localhost"),
+        ("[::1]:80", "[::1]"),
+        ("[::1]", "[::1]"),
+        ("", ""),
+    ] {
+        assert_eq!(host(authority), wanted);
+    }
+}

@@ -1,0 +1,19 @@
+//! A Warren worker: runs what the control plane assigns, serves its routes, reports what becomes of it.
+
+pub mod agent;
+pub mod health;
+pub mod ingress;
+pub mod logs;
+pub mod net;
+pub mod policy;
+pub mod publish;
+pub mod runtime;
+pub mod sockets;
+pub mod supervisor;
+
+pub use agent::{Config, OpenError, ServeError, Worker};
+
+/// Where the ingress listens when nothing else is asked for.
+pub const DEFAULT_HTTP: &str = "127.0.0.1:8000";
+/// Where health, and requests of other workers, are answered when nothing else is asked for.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7701";

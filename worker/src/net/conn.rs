@@ -1,0 +1,86 @@
+//! A connection: two pipes and two addresses, shared by both ends.
+
+use std::net::SocketAddr;
+
+use super::{
+    End,
+    pipe::{Pipe, Sent, Taken},
+};
+
+/// The end that connected, or the one that accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+/// How one end is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Close {
+    /// By its holder: a reset when it leaves bytes unread (RFC 1122, 4.2.2.13), else an end of stream.
+    Socket,
+    /// With its scope.
+    Scope(End),
+}
+
+pub(super) struct Conn {
+    client: SocketAddr,
+    server: SocketAddr,
+    /// Client to server.
+    up: Pipe,
+    /// Server to client.
+    down: Pipe,
+}
+
+impl Conn {
+    /// `up` and `down` are the receive buffers' sizes, in bytes.
+    pub fn new(client: SocketAddr, server: SocketAddr, up: usize, down: usize) -> Self {
+        Self {
+            client,
+            server,
+            up: Pipe::new(up),
+            down: Pipe::new(down),
+        }
+    }
+
+    pub fn local(&self, side: Side) -> SocketAddr {
+        match side {
+            Side::Client => self.client,
+            Side::Server => self.server,
+        }
+    }
+
+    pub fn peer(&self, side: Side) -> SocketAddr {
+        match side {
+            Side::Client => self.server,
+            Side::Server => self.client,
+        }
+    }
+
+    /// What this end reads from.
+    pub fn incoming(&self, side: Side) -> &Pipe {
+        match side {
+            Side::Client => &self.down,
+            Side::Server => &self.up,
+        }
+    }
+
+    /// What this end writes to.
+    pub fn outgoing(&self, side: Side) -> &Pipe {
+        match side {
+            Side::Client => &self.up,
+            Side::Server => &self.down,
+        }
+    }
+
+    /// Ends both directions. Reading first: a peer that has seen the end of stream cannot write any more.
+    pub fn close(&self, side: Side, close: Close) {
+        let (incoming, outgoing) = (self.incoming(side), self.outgoing(side));
+        let clean = match close {
+            Close::Socket => !incoming.has_unread(),
+            Close::Scope(end) => end == End::Closed,
+        };
+        incoming.turn_away(if clean { Taken::Closed } else { Taken::Reset });
+        outgoing.finish(if clean { Sent::Fin } else { Sent::Reset });
+    }
+}

@@ -1,0 +1,104 @@
+//! The workload network: one replica's private 127.0.0.0/8 and `::1`, in process, TCP for now.
+//!
+//! A library that knows neither wasmtime nor the kernel's sockets. Guests reach it through the faces in
+//! `sockets`, the host (probes, publishing, HTTP) through the same calls. What behaves as TCP (RFC 9293) does so
+//! from a socket's point of view: there are no packets, no delay and no loss.
+//!
+//! Locks, and their order: one mutex for a network's ports and sockets, taken to bind, connect, accept and close;
+//! then one for each direction of a connection, all that reading and writing take. Nothing is woken, and no user's
+//! value is dropped, while one is held. There are no tasks of its own: what nobody polls costs memory alone, and
+//! every such cost is counted in [`NetLimits`].
+
+mod address;
+mod buffer;
+mod conn;
+mod connecting;
+mod listener;
+mod network;
+mod pipe;
+mod ports;
+mod scope;
+mod state;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use connecting::Connecting;
+pub use listener::{Bound, Listener};
+pub use network::Network;
+pub use pipe::{ReadEnd, WriteEnd};
+pub use scope::Scope;
+pub use stream::{Reader, Stream, Writer};
+
+/// The longest queue of connections that wait to be accepted; longer requests are clamped, as Linux does.
+pub const MAX_BACKLOG: usize = 4096;
+
+/// Bounds of one network, for all its scopes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetLimits {
+    /// Sockets in any state; a connection inside the network is two, one for each end, from its start. The outer
+    /// ends of published connections do not count: their publisher bounds them.
+    pub sockets: usize,
+    /// Bytes of a new connection's receive buffers, one for each direction. A guest may ask for more, up to four
+    /// times this.
+    pub buffer: usize,
+    /// The backlog of a listener that asks for none, in connections.
+    pub backlog: usize,
+    /// How long a connection waits for room in a listener's backlog.
+    pub connect_timeout: Duration,
+}
+
+impl Default for NetLimits {
+    fn default() -> Self {
+        Self {
+            sockets: 1024,
+            buffer: 64 << 10,
+            backlog: 128,
+            connect_timeout: Duration::from_secs(75),
+        }
+    }
+}
+
+/// What a network holds at one moment; all zero when every socket is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sockets in any state, the outer ends of published connections included.
+    pub sockets: usize,
+    /// Sockets that listen.
+    pub listeners: usize,
+    /// Connections that wait for room in a backlog.
+    pub waiting: usize,
+    /// Ports in use, by any address.
+    pub ports: usize,
+    /// Bytes written and not yet read.
+    pub buffered: usize,
+}
+
+/// How a scope ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As a process that returns: peers read what was sent, then end of stream.
+    Closed,
+    /// As a trap, a kill or a limit: peers read what was sent, then a reset and never a clean end.
+    Aborted,
+}
+
+/// Why the network refuses an operation; the words are those of `wasi:sockets` `error-code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NetError {
+    #[error("the port is in use, or no ephemeral port is left")]
+    AddressInUse,
+    #[error("only 127.0.0.0/8, ::1, 0.0.0.0 and :: exist in a workload's network")]
+    AddressNotBindable,
+    #[error("nothing listens on this address")]
+    ConnectionRefused,
+    #[error("the listener accepted nothing in time")]
+    Timeout,
+    #[error("the workload has too many sockets")]
+    TooManySockets,
+    #[error("the guest that held this socket has ended")]
+    ScopeEnded,
+}

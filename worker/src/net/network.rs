@@ -1,0 +1,101 @@
+//! A network, and what its sockets share with it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{
+    Counts, NetLimits, Scope,
+    conn::Close,
+    state::{After, SocketKey, State},
+};
+
+/// The private network of one replica. Clones are the same network; it lives as long as a clone, a scope or a
+/// socket of it.
+#[derive(Clone)]
+pub struct Network(Arc<Shared>);
+
+struct Shared {
+    limits: NetLimits,
+    state: Mutex<State>,
+    next_scope: AtomicU64,
+    /// Goes up whenever a listener opens or closes.
+    listening: watch::Sender<u64>,
+}
+
+// === impl Network ===
+
+impl Network {
+    pub fn new(limits: NetLimits) -> Self {
+        Self(Arc::new(Shared {
+            limits,
+            state: Mutex::new(State::new(limits)),
+            next_scope: AtomicU64::new(0),
+            listening: watch::Sender::new(0),
+        }))
+    }
+
+    /// What one guest store, or the host, will hold here. A service gets a new one at each start.
+    pub fn scope(&self) -> Scope {
+        Scope::new(
+            self.clone(),
+            self.0.next_scope.fetch_add(1, Ordering::Relaxed),
+        )
+    }
+
+    /// Changes whenever a listener opens or closes; the value itself means nothing. Subscribe, then look at
+    /// [`Self::is_listening`], then wait: no change is missed.
+    pub fn listening(&self) -> watch::Receiver<u64> {
+        self.0.listening.subscribe()
+    }
+
+    /// Whether something listens on this port of 127.0.0.1 or `::1`.
+    pub fn is_listening(&self, port: u16) -> bool {
+        self.0.state.lock().is_listening(port)
+    }
+
+    /// What is held at this moment. Takes time for each socket: for tests and diagnosis.
+    pub fn counts(&self) -> Counts {
+        self.0.state.lock().counts()
+    }
+
+    pub(super) fn limits(&self) -> &NetLimits {
+        &self.0.limits
+    }
+
+    /// Runs `f` under the lock, and what follows from it when the lock is free.
+    pub(super) fn update<R>(&self, f: impl FnOnce(&mut State, &mut After) -> R) -> R {
+        let mut after = After::default();
+        let result = f(&mut self.0.state.lock(), &mut after);
+        let changed = after.listeners_changed;
+        after.run();
+        if changed {
+            self.0
+                .listening
+                .send_modify(|generation| *generation = generation.wrapping_add(1));
+        }
+        result
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.0.state.lock().used()
+    }
+}
+
+/// Ownership of a socket: dropping it closes the socket and frees what it holds.
+pub(super) struct Handle {
+    pub network: Network,
+    pub key: SocketKey,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.network
+            .update(|state, after| state.remove(self.key, Close::Socket, after));
+    }
+}

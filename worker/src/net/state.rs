@@ -1,0 +1,485 @@
+//! Every socket of a network and what may happen to it: plain data under the network's lock.
+//!
+//! Wake-ups and closes of connections are collected in [`After`] and done once the lock is free.
+
+use std::{
+    cmp,
+    collections::{BTreeMap, VecDeque},
+    mem,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{
+    Counts, End, MAX_BACKLOG, NetError, NetLimits,
+    address::{self, Family},
+    conn::{Close, Conn, Side},
+    pipe,
+    ports::{PortKey, Ports},
+};
+
+/// A socket, ordered by the scope that holds it. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SocketKey {
+    scope: u64,
+    id: u64,
+}
+
+pub(super) struct State {
+    limits: NetLimits,
+    ports: Ports,
+    sockets: BTreeMap<SocketKey, Socket>,
+    /// The sum of the sockets' `weight`.
+    used: usize,
+    /// Of sockets, and of places in queues.
+    next_id: u64,
+}
+
+struct Socket {
+    port: Option<PortKey>,
+    /// What it counts for in [`NetLimits::sockets`].
+    weight: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Bound,
+    Listening(Box<Backlog>),
+    Waiting(Box<Waiting>),
+    /// A connection that failed while it waited.
+    Failed(NetError),
+    Connected(Arc<Conn>, Side),
+}
+
+/// What a listener has not accepted yet.
+struct Backlog {
+    limit: usize,
+    /// The receive buffer of what is accepted, in bytes.
+    buffer: usize,
+    /// Established; these sockets are the listener's own until they are accepted.
+    queue: VecDeque<SocketKey>,
+    /// Not established for want of room, by ticket: first come, first served.
+    waiting: BTreeMap<u64, SocketKey>,
+    waker: Option<Waker>,
+}
+
+/// A connection for which the backlog has no room.
+struct Waiting {
+    listener: SocketKey,
+    ticket: u64,
+    local: SocketAddr,
+    peer: SocketAddr,
+    waker: Option<Waker>,
+}
+
+/// What a connection comes from.
+pub(super) enum Source {
+    /// A socket bound before.
+    Bound(SocketKey),
+    /// Whatever port is free.
+    Any,
+    /// The outside, as published ports do: this address is told to the peer, and no port is taken.
+    Outside(SocketAddr),
+}
+
+/// What is left to do when the lock is free.
+#[derive(Default)]
+#[must_use]
+pub(super) struct After {
+    wakers: Vec<Waker>,
+    replaced: Option<Waker>,
+    closes: Vec<(Arc<Conn>, Side, Close)>,
+    /// A listener opened or closed.
+    pub listeners_changed: bool,
+}
+
+impl After {
+    pub fn run(self) {
+        for (conn, side, close) in self.closes {
+            conn.close(side, close);
+        }
+        for waker in self.wakers {
+            waker.wake();
+        }
+        drop(self.replaced);
+    }
+}
+
+impl State {
+    pub fn new(limits: NetLimits) -> Self {
+        Self {
+            limits,
+            ports: Ports::default(),
+            sockets: BTreeMap::new(),
+            used: 0,
+            next_id: 0,
+        }
+    }
+
+    /// A new socket that holds the port.
+    pub fn bind(
+        &mut self,
+        scope: u64,
+        to: SocketAddr,
+    ) -> Result<(SocketKey, SocketAddr), NetError> {
+        let (family, host) = address::bindable(to.ip()).ok_or(NetError::AddressNotBindable)?;
+        self.check_room(1)?;
+        let port = self.ports.take(family, host, to.port())?;
+        let key = self.insert(scope, Some(port), 1, Kind::Bound);
+        Ok((key, SocketAddr::new(to.ip(), port.port())))
+    }
+
+    /// Makes a bound socket listen.
+    pub fn listen(
+        &mut self,
+        key: SocketKey,
+        backlog: usize,
+        after: &mut After,
+    ) -> Result<(), NetError> {
+        let Some(Socket {
+            port: Some(port),
+            kind: kind @ Kind::Bound,
+            ..
+        }) = self.sockets.get_mut(&key)
+        else {
+            return Err(NetError::ScopeEnded);
+        };
+        *kind = Kind::Listening(Box::new(Backlog {
+            limit: backlog.clamp(1, MAX_BACKLOG),
+            buffer: self.limits.buffer,
+            queue: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            waker: None,
+        }));
+        self.ports.listen(*port, key);
+        after.listeners_changed = true;
+        Ok(())
+    }
+
+    /// Begins a connection: established at once when the listener's backlog has room.
+    pub fn connect(
+        &mut self,
+        scope: u64,
+        source: Source,
+        to: SocketAddr,
+        after: &mut After,
+    ) -> Result<(SocketKey, Option<Arc<Conn>>), NetError> {
+        let (family, host) = address::connectable(to.ip()).ok_or(NetError::ConnectionRefused)?;
+        let listener = self
+            .ports
+            .listener(family, host, to.port())
+            .ok_or(NetError::ConnectionRefused)?;
+        let (key, local) = self.client(scope, source, family)?;
+        let ticket = self.next_id();
+        let waiting = Waiting {
+            listener,
+            ticket,
+            local,
+            peer: address::plain(to),
+            waker: None,
+        };
+        if let Some(socket) = self.sockets.get_mut(&key) {
+            socket.kind = Kind::Waiting(Box::new(waiting));
+        }
+        if let Some(backlog) = self.backlog(listener) {
+            backlog.waiting.insert(ticket, key);
+        }
+        self.admit(listener, after);
+        match self.sockets.get(&key) {
+            Some(Socket {
+                kind: Kind::Connected(conn, _),
+                ..
+            }) => Ok((key, Some(Arc::clone(conn)))),
+            _ => Ok((key, None)),
+        }
+    }
+
+    /// Whether the connection stands.
+    pub fn poll_connect(
+        &mut self,
+        key: SocketKey,
+        cx: &Context<'_>,
+        after: &mut After,
+    ) -> Poll<Result<Arc<Conn>, NetError>> {
+        match self.sockets.get_mut(&key).map(|socket| &mut socket.kind) {
+            Some(Kind::Connected(conn, _)) => Poll::Ready(Ok(Arc::clone(conn))),
+            Some(Kind::Waiting(waiting)) => {
+                after.replaced = pipe::register(&mut waiting.waker, cx);
+                Poll::Pending
+            }
+            Some(Kind::Failed(error)) => Poll::Ready(Err(*error)),
+            Some(Kind::Bound | Kind::Listening(_)) | None => Poll::Ready(Err(NetError::ScopeEnded)),
+        }
+    }
+
+    /// Takes the next connection from a listener's queue, and lets one more in.
+    pub fn accept(
+        &mut self,
+        listener: SocketKey,
+        after: &mut After,
+    ) -> Result<Option<(SocketKey, Arc<Conn>)>, NetError> {
+        let backlog = self.backlog(listener).ok_or(NetError::ScopeEnded)?;
+        let Some(key) = backlog.queue.pop_front() else {
+            return Ok(None);
+        };
+        self.admit(listener, after);
+        match self.sockets.get(&key) {
+            Some(Socket {
+                kind: Kind::Connected(conn, _),
+                ..
+            }) => Ok(Some((key, Arc::clone(conn)))),
+            _ => Err(NetError::ScopeEnded),
+        }
+    }
+
+    /// Whether a connection can be accepted, or never will.
+    pub fn poll_acceptable(
+        &mut self,
+        listener: SocketKey,
+        cx: &Context<'_>,
+        after: &mut After,
+    ) -> Poll<()> {
+        match self.backlog(listener) {
+            Some(backlog) if backlog.queue.is_empty() => {
+                after.replaced = pipe::register(&mut backlog.waker, cx);
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    pub fn set_backlog(&mut self, listener: SocketKey, limit: usize, after: &mut After) {
+        if let Some(backlog) = self.backlog(listener) {
+            backlog.limit = limit.clamp(1, MAX_BACKLOG);
+            self.admit(listener, after);
+        }
+    }
+
+    pub fn set_accept_buffer(&mut self, listener: SocketKey, bytes: usize) {
+        if let Some(backlog) = self.backlog(listener) {
+            backlog.buffer = bytes;
+        }
+    }
+
+    /// Forgets a socket, in whatever state, and frees all that it holds. A second time does nothing.
+    pub fn remove(&mut self, key: SocketKey, close: Close, after: &mut After) {
+        let Some(socket) = self.sockets.remove(&key) else {
+            return;
+        };
+        self.used -= socket.weight;
+        if let Some(port) = socket.port {
+            self.ports.free(port);
+        }
+        match socket.kind {
+            Kind::Bound | Kind::Failed(_) => {}
+            Kind::Connected(conn, side) => after.closes.push((conn, side, close)),
+            Kind::Waiting(waiting) => {
+                if let Some(backlog) = self.backlog(waiting.listener) {
+                    backlog.waiting.remove(&waiting.ticket);
+                }
+                after.wakers.extend(waiting.waker);
+            }
+            Kind::Listening(backlog) => self.close_backlog(*backlog, after),
+        }
+    }
+
+    /// Removes every socket of the scope.
+    pub fn remove_scope(&mut self, scope: u64, end: End, after: &mut After) {
+        // In the order they were made, so that a listener resets what it has not accepted.
+        let all = SocketKey { scope, id: 0 }..=SocketKey {
+            scope,
+            id: u64::MAX,
+        };
+        while let Some((&key, _)) = self.sockets.range(all.clone()).next() {
+            self.remove(key, Close::Scope(end), after);
+        }
+    }
+
+    /// Whether a connection to this port of 127.0.0.1 or `::1` would find a listener.
+    pub fn is_listening(&self, port: u16) -> bool {
+        [Family::V4, Family::V6].into_iter().any(|family| {
+            self.ports
+                .listener(family, address::localhost(family), port)
+                .is_some()
+        })
+    }
+
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            sockets: self.sockets.len(),
+            ports: self.ports.len(),
+            ..Counts::default()
+        };
+        for socket in self.sockets.values() {
+            match &socket.kind {
+                Kind::Bound | Kind::Failed(_) => {}
+                Kind::Listening(_) => counts.listeners += 1,
+                Kind::Waiting(_) => counts.waiting += 1,
+                Kind::Connected(conn, side) => counts.buffered += conn.incoming(*side).buffered(),
+            }
+        }
+        counts
+    }
+
+    /// What counts against the limit, for tests: zero when nothing is held.
+    #[cfg(test)]
+    pub fn used(&self) -> usize {
+        assert_eq!(
+            self.used,
+            self.sockets
+                .values()
+                .map(|socket| socket.weight)
+                .sum::<usize>()
+        );
+        self.used
+    }
+
+    /// The socket that a connection starts from, and its address. It counts for the peer's too from now on, so
+    /// that a connection which is let in later cannot fail for want of room.
+    fn client(
+        &mut self,
+        scope: u64,
+        source: Source,
+        family: Family,
+    ) -> Result<(SocketKey, SocketAddr), NetError> {
+        match source {
+            Source::Bound(key) => {
+                let port = match self.sockets.get(&key) {
+                    Some(Socket {
+                        port: Some(port),
+                        kind: Kind::Bound,
+                        ..
+                    }) => *port,
+                    _ => return Err(NetError::ScopeEnded),
+                };
+                if port.family() != family {
+                    return Err(NetError::AddressNotBindable);
+                }
+                self.check_room(1)?;
+                self.used += 1;
+                if let Some(socket) = self.sockets.get_mut(&key) {
+                    socket.weight += 1;
+                }
+                Ok((key, port.source()))
+            }
+            Source::Any => {
+                self.check_room(2)?;
+                let port = self.ports.take(family, address::localhost(family), 0)?;
+                let key = self.insert(scope, Some(port), 2, Kind::Bound);
+                Ok((key, port.source()))
+            }
+            Source::Outside(peer) => {
+                self.check_room(1)?;
+                let key = self.insert(scope, None, 1, Kind::Bound);
+                Ok((key, address::plain(peer)))
+            }
+        }
+    }
+
+    /// Establishes as many waiting connections as the backlog has room for.
+    fn admit(&mut self, listener: SocketKey, after: &mut After) {
+        let Some(backlog) = self.backlog(listener) else {
+            return;
+        };
+        let room = backlog.limit.saturating_sub(backlog.queue.len());
+        let count = cmp::min(room, backlog.waiting.len());
+        if count == 0 {
+            return;
+        }
+        after.wakers.extend(backlog.waker.take());
+        for _ in 0..count {
+            self.establish(listener, after);
+        }
+    }
+
+    /// Establishes the connection that has waited longest.
+    fn establish(&mut self, listener: SocketKey, after: &mut After) {
+        let server = SocketKey {
+            scope: listener.scope,
+            id: self.next_id(),
+        };
+        let Some(backlog) = self.backlog(listener) else {
+            return;
+        };
+        let Some((_, client)) = backlog.waiting.pop_first() else {
+            return;
+        };
+        backlog.queue.push_back(server);
+        let up = backlog.buffer;
+        let down = self.limits.buffer;
+        let Some(socket) = self.sockets.get_mut(&client) else {
+            return;
+        };
+        let Kind::Waiting(waiting) = mem::replace(&mut socket.kind, Kind::Bound) else {
+            return;
+        };
+        let conn = Arc::new(Conn::new(waiting.local, waiting.peer, up, down));
+        // The place that the client held for it.
+        socket.weight -= 1;
+        socket.kind = Kind::Connected(Arc::clone(&conn), Side::Client);
+        let accepted = Kind::Connected(conn, Side::Server);
+        self.sockets.insert(
+            server,
+            Socket {
+                port: None,
+                weight: 1,
+                kind: accepted,
+            },
+        );
+        after.wakers.extend(waiting.waker);
+    }
+
+    /// As a closed port does: what was established is reset, what waited is refused.
+    fn close_backlog(&mut self, backlog: Backlog, after: &mut After) {
+        for key in backlog.queue {
+            self.remove(key, Close::Scope(End::Aborted), after);
+        }
+        for key in backlog.waiting.into_values() {
+            let Some(socket) = self.sockets.get_mut(&key) else {
+                continue;
+            };
+            let failed = Kind::Failed(NetError::ConnectionRefused);
+            if let Kind::Waiting(waiting) = mem::replace(&mut socket.kind, failed) {
+                after.wakers.extend(waiting.waker);
+            }
+        }
+        after.wakers.extend(backlog.waker);
+        after.listeners_changed = true;
+    }
+
+    fn backlog(&mut self, listener: SocketKey) -> Option<&mut Backlog> {
+        match &mut self.sockets.get_mut(&listener)?.kind {
+            Kind::Listening(backlog) => Some(backlog),
+            _ => None,
+        }
+    }
+
+    fn insert(
+        &mut self,
+        scope: u64,
+        port: Option<PortKey>,
+        weight: usize,
+        kind: Kind,
+    ) -> SocketKey {
+        let key = SocketKey {
+            scope,
+            id: self.next_id(),
+        };
+        self.used += weight;
+        self.sockets.insert(key, Socket { port, weight, kind });
+        key
+    }
+
+    fn check_room(&self, weight: usize) -> Result<(), NetError> {
+        if self.used.saturating_add(weight) > self.limits.sockets {
+            return Err(NetError::TooManySockets);
+        }
+        Ok(())
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}

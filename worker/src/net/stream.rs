@@ -1,0 +1,229 @@
+//! A connection's end, whole or as two halves.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    NetLimits, ReadEnd, WriteEnd,
+    conn::{Conn, Side},
+    network::Handle,
+    pipe::{Pipe, Sent, Taken},
+};
+
+/// The smallest receive buffer, in bytes.
+const MIN_BUFFER: usize = 1 << 10;
+/// The largest one, in multiples of [`NetLimits::buffer`].
+const MAX_BUFFER: usize = 4;
+
+/// An established connection. Dropping it closes it: the peer reads what was sent, then end of stream, or a reset
+/// when bytes were left unread here; what it writes from then on fails.
+pub struct Stream {
+    // Dropped in this order: whether something is left unread decides how the writer ends.
+    reader: Reader,
+    writer: Writer,
+}
+
+/// The receiving half. When it is dropped before its [`Writer`], what arrives is discarded.
+pub struct Reader(Arc<Half>);
+
+/// The sending half. Dropping it before its [`Reader`] shuts the direction down as [`Self::shutdown`] does.
+pub struct Writer(Arc<Half>);
+
+/// What both halves share. The socket is closed when the second of them is dropped.
+struct Half {
+    conn: Arc<Conn>,
+    side: Side,
+    handle: Handle,
+}
+
+// === impl Stream ===
+
+impl Stream {
+    pub(super) fn new(handle: Handle, conn: Arc<Conn>, side: Side) -> Self {
+        let half = Arc::new(Half { conn, side, handle });
+        Self {
+            reader: Reader(Arc::clone(&half)),
+            writer: Writer(half),
+        }
+    }
+
+    /// Stays what it is after both sides closed.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.reader.0.conn.local(self.reader.0.side)
+    }
+
+    /// Stays what it is after both sides closed.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.reader.0.conn.peer(self.reader.0.side)
+    }
+
+    pub fn split(self) -> (Reader, Writer) {
+        (self.reader, self.writer)
+    }
+}
+
+// === impl Reader ===
+
+impl Reader {
+    /// Takes up to `max` bytes without copying. Empty means none at present, or `max` 0; fewer than `max` does not
+    /// mean that there are no more. An end is final and comes after everything that was sent.
+    pub fn try_read(&mut self, max: usize) -> Result<Bytes, ReadEnd> {
+        self.pipe().read(max)
+    }
+
+    /// Whether [`Self::try_read`] has bytes or an end. One task at a time: the last to poll is woken.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipe().poll_readable(cx)
+    }
+
+    /// `shutdown(receive)` of `wasi:sockets/tcp`: what is buffered and what arrives is discarded, and reads end. The
+    /// peer does not notice: its writes succeed, as they do on Linux.
+    pub fn stop(&mut self) {
+        self.pipe().turn_away(Taken::Stopped);
+    }
+
+    /// The receive buffer's size, in bytes.
+    pub fn buffer(&self) -> usize {
+        self.pipe().capacity()
+    }
+
+    /// Sets it, from 1 KiB to four times the network's default; other values are clamped. Bytes that are buffered
+    /// or that the peer was promised room for stay. Returns what it is, in bytes.
+    pub fn set_buffer(&mut self, bytes: usize) -> usize {
+        let bytes = clamp_buffer(self.0.handle.network.limits(), bytes);
+        self.pipe().set_capacity(bytes);
+        bytes
+    }
+
+    fn pipe(&self) -> &Pipe {
+        self.0.conn.incoming(self.0.side)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.pipe().turn_away(Taken::Dropped);
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Hands `data` to the peer, as far as its receive buffer has room: returns how many bytes that was, 0 when it
+    /// is full. Chunks of 4 KiB and more are not copied and keep their allocation alive until they are read, so
+    /// `data` should own most of what it refers to; of a chunk that only fits in part a copy may be taken.
+    pub fn try_write(&mut self, data: Bytes) -> Result<usize, WriteEnd> {
+        self.pipe().write(data)
+    }
+
+    /// Bytes that [`Self::try_write`] takes now. The promise holds even if the peer's buffer is made smaller.
+    pub fn capacity(&self) -> Result<usize, WriteEnd> {
+        self.pipe().offer()
+    }
+
+    /// Whether there is room, or an end. One task at a time: the last to poll is woken.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.pipe().poll_writable(cx)
+    }
+
+    /// Why nothing can be written any more, as soon as that is so. Shares its place with [`Self::poll_ready`]: of
+    /// the two the last to be polled is woken.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<WriteEnd> {
+        self.pipe().poll_write_end(cx)
+    }
+
+    /// `shutdown(send)`: the peer reads what is buffered, then end of stream. The other direction stays open.
+    pub fn shutdown(&mut self) {
+        self.pipe().finish(Sent::Fin);
+    }
+
+    fn pipe(&self) -> &Pipe {
+        self.0.conn.outgoing(self.0.side)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // If bytes were left unread by a reader that is gone, closing the socket resets instead.
+        if !self.0.conn.incoming(self.0.side).is_lost() {
+            self.shutdown();
+        }
+    }
+}
+
+/// What a receive buffer of that size really is.
+pub(super) fn clamp_buffer(limits: &NetLimits, bytes: usize) -> usize {
+    let max = limits.buffer.saturating_mul(MAX_BUFFER);
+    bytes.clamp(MIN_BUFFER.min(max), max)
+}
+
+// === tokio's traits ===
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match ready!(self.pipe().poll_read(cx, buf)) {
+            Ok(_) | Err(ReadEnd::Eof) => Poll::Ready(Ok(())),
+            Err(end @ ReadEnd::Reset) => Poll::Ready(Err(end.into())),
+        }
+    }
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.pipe().poll_write(cx, data).map_err(io::Error::from)
+    }
+
+    /// What was written is with the peer already.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shutdown();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reader).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,568 @@
+//! Random sequences of operations by two guests, against a reference that is too simple to be wrong.
+//!
+//! After each operation everything that can be observed is compared; and whoever was told to wait, and by the
+//! reference need not wait any more, must have been woken.
+
+mod reference;
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::LazyLock,
+};
+
+use bytes::Bytes;
+use proptest::{prelude::*, test_runner::RngAlgorithm};
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+use reference::{BUFFER, Reference, SOCKETS, State};
+
+const ADDRESSES: [&str; 7] = [
+    "127.0.0.1",
+    "127.0.0.2",
+    "0.0.0.0",
+    "[::1]",
+    "[::]",
+    "10.0.0.1",
+    "127.0.0.1",
+];
+const PORTS: [u16; 4] = [0, 80, 81, 40_000];
+
+/// A connection that waits makes a timer, which is never asked for.
+static TIMERS: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
+
+/// What to do, to which of the sockets that can have it done to them: numbers are taken modulo how many there are.
+#[derive(Clone, Debug)]
+enum Step {
+    Bind {
+        scope: usize,
+        address: usize,
+        port: usize,
+    },
+    Listen {
+        which: usize,
+        backlog: usize,
+    },
+    Connect {
+        scope: usize,
+        address: usize,
+        port: usize,
+    },
+    ConnectFrom {
+        which: usize,
+        address: usize,
+        port: usize,
+    },
+    Finish {
+        which: usize,
+    },
+    Accept {
+        which: usize,
+    },
+    SetBacklog {
+        which: usize,
+        backlog: usize,
+    },
+    Write {
+        which: usize,
+        len: usize,
+    },
+    Read {
+        which: usize,
+        len: usize,
+    },
+    WaitReadable {
+        which: usize,
+    },
+    WaitWritable {
+        which: usize,
+    },
+    Shutdown {
+        which: usize,
+    },
+    Stop {
+        which: usize,
+    },
+    DropReader {
+        which: usize,
+    },
+    DropWriter {
+        which: usize,
+    },
+    DropOther {
+        which: usize,
+    },
+    End {
+        scope: usize,
+        aborted: bool,
+    },
+}
+
+/// Steps from one number each, which costs a fraction of a strategy for each field and shrinks as well.
+fn step() -> impl Strategy<Value = Step> {
+    any::<u64>().prop_map(|bits| {
+        let field = |at: u32, modulo: usize| ((bits >> at) & 0xff) as usize % modulo;
+        let (which, scope) = (field(8, 12), field(16, 2));
+        let (address, port) = (field(24, ADDRESSES.len()), field(32, PORTS.len()));
+        let (len, backlog) = (field(40, BUFFER + 9), field(48, 4));
+        match field(0, 57) {
+            0..=2 => Step::Bind {
+                scope,
+                address,
+                port,
+            },
+            3..=6 => Step::Listen { which, backlog },
+            7..=12 => Step::Connect {
+                scope,
+                address,
+                port,
+            },
+            13..=14 => Step::ConnectFrom {
+                which,
+                address,
+                port,
+            },
+            15..=18 => Step::Finish { which },
+            19..=23 => Step::Accept { which },
+            24 => Step::SetBacklog { which, backlog },
+            25..=32 => Step::Write { which, len },
+            33..=38 => Step::Read { which, len },
+            39..=41 => Step::WaitReadable { which },
+            42..=44 => Step::WaitWritable { which },
+            45..=46 => Step::Shutdown { which },
+            47 => Step::Stop { which },
+            48..=49 => Step::DropReader { which },
+            50..=51 => Step::DropWriter { which },
+            52..=53 => Step::DropOther { which },
+            _ => Step::End {
+                scope,
+                aborted: backlog % 2 == 0,
+            },
+        }
+    })
+}
+
+/// The real thing for each socket of the reference.
+enum Real {
+    Bound(Bound),
+    Listener(Listener, Waiter),
+    Connecting(Connecting, Waiter),
+    Connected {
+        reader: Option<(Reader, Waiter)>,
+        writer: Option<(Writer, Waiter)>,
+    },
+}
+
+/// Whether somebody was told to wait, and a flag that tells if it was woken since.
+#[derive(Default)]
+struct Waiter {
+    flag: Arc<Flag>,
+    waits: bool,
+}
+
+impl Waiter {
+    fn poll<T>(&mut self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        self.flag.take();
+        let waker = Waker::from(Arc::clone(&self.flag));
+        let result = poll(&mut Context::from_waker(&waker));
+        self.waits = result.is_pending();
+        result
+    }
+
+    fn check(&self, ready: bool, what: &str) -> Result<(), TestCaseError> {
+        let missed = self.waits && ready && !self.flag.0.load(Ordering::Relaxed);
+        prop_assert!(!missed, "{what}: nobody was woken");
+        Ok(())
+    }
+}
+
+struct World {
+    network: Network,
+    scopes: [Scope; 2],
+    real: HashMap<usize, Real>,
+    model: Reference,
+    next: u8,
+}
+
+impl World {
+    fn new() -> Self {
+        let limits = NetLimits {
+            sockets: SOCKETS,
+            buffer: BUFFER,
+            ..NetLimits::default()
+        };
+        let network = Network::new(limits);
+        let scopes = [network.scope(), network.scope()];
+        Self {
+            network,
+            scopes,
+            real: HashMap::new(),
+            model: Reference::default(),
+            next: 0,
+        }
+    }
+
+    /// A socket that `is` so, if there is one.
+    fn pick(&self, which: usize, is: impl Fn(&Real) -> bool) -> Option<usize> {
+        let mut sockets: Vec<_> = self
+            .real
+            .iter()
+            .filter(|(_, real)| is(real))
+            .map(|(socket, _)| *socket)
+            .collect();
+        sockets.sort_unstable();
+        sockets.get(which % sockets.len().max(1)).copied()
+    }
+
+    /// The place of a connection's end in the reference, closed or not.
+    fn end_of(&self, socket: usize) -> Option<(usize, usize)> {
+        self.model.conns_of.get(&socket).copied()
+    }
+
+    fn add_stream(&mut self, socket: usize, stream: Stream) {
+        let (reader, writer) = stream.split();
+        let halves = Real::Connected {
+            reader: Some((reader, Waiter::default())),
+            writer: Some((writer, Waiter::default())),
+        };
+        self.real.insert(socket, halves);
+    }
+
+    fn run(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        match *step {
+            Step::Bind {
+                scope,
+                address,
+                port,
+            } => {
+                let local = place(address, port);
+                let real = self.scopes[scope].bind(local);
+                let model = self.model.bind(scope, local);
+                prop_assert_eq!(real.as_ref().map(|_| ()).map_err(|e| *e), model.map(|_| ()));
+                if let (Ok(bound), Ok(socket)) = (real, model) {
+                    prop_assert_eq!(bound.local_addr().ip(), local.ip());
+                    if local.port() == 0 {
+                        prop_assert!(self.model.chosen(socket, bound.local_addr()));
+                    }
+                    self.real.insert(socket, Real::Bound(bound));
+                }
+            }
+            Step::Listen { which, backlog } => {
+                let Some(socket) = self.pick(which, |real| matches!(real, Real::Bound(_))) else {
+                    return Ok(());
+                };
+                let Some(Real::Bound(bound)) = self.real.remove(&socket) else {
+                    unreachable!()
+                };
+                let real = bound.listen(backlog);
+                let model = self.model.listen(socket, backlog);
+                prop_assert_eq!(real.as_ref().map(|_| ()).map_err(|e| *e), model);
+                if let Ok(listener) = real {
+                    self.real
+                        .insert(socket, Real::Listener(listener, Waiter::default()));
+                }
+            }
+            Step::Connect {
+                scope,
+                address,
+                port,
+            } => {
+                self.connect(scope, None, place(address, port))?;
+            }
+            Step::ConnectFrom {
+                which,
+                address,
+                port,
+            } => {
+                if let Some(socket) = self.pick(which, |real| matches!(real, Real::Bound(_))) {
+                    let scope = self.model.sockets[socket].scope;
+                    self.connect(scope, Some(socket), place(address, port))?;
+                }
+            }
+            Step::Finish { which } => self.finish(which)?,
+            Step::Accept { which } => self.accept(which)?,
+            Step::SetBacklog { which, backlog } => {
+                let listener = self.pick(which, |real| matches!(real, Real::Listener(..)));
+                if let Some(socket) = listener
+                    && let Some(Real::Listener(listener, _)) = self.real.get(&socket)
+                {
+                    listener.set_backlog(backlog);
+                    self.model.set_backlog(socket, backlog);
+                }
+            }
+            Step::DropOther { which } => {
+                let other = |real: &Real| !matches!(real, Real::Connected { .. });
+                if let Some(socket) = self.pick(which, other) {
+                    self.real.remove(&socket);
+                    self.model.close(socket, None);
+                }
+            }
+            Step::End { scope, aborted } => {
+                let how = if aborted { End::Aborted } else { End::Closed };
+                self.scopes[scope].end(how);
+                self.model.end_scope(scope, how);
+            }
+            Step::Write { which, .. }
+            | Step::WaitWritable { which }
+            | Step::Shutdown { which }
+            | Step::DropWriter { which } => {
+                let writing = |real: &Real| {
+                    matches!(
+                        real,
+                        Real::Connected {
+                            writer: Some(_),
+                            ..
+                        }
+                    )
+                };
+                if let Some(socket) = self.pick(which, writing) {
+                    self.write(socket, step)?;
+                }
+            }
+            Step::Read { which, .. }
+            | Step::WaitReadable { which }
+            | Step::Stop { which }
+            | Step::DropReader { which } => {
+                let reading = |real: &Real| {
+                    matches!(
+                        real,
+                        Real::Connected {
+                            reader: Some(_),
+                            ..
+                        }
+                    )
+                };
+                if let Some(socket) = self.pick(which, reading) {
+                    self.read(socket, step)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        scope: usize,
+        from: Option<usize>,
+        to: SocketAddr,
+    ) -> Result<(), TestCaseError> {
+        let bound = match from.and_then(|from| self.real.remove(&from)) {
+            Some(Real::Bound(bound)) => Some(bound),
+            _ => None,
+        };
+        let real = self.scopes[scope].connect(bound, to);
+        let model = self.model.connect(scope, from, to);
+        prop_assert_eq!(real.as_ref().map(|_| ()).map_err(|e| *e), model.map(|_| ()));
+        if let (Ok(connecting), Ok(socket)) = (real, model) {
+            if from.is_none() {
+                // Any port of the destination's family: which one shows when it is connected.
+                self.model.sockets[socket].port = Some(SocketAddr::new(to.ip(), 1));
+            }
+            self.real
+                .insert(socket, Real::Connecting(connecting, Waiter::default()));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, which: usize) -> Result<(), TestCaseError> {
+        let Some(socket) = self.pick(which, |real| matches!(real, Real::Connecting(..))) else {
+            return Ok(());
+        };
+        let Some(Real::Connecting(connecting, waiter)) = self.real.get_mut(&socket) else {
+            unreachable!()
+        };
+        let result = waiter.poll(|cx| Pin::new(connecting).poll(cx));
+        let expected = match &self.model.sockets[socket].state {
+            State::Waiting { .. } => Poll::Pending,
+            State::Connected(..) => Poll::Ready(Ok(())),
+            State::Failed(error) => Poll::Ready(Err(*error)),
+            // Established before its scope ended: a dead stream or an error are both true.
+            State::Gone if self.end_of(socket).is_some() => match &result {
+                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                _ => Poll::Ready(Err(NetError::ScopeEnded)),
+            },
+            state => {
+                prop_assert_eq!(state, &State::Gone);
+                Poll::Ready(Err(NetError::ScopeEnded))
+            }
+        };
+        let (result, stream) = match result {
+            Poll::Pending => (Poll::Pending, None),
+            Poll::Ready(Ok(stream)) => (Poll::Ready(Ok(())), Some(stream)),
+            Poll::Ready(Err(error)) => (Poll::Ready(Err(error)), None),
+        };
+        prop_assert_eq!(result, expected);
+        if result.is_ready() {
+            self.real.remove(&socket);
+        }
+        match stream {
+            Some(stream) => self.add_stream(socket, stream),
+            None if result.is_ready() => self.model.close(socket, None),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, which: usize) -> Result<(), TestCaseError> {
+        let Some(socket) = self.pick(which, |real| matches!(real, Real::Listener(..))) else {
+            return Ok(());
+        };
+        let Some(Real::Listener(listener, waiter)) = self.real.get_mut(&socket) else {
+            unreachable!()
+        };
+        let result = waiter.poll(|cx| listener.poll_accept(cx));
+        let model = self.model.accept(socket);
+        match (result, model) {
+            (Poll::Pending, None) => {}
+            (Poll::Ready(Err(error)), Some(Err(expected))) => prop_assert_eq!(error, expected),
+            (Poll::Ready(Ok(stream)), Some(Ok(server))) => self.add_stream(server, stream),
+            (result, model) => {
+                prop_assert!(
+                    false,
+                    "accept: {:?}, {model:?}",
+                    result.map(|r| r.map(|_| ()))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, socket: usize, step: &Step) -> Result<(), TestCaseError> {
+        let (conn, side) = self.end_of(socket).unwrap();
+        let Some(Real::Connected { writer, reader }) = self.real.get_mut(&socket) else {
+            unreachable!()
+        };
+        let closes = reader.is_none();
+        let (real, waiter) = writer.as_mut().unwrap();
+        match *step {
+            Step::Write { len, .. } => {
+                self.next = self.next.wrapping_add(1);
+                let data = vec![self.next; len];
+                let expected = match self.model.write_end(conn, side) {
+                    Some(end) => Err(end),
+                    None => Ok(self.model.room(conn, side)),
+                };
+                prop_assert_eq!(real.capacity(), expected);
+                let result = real.try_write(Bytes::from(data.clone()));
+                prop_assert_eq!(result, self.model.write(conn, side, &data));
+            }
+            Step::WaitWritable { .. } => {
+                let ready = waiter.poll(|cx| real.poll_ready(cx)).is_ready();
+                prop_assert_eq!(ready, self.model.is_writable(conn, side));
+            }
+            Step::Shutdown { .. } => {
+                real.shutdown();
+                self.model.shutdown(conn, side);
+            }
+            _ => {
+                *writer = None;
+                self.model.drop_writer(conn, side);
+                if closes {
+                    self.real.remove(&socket);
+                    self.model.close(socket, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, socket: usize, step: &Step) -> Result<(), TestCaseError> {
+        let (conn, side) = self.end_of(socket).unwrap();
+        let Some(Real::Connected { writer, reader }) = self.real.get_mut(&socket) else {
+            unreachable!()
+        };
+        let closes = writer.is_none();
+        let (real, waiter) = reader.as_mut().unwrap();
+        match *step {
+            Step::Read { len, .. } => match real.try_read(len) {
+                Ok(data) => {
+                    let inbox = &mut self.model.conns[conn][side].inbox;
+                    prop_assert!(data.len() <= len.min(inbox.len()));
+                    prop_assert!(!data.is_empty() || len == 0 || inbox.is_empty());
+                    prop_assert!(data.iter().copied().eq(inbox.drain(..data.len())));
+                    if data.is_empty() && len > 0 {
+                        prop_assert_eq!(self.model.read_end(conn, side), None);
+                    }
+                }
+                Err(end) => prop_assert_eq!(Some(end), self.model.read_end(conn, side)),
+            },
+            Step::WaitReadable { .. } => {
+                let ready = waiter.poll(|cx| real.poll_ready(cx)).is_ready();
+                prop_assert_eq!(ready, self.model.is_readable(conn, side));
+            }
+            Step::Stop { .. } => {
+                real.stop();
+                self.model.stop(conn, side);
+            }
+            _ => {
+                *reader = None;
+                self.model.drop_reader(conn, side);
+                if closes {
+                    self.real.remove(&socket);
+                    self.model.close(socket, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that can be seen from outside, and everybody who waits.
+    fn check(&self) -> Result<(), TestCaseError> {
+        prop_assert_eq!(self.network.counts(), self.model.counts());
+        prop_assert_eq!(self.network.used(), self.model.weight());
+        for (&socket, real) in &self.real {
+            let state = &self.model.sockets[socket].state;
+            match real {
+                Real::Bound(_) => {}
+                Real::Listener(_, waiter) => {
+                    let waits = matches!(state, State::Listening { queue, .. } if queue.is_empty());
+                    waiter.check(!waits, "accept")?;
+                }
+                Real::Connecting(_, waiter) => {
+                    waiter.check(!matches!(state, State::Waiting { .. }), "connect")?;
+                }
+                Real::Connected { reader, writer } => {
+                    let (conn, side) = self.end_of(socket).unwrap();
+                    if let Some((_, waiter)) = reader {
+                        waiter.check(self.model.is_readable(conn, side), "read")?;
+                    }
+                    if let Some((_, waiter)) = writer {
+                        waiter.check(self.model.is_writable(conn, side), "write")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn place(address: usize, port: usize) -> SocketAddr {
+    at(&format!("{}:{}", ADDRESSES[address], PORTS[port]))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 10_000,
+        max_shrink_iters: 20_000,
+        rng_algorithm: RngAlgorithm::XorShift,
+        ..ProptestConfig::default()
+    })]
+    #[test]
+    fn behaves_as_the_reference(steps in prop::collection::vec(step(), 1..100)) {
+        let _context = TIMERS.enter();
+        let mut world = World::new();
+        for (i, step) in steps.iter().enumerate() {
+            world.run(step).map_err(|error| error_at(i, step, error))?;
+            world.check().map_err(|error| error_at(i, step, error))?;
+        }
+        let network = world.network.clone();
+        drop(world);
+        assert_empty(&network);
+    }
+}
+
+fn error_at(i: usize, step: &Step, error: TestCaseError) -> TestCaseError {
+    TestCaseError::fail(format!("step {i}, {step:?}: {error}"))
+}

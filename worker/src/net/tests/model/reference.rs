@@ -1,0 +1,354 @@
+//! The network as its users understand it: no locks, no tables, the history of each socket and what follows from it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::net::{Counts, End, NetError, ReadEnd, WriteEnd};
+
+/// Small, so that random sequences meet the limits.
+pub const SOCKETS: usize = 16;
+pub const BUFFER: usize = 32;
+
+#[derive(Default)]
+pub struct Reference {
+    pub scopes: [Option<End>; 2],
+    /// In the order they were made; the number of a socket is its place here.
+    pub sockets: Vec<Socket>,
+    pub conns: Vec<[Side; 2]>,
+    /// The end that a socket has or had, by socket: 0 is the client's, 1 the server's.
+    pub conns_of: HashMap<usize, (usize, usize)>,
+}
+
+pub struct Socket {
+    pub scope: usize,
+    /// None once closed or taken from it.
+    pub port: Option<SocketAddr>,
+    pub state: State,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    Bound,
+    Listening {
+        queue: VecDeque<usize>,
+        waiting: VecDeque<usize>,
+        backlog: usize,
+    },
+    Waiting {
+        listener: usize,
+    },
+    /// The connection, and 0 for the client's end or 1 for the server's.
+    Connected(usize, usize),
+    Failed(NetError),
+    Gone,
+}
+
+/// One end of a connection and what happened to it.
+#[derive(Clone, Debug, Default)]
+pub struct Side {
+    /// Bytes that arrived and were not read.
+    pub inbox: VecDeque<u8>,
+    /// What it sent last: `Some(true)` is an end of stream, `Some(false)` a reset.
+    ended: Option<bool>,
+    stopped: bool,
+    reader_dropped: bool,
+    lost: bool,
+    /// Closed for good: cleanly, or not.
+    closed: Option<bool>,
+}
+
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
+        (IpAddr::V6(_), IpAddr::V6(_)) => true,
+        _ => false,
+    }
+}
+
+impl Reference {
+    fn is_free(&self, address: SocketAddr) -> bool {
+        !self
+            .sockets
+            .iter()
+            .filter_map(|socket| socket.port)
+            .any(|held| held.port() == address.port() && overlap(held.ip(), address.ip()))
+    }
+
+    pub fn weight(&self) -> usize {
+        let weight = |socket: &Socket| match socket.state {
+            State::Gone => 0,
+            State::Waiting { .. } | State::Failed(_) => 2,
+            _ => 1,
+        };
+        self.sockets.iter().map(weight).sum()
+    }
+
+    fn add(&mut self, scope: usize, port: Option<SocketAddr>, state: State) -> usize {
+        self.sockets.push(Socket { scope, port, state });
+        self.sockets.len() - 1
+    }
+
+    /// The socket, with its port yet to be filled in when that is 0.
+    pub fn bind(&mut self, scope: usize, local: SocketAddr) -> Result<usize, NetError> {
+        if self.scopes[scope].is_some() {
+            return Err(NetError::ScopeEnded);
+        }
+        if !(local.ip().is_loopback() || local.ip().is_unspecified()) {
+            return Err(NetError::AddressNotBindable);
+        }
+        if self.weight() + 1 > SOCKETS {
+            return Err(NetError::TooManySockets);
+        }
+        if !self.is_free(local) {
+            return Err(NetError::AddressInUse);
+        }
+        Ok(self.add(scope, Some(local), State::Bound))
+    }
+
+    /// Checks and remembers the port that was chosen for 0.
+    pub fn chosen(&mut self, socket: usize, local: SocketAddr) -> bool {
+        self.sockets[socket].port = None;
+        let free = self.is_free(local) && (32_768..=60_999).contains(&local.port());
+        self.sockets[socket].port = Some(local);
+        free
+    }
+
+    pub fn listen(&mut self, socket: usize, backlog: usize) -> Result<(), NetError> {
+        if self.sockets[socket].state != State::Bound {
+            return Err(NetError::ScopeEnded);
+        }
+        let (queue, waiting) = Default::default();
+        self.sockets[socket].state = State::Listening {
+            queue,
+            waiting,
+            backlog: backlog.max(1),
+        };
+        Ok(())
+    }
+
+    /// From a bound socket, or with a port yet to be filled in.
+    pub fn connect(
+        &mut self,
+        scope: usize,
+        from: Option<usize>,
+        to: SocketAddr,
+    ) -> Result<usize, NetError> {
+        let result = self.try_connect(scope, from, to);
+        if let (Err(_), Some(from)) = (&result, from) {
+            self.close(from, None);
+        }
+        result
+    }
+
+    fn try_connect(
+        &mut self,
+        scope: usize,
+        from: Option<usize>,
+        to: SocketAddr,
+    ) -> Result<usize, NetError> {
+        if self.scopes[scope].is_some() {
+            return Err(NetError::ScopeEnded);
+        }
+        let listener = self.sockets.iter().position(|socket| {
+            matches!(socket.state, State::Listening { .. })
+                && socket
+                    .port
+                    .is_some_and(|held| held.port() == to.port() && overlap(held.ip(), to.ip()))
+        });
+        let listener = listener.filter(|_| to.ip().is_loopback());
+        let listener = listener.ok_or(NetError::ConnectionRefused)?;
+        let held = from.and_then(|from| self.sockets[from].port);
+        if held.is_some_and(|held| held.is_ipv4() != to.is_ipv4()) {
+            return Err(NetError::AddressNotBindable);
+        }
+        if self.weight() + if from.is_some() { 1 } else { 2 } > SOCKETS {
+            return Err(NetError::TooManySockets);
+        }
+        let socket = from.unwrap_or_else(|| self.add(scope, None, State::Bound));
+        self.sockets[socket].state = State::Waiting { listener };
+        if let State::Listening { waiting, .. } = &mut self.sockets[listener].state {
+            waiting.push_back(socket);
+        }
+        self.admit(listener);
+        Ok(socket)
+    }
+
+    fn admit(&mut self, listener: usize) {
+        loop {
+            let scope = self.sockets[listener].scope;
+            let (conn, server) = (self.conns.len(), self.sockets.len());
+            let State::Listening {
+                queue,
+                waiting,
+                backlog,
+            } = &mut self.sockets[listener].state
+            else {
+                return;
+            };
+            if queue.len() >= *backlog {
+                return;
+            }
+            let Some(client) = waiting.pop_front() else {
+                return;
+            };
+            queue.push_back(server);
+            self.conns.push(Default::default());
+            self.conns_of
+                .extend([(client, (conn, 0)), (server, (conn, 1))]);
+            self.add(scope, None, State::Connected(conn, 1));
+            self.sockets[client].state = State::Connected(conn, 0);
+        }
+    }
+
+    pub fn accept(&mut self, listener: usize) -> Option<Result<usize, NetError>> {
+        let State::Listening { queue, .. } = &mut self.sockets[listener].state else {
+            return Some(Err(NetError::ScopeEnded));
+        };
+        let socket = queue.pop_front()?;
+        self.admit(listener);
+        Some(Ok(socket))
+    }
+
+    pub fn set_backlog(&mut self, listener: usize, size: usize) {
+        if let State::Listening { backlog, .. } = &mut self.sockets[listener].state {
+            *backlog = size.max(1);
+            self.admit(listener);
+        }
+    }
+
+    /// Closes a socket by itself (`None`) or with its scope.
+    pub fn close(&mut self, socket: usize, how: Option<End>) {
+        self.sockets[socket].port = None;
+        match std::mem::replace(&mut self.sockets[socket].state, State::Gone) {
+            State::Bound | State::Failed(_) | State::Gone => {}
+            State::Listening { queue, waiting, .. } => {
+                for server in queue {
+                    self.close(server, Some(End::Aborted));
+                }
+                for client in waiting {
+                    self.sockets[client].state = State::Failed(NetError::ConnectionRefused);
+                }
+            }
+            State::Waiting { listener } => {
+                if let State::Listening { waiting, .. } = &mut self.sockets[listener].state {
+                    waiting.retain(|waiting| *waiting != socket);
+                }
+            }
+            State::Connected(conn, side) => {
+                let side = &mut self.conns[conn][side];
+                let clean = match how {
+                    None => !side.lost && side.inbox.is_empty(),
+                    Some(end) => end == End::Closed,
+                };
+                side.inbox.clear();
+                side.closed = Some(clean);
+                side.ended.get_or_insert(clean);
+            }
+        }
+    }
+
+    pub fn end_scope(&mut self, scope: usize, how: End) {
+        if self.scopes[scope].is_some() {
+            return;
+        }
+        self.scopes[scope] = Some(how);
+        for socket in 0..self.sockets.len() {
+            if self.sockets[socket].scope == scope {
+                self.close(socket, Some(how));
+            }
+        }
+    }
+
+    pub fn read_end(&self, conn: usize, side: usize) -> Option<ReadEnd> {
+        let (this, peer) = (&self.conns[conn][side], &self.conns[conn][1 - side]);
+        let end = |clean| if clean { ReadEnd::Eof } else { ReadEnd::Reset };
+        match this {
+            Side {
+                closed: Some(clean),
+                ..
+            } => Some(end(*clean)),
+            Side { stopped: true, .. } => Some(ReadEnd::Eof),
+            Side { inbox, .. } if !inbox.is_empty() => None,
+            _ => peer.ended.map(end),
+        }
+    }
+
+    pub fn write_end(&self, conn: usize, side: usize) -> Option<WriteEnd> {
+        let (this, peer) = (&self.conns[conn][side], &self.conns[conn][1 - side]);
+        match (this.ended, peer.closed) {
+            (Some(true), _) => Some(WriteEnd::Shutdown),
+            (Some(false), _) | (None, Some(false)) => Some(WriteEnd::Reset),
+            (None, Some(true)) => Some(WriteEnd::Closed),
+            (None, None) => None,
+        }
+    }
+
+    pub fn room(&self, conn: usize, side: usize) -> usize {
+        BUFFER - self.conns[conn][1 - side].inbox.len()
+    }
+
+    pub fn write(&mut self, conn: usize, side: usize, data: &[u8]) -> Result<usize, WriteEnd> {
+        if let Some(end) = self.write_end(conn, side) {
+            return Err(end);
+        }
+        let n = data.len().min(self.room(conn, side));
+        let peer = &mut self.conns[conn][1 - side];
+        peer.lost |= peer.reader_dropped && !peer.stopped && n > 0;
+        if !peer.stopped && !peer.reader_dropped {
+            peer.inbox.extend(&data[..n]);
+        }
+        Ok(n)
+    }
+
+    pub fn shutdown(&mut self, conn: usize, side: usize) {
+        self.conns[conn][side].ended.get_or_insert(true);
+    }
+
+    pub fn stop(&mut self, conn: usize, side: usize) {
+        let side = &mut self.conns[conn][side];
+        if side.closed.is_none() {
+            side.stopped = true;
+            side.inbox.clear();
+        }
+    }
+
+    pub fn drop_reader(&mut self, conn: usize, side: usize) {
+        let side = &mut self.conns[conn][side];
+        if side.closed.is_none() && !side.stopped {
+            side.reader_dropped = true;
+            side.lost = !side.inbox.is_empty();
+            side.inbox.clear();
+        }
+    }
+
+    pub fn drop_writer(&mut self, conn: usize, side: usize) {
+        if !self.conns[conn][side].lost {
+            self.shutdown(conn, side);
+        }
+    }
+
+    pub fn is_readable(&self, conn: usize, side: usize) -> bool {
+        !self.conns[conn][side].inbox.is_empty() || self.read_end(conn, side).is_some()
+    }
+
+    pub fn is_writable(&self, conn: usize, side: usize) -> bool {
+        self.write_end(conn, side).is_some() || self.room(conn, side) > 0
+    }
+
+    pub fn counts(&self) -> Counts {
+        let count = |f: &dyn Fn(&Socket) -> bool| self.sockets.iter().filter(|s| f(s)).count();
+        let buffered = |socket: &Socket| match socket.state {
+            State::Connected(conn, side) => self.conns[conn][side].inbox.len(),
+            _ => 0,
+        };
+        Counts {
+            sockets: count(&|socket| socket.state != State::Gone),
+            listeners: count(&|socket| matches!(socket.state, State::Listening { .. })),
+            waiting: count(&|socket| matches!(socket.state, State::Waiting { .. })),
+            ports: count(&|socket| socket.port.is_some()),
+            buffered: self.sockets.iter().map(buffered).sum(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What a guest may do with the network, and which names it may resolve.
+//!
+//! Every socket operation and every lookup of a guest passes one [`Policy`]. The decision itself is pure
+//! ([`decide`]); around it stand the resolver and what it granted.
+
+mod decide;
+mod grants;
+mod reason;
+mod resolver;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use warren_model::egress::{EgressHost, EgressRule};
+
+use decide::Facts;
+use grants::Grants;
+
+pub use reason::DenyReason;
+pub use resolver::{ResolveError, Resolver};
+
+/// The name that stands for the worker's own 127.0.0.1.
+pub const HOST_NAME: &str = "host.warren.internal";
+/// What [`HOST_NAME`] resolves to: reserved by IANA (RFC 7600, "dummy address"), so nobody else has it.
+pub const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+
+/// What a guest is in its workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Service,
+    Component,
+}
+
+/// What the worker allows of itself, whatever a manifest says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostAccess {
+    /// `--allow-host-loopback`: guests whose egress names [`HOST_NAME`] reach the worker's 127.0.0.1.
+    pub allow_host_loopback: bool,
+    /// The addresses of the worker's interfaces; a guest reaches one only if its egress lists it by itself.
+    pub own_addresses: Vec<IpAddr>,
+}
+
+/// A socket operation, with the address it names. UDP is decided here already, for faces that have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    TcpBind(SocketAddr),
+    TcpListen(SocketAddr),
+    TcpConnect(SocketAddr),
+    UdpBind(SocketAddr),
+    /// To connect a UDP socket, or to send a datagram.
+    UdpSend(SocketAddr),
+}
+
+/// Where an operation takes place, if it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// In the workload's own network.
+    Workload,
+    /// On the machine's network, at this address: [`HOST_ADDRESS`] has become 127.0.0.1.
+    Machine(SocketAddr),
+    Deny(DenyReason),
+}
+
+/// The policy of a workload's service or of one of its components, shared by all their instances.
+pub struct Policy {
+    role: Role,
+    egress: Vec<EgressRule>,
+    host: HostAccess,
+    resolver: Resolver,
+    grants: Mutex<Grants>,
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// With the system's resolver, which is not asked for its configuration before the first lookup.
+    pub fn new(role: Role, egress: Vec<EgressRule>, host: HostAccess) -> Self {
+        Self {
+            role,
+            egress,
+            host,
+            resolver: Resolver::system(),
+            grants: Mutex::default(),
+        }
+    }
+
+    /// With another resolver.
+    pub fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// The one place where a guest's socket operation is allowed or refused.
+    pub fn decide(&self, op: Op) -> Verdict {
+        self.decide_at(op, Instant::now())
+    }
+
+    fn decide_at(&self, op: Op, now: Instant) -> Verdict {
+        let grants = self.grants.lock();
+        let facts = Facts {
+            role: self.role,
+            egress: &self.egress,
+            host: &self.host,
+            grants: &grants,
+            now,
+        };
+        decide::decide(&facts, op)
+    }
+
+    /// The addresses of a name, IPv4 and IPv6, in the resolver's order.
+    ///
+    /// `localhost` and below, and IP literals, need no permission and no DNS. Any other name is looked up only when
+    /// a rule of the egress names it; its addresses may then be connected to, on that rule's ports, for the answer's
+    /// TTL and 60 s at least. Dropping the future abandons the lookup.
+    pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        if let Ok(ip) = name.parse::<IpAddr>() {
+            return Ok(vec![ip.to_canonical()]);
+        }
+        let name = resolver::normalise(name)?;
+        if name.is_localhost() {
+            return Ok(vec![
+                Ipv4Addr::LOCALHOST.into(),
+                std::net::Ipv6Addr::LOCALHOST.into(),
+            ]);
+        }
+        let rules = self.rules_for(name.as_str());
+        if rules.is_empty() {
+            let name = name.as_str().to_owned();
+            return Err(ResolveError::Denied(DenyReason::NameNotInEgress { name }));
+        }
+        if name.as_str() == HOST_NAME {
+            return Ok(vec![HOST_ADDRESS.into()]);
+        }
+        let answer = self.resolver.lookup(&name).await?;
+        let now = Instant::now();
+        self.grants
+            .lock()
+            .add(&answer.addresses, &rules, answer.valid_until, now);
+        Ok(answer.addresses)
+    }
+
+    /// The places of the rules that name a host.
+    fn rules_for(&self, name: &str) -> Vec<usize> {
+        let names = |rule: &EgressRule| match &rule.host {
+            // The name is the worker's own, so a wildcard that happens to cover it does not mean it.
+            EgressHost::Wildcard(_) => name != HOST_NAME && rule.matches_name(name),
+            EgressHost::Name(_) | EgressHost::Net(_) => rule.matches_name(name),
+        };
+        (0..self.egress.len())
+            .filter(|&rule| names(&self.egress[rule]))
+            .collect()
+    }
+}

@@ -1,0 +1,212 @@
+//! Names to addresses: hosts file, then DNS, with the answer's TTL.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hickory_resolver::{
+    Hosts, Name, TokioResolver,
+    config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig},
+    name_server::TokioConnectionProvider,
+    proto::{op::Query, rr::RecordType, xfer::Protocol},
+};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::DenyReason;
+
+/// Lookups under way at once, of one policy; more wait.
+const CONCURRENCY: usize = 16;
+/// Answers kept, of one policy.
+const CACHE: usize = 256;
+/// For one server to answer; there are two attempts.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why a name has no addresses. `Denied` and `InvalidName` stay so; the others may change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    #[error(transparent)]
+    Denied(#[from] DenyReason),
+    #[error("not a host name")]
+    InvalidName,
+    #[error("the name does not exist or has no address")]
+    NotFound,
+    #[error("the name cannot be resolved at present: {0}")]
+    Temporary(String),
+}
+
+/// A resolver with a cache. Clones share both.
+#[derive(Clone)]
+pub struct Resolver(Arc<Shared>);
+
+struct Shared {
+    /// None is the system's configuration.
+    config: Option<ResolverConfig>,
+    /// Made at the first lookup, again if that failed.
+    made: Mutex<Option<Made>>,
+    lookups: Semaphore,
+}
+
+#[derive(Clone)]
+struct Made {
+    hosts: Arc<Hosts>,
+    dns: TokioResolver,
+}
+
+/// A host name in the form that rules are compared with.
+pub(super) struct HostName {
+    /// Lower-case ASCII without a trailing dot.
+    name: String,
+    /// It had one: no search domains.
+    absolute: bool,
+}
+
+pub(super) struct Answer {
+    pub addresses: Vec<IpAddr>,
+    pub valid_until: Instant,
+}
+
+// === impl Resolver ===
+
+impl Resolver {
+    /// As `/etc/resolv.conf` and `/etc/hosts` say at the first lookup.
+    pub fn system() -> Self {
+        Self::with(None)
+    }
+
+    /// Asks these servers alone, by UDP and, for long answers, TCP; no hosts file, no search domains.
+    pub fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let mut config = ResolverConfig::new();
+        for server in servers {
+            config.add_name_server(NameServerConfig::new(server, Protocol::Udp));
+            config.add_name_server(NameServerConfig::new(server, Protocol::Tcp));
+        }
+        Self::with(Some(config))
+    }
+
+    fn with(config: Option<ResolverConfig>) -> Self {
+        let lookups = Semaphore::new(CONCURRENCY);
+        Self(Arc::new(Shared {
+            config,
+            made: Mutex::default(),
+            lookups,
+        }))
+    }
+
+    pub(super) async fn lookup(&self, name: &HostName) -> Result<Answer, ResolveError> {
+        let temporary = |error: &dyn std::error::Error| ResolveError::Temporary(error.to_string());
+        let _permit = self
+            .0
+            .lookups
+            .acquire()
+            .await
+            .map_err(|error| temporary(&error))?;
+        let Made { hosts, dns } = self.made().map_err(|error| temporary(&error))?;
+        let query = name.query();
+        // A name in the hosts file is not asked elsewhere, not even for its other family.
+        let listed = listed(&hosts, &query);
+        if !listed.is_empty() {
+            return Ok(Answer {
+                addresses: listed,
+                valid_until: Instant::now(),
+            });
+        }
+        match dns.lookup_ip(query).await {
+            Ok(found) => {
+                let addresses: Vec<_> = found.iter().filter(|ip| is_usable(*ip)).collect();
+                match addresses.is_empty() {
+                    true => Err(ResolveError::NotFound),
+                    false => Ok(Answer {
+                        addresses,
+                        valid_until: found.valid_until(),
+                    }),
+                }
+            }
+            Err(error) if error.is_nx_domain() || error.is_no_records_found() => {
+                Err(ResolveError::NotFound)
+            }
+            Err(error) => Err(temporary(&error)),
+        }
+    }
+
+    fn made(&self) -> Result<Made, hickory_resolver::ResolveError> {
+        let mut made = self.0.made.lock();
+        if let Some(made) = &*made {
+            return Ok(made.clone());
+        }
+        let mut builder = match &self.0.config {
+            None => TokioResolver::builder_tokio()?,
+            Some(config) => {
+                let provider = TokioConnectionProvider::default();
+                TokioResolver::builder_with_config(config.clone(), provider)
+            }
+        };
+        let options = builder.options_mut();
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.cache_size = CACHE;
+        options.timeout = options.timeout.min(TIMEOUT);
+        options.use_hosts_file = ResolveHosts::Never;
+        let hosts = match &self.0.config {
+            None => Hosts::from_system().unwrap_or_default(),
+            Some(_) => Hosts::default(),
+        };
+        Ok(made
+            .insert(Made {
+                hosts: Arc::new(hosts),
+                dns: builder.build(),
+            })
+            .clone())
+    }
+}
+
+// === impl HostName ===
+
+impl HostName {
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// RFC 6761: `localhost` and all below it.
+    pub fn is_localhost(&self) -> bool {
+        self.name == "localhost" || self.name.ends_with(".localhost")
+    }
+
+    fn query(&self) -> Name {
+        let mut name = Name::from_ascii(&self.name).unwrap_or_default();
+        name.set_fqdn(self.absolute);
+        name
+    }
+}
+
+/// Checks a name as a guest wrote it. Names in other scripts become their ASCII form (IDNA), as `ip-name-lookup` says.
+pub(super) fn normalise(text: &str) -> Result<HostName, ResolveError> {
+    let absolute = text.ends_with('.');
+    let name = Name::from_utf8(text).map_err(|_| ResolveError::InvalidName)?;
+    let name = name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 253 || !name.bytes().all(allowed) {
+        return Err(ResolveError::InvalidName);
+    }
+    Ok(HostName { name, absolute })
+}
+
+fn listed(hosts: &Hosts, name: &Name) -> Vec<IpAddr> {
+    [RecordType::A, RecordType::AAAA]
+        .into_iter()
+        .filter_map(|record| hosts.lookup_static_host(&Query::query(name.clone(), record)))
+        .flat_map(|found| {
+            found
+                .iter()
+                .filter_map(|data| data.ip_addr())
+                .collect::<Vec<_>>()
+        })
+        .filter(|ip| is_usable(*ip))
+        .collect()
+}
+
+/// WASI never hands out IPv4-mapped addresses, and no rule is meant for them.
+fn is_usable(ip: IpAddr) -> bool {
+    ip == ip.to_canonical()
+}

@@ -1,0 +1,83 @@
+//! Bytes between a client's real socket and a guest's connection, each direction by itself.
+
+use std::{cmp, future::poll_fn, io};
+
+use bytes::{BufMut, BytesMut};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+};
+
+use crate::net::{End, ReadEnd, Reader, Scope, Stream, WriteEnd, Writer};
+
+/// Bytes moved at a time, each way.
+const CHUNK: usize = 16 << 10;
+
+/// Copies both ways until both directions have ended; an end of stream is passed on, and the other direction goes
+/// on. An error, which is a reset on either side, ends both at once. Neither side is read from faster than the
+/// other one takes it.
+///
+/// After an error the guest's side, which is all that `scope` holds, has been reset; the client's is the caller's.
+pub(super) async fn relay(client: &mut TcpStream, guest: Stream, scope: &Scope) -> io::Result<()> {
+    let (from_client, to_client) = client.split();
+    let (mut from_guest, mut to_guest) = guest.split();
+    let up = upload(from_client, &mut to_guest);
+    let down = download(&mut from_guest, to_client);
+    let result = tokio::try_join!(up, down);
+    if result.is_err() {
+        // While both halves are held: dropping one would end its direction in good order.
+        scope.end(End::Aborted);
+    }
+    result.map(|_| ())
+}
+
+async fn upload(client: ReadHalf<'_>, guest: &mut Writer) -> io::Result<()> {
+    loop {
+        poll_fn(|cx| guest.poll_ready(cx)).await;
+        let room = match guest.capacity() {
+            Ok(room) => cmp::min(room, CHUNK),
+            Err(end) => return ended(end),
+        };
+        // A guest that has closed is not kept waiting for by a client that has nothing to say.
+        tokio::select! {
+            end = poll_fn(|cx| guest.poll_end(cx)) => return ended(end),
+            readable = client.readable() => readable?,
+        }
+        // Allocated only now, so that idle connections cost nothing.
+        let mut data = BytesMut::with_capacity(room).limit(room);
+        match client.try_read_buf(&mut data) {
+            Ok(0) => {
+                guest.shutdown();
+                return Ok(());
+            }
+            Ok(_) => match guest.try_write(data.into_inner().freeze()) {
+                Ok(_) => {}
+                Err(end) => return ended(end),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn download(guest: &mut Reader, mut client: WriteHalf<'_>) -> io::Result<()> {
+    loop {
+        poll_fn(|cx| guest.poll_ready(cx)).await;
+        match guest.try_read(CHUNK) {
+            Ok(data) => client.write_all(&data).await?,
+            Err(ReadEnd::Eof) => return client.shutdown().await,
+            Err(end @ ReadEnd::Reset) => return Err(end.into()),
+        }
+    }
+}
+
+/// A guest that closed in good order takes nothing more, but what it sent before still goes to the client.
+fn ended(end: WriteEnd) -> io::Result<()> {
+    match end {
+        WriteEnd::Closed | WriteEnd::Shutdown => Ok(()),
+        WriteEnd::Reset => Err(end.into()),
+    }
+}

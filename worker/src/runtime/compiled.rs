@@ -1,0 +1,167 @@
+//! Compiled code on disk: written once by this worker, mapped from then on.
+
+use std::{
+    collections::HashMap,
+    fs::{self, DirBuilder, File},
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Write},
+    ops::Deref,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use wasmtime::{Engine, component::Component};
+
+use warren_model::digest::Digest;
+
+/// Why an artifact could not be made runnable.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("cannot read artifact {0}: {1}")]
+    Read(Digest, #[source] io::Error),
+    #[error("cannot compile artifact {0}: {1:#}")]
+    Compile(Digest, wasmtime::Error),
+    #[error("cannot write compiled code to {0}: {1}")]
+    Write(PathBuf, #[source] io::Error),
+    #[error("compilation was interrupted")]
+    Interrupted,
+}
+
+/// The cache directory cannot be trusted or used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    #[error("cannot use the cache directory {0}: {1}")]
+    Io(PathBuf, #[source] io::Error),
+    #[error(
+        "the cache directory {0} belongs to another user or can be written by others: \
+         code in it would run as this process. Remove it, or name another"
+    )]
+    Unsafe(PathBuf),
+}
+
+/// A component ready to be instantiated; its code stays mapped while one of these lives.
+#[derive(Clone)]
+pub struct Compiled(Arc<OnceCell<Component>>);
+
+impl Deref for Compiled {
+    type Target = Component;
+
+    fn deref(&self) -> &Component {
+        self.0.get().expect("handed out only once it is filled")
+    }
+}
+
+/// Compiled components by digest, in memory and on disk.
+///
+/// Files are named by digest and by everything of the engine that code depends on, so another version
+/// of wasmtime or other settings never load them.
+pub struct CompileCache {
+    engine: Engine,
+    directory: PathBuf,
+    compatibility: u64,
+    loaded: Mutex<HashMap<Digest, Weak<OnceCell<Component>>>>,
+}
+
+impl CompileCache {
+    /// Opens or makes `directory`, which nobody else may be able to write.
+    pub fn open(engine: &Engine, directory: &Path) -> Result<Self, CacheError> {
+        let io = |e| CacheError::Io(directory.to_owned(), e);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(io)?;
+        let metadata = fs::metadata(directory).map_err(io)?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+            return Err(CacheError::Unsafe(directory.to_owned()));
+        }
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Self {
+            engine: engine.clone(),
+            directory: directory.to_owned(),
+            compatibility: hasher.finish(),
+            loaded: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Whether `load` will find the code on disk or in memory.
+    pub fn contains(&self, digest: Digest) -> bool {
+        self.path(digest).exists()
+    }
+
+    /// The component of `artifact`, whose bytes the caller has verified to be `digest`.
+    ///
+    /// However many ask at once, it is compiled once. Dropping the future lets a compilation that has
+    /// begun finish in the background: its code serves the next caller.
+    pub async fn load(&self, digest: Digest, artifact: &Path) -> Result<Compiled, CompileError> {
+        let cell = self.cell(digest);
+        cell.get_or_try_init(|| self.compile(digest, artifact))
+            .await?;
+        Ok(Compiled(cell))
+    }
+
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<Component>> {
+        let mut loaded = self.loaded.lock();
+        if let Some(cell) = loaded.get(&digest).and_then(Weak::upgrade) {
+            return cell;
+        }
+        loaded.retain(|_, cell| cell.strong_count() > 0);
+        let cell = Arc::new(OnceCell::new());
+        loaded.insert(digest, Arc::downgrade(&cell));
+        cell
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        self.directory.join(format!(
+            "{}-{:016x}.cwasm",
+            digest.hex(),
+            self.compatibility
+        ))
+    }
+
+    async fn compile(&self, digest: Digest, artifact: &Path) -> Result<Component, CompileError> {
+        let (engine, artifact, code) =
+            (self.engine.clone(), artifact.to_owned(), self.path(digest));
+        tokio::task::spawn_blocking(move || {
+            if code.exists() {
+                match map(&engine, &code) {
+                    Ok(component) => return Ok(component),
+                    Err(error) => tracing::warn!(%digest, %error, "compiling again: cached code does not load"),
+                }
+            }
+            let bytes = fs::read(&artifact).map_err(|e| CompileError::Read(digest, e))?;
+            let began = Instant::now();
+            let compiled = engine
+                .precompile_component(&bytes)
+                .map_err(|e| CompileError::Compile(digest, e))?;
+            tracing::info!(%digest, took = ?began.elapsed(), "compiled");
+            write_atomically(&code, &compiled).map_err(|e| CompileError::Write(code.clone(), e))?;
+            map(&engine, &code).map_err(|e| CompileError::Compile(digest, e))
+        })
+        .await
+        .map_err(|_| CompileError::Interrupted)?
+    }
+}
+
+/// Maps code that [`CompileCache`] wrote.
+#[allow(unsafe_code)]
+fn map(engine: &Engine, code: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file holds what `precompile_component` returned: this module alone writes into the
+    // directory, which only this user can write (checked at open), each file appears by rename after it
+    // was synced and is never changed in place, and its name binds it to this engine's settings.
+    unsafe { Component::deserialize_file(engine, code) }
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    File::open(directory)?.sync_all()
+}

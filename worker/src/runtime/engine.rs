@@ -1,0 +1,105 @@
+//! The wasmtime engine, its settings, and the clock that makes guests share the CPU.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+};
+
+use super::limits::TABLE_ELEMENTS;
+
+/// How often a running guest gives other tasks a turn.
+pub const EPOCH: Duration = Duration::from_millis(5);
+
+/// Instances at once over all workloads. Slots are address space until they are used: 4 GiB each.
+const INSTANCES: u32 = 8_000;
+
+/// Memory of an ended instance that stays mapped for the next one. With `PAGEMAP_SCAN` only the pages
+/// that were written are cleared; without it all of it is, on each request.
+const KEEP_RESIDENT: usize = 1 << 20;
+const KEEP_RESIDENT_MEMSET: usize = 64 << 10;
+
+/// An engine and the thread that advances its epoch. Dropping it ends the thread.
+pub struct TickingEngine {
+    engine: Engine,
+    stop: Arc<AtomicBool>,
+    ticker: Option<JoinHandle<()>>,
+}
+
+impl TickingEngine {
+    /// An engine for WASI 0.2 guests. Fails when the machine has no address space left for its pool.
+    pub fn new() -> wasmtime::Result<Self> {
+        let engine = Engine::new(&config())?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let ticker = thread::Builder::new().name("epoch".into()).spawn({
+            let (engine, stop) = (engine.clone(), Arc::clone(&stop));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    thread::park_timeout(EPOCH);
+                    engine.increment_epoch();
+                }
+            }
+        })?;
+        Ok(Self {
+            engine,
+            stop,
+            ticker: Some(ticker),
+        })
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Drop for TickingEngine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(ticker) = self.ticker.take() {
+            ticker.thread().unpark();
+            // The thread only sleeps and counts: it cannot have panicked.
+            let _ = ticker.join();
+        }
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(false)
+        // Tasks and streams of WASI 0.3 cost each 0.2 call about half of its time.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(INSTANCES)
+        .total_core_instances(INSTANCES * 4)
+        .total_memories(INSTANCES)
+        .total_tables(INSTANCES * 2)
+        .total_stacks(INSTANCES)
+        .total_gc_heaps(100)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(4 << 30)
+        .max_unused_warm_slots(256)
+        .table_keep_resident(KEEP_RESIDENT_MEMSET);
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        pool.pagemap_scan(Enabled::Yes)
+            .linear_memory_keep_resident(KEEP_RESIDENT);
+    } else {
+        pool.linear_memory_keep_resident(KEEP_RESIDENT_MEMSET);
+    }
+    pool
+}

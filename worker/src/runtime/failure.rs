@@ -1,0 +1,48 @@
+//! Why one invocation of a component failed.
+
+use std::time::Duration;
+
+use wasmtime::{Store, Trap};
+
+use super::Guest;
+
+/// The end of one invocation that gave no answer. It ends that invocation and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("{limit} invocations are running already")]
+    Busy { limit: u32 },
+    #[error("it did not answer within {0:?}")]
+    Timeout(Duration),
+    #[error("calls are nested more than {0} deep")]
+    TooDeep(u32),
+    #[error("out of memory: its limit is {limit} bytes")]
+    OutOfMemory { limit: u64 },
+    #[error("its replica is stopping")]
+    Stopped,
+    #[error("it trapped: {0}")]
+    Trapped(String),
+}
+
+impl Failure {
+    /// What an error that ended a guest says about it.
+    pub fn of(error: &wasmtime::Error, store: &Store<Guest>, memory_limit: u64) -> Self {
+        if store.data().limiter().was_refused() {
+            return Self::OutOfMemory {
+                limit: memory_limit,
+            };
+        }
+        Self::Trapped(describe(error))
+    }
+}
+
+/// A trap in words: its cause first, then the backtrace with function names.
+pub fn describe(error: &wasmtime::Error) -> String {
+    let cause = match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    };
+    match error.downcast_ref::<wasmtime::WasmBacktrace>() {
+        Some(backtrace) => format!("{cause}\n{backtrace}"),
+        None => format!("{error:#}"),
+    }
+}

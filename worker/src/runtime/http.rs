@@ -1,0 +1,251 @@
+//! `wasi:http/incoming-handler` 0.2: a request, a fresh instance, an answer.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode, Uri, header, uri::Scheme};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::{sync::oneshot, task::JoinHandle};
+use wasmtime_wasi_http::{
+    WasiHttpView as _,
+    p2::{
+        bindings::{ProxyPre, http::types},
+        body::HyperOutgoingBody,
+    },
+};
+
+use crate::ingress::{Body, BoxError, HttpTarget, RequestMeta, plain_text};
+
+use super::{ComponentRuntime, Guest, failure::Failure};
+
+impl HttpTarget for ComponentHandle {
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        meta: RequestMeta,
+    ) -> BoxFuture<'static, Response<Body>> {
+        let component = Arc::clone(&self.0);
+        Box::pin(async move {
+            match component.handle(request, meta).await {
+                Ok(response) => response,
+                Err(failure) => {
+                    tracing::debug!(component = %component.name(), %failure, "a request failed");
+                    answer(&component, &failure)
+                }
+            }
+        })
+    }
+}
+
+/// A component as the target of routes.
+pub struct ComponentHandle(pub Arc<ComponentRuntime>);
+
+type Outcome = Result<Response<HyperOutgoingBody>, types::ErrorCode>;
+
+impl ComponentRuntime {
+    async fn handle(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        meta: RequestMeta,
+    ) -> Result<Response<Body>, Failure> {
+        let Some(pre) = self.http() else {
+            return Err(Failure::Trapped(
+                "it exports no `wasi:http/incoming-handler`".into(),
+            ));
+        };
+        let slot = self.slot()?;
+        let (outcome, answered) = oneshot::channel();
+        let fate = Fate::default();
+        let guest = tokio::spawn({
+            let (component, pre, fate) = (Arc::clone(self), pre.clone(), fate.clone());
+            async move {
+                let _slot = slot;
+                let run = component.run(pre, request, meta, outcome, fate);
+                let result = component.within_timeout(run).await;
+                if let Err(failure) = &result {
+                    component.log_failure(failure);
+                }
+                result
+            }
+        });
+        // The guest outlives the head of its answer: it ends with the body, or with the client.
+        let mut guest = AbortOnDrop(Some(guest));
+        match answered.await {
+            Ok(Ok(response)) => Ok(response.map(|body| guest_body(body, guest, fate))),
+            Ok(Err(code)) => Err(Failure::Trapped(format!(
+                "it answered with an error: {code}"
+            ))),
+            Err(_) => match guest.join().await {
+                Ok(()) => Err(Failure::Trapped("it returned without an answer".into())),
+                Err(failure) => Err(failure),
+            },
+        }
+    }
+
+    async fn run(
+        &self,
+        pre: ProxyPre<Guest>,
+        mut request: Request<Incoming>,
+        meta: RequestMeta,
+        outcome: oneshot::Sender<Outcome>,
+        fate: Fate,
+    ) -> Result<(), Failure> {
+        let mut guest = self.store(0);
+        // Declared after the store, so that it is known to have failed before its body ends.
+        let mut fate = FateOfRun(fate, false);
+        name_authority(&mut request, &meta);
+        let scheme = if meta.scheme == Scheme::HTTPS {
+            types::Scheme::Https
+        } else {
+            types::Scheme::Http
+        };
+        let result = async {
+            let mut http = guest.store.data_mut().http();
+            let request = http.new_incoming_request(scheme, request)?;
+            let outparam = http.new_response_outparam(outcome)?;
+            let proxy = pre.instantiate_async(&mut guest.store).await?;
+            proxy
+                .wasi_http_incoming_handler()
+                .call_handle(&mut guest.store, request, outparam)
+                .await
+        }
+        .await;
+        match result {
+            Ok(()) => {
+                fate.1 = true;
+                guest.finish();
+                Ok(())
+            }
+            Err(error) => Err(self.failure(&error, &guest)),
+        }
+    }
+}
+
+/// HTTP/1.0 may come without a host, which the interface insists on.
+fn name_authority(request: &mut Request<Incoming>, meta: &RequestMeta) {
+    let named = request.uri().authority().is_some() || request.headers().contains_key(header::HOST);
+    if named {
+        return;
+    }
+    let authority = if meta.authority.is_empty() {
+        "localhost"
+    } else {
+        &meta.authority
+    };
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(meta.scheme.clone());
+    parts.authority = authority.parse().ok();
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
+    let (status, text) = match failure {
+        Failure::Busy { .. } | Failure::Stopped => {
+            (StatusCode::SERVICE_UNAVAILABLE, failure.to_string())
+        }
+        Failure::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, failure.to_string()),
+        // Backtraces are for the workload's owner, in its log, not for its clients.
+        Failure::Trapped(_) => (StatusCode::INTERNAL_SERVER_ERROR, "it failed".to_owned()),
+        Failure::OutOfMemory { .. } | Failure::TooDeep(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string())
+        }
+    };
+    let mut response = plain_text(status, format!("component `{}`: {text}", component.name()));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Whether the guest behind a body failed. A failed one leaves its body as if it had finished it.
+#[derive(Clone, Default)]
+struct Fate(Arc<AtomicBool>);
+
+/// Tells [`Fate`] when a run is dropped before it succeeded: by a trap, a timeout, an abort.
+struct FateOfRun(Fate, bool);
+
+impl Drop for FateOfRun {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.0.store(true, Ordering::Release);
+        }
+    }
+}
+
+struct AbortOnDrop(Option<JoinHandle<Result<(), Failure>>>);
+
+impl AbortOnDrop {
+    async fn join(&mut self) -> Result<(), Failure> {
+        match &mut self.0 {
+            Some(guest) => guest
+                .await
+                .unwrap_or_else(|_| Err(Failure::Trapped("it was ended".into()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the guest go on by itself, until its timeout.
+    fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(guest) = &self.0 {
+            guest.abort();
+        }
+    }
+}
+
+/// The body that a guest writes. Dropped early, it ends the guest; when the guest fails first, it ends
+/// as an error, so that no client takes a part for the whole.
+struct GuestBody {
+    body: HyperOutgoingBody,
+    guest: AbortOnDrop,
+    fate: Fate,
+}
+
+fn guest_body(body: HyperOutgoingBody, mut guest: AbortOnDrop, fate: Fate) -> Body {
+    if body.is_end_stream() {
+        guest.release();
+        return body.map_err(|e| e.to_string().into()).boxed_unsync();
+    }
+    GuestBody { body, guest, fate }.boxed_unsync()
+}
+
+impl HttpBody for GuestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(frame) => Poll::Ready(Some(frame.map_err(|e| e.to_string().into()))),
+            None if self.fate.0.load(Ordering::Acquire) => Poll::Ready(Some(Err(
+                "the component failed before its answer was whole".into(),
+            ))),
+            None => {
+                self.guest.release();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

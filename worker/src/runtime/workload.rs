@@ -1,0 +1,225 @@
+//! Everything of one replica made ready to run: guests linked, instances prepared.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use warren_model::{
+    component::InterfaceName,
+    digest::Digest,
+    egress::EgressRule,
+    name::Name,
+    spec::{Component as ComponentSpec, WorkloadSpec},
+};
+use wasmtime::component::InstancePre;
+
+use crate::{
+    logs::ReplicaLog,
+    net::Network,
+    policy::{HostAccess, Policy, Role},
+};
+
+use super::{
+    Compiled, ComponentRuntime, Guest, Runtime, ServiceRuntime,
+    guest::GuestTemplate,
+    link::{self, LinkError},
+};
+
+/// What a replica's guests share.
+#[derive(Clone)]
+pub struct ReplicaContext {
+    pub network: Network,
+    pub log: ReplicaLog,
+    pub host: HostAccess,
+}
+
+/// A replica that can be started.
+pub struct Prepared {
+    pub service: Option<Arc<ServiceRuntime>>,
+    /// In the order of the spec.
+    pub components: Vec<Arc<ComponentRuntime>>,
+}
+
+/// Why a replica cannot run. Apply refuses such workloads, so most of these tell of a mistake of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("the service: {0}")]
+    Service(#[source] GuestError),
+    #[error("component `{0}`: {1}")]
+    Component(Name, #[source] GuestError),
+    #[error("components import each other in a circle: {}", .0.join(" -> "))]
+    Cycle(Vec<String>),
+}
+
+/// What is wrong with one guest.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("{0:#}")]
+    Wasmtime(wasmtime::Error),
+    #[error("its artifact {0} was not loaded")]
+    NotLoaded(Digest),
+}
+
+impl Runtime {
+    /// Links every guest of `spec` to what `artifacts` holds. Takes no time worth an await.
+    pub fn prepare(
+        &self,
+        spec: &WorkloadSpec,
+        artifacts: &HashMap<Digest, Compiled>,
+        context: &ReplicaContext,
+    ) -> Result<Prepared, PrepareError> {
+        let mut components = Components {
+            runtime: self,
+            artifacts,
+            context,
+            specs: &spec.components,
+            done: HashMap::new(),
+            path: Vec::new(),
+        };
+        for component in &spec.components {
+            components.prepare(component)?;
+        }
+        let mut done = components.done;
+        let components: Vec<_> = spec
+            .components
+            .iter()
+            .filter_map(|c| done.remove(&c.name))
+            .collect();
+        let service = match &spec.service {
+            None => None,
+            Some(service) => {
+                let template = GuestTemplate {
+                    source: "service".into(),
+                    // The program's own name comes first, as everywhere.
+                    args: std::iter::once("service".to_owned())
+                        .chain(service.args.iter().cloned())
+                        .collect(),
+                    env: variables(&service.env),
+                    memory_limit: service.memory_bytes,
+                    meter: Arc::clone(&self.memory),
+                    network: context.network.clone(),
+                    policy: policy(Role::Service, &service.egress, context),
+                    log: context.log.clone(),
+                };
+                let runtime = self
+                    .link(service.component, artifacts, &components)
+                    .and_then(|pre| {
+                        ServiceRuntime::new(template, pre).map_err(GuestError::Wasmtime)
+                    })
+                    .map_err(PrepareError::Service)?;
+                Some(Arc::new(runtime))
+            }
+        };
+        Ok(Prepared {
+            service,
+            components,
+        })
+    }
+
+    fn link(
+        &self,
+        digest: Digest,
+        artifacts: &HashMap<Digest, Compiled>,
+        components: &[Arc<ComponentRuntime>],
+    ) -> Result<InstancePre<Guest>, GuestError> {
+        let component = artifacts
+            .get(&digest)
+            .ok_or(GuestError::NotLoaded(digest))?;
+        let mut linker = self.wasi.clone();
+        link::link(&mut linker, component, components)?;
+        linker
+            .instantiate_pre(component)
+            .map_err(GuestError::Wasmtime)
+    }
+}
+
+/// Components by name, each after those that it imports from.
+struct Components<'a> {
+    runtime: &'a Runtime,
+    artifacts: &'a HashMap<Digest, Compiled>,
+    context: &'a ReplicaContext,
+    specs: &'a [ComponentSpec],
+    done: HashMap<Name, Arc<ComponentRuntime>>,
+    /// Those being prepared, outermost first.
+    path: Vec<Name>,
+}
+
+impl Components<'_> {
+    fn prepare(&mut self, spec: &ComponentSpec) -> Result<(), PrepareError> {
+        if self.done.contains_key(&spec.name) {
+            return Ok(());
+        }
+        if self.path.contains(&spec.name) {
+            let path = self.path.iter().chain([&spec.name]);
+            return Err(PrepareError::Cycle(path.map(ToString::to_string).collect()));
+        }
+        self.path.push(spec.name.clone());
+        let imports = self.imports(spec.component);
+        let specs = self.specs;
+        for other in specs.iter().filter(|other| other.name != spec.name) {
+            if self.exports_any(other.component, &imports) {
+                self.prepare(other)?;
+            }
+        }
+        self.path.pop();
+
+        let failed = |e| PrepareError::Component(spec.name.clone(), e);
+        let others: Vec<_> = self.done.values().cloned().collect();
+        let pre = self
+            .runtime
+            .link(spec.component, self.artifacts, &others)
+            .map_err(failed)?;
+        let template = GuestTemplate {
+            source: spec.name.as_str().into(),
+            args: Arc::new([spec.name.to_string()]),
+            env: variables(&spec.env),
+            memory_limit: spec.memory_bytes,
+            meter: Arc::clone(&self.runtime.memory),
+            network: self.context.network.clone(),
+            policy: policy(Role::Component, &spec.egress, self.context),
+            log: self.context.log.clone(),
+        };
+        let component = ComponentRuntime::new(
+            spec.name.clone(),
+            template,
+            pre,
+            spec.timeout,
+            spec.concurrency,
+        );
+        self.done.insert(spec.name.clone(), Arc::new(component));
+        Ok(())
+    }
+
+    fn imports(&self, digest: Digest) -> HashSet<InterfaceName> {
+        let Some(component) = self.artifacts.get(&digest) else {
+            return HashSet::new();
+        };
+        let ty = component.component_type();
+        ty.imports(component.engine())
+            .filter_map(|(name, _)| name.parse::<InterfaceName>().ok())
+            .filter(|name| name.namespace != "wasi")
+            .collect()
+    }
+
+    fn exports_any(&self, digest: Digest, imports: &HashSet<InterfaceName>) -> bool {
+        let Some(component) = self.artifacts.get(&digest) else {
+            return false;
+        };
+        let ty = component.component_type();
+        ty.exports(component.engine()).any(|(name, _)| {
+            name.parse::<InterfaceName>()
+                .is_ok_and(|export| imports.iter().any(|import| export.links_with(import)))
+        })
+    }
+}
+
+fn variables(env: &std::collections::BTreeMap<String, String>) -> Arc<[(String, String)]> {
+    env.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+fn policy(role: Role, egress: &[EgressRule], context: &ReplicaContext) -> Arc<Policy> {
+    Arc::new(Policy::new(role, egress.to_vec(), context.host.clone()))
+}

@@ -1,0 +1,88 @@
+//! Socket options: what was set reads back, clamped as systems clamp it.
+
+use super::SocketError;
+
+const SECOND: u64 = 1_000_000_000;
+/// What Linux takes at most for keep-alive times, in seconds.
+const KEEP_ALIVE_SECONDS: u64 = 32_767;
+/// What Linux takes at most for the number of probes.
+const KEEP_ALIVE_PROBES: u32 = 127;
+/// Bytes that one direction of a connection may buffer.
+const BUFFER: std::ops::RangeInclusive<u64> = 2_048..=4 << 20;
+
+/// The options of one TCP socket, inherited by what it accepts. Times in nanoseconds, sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub keep_alive: bool,
+    pub keep_alive_idle: u64,
+    pub keep_alive_interval: u64,
+    pub keep_alive_count: u32,
+    pub hop_limit: u8,
+    pub receive_buffer: u64,
+    pub send_buffer: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keep_alive: false,
+            keep_alive_idle: 7_200 * SECOND,
+            keep_alive_interval: 75 * SECOND,
+            keep_alive_count: 9,
+            hop_limit: 64,
+            receive_buffer: 64 << 10,
+            send_buffer: 64 << 10,
+        }
+    }
+}
+
+/// A keep-alive time: whole seconds from 1 up, as Linux keeps it. 0 is `invalid-argument`.
+pub fn keep_alive_time(nanoseconds: u64) -> Result<u64, SocketError> {
+    match nanoseconds {
+        0 => Err(SocketError::InvalidArgument),
+        n => Ok(n.div_ceil(SECOND).min(KEEP_ALIVE_SECONDS) * SECOND),
+    }
+}
+
+/// A number of keep-alive probes. 0 is `invalid-argument`.
+pub fn keep_alive_count(count: u32) -> Result<u32, SocketError> {
+    match count {
+        0 => Err(SocketError::InvalidArgument),
+        n => Ok(n.min(KEEP_ALIVE_PROBES)),
+    }
+}
+
+/// A hop limit. 0 is `invalid-argument`.
+pub fn hop_limit(hops: u8) -> Result<u8, SocketError> {
+    match hops {
+        0 => Err(SocketError::InvalidArgument),
+        n => Ok(n),
+    }
+}
+
+/// A buffer size: a hint, clamped. 0 is `invalid-argument`.
+pub fn buffer_size(bytes: u64) -> Result<u64, SocketError> {
+    match bytes {
+        0 => Err(SocketError::InvalidArgument),
+        n => Ok(n.clamp(*BUFFER.start(), *BUFFER.end())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn extremes_are_clamped_and_zero_is_refused() {
+        assert_eq!(keep_alive_time(1), Ok(SECOND));
+        assert_eq!(keep_alive_time(u64::MAX), Ok(KEEP_ALIVE_SECONDS * SECOND));
+        assert_eq!(keep_alive_count(u32::MAX), Ok(KEEP_ALIVE_PROBES));
+        assert_eq!(buffer_size(1), Ok(2_048));
+        assert_eq!(buffer_size(u64::MAX), Ok(4 << 20));
+        assert_eq!(keep_alive_time(0), Err(SocketError::InvalidArgument));
+        assert_eq!(keep_alive_count(0), Err(SocketError::InvalidArgument));
+        assert_eq!(hop_limit(0), Err(SocketError::InvalidArgument));
+        assert_eq!(buffer_size(0), Err(SocketError::InvalidArgument));
+    }
+}

@@ -1,0 +1,107 @@
+//! `wasi:sockets` 0.2 over the workload's network.
+//!
+//! Only `tcp`, `tcp-create-socket`, `udp-create-socket` and `ip-name-lookup` are ours; `network` and
+//! `instance-network` hand out a token without a meaning and stay wasmtime's.
+
+mod lookup;
+mod machine;
+mod streams;
+mod tcp;
+mod udp;
+
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use wasmtime_wasi::{
+    p2::{
+        SocketResult,
+        bindings::sockets::{
+            ip_name_lookup,
+            network::{self, ErrorCode, Network},
+            tcp as tcp_binding, tcp_create_socket, udp_create_socket,
+        },
+    },
+    sockets::WasiSocketsCtx,
+};
+
+use crate::runtime::Guest;
+
+use super::{GuestNetwork, SocketError};
+
+/// What the socket interfaces of one store work on.
+pub struct SocketsView<'a> {
+    pub table: &'a mut ResourceTable,
+    pub wasi: &'a mut WasiSocketsCtx,
+    pub network: &'a GuestNetwork,
+}
+
+/// Names [`SocketsView`] as the data of the socket interfaces.
+pub struct Sockets;
+
+impl HasData for Sockets {
+    type Data<'a> = SocketsView<'a>;
+}
+
+/// Puts the workload's network where wasmtime put the machine's. Call it after all of WASI was added.
+pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    tcp_binding::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    tcp_create_socket::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    udp_create_socket::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    ip_name_lookup::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl SocketsView<'_> {
+    /// The token that a guest must hold to use a socket; it carries no rights of its own.
+    fn check_token(&self, network: &Resource<Network>) -> SocketResult<()> {
+        self.table.get(network)?;
+        Ok(())
+    }
+}
+
+impl network::Host for SocketsView<'_> {
+    fn convert_error_code(
+        &mut self,
+        error: wasmtime_wasi::p2::SocketError,
+    ) -> wasmtime::Result<ErrorCode> {
+        error.downcast()
+    }
+
+    fn network_error_code(
+        &mut self,
+        _error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
+        Ok(None)
+    }
+}
+
+impl network::HostNetwork for SocketsView<'_> {
+    fn drop(&mut self, token: Resource<Network>) -> wasmtime::Result<()> {
+        self.table.delete(token)?;
+        Ok(())
+    }
+}
+
+impl From<SocketError> for ErrorCode {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::AccessDenied => Self::AccessDenied,
+            SocketError::NotSupported => Self::NotSupported,
+            SocketError::InvalidArgument => Self::InvalidArgument,
+            SocketError::InvalidState => Self::InvalidState,
+            SocketError::WouldBlock => Self::WouldBlock,
+            SocketError::TooManySockets => Self::NewSocketLimit,
+            SocketError::AddressNotBindable => Self::AddressNotBindable,
+            SocketError::AddressInUse => Self::AddressInUse,
+            SocketError::ConnectionRefused => Self::ConnectionRefused,
+            SocketError::ConnectionReset => Self::ConnectionReset,
+            SocketError::Timeout => Self::Timeout,
+        }
+    }
+}
+
+impl From<SocketError> for wasmtime_wasi::p2::SocketError {
+    fn from(error: SocketError) -> Self {
+        ErrorCode::from(error).into()
+    }
+}

@@ -1,0 +1,456 @@
+//! `wasi:sockets/tcp` and `tcp-create-socket` 0.2.
+
+use std::{future::poll_fn, net::SocketAddr, task::Poll};
+
+use wasmtime::component::Resource;
+use wasmtime_wasi::{
+    async_trait,
+    p2::{
+        DynInputStream, DynOutputStream, DynPollable, Pollable, SocketResult,
+        TcpSocket as RealSocket,
+        bindings::sockets::{
+            network::{ErrorCode, IpAddressFamily, IpSocketAddress, Network},
+            tcp::{self, ShutdownType},
+            tcp_create_socket,
+        },
+        subscribe,
+    },
+};
+
+use crate::sockets::{Family, TcpSocket, options, tcp::Connection};
+
+use super::{
+    SocketError, SocketsView,
+    machine::Machine,
+    streams::{TcpInput, TcpOutput, once},
+};
+
+/// An operation that was started and not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Bind,
+    Connect,
+    Listen,
+}
+
+/// The socket behind a guest's handle.
+pub(super) struct Socket {
+    pub(super) kind: Kind,
+    in_progress: Option<Operation>,
+    family: Family,
+}
+
+pub(super) enum Kind {
+    Workload(TcpSocket),
+    Machine(Machine),
+}
+
+impl Socket {
+    fn new(socket: TcpSocket) -> Self {
+        Self {
+            family: socket.family(),
+            kind: Kind::Workload(socket),
+            in_progress: None,
+        }
+    }
+
+    fn workload(&mut self) -> Result<&mut TcpSocket, SocketError> {
+        match &mut self.kind {
+            Kind::Workload(socket) => Ok(socket),
+            Kind::Machine(_) => Err(SocketError::InvalidState),
+        }
+    }
+
+    fn idle(&self) -> SocketResult<()> {
+        match self.in_progress {
+            None => Ok(()),
+            Some(_) => Err(ErrorCode::ConcurrencyConflict.into()),
+        }
+    }
+
+    fn finish(&mut self, operation: Operation) -> SocketResult<()> {
+        if self.in_progress != Some(operation) {
+            return Err(ErrorCode::NotInProgress.into());
+        }
+        self.in_progress = None;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Pollable for Socket {
+    async fn ready(&mut self) {
+        match &mut self.kind {
+            Kind::Workload(socket) => poll_fn(|cx| socket.poll_ready(cx)).await,
+            Kind::Machine(machine) => machine.ready().await,
+        }
+    }
+}
+
+/// The guest's type of the resource is only a typed number.
+fn own(socket: &Resource<RealSocket>) -> Resource<Socket> {
+    Resource::new_borrow(socket.rep())
+}
+
+impl SocketsView<'_> {
+    pub(super) fn socket(&mut self, this: &Resource<RealSocket>) -> SocketResult<&mut Socket> {
+        Ok(self.table.get_mut(&own(this))?)
+    }
+
+    fn push_streams(
+        &mut self,
+        connection: Connection,
+        socket: &Resource<Socket>,
+    ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
+        let input: DynInputStream = Box::new(TcpInput(connection.reader));
+        let output: DynOutputStream = Box::new(TcpOutput(connection.writer));
+        let input = self.table.push_child(input, socket)?;
+        let output = self.table.push_child(output, socket)?;
+        Ok((input, output))
+    }
+
+    /// An option: of the real socket where there is one, else of ours.
+    fn option<R>(
+        &mut self,
+        this: Resource<RealSocket>,
+        real: impl FnOnce(
+            &mut wasmtime_wasi::sockets::WasiSocketsCtxView<'_>,
+            Resource<RealSocket>,
+        ) -> SocketResult<R>,
+        workload: impl FnOnce(&mut TcpSocket) -> Result<R, SocketError>,
+    ) -> SocketResult<R> {
+        match self.delegate(&this, real)? {
+            Some(value) => Ok(value),
+            None => Ok(workload(self.socket(&this)?.workload()?)?),
+        }
+    }
+}
+
+impl tcp_create_socket::Host for SocketsView<'_> {
+    fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<RealSocket>> {
+        let family = match family {
+            IpAddressFamily::Ipv4 => Family::Ipv4,
+            IpAddressFamily::Ipv6 => Family::Ipv6,
+        };
+        let socket = Socket::new(TcpSocket::new(self.network.clone(), family));
+        let socket = self.table.push(socket)?;
+        Ok(Resource::new_own(socket.rep()))
+    }
+}
+
+impl tcp::Host for SocketsView<'_> {}
+
+impl tcp::HostTcpSocket for SocketsView<'_> {
+    async fn start_bind(
+        &mut self,
+        this: Resource<RealSocket>,
+        network: Resource<Network>,
+        local_address: IpSocketAddress,
+    ) -> SocketResult<()> {
+        self.check_token(&network)?;
+        let socket = self.socket(&this)?;
+        socket.idle()?;
+        socket.workload()?.bind(local_address.into())?;
+        socket.in_progress = Some(Operation::Bind);
+        Ok(())
+    }
+
+    fn finish_bind(&mut self, this: Resource<RealSocket>) -> SocketResult<()> {
+        self.socket(&this)?.finish(Operation::Bind)
+    }
+
+    fn start_connect(
+        &mut self,
+        this: Resource<RealSocket>,
+        network: Resource<Network>,
+        remote_address: IpSocketAddress,
+    ) -> SocketResult<()> {
+        self.check_token(&network)?;
+        let socket = self.socket(&this)?;
+        socket.idle()?;
+        let family = socket.family;
+        let workload = socket.workload()?;
+        let options = workload.options;
+        match workload.connect(SocketAddr::from(remote_address)) {
+            Ok(None) => {}
+            Ok(Some(address)) => {
+                let machine = self.connect_machine(family, options, address, network)?;
+                self.socket(&this)?.kind = Kind::Machine(machine);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.socket(&this)?.in_progress = Some(Operation::Connect);
+        Ok(())
+    }
+
+    fn finish_connect(
+        &mut self,
+        this: Resource<RealSocket>,
+    ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
+        let socket = self.socket(&this)?;
+        if socket.in_progress != Some(Operation::Connect) {
+            return Err(ErrorCode::NotInProgress.into());
+        }
+        let result = match &mut socket.kind {
+            Kind::Machine(_) => self.finish_connect_machine(&this),
+            Kind::Workload(workload) => match workload.poll_connected(&mut once()) {
+                Poll::Pending => Err(ErrorCode::WouldBlock.into()),
+                Poll::Ready(Err(error)) => Err(error.into()),
+                Poll::Ready(Ok(connection)) => self.push_streams(connection, &own(&this)),
+            },
+        };
+        let pending =
+            matches!(&result, Err(e) if matches!(e.downcast_ref(), Some(ErrorCode::WouldBlock)));
+        if !pending {
+            self.socket(&this)?.in_progress = None;
+        }
+        result
+    }
+
+    async fn start_listen(&mut self, this: Resource<RealSocket>) -> SocketResult<()> {
+        let socket = self.socket(&this)?;
+        socket.idle()?;
+        socket.workload()?.listen()?;
+        socket.in_progress = Some(Operation::Listen);
+        Ok(())
+    }
+
+    fn finish_listen(&mut self, this: Resource<RealSocket>) -> SocketResult<()> {
+        self.socket(&this)?.finish(Operation::Listen)
+    }
+
+    fn accept(
+        &mut self,
+        this: Resource<RealSocket>,
+    ) -> SocketResult<(
+        Resource<RealSocket>,
+        Resource<DynInputStream>,
+        Resource<DynOutputStream>,
+    )> {
+        match self.socket(&this)?.workload()?.poll_accept(&mut once()) {
+            Poll::Pending => Err(ErrorCode::WouldBlock.into()),
+            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Ready(Ok((socket, connection))) => {
+                let socket = self.table.push(Socket::new(socket))?;
+                let (input, output) = self.push_streams(connection, &socket)?;
+                Ok((Resource::new_own(socket.rep()), input, output))
+            }
+        }
+    }
+
+    fn local_address(&mut self, this: Resource<RealSocket>) -> SocketResult<IpSocketAddress> {
+        self.option(
+            this,
+            |real, socket| real.local_address(socket),
+            |socket| Ok(socket.local_addr()?.into()),
+        )
+    }
+
+    fn remote_address(&mut self, this: Resource<RealSocket>) -> SocketResult<IpSocketAddress> {
+        self.option(
+            this,
+            |real, socket| real.remote_address(socket),
+            |socket| Ok(socket.remote_addr()?.into()),
+        )
+    }
+
+    fn is_listening(&mut self, this: Resource<RealSocket>) -> wasmtime::Result<bool> {
+        match &self.table.get(&own(&this))?.kind {
+            Kind::Workload(socket) => Ok(socket.is_listening()),
+            Kind::Machine(_) => Ok(false),
+        }
+    }
+
+    fn address_family(&mut self, this: Resource<RealSocket>) -> wasmtime::Result<IpAddressFamily> {
+        Ok(match self.table.get(&own(&this))?.family {
+            Family::Ipv4 => IpAddressFamily::Ipv4,
+            Family::Ipv6 => IpAddressFamily::Ipv6,
+        })
+    }
+
+    fn set_listen_backlog_size(
+        &mut self,
+        this: Resource<RealSocket>,
+        value: u64,
+    ) -> SocketResult<()> {
+        Ok(self.socket(&this)?.workload()?.set_backlog(value)?)
+    }
+
+    fn keep_alive_enabled(&mut self, this: Resource<RealSocket>) -> SocketResult<bool> {
+        self.option(
+            this,
+            |real, socket| real.keep_alive_enabled(socket),
+            |socket| Ok(socket.options.keep_alive),
+        )
+    }
+
+    fn set_keep_alive_enabled(
+        &mut self,
+        this: Resource<RealSocket>,
+        value: bool,
+    ) -> SocketResult<()> {
+        self.option(
+            this,
+            |real, socket| real.set_keep_alive_enabled(socket, value),
+            |socket| {
+                socket.options.keep_alive = value;
+                Ok(())
+            },
+        )
+    }
+
+    fn keep_alive_idle_time(&mut self, this: Resource<RealSocket>) -> SocketResult<u64> {
+        self.option(
+            this,
+            |real, socket| real.keep_alive_idle_time(socket),
+            |socket| Ok(socket.options.keep_alive_idle),
+        )
+    }
+
+    fn set_keep_alive_idle_time(
+        &mut self,
+        this: Resource<RealSocket>,
+        value: u64,
+    ) -> SocketResult<()> {
+        self.option(
+            this,
+            |real, socket| real.set_keep_alive_idle_time(socket, value),
+            |socket| {
+                socket.options.keep_alive_idle = options::keep_alive_time(value)?;
+                Ok(())
+            },
+        )
+    }
+
+    fn keep_alive_interval(&mut self, this: Resource<RealSocket>) -> SocketResult<u64> {
+        self.option(
+            this,
+            |real, socket| real.keep_alive_interval(socket),
+            |socket| Ok(socket.options.keep_alive_interval),
+        )
+    }
+
+    fn set_keep_alive_interval(
+        &mut self,
+        this: Resource<RealSocket>,
+        value: u64,
+    ) -> SocketResult<()> {
+        self.option(
+            this,
+            |real, socket| real.set_keep_alive_interval(socket, value),
+            |socket| {
+                socket.options.keep_alive_interval = options::keep_alive_time(value)?;
+                Ok(())
+            },
+        )
+    }
+
+    fn keep_alive_count(&mut self, this: Resource<RealSocket>) -> SocketResult<u32> {
+        self.option(
+            this,
+            |real, socket| real.keep_alive_count(socket),
+            |socket| Ok(socket.options.keep_alive_count),
+        )
+    }
+
+    fn set_keep_alive_count(&mut self, this: Resource<RealSocket>, value: u32) -> SocketResult<()> {
+        self.option(
+            this,
+            |real, socket| real.set_keep_alive_count(socket, value),
+            |socket| {
+                socket.options.keep_alive_count = options::keep_alive_count(value)?;
+                Ok(())
+            },
+        )
+    }
+
+    fn hop_limit(&mut self, this: Resource<RealSocket>) -> SocketResult<u8> {
+        self.option(
+            this,
+            |real, socket| real.hop_limit(socket),
+            |socket| Ok(socket.options.hop_limit),
+        )
+    }
+
+    fn set_hop_limit(&mut self, this: Resource<RealSocket>, value: u8) -> SocketResult<()> {
+        self.option(
+            this,
+            |real, socket| real.set_hop_limit(socket, value),
+            |socket| {
+                socket.options.hop_limit = options::hop_limit(value)?;
+                Ok(())
+            },
+        )
+    }
+
+    fn receive_buffer_size(&mut self, this: Resource<RealSocket>) -> SocketResult<u64> {
+        self.option(
+            this,
+            |real, socket| real.receive_buffer_size(socket),
+            |socket| Ok(socket.options.receive_buffer),
+        )
+    }
+
+    fn set_receive_buffer_size(
+        &mut self,
+        this: Resource<RealSocket>,
+        value: u64,
+    ) -> SocketResult<()> {
+        self.option(
+            this,
+            |real, socket| real.set_receive_buffer_size(socket, value),
+            |socket| {
+                socket.options.receive_buffer = options::buffer_size(value)?;
+                Ok(())
+            },
+        )
+    }
+
+    fn send_buffer_size(&mut self, this: Resource<RealSocket>) -> SocketResult<u64> {
+        self.option(
+            this,
+            |real, socket| real.send_buffer_size(socket),
+            |socket| Ok(socket.options.send_buffer),
+        )
+    }
+
+    fn set_send_buffer_size(&mut self, this: Resource<RealSocket>, value: u64) -> SocketResult<()> {
+        self.option(
+            this,
+            |real, socket| real.set_send_buffer_size(socket, value),
+            |socket| {
+                socket.options.send_buffer = options::buffer_size(value)?;
+                Ok(())
+            },
+        )
+    }
+
+    fn subscribe(&mut self, this: Resource<RealSocket>) -> wasmtime::Result<Resource<DynPollable>> {
+        subscribe(self.table, own(&this))
+    }
+
+    fn shutdown(
+        &mut self,
+        this: Resource<RealSocket>,
+        shutdown_type: ShutdownType,
+    ) -> SocketResult<()> {
+        let (receive, send) = match shutdown_type {
+            ShutdownType::Receive => (true, false),
+            ShutdownType::Send => (false, true),
+            ShutdownType::Both => (true, true),
+        };
+        self.option(
+            this,
+            |real, socket| real.shutdown(socket, shutdown_type),
+            |socket| socket.shutdown(receive, send),
+        )
+    }
+
+    fn drop(&mut self, this: Resource<RealSocket>) -> wasmtime::Result<()> {
+        let socket = self.table.delete(Resource::<Socket>::new_own(this.rep()))?;
+        match socket.kind {
+            Kind::Machine(machine) => self.drop_machine(machine),
+            Kind::Workload(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The life of a replica: one state machine, without clock, tasks or sockets.
+//!
+//! The shell feeds it what happened and when; it answers what to do and what to tell.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use warren_model::spec::{Restart, RestartPolicy};
+
+use crate::runtime::ServiceEnd;
+
+/// Where a replica is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Artifacts are on their way, or being compiled.
+    Pending,
+    Running,
+    Backoff,
+    Completed,
+    Failed,
+    Stopping,
+    Stopped,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Everything is linked and published ports are bound.
+    Prepared,
+    /// It can never run as it is.
+    CannotRun {
+        reason: &'static str,
+        message: String,
+    },
+    /// The service can take work, or no longer.
+    Ready(bool),
+    /// The service ended by itself. `jitter` is random, 0 to 255: it spreads restarts in time.
+    Ended {
+        end: ServiceEnd,
+        jitter: u8,
+    },
+    /// The service was ended by [`Action::Kill`].
+    Killed,
+    BackoffElapsed,
+    /// It should stop.
+    Stop,
+    /// What was in flight has finished, or its time is over.
+    Drained,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Run the service in a fresh store.
+    Start,
+    /// Send [`Event::BackoffElapsed`] after this time.
+    Wait(Duration),
+    /// Open or close the replica's routes and published ports.
+    SetReady(bool),
+    /// Let what is in flight finish within the grace, then send [`Event::Drained`].
+    Drain,
+    /// End the service, then send [`Event::Killed`].
+    Kill,
+    /// Give back ports and everything prepared: it will not run again.
+    Release,
+}
+
+/// What to tell of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub reason: &'static str,
+    pub message: String,
+    pub warning: bool,
+}
+
+/// What follows from an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    pub actions: Vec<Action>,
+    pub note: Option<Note>,
+}
+
+/// One replica's state.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// `None`: a workload of components only, which has nothing that could end.
+    policy: Option<RestartPolicy>,
+    phase: Phase,
+    ready: bool,
+    restarts: u32,
+    /// When restarts were decided, within the policy's window.
+    recent: VecDeque<Instant>,
+    /// Waits since the last healthy run.
+    waits: u32,
+    running_since: Option<Instant>,
+    /// The service exists, also while it is being killed.
+    alive: bool,
+    drained: bool,
+}
+
+impl Life {
+    pub fn new(policy: Option<RestartPolicy>) -> Self {
+        Self {
+            policy,
+            phase: Phase::Pending,
+            ready: false,
+            restarts: 0,
+            recent: VecDeque::new(),
+            waits: 0,
+            running_since: None,
+            alive: false,
+            drained: false,
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub fn ready(&self) -> bool {
+        self.ready
+    }
+
+    /// How often the service was started again.
+    pub fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    /// Takes one step. An event that has no meaning in the present phase (a timer that fired too late)
+    /// changes nothing.
+    pub fn step(&mut self, event: Event, now: Instant) -> Step {
+        match (self.phase, event) {
+            (Phase::Stopped, _) => Step::default(),
+            (Phase::Stopping, Event::Drained) => {
+                self.drained = true;
+                self.stop_if_over()
+            }
+            (Phase::Stopping, Event::Ended { .. } | Event::Killed) => {
+                self.alive = false;
+                self.stop_if_over()
+            }
+            (Phase::Stopping, _) => Step::default(),
+            (_, Event::Stop) => self.stop(),
+            (Phase::Pending, Event::Prepared) => self.begin(now),
+            (Phase::Pending, Event::CannotRun { reason, message }) => {
+                self.phase = Phase::Failed;
+                Step::of([Action::Release], Note::warning(reason, message))
+            }
+            (Phase::Running, Event::Ready(ready)) if ready != self.ready => {
+                self.ready = ready;
+                let note = if ready {
+                    Note::normal("Ready", "it takes work")
+                } else {
+                    Note::warning("NotReady", "it no longer listens on its ports")
+                };
+                Step::of([Action::SetReady(ready)], note)
+            }
+            (Phase::Running, Event::Ended { end, jitter }) => self.ended(&end, jitter, now),
+            (Phase::Backoff, Event::BackoffElapsed) => {
+                self.restarts = self.restarts.saturating_add(1);
+                self.begin(now)
+            }
+            _ => Step::default(),
+        }
+    }
+
+    fn begin(&mut self, now: Instant) -> Step {
+        self.phase = Phase::Running;
+        self.running_since = Some(now);
+        if self.policy.is_none() {
+            self.ready = true;
+            return Step::of(
+                [Action::SetReady(true)],
+                Note::normal("Ready", "it takes work"),
+            );
+        }
+        self.alive = true;
+        let message = match self.restarts {
+            0 => "the service was started".to_owned(),
+            n => format!("the service was started again (restart {n})"),
+        };
+        Step::of([Action::Start], Note::normal("Started", message))
+    }
+
+    fn ended(&mut self, end: &ServiceEnd, jitter: u8, now: Instant) -> Step {
+        let Some(policy) = self.policy.clone() else {
+            return Step::default();
+        };
+        self.alive = false;
+        let mut actions = Vec::new();
+        if self.ready {
+            self.ready = false;
+            actions.push(Action::SetReady(false));
+        }
+        let succeeded = *end == ServiceEnd::Exited(0);
+        let restart = match policy.restart {
+            Restart::Always => true,
+            Restart::OnFailure => !succeeded,
+            Restart::Never => false,
+        };
+        if !restart {
+            actions.push(Action::Release);
+            let note = if succeeded {
+                self.phase = Phase::Completed;
+                Note::normal("Completed", "the service ended with code 0")
+            } else {
+                self.phase = Phase::Failed;
+                Note::warning(
+                    "Failed",
+                    format!("{}; its policy asks for no restart", how(end)),
+                )
+            };
+            return Step {
+                actions,
+                note: Some(note),
+            };
+        }
+        if self.ran_for(now) >= policy.reset_after {
+            self.waits = 0;
+        }
+        self.recent
+            .retain(|at| now.saturating_duration_since(*at) < policy.window);
+        if self.recent.len() >= policy.max_restarts as usize {
+            self.phase = Phase::Failed;
+            actions.push(Action::Release);
+            let message = format!(
+                "{}; restarted {} times within {:?}, which is the most its policy allows",
+                how(end),
+                self.recent.len(),
+                policy.window
+            );
+            return Step {
+                actions,
+                note: Some(Note::warning("TooManyRestarts", message)),
+            };
+        }
+        self.recent.push_back(now);
+        let wait = backoff(&policy, self.waits, jitter);
+        self.waits = self.waits.saturating_add(1);
+        self.phase = Phase::Backoff;
+        actions.push(Action::Wait(wait));
+        Step {
+            actions,
+            note: Some(Note {
+                reason: reason(end),
+                message: format!("{}; starting again in {wait:?}", how(end)),
+                warning: !succeeded,
+            }),
+        }
+    }
+
+    fn ran_for(&self, now: Instant) -> Duration {
+        self.running_since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn stop(&mut self) -> Step {
+        self.phase = Phase::Stopping;
+        let mut actions = Vec::new();
+        if self.ready {
+            self.ready = false;
+            actions.push(Action::SetReady(false));
+        }
+        actions.push(Action::Drain);
+        Step::of(actions, Note::normal("Stopping", "it was asked to stop"))
+    }
+
+    fn stop_if_over(&mut self) -> Step {
+        match (self.drained, self.alive) {
+            (true, true) => Step {
+                actions: vec![Action::Kill],
+                note: None,
+            },
+            (true, false) => {
+                self.phase = Phase::Stopped;
+                Step::of([Action::Release], Note::normal("Stopped", "it stopped"))
+            }
+            (false, _) => Step::default(),
+        }
+    }
+}
+
+/// The wait before a restart: doubled with each one, within a tenth of that either way, never above the
+/// policy's longest.
+fn backoff(policy: &RestartPolicy, waits: u32, jitter: u8) -> Duration {
+    let doubled = policy
+        .initial_backoff
+        .saturating_mul(2_u32.saturating_pow(waits.min(31)));
+    let spread = f64::from(jitter) / 255.0 * 0.2 + 0.9;
+    doubled
+        .min(policy.max_backoff)
+        .mul_f64(spread)
+        .min(policy.max_backoff)
+}
+
+fn reason(end: &ServiceEnd) -> &'static str {
+    match end {
+        ServiceEnd::Exited(_) => "Exited",
+        ServiceEnd::Trapped(_) => "Trapped",
+        ServiceEnd::OutOfMemory(_) => "OutOfMemory",
+        ServiceEnd::StartFailed(_) => "StartFailed",
+    }
+}
+
+fn how(end: &ServiceEnd) -> String {
+    let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    match end {
+        ServiceEnd::Exited(code) => format!("the service ended with code {code}"),
+        ServiceEnd::Trapped(cause) => format!("the service trapped: {}", first(cause)),
+        ServiceEnd::OutOfMemory(cause) => format!("the service ran {}", first(cause)),
+        ServiceEnd::StartFailed(cause) => {
+            format!("the service could not be started: {}", first(cause))
+        }
+    }
+}
+
+impl Note {
+    fn normal(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            warning: false,
+        }
+    }
+
+    fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            warning: true,
+        }
+    }
+}
+
+impl Step {
+    fn of(actions: impl Into<Vec<Action>>, note: Note) -> Self {
+        Self {
+            actions: actions.into(),
+            note: Some(note),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

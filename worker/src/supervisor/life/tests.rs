@@ -1,0 +1,278 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TRAP: fn() -> ServiceEnd = || ServiceEnd::Trapped("unreachable".into());
+
+fn policy(restart: Restart) -> RestartPolicy {
+    RestartPolicy {
+        restart,
+        initial_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(30),
+        reset_after: Duration::from_secs(60),
+        max_restarts: 3,
+        window: Duration::from_secs(300),
+    }
+}
+
+fn ended(end: ServiceEnd) -> Event {
+    Event::Ended { end, jitter: 128 }
+}
+
+fn running(restart: Restart, now: Instant) -> Life {
+    let mut life = Life::new(Some(policy(restart)));
+    assert_eq!(life.step(Event::Prepared, now).actions, [Action::Start]);
+    assert_eq!(
+        life.step(Event::Ready(true), now).actions,
+        [Action::SetReady(true)]
+    );
+    life
+}
+
+fn wait_of(step: &Step) -> Duration {
+    let waits: Vec<_> = step
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Wait(wait) => Some(*wait),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(waits.len(), 1, "{step:?}");
+    waits[0]
+}
+
+#[test]
+fn which_ends_are_followed_by_a_restart() {
+    let cases = [
+        (Restart::Always, ServiceEnd::Exited(0), Phase::Backoff),
+        (Restart::Always, ServiceEnd::Exited(3), Phase::Backoff),
+        (Restart::Always, TRAP(), Phase::Backoff),
+        (Restart::OnFailure, ServiceEnd::Exited(0), Phase::Completed),
+        (Restart::OnFailure, ServiceEnd::Exited(1), Phase::Backoff),
+        (Restart::OnFailure, TRAP(), Phase::Backoff),
+        (Restart::Never, ServiceEnd::Exited(0), Phase::Completed),
+        (Restart::Never, ServiceEnd::Exited(1), Phase::Failed),
+        (Restart::Never, TRAP(), Phase::Failed),
+    ];
+    for (restart, end, phase) in cases {
+        let now = Instant::now();
+        let mut life = running(restart, now);
+        let step = life.step(ended(end.clone()), now);
+        assert_eq!(life.phase(), phase, "{restart:?} {end:?}");
+        assert!(!life.ready());
+        assert_eq!(step.actions[0], Action::SetReady(false));
+    }
+}
+
+#[test]
+fn backoff_doubles_and_a_healthy_run_resets_it() {
+    let mut now = Instant::now();
+    let mut life = running(Restart::Always, now);
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        waits.push(wait_of(&life.step(ended(TRAP()), now)));
+        now += Duration::from_secs(1);
+        life.step(Event::BackoffElapsed, now);
+    }
+    for pair in waits.windows(2) {
+        let ratio = pair[1].as_secs_f64() / pair[0].as_secs_f64();
+        assert!((1.99..2.01).contains(&ratio), "{waits:?}");
+    }
+    assert_eq!(life.restarts(), 3);
+
+    now += Duration::from_secs(301);
+    let wait = wait_of(&life.step(ended(TRAP()), now));
+    assert_eq!(wait, waits[0]);
+}
+
+#[test]
+fn backoff_stays_within_a_tenth_and_the_longest() {
+    let policy = policy(Restart::Always);
+    assert_eq!(backoff(&policy, 0, 0), Duration::from_millis(90));
+    assert_eq!(backoff(&policy, 0, 255), Duration::from_millis(110));
+    assert_eq!(backoff(&policy, 40, 255), policy.max_backoff);
+}
+
+#[test]
+fn too_many_restarts_within_the_window_fail_it() {
+    let mut now = Instant::now();
+    let mut life = running(Restart::Always, now);
+    for _ in 0..3 {
+        life.step(ended(TRAP()), now);
+        now += Duration::from_secs(1);
+        life.step(Event::BackoffElapsed, now);
+    }
+    let step = life.step(ended(TRAP()), now);
+    assert_eq!(life.phase(), Phase::Failed);
+    assert_eq!(step.actions, [Action::Release]);
+    assert_eq!(step.note.unwrap().reason, "TooManyRestarts");
+    assert_eq!(life.step(Event::BackoffElapsed, now), Step::default());
+}
+
+#[test]
+fn restarts_outside_the_window_are_forgotten() {
+    let mut now = Instant::now();
+    let mut life = running(Restart::Always, now);
+    for _ in 0..20 {
+        life.step(ended(TRAP()), now);
+        assert_eq!(life.phase(), Phase::Backoff);
+        now += Duration::from_secs(150);
+        life.step(Event::BackoffElapsed, now);
+    }
+    assert_eq!(life.restarts(), 20);
+}
+
+#[test]
+fn a_workload_of_components_is_ready_once_it_is_prepared() {
+    let mut life = Life::new(None);
+    let step = life.step(Event::Prepared, Instant::now());
+    assert_eq!(step.actions, [Action::SetReady(true)]);
+    assert_eq!((life.phase(), life.ready()), (Phase::Running, true));
+}
+
+#[test]
+fn what_cannot_run_fails_without_a_restart() {
+    let mut life = Life::new(Some(policy(Restart::Always)));
+    let step = life.step(
+        Event::CannotRun {
+            reason: "PortUnavailable",
+            message: "127.0.0.1:1 is taken".into(),
+        },
+        Instant::now(),
+    );
+    assert_eq!(life.phase(), Phase::Failed);
+    assert_eq!(step.actions, [Action::Release]);
+}
+
+#[test]
+fn stopping_drains_before_it_kills() {
+    let now = Instant::now();
+    let mut life = running(Restart::Always, now);
+    let step = life.step(Event::Stop, now);
+    assert_eq!(step.actions, [Action::SetReady(false), Action::Drain]);
+    assert_eq!(life.step(Event::Stop, now), Step::default());
+    assert_eq!(life.step(Event::Drained, now).actions, [Action::Kill]);
+    assert_eq!(life.step(Event::Killed, now).actions, [Action::Release]);
+    assert_eq!(life.phase(), Phase::Stopped);
+}
+
+#[test]
+fn a_service_that_ends_while_stopping_is_not_restarted() {
+    let now = Instant::now();
+    let mut life = running(Restart::Always, now);
+    life.step(Event::Stop, now);
+    assert_eq!(
+        life.step(ended(ServiceEnd::Exited(0)), now),
+        Step::default()
+    );
+    assert_eq!(life.step(Event::Drained, now).actions, [Action::Release]);
+    assert_eq!(life.phase(), Phase::Stopped);
+}
+
+/// A shell that does what it is told, with a guest that is alive or not.
+#[derive(Default)]
+struct Shell {
+    alive: bool,
+    released: bool,
+    ready: bool,
+}
+
+impl Shell {
+    fn apply(&mut self, step: &Step) {
+        for action in &step.actions {
+            match action {
+                Action::Start => {
+                    assert!(!self.alive, "two guests at once");
+                    assert!(
+                        !self.released,
+                        "started after its resources were given back"
+                    );
+                    self.alive = true;
+                }
+                Action::Kill => assert!(self.alive, "killed what is not there"),
+                Action::SetReady(ready) => {
+                    assert_ne!(self.ready, *ready);
+                    self.ready = *ready;
+                }
+                Action::Release => {
+                    assert!(!self.alive, "a guest lives on without an owner");
+                    self.released = true;
+                }
+                Action::Wait(wait) => assert!(*wait <= Duration::from_secs(30)),
+                Action::Drain => {}
+            }
+        }
+    }
+}
+
+fn any_end() -> impl Strategy<Value = ServiceEnd> {
+    prop_oneof![
+        (0..3_i32).prop_map(ServiceEnd::Exited),
+        Just(TRAP()),
+        Just(ServiceEnd::OutOfMemory("out of memory".into())),
+        Just(ServiceEnd::StartFailed("no slot".into())),
+    ]
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => Just(Event::Prepared),
+        1 => Just(Event::CannotRun { reason: "Broken", message: String::new() }),
+        4 => any::<bool>().prop_map(Event::Ready),
+        6 => (any_end(), any::<u8>()).prop_map(|(end, jitter)| Event::Ended { end, jitter }),
+        6 => Just(Event::BackoffElapsed),
+        1 => Just(Event::Stop),
+        2 => Just(Event::Drained),
+        2 => Just(Event::Killed),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Whatever happens in whatever order, as long as a guest ends only while it lives.
+    #[test]
+    fn random_lives_keep_their_promises(
+        restart in prop_oneof![Just(Restart::Always), Just(Restart::OnFailure), Just(Restart::Never)],
+        with_service in any::<bool>(),
+        events in prop::collection::vec((any_event(), 0_u64..120), 0..60),
+    ) {
+        let policy = policy(restart);
+        let mut life = Life::new(with_service.then(|| policy.clone()));
+        let mut shell = Shell::default();
+        let mut now = Instant::now();
+        let mut starts = VecDeque::new();
+        let mut final_phase = None;
+        for (event, seconds) in events {
+            now += Duration::from_secs(seconds);
+            if matches!(event, Event::Ended { .. } | Event::Killed) {
+                if !shell.alive {
+                    continue;
+                }
+                shell.alive = false;
+            }
+            let before = life.phase();
+            let step = life.step(event, now);
+            shell.apply(&step);
+            prop_assert_eq!(shell.ready, life.ready());
+            if step.actions.contains(&Action::Start) {
+                starts.push_back(now);
+            }
+            while starts.front().is_some_and(|at| now.duration_since(*at) >= policy.window) {
+                starts.pop_front();
+            }
+            // The first start is none of the budget's.
+            prop_assert!(starts.len() <= policy.max_restarts as usize + 1);
+            if let Some(phase) = final_phase {
+                let stopping = matches!(life.phase(), Phase::Stopping | Phase::Stopped);
+                prop_assert!(life.phase() == phase || stopping, "{:?} came back to life", before);
+            }
+            if matches!(life.phase(), Phase::Completed | Phase::Failed) {
+                final_phase = Some(life.phase());
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Replicas of this worker: each a task that owns everything of it, from artifacts to published ports.
+
+pub mod life;
+mod prepare;
+mod readiness;
+mod replica;
+mod report;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agent::{Assignment, Replicas, artifacts::Artifacts, reports::ReportBook},
+    ingress::Router,
+    logs::LogHub,
+    policy::HostAccess,
+    runtime::Runtime,
+};
+
+/// What every replica of a worker uses.
+pub struct SupervisorParts {
+    pub runtime: Arc<Runtime>,
+    pub artifacts: Arc<Artifacts>,
+    pub router: Router,
+    pub logs: LogHub,
+    pub reports: ReportBook,
+    pub host: HostAccess,
+}
+
+/// Owns the replicas of a worker. What becomes of them is told through the [`ReportBook`].
+pub struct Supervisor {
+    parts: Arc<SupervisorParts>,
+    replicas: Arc<Mutex<HashMap<String, CancellationToken>>>,
+    tasks: TaskTracker,
+}
+
+impl Supervisor {
+    pub fn new(parts: SupervisorParts) -> Arc<Self> {
+        Arc::new(Self {
+            parts: Arc::new(parts),
+            replicas: Arc::default(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Stops every replica by its workload's rules and waits for the last one, at most `patience`.
+    pub async fn shutdown(&self, patience: Duration) {
+        for stop in self.replicas.lock().values() {
+            stop.cancel();
+        }
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                ?patience,
+                "some replicas did not stop in time and are ended"
+            );
+        }
+    }
+}
+
+impl Replicas for Supervisor {
+    fn assign(&self, assignment: Assignment) {
+        let id = assignment.replica.clone();
+        let stop = CancellationToken::new();
+        {
+            let mut replicas = self.replicas.lock();
+            if self.tasks.is_closed() || replicas.contains_key(&id) {
+                return;
+            }
+            replicas.insert(id.clone(), stop.clone());
+        }
+        let (parts, replicas) = (Arc::clone(&self.parts), Arc::clone(&self.replicas));
+        self.tasks.spawn(async move {
+            replica::run(assignment, &parts, stop).await;
+            replicas.lock().remove(&id);
+        });
+    }
+
+    fn stop(&self, replica: &str) {
+        if let Some(stop) = self.replicas.lock().get(replica) {
+            stop.cancel();
+        }
+    }
+
+    fn replicas(&self) -> Vec<String> {
+        self.replicas.lock().keys().cloned().collect()
+    }
+
+    fn memory_used(&self) -> u64 {
+        self.parts.runtime.memory_used()
+    }
+}

@@ -1,0 +1,121 @@
+//! From an assignment to something that can be started: artifacts, code, links, ports.
+
+use std::collections::{BTreeSet, HashMap};
+
+use warren_model::{digest::Digest, spec::WorkloadSpec};
+use warren_proto::v1::{Endpoint, condition::Status, publish};
+
+use crate::{
+    agent::Assignment,
+    logs::ReplicaLog,
+    net::{NetLimits, Network},
+    publish::Published,
+    runtime::{Prepared, ReplicaContext},
+};
+
+use super::{
+    SupervisorParts,
+    report::{ARTIFACTS_READY, Reporter},
+};
+
+/// Everything of a replica that outlives a restart of its service.
+pub(super) struct Ready {
+    pub(super) prepared: Prepared,
+    pub(super) network: Network,
+    /// With the port of the service that each leads to.
+    pub(super) published: Vec<(Published, u16)>,
+}
+
+/// Why a replica can never run as it is.
+pub(super) struct CannotRun {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// Brings everything together. Takes as long as the control plane is away and an artifact is missing;
+/// dropping it gives back what it has.
+pub(super) async fn prepare(
+    assignment: &Assignment,
+    parts: &SupervisorParts,
+    log: ReplicaLog,
+    reporter: &Reporter,
+) -> Result<Ready, CannotRun> {
+    let mut artifacts = HashMap::new();
+    for digest in digests(&assignment.spec) {
+        let unready = |reason, message: String| {
+            reporter.condition(ARTIFACTS_READY, Status::False, reason, &message);
+        };
+        unready("Pulling", format!("pulling artifact {}", digest.short()));
+        let path = parts
+            .artifacts
+            .ensure(digest)
+            .await
+            .map_err(|error| CannotRun {
+                reason: "ArtifactUnavailable",
+                message: error.to_string(),
+            })?;
+        if !parts.runtime.is_compiled(digest) {
+            unready(
+                "Compiling",
+                format!("compiling artifact {}", digest.short()),
+            );
+        }
+        let compiled = parts.runtime.load(digest, &path).await;
+        let compiled = compiled.map_err(|error| CannotRun {
+            reason: "CompileFailed",
+            message: error.to_string(),
+        })?;
+        artifacts.insert(digest, compiled);
+    }
+    reporter.condition(ARTIFACTS_READY, Status::True, "Compiled", "");
+
+    let network = Network::new(NetLimits::default());
+    let context = ReplicaContext {
+        network: network.clone(),
+        log,
+        host: parts.host.clone(),
+    };
+    let prepared = parts
+        .runtime
+        .prepare(&assignment.spec, &artifacts, &context)
+        .map_err(|error| CannotRun {
+            reason: "LinkFailed",
+            message: error.to_string(),
+        })?;
+    let published = publish(&assignment.spec, reporter).await?;
+    Ok(Ready {
+        prepared,
+        network,
+        published,
+    })
+}
+
+async fn publish(
+    spec: &WorkloadSpec,
+    reporter: &Reporter,
+) -> Result<Vec<(Published, u16)>, CannotRun> {
+    let ports = spec.service.iter().flat_map(|service| &service.publish);
+    let mut published = Vec::new();
+    for port in ports {
+        let bound = crate::publish::bind(port.listen)
+            .await
+            .map_err(|error| CannotRun {
+                reason: "PortUnavailable",
+                message: error.to_string(),
+            })?;
+        published.push((bound, port.port.get()));
+    }
+    let endpoints = published.iter().map(|(bound, port)| Endpoint {
+        protocol: publish::Protocol::Tcp.into(),
+        guest_port: u32::from(*port),
+        address: bound.local_addr().to_string(),
+    });
+    reporter.endpoints(endpoints.collect());
+    Ok(published)
+}
+
+fn digests(spec: &WorkloadSpec) -> BTreeSet<Digest> {
+    let service = spec.service.iter().map(|service| service.component);
+    let components = spec.components.iter().map(|component| component.component);
+    service.chain(components).collect()
+}

@@ -1,0 +1,298 @@
+//! One replica: what its life decides, done; what is done, told to its life.
+
+use std::{
+    future::{Future, pending},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinHandle},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agent::Assignment,
+    ingress::{HttpTarget, Router},
+    logs::{LogHub, ReplicaLog},
+    publish::PublishGuard,
+    runtime::{ComponentHandle, ComponentRuntime, ServiceEnd},
+};
+
+use super::{
+    SupervisorParts,
+    life::{Action, Event, Life, Phase},
+    prepare::{CannotRun, Ready, prepare},
+    readiness::Readiness,
+    report::{self, Reporter, STDERR_LINES},
+};
+
+/// What a workload without a service has to finish its requests.
+const GRACE: Duration = Duration::from_secs(10);
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Runs a replica until it has stopped. Dropping the future ends it at once.
+pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: CancellationToken) {
+    let reporter = Reporter::new(assignment.replica.clone(), parts.reports.clone());
+    let log = parts.logs.open(&assignment.replica);
+    let _cleanup = Cleanup {
+        replica: assignment.replica.clone(),
+        router: parts.router.clone(),
+        logs: parts.logs.clone(),
+    };
+    let mut preparing: Boxed<'_, Result<Ready, CannotRun>> =
+        Box::pin(prepare(&assignment, parts, log.clone(), &reporter));
+    let policy = assignment.spec.service.as_ref().map(|s| s.restart.clone());
+    let mut replica = Replica {
+        life: Life::new(policy),
+        assignment: &assignment,
+        parts,
+        reporter: &reporter,
+        log,
+        ready: watch::Sender::new(false),
+        held: None,
+        service: None,
+        killing: false,
+        readiness: None,
+        backoff: None,
+        draining: None,
+        asked_to_stop: false,
+    };
+    while replica.life.phase() != Phase::Stopped {
+        let event = replica.next_event(&mut preparing, &stop).await;
+        replica.take(event).await;
+    }
+}
+
+/// What a replica holds from its preparation until it will not run again.
+struct Held {
+    prepared: crate::runtime::Prepared,
+    network: crate::net::Network,
+    published: Vec<PublishGuard>,
+}
+
+struct Replica<'a> {
+    life: Life,
+    assignment: &'a Assignment,
+    parts: &'a SupervisorParts,
+    reporter: &'a Reporter,
+    log: ReplicaLog,
+    /// Read by published ports.
+    ready: watch::Sender<bool>,
+    held: Option<Held>,
+    service: Option<AbortOnDrop>,
+    killing: bool,
+    readiness: Option<Readiness>,
+    backoff: Option<Boxed<'static, ()>>,
+    draining: Option<Boxed<'static, ()>>,
+    asked_to_stop: bool,
+}
+
+impl Replica<'_> {
+    async fn next_event(
+        &mut self,
+        preparing: &mut Boxed<'_, Result<Ready, CannotRun>>,
+        stop: &CancellationToken,
+    ) -> Event {
+        let is_pending = self.life.phase() == Phase::Pending;
+        tokio::select! {
+            () = stop.cancelled(), if !self.asked_to_stop => {
+                self.asked_to_stop = true;
+                Event::Stop
+            }
+            result = preparing, if is_pending => match result {
+                Ok(ready) => {
+                    self.hold(ready);
+                    Event::Prepared
+                }
+                Err(CannotRun { reason, message }) => Event::CannotRun { reason, message },
+            },
+            end = ended(&mut self.service) => self.ended(end),
+            ready = changed(&mut self.readiness) => Event::Ready(ready),
+            () = elapsed(&mut self.backoff) => {
+                self.backoff = None;
+                Event::BackoffElapsed
+            }
+            () = elapsed(&mut self.draining) => {
+                self.draining = None;
+                Event::Drained
+            }
+        }
+    }
+
+    async fn take(&mut self, event: Event) {
+        let step = self.life.step(event, Instant::now());
+        for action in step.actions {
+            self.act(action).await;
+        }
+        if let Some(note) = &step.note {
+            let replica = &self.assignment.replica;
+            tracing::info!(%replica, reason = note.reason, "{}", note.message);
+        }
+        self.reporter.step(&self.life, step.note);
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Start => self.start(),
+            Action::Wait(wait) => self.backoff = Some(Box::pin(sleep(wait))),
+            Action::SetReady(ready) => {
+                self.parts.router.set_ready(&self.assignment.replica, ready);
+                self.ready.send_replace(ready);
+            }
+            Action::Drain => self.draining = Some(self.drain()),
+            Action::Kill => {
+                self.killing = true;
+                if let Some(service) = &self.service {
+                    service.0.abort();
+                }
+            }
+            Action::Release => {
+                self.parts.router.remove(&self.assignment.replica);
+                self.reporter.endpoints(Vec::new());
+                // Before anyone is told: whoever takes the replica's place may want the same ports.
+                let published = self.held.take().map(|held| held.published);
+                join_all(published.into_iter().flatten().map(PublishGuard::close)).await;
+            }
+        }
+    }
+
+    fn hold(&mut self, ready: Ready) {
+        let published = ready
+            .published
+            .into_iter()
+            .map(|(bound, port)| bound.serve(ready.network.clone(), port, self.ready.subscribe()));
+        let published = published.collect();
+        self.parts.router.set(
+            &self.assignment.replica,
+            self.routes(&ready.prepared.components),
+        );
+        self.held = Some(Held {
+            prepared: ready.prepared,
+            network: ready.network,
+            published,
+        });
+    }
+
+    fn routes(
+        &self,
+        components: &[Arc<ComponentRuntime>],
+    ) -> Vec<(warren_model::route::Route, Arc<dyn HttpTarget>)> {
+        let specs = &self.assignment.spec.components;
+        let mut routes = Vec::new();
+        for (spec, component) in specs.iter().zip(components) {
+            let target: Arc<dyn HttpTarget> = Arc::new(ComponentHandle(Arc::clone(component)));
+            routes.extend(spec.routes.iter().map(|r| (r.clone(), Arc::clone(&target))));
+        }
+        routes
+    }
+
+    fn start(&mut self) {
+        let Some(held) = &self.held else { return };
+        let Some(service) = held.prepared.service.clone() else {
+            return;
+        };
+        self.service = Some(AbortOnDrop(tokio::spawn(
+            async move { service.run().await },
+        )));
+        self.readiness = Some(Readiness::new(held.network.clone(), self.published_ports()));
+    }
+
+    fn published_ports(&self) -> Vec<u16> {
+        let service = self.assignment.spec.service.iter();
+        service
+            .flat_map(|s| s.publish.iter().map(|p| p.port.get()))
+            .collect()
+    }
+
+    fn ended(&mut self, end: Result<ServiceEnd, JoinError>) -> Event {
+        self.service = None;
+        self.readiness = None;
+        let stderr = self.log.last_stderr("service", STDERR_LINES);
+        let end = match end {
+            Ok(end) => end,
+            Err(_) if self.killing => {
+                self.reporter.exited(report::stopped(stderr));
+                return Event::Killed;
+            }
+            // A panic of ours while the guest called us: it costs this guest and no other.
+            Err(error) => ServiceEnd::Trapped(format!("the worker failed in a call: {error}")),
+        };
+        self.reporter.exited(report::exit(&end, stderr));
+        Event::Ended {
+            end,
+            jitter: rand::random(),
+        }
+    }
+
+    /// Requests in flight and published connections finish, or the grace ends.
+    fn drain(&self) -> Boxed<'static, ()> {
+        let Some(held) = &self.held else {
+            return Box::pin(async {});
+        };
+        let components = held.prepared.components.clone();
+        let idle: Vec<_> = held.published.iter().map(PublishGuard::idle).collect();
+        let service = self.assignment.spec.service.as_ref();
+        let grace = service.map_or(GRACE, |s| s.stop_grace);
+        Box::pin(async move {
+            let all = async {
+                join_all(components.iter().map(|c| c.drain())).await;
+                join_all(idle).await;
+            };
+            if timeout(grace, all).await.is_err() {
+                tracing::info!(?grace, "ending what did not finish within its grace");
+            }
+            for component in components {
+                component.stop();
+            }
+        })
+    }
+}
+
+/// Takes the replica out of what the whole worker shares, however its task ends.
+struct Cleanup {
+    replica: String,
+    router: Router,
+    logs: LogHub,
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        self.router.remove(&self.replica);
+        self.logs.close(&self.replica);
+    }
+}
+
+struct AbortOnDrop(JoinHandle<ServiceEnd>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn ended(service: &mut Option<AbortOnDrop>) -> Result<ServiceEnd, JoinError> {
+    match service {
+        Some(service) => (&mut service.0).await,
+        None => pending().await,
+    }
+}
+
+async fn changed(readiness: &mut Option<Readiness>) -> bool {
+    match readiness {
+        Some(readiness) => readiness.changed().await,
+        None => pending().await,
+    }
+}
+
+async fn elapsed(timer: &mut Option<Boxed<'static, ()>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,216 @@
+//! One replica's network and log, and guests started by hand.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use tokio::{task::JoinHandle, time::timeout};
+use warren_model::{
+    digest::Digest,
+    egress::EgressRule,
+    name::Name,
+    spec::{Component, Restart, RestartPolicy, Service, WorkloadSpec},
+};
+use warren_worker::{
+    logs::{LogHub, LogLimits},
+    net::{NetLimits, Network},
+    policy::HostAccess,
+    runtime::{Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime},
+};
+
+/// What any test waits for anything: far more than it takes, and less than a hang.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Compiled code survives from test to test: compiling is what takes time here.
+static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+    Arc::new(Runtime::new(&cache).unwrap())
+});
+
+/// The sandbox that the guests of one replica share.
+pub struct Bench {
+    pub context: ReplicaContext,
+    logs: LogHub,
+}
+
+pub struct Running {
+    task: JoinHandle<ServiceEnd>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with_host(HostAccess {
+            allow_host_loopback: false,
+            own_addresses: Vec::new(),
+        })
+    }
+
+    pub fn with_host(host: HostAccess) -> Self {
+        let logs = LogHub::new(LogLimits::default());
+        Self {
+            context: ReplicaContext {
+                network: Network::new(NetLimits::default()),
+                log: logs.open("bench"),
+                host,
+            },
+            logs,
+        }
+    }
+
+    /// Prepares a workload of guests from this repository's prebuilt components.
+    pub async fn prepare(&self, service: Service, components: Vec<Component>) -> Prepared {
+        let mut artifacts = HashMap::new();
+        let digests = [service.component].into_iter();
+        for digest in digests.chain(components.iter().map(|c| c.component)) {
+            let path = path_of(digest);
+            artifacts.insert(digest, RUNTIME.load(digest, &path).await.unwrap());
+        }
+        let spec = WorkloadSpec {
+            replicas: None,
+            service: Some(service),
+            components,
+        };
+        RUNTIME.prepare(&spec, &artifacts, &self.context).unwrap()
+    }
+
+    /// Starts a guest as the service, with these arguments.
+    pub async fn start(&self, guest: &str, args: &[&str]) -> Running {
+        self.start_with(service(guest, args)).await
+    }
+
+    pub async fn start_with(&self, service: Service) -> Running {
+        Running::of(self.prepare(service, Vec::new()).await.service.unwrap())
+    }
+
+    /// Runs a guest to its end, and returns how it ended.
+    pub async fn run(&self, guest: &str, args: &[&str]) -> ServiceEnd {
+        self.start(guest, args).await.end().await
+    }
+
+    /// Runs a guest that must succeed, and returns the lines that it wrote to stdout while it ran.
+    pub async fn stdout(&self, guest: &str, args: &[&str]) -> Vec<String> {
+        self.stdout_of(service(guest, args)).await
+    }
+
+    pub async fn stdout_of(&self, service: Service) -> Vec<String> {
+        let before = self.lines().await.len();
+        let end = self.start_with(service).await.end().await;
+        let lines = self.lines().await.split_off(before);
+        assert_eq!(end, ServiceEnd::Exited(0), "{lines:?}");
+        lines
+    }
+
+    /// Everything written so far, by all guests.
+    pub async fn lines(&self) -> Vec<String> {
+        let mut stream = self.logs.subscribe("bench", None, None, false).unwrap();
+        let mut lines = Vec::new();
+        while let Some(batch) = stream.next().await {
+            lines.extend(batch.into_iter().map(|line| line.line));
+        }
+        lines
+    }
+
+    /// Returns once a line contains `text`.
+    pub async fn saw(&self, text: &str) {
+        let mut stream = self.logs.subscribe("bench", None, None, true).unwrap();
+        let found = async {
+            while let Some(batch) = stream.next().await {
+                if batch.iter().any(|line| line.line.contains(text)) {
+                    return;
+                }
+            }
+            panic!("the log ended before a line with {text:?}");
+        };
+        timeout(PATIENCE, found).await.unwrap();
+    }
+
+    /// Returns once something listens on this port of the network.
+    pub async fn listens(&self, port: u16) {
+        let network = &self.context.network;
+        let mut changes = network.listening();
+        let listening = changes.wait_for(|_| network.is_listening(port));
+        timeout(PATIENCE, listening).await.unwrap().unwrap();
+    }
+}
+
+impl Running {
+    pub fn of(service: Arc<ServiceRuntime>) -> Self {
+        Self {
+            task: tokio::spawn(async move { service.run().await }),
+        }
+    }
+
+    pub async fn end(self) -> ServiceEnd {
+        timeout(PATIENCE, self.task).await.unwrap().unwrap()
+    }
+
+    /// Kills the guest and returns when it is gone.
+    pub async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+pub fn service(guest: &str, args: &[&str]) -> Service {
+    Service {
+        component: digest_of(guest),
+        args: args.iter().map(ToString::to_string).collect(),
+        env: BTreeMap::new(),
+        restart: RestartPolicy {
+            restart: Restart::Never,
+            initial_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(30),
+            reset_after: Duration::from_secs(60),
+            max_restarts: 10,
+            window: Duration::from_secs(300),
+        },
+        publish: Vec::new(),
+        egress: Vec::new(),
+        memory_bytes: 64 << 20,
+        stop_grace: Duration::from_secs(10),
+    }
+}
+
+pub fn component(name: &str, guest: &str) -> Component {
+    Component {
+        name: Name::parse(name).unwrap(),
+        component: digest_of(guest),
+        routes: Vec::new(),
+        env: BTreeMap::new(),
+        egress: Vec::new(),
+        memory_bytes: 32 << 20,
+        timeout: Duration::from_secs(30),
+        concurrency: 256,
+    }
+}
+
+pub fn egress(rule: &str) -> Vec<EgressRule> {
+    vec![rule.parse().unwrap()]
+}
+
+fn guest_path(guest: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let name = format!("{guest}.wasm");
+    let of_tests = root.join("tests/guests/components").join(&name);
+    match of_tests.exists() {
+        true => of_tests,
+        false => root.join("examples/components").join(&name),
+    }
+}
+
+static DIGESTS: LazyLock<parking_lot::Mutex<HashMap<Digest, PathBuf>>> =
+    LazyLock::new(Default::default);
+
+fn digest_of(guest: &str) -> Digest {
+    let path = guest_path(guest);
+    let digest = Digest::of(&std::fs::read(&path).unwrap());
+    DIGESTS.lock().insert(digest, path);
+    digest
+}
+
+fn path_of(digest: Digest) -> PathBuf {
+    DIGESTS.lock()[&digest].clone()
+}

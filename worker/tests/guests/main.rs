@@ -1,0 +1,7 @@
+//! Real guests over the workload network, with wasmtime and nothing else: no control plane, no agent.
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod exits;
+mod links;
+mod sockets;
