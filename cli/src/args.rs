@@ -1,0 +1,206 @@
+//! What the command line understands. Everything that a command alone needs stands in the command's own module.
+
+use std::{env, ffi::OsString, fmt, process::ExitCode};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+
+use crate::{
+    client::ServerUrl,
+    commands::{
+        apply, completions, control, delete, describe, dev, events, get, health, inspect, logs,
+        push, scale, validate, version, worker,
+    },
+};
+
+/// Runs WebAssembly workloads: stateless components, and the long-running service that is their private localhost.
+#[derive(Debug, Parser)]
+#[command(
+    name = "warren",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 120
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the cluster is, for the commands that ask one.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct Global {
+    /// Control planes to ask, tried in this order [env: WARREN_SERVER] [default: http://127.0.0.1:7700]
+    #[arg(long, global = true, value_name = "URL,...", value_delimiter = ',')]
+    pub server: Vec<ServerUrl>,
+    /// Namespace to work in [env: WARREN_NAMESPACE] [default: default]
+    #[arg(short, long, global = true, value_name = "NAME", value_parser = name)]
+    pub namespace: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a control plane and one worker in this process, deploy what is given, and redeploy it when it changes
+    Dev(dev::Args),
+    /// Run a control plane
+    Control(control::Args),
+    /// Run a worker
+    Worker(worker::Args),
+    /// Create or update workloads from manifests
+    Apply(apply::Args),
+    /// List workloads, replicas, workers or artifacts
+    Get(get::Args),
+    /// Explain one workload or worker in words
+    Describe(describe::Args),
+    /// Delete workloads or artifacts
+    Delete(delete::Args),
+    /// Set how many replicas a workload has
+    Scale(scale::Args),
+    /// Print what a workload wrote to stdout and stderr
+    Logs(logs::Args),
+    /// Print what happened
+    Events(events::Args),
+    /// Store a component as an artifact
+    Push(push::Args),
+    /// Tell what a component imports and exports, and what a workload may use it as
+    Inspect(inspect::Args),
+    /// Check manifests and the components they name, without a server
+    Validate(validate::Args),
+    /// Ask whether a control plane or a worker is serving
+    Health(health::Args),
+    /// Print the version of this program and of the server
+    Version(version::Args),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Args),
+}
+
+/// Commands that ask no server, and what has no effect on them: not shown, and refused.
+const WITHOUT_EFFECT: [(&str, &[&str]); 6] = [
+    ("dev", &["server"]),
+    ("control", &["server", "namespace"]),
+    ("worker", &["server", "namespace"]),
+    ("inspect", &["server", "namespace"]),
+    ("validate", &["server"]),
+    ("completions", &["server", "namespace"]),
+];
+
+/// The definition of the command line.
+pub fn command() -> clap::Command {
+    let mut command = Cli::command();
+    // From here on each subcommand has the global arguments as its own.
+    command.build();
+    for (name, useless) in WITHOUT_EFFECT {
+        command = command.mut_subcommand(name, |subcommand| {
+            // Not `mut_arg`, which moves the argument to the end, where a built command does not find it.
+            subcommand.mut_args(|argument| {
+                let hide = useless.contains(&argument.get_id().as_str());
+                if hide { argument.hide(true) } else { argument }
+            })
+        });
+    }
+    command
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// Reads the arguments of this process.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::parse_from_words(env::args_os())
+    }
+
+    fn parse_from_words(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let matches = command().try_get_matches_from(words)?;
+        let cli = Self::from_arg_matches(&matches)?;
+        let given = matches.subcommand_name().unwrap_or_default();
+        let (_, useless) = WITHOUT_EFFECT
+            .into_iter()
+            .find(|(name, _)| *name == given)
+            .unwrap_or_default();
+        for argument in useless {
+            let used = match *argument {
+                "server" => !cli.global.server.is_empty(),
+                _ => cli.global.namespace.is_some(),
+            };
+            if used {
+                return Err(usage(
+                    ErrorKind::ArgumentConflict,
+                    format!("`--{argument}` has no effect on `warren {given}`: leave it out"),
+                ));
+            }
+        }
+        Ok(cli)
+    }
+}
+
+// === impl Global ===
+
+impl Global {
+    /// The control planes to try: the flag, else the environment, else the one on this machine.
+    pub fn servers(&self) -> Result<Vec<ServerUrl>, clap::Error> {
+        if !self.server.is_empty() {
+            return Ok(self.server.clone());
+        }
+        let from_env = env::var("WARREN_SERVER").unwrap_or_default();
+        let given: Vec<&str> = from_env
+            .split(',')
+            .map(str::trim)
+            .filter(|url| !url.is_empty())
+            .collect();
+        if given.is_empty() {
+            return Ok(vec![ServerUrl::default()]);
+        }
+        given
+            .into_iter()
+            .map(|url| url.parse().map_err(|error| bad_env("WARREN_SERVER", error)))
+            .collect()
+    }
+
+    /// The namespace where none is written: the flag, else the environment, else `default`.
+    pub fn namespace(&self) -> Result<String, clap::Error> {
+        if let Some(namespace) = &self.namespace {
+            return Ok(namespace.clone());
+        }
+        match env::var("WARREN_NAMESPACE") {
+            Ok(text) if !text.is_empty() => {
+                name(&text).map_err(|error| bad_env("WARREN_NAMESPACE", error))
+            }
+            _ => Ok("default".to_owned()),
+        }
+    }
+}
+
+/// Prints what clap has to say: help and version to stdout with exit code 0, refusals to stderr with 2.
+pub fn explain(refused: &clap::Error) -> ExitCode {
+    // When the stream is gone there is nobody left to tell.
+    let _ = refused.print();
+    ExitCode::from(u8::try_from(refused.exit_code()).unwrap_or(2))
+}
+
+/// A refusal like clap's own, with exit code 2.
+pub fn usage(kind: ErrorKind, message: impl fmt::Display) -> clap::Error {
+    Cli::command().error(kind, message)
+}
+
+/// A DNS label, as every name of Warren is.
+pub fn name(text: &str) -> Result<String, warren_model::name::NameError> {
+    warren_model::name::Name::parse(text).map(|name| name.to_string())
+}
+
+/// A length of time such as `90s` or `1m30s`.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    warren_model::quantity::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// An amount of memory such as `512MiB`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    warren_model::quantity::parse_bytes(text).map_err(|error| error.to_string())
+}
+
+fn bad_env(variable: &str, error: impl fmt::Display) -> clap::Error {
+    usage(ErrorKind::InvalidValue, format!("{variable}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

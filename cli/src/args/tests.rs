@@ -1,0 +1,127 @@
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    let words = std::iter::once("warren").chain(line.split_whitespace());
+    Cli::parse_from_words(words.map(OsString::from))
+}
+
+#[test]
+fn the_definition_holds_together() {
+    Cli::command().debug_assert();
+    command().debug_assert();
+}
+
+#[test]
+fn what_is_understood() {
+    for line in [
+        "dev",
+        "dev examples/counter --listen 127.0.0.1:0 --http 127.0.0.1:0 --data d --allow-host-loopback",
+        "dev a.wasm -n shop",
+        "control --listen 127.0.0.1:0 --data d --worker-timeout 1500ms --insecure",
+        "worker --control http://a:7700,http://b:7700 --name w1 --label zone=a --label disk=ssd --memory 2GiB",
+        "worker --listen 0.0.0.0:7701 --advertise http://10.0.0.1:7701 --insecure --data d --http [::1]:8000",
+        "apply -f a.yaml -f b.yaml",
+        "apply -f - --wait --timeout 90s -o json",
+        "get workloads -A -o wide",
+        "get replicas counter -n shop -o json",
+        "get replica counter-abcdefghij",
+        "get workers",
+        "get artifacts -o yaml",
+        "get wl counter -o manifest",
+        "describe workload counter",
+        "describe worker w1",
+        "delete workload a b --wait",
+        "scale counter 3 --wait",
+        "logs counter -f --tail 10 --replica counter-abc --source service -t",
+        "events -A -w -o json",
+        "events counter --since 10m",
+        "push a.wasm",
+        "inspect a.wasm -o yaml",
+        "validate -f a.yaml",
+        "health --service warren.v1.WorkloadService --server http://127.0.0.1:7701",
+        "--server http://a:1 get workers",
+        "version",
+        "completions bash",
+    ] {
+        if let Err(error) = parse(line) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_bad_usage() {
+    for (line, part) in [
+        ("", "Usage"),
+        ("fly", "unrecognized subcommand"),
+        ("apply", "--file"),
+        ("apply -f a.yaml --timeout 5s", "--wait"),
+        ("apply -f a.yaml --wait --timeout soon", "soon"),
+        ("get", "<WHAT>"),
+        ("get nodes", "workloads"),
+        ("get workloads -A -n shop", "cannot be used with"),
+        (
+            "get workers --server localhost:7700",
+            "http://localhost:7700",
+        ),
+        ("get workers --server https://a:7700", "TLS"),
+        ("get workloads -n UPPER", "UPPER"),
+        ("delete artifact sha256:12", "64 lower-case"),
+        ("scale counter -1", "-1"),
+        ("scale counter many", "many"),
+        ("logs counter -t -o json", "cannot be used with"),
+        ("worker --label zone", "KEY=VALUE"),
+        ("worker --memory lots", "lots"),
+        ("control --listen localhost", "invalid socket address"),
+        ("control --server http://a:1", "no effect"),
+        ("dev --server http://a:1", "no effect"),
+        ("worker -n shop", "no effect"),
+    ] {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+        let text = error.to_string();
+        assert!(text.contains(part), "{line}: {text}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_is_not_shown() {
+    for (name, useless) in WITHOUT_EFFECT {
+        let help = parse(&format!("{name} --help"))
+            .expect_err("help")
+            .to_string();
+        for argument in useless {
+            assert!(!help.contains(&format!("--{argument} ")), "{name}: {help}");
+        }
+    }
+    let help = parse("get --help").expect_err("help").to_string();
+    assert!(
+        help.contains("--server ") && help.contains("--namespace "),
+        "{help}"
+    );
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    for line in ["--help", "--version", "help", "dev --help", "help get"] {
+        let shown = parse(line).expect_err(line);
+        assert_eq!(shown.exit_code(), 0, "{line}");
+    }
+}
+
+#[test]
+fn every_argument_is_explained() {
+    fn check(command: &clap::Command, path: &str) {
+        for argument in command.get_arguments() {
+            let named = argument.get_id().as_str();
+            // The name of a thing, after a command that says what it does with it.
+            let plain = argument.is_positional() && matches!(named, "name" | "names");
+            assert!(plain || argument.get_help().is_some(), "{path} {named}");
+        }
+        for below in command.get_subcommands() {
+            assert!(below.get_about().is_some(), "{path} {}", below.get_name());
+            check(below, &format!("{path} {}", below.get_name()));
+        }
+    }
+    check(&Cli::command(), "warren");
+}

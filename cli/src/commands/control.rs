@@ -1,0 +1,47 @@
+//! `warren control`: a control plane.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use warren_control::{Config, ControlPlane};
+use warren_model::listen;
+
+use crate::{args, logging, output, process};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where clients and workers connect; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", default_value = warren_control::DEFAULT_LISTEN)]
+    listen: SocketAddr,
+    /// Where its state is kept [default: $XDG_DATA_HOME/warren/control]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Replicas of a worker that was silent for this long are replaced
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = args::duration)]
+    worker_timeout: Duration,
+    /// Allow an address that other machines reach, without TLS and credentials
+    #[arg(long)]
+    insecure: bool,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    logging::start(logging::SERVER)?;
+    listen::check(args.listen, args.insecure)?;
+    let stop = process::on_signals(|| (), process::exit_now)?;
+    let data = match args.data {
+        Some(data) => data,
+        None => process::data_dir("control")?,
+    };
+    let config = Config {
+        data,
+        worker_timeout: args.worker_timeout,
+    };
+    let listener = process::listen("--listen", args.listen).await?;
+    let address = listener
+        .local_addr()
+        .context("the listener has no address")?;
+    let control = ControlPlane::open(config).await?;
+    output::line(format_args!("warren control listening on http://{address}"))?;
+    control.serve(listener, stop.cancelled_owned()).await?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! A control plane and a worker in this process.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use tokio::{
+    task::{JoinError, JoinHandle},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+use warren_control::ControlPlane;
+use warren_worker::Worker;
+
+use crate::{client::Server, process};
+
+#[derive(Debug)]
+pub struct Options {
+    pub listen: SocketAddr,
+    pub http: SocketAddr,
+    pub data: PathBuf,
+    pub allow_host_loopback: bool,
+}
+
+pub struct Cluster {
+    /// A client of the control plane.
+    pub server: Server,
+    /// Where HTTP is answered.
+    pub http: SocketAddr,
+    control: Part,
+    worker: Part,
+}
+
+/// One of the two, and how to end it.
+struct Part {
+    name: &'static str,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    joined: bool,
+}
+
+/// The only worker's name.
+const WORKER: &str = "dev";
+
+/// Workers have no watch yet; a session opens within milliseconds.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Far beyond what a busy machine takes.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+// === impl Cluster ===
+
+impl Cluster {
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        // Every port first: one that is taken is told before anything is opened.
+        let listener = process::listen("--listen", options.listen).await?;
+        let http = process::listen("--http", options.http).await?;
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let worker_listener = process::listen("--listen", loopback).await?;
+        let http_address = http.local_addr()?;
+        let url = format!("http://{}", listener.local_addr()?);
+
+        let control = ControlPlane::open(warren_control::Config {
+            data: options.data.join("control"),
+            worker_timeout: warren_control::DEFAULT_WORKER_TIMEOUT,
+        })
+        .await?;
+        let stop = CancellationToken::new();
+        let until = stop.clone().cancelled_owned();
+        let control = Part::start("control plane", stop, async move {
+            Ok(control.serve(listener, until).await?)
+        });
+
+        let worker = Worker::open(warren_worker::Config {
+            control: vec![url.clone()],
+            name: Some(WORKER.to_owned()),
+            labels: BTreeMap::new(),
+            data: options.data.join("worker"),
+            cache: process::cache_dir(),
+            memory: None,
+            allow_host_loopback: options.allow_host_loopback,
+            advertise: None,
+            insecure: false,
+        })
+        .await?;
+        let stop = CancellationToken::new();
+        let until = stop.clone().cancelled_owned();
+        let worker = Part::start("worker", stop, async move {
+            Ok(worker.serve(http, worker_listener, until).await?)
+        });
+
+        let url = url.parse().map_err(|error: String| anyhow!(error))?;
+        let mut cluster = Self {
+            server: Server::connect(&[url]).await?,
+            http: http_address,
+            control,
+            worker,
+        };
+        cluster.joined().await?;
+        Ok(cluster)
+    }
+
+    /// Waits for the worker's session: what is deployed before that is first reported to have no place.
+    async fn joined(&mut self) -> anyhow::Result<()> {
+        let server = self.server.clone();
+        let ready = async move {
+            loop {
+                let workers = server.list_workers().await?;
+                if workers
+                    .iter()
+                    .any(|worker| worker.name == WORKER && worker.ready)
+                {
+                    return Ok(());
+                }
+                time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            joined = time::timeout(JOIN_TIMEOUT, ready) => {
+                joined.context("the worker did not join the control plane")?
+            }
+            ended = self.ended() => ended,
+        }
+    }
+
+    /// Returns when one of the two ended without having been asked to.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        tokio::select! {
+            ended = &mut self.control.task => self.control.unexpected(ended),
+            ended = &mut self.worker.task => self.worker.unexpected(ended),
+        }
+    }
+
+    /// Ends the worker, whose workloads stop with their grace and say so, then the control plane.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let worker = self.worker.stop().await;
+        let control = self.control.stop().await;
+        worker.and(control)
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn start(
+        name: &'static str,
+        stop: CancellationToken,
+        run: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) -> Self {
+        Self {
+            name,
+            stop,
+            task: tokio::spawn(run),
+            joined: false,
+        }
+    }
+
+    fn unexpected(&mut self, ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
+        self.joined = true;
+        ended
+            .with_context(|| format!("the {} broke", self.name))?
+            .with_context(|| format!("the {} failed", self.name))?;
+        Err(anyhow!("the {} ended by itself", self.name))
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        if self.joined {
+            return Ok(());
+        }
+        self.task
+            .await
+            .with_context(|| format!("the {} broke", self.name))?
+            .with_context(|| format!("the {} did not stop cleanly", self.name))
+    }
+}

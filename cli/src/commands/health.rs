@@ -1,0 +1,38 @@
+//! `warren health`: the health check of containers.
+
+use anyhow::bail;
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+
+use super::connect;
+use crate::{args::Global, output};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One service, such as warren.v1.WorkloadService; else the server as a whole
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    service: String,
+}
+
+pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
+    let server = connect(global).await?;
+    let request = HealthCheckRequest {
+        service: args.service.clone(),
+    };
+    let status = match server.health().check(request).await {
+        Ok(response) => response.into_inner().status(),
+        Err(status) if status.code() == Code::NotFound => {
+            bail!("{} has no service named `{}`", server.url, args.service)
+        }
+        Err(status) => return Err(status.into()),
+    };
+    if status != ServingStatus::Serving {
+        bail!("{} is {}", server.url, status.as_str_name());
+    }
+    output::line(status.as_str_name())
+}

@@ -1,0 +1,93 @@
+//! One module per command.
+
+pub mod apply;
+pub mod completions;
+pub mod control;
+pub mod delete;
+pub mod describe;
+pub mod dev;
+pub mod events;
+pub mod get;
+pub mod health;
+pub mod inspect;
+pub mod logs;
+pub mod push;
+pub mod scale;
+pub mod validate;
+pub mod version;
+pub mod worker;
+
+use crate::{
+    args::{Cli, Command, Global},
+    client::Server,
+    process::{self, finish},
+};
+
+/// Runs one command to its end.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Dev(args) => finish(process::guest_runtime()?, dev::run(args, global)),
+        Command::Control(args) => finish(process::control_runtime()?, control::run(args)),
+        Command::Worker(args) => finish(process::guest_runtime()?, worker::run(args)),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Validate(args) => validate::run(&args, &global),
+        Command::Completions(args) => completions::run(args),
+        command => finish(process::client_runtime()?, ask(command, &global)),
+    }
+}
+
+/// The commands that ask a server.
+async fn ask(command: Command, global: &Global) -> anyhow::Result<()> {
+    match command {
+        Command::Apply(args) => apply::run(args, global).await,
+        Command::Get(args) => get::run(args, global).await,
+        Command::Describe(args) => describe::run(args, global).await,
+        Command::Delete(args) => delete::run(args, global).await,
+        Command::Scale(args) => scale::run(args, global).await,
+        Command::Logs(args) => logs::run(args, global).await,
+        Command::Events(args) => events::run(args, global).await,
+        Command::Push(args) => push::run(args, global).await,
+        Command::Health(args) => health::run(args, global).await,
+        Command::Version(args) => version::run(args, global).await,
+        Command::Dev(_)
+        | Command::Control(_)
+        | Command::Worker(_)
+        | Command::Inspect(_)
+        | Command::Validate(_)
+        | Command::Completions(_) => Ok(()),
+    }
+}
+
+async fn connect(global: &Global) -> anyhow::Result<Server> {
+    Ok(Server::connect(&global.servers()?).await?)
+}
+
+/// `--all-namespaces`, for the commands that list.
+#[derive(Debug, clap::Args)]
+struct AllNamespaces {
+    /// All namespaces instead of one
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
+}
+
+impl AllNamespaces {
+    /// As requests name it: `*` for all.
+    fn or(&self, global: &Global) -> anyhow::Result<String> {
+        if self.all_namespaces {
+            return Ok("*".to_owned());
+        }
+        Ok(global.namespace()?)
+    }
+}
+
+/// `--timeout`, for the commands with `--wait`.
+#[derive(Debug, clap::Args)]
+struct Wait {
+    /// Wait until it is done; fail when it is not done in time
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait at most, such as 90s or 5m
+    #[arg(long, requires = "wait", value_name = "DURATION", default_value = "2m", value_parser = crate::args::duration)]
+    timeout: std::time::Duration,
+}

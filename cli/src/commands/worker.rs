@@ -1,0 +1,108 @@
+//! `warren worker`: a worker.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use clap::error::ErrorKind;
+use warren_model::listen;
+use warren_worker::{Config, Worker};
+
+use crate::{args, client::ServerUrl, logging, output, process};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Control planes, tried in this order
+    #[arg(
+        long,
+        value_name = "URL,...",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:7700"
+    )]
+    control: Vec<ServerUrl>,
+    /// Its name, unique in the fleet [default: the machine's host name]
+    #[arg(long, value_parser = args::name)]
+    name: Option<String>,
+    /// Label for placement; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Where its identity, artifacts and compiled code are kept [default: $XDG_DATA_HOME/warren/worker]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where it answers HTTP for every route; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", default_value = warren_worker::DEFAULT_HTTP)]
+    http: SocketAddr,
+    /// Where health checks and other workers connect; port 0 takes any free one
+    #[arg(long, value_name = "ADDR", default_value = warren_worker::DEFAULT_LISTEN)]
+    listen: SocketAddr,
+    /// How other workers reach --listen [default: its address]
+    #[arg(long, value_name = "URL")]
+    advertise: Option<ServerUrl>,
+    /// Memory for guests, such as 2GiB [default: 80% of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
+    memory: Option<u64>,
+    /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
+    #[arg(long)]
+    allow_host_loopback: bool,
+    /// Allow a --listen address that other machines reach, without TLS and credentials
+    #[arg(long)]
+    insecure: bool,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    logging::start(logging::SERVER)?;
+    listen::check(args.listen, args.insecure)?;
+    if args.listen.ip().is_unspecified() && args.advertise.is_none() {
+        let message = format!(
+            "--listen {} does not tell others where this worker is: add --advertise http://HOST:{}",
+            args.listen,
+            args.listen.port()
+        );
+        let refused = args::usage(ErrorKind::MissingRequiredArgument, message);
+        return Err(refused.into());
+    }
+    let stop = process::on_signals(|| (), process::exit_now)?;
+    let data = match args.data {
+        Some(data) => data,
+        None => process::data_dir("worker")?,
+    };
+    let http = process::listen("--http", args.http).await?;
+    let listen = process::listen("--listen", args.listen).await?;
+    let (http_address, listen_address) = (http.local_addr()?, listen.local_addr()?);
+    let config = Config {
+        control: args.control.iter().map(ToString::to_string).collect(),
+        name: args.name,
+        labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
+        data,
+        cache: None,
+        memory: args.memory,
+        allow_host_loopback: args.allow_host_loopback,
+        advertise: args.advertise.map(|url| url.to_string()),
+        insecure: args.insecure,
+    };
+    let worker = Worker::open(config).await?;
+    let name = worker.name();
+    output::line(format_args!(
+        "warren worker {name}: http on {http_address}, listening on {listen_address}"
+    ))?;
+    worker.serve(http, listen, stop.cancelled_owned()).await?;
+    Ok(())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, such as zone=a".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels() {
+        assert_eq!(label("zone=a"), Ok(("zone".into(), "a".into())));
+        assert_eq!(label("zone="), Ok(("zone".into(), String::new())));
+        assert!(label("zone").is_err());
+        assert!(label("=a").is_err());
+    }
+}

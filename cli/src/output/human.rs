@@ -1,0 +1,104 @@
+//! Amounts and times as people say them.
+
+use std::time::{Duration, SystemTime};
+
+use prost_types::Timestamp;
+
+/// How long ago that was: `5s`, `2m30s`, `3h`, `12d`. Empty when there is no time.
+pub fn age(since: Option<&Timestamp>) -> String {
+    match since.and_then(|time| SystemTime::try_from(*time).ok()) {
+        // A server whose clock is ahead of ours made it just now.
+        Some(time) => duration(SystemTime::now().duration_since(time).unwrap_or_default()),
+        None => String::new(),
+    }
+}
+
+/// The same in a sentence: `5s ago`, `never`.
+pub fn ago(since: Option<&Timestamp>) -> String {
+    match age(since) {
+        age if age.is_empty() => "never".to_owned(),
+        age => format!("{age} ago"),
+    }
+}
+
+/// Two units at most, as many as matter.
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{big}{big_unit}"),
+        small => format!("{big}{big_unit}{small}{small_unit}"),
+    };
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 => pair(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..36_000 => pair(hours, "h", minutes % 60, "m"),
+        36_000..172_800 => format!("{hours}h"),
+        172_800..864_000 => pair(days, "d", hours % 24, "h"),
+        _ => format!("{days}d"),
+    }
+}
+
+/// In the largest binary unit that leaves at least 1, with one digit where it matters.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut tenths = u128::from(bytes) * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    match (tenths / 10, tenths % 10) {
+        (whole, tenth) if whole < 10 && tenth > 0 => format!("{whole}.{tenth}{}", UNITS[unit]),
+        (whole, _) => format!("{whole}{}", UNITS[unit]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (150, "2m30s"),
+            (601, "10m"),
+            (10_800, "3h"),
+            (12_000, "3h20m"),
+            (36_001, "10h"),
+            (180_000, "2d2h"),
+            (864_000, "10d"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn amounts() {
+        for (amount, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1536, "1.5KiB"),
+            (64 << 20, "64MiB"),
+            (8_069_300_224, "7.5GiB"),
+            (u64::MAX, "16777215TiB"),
+        ] {
+            assert_eq!(bytes(amount), text);
+        }
+    }
+
+    #[test]
+    fn times_that_are_absent_or_ahead() {
+        assert_eq!(ago(None), "never");
+        let ahead = Timestamp::from(SystemTime::now() + Duration::from_secs(60));
+        assert_eq!(ago(Some(&ahead)), "0s ago");
+    }
+}

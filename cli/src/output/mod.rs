@@ -1,0 +1,97 @@
+//! Everything that goes to stdout: text, tables, JSON and YAML.
+
+mod human;
+mod style;
+mod table;
+mod yaml;
+
+use std::{
+    fmt,
+    io::{self, Write as _},
+};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use prost::{Message, Name};
+use serde_json::Value;
+
+pub use human::{age, ago, bytes};
+pub use style::{Colour, Style, stderr_style, stdout_style};
+pub use table::Table;
+
+use crate::progress;
+
+/// Whoever read stdout has gone.
+#[derive(Debug)]
+pub struct Closed;
+
+/// For programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The protobuf JSON mapping
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+/// Writes to stdout and flushes: what was printed is seen even if the process is killed after.
+/// Progress on the terminal makes way and comes back.
+pub fn write(text: &str) -> anyhow::Result<()> {
+    let written = progress::suspend(|| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    });
+    match written {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
+        Err(error) => Err(error).context("cannot write to stdout"),
+    }
+}
+
+/// Writes one line to stdout.
+pub fn line(text: impl fmt::Display) -> anyhow::Result<()> {
+    write(&format!("{text}\n"))
+}
+
+/// Writes one line to stderr, for what is not the answer.
+pub fn note(text: impl fmt::Display) {
+    // When stderr is gone there is nobody left to tell.
+    let _ = progress::suspend(|| writeln!(io::stderr(), "{text}"));
+}
+
+/// A message as the contract's JSON.
+pub fn to_value<M: Message + Name>(message: &M) -> anyhow::Result<Value> {
+    warren_proto::json::to_value(message).context("the server sent what JSON cannot hold")
+}
+
+/// Many messages as one array.
+pub fn to_array<M: Message + Name>(messages: &[M]) -> anyhow::Result<Value> {
+    messages.iter().map(to_value).collect()
+}
+
+/// Prints a value whole.
+pub fn value(value: &Value, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Json => line(serde_json::to_string_pretty(value)?),
+        Format::Yaml => line(yaml::to_string(value)?),
+    }
+}
+
+/// Prints one value of a stream: one line of JSON, or one YAML document.
+pub fn stream_item(value: &Value, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Json => line(serde_json::to_string(value)?),
+        Format::Yaml => line(format_args!("---\n{}", yaml::to_string(value)?)),
+    }
+}
+
+// === impl Closed ===
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stdout is closed")
+    }
+}
+
+impl std::error::Error for Closed {}

@@ -1,0 +1,153 @@
+//! What the long-running commands share: the runtime, signals, addresses, directories.
+
+use std::{
+    env, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    thread,
+};
+
+use anyhow::{Context as _, anyhow};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+/// For commands that ask a server and end: one thread is enough.
+pub fn client_runtime() -> anyhow::Result<Runtime> {
+    built(Builder::new_current_thread())
+}
+
+/// For a control plane: as many threads as cores.
+pub fn control_runtime() -> anyhow::Result<Runtime> {
+    built(Builder::new_multi_thread())
+}
+
+/// For whatever runs guests. A guest that spins holds its thread until its epoch ends, and tokio looks at timers and
+/// sockets only between tasks: with as many threads as cores two such guests delay every heartbeat by half a second,
+/// with many more threads than cores the kernel shares the cores and nothing is late.
+pub fn guest_runtime() -> anyhow::Result<Runtime> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads((cores * 2).max(16));
+    built(builder)
+}
+
+/// Runs to the end of the future. What still computes on a thread of its own then, such as the compilation of a
+/// component that nobody waits for any more, is left behind.
+pub fn finish<T>(runtime: Runtime, future: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    result
+}
+
+fn built(mut builder: Builder) -> anyhow::Result<Runtime> {
+    builder
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// Cancelled by the first SIGINT or SIGTERM; `again` runs at the second, for whoever cannot wait.
+pub fn on_signals(
+    first: impl FnOnce() + Send + 'static,
+    again: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        next().await;
+        first();
+        token.cancel();
+        next().await;
+        again();
+    });
+    Ok(stop)
+}
+
+/// For the second signal of somebody who cannot wait. The code is a shell's for SIGINT.
+pub fn exit_now() {
+    std::process::exit(130);
+}
+
+/// Listens; a failure names the flag that chooses another address.
+pub async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => anyhow!(
+                "{address} is taken by another process: stop it, or choose another address with \
+             {flag} (port 0 takes any free one)"
+            ),
+            _ => anyhow!(error).context(format!("cannot listen on {address} ({flag})")),
+        })
+}
+
+/// The address that somebody on this machine reaches a listener by.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}
+
+/// Where data of this kind is kept by default: `$XDG_DATA_HOME/warren/KIND`.
+pub fn data_dir(kind: &str) -> anyhow::Result<PathBuf> {
+    let data = xdg("XDG_DATA_HOME", ".local/share")
+        .ok_or_else(|| anyhow!("neither XDG_DATA_HOME nor HOME is set: say where with --data"))?;
+    Ok(data.join("warren").join(kind))
+}
+
+/// Where what can be made again is kept: `$XDG_CACHE_HOME/warren`. `None` where there is no such place.
+pub fn cache_dir() -> Option<PathBuf> {
+    xdg("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("warren"))
+}
+
+/// <https://specifications.freedesktop.org/basedir-spec>: relative paths count as unset.
+fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_names_the_flag() -> anyhow::Result<()> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let taken = listen("--http", any).await?;
+        let error = listen("--http", taken.local_addr()?)
+            .await
+            .expect_err("it is taken");
+        assert!(error.to_string().contains("with --http"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn unspecified_addresses_are_reached_on_loopback() {
+        for (listen, reach) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "127.0.0.1:80"),
+            ("10.1.2.3:80", "10.1.2.3:80"),
+        ] {
+            let listen: SocketAddr = listen.parse().expect("an address");
+            assert_eq!(reachable(listen).to_string(), reach);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::*;
+
+fn global(namespace: Option<&str>) -> Global {
+    Global {
+        server: Vec::new(),
+        namespace: namespace.map(str::to_owned),
+    }
+}
+
+const COUNTER: &str = "\
+name: counter
+namespace: shop
+service:
+  component: ./cache.wasm
+components:
+  - name: api
+    component: ../api.wasm
+";
+
+#[test]
+fn paths_are_relative_to_the_manifest() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join(MANIFEST);
+    fs::write(&file, COUNTER)?;
+
+    // The file, and the directory that holds it.
+    for path in [file.as_path(), dir.path()] {
+        let documents = read(path, &global(None))?;
+        let [document] = documents.as_slice() else {
+            bail!("one document, not {}", documents.len());
+        };
+        assert_eq!(
+            document.files,
+            [
+                Attachment {
+                    field: SERVICE_COMPONENT.into(),
+                    path: dir.path().join("./cache.wasm"),
+                },
+                Attachment {
+                    field: component_field(0),
+                    path: dir.path().join("../api.wasm"),
+                },
+            ]
+        );
+        let workload = document.with_digests(&["sha256:a".into(), "sha256:b".into()]);
+        let spec = workload.spec.unwrap_or_default();
+        assert_eq!(spec.service.unwrap_or_default().component, "sha256:a");
+        assert_eq!(spec.components[0].component, "sha256:b");
+    }
+    Ok(())
+}
+
+#[test]
+fn problems_have_places() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("counter.yaml");
+    fs::write(&file, COUNTER)?;
+    let documents = read(&file, &global(None))?;
+    assert_eq!(
+        documents[0].problem("spec.components[0].component", "no"),
+        format!("{}:7:16: no", file.display())
+    );
+
+    fs::write(&file, "name: A\nservise: {}\n")?;
+    let error = read_all(std::slice::from_ref(&file), &global(None)).expect_err("two mistakes");
+    let text = crate::error::render(&error);
+    assert!(
+        text.contains(&format!("{}:1:7: ", file.display())),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("{}:2:1: ", file.display())),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn namespaces_agree_or_are_refused() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("counter.yaml");
+    fs::write(&file, COUNTER)?;
+    assert_eq!(
+        read(&file, &global(Some("shop")))?[0].workload.namespace,
+        "shop"
+    );
+    let error = read(&file, &global(Some("other"))).expect_err("they differ");
+    assert!(crate::error::render(&error).contains(":2:"), "{error:?}");
+
+    fs::write(&file, COUNTER.replace("namespace: shop\n", ""))?;
+    assert_eq!(
+        read(&file, &global(Some("other")))?[0].workload.namespace,
+        "other"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = read(Path::new("nowhere/counter.yaml"), &global(None)).expect_err("no file");
+    let text = crate::error::render(&error);
+    assert!(
+        text.starts_with("cannot read nowhere/counter.yaml: No such file"),
+        "{text}"
+    );
+}

@@ -1,0 +1,146 @@
+use super::*;
+
+const REVISION: u32 = 2;
+
+fn workload(replicas: u32) -> v1::Workload {
+    v1::Workload {
+        generation: 5,
+        revision: REVISION,
+        spec: Some(v1::WorkloadSpec {
+            replicas: Some(replicas),
+            ..Default::default()
+        }),
+        status: Some(v1::WorkloadStatus {
+            observed_generation: 5,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn replica(revision: u32, phase: Phase, ready: bool) -> v1::Replica {
+    v1::Replica {
+        id: format!("r{revision}"),
+        revision,
+        phase: phase.into(),
+        ready,
+        ..Default::default()
+    }
+}
+
+#[test]
+fn verdicts() {
+    use Patience::{UntilEnded, UntilFailed};
+    let old = REVISION - 1;
+    let broken = || Verdict::Broken("r2".into());
+    let running = replica(REVISION, Phase::Running, true);
+    for (what, wanted, replicas, patience, verdict) in [
+        ("none yet", 1, vec![], UntilFailed, Verdict::Waiting),
+        ("none wanted", 0, vec![], UntilFailed, Verdict::Ready),
+        (
+            "ready",
+            1,
+            vec![running.clone()],
+            UntilFailed,
+            Verdict::Ready,
+        ),
+        (
+            "one of two",
+            2,
+            vec![running.clone()],
+            UntilFailed,
+            Verdict::Waiting,
+        ),
+        (
+            "the earlier one still answers",
+            1,
+            vec![running.clone(), replica(old, Phase::Running, true)],
+            UntilFailed,
+            Verdict::Waiting,
+        ),
+        (
+            "the earlier one is on its way out",
+            1,
+            vec![running.clone(), replica(old, Phase::Stopping, false)],
+            UntilFailed,
+            Verdict::Ready,
+        ),
+        (
+            "scaled down, one too many",
+            1,
+            vec![running.clone(), running.clone()],
+            UntilFailed,
+            Verdict::Waiting,
+        ),
+        (
+            "did its work",
+            1,
+            vec![replica(REVISION, Phase::Completed, false)],
+            UntilFailed,
+            Verdict::Ready,
+        ),
+        (
+            "gave up",
+            1,
+            vec![replica(REVISION, Phase::Failed, false)],
+            UntilFailed,
+            broken(),
+        ),
+        (
+            "gave up before the change",
+            1,
+            vec![replica(old, Phase::Failed, false)],
+            UntilFailed,
+            Verdict::Waiting,
+        ),
+        (
+            "its replacement is ready",
+            1,
+            vec![replica(REVISION, Phase::Failed, false), running],
+            UntilFailed,
+            Verdict::Ready,
+        ),
+        (
+            "ended once, patiently",
+            1,
+            vec![replica(REVISION, Phase::Backoff, false)],
+            UntilFailed,
+            Verdict::Waiting,
+        ),
+        (
+            "ended once",
+            1,
+            vec![replica(REVISION, Phase::Backoff, false)],
+            UntilEnded,
+            broken(),
+        ),
+    ] {
+        assert_eq!(
+            judge(&workload(wanted), &replicas, patience),
+            verdict,
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_state_from_before_the_change_says_nothing() {
+    let mut workload = workload(1);
+    workload.generation += 1;
+    let replicas = [replica(REVISION, Phase::Running, true)];
+    assert_eq!(
+        judge(&workload, &replicas, Patience::UntilFailed),
+        Verdict::Waiting
+    );
+}
+
+#[test]
+fn earlier_replicas_are_told_from_present_ones() {
+    let present = replica(REVISION, Phase::Failed, false);
+    assert!(!earlier_serves(
+        &workload(1),
+        std::slice::from_ref(&present)
+    ));
+    let earlier = replica(REVISION - 1, Phase::Running, true);
+    assert!(earlier_serves(&workload(1), &[present, earlier]));
+}
