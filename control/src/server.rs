@@ -52,6 +52,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Silence after which a worker's replicas are LOST and replaced.
     pub worker_timeout: Duration,
+    /// Updates stop the old replica before the new one starts, instead of running one more for a while.
+    pub stop_first: bool,
 }
 
 /// Why a control plane could not be opened.
@@ -132,6 +134,7 @@ impl ControlPlane {
             leases,
             dirty,
             worker_timeout: config.worker_timeout,
+            stop_first: config.stop_first,
         };
         let shared = Arc::new(Shared {
             state,

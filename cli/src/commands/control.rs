@@ -35,6 +35,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config {
         data,
         worker_timeout: args.worker_timeout,
+        stop_first: false,
     };
     let listener = process::listen("--listen", args.listen).await?;
     let address = listener

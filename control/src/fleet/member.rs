@@ -89,14 +89,9 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// Notes that the worker is not connected any more, until that is stored or its next session begins.
+    /// Stores that the worker is not connected any more, unless its next session begins before that works.
     /// Its lease runs on from its last heartbeat.
     pub async fn leave(&self, cause: &str, replaced: &CancellationToken) {
-        self.note(
-            Type::Warning,
-            "Disconnected",
-            format!("disconnected: {cause}"),
-        );
         let unready = |held: Option<v1::Worker>| {
             let mut worker = held?;
             worker.ready = false;
@@ -104,19 +99,32 @@ impl Member<'_> {
             worker.last_heartbeat = heard.or(worker.last_heartbeat);
             Some(worker)
         };
-        while let Err(error) = self
-            .fleet
-            .state
-            .update_worker(&self.name, Durability::Relaxed, unready)
-            .await
-        {
-            tracing::error!(worker = %self.name, %error, "cannot store that the worker is gone");
+        loop {
+            let written = self
+                .fleet
+                .state
+                .update_worker(&self.name, Durability::Relaxed, unready)
+                .await;
+            match written {
+                Ok(revision) => {
+                    self.fleet.index.reached(revision.unwrap_or(0)).await;
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(worker = %self.name, %error, "cannot store that the worker is gone");
+                }
+            }
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
-                () = replaced.cancelled() => return,
+                () = replaced.cancelled() => break,
                 () = self.fleet.shutdown.cancelled() => return,
             }
         }
+        self.note(
+            Type::Warning,
+            "Disconnected",
+            format!("disconnected: {cause}"),
+        );
     }
 
     /// Stores what is new in a report.

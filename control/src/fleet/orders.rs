@@ -48,8 +48,8 @@ impl Orders {
                         difference.never_held.push(record.clone());
                     }
                 }
-                // Its worker forgot it, and an ended service is not started again.
-                Phase::Completed if !self.held.contains(id) => {}
+                // Its worker forgot it. What ended is not started again, and what failed is replaced, not revived.
+                Phase::Completed | Phase::Failed if !self.held.contains(id) => {}
                 _ => {
                     if self.running.insert(id.clone()) {
                         difference.assign.push(record.clone());
@@ -121,6 +121,7 @@ mod tests {
             ("never", Phase::Stopping),
             ("lost", Phase::Lost),
             ("done", Phase::Completed),
+            ("failed", Phase::Failed),
         ]);
         let first = orders.update(&records);
         assert!(first.assign.is_empty() && first.stop.is_empty());

@@ -94,6 +94,8 @@ pub(super) async fn run(
         let error = ended.as_ref().err();
         let cause = error.map_or("it ended the session", |status| status.message());
         tracing::info!(worker = %session.member.name, cause, "the worker is disconnected");
+        // Who asks for lines from now on should not wait for an answer.
+        seat.logs.close();
         session.member.leave(cause, &replaced).await;
     }
     ended

@@ -18,12 +18,13 @@ use crate::{
 };
 
 /// What a stored workload asks for.
-pub fn desired(workload: &v1::Workload, spec: &WorkloadSpec) -> Desired {
+pub fn desired(workload: &v1::Workload, spec: &WorkloadSpec, stop_first: bool) -> Desired {
     Desired {
         revision: workload.revision,
         replicas: spec.replicas.unwrap_or(1),
         needs: needs(spec),
         deleting: workload.delete_time.is_some(),
+        stop_first,
     }
 }
 

@@ -40,6 +40,7 @@ pub struct Reconciler {
     pub leases: Arc<Leases>,
     pub dirty: Arc<DirtySet>,
     pub worker_timeout: Duration,
+    pub stop_first: bool,
 }
 
 /// A workload's plan, ready to be committed.
@@ -144,7 +145,7 @@ impl Reconciler {
             .workload
             .as_ref()
             .zip(spec.as_ref())
-            .map(|(held, spec)| observe::desired(&held.value, spec));
+            .map(|(held, spec)| observe::desired(&held.value, spec, self.stop_first));
         let observed = Observed {
             workload: desired.as_ref(),
             replicas: &replicas,

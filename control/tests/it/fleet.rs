@@ -5,7 +5,7 @@ use warren_proto::v1::{self, replica::Phase};
 
 use crate::{
     components,
-    harness::{Control, SOON, condition, service_workload},
+    harness::{Control, SHORT_WORKER_TIMEOUT, SOON, condition, service_workload},
     worker::{Machine, report},
 };
 
@@ -211,7 +211,7 @@ async fn another_protocol_version_is_refused_with_both() {
 
 #[tokio::test]
 async fn replicas_of_a_silent_worker_are_lost_and_replaced() {
-    let mut control = Control::start().await;
+    let mut control = impatient().await;
     let service = components::service("a");
     let machine = Machine::new("w1");
     let worker = machine.connect(&control).await;
@@ -260,7 +260,7 @@ async fn a_session_without_heartbeats_is_ended() {
     use tokio_stream::wrappers::ReceiverStream;
     use warren_proto::v1::{fleet_service_client::FleetServiceClient, session_request::Message};
 
-    let mut control = Control::start().await;
+    let mut control = impatient().await;
     let (sender, requests) = tokio::sync::mpsc::channel(4);
     let hello = Message::Hello(Machine::new("w1").hello());
     sender
@@ -285,4 +285,9 @@ async fn a_session_without_heartbeats_is_ended() {
     assert_eq!(status.code(), Code::DeadlineExceeded);
     control.until_event("Disconnected").await;
     assert!(!control.worker("w1").await.ready);
+}
+
+/// A control plane that gives up silent workers while a test waits.
+async fn impatient() -> Control {
+    Control::start_in(tempfile::TempDir::new().unwrap(), SHORT_WORKER_TIMEOUT).await
 }

@@ -19,8 +19,11 @@ use crate::components::Built;
 /// The longest that anything here may take.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Short enough for a test to see a worker lost, long enough for a busy machine.
-pub const WORKER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longer than any pause of a busy machine: nobody is lost by accident.
+pub const WORKER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// For tests of what happens to a silent worker.
+pub const SHORT_WORKER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A control plane that serves.
 pub struct Control {
@@ -226,6 +229,7 @@ async fn open(data: &Path, worker_timeout: Duration) -> ControlPlane {
         let config = Config {
             data: data.to_owned(),
             worker_timeout,
+            stop_first: false,
         };
         match ControlPlane::open(config).await {
             Ok(plane) => return plane,

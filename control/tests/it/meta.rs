@@ -157,6 +157,7 @@ async fn a_data_directory_belongs_to_one_process() {
     let config = Config {
         data,
         worker_timeout: WORKER_TIMEOUT,
+        stop_first: false,
     };
     let refused = ControlPlane::open(config).await.err().unwrap();
     assert!(

@@ -83,6 +83,17 @@ impl ComponentInfo {
         }
     }
 
+    /// Whether it can have routes. A [`Use::Http`] of WASI 0.3 is known, and not served by this version yet.
+    pub fn answers_http(&self) -> bool {
+        let handlers = self
+            .exports
+            .iter()
+            .filter(|item| item.export_use() == Some(Use::Http));
+        handlers
+            .into_iter()
+            .any(|item| item.wasi_track().as_deref() == Some("0.2"))
+    }
+
     /// The fields `imports`, `exports` and `uses` of [`v1::Artifact`].
     pub fn to_proto_parts(&self) -> (Vec<v1::ExternItem>, Vec<v1::ExternItem>, Vec<i32>) {
         let items = |items: &[ExternItem]| items.iter().map(ExternItem::to_proto).collect();

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::{
-    component::{ComponentInfo, ExternItem, Use, WasiGeneration, wasi_generation},
+    component::{ComponentInfo, ExternItem, Use},
     name::Name,
     spec::WorkloadSpec,
 };
@@ -66,12 +66,10 @@ pub fn plan(
                 exports(info)
             )));
         }
-        errors.extend(importer.unsupported_generation());
         plan.service = resolve::links(&importer, None, components, &mut errors);
     }
     for (i, (name, info)) in components.iter().enumerate() {
         let importer = Site::component(i, name, info);
-        errors.extend(importer.unsupported_generation());
         let others: Vec<_> = except(components, i).collect();
         let links = resolve::links(&importer, service, &others, &mut errors);
         plan.components.push((name.clone(), links));
@@ -106,11 +104,11 @@ pub fn check(
         .zip(components)
         .enumerate()
         .filter(|(_, (spec, (_, info)))| {
-            !spec.routes.is_empty() && !info.uses.contains(&Use::Http)
+            !spec.routes.is_empty() && !info.answers_http()
         })
         .map(|(i, (_, (name, info)))| {
             Site::component(i, name, info).error(format_args!(
-                "it has routes and cannot answer HTTP: it should export `wasi:http/incoming-handler`; {}",
+                "it has routes and cannot answer HTTP: it should export `wasi:http/incoming-handler` 0.2 (0.3 is not served yet); {}",
                 exports(info)
             ))
         })
@@ -149,15 +147,6 @@ impl<'a> Site<'a> {
             field: format!("spec.components[{index}].component"),
             info,
         }
-    }
-
-    /// Workers run WASI 0.2 for now: better said here than by a replica that fails.
-    fn unsupported_generation(&self) -> Option<LinkError> {
-        (wasi_generation(self.info) == WasiGeneration::P3).then(|| {
-            self.error(
-                "it is built for WASI 0.3, which this version of Warren does not run yet: build it for WASI 0.2 (target wasm32-wasip2)",
-            )
-        })
     }
 
     fn error(&self, message: impl fmt::Display) -> LinkError {

@@ -2,12 +2,15 @@
 
 use std::{cmp, collections::VecDeque};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Shorter chunks are copied to the tail: handling one apart costs more, in time and in memory.
 const SMALL: usize = 4 << 10;
 /// The tail's allocation, from a connection's first words to a steady flow of small writes.
 const TAIL: std::ops::RangeInclusive<usize> = 256..=16 << 10;
+
+/// What is copied at a time, in bytes: see [`put`].
+const PIECE: usize = 2 << 10;
 
 /// A queue of bytes. It allocates at most a small multiple of what it holds, or of the smallest tail, however
 /// small the writes are.
@@ -51,7 +54,9 @@ impl Buffer {
     /// Appends a copy.
     pub fn append(&mut self, data: &[u8]) {
         if data.len() >= SMALL {
-            return self.push(Bytes::copy_from_slice(data));
+            let mut copy = BytesMut::with_capacity(data.len());
+            put(&mut copy, data);
+            return self.push(copy.freeze());
         }
         if self.tail.capacity() - self.tail.len() < data.len() {
             // Grow only for a reader that lags: one that keeps up frees the allocation to be used again.
@@ -77,13 +82,13 @@ impl Buffer {
     }
 
     /// Copies as much as fits, and returns how much that was.
-    pub fn copy_to(&mut self, out: &mut impl bytes::BufMut) -> usize {
+    pub fn copy_to(&mut self, out: &mut impl BufMut) -> usize {
         let before = self.len;
         while out.has_remaining_mut() && !self.is_empty() {
             let room = out.remaining_mut();
             if let Some(front) = self.chunks.front_mut() {
                 let n = cmp::min(room, front.len());
-                out.put_slice(&front[..n]);
+                put(out, &front[..n]);
                 self.len -= n;
                 front.advance(n);
                 if front.is_empty() {
@@ -91,7 +96,7 @@ impl Buffer {
                 }
             } else {
                 let n = cmp::min(room, self.tail.len());
-                out.put_slice(&self.tail[..n]);
+                put(out, &self.tail[..n]);
                 self.len -= n;
                 self.tail.advance(n);
             }
@@ -104,6 +109,15 @@ impl Buffer {
         if !self.tail.is_empty() {
             self.chunks.push_back(self.tail.split().freeze());
         }
+    }
+}
+
+/// Copies in pieces. From 4 KiB up glibc 2.36 copies with `rep movsb`, which on AMD's EPYC is twenty times slower
+/// than its loop when the target's offset in its page is up to 60 bytes above the source's: a large allocation,
+/// behind its header, and a page of a guest are such a pair.
+fn put(out: &mut impl BufMut, data: &[u8]) {
+    for piece in data.chunks(PIECE) {
+        out.put_slice(piece);
     }
 }
 

@@ -63,6 +63,10 @@ impl Network {
         self.0.state.lock().counts()
     }
 
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn limits(&self) -> &NetLimits {
         &self.0.limits
     }

@@ -68,13 +68,16 @@ impl Scope {
     /// socket.
     ///
     /// Fails at once with `ConnectionRefused` when nothing listens there (other addresses than loopback, and port 0,
-    /// included), `AddressNotBindable` when `from` is of the other family, `AddressInUse` without a free port,
+    /// included), `AddressNotBindable` when `from` is of the other family or network, `AddressInUse` without a free port,
     /// `TooManySockets` or `ScopeEnded`.
     pub fn connect(&self, from: Option<Bound>, to: SocketAddr) -> Result<Connecting, NetError> {
         match from {
             None => self.start(Source::Any, to),
             Some(bound) => {
                 let handle = bound.into_handle();
+                if !handle.network.is(&self.0.network) {
+                    return Err(NetError::AddressNotBindable);
+                }
                 let (_, conn) = self.update(|state, after| {
                     state.connect(self.0.id, Source::Bound(handle.key), to, after)
                 })?;

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::coop,
+};
 
 use super::{
     NetLimits, ReadEnd, WriteEnd,
@@ -173,7 +176,11 @@ impl AsyncRead for Reader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match ready!(self.pipe().poll_read(cx, buf)) {
+        // A peer on another thread may never let it wait: then tokio's budget makes it yield.
+        let budget = ready!(coop::poll_proceed(cx));
+        let result = ready!(self.pipe().poll_read(cx, buf));
+        budget.made_progress();
+        match result {
             Ok(_) | Err(ReadEnd::Eof) => Poll::Ready(Ok(())),
             Err(end @ ReadEnd::Reset) => Poll::Ready(Err(end.into())),
         }
@@ -186,7 +193,10 @@ impl AsyncWrite for Writer {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.pipe().poll_write(cx, data).map_err(io::Error::from)
+        let budget = ready!(coop::poll_proceed(cx));
+        let result = ready!(self.pipe().poll_write(cx, data));
+        budget.made_progress();
+        Poll::Ready(result.map_err(io::Error::from))
     }
 
     /// What was written is with the peer already.

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,12 @@ use hickory_resolver::{
     Hosts, Name, TokioResolver,
     config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig},
     name_server::TokioConnectionProvider,
-    proto::{op::Query, rr::RecordType, xfer::Protocol},
+    proto::{
+        ProtoErrorKind,
+        op::{Query, ResponseCode},
+        rr::RecordType,
+        xfer::Protocol,
+    },
 };
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -44,15 +49,10 @@ pub struct Resolver(Arc<Shared>);
 struct Shared {
     /// None is the system's configuration.
     config: Option<ResolverConfig>,
+    hosts: OnceLock<Hosts>,
     /// Made at the first lookup, again if that failed.
-    made: Mutex<Option<Made>>,
+    dns: Mutex<Option<TokioResolver>>,
     lookups: Semaphore,
-}
-
-#[derive(Clone)]
-struct Made {
-    hosts: Arc<Hosts>,
-    dns: TokioResolver,
 }
 
 /// A host name in the form that rules are compared with.
@@ -87,54 +87,53 @@ impl Resolver {
     }
 
     fn with(config: Option<ResolverConfig>) -> Self {
-        let lookups = Semaphore::new(CONCURRENCY);
         Self(Arc::new(Shared {
             config,
-            made: Mutex::default(),
-            lookups,
+            hosts: OnceLock::new(),
+            dns: Mutex::default(),
+            lookups: Semaphore::new(CONCURRENCY),
         }))
     }
 
     pub(super) async fn lookup(&self, name: &HostName) -> Result<Answer, ResolveError> {
         let temporary = |error: &dyn std::error::Error| ResolveError::Temporary(error.to_string());
-        let _permit = self
-            .0
-            .lookups
-            .acquire()
-            .await
-            .map_err(|error| temporary(&error))?;
-        let Made { hosts, dns } = self.made().map_err(|error| temporary(&error))?;
         let query = name.query();
         // A name in the hosts file is not asked elsewhere, not even for its other family.
-        let listed = listed(&hosts, &query);
+        let listed = listed(self.hosts(), &query);
         if !listed.is_empty() {
             return Ok(Answer {
                 addresses: listed,
                 valid_until: Instant::now(),
             });
         }
-        match dns.lookup_ip(query).await {
-            Ok(found) => {
-                let addresses: Vec<_> = found.iter().filter(|ip| is_usable(*ip)).collect();
-                match addresses.is_empty() {
-                    true => Err(ResolveError::NotFound),
-                    false => Ok(Answer {
-                        addresses,
-                        valid_until: found.valid_until(),
-                    }),
-                }
-            }
-            Err(error) if error.is_nx_domain() || error.is_no_records_found() => {
-                Err(ResolveError::NotFound)
-            }
-            Err(error) => Err(temporary(&error)),
+        let _place = self.0.lookups.acquire().await.map_err(|e| temporary(&e))?;
+        let dns = self.dns().map_err(|e| temporary(&e))?;
+        let found = match dns.lookup_ip(query).await {
+            Ok(found) => found,
+            Err(error) if is_absent(&error) => return Err(ResolveError::NotFound),
+            Err(error) => return Err(temporary(&error)),
+        };
+        let addresses: Vec<_> = found.iter().filter(|ip| is_usable(*ip)).collect();
+        if addresses.is_empty() {
+            return Err(ResolveError::NotFound);
         }
+        Ok(Answer {
+            addresses,
+            valid_until: found.valid_until(),
+        })
     }
 
-    fn made(&self) -> Result<Made, hickory_resolver::ResolveError> {
-        let mut made = self.0.made.lock();
-        if let Some(made) = &*made {
-            return Ok(made.clone());
+    fn hosts(&self) -> &Hosts {
+        self.0.hosts.get_or_init(|| match &self.0.config {
+            None => Hosts::from_system().unwrap_or_default(),
+            Some(_) => Hosts::default(),
+        })
+    }
+
+    fn dns(&self) -> Result<TokioResolver, hickory_resolver::ResolveError> {
+        let mut dns = self.0.dns.lock();
+        if let Some(dns) = &*dns {
+            return Ok(dns.clone());
         }
         let mut builder = match &self.0.config {
             None => TokioResolver::builder_tokio()?,
@@ -148,16 +147,7 @@ impl Resolver {
         options.cache_size = CACHE;
         options.timeout = options.timeout.min(TIMEOUT);
         options.use_hosts_file = ResolveHosts::Never;
-        let hosts = match &self.0.config {
-            None => Hosts::from_system().unwrap_or_default(),
-            Some(_) => Hosts::default(),
-        };
-        Ok(made
-            .insert(Made {
-                hosts: Arc::new(hosts),
-                dns: builder.build(),
-            })
-            .clone())
+        Ok(dns.insert(builder.build()).clone())
     }
 }
 
@@ -204,6 +194,18 @@ fn listed(hosts: &Hosts, name: &Name) -> Vec<IpAddr> {
         })
         .filter(|ip| is_usable(*ip))
         .collect()
+}
+
+/// Whether a server said that there is nothing, rather than that it failed.
+fn is_absent(error: &hickory_resolver::ResolveError) -> bool {
+    let kind = error.proto().map(|error| error.kind());
+    matches!(
+        kind,
+        Some(ProtoErrorKind::NoRecordsFound {
+            response_code: ResponseCode::NXDomain | ResponseCode::NoError,
+            ..
+        })
+    )
 }
 
 /// WASI never hands out IPv4-mapped addresses, and no rule is meant for them.

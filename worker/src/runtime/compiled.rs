@@ -16,7 +16,12 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use wasmtime::{Engine, component::Component};
 
-use warren_model::digest::Digest;
+use warren_model::{
+    component::{InspectError, WasiGeneration, inspect, wasi_generation},
+    digest::Digest,
+};
+
+use super::engine::Generation;
 
 /// Why an artifact could not be made runnable.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +32,8 @@ pub enum CompileError {
     Compile(Digest, wasmtime::Error),
     #[error("cannot write compiled code to {0}: {1}")]
     Write(PathBuf, #[source] io::Error),
+    #[error("artifact {0} is not a component that can run here: {1}")]
+    Inspect(Digest, InspectError),
     #[error("compilation was interrupted")]
     Interrupted,
 }
@@ -45,13 +52,23 @@ pub enum CacheError {
 
 /// A component ready to be instantiated; its code stays mapped while one of these lives.
 #[derive(Clone)]
-pub struct Compiled(Arc<OnceCell<Component>>);
+pub struct Compiled {
+    code: Arc<OnceCell<Component>>,
+    generation: Generation,
+}
+
+impl Compiled {
+    /// Whose engine runs it.
+    pub(super) fn generation(&self) -> Generation {
+        self.generation
+    }
+}
 
 impl Deref for Compiled {
     type Target = Component;
 
     fn deref(&self) -> &Component {
-        self.0.get().expect("handed out only once it is filled")
+        self.code.get().expect("handed out only once it is filled")
     }
 }
 
@@ -61,6 +78,7 @@ impl Deref for Compiled {
 /// of wasmtime or other settings never load them.
 pub struct CompileCache {
     engine: Engine,
+    generation: Generation,
     directory: PathBuf,
     compatibility: u64,
     loaded: Mutex<HashMap<Digest, Weak<OnceCell<Component>>>>,
@@ -68,7 +86,11 @@ pub struct CompileCache {
 
 impl CompileCache {
     /// Opens or makes `directory`, which nobody else may be able to write.
-    pub fn open(engine: &Engine, directory: &Path) -> Result<Self, CacheError> {
+    pub fn open(
+        engine: &Engine,
+        generation: Generation,
+        directory: &Path,
+    ) -> Result<Self, CacheError> {
         let io = |e| CacheError::Io(directory.to_owned(), e);
         DirBuilder::new()
             .recursive(true)
@@ -83,6 +105,7 @@ impl CompileCache {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self {
             engine: engine.clone(),
+            generation,
             directory: directory.to_owned(),
             compatibility: hasher.finish(),
             loaded: Mutex::new(HashMap::new()),
@@ -102,7 +125,10 @@ impl CompileCache {
         let cell = self.cell(digest);
         cell.get_or_try_init(|| self.compile(digest, artifact))
             .await?;
-        Ok(Compiled(cell))
+        Ok(Compiled {
+            code: cell,
+            generation: self.generation,
+        })
     }
 
     fn cell(&self, digest: Digest) -> Arc<OnceCell<Component>> {
@@ -155,6 +181,24 @@ fn map(engine: &Engine, code: &Path) -> wasmtime::Result<Component> {
     // directory, which only this user can write (checked at open), each file appears by rename after it
     // was synced and is never changed in place, and its name binds it to this engine's settings.
     unsafe { Component::deserialize_file(engine, code) }
+}
+
+/// Which engine an artifact needs. Only asked before it is compiled: its code says so from then on.
+pub(super) async fn generation(
+    digest: Digest,
+    artifact: &Path,
+) -> Result<Generation, CompileError> {
+    let artifact = artifact.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let bytes = fs::read(&artifact).map_err(|e| CompileError::Read(digest, e))?;
+        let info = inspect(&bytes).map_err(|e| CompileError::Inspect(digest, e))?;
+        Ok(match wasi_generation(&info) {
+            WasiGeneration::P2 => Generation::P2,
+            WasiGeneration::P3 => Generation::P3,
+        })
+    })
+    .await
+    .map_err(|_| CompileError::Interrupted)?
 }
 
 fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -14,6 +14,7 @@ use crate::{
 };
 
 use super::{
+    engine::Generation,
     limits::{Limiter, MemoryMeter},
     outgoing::Outgoing,
     stdio::GuestOutput,
@@ -34,6 +35,7 @@ pub struct GuestTemplate {
     pub env: Arc<[(String, String)]>,
     /// In bytes, of one instance.
     pub memory_limit: u64,
+    pub generation: Generation,
     pub meter: Arc<MemoryMeter>,
     pub network: Network,
     pub policy: Arc<Policy>,
@@ -59,8 +61,9 @@ impl GuestTemplate {
             .stderr(GuestOutput::new(
                 self.log.writer(&self.source, Stream::Stderr),
             ))
-            // Real sockets are made by our own faces alone, after the policy's word.
-            .allow_tcp(true)
+            // Real sockets are made by our face of 0.2 alone, after the policy's word. That of 0.3 is
+            // wasmtime's, and closed.
+            .allow_tcp(self.generation == Generation::P2)
             .socket_addr_check(|_, _| Box::pin(async { true }))
             .allow_udp(false)
             .allow_ip_name_lookup(false)

@@ -16,7 +16,7 @@ mod workload;
 use std::{path::Path, sync::Arc};
 
 use warren_model::digest::Digest;
-use wasmtime::component::Linker;
+use wasmtime::{Engine, component::Linker};
 
 pub use compiled::{CacheError, CompileError, Compiled};
 pub use component::ComponentRuntime;
@@ -26,16 +26,22 @@ pub use service::{ServiceEnd, ServiceRuntime};
 pub use workload::{PrepareError, Prepared, ReplicaContext};
 
 use compiled::CompileCache;
-use engine::TickingEngine;
+use engine::{Generation, TickingEngine};
 use limits::MemoryMeter;
 
 /// Everything that guests of this worker share. One a process.
 pub struct Runtime {
+    p2: Half,
+    p3: Half,
+    memory: Arc<MemoryMeter>,
+}
+
+/// What guests of one generation of WASI share.
+struct Half {
     /// Held for its clock: without ticks no guest yields.
     _engine: TickingEngine,
     cache: CompileCache,
-    memory: Arc<MemoryMeter>,
-    /// All of WASI 0.2 with the workload's network; each guest gets a clone and its links.
+    /// All of WASI with the workload's network; each guest gets a clone and its links.
     wasi: Linker<Guest>,
 }
 
@@ -51,20 +57,29 @@ pub enum RuntimeError {
 impl Runtime {
     /// `cache` is the directory of compiled code; only this user may be able to write there.
     pub fn new(cache: &Path) -> Result<Self, RuntimeError> {
-        let engine = TickingEngine::new().map_err(RuntimeError::Engine)?;
-        let cache = CompileCache::open(engine.engine(), cache)?;
-        let wasi = wasi(&engine).map_err(RuntimeError::Engine)?;
         Ok(Self {
-            _engine: engine,
-            cache,
+            p2: Half::new(Generation::P2, cache)?,
+            p3: Half::new(Generation::P3, cache)?,
             memory: Arc::default(),
-            wasi,
         })
     }
 
-    /// The compiled form of a verified artifact; see [`CompileCache::load`].
+    /// The compiled form of a verified artifact, by the engine that it needs; see [`CompileCache::load`].
     pub async fn load(&self, digest: Digest, artifact: &Path) -> Result<Compiled, CompileError> {
-        self.cache.load(digest, artifact).await
+        let generation = match (
+            self.p2.cache.contains(digest),
+            self.p3.cache.contains(digest),
+        ) {
+            (true, _) => Generation::P2,
+            (_, true) => Generation::P3,
+            (false, false) => compiled::generation(digest, artifact).await?,
+        };
+        self.half(generation).cache.load(digest, artifact).await
+    }
+
+    /// Whether [`Self::load`] has nothing to compile.
+    pub fn is_compiled(&self, digest: Digest) -> bool {
+        self.p2.cache.contains(digest) || self.p3.cache.contains(digest)
     }
 
     /// Bytes of linear memory that all guests have at present.
@@ -72,16 +87,35 @@ impl Runtime {
         self.memory.used()
     }
 
-    /// Whether [`Self::load`] has nothing to compile.
-    pub fn is_compiled(&self, digest: Digest) -> bool {
-        self.cache.contains(digest)
+    fn half(&self, generation: Generation) -> &Half {
+        match generation {
+            Generation::P2 => &self.p2,
+            Generation::P3 => &self.p3,
+        }
     }
 }
 
-fn wasi(engine: &TickingEngine) -> wasmtime::Result<Linker<Guest>> {
-    let mut linker = Linker::new(engine.engine());
+impl Half {
+    fn new(generation: Generation, cache: &Path) -> Result<Self, RuntimeError> {
+        let engine = TickingEngine::new(generation).map_err(RuntimeError::Engine)?;
+        let cache = CompileCache::open(engine.engine(), generation, cache)?;
+        let wasi = wasi(engine.engine(), generation).map_err(RuntimeError::Engine)?;
+        Ok(Self {
+            _engine: engine,
+            cache,
+            wasi,
+        })
+    }
+}
+
+fn wasi(engine: &Engine, generation: Generation) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     crate::sockets::p2::add_to_linker(&mut linker)?;
+    if generation == Generation::P3 {
+        // Its sockets are wasmtime's, and closed: each store's context allows neither TCP nor UDP there.
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    }
     Ok(linker)
 }

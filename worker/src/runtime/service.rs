@@ -1,18 +1,24 @@
 //! One life of a service: a fresh store, `run` until it ends, and how it ended.
 
 use wasmtime::component::InstancePre;
-use wasmtime_wasi::{I32Exit, p2::bindings::CommandPre};
+use wasmtime_wasi::{I32Exit, p2, p3};
 
 use super::{
     Guest,
     failure::{Failure, describe},
-    guest::GuestTemplate,
+    guest::{GuestStore, GuestTemplate},
 };
 
 /// A service that can be started, any number of times.
 pub struct ServiceRuntime {
     template: GuestTemplate,
-    pre: CommandPre<Guest>,
+    run: Run,
+}
+
+/// `wasi:cli/run`, of whichever generation the component exports.
+enum Run {
+    P2(p2::bindings::CommandPre<Guest>),
+    P3(p3::bindings::CommandPre<Guest>),
 }
 
 /// How one life of a service ended.
@@ -28,40 +34,64 @@ pub enum ServiceEnd {
 }
 
 impl ServiceRuntime {
-    pub(super) fn new(template: GuestTemplate, pre: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        Ok(Self {
-            template,
-            pre: CommandPre::new(pre)?,
-        })
+    pub(super) fn new(template: GuestTemplate, pre: &InstancePre<Guest>) -> wasmtime::Result<Self> {
+        let run = match p2::bindings::CommandPre::new(pre.clone()) {
+            Ok(command) => Run::P2(command),
+            Err(error) => match p3::bindings::CommandPre::new(pre.clone()) {
+                Ok(command) => Run::P3(command),
+                // The word of the older generation: it is what most components are built for.
+                Err(_) => return Err(error),
+            },
+        };
+        Ok(Self { template, run })
     }
 
     /// Runs until the service ends. Dropping the future kills it: its sockets are reset at once.
     pub async fn run(&self) -> ServiceEnd {
         self.template.log.begin(&self.template.source);
-        let mut guest = self.template.store(self.pre.engine(), 0);
-        let command = match self.pre.instantiate_async(&mut guest.store).await {
-            Ok(command) => command,
-            Err(error) => return ServiceEnd::StartFailed(describe(&error)),
-        };
-        match command.wasi_cli_run().call_run(&mut guest.store).await {
+        match &self.run {
+            Run::P2(command) => {
+                let mut guest = self.template.store(command.engine(), 0);
+                let command = match command.instantiate_async(&mut guest.store).await {
+                    Ok(command) => command,
+                    Err(error) => return ServiceEnd::StartFailed(describe(&error)),
+                };
+                let result = command.wasi_cli_run().call_run(&mut guest.store).await;
+                self.end(guest, result)
+            }
+            Run::P3(command) => {
+                let mut guest = self.template.store(command.engine(), 0);
+                let command = match command.instantiate_async(&mut guest.store).await {
+                    Ok(command) => command,
+                    Err(error) => return ServiceEnd::StartFailed(describe(&error)),
+                };
+                let result = guest
+                    .store
+                    .run_concurrent(async |store| command.wasi_cli_run().call_run(store).await)
+                    .await
+                    .flatten();
+                self.end(guest, result)
+            }
+        }
+    }
+
+    fn end(&self, guest: GuestStore, result: wasmtime::Result<Result<(), ()>>) -> ServiceEnd {
+        let error = match result {
             Ok(result) => {
                 guest.finish();
-                ServiceEnd::Exited(i32::from(result.is_err()))
+                return ServiceEnd::Exited(i32::from(result.is_err()));
             }
-            Err(error) => {
-                if let Some(I32Exit(code)) = error.downcast_ref() {
-                    let code = *code;
-                    guest.finish();
-                    return ServiceEnd::Exited(code);
-                }
-                let limit = self.template.memory_limit;
-                match Failure::of(&error, &guest.store, limit) {
-                    failure @ Failure::OutOfMemory { .. } => {
-                        ServiceEnd::OutOfMemory(format!("{failure}\n{}", describe(&error)))
-                    }
-                    _ => ServiceEnd::Trapped(describe(&error)),
-                }
+            Err(error) => error,
+        };
+        if let Some(I32Exit(code)) = error.downcast_ref() {
+            guest.finish();
+            return ServiceEnd::Exited(*code);
+        }
+        match Failure::of(&error, &guest.store, self.template.memory_limit) {
+            failure @ Failure::OutOfMemory { .. } => {
+                ServiceEnd::OutOfMemory(format!("{failure}\n{}", describe(&error)))
             }
+            _ => ServiceEnd::Trapped(describe(&error)),
         }
     }
 }

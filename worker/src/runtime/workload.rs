@@ -22,6 +22,7 @@ use crate::{
 
 use super::{
     Compiled, ComponentRuntime, Guest, Runtime, ServiceRuntime,
+    engine::Generation,
     guest::GuestTemplate,
     link::{self, LinkError},
 };
@@ -91,6 +92,9 @@ impl Runtime {
         let service = match &spec.service {
             None => None,
             Some(service) => {
+                let (pre, generation) = self
+                    .link(service.component, artifacts, &components)
+                    .map_err(PrepareError::Service)?;
                 let template = GuestTemplate {
                     source: "service".into(),
                     // The program's own name comes first, as everywhere.
@@ -99,17 +103,14 @@ impl Runtime {
                         .collect(),
                     env: variables(&service.env),
                     memory_limit: service.memory_bytes,
+                    generation,
                     meter: Arc::clone(&self.memory),
                     network: context.network.clone(),
                     policy: policy(Role::Service, &service.egress, context),
                     log: context.log.clone(),
                 };
-                let runtime = self
-                    .link(service.component, artifacts, &components)
-                    .and_then(|pre| {
-                        ServiceRuntime::new(template, pre).map_err(GuestError::Wasmtime)
-                    })
-                    .map_err(PrepareError::Service)?;
+                let runtime = ServiceRuntime::new(template, &pre)
+                    .map_err(|error| PrepareError::Service(GuestError::Wasmtime(error)))?;
                 Some(Arc::new(runtime))
             }
         };
@@ -124,15 +125,17 @@ impl Runtime {
         digest: Digest,
         artifacts: &HashMap<Digest, Compiled>,
         components: &[Arc<ComponentRuntime>],
-    ) -> Result<InstancePre<Guest>, GuestError> {
+    ) -> Result<(InstancePre<Guest>, Generation), GuestError> {
         let component = artifacts
             .get(&digest)
             .ok_or(GuestError::NotLoaded(digest))?;
-        let mut linker = self.wasi.clone();
+        let generation = component.generation();
+        let mut linker = self.half(generation).wasi.clone();
         link::link(&mut linker, component, components)?;
-        linker
+        let pre = linker
             .instantiate_pre(component)
-            .map_err(GuestError::Wasmtime)
+            .map_err(GuestError::Wasmtime)?;
+        Ok((pre, generation))
     }
 }
 
@@ -168,7 +171,7 @@ impl Components<'_> {
 
         let failed = |e| PrepareError::Component(spec.name.clone(), e);
         let others: Vec<_> = self.done.values().cloned().collect();
-        let pre = self
+        let (pre, generation) = self
             .runtime
             .link(spec.component, self.artifacts, &others)
             .map_err(failed)?;
@@ -177,6 +180,7 @@ impl Components<'_> {
             args: Arc::new([spec.name.to_string()]),
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
+            generation,
             meter: Arc::clone(&self.runtime.memory),
             network: self.context.network.clone(),
             policy: policy(Role::Component, &spec.egress, self.context),

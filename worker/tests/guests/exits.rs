@@ -113,3 +113,36 @@ async fn a_component_that_spins_costs_its_call_and_no_more() {
     bench.saw("did not answer within 300ms").await;
     running.kill().await;
 }
+
+/// WASI 0.3 has an engine of its own; its sockets are closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_of_wasi_0_3_runs_and_cannot_leave() {
+    let bench = Bench::new();
+    let lines = bench.stdout("p3-hello", &[]).await;
+    assert_eq!(lines, ["p3-hello: up", "p3-hello: done"]);
+    assert_eq!(
+        bench.run("p3-hello", &["fail"]).await,
+        ServiceEnd::Exited(1)
+    );
+
+    let machine = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    machine.set_nonblocking(true).unwrap();
+    let address = machine.local_addr().unwrap().to_string();
+    let lines = bench.stdout("p3-hello", &["connect", &address]).await;
+    assert_eq!(lines, ["error access-denied"]);
+    assert!(
+        machine.accept().is_err(),
+        "the guest came out of its network"
+    );
+
+    let ServiceEnd::Trapped(cause) = bench.run("p3-hello", &["trap"]).await else {
+        panic!("a panic is a trap");
+    };
+    assert!(
+        cause.contains("p3_hello"),
+        "function names are missing: {cause}"
+    );
+
+    let spinner = bench.start("p3-hello", &["spin"]).await;
+    timeout(PATIENCE, spinner.kill()).await.unwrap();
+}

@@ -62,6 +62,7 @@ impl Cluster {
         let control = ControlPlane::open(warren_control::Config {
             data: options.data.join("control"),
             worker_timeout: warren_control::DEFAULT_WORKER_TIMEOUT,
+            stop_first: true,
         })
         .await?;
         let stop = CancellationToken::new();

@@ -39,6 +39,8 @@ pub struct Desired {
     /// Of a replica of this revision.
     pub needs: Needs,
     pub deleting: bool,
+    /// Old replicas stop before new ones start: nobody minds the gap, and two at once would confuse.
+    pub stop_first: bool,
 }
 
 /// What one replica is, as far as the control plane knows.
@@ -173,10 +175,9 @@ impl fmt::Display for StopReason {
             Self::Deleted => f.write_str("the workload is deleted"),
             Self::ScaledDown { replicas } => write!(f, "the workload is scaled to {replicas}"),
             Self::Superseded { revision } => write!(f, "revision {revision} takes its place"),
-            Self::StopFirst { revision } => write!(
-                f,
-                "revision {revision} needs its published port and is started once it has stopped"
-            ),
+            Self::StopFirst { revision } => {
+                write!(f, "revision {revision} is started once it has stopped")
+            }
             Self::Failed => f.write_str("it failed and another replica takes its place"),
             Self::Replaced => f.write_str("its worker was lost and another replica took its place"),
         }

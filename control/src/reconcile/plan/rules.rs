@@ -7,7 +7,7 @@ use super::{
     round::{Class, Reach, Replica, Round},
 };
 
-/// How many replicas more than asked for an update may use.
+/// How many replicas more than asked for an update may use, unless it stops the old ones first.
 const SURGE: usize = 1;
 
 /// A failed replica is replaced after this long, doubled for each one that failed in a row before it.
@@ -128,7 +128,7 @@ fn scale_down(round: &mut Round, desired: &Desired, target: usize) {
     for replica in waiting
         .into_iter()
         .rev()
-        .take(all.saturating_sub(target + SURGE))
+        .take(all.saturating_sub(target + surge(desired)))
     {
         round.forget(replica);
     }
@@ -144,10 +144,21 @@ fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
     for replica in round.open(|replica| is_old_live(replica) && !replica.is_available()) {
         round.stop(replica, superseded(desired));
     }
+    if desired.stop_first {
+        for replica in old_victims(round, desired) {
+            let revision = desired.revision;
+            round.stop(replica, StopReason::StopFirst { revision });
+        }
+        return;
+    }
     let surplus = round.count(Replica::is_available).saturating_sub(target);
     for replica in old_victims(round, desired).into_iter().take(surplus) {
         round.stop(replica, superseded(desired));
     }
+}
+
+fn surge(desired: &Desired) -> usize {
+    if desired.stop_first { 0 } else { SURGE }
 }
 
 /// Available replicas of old revisions: completed ones first, then the newest.
@@ -215,7 +226,7 @@ fn fill_up(
     let taken = round.count(|replica| {
         is_in_use(replica) || is_slot(replica, desired) || replica.class == Class::Stopping
     });
-    let room = (target + SURGE).saturating_sub(taken);
+    let room = (target + surge(desired)).saturating_sub(taken);
     for _ in 0..missing.min(room) {
         round.create(new_id(), desired.revision, 0, &desired.needs);
     }

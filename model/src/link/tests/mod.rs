@@ -262,26 +262,13 @@ fn only_interfaces_of_packages_are_linked() {
 }
 
 #[test]
-fn wasi_0_3_is_refused_as_a_whole() {
-    let service = ComponentInfo {
-        uses: [Use::Service].into(),
-        ..info(&["wasi:sockets/types@0.3.0"], &["wasi:cli/run@0.3.2"])
-    };
-    refused(
-        Some(&service),
-        &[],
-        SERVICE,
-        &["built for WASI 0.3", "wasm32-wasip2"],
-    );
-    let handler = info(&[], &["wasi:http/handler@0.3.0"]);
-    refused(None, &[("api", &handler)], FIRST, &["built for WASI 0.3"]);
-}
-
-#[test]
 fn wasi_is_linked_where_workers_provide_it() {
     for (import, provided) in [
         ("wasi:io/streams@0.2.0", true),
         ("wasi:http/types@0.2.12", true),
+        ("wasi:sockets/types@0.3.0", true),
+        ("wasi:cli/run@0.3.2", true),
+        ("wasi:http/client@0.3.0", false),
         ("wasi:io/poll@0.3.0", false),
         ("wasi:keyvalue/store@0.2.0", false),
         ("wasi:http/types@0.3.0-rc-2025-09-16", false),

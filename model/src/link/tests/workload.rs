@@ -74,10 +74,7 @@ fn routes_need_http() {
     let spec = WorkloadSpec::from_proto(&spec).unwrap();
 
     let library = info(&[], &["a:b/c"]);
-    let http = ComponentInfo {
-        uses: [Use::Http].into(),
-        ..library.clone()
-    };
+    let http = info(&[], &["wasi:http/incoming-handler@0.2.3"]);
     let infos = [(name("plain"), &library), (name("api"), &http)];
     assert!(check(&spec, None, &infos).is_ok());
 
@@ -92,6 +89,14 @@ fn routes_need_http() {
     );
     assert!(
         errors[0].message.contains("it exports `a:b/c`"),
+        "{}",
+        errors[0]
+    );
+
+    let newer = info(&[], &["wasi:http/handler@0.3.0"]);
+    let errors = check(&spec, None, &[infos[0].clone(), (name("api"), &newer)]).unwrap_err();
+    assert!(
+        errors[0].message.contains("0.3 is not served yet"),
         "{}",
         errors[0]
     );

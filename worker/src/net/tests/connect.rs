@@ -122,6 +122,17 @@ fn the_source_is_what_was_bound() {
 }
 
 #[test]
+fn a_bound_socket_of_another_network_is_no_source() {
+    let (one, two) = (network(), network());
+    let scope = one.scope();
+    let _listener = listen(&scope, "127.0.0.1:80", 8);
+    let from = two.scope().bind(at("127.0.0.1:7")).unwrap();
+    let error = scope.connect(Some(from), at("127.0.0.1:80")).err();
+    assert_eq!(error, Some(NetError::AddressNotBindable));
+    assert_empty(&two);
+}
+
+#[test]
 fn the_outside_is_seen_as_itself_and_takes_no_port() {
     let network = network();
     let (service, host) = (network.scope(), network.scope());

@@ -246,7 +246,11 @@ async fn names_in_other_scripts_are_asked_in_ascii() {
 
 #[tokio::test]
 async fn answers_are_cached_for_their_ttl() {
-    let dns = Dns::start(&[("a.example.com", "192.0.2.1", 300)]).await;
+    let dns = Dns::start(&[
+        ("a.example.com", "192.0.2.1", 300),
+        ("a.example.com", "2001:db8:1::1", 300),
+    ])
+    .await;
     let policy = asking(&dns, &["*.example.com:80"]);
     for _ in 0..5 {
         policy.resolve("a.example.com").await.unwrap();

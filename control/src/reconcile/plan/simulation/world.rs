@@ -69,6 +69,7 @@ impl World {
                     ports: Vec::new(),
                 },
                 deleting: false,
+                stop_first: false,
             }),
             records: BTreeMap::new(),
             workers: (0..WORKERS).map(worker).collect(),

@@ -32,6 +32,7 @@ fn scene(replicas: u32) -> Scene {
                 ports: Vec::new(),
             },
             deleting: false,
+            stop_first: false,
         }),
         replicas: Vec::new(),
         workers: Vec::new(),

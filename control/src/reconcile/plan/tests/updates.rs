@@ -97,6 +97,18 @@ fn an_update_adds_one_waits_for_it_and_then_retires_one() {
 }
 
 #[test]
+fn an_update_that_stops_first_never_runs_two() {
+    let mut one = scene(1).worker("a");
+    one.desired.as_mut().unwrap().stop_first = true;
+    one.clone()
+        .replica("r1", 1, "a", Running)
+        .gives(&["stop r1: revision 2 is started once it has stopped"]);
+    one.clone().replica("r1", 1, "a", Stopping).gives(&[]);
+    one.replica("r1", 1, "a", Stopped)
+        .gives(&["forget r1", "create new1 on a"]);
+}
+
+#[test]
 fn old_replicas_of_no_use_go_at_once() {
     scene(1)
         .worker("a")
@@ -144,7 +156,7 @@ fn a_published_port_moves_to_a_free_worker_or_stops_first() {
     let waiting = "1 worker: 1 has 127.0.0.1:6379 taken";
     old.gives(&[
         &format!("create new1: {waiting}"),
-        "stop r1: revision 2 needs its published port and is started once it has stopped",
+        "stop r1: revision 2 is started once it has stopped",
     ]);
     let wait = |scene: Scene| {
         scene.replica_with("n1", 2, "", Pending, |replica| {
@@ -189,7 +201,5 @@ fn published_ports_change_hands_one_at_a_time() {
     two.replica("r1", 1, "a", Running)
         .replica("n1", 2, "b", Running)
         .replica_with("n2", 2, "", Pending, waiting)
-        .gives(&[
-            "stop r1: revision 2 needs its published port and is started once it has stopped",
-        ]);
+        .gives(&["stop r1: revision 2 is started once it has stopped"]);
 }

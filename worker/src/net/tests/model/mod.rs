@@ -3,7 +3,9 @@
 //! After each operation everything that can be observed is compared; and whoever was told to wait, and by the
 //! reference need not wait any more, must have been woken.
 
+mod real;
 mod reference;
+mod step;
 
 use std::{
     collections::HashMap,
@@ -16,167 +18,13 @@ use proptest::{prelude::*, test_runner::RngAlgorithm};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
+use real::{Real, Waiter};
 use reference::{BUFFER, Reference, SOCKETS, State};
-
-const ADDRESSES: [&str; 7] = [
-    "127.0.0.1",
-    "127.0.0.2",
-    "0.0.0.0",
-    "[::1]",
-    "[::]",
-    "10.0.0.1",
-    "127.0.0.1",
-];
-const PORTS: [u16; 4] = [0, 80, 81, 40_000];
+use step::{Step, place, step};
 
 /// A connection that waits makes a timer, which is never asked for.
 static TIMERS: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
-
-/// What to do, to which of the sockets that can have it done to them: numbers are taken modulo how many there are.
-#[derive(Clone, Debug)]
-enum Step {
-    Bind {
-        scope: usize,
-        address: usize,
-        port: usize,
-    },
-    Listen {
-        which: usize,
-        backlog: usize,
-    },
-    Connect {
-        scope: usize,
-        address: usize,
-        port: usize,
-    },
-    ConnectFrom {
-        which: usize,
-        address: usize,
-        port: usize,
-    },
-    Finish {
-        which: usize,
-    },
-    Accept {
-        which: usize,
-    },
-    SetBacklog {
-        which: usize,
-        backlog: usize,
-    },
-    Write {
-        which: usize,
-        len: usize,
-    },
-    Read {
-        which: usize,
-        len: usize,
-    },
-    WaitReadable {
-        which: usize,
-    },
-    WaitWritable {
-        which: usize,
-    },
-    Shutdown {
-        which: usize,
-    },
-    Stop {
-        which: usize,
-    },
-    DropReader {
-        which: usize,
-    },
-    DropWriter {
-        which: usize,
-    },
-    DropOther {
-        which: usize,
-    },
-    End {
-        scope: usize,
-        aborted: bool,
-    },
-}
-
-/// Steps from one number each, which costs a fraction of a strategy for each field and shrinks as well.
-fn step() -> impl Strategy<Value = Step> {
-    any::<u64>().prop_map(|bits| {
-        let field = |at: u32, modulo: usize| ((bits >> at) & 0xff) as usize % modulo;
-        let (which, scope) = (field(8, 12), field(16, 2));
-        let (address, port) = (field(24, ADDRESSES.len()), field(32, PORTS.len()));
-        let (len, backlog) = (field(40, BUFFER + 9), field(48, 4));
-        match field(0, 57) {
-            0..=2 => Step::Bind {
-                scope,
-                address,
-                port,
-            },
-            3..=6 => Step::Listen { which, backlog },
-            7..=12 => Step::Connect {
-                scope,
-                address,
-                port,
-            },
-            13..=14 => Step::ConnectFrom {
-                which,
-                address,
-                port,
-            },
-            15..=18 => Step::Finish { which },
-            19..=23 => Step::Accept { which },
-            24 => Step::SetBacklog { which, backlog },
-            25..=32 => Step::Write { which, len },
-            33..=38 => Step::Read { which, len },
-            39..=41 => Step::WaitReadable { which },
-            42..=44 => Step::WaitWritable { which },
-            45..=46 => Step::Shutdown { which },
-            47 => Step::Stop { which },
-            48..=49 => Step::DropReader { which },
-            50..=51 => Step::DropWriter { which },
-            52..=53 => Step::DropOther { which },
-            _ => Step::End {
-                scope,
-                aborted: backlog % 2 == 0,
-            },
-        }
-    })
-}
-
-/// The real thing for each socket of the reference.
-enum Real {
-    Bound(Bound),
-    Listener(Listener, Waiter),
-    Connecting(Connecting, Waiter),
-    Connected {
-        reader: Option<(Reader, Waiter)>,
-        writer: Option<(Writer, Waiter)>,
-    },
-}
-
-/// Whether somebody was told to wait, and a flag that tells if it was woken since.
-#[derive(Default)]
-struct Waiter {
-    flag: Arc<Flag>,
-    waits: bool,
-}
-
-impl Waiter {
-    fn poll<T>(&mut self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        self.flag.take();
-        let waker = Waker::from(Arc::clone(&self.flag));
-        let result = poll(&mut Context::from_waker(&waker));
-        self.waits = result.is_pending();
-        result
-    }
-
-    fn check(&self, ready: bool, what: &str) -> Result<(), TestCaseError> {
-        let missed = self.waits && ready && !self.flag.0.load(Ordering::Relaxed);
-        prop_assert!(!missed, "{what}: nobody was woken");
-        Ok(())
-    }
-}
 
 struct World {
     network: Network,
@@ -270,6 +118,17 @@ impl World {
                 port,
             } => {
                 self.connect(scope, None, place(address, port))?;
+            }
+            Step::ConnectTo { scope, which } => {
+                let listener = self.pick(which, |real| matches!(real, Real::Listener(..)));
+                if let Some(port) = listener.and_then(|it| self.model.sockets[it].port) {
+                    let ip = match port.ip() {
+                        ip if !ip.is_unspecified() => ip,
+                        IpAddr::V4(_) => Ipv4Addr::new(127, 1, 2, 3).into(),
+                        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+                    };
+                    self.connect(scope, None, SocketAddr::new(ip, port.port()))?;
+                }
             }
             Step::ConnectFrom {
                 which,
@@ -536,10 +395,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn place(address: usize, port: usize) -> SocketAddr {
-    at(&format!("{}:{}", ADDRESSES[address], PORTS[port]))
 }
 
 proptest! {

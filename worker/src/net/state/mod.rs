@@ -1,0 +1,199 @@
+//! Every socket of a network and what may happen to it: plain data under the network's lock.
+//!
+//! Wake-ups and closes of connections are collected in [`After`] and done once the lock is free.
+
+mod backlog;
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, task::Waker};
+
+use super::{
+    Counts, End, NetError, NetLimits,
+    address::{self, Family},
+    conn::{Close, Conn, Side},
+    ports::{PortKey, Ports},
+};
+use backlog::{Backlog, Waiting};
+
+pub(super) use backlog::Source;
+
+/// A socket, ordered by the scope that holds it. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SocketKey {
+    scope: u64,
+    id: u64,
+}
+
+pub(super) struct State {
+    limits: NetLimits,
+    ports: Ports,
+    sockets: BTreeMap<SocketKey, Socket>,
+    /// The sum of the sockets' `weight`.
+    used: usize,
+    /// Of sockets, and of places in queues.
+    next_id: u64,
+}
+
+struct Socket {
+    port: Option<PortKey>,
+    /// What it counts for in [`NetLimits::sockets`].
+    weight: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    Bound,
+    Listening(Box<Backlog>),
+    Waiting(Box<Waiting>),
+    /// A connection that failed while it waited.
+    Failed(NetError),
+    Connected(Arc<Conn>, Side),
+}
+
+/// What is left to do when the lock is free.
+#[derive(Default)]
+#[must_use]
+pub(super) struct After {
+    wakers: Vec<Waker>,
+    replaced: Option<Waker>,
+    closes: Vec<(Arc<Conn>, Side, Close)>,
+    /// A listener opened or closed.
+    pub listeners_changed: bool,
+}
+
+impl After {
+    pub fn run(self) {
+        for (conn, side, close) in self.closes {
+            conn.close(side, close);
+        }
+        for waker in self.wakers {
+            waker.wake();
+        }
+        drop(self.replaced);
+    }
+}
+
+impl State {
+    pub fn new(limits: NetLimits) -> Self {
+        Self {
+            limits,
+            ports: Ports::default(),
+            sockets: BTreeMap::new(),
+            used: 0,
+            next_id: 0,
+        }
+    }
+
+    /// A new socket that holds the port.
+    pub fn bind(
+        &mut self,
+        scope: u64,
+        to: SocketAddr,
+    ) -> Result<(SocketKey, SocketAddr), NetError> {
+        let (family, host) = address::bindable(to.ip()).ok_or(NetError::AddressNotBindable)?;
+        self.check_room(1)?;
+        let port = self.ports.take(family, host, to.port())?;
+        let key = self.insert(scope, Some(port), 1, Kind::Bound);
+        Ok((key, SocketAddr::new(to.ip(), port.port())))
+    }
+
+    /// Forgets a socket, in whatever state, and frees all that it holds. A second time does nothing.
+    pub fn remove(&mut self, key: SocketKey, close: Close, after: &mut After) {
+        let Some(socket) = self.sockets.remove(&key) else {
+            return;
+        };
+        self.used -= socket.weight;
+        if let Some(port) = socket.port {
+            self.ports.free(port);
+        }
+        match socket.kind {
+            Kind::Bound | Kind::Failed(_) => {}
+            Kind::Connected(conn, side) => after.closes.push((conn, side, close)),
+            Kind::Waiting(waiting) => {
+                if let Some(backlog) = self.backlog(waiting.listener) {
+                    backlog.waiting.remove(&waiting.ticket);
+                }
+                after.wakers.extend(waiting.waker);
+            }
+            Kind::Listening(backlog) => self.close_backlog(*backlog, after),
+        }
+    }
+
+    /// Removes every socket of the scope.
+    pub fn remove_scope(&mut self, scope: u64, end: End, after: &mut After) {
+        // In the order they were made, so that a listener resets what it has not accepted.
+        let all = SocketKey { scope, id: 0 }..=SocketKey {
+            scope,
+            id: u64::MAX,
+        };
+        while let Some((&key, _)) = self.sockets.range(all.clone()).next() {
+            self.remove(key, Close::Scope(end), after);
+        }
+    }
+
+    /// Whether a connection to this port of 127.0.0.1 or `::1` would find a listener.
+    pub fn is_listening(&self, port: u16) -> bool {
+        [Family::V4, Family::V6].into_iter().any(|family| {
+            self.ports
+                .listener(family, address::localhost(family), port)
+                .is_some()
+        })
+    }
+
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            sockets: self.sockets.len(),
+            ports: self.ports.len(),
+            ..Counts::default()
+        };
+        for socket in self.sockets.values() {
+            match &socket.kind {
+                Kind::Bound | Kind::Failed(_) => {}
+                Kind::Listening(_) => counts.listeners += 1,
+                Kind::Waiting(_) => counts.waiting += 1,
+                Kind::Connected(conn, side) => counts.buffered += conn.incoming(*side).buffered(),
+            }
+        }
+        counts
+    }
+
+    /// What counts against the limit, for tests: zero when nothing is held.
+    #[cfg(test)]
+    pub fn used(&self) -> usize {
+        assert_eq!(
+            self.used,
+            self.sockets
+                .values()
+                .map(|socket| socket.weight)
+                .sum::<usize>()
+        );
+        self.used
+    }
+
+    fn insert(
+        &mut self,
+        scope: u64,
+        port: Option<PortKey>,
+        weight: usize,
+        kind: Kind,
+    ) -> SocketKey {
+        let key = SocketKey {
+            scope,
+            id: self.next_id(),
+        };
+        self.used += weight;
+        self.sockets.insert(key, Socket { port, weight, kind });
+        key
+    }
+
+    fn check_room(&self, weight: usize) -> Result<(), NetError> {
+        if self.used.saturating_add(weight) > self.limits.sockets {
+            return Err(NetError::TooManySockets);
+        }
+        Ok(())
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}

@@ -1,0 +1,140 @@
+//! What two guests may do, as random steps.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::reference::BUFFER;
+
+const ADDRESSES: [&str; 7] = [
+    "127.0.0.1",
+    "127.0.0.2",
+    "0.0.0.0",
+    "[::1]",
+    "[::]",
+    "10.0.0.1",
+    "127.0.0.1",
+];
+const PORTS: [u16; 4] = [0, 80, 81, 40_000];
+
+/// What to do, to which of the sockets that can have it done to them: numbers are taken modulo how many there are.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Bind {
+        scope: usize,
+        address: usize,
+        port: usize,
+    },
+    Listen {
+        which: usize,
+        backlog: usize,
+    },
+    Connect {
+        scope: usize,
+        address: usize,
+        port: usize,
+    },
+    /// To where somebody listens, which a random address seldom is.
+    ConnectTo {
+        scope: usize,
+        which: usize,
+    },
+    ConnectFrom {
+        which: usize,
+        address: usize,
+        port: usize,
+    },
+    Finish {
+        which: usize,
+    },
+    Accept {
+        which: usize,
+    },
+    SetBacklog {
+        which: usize,
+        backlog: usize,
+    },
+    Write {
+        which: usize,
+        len: usize,
+    },
+    Read {
+        which: usize,
+        len: usize,
+    },
+    WaitReadable {
+        which: usize,
+    },
+    WaitWritable {
+        which: usize,
+    },
+    Shutdown {
+        which: usize,
+    },
+    Stop {
+        which: usize,
+    },
+    DropReader {
+        which: usize,
+    },
+    DropWriter {
+        which: usize,
+    },
+    DropOther {
+        which: usize,
+    },
+    End {
+        scope: usize,
+        aborted: bool,
+    },
+}
+
+/// Steps from one number each, which costs a fraction of a strategy for each field and shrinks as well.
+pub fn step() -> impl Strategy<Value = Step> {
+    any::<u64>().prop_map(|bits| {
+        let field = |at: u32, modulo: usize| ((bits >> at) & 0xff) as usize % modulo;
+        let (which, scope) = (field(8, 12), field(16, 2));
+        let (address, port) = (field(24, ADDRESSES.len()), field(32, PORTS.len()));
+        let (len, backlog) = (field(40, BUFFER + 9), field(48, 4));
+        match field(0, 57) {
+            0..=2 => Step::Bind {
+                scope,
+                address,
+                port,
+            },
+            3..=6 => Step::Listen { which, backlog },
+            9..=14 => Step::ConnectTo { scope, which },
+            7..=8 => Step::Connect {
+                scope,
+                address,
+                port,
+            },
+            15..=16 => Step::ConnectFrom {
+                which,
+                address,
+                port,
+            },
+            17..=20 => Step::Finish { which },
+            21..=25 => Step::Accept { which },
+            26 => Step::SetBacklog { which, backlog },
+            27..=34 => Step::Write { which, len },
+            35..=40 => Step::Read { which, len },
+            41..=43 => Step::WaitReadable { which },
+            44..=46 => Step::WaitWritable { which },
+            47..=48 => Step::Shutdown { which },
+            49 => Step::Stop { which },
+            50..=51 => Step::DropReader { which },
+            52..=53 => Step::DropWriter { which },
+            54..=55 => Step::DropOther { which },
+            _ => Step::End {
+                scope,
+                aborted: backlog % 2 == 0,
+            },
+        }
+    })
+}
+
+/// The address at these places of the lists.
+pub fn place(address: usize, port: usize) -> SocketAddr {
+    super::at(&format!("{}:{}", ADDRESSES[address], PORTS[port]))
+}
