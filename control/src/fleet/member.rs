@@ -196,6 +196,8 @@ impl Member<'_> {
             workload: replica.workload.clone(),
             workload_uid: replica.workload_uid.clone(),
             revision: replica.revision,
+            // Without a service nothing is ever started again.
+            restarts: spec.service.as_ref().map_or(0, |_| replica.restarts),
             spec: Some(spec),
         }))
     }

@@ -66,12 +66,14 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
     match record.phase() {
         Phase::Stopping => after.enter(Phase::Stopped, now),
         Phase::Lost => {
+            count_restart(&mut after, record.reported());
             after.reported = Phase::Pending.into();
             after.reported_ready = false;
         }
         // Its end is what counts, and it will not be started again.
         Phase::Completed | Phase::Failed | Phase::Stopped => {}
-        _ => {
+        before => {
+            count_restart(&mut after, before);
             after.enter(Phase::Pending, now);
             let conditions = &mut after.replica.conditions;
             let message = "its worker came back without it and starts it anew";
@@ -86,6 +88,13 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
         }
     }
     (after != *record).then_some(after)
+}
+
+/// What ran, or waited to run again, is started again. What waits for its first start is not.
+fn count_restart(record: &mut ReplicaRecord, before: Phase) {
+    if matches!(before, Phase::Running | Phase::Backoff) {
+        record.replica.restarts = record.replica.restarts.saturating_add(1);
+    }
 }
 
 /// The worker's conditions beside the control plane's own.
@@ -190,10 +199,13 @@ mod tests {
             not_held(&record(Phase::Stopping), NOW).unwrap().phase(),
             Phase::Stopped
         );
+        let again = not_held(&record(Phase::Running), NOW).unwrap();
         assert_eq!(
-            not_held(&record(Phase::Running), NOW).unwrap().phase(),
-            Phase::Pending
+            (again.phase(), again.replica.restarts),
+            (Phase::Pending, record(Phase::Running).replica.restarts + 1)
         );
+        // Counted already, and not started since.
+        assert_eq!(not_held(&again, NOW).map(|a| a.replica.restarts), None);
         assert_eq!(not_held(&record(Phase::Completed), NOW), None);
     }
 }

@@ -19,6 +19,8 @@ pub struct Assignment {
     pub uid: String,
     pub revision: u32,
     pub spec: WorkloadSpec,
+    /// What the service's next start is counted as: 0 unless a worker ran this replica before and forgot it.
+    pub restarts: u32,
 }
 
 /// An assignment that this worker cannot run: it comes from another version, or is damaged.
@@ -76,6 +78,7 @@ impl Assignment {
             uid: assignment.workload_uid,
             revision: assignment.revision,
             spec,
+            restarts: assignment.restarts,
         })
     }
 }

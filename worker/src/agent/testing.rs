@@ -216,6 +216,7 @@ pub(super) fn assignment(replica: &str) -> v1::Assignment {
             }),
             ..Default::default()
         }),
+        restarts: 0,
     }
 }
 

@@ -36,6 +36,12 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    pub fn receive_bytes(&self) -> usize {
+        usize::try_from(self.receive_buffer).unwrap_or(usize::MAX)
+    }
+}
+
 /// A keep-alive time: whole seconds from 1 up, as Linux keeps it. 0 is `invalid-argument`.
 pub fn keep_alive_time(nanoseconds: u64) -> Result<u64, SocketError> {
     match nanoseconds {

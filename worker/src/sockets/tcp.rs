@@ -44,9 +44,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn new(stream: Stream) -> Self {
+    fn new(stream: Stream, options: &Options) -> Self {
         let (local, remote) = (stream.local_addr(), stream.peer_addr());
-        let (reader, writer) = stream.split();
+        let (mut reader, writer) = stream.split();
+        if options.receive_buffer != Options::default().receive_buffer {
+            reader.set_buffer(options.receive_bytes());
+        }
         Self {
             reader: Arc::new(Mutex::new(reader)),
             writer: Arc::new(Mutex::new(writer)),
@@ -128,7 +131,7 @@ impl TcpSocket {
                 let result = ready!(Pin::new(connecting.as_mut()).poll(cx));
                 match result {
                     Ok(stream) => {
-                        let connection = Connection::new(stream);
+                        let connection = Connection::new(stream, &self.options);
                         self.state = State::Connected(connection.clone());
                         Poll::Ready(Ok(connection))
                     }
@@ -169,7 +172,7 @@ impl TcpSocket {
             return Poll::Ready(Err(SocketError::InvalidState));
         };
         let connection = match ready!(listener.poll_accept(cx)) {
-            Ok(stream) => Connection::new(stream),
+            Ok(stream) => Connection::new(stream, &self.options),
             Err(error) => return Poll::Ready(Err(error.into())),
         };
         let socket = TcpSocket {
@@ -224,6 +227,17 @@ impl TcpSocket {
             _ => return Err(SocketError::InvalidState),
         }
         Ok(())
+    }
+
+    /// Makes a changed option take effect. Only the receive buffer has one inside this network: there are
+    /// no packets that could need a hop limit, and no dead peer that goes unnoticed.
+    pub fn apply_options(&mut self) {
+        if let State::Connected(connection) = &self.state {
+            connection
+                .reader
+                .lock()
+                .set_buffer(self.options.receive_bytes());
+        }
     }
 
     /// Ends one or both directions.

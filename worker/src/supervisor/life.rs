@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use warren_model::spec::{Restart, RestartPolicy};
+use warren_model::{
+    quantity::format_duration,
+    spec::{Restart, RestartPolicy},
+};
 
 use crate::runtime::ServiceEnd;
 
@@ -101,12 +104,13 @@ pub struct Life {
 }
 
 impl Life {
-    pub fn new(policy: Option<RestartPolicy>) -> Self {
+    /// `restarts` is what the first start counts as.
+    pub fn new(policy: Option<RestartPolicy>, restarts: u32) -> Self {
         Self {
             policy,
             phase: Phase::Pending,
             ready: false,
-            restarts: 0,
+            restarts,
             recent: VecDeque::new(),
             waits: 0,
             running_since: None,
@@ -226,10 +230,10 @@ impl Life {
             self.phase = Phase::Failed;
             actions.push(Action::Release);
             let message = format!(
-                "{}; restarted {} times within {:?}, which is the most its policy allows",
+                "{}; restarted {} times within {}, which is the most its policy allows",
                 how(end),
                 self.recent.len(),
-                policy.window
+                format_duration(policy.window)
             );
             return Step {
                 actions,
@@ -245,7 +249,7 @@ impl Life {
             actions,
             note: Some(Note {
                 reason: reason(end),
-                message: format!("{}; starting again in {wait:?}", how(end)),
+                message: format!("{}; starting again in {:?}", how(end), rounded(wait)),
                 warning: !succeeded,
             }),
         }
@@ -293,6 +297,16 @@ fn backoff(policy: &RestartPolicy, waits: u32, jitter: u8) -> Duration {
         .min(policy.max_backoff)
         .mul_f64(spread)
         .min(policy.max_backoff)
+}
+
+/// To three digits or so: nobody reads more.
+fn rounded(wait: Duration) -> Duration {
+    let unit: u128 = match wait.as_millis() {
+        1_000.. => 10_000_000,
+        1.. => 10_000,
+        0 => return wait,
+    };
+    Duration::from_nanos(u64::try_from(wait.as_nanos() / unit * unit).unwrap_or(u64::MAX))
 }
 
 fn reason(end: &ServiceEnd) -> &'static str {

@@ -38,7 +38,7 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Runs a replica until it has stopped. Dropping the future ends it at once.
 pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: CancellationToken) {
-    let reporter = Reporter::new(assignment.replica.clone(), parts.reports.clone());
+    let reporter = Reporter::new(&assignment, parts.reports.clone());
     let log = parts.logs.open(&assignment.replica);
     let _cleanup = Cleanup {
         replica: assignment.replica.clone(),
@@ -49,7 +49,7 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: C
         Box::pin(prepare(&assignment, parts, log.clone(), &reporter));
     let policy = assignment.spec.service.as_ref().map(|s| s.restart.clone());
     let mut replica = Replica {
-        life: Life::new(policy),
+        life: Life::new(policy, assignment.restarts),
         assignment: &assignment,
         parts,
         reporter: &reporter,

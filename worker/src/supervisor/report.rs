@@ -8,7 +8,10 @@ use warren_proto::v1::{
 };
 
 use crate::{
-    agent::reports::{ReplicaState, ReportBook},
+    agent::{
+        Assignment,
+        reports::{ReplicaState, ReportBook},
+    },
     runtime::ServiceEnd,
 };
 
@@ -32,8 +35,13 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(replica: String, book: ReportBook) -> Self {
+    pub(super) fn new(assignment: &Assignment, book: ReportBook) -> Self {
+        let replica = assignment.replica.clone();
         let mut state = ReplicaState::new(replica::Phase::Pending);
+        state.restarts = assignment.restarts;
+        if assignment.restarts > 0 {
+            state.last_exit = Some(lost());
+        }
         for kind in [ARTIFACTS_READY, STARTED, READY] {
             set(&mut state, kind, Status::False, "Pending", "");
         }
@@ -129,6 +137,17 @@ pub(super) fn exit(end: &ServiceEnd, stderr: Vec<String>) -> Exit {
         message: truncated(message),
         time: Some(SystemTime::now().into()),
         stderr,
+    }
+}
+
+/// The end of a service whose worker ended before it could tell.
+fn lost() -> Exit {
+    Exit {
+        reason: exit::Reason::Lost.into(),
+        code: 0,
+        message: "the worker that ran it ended".to_owned(),
+        time: Some(SystemTime::now().into()),
+        stderr: Vec::new(),
     }
 }
 

@@ -247,7 +247,7 @@ fn tell(
     };
     let (is, was) = (replicas(&decision.workload), before.map(replicas));
     let (reason, message) = match decision.outcome {
-        Outcome::Created => ("Created", format!("created with {is} replicas")),
+        Outcome::Created => ("Created", format!("created with {}", replicas_in_words(is))),
         _ if decision.new_revision => (
             "Updated",
             format!(
@@ -256,7 +256,10 @@ fn tell(
             ),
         ),
         _ => match was {
-            Some(was) if was != is => ("Scaled", format!("scaled from {was} to {is} replicas")),
+            Some(was) if was != is => (
+                "Scaled",
+                format!("scaled from {was} to {}", replicas_in_words(is)),
+            ),
             _ => ("Labelled", "its labels were changed".to_owned()),
         },
     };
@@ -280,5 +283,12 @@ fn response(
     v1::ApplyResponse {
         workload: Some(workload),
         outcome: outcome.into(),
+    }
+}
+
+fn replicas_in_words(replicas: u32) -> String {
+    match replicas {
+        1 => "1 replica".to_owned(),
+        n => format!("{n} replicas"),
     }
 }

@@ -53,8 +53,11 @@ pub(super) fn logs(
     request: v1::LogsRequest,
 ) -> Result<Responses<v1::LogsResponse>, Status> {
     let id = scope::workload(&request.namespace, &request.name)?;
-    if shared.index.workload(&id).is_none() {
+    let Some(workload) = shared.index.workload(&id) else {
         return Err(scope::no_workload(&id));
+    };
+    if !request.source.is_empty() && !has_source(&workload, &request.source) {
+        return Err(error::not_found("source", &request.source));
     }
     let known = shared.index.replicas_of(&id);
     if !request.replica.is_empty()
@@ -85,6 +88,18 @@ pub(super) fn logs(
         }
     });
     Ok(ReceiverStream::new(responses).boxed())
+}
+
+/// Whether guests of the workload write as `source`: "service", or a component's name.
+fn has_source(workload: &v1::Workload, source: &str) -> bool {
+    workload.spec.as_ref().is_some_and(|spec| {
+        let is_service = spec.service.is_some() && source == "service";
+        is_service
+            || spec
+                .components
+                .iter()
+                .any(|component| component.name == source)
+    })
 }
 
 // === impl Reading ===

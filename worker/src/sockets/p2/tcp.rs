@@ -126,6 +126,31 @@ impl SocketsView<'_> {
     }
 }
 
+/// Getter and setter of one option: what was set, as `parse` took it, reads back.
+macro_rules! option {
+    ($get:ident, $set:ident: $type:ty, $field:ident, $parse:expr) => {
+        fn $get(&mut self, this: Resource<RealSocket>) -> SocketResult<$type> {
+            self.option(
+                this,
+                |real, socket| real.$get(socket),
+                |socket| Ok(socket.options.$field),
+            )
+        }
+
+        fn $set(&mut self, this: Resource<RealSocket>, value: $type) -> SocketResult<()> {
+            self.option(
+                this,
+                |real, socket| real.$set(socket, value),
+                |socket| {
+                    socket.options.$field = $parse(value)?;
+                    socket.apply_options();
+                    Ok(())
+                },
+            )
+        }
+    };
+}
+
 impl tcp_create_socket::Host for SocketsView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<RealSocket>> {
         let family = match family {
@@ -276,154 +301,38 @@ impl tcp::HostTcpSocket for SocketsView<'_> {
         Ok(self.socket(&this)?.workload()?.set_backlog(value)?)
     }
 
-    fn keep_alive_enabled(&mut self, this: Resource<RealSocket>) -> SocketResult<bool> {
-        self.option(
-            this,
-            |real, socket| real.keep_alive_enabled(socket),
-            |socket| Ok(socket.options.keep_alive),
-        )
-    }
-
-    fn set_keep_alive_enabled(
-        &mut self,
-        this: Resource<RealSocket>,
-        value: bool,
-    ) -> SocketResult<()> {
-        self.option(
-            this,
-            |real, socket| real.set_keep_alive_enabled(socket, value),
-            |socket| {
-                socket.options.keep_alive = value;
-                Ok(())
-            },
-        )
-    }
-
-    fn keep_alive_idle_time(&mut self, this: Resource<RealSocket>) -> SocketResult<u64> {
-        self.option(
-            this,
-            |real, socket| real.keep_alive_idle_time(socket),
-            |socket| Ok(socket.options.keep_alive_idle),
-        )
-    }
-
-    fn set_keep_alive_idle_time(
-        &mut self,
-        this: Resource<RealSocket>,
-        value: u64,
-    ) -> SocketResult<()> {
-        self.option(
-            this,
-            |real, socket| real.set_keep_alive_idle_time(socket, value),
-            |socket| {
-                socket.options.keep_alive_idle = options::keep_alive_time(value)?;
-                Ok(())
-            },
-        )
-    }
-
-    fn keep_alive_interval(&mut self, this: Resource<RealSocket>) -> SocketResult<u64> {
-        self.option(
-            this,
-            |real, socket| real.keep_alive_interval(socket),
-            |socket| Ok(socket.options.keep_alive_interval),
-        )
-    }
-
-    fn set_keep_alive_interval(
-        &mut self,
-        this: Resource<RealSocket>,
-        value: u64,
-    ) -> SocketResult<()> {
-        self.option(
-            this,
-            |real, socket| real.set_keep_alive_interval(socket, value),
-            |socket| {
-                socket.options.keep_alive_interval = options::keep_alive_time(value)?;
-                Ok(())
-            },
-        )
-    }
-
-    fn keep_alive_count(&mut self, this: Resource<RealSocket>) -> SocketResult<u32> {
-        self.option(
-            this,
-            |real, socket| real.keep_alive_count(socket),
-            |socket| Ok(socket.options.keep_alive_count),
-        )
-    }
-
-    fn set_keep_alive_count(&mut self, this: Resource<RealSocket>, value: u32) -> SocketResult<()> {
-        self.option(
-            this,
-            |real, socket| real.set_keep_alive_count(socket, value),
-            |socket| {
-                socket.options.keep_alive_count = options::keep_alive_count(value)?;
-                Ok(())
-            },
-        )
-    }
-
-    fn hop_limit(&mut self, this: Resource<RealSocket>) -> SocketResult<u8> {
-        self.option(
-            this,
-            |real, socket| real.hop_limit(socket),
-            |socket| Ok(socket.options.hop_limit),
-        )
-    }
-
-    fn set_hop_limit(&mut self, this: Resource<RealSocket>, value: u8) -> SocketResult<()> {
-        self.option(
-            this,
-            |real, socket| real.set_hop_limit(socket, value),
-            |socket| {
-                socket.options.hop_limit = options::hop_limit(value)?;
-                Ok(())
-            },
-        )
-    }
-
-    fn receive_buffer_size(&mut self, this: Resource<RealSocket>) -> SocketResult<u64> {
-        self.option(
-            this,
-            |real, socket| real.receive_buffer_size(socket),
-            |socket| Ok(socket.options.receive_buffer),
-        )
-    }
-
-    fn set_receive_buffer_size(
-        &mut self,
-        this: Resource<RealSocket>,
-        value: u64,
-    ) -> SocketResult<()> {
-        self.option(
-            this,
-            |real, socket| real.set_receive_buffer_size(socket, value),
-            |socket| {
-                socket.options.receive_buffer = options::buffer_size(value)?;
-                Ok(())
-            },
-        )
-    }
-
-    fn send_buffer_size(&mut self, this: Resource<RealSocket>) -> SocketResult<u64> {
-        self.option(
-            this,
-            |real, socket| real.send_buffer_size(socket),
-            |socket| Ok(socket.options.send_buffer),
-        )
-    }
-
-    fn set_send_buffer_size(&mut self, this: Resource<RealSocket>, value: u64) -> SocketResult<()> {
-        self.option(
-            this,
-            |real, socket| real.set_send_buffer_size(socket, value),
-            |socket| {
-                socket.options.send_buffer = options::buffer_size(value)?;
-                Ok(())
-            },
-        )
-    }
+    option!(keep_alive_enabled, set_keep_alive_enabled: bool, keep_alive, Ok::<bool, SocketError>);
+    option!(
+        keep_alive_idle_time,
+        set_keep_alive_idle_time: u64,
+        keep_alive_idle,
+        options::keep_alive_time
+    );
+    option!(
+        keep_alive_interval,
+        set_keep_alive_interval: u64,
+        keep_alive_interval,
+        options::keep_alive_time
+    );
+    option!(
+        keep_alive_count,
+        set_keep_alive_count: u32,
+        keep_alive_count,
+        options::keep_alive_count
+    );
+    option!(hop_limit, set_hop_limit: u8, hop_limit, options::hop_limit);
+    option!(
+        receive_buffer_size,
+        set_receive_buffer_size: u64,
+        receive_buffer,
+        options::buffer_size
+    );
+    option!(
+        send_buffer_size,
+        set_send_buffer_size: u64,
+        send_buffer,
+        options::buffer_size
+    );
 
     fn subscribe(&mut self, this: Resource<RealSocket>) -> wasmtime::Result<Resource<DynPollable>> {
         subscribe(self.table, own(&this))

@@ -22,7 +22,7 @@ fn ended(end: ServiceEnd) -> Event {
 }
 
 fn running(restart: Restart, now: Instant) -> Life {
-    let mut life = Life::new(Some(policy(restart)));
+    let mut life = Life::new(Some(policy(restart)), 0);
     assert_eq!(life.step(Event::Prepared, now).actions, [Action::Start]);
     assert_eq!(
         life.step(Event::Ready(true), now).actions,
@@ -126,8 +126,16 @@ fn restarts_outside_the_window_are_forgotten() {
 }
 
 #[test]
+fn a_replica_that_its_worker_forgot_counts_on() {
+    let mut life = Life::new(Some(policy(Restart::Always)), 4);
+    let step = life.step(Event::Prepared, Instant::now());
+    assert_eq!(life.restarts(), 4);
+    assert!(step.note.unwrap().message.contains("restart 4"));
+}
+
+#[test]
 fn a_workload_of_components_is_ready_once_it_is_prepared() {
-    let mut life = Life::new(None);
+    let mut life = Life::new(None, 0);
     let step = life.step(Event::Prepared, Instant::now());
     assert_eq!(step.actions, [Action::SetReady(true)]);
     assert_eq!((life.phase(), life.ready()), (Phase::Running, true));
@@ -135,7 +143,7 @@ fn a_workload_of_components_is_ready_once_it_is_prepared() {
 
 #[test]
 fn what_cannot_run_fails_without_a_restart() {
-    let mut life = Life::new(Some(policy(Restart::Always)));
+    let mut life = Life::new(Some(policy(Restart::Always)), 0);
     let step = life.step(
         Event::CannotRun {
             reason: "PortUnavailable",
@@ -241,7 +249,7 @@ proptest! {
         events in prop::collection::vec((any_event(), 0_u64..120), 0..60),
     ) {
         let policy = policy(restart);
-        let mut life = Life::new(with_service.then(|| policy.clone()));
+        let mut life = Life::new(with_service.then(|| policy.clone()), 0);
         let mut shell = Shell::default();
         let mut now = Instant::now();
         let mut starts = VecDeque::new();

@@ -1,0 +1,23 @@
+//! Whole clusters for tests: real processes, real clients, real components.
+//!
+//! Nothing here depends on Warren's crates: what a test sees is what a user sees, through the command line, HTTP, TCP and
+//! gRPC. Every port is chosen by the system and every file lies in a directory of the test's own, so tests run beside
+//! each other. A process ends with the value that stands for it; when its test fails, what it wrote is printed.
+
+mod answer;
+mod cluster;
+mod dev;
+mod http;
+mod lab;
+mod process;
+mod resp;
+mod wait;
+
+pub use answer::Answer;
+pub use cluster::{Cluster, Control, Worker, own_loopback};
+pub use dev::Dev;
+pub use http::{Reply, get, open, request};
+pub use lab::{Lab, example, guest};
+pub use process::Process;
+pub use resp::Resp;
+pub use wait::{SOON, eventually, within};

@@ -1,0 +1,136 @@
+//! What is deleted leaves nothing behind.
+
+use bytes::Bytes;
+use hyper::body::Frame;
+use tokio::net::TcpStream;
+use warren_tests::{Reply, eventually, example, get, open, within};
+
+use crate::{cluster, counter::count, http_echo};
+
+#[tokio::test]
+async fn a_deleted_workload_gives_back_its_routes_ports_and_replicas() {
+    let cluster = cluster(1).await;
+    let (cache, counter) = (example("cache"), example("counter"));
+    let manifest = format!(
+        "name: counter\n\
+         replicas: 1\n\
+         service: {{ component: {cache}, publish: [ {{ port: 6379, listen: \"127.0.0.1:0\" }} ] }}\n\
+         components:\n\
+         - {{ name: api, component: {counter}, routes: [ {{ host: counter.localhost, path: / }} ] }}\n"
+    );
+    cluster.apply(&manifest).await;
+    let before = cluster.replica("counter").await;
+    let port = cluster.published("counter").await;
+    assert_eq!(count(cluster.http(), "counter").await.number, 1);
+    TcpStream::connect(port).await.unwrap();
+
+    let said = cluster
+        .warren(&["delete", "workload", "counter", "--wait"])
+        .await
+        .ok();
+    assert!(said.contains("workload/counter deleted"), "{said}");
+    eventually("the route is gone", async || {
+        let reply = get(cluster.http(), "counter.localhost", "/").await;
+        if reply.status == 404 {
+            Ok(())
+        } else {
+            Err(reply)
+        }
+    })
+    .await;
+    assert!(
+        TcpStream::connect(port).await.is_err(),
+        "{port} is still open"
+    );
+    let all = cluster
+        .warren(&["get", "replicas", "-A", "-o", "json"])
+        .await
+        .json();
+    assert_eq!(all, serde_json::json!([]));
+    let gone = cluster.warren(&["get", "workloads", "counter"]).await;
+    gone.refused(1, &["there is no workload `default/counter`"]);
+    for command in [
+        &["describe", "workload", "counter"][..],
+        &["logs", "counter"],
+    ] {
+        cluster.warren(command).await.refused(1, &["counter"]);
+    }
+
+    // The same name again is another workload.
+    cluster.apply(&manifest).await;
+    let after = cluster.replica("counter").await;
+    assert_ne!(after["id"], before["id"]);
+    assert_ne!(after["workloadUid"], before["workloadUid"]);
+    assert_eq!(count(cluster.http(), "counter").await.number, 1);
+}
+
+#[tokio::test]
+async fn requests_in_flight_finish_before_a_workload_is_gone() {
+    let cluster = cluster(1).await;
+    cluster.apply(&http_echo("")).await;
+    let held = open(cluster.http(), "echo.localhost", "/echo", "held ").await;
+    assert_eq!(held.response.status(), 200);
+    cluster.warren(&["delete", "workload", "echo"]).await.ok();
+    eventually("no new request is taken", async || {
+        let reply = cluster.get("echo.localhost", "/").await;
+        if reply.status == 200 {
+            Err(reply)
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    let first = cluster.workload("echo").await;
+    assert!(first["deleteTime"].is_string(), "{first:#}");
+    assert_eq!(cluster.replica("echo").await["phase"], "STOPPING");
+    // Asking again changes nothing.
+    cluster.warren(&["delete", "workload", "echo"]).await.ok();
+    let second = cluster.workload("echo").await;
+    for field in ["uid", "deleteTime", "generation"] {
+        assert_eq!(second[field], first[field], "{field}");
+    }
+    // Nor does another workload of that name come in between.
+    let again = cluster.try_apply(&http_echo("")).await;
+    again.refused(1, &["echo", "deleted"]);
+
+    let rest = Frame::data(Bytes::from_static(b"and finished"));
+    held.body.unbounded_send(Ok(rest)).unwrap();
+    drop(held.body);
+    let reply = within("the end", Reply::read(held.response)).await;
+    assert!(
+        reply.whole && reply.body == "held and finished",
+        "{reply:?}"
+    );
+    cluster
+        .warren(&["delete", "workload", "echo", "--wait"])
+        .await;
+    let gone = cluster.warren(&["delete", "workload", "echo"]).await;
+    gone.refused(1, &["there is no workload `default/echo`"]);
+}
+
+#[tokio::test]
+async fn artifacts_go_when_nobody_names_them() {
+    let cluster = cluster(1).await;
+    let file = example("cache");
+    let digest = cluster.warren(&["push", &file]).await.ok();
+    let digest = digest.trim();
+    let again = cluster.warren(&["push", &file]).await;
+    assert!(again.stderr.contains("was there already"), "{again:?}");
+    cluster
+        .apply(&format!(
+            "name: cache\nreplicas: 1\nservice: {{ component: \"{digest}\" }}\n"
+        ))
+        .await;
+    let used = cluster.warren(&["delete", "artifact", digest]).await;
+    used.refused(1, &["in use", "cache"]);
+    cluster
+        .warren(&["delete", "workload", "cache", "--wait"])
+        .await
+        .ok();
+    cluster.warren(&["delete", "artifact", digest]).await.ok();
+    let artifacts = cluster
+        .warren(&["get", "artifacts", "-o", "json"])
+        .await
+        .json();
+    assert_eq!(artifacts, serde_json::json!([]));
+}

@@ -1,0 +1,47 @@
+//! What the README and the design promise, shown with real processes.
+#![allow(clippy::unwrap_used)]
+
+mod counter;
+mod delete;
+mod dev;
+mod egress;
+mod http;
+mod input;
+mod localhost;
+mod observe;
+mod outage;
+mod reflection;
+mod refusals;
+mod restarts;
+mod updates;
+mod wit;
+
+use warren_tests::{Cluster, Lab, guest};
+
+/// A place for one test of the program as it was just built.
+fn lab() -> Lab {
+    Lab::new(
+        env!("CARGO_BIN_EXE_warren-under-test"),
+        concat!(env!("CARGO_TARGET_TMPDIR"), "/warren-tests"),
+    )
+}
+
+/// A control plane and so many workers.
+async fn cluster(workers: usize) -> Cluster {
+    Cluster::start(lab(), workers).await
+}
+
+/// A workload that is one HTTP component with a behaviour for each path, at `echo.localhost`; `more` are further fields
+/// of the component.
+fn http_echo(more: &str) -> String {
+    let component = guest("http-echo");
+    format!(
+        "name: echo\n\
+         replicas: 1\n\
+         components:\n\
+         - name: web\n  \
+           component: {component}\n  \
+           routes: [ {{ host: echo.localhost, path: / }} ]\n\
+         {more}"
+    )
+}
