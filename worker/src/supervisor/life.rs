@@ -137,7 +137,7 @@ impl Life {
     pub fn step(&mut self, event: Event, now: Instant) -> Step {
         match (self.phase, event) {
             (Phase::Stopped, _) => Step::default(),
-            (Phase::Stopping, Event::Drained) => {
+            (Phase::Stopping, Event::Drained) if !self.drained => {
                 self.drained = true;
                 self.stop_if_over()
             }
