@@ -191,12 +191,14 @@ fn bare_host(rule: &str, host: &str) -> Result<EgressHost, EgressError> {
 
 fn net(rule: &str, text: &str) -> Result<EgressHost, EgressError> {
     let net = match text.parse::<IpAddr>() {
-        Ok(ip) if ip.is_unspecified() => return Err(EgressError::Unspecified(rule.to_owned())),
         Ok(ip) => IpNet::from(ip),
         Err(_) => text
             .parse::<IpNet>()
             .map_err(|_| EgressError::Address(rule.to_owned()))?,
     };
+    if net.addr().is_unspecified() && net.prefix_len() == net.max_prefix_len() {
+        return Err(EgressError::Unspecified(rule.to_owned()));
+    }
     // A bracket around IPv4 or none around IPv6 would not be written back as it was read.
     if rule.starts_with('[') != net.addr().is_ipv6() {
         return Err(EgressError::Address(rule.to_owned()));
