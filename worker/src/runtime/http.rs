@@ -101,7 +101,10 @@ impl ComponentRuntime {
     ) -> Result<(), Failure> {
         let mut guest = self.store(0);
         // Declared after the store, so that it is known to have failed before its body ends.
-        let mut fate = FateOfRun(fate, false);
+        let mut run = Run {
+            fate,
+            succeeded: false,
+        };
         name_authority(&mut request, &meta);
         let scheme = if meta.scheme == Scheme::HTTPS {
             types::Scheme::Https
@@ -121,7 +124,7 @@ impl ComponentRuntime {
         .await;
         match result {
             Ok(()) => {
-                fate.1 = true;
+                run.succeeded = true;
                 guest.finish();
                 Ok(())
             }
@@ -172,13 +175,16 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
 #[derive(Clone, Default)]
 struct Fate(Arc<AtomicBool>);
 
-/// Tells [`Fate`] when a run is dropped before it succeeded: by a trap, a timeout, an abort.
-struct FateOfRun(Fate, bool);
+/// Tells [`Fate`] when it is dropped before the run succeeded: by a trap, a timeout, an abort.
+struct Run {
+    fate: Fate,
+    succeeded: bool,
+}
 
-impl Drop for FateOfRun {
+impl Drop for Run {
     fn drop(&mut self) {
-        if !self.1 {
-            self.0.0.store(true, Ordering::Release);
+        if !self.succeeded {
+            self.fate.0.store(true, Ordering::Release);
         }
     }
 }

@@ -90,7 +90,8 @@ impl Bench {
         self.start(guest, args).await.end().await
     }
 
-    /// Runs a guest that must succeed, and returns the lines that it wrote to stdout while it ran.
+    /// Runs a guest that must succeed, and returns the lines that were written while it ran: its own, and
+    /// those of other guests that run beside it.
     pub async fn stdout(&self, guest: &str, args: &[&str]) -> Vec<String> {
         self.stdout_of(service(guest, args)).await
     }

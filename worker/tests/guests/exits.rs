@@ -52,7 +52,7 @@ async fn an_endless_loop_yields_and_can_be_killed() {
     let echo = bench.start("tokio-echo", &["7070"]).await;
     bench.listens(7070).await;
     let lines = bench.stdout("std-net", &["ping", "7070", "3", "100"]).await;
-    assert_eq!(lines, ["ok 3"]);
+    assert!(lines.iter().any(|line| line == "ok 3"), "{lines:?}");
     timeout(PATIENCE, spinner.kill()).await.unwrap();
     echo.kill().await;
     assert_eq!(bench.context.network.counts(), Counts::default());
