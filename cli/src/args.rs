@@ -1,5 +1,8 @@
 //! What the command line understands. Everything that a command alone needs stands in the command's own module.
 
+mod examples;
+mod reference;
+
 use std::{env, ffi::OsString, fmt, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
@@ -7,10 +10,12 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::
 use crate::{
     client::ServerUrl,
     commands::{
-        apply, completions, control, delete, describe, dev, events, get, health, inspect, logs,
-        push, scale, validate, version, worker,
+        apply, completions, control, delete, describe, dev, events, get, health, history, inspect,
+        logs, push, restart, rollback, scale, validate, version, worker,
     },
 };
+
+pub use reference::reference;
 
 /// Runs WebAssembly workloads: stateless components, and the long-running service that is their private localhost.
 #[derive(Debug, Parser)]
@@ -51,19 +56,25 @@ pub enum Command {
     Apply(apply::Args),
     /// List workloads, replicas, workers or artifacts
     Get(get::Args),
-    /// Explain one workload or worker in words
+    /// Explain one workload, replica, worker or artifact in words
     Describe(describe::Args),
     /// Delete workloads or artifacts
     Delete(delete::Args),
     /// Set how many replicas a workload has
     Scale(scale::Args),
+    /// Replace every replica of a workload by a new one
+    Restart(restart::Args),
+    /// List the revisions of a workload, and what each changed
+    History(history::Args),
+    /// Roll an earlier revision of a workload out again
+    Rollback(rollback::Args),
     /// Print what a workload wrote to stdout and stderr
     Logs(logs::Args),
     /// Print what happened
     Events(events::Args),
     /// Store a component as an artifact
     Push(push::Args),
-    /// Tell what a component imports and exports, and what a workload may use it as
+    /// Tell what a component imports and exports, what a workload may use it as, and what would link to it
     Inspect(inspect::Args),
     /// Check manifests and the components they name, without a server
     Validate(validate::Args),
@@ -87,19 +98,31 @@ const WITHOUT_EFFECT: [(&str, &[&str]); 6] = [
 
 /// The definition of the command line.
 pub fn command() -> clap::Command {
-    let mut command = Cli::command();
+    let mut command = with_examples(Cli::command(), "");
     // From here on each subcommand has the global arguments as its own.
     command.build();
-    for (name, useless) in WITHOUT_EFFECT {
-        command = command.mut_subcommand(name, |subcommand| {
-            // Not `mut_arg`, which moves the argument to the end, where a built command does not find it.
-            subcommand.mut_args(|argument| {
-                let hide = useless.contains(&argument.get_id().as_str());
-                if hide { argument.hide(true) } else { argument }
-            })
-        });
+    // Neither `mut_subcommand` nor `mut_arg`, which move what they change to the end.
+    command.mut_subcommands(|subcommand| {
+        let name = subcommand.get_name().to_owned();
+        let useless = WITHOUT_EFFECT.iter().find(|(of, _)| *of == name);
+        let useless = useless.map_or(&[][..], |(_, useless)| useless);
+        subcommand.mut_args(|argument| {
+            let hide = useless.contains(&argument.get_id().as_str());
+            if hide { argument.hide(true) } else { argument }
+        })
+    })
+}
+
+/// Below the long help of each command; `words` are those that lead to this one.
+fn with_examples(mut command: clap::Command, words: &str) -> clap::Command {
+    let examples = examples::of(words);
+    if !examples.is_empty() {
+        command = command.after_long_help(examples::text(examples));
     }
-    command
+    command.mut_subcommands(|subcommand| {
+        let words = format!("{words} {}", subcommand.get_name());
+        with_examples(subcommand, words.trim_start())
+    })
 }
 
 // === impl Cli ===

@@ -1,13 +1,17 @@
-//! From a document to an applied workload: its files are pushed, and what the server refuses gets its place back.
+//! From a document to an applied workload: what only the server knows is asked first, then the files are pushed, then the
+//! workload is applied; what is refused gets its place back.
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use tonic::{Code, Status};
+use warren_model::feature::{self, By, Offer};
 use warren_proto::v1;
 
 use crate::{
     client::{Server, incomplete},
     error::{self, Refused},
     push,
-    source::{Attachment, Document},
+    source::{self, Attachment, Checker, Document, Problem},
 };
 
 /// What Apply did.
@@ -17,18 +21,69 @@ pub struct Applied {
     pub outcome: v1::apply_response::Outcome,
 }
 
+/// The digests of the files that were pushed already.
+pub type Pushed = BTreeMap<PathBuf, String>;
+
 /// Pushes the files of a document and applies it.
 pub async fn deploy(server: &Server, document: &Document) -> anyhow::Result<Applied> {
-    let mut digests = Vec::with_capacity(document.files.len());
-    for file in &document.files {
-        let pushed = push::push(server, &file.path)
-            .await
-            .map_err(|error| misplaced(document, file, error))?;
-        digests.push(pushed.artifact.digest);
-    }
-    apply(server, document.with_digests(&digests))
+    let workload = push_files(server, document, &mut Pushed::new()).await?;
+    apply(server, workload)
         .await
         .map_err(|status| refused(document, status))
+}
+
+/// Everything that the server knows against documents before it is sent any of them: fields that it would drop,
+/// artifacts that it does not have, routes that it gave to others. `checker` learns of the artifacts that it has.
+/// What was found is in `problems`, too, when the server fails in the middle.
+pub async fn ask(
+    server: &Server,
+    documents: &[Document],
+    checker: &mut Checker,
+    problems: &mut Vec<Problem>,
+) -> Result<(), Status> {
+    problems.extend(unknown_fields(server.info(), documents));
+    for (digest, named) in checker.unknown(documents) {
+        match server.stat_artifact(&digest.to_string()).await {
+            Ok(artifact) => checker.learn(digest, &artifact),
+            Err(status) if status.code() == Code::NotFound => {
+                let message = format!(
+                    "artifact {digest} is not here: push it with `warren push FILE`, or name the file"
+                );
+                let named = named.iter();
+                problems.extend(named.map(|(document, field)| document.problem(field, &message)));
+            }
+            Err(status) => return Err(status),
+        }
+    }
+    // Apply refuses a single document whole. Of several, the first must not be applied when the second cannot be.
+    if documents.len() > 1 && documents.iter().any(Document::has_routes) {
+        let stored = server.list_workloads("*").await?;
+        problems.extend(source::held_elsewhere(documents, &stored));
+    }
+    Ok(())
+}
+
+/// Pushes the files of a document that were not pushed before, and names them by their digests.
+pub async fn push_files(
+    server: &Server,
+    document: &Document,
+    pushed: &mut Pushed,
+) -> anyhow::Result<v1::Workload> {
+    let mut digests = Vec::with_capacity(document.files.len());
+    for file in &document.files {
+        let digest = match pushed.get(&file.path) {
+            Some(digest) => digest.clone(),
+            None => {
+                let stored = push::push(server, &file.path)
+                    .await
+                    .map_err(|error| misplaced(document, file, error))?;
+                pushed.insert(file.path.clone(), stored.artifact.digest.clone());
+                stored.artifact.digest
+            }
+        };
+        digests.push(digest);
+    }
+    Ok(document.with_digests(&digests))
 }
 
 /// Applies a workload whose components are digests.
@@ -45,6 +100,35 @@ pub async fn apply(server: &Server, workload: v1::Workload) -> Result<Applied, S
     })
 }
 
+/// What the server said against a document, with the places of its fields.
+pub fn refused(document: &Document, status: Status) -> anyhow::Error {
+    let violations = error::field_violations(&status);
+    if violations.is_empty() {
+        return anyhow::Error::new(status).context(format!("cannot apply {}", document.title()));
+    }
+    let problems = violations
+        .iter()
+        .map(|(field, message)| document.problem(field, message));
+    Refused::workload(document, problems).into()
+}
+
+/// A server drops in silence what its version of the contract does not have.
+fn unknown_fields(info: &v1::GetInfoResponse, documents: &[Document]) -> Vec<Problem> {
+    let offer = Offer::of_server(&info.features);
+    let version = match info.version.as_str() {
+        "" => "unknown",
+        version => version,
+    };
+    let by = By::Server { version };
+    let mut problems = Vec::new();
+    for document in documents {
+        let unknown = feature::check(&document.workload, |field| offer.has(field), by);
+        let each = unknown.0.iter();
+        problems.extend(each.map(|one| document.problem(&one.field, &one.message)));
+    }
+    problems
+}
+
 /// A file that cannot be read or stored, with the place that names it.
 fn misplaced(document: &Document, file: &Attachment, error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Status>() {
@@ -54,25 +138,13 @@ fn misplaced(document: &Document, file: &Attachment, error: anyhow::Error) -> an
         Some(status) => {
             let message = error::render_status(status);
             let problem = format!("{}: {message}", file.path.display());
-            Refused::workload(document, vec![document.problem(&file.field, &problem)]).into()
+            Refused::workload(document, [document.problem(&file.field, &problem)]).into()
         }
         None => {
             let problem = document.problem(&file.field, &error::render(&error));
-            Refused::workload(document, vec![problem]).into()
+            Refused::workload(document, [problem]).into()
         }
     }
-}
-
-fn refused(document: &Document, status: Status) -> anyhow::Error {
-    let violations = error::field_violations(&status);
-    if violations.is_empty() {
-        return anyhow::Error::new(status).context(format!("cannot apply {}", document.title()));
-    }
-    let problems = violations
-        .iter()
-        .map(|(field, message)| document.problem(field, message))
-        .collect();
-    Refused::workload(document, problems).into()
 }
 
 // === impl Applied ===

@@ -11,12 +11,22 @@ use crate::{args, client, output, source::Document};
 #[derive(Debug)]
 pub struct Silent;
 
+/// A command that was ended by a signal, and what had been done by then.
+#[derive(Debug)]
+pub struct Interrupted(pub String);
+
+/// A shell's code for a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+/// Whoever gave the wrong file learns that from the first of its problems.
+const SHOWN: usize = 50;
+
 /// What was written is refused, by this program or by the server, each problem with its place where it is known.
 #[derive(Debug)]
 pub struct Refused {
     headline: String,
     /// One problem each, beginning with its place.
-    pub problems: Vec<String>,
+    problems: Vec<String>,
 }
 
 /// Prints the error and chooses the exit code.
@@ -32,6 +42,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         let mark = output::stderr_style().paint(output::Colour::Red, "error:");
         // When stderr is gone there is nobody left to tell.
         let _ = writeln!(std::io::stderr(), "{mark} {}", render(error));
+    }
+    if error.is::<Interrupted>() {
+        return ExitCode::from(INTERRUPTED);
     }
     ExitCode::FAILURE
 }
@@ -61,13 +74,10 @@ pub fn render(error: &anyhow::Error) -> String {
 
 /// A gRPC status in words, with its `google.rpc` details.
 pub fn render_status(status: &Status) -> String {
-    let mut text = match std::error::Error::source(status) {
-        Some(source) => format!(
-            "the connection to the server broke: {}",
-            client::root_cause(source)
-        ),
-        None if status.message().is_empty() => status.code().description().to_owned(),
-        None => status.message().to_owned(),
+    let mut text = match (status.message(), std::error::Error::source(status)) {
+        ("", Some(source)) => client::root_cause(source),
+        ("", None) => status.code().description().to_owned(),
+        (message, _) => message.to_owned(),
     };
     for (field, message) in field_violations(status) {
         // Some servers say the details in the message too.
@@ -77,10 +87,12 @@ pub fn render_status(status: &Status) -> String {
     }
     if let Some(details) = status.get_details_precondition_failure() {
         for violation in details.violations {
-            text.push_str(&format!(
-                "\n  {}: {}",
-                violation.subject, violation.description
-            ));
+            if !text.contains(&violation.description) {
+                text.push_str(&format!(
+                    "\n  {}: {}",
+                    violation.subject, violation.description
+                ));
+            }
         }
     }
     if let Some(hint) = hint(status) {
@@ -106,16 +118,22 @@ fn hint(status: &Status) -> Option<String> {
         .get_details_retry_info()
         .and_then(|info| info.retry_delay);
     match (status.code(), retry) {
-        (Code::Unimplemented, _) => Some(
-            "the server is older than this program: `warren version` shows both versions"
-                .to_owned(),
-        ),
-        (Code::Unavailable | Code::ResourceExhausted, Some(delay)) => Some(format!(
-            "try again in {}",
-            warren_model::quantity::format_duration(delay)
-        )),
+        (Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition, Some(delay)) => {
+            Some(format!(
+                "try again in {}",
+                warren_model::quantity::format_duration(delay)
+            ))
+        }
         (Code::NotFound, _) => {
-            Some("`warren get` lists what there is, with -A in every namespace".to_owned())
+            let kind = status.get_details_resource_info()?.resource_type;
+            // A message that goes on after a colon says itself what to do.
+            let list = match kind.as_str() {
+                _ if status.message().contains(": ") => return None,
+                "workload" | "replica" => format!("warren get {kind}s -A"),
+                "worker" | "artifact" => format!("warren get {kind}s"),
+                _ => return None,
+            };
+            Some(format!("`{list}` lists what there is"))
         }
         (Code::Aborted, _) => {
             Some("somebody else changed it at the same time: look at it and try again".to_owned())
@@ -134,11 +152,22 @@ impl fmt::Display for Silent {
 
 impl std::error::Error for Silent {}
 
+// === impl Interrupted ===
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "interrupted: {}", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 // === impl Refused ===
 
 impl Refused {
-    /// Manifests that do not parse.
-    pub fn manifest(problems: Vec<String>) -> Self {
+    /// Manifests that are not valid, or whose files are not.
+    pub fn manifest<P: fmt::Display>(problems: impl IntoIterator<Item = P>) -> Self {
+        let problems = lines(problems);
         let headline = match problems.len() {
             1 => "the manifest is not valid".to_owned(),
             count => format!("the manifest has {count} problems"),
@@ -147,10 +176,13 @@ impl Refused {
     }
 
     /// A workload that the server, or a look at its files, found wrong.
-    pub fn workload(document: &Document, problems: Vec<String>) -> Self {
+    pub fn workload<P: fmt::Display>(
+        document: &Document,
+        problems: impl IntoIterator<Item = P>,
+    ) -> Self {
         Self {
             headline: format!("{} is refused", document.title()),
-            problems,
+            problems: lines(problems),
         }
     }
 }
@@ -158,14 +190,23 @@ impl Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.headline)?;
-        for problem in &self.problems {
+        for problem in self.problems.iter().take(SHOWN) {
             write!(f, "\n  {problem}")?;
+        }
+        if let Some(more @ 1..) = self.problems.len().checked_sub(SHOWN) {
+            write!(f, "\n  and {more} more")?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Refused {}
+
+fn lines<P: fmt::Display>(problems: impl IntoIterator<Item = P>) -> Vec<String> {
+    // A message of several lines stands below its place.
+    let indented = |problem: P| problem.to_string().replace('\n', "\n    ");
+    problems.into_iter().map(indented).collect()
+}
 
 #[cfg(test)]
 mod tests {
@@ -198,8 +239,35 @@ mod tests {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
         let busy = Status::with_error_details(Code::Unavailable, "the disk is full", details);
         assert_eq!(render_status(&busy), "the disk is full\ntry again in 2s");
-        assert!(render_status(&Status::unimplemented("no")).contains("`warren version`"));
         assert!(!render_status(&Status::not_found("")).is_empty());
+        let missing = |kind: &str, message: &str| {
+            let details = ErrorDetails::with_resource_info(kind, "a", "", "");
+            render_status(&Status::with_error_details(
+                Code::NotFound,
+                message,
+                details,
+            ))
+        };
+        assert_eq!(
+            missing("workload", "there is no workload `a`"),
+            "there is no workload `a`\n`warren get workloads -A` lists what there is"
+        );
+        for told in [
+            missing("workload", "there is no workload `a`: did you mean `b`?"),
+            missing("shelf", "there is no shelf `a`"),
+        ] {
+            assert_eq!(told.lines().count(), 1, "{told}");
+        }
+    }
+
+    #[test]
+    fn the_wrong_file_is_not_printed_whole() {
+        let problems = |count: usize| (1..=count).map(|one| format!("a:{one}:1: no"));
+        let few = Refused::manifest(problems(SHOWN)).to_string();
+        assert!(few.ends_with("a:50:1: no"), "{few}");
+        let many = Refused::manifest(problems(SHOWN + 7)).to_string();
+        let end = "a:50:1: no\n  and 7 more";
+        assert!(many.ends_with(end), "{many}");
     }
 
     #[test]

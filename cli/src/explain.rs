@@ -1,22 +1,58 @@
 //! Why something is as it is, in words: shared by `describe`, by whoever waits, and by `dev`.
 
+use std::time::SystemTime;
+
 use warren_proto::v1::{self, condition::Status, replica::Phase};
 
 use crate::output;
 
+/// How many replicas should run.
+pub fn wanted(workload: &v1::Workload) -> u32 {
+    let spec = workload.spec.as_ref();
+    spec.and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
 /// What keeps the present revision of a workload from being ready; empty when nothing is known.
+/// Of many replicas only the worst are told.
 pub fn unready(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for replica in replicas {
-        if replica.revision == workload.revision && !replica.ready {
-            lines.extend(trouble(replica));
-        }
-    }
+    let ill = replicas
+        .iter()
+        .filter(|replica| replica.revision == workload.revision && !replica.ready);
+    let (worst, rest) = worst(ill, MOST_TOLD);
+    let mut lines: Vec<String> = worst.into_iter().flat_map(trouble).collect();
+    lines.extend(more(workload, rest));
     if lines.is_empty() {
         let conditions = workload.status.iter().flat_map(|status| &status.conditions);
         lines.extend(conditions.filter_map(unmet));
     }
     lines
+}
+
+/// Nobody reads more of them than this, one below the other.
+pub const MOST_TOLD: usize = 5;
+
+/// So many replicas, those first that need somebody to look; and how many are left.
+pub fn worst<'a>(
+    replicas: impl Iterator<Item = &'a v1::Replica>,
+    most: usize,
+) -> (Vec<&'a v1::Replica>, usize) {
+    let mut worst: Vec<_> = replicas.collect();
+    worst.sort_by_key(|replica| match replica.phase() {
+        Phase::Failed => 0,
+        Phase::Backoff => 1,
+        Phase::Lost => 2,
+        _ if !replica.ready => 3,
+        _ => 4,
+    });
+    let rest = worst.len().saturating_sub(most);
+    worst.truncate(most);
+    (worst, rest)
+}
+
+/// `and 995 more: ...`; nothing when none are left.
+pub fn more(workload: &v1::Workload, rest: usize) -> Option<String> {
+    let name = &workload.name;
+    (rest > 0).then(|| format!("and {rest} more: `warren get replicas {name}` lists them"))
 }
 
 /// A replica that is not well: where it is, what it lacks, how it last ended.
@@ -44,25 +80,37 @@ pub fn headline(replica: &v1::Replica) -> String {
     } else if replica.phase() == Phase::Running {
         line.push_str(", not ready");
     }
+    line + &restarted(replica)
+}
+
+fn restarted(replica: &v1::Replica) -> String {
     match replica.restarts {
-        0 => {}
-        1 => line.push_str(", restarted once"),
-        times => line.push_str(&format!(", restarted {times} times")),
+        0 => String::new(),
+        restarts => format!(", restarted {}", output::times(restarts)),
     }
-    line
+}
+
+/// `TRAPPED`, `EXITED with code 3`.
+pub fn exit_reason(exit: &v1::Exit) -> String {
+    match exit.reason() {
+        v1::exit::Reason::Exited => format!("EXITED with code {}", exit.code),
+        reason => reason.as_str_name().to_owned(),
+    }
 }
 
 /// How the service last ended, with its backtrace and what it last said; empty when it never has.
-pub fn last_exit(replica: &v1::Replica) -> Vec<String> {
+fn last_exit(replica: &v1::Replica) -> Vec<String> {
+    last_exit_at(SystemTime::now(), replica)
+}
+
+/// As it is told at `now`: `last ended 4s ago: TRAPPED`, then its message and its last lines on stderr.
+pub fn last_exit_at(now: SystemTime, replica: &v1::Replica) -> Vec<String> {
     let Some(exit) = &replica.last_exit else {
         return Vec::new();
     };
-    let reason = match exit.reason() {
-        v1::exit::Reason::Exited => format!("EXITED with code {}", exit.code),
-        reason => reason.as_str_name().to_owned(),
-    };
+    let reason = exit_reason(exit);
     let mut lines = vec![match &exit.time {
-        Some(time) => format!("last ended {}: {reason}", output::ago(Some(time))),
+        Some(time) => format!("last ended {}: {reason}", output::ago_at(now, Some(time))),
         None => format!("last ended: {reason}"),
     }];
     lines.extend(exit.message.lines().map(|line| format!("  {line}")));
@@ -137,6 +185,30 @@ mod tests {
                    0: cache!main\n  \
                its last lines on stderr:\n    \
                  | panicked at src/main.rs:3"
+        );
+    }
+
+    #[test]
+    fn of_many_replicas_the_worst_are_told() {
+        let workload = v1::Workload {
+            name: "huge".into(),
+            ..Default::default()
+        };
+        let mut replicas: Vec<v1::Replica> = (0..1000)
+            .map(|n| v1::Replica {
+                id: format!("huge-{n}"),
+                phase: Phase::Pending.into(),
+                ..Default::default()
+            })
+            .collect();
+        replicas[700].set_phase(Phase::Failed);
+        replicas[10].set_phase(Phase::Backoff);
+        let lines = unready(&workload, &replicas);
+        assert_eq!(lines.len(), MOST_TOLD + 1, "{lines:#?}");
+        assert!(lines[0].starts_with("huge-700,") && lines[1].starts_with("huge-10,"));
+        assert_eq!(
+            lines[5],
+            "and 995 more: `warren get replicas huge` lists them"
         );
     }
 

@@ -13,12 +13,15 @@ mod output;
 mod process;
 mod progress;
 mod push;
+mod resume;
 mod source;
 mod wait;
 
 use std::process::ExitCode;
 
 use args::Cli;
+/// The reference of the command line as Markdown, which the documentation holds a copy of.
+pub use args::reference;
 
 /// Runs the command line of this process. 0: it did what was asked. 1: it did not. 2: it was asked wrongly.
 pub fn main() -> ExitCode {

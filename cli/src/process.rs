@@ -1,9 +1,9 @@
 //! What the long-running commands share: the runtime, signals, addresses, directories.
 
 use std::{
-    env, io,
+    env, fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -82,15 +82,45 @@ pub fn exit_now() {
 
 /// Listens; a failure names the flag that chooses another address.
 pub async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| match error.kind() {
+    TcpListener::bind(address).await.map_err(|error| {
+        let (ip, port) = (address.ip(), address.port());
+        match error.kind() {
             io::ErrorKind::AddrInUse => anyhow!(
                 "{address} is taken by another process: stop it, or choose another address with \
-             {flag} (port 0 takes any free one)"
+                 {flag} (port 0 takes any free one)"
+            ),
+            io::ErrorKind::AddrNotAvailable => anyhow!(
+                "{ip} is no address of this machine: choose one that is with {flag}, such as \
+                 127.0.0.1:{port}"
+            ),
+            io::ErrorKind::PermissionDenied => anyhow!(
+                "this user may not listen on port {port}: choose one from 1024 on with {flag}"
             ),
             _ => anyhow!(error).context(format!("cannot listen on {address} ({flag})")),
-        })
+        }
+    })
+}
+
+/// Makes the data directory where it is missing, and finds out whether files can be made in it, before anything is
+/// opened: whatever opens it first would tell of a file of its own. Nothing is left behind.
+pub fn prepare_data(data: &Path) -> anyhow::Result<()> {
+    let name = data.display();
+    let made = fs::create_dir_all(data)
+        .and_then(|()| tempfile::Builder::new().prefix(".probe-").tempfile_in(data));
+    let Err(error) = made else { return Ok(()) };
+    let cause = match error.kind() {
+        io::ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file stands in its place".to_owned()
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "the filesystem is read-only".to_owned(),
+        // A full disk serves what it holds: the store says itself what it can still do.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Ok(()),
+        _ => error.to_string(),
+    };
+    Err(anyhow!(
+        "cannot use {name} as data directory: {cause}; name another one with --data"
+    ))
 }
 
 /// The address that somebody on this machine reaches a listener by.
@@ -136,6 +166,31 @@ mod tests {
             .await
             .expect_err("it is taken");
         assert!(error.to_string().contains("with --http"), "{error}");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_names_the_flag() {
+        // Reserved for documentation (RFC 5737): no machine has it.
+        let other = SocketAddr::from(([192, 0, 2, 1], 7700));
+        let error = listen("--listen", other).await.expect_err("not ours");
+        let words = "192.0.2.1 is no address of this machine: choose one that is with --listen";
+        assert!(error.to_string().contains(words), "{error}");
+    }
+
+    #[test]
+    fn a_data_directory_is_one_that_takes_files() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let data = dir.path().join("a/b");
+        prepare_data(&data)?;
+        assert_eq!(fs::read_dir(&data)?.count(), 0, "something is left behind");
+        let file = dir.path().join("file");
+        fs::write(&file, "")?;
+        for taken in [file.clone(), file.join("below")] {
+            let error = prepare_data(&taken).expect_err("a file is no directory");
+            let words = "a file stands in its place; name another one with --data";
+            assert!(error.to_string().contains(words), "{error}");
+        }
         Ok(())
     }
 

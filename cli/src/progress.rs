@@ -1,6 +1,10 @@
 //! Progress on the terminal. The bars go to stderr, and hide themselves when that is no terminal.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -8,6 +12,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 const TICK: Duration = Duration::from_millis(100);
+
+/// Whether there is a terminal to show it on.
+pub fn is_shown() -> bool {
+    io::stderr().is_terminal()
+}
 
 /// A bar for bytes that move; gone when it is dropped.
 pub fn transfer(label: &str, bytes: u64) -> Bar {

@@ -1,17 +1,22 @@
 //! Storing a component file as an artifact: asked for first, sent only when the server does not have it.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
+use tokio::{task, time};
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use warren_model::digest::Digest;
 use warren_proto::v1::{self, push_request::Message};
 
 use crate::{
     client::{Server, incomplete},
-    error, progress,
+    error, progress, source,
 };
 
 /// What became of a file.
@@ -25,11 +30,21 @@ pub struct Pushed {
 /// Well below the 1 MiB that a message may hold, so that progress moves on a slow line.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// A push that broke is begun again this often.
+const RETRIES: usize = 1;
+
+/// Whatever the server says, nobody waits longer for the next try.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// Stores one file.
 pub async fn push(server: &Server, path: &Path) -> anyhow::Result<Pushed> {
-    let bytes = tokio::fs::read(path)
+    let most = match server.info().max_artifact_bytes {
+        0 => source::MOST_BYTES,
+        most => most,
+    };
+    let bytes = read(path.to_path_buf(), most)
         .await
-        .with_context(|| format!("cannot read {}", path.display()))?;
+        .map_err(|why| anyhow!("cannot read {}: {why}", path.display()))?;
     let bytes = Bytes::from(bytes);
     let digest = Digest::of(&bytes).to_string();
     match server.stat_artifact(&digest).await {
@@ -46,7 +61,24 @@ pub async fn push(server: &Server, path: &Path) -> anyhow::Result<Pushed> {
         .file_name()
         .unwrap_or(path.as_os_str())
         .to_string_lossy();
-    Ok(send(server, &name, digest, bytes).await?)
+    let mut left = RETRIES;
+    loop {
+        match send(server, &name, digest.clone(), bytes.clone()).await {
+            Err(status) if left > 0 && status.code() == Code::Unavailable => {
+                left -= 1;
+                // The server may say when it has its strength back; a connection is opened anew at once.
+                let info = status.get_details_retry_info();
+                let pause = info.and_then(|info| info.retry_delay).unwrap_or_default();
+                time::sleep(pause.min(LONGEST_PAUSE)).await;
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+async fn read(path: PathBuf, most: u64) -> Result<Vec<u8>, String> {
+    let read = task::spawn_blocking(move || source::read_component(&path, most));
+    read.await.map_err(|error| error.to_string())?
 }
 
 async fn send(server: &Server, name: &str, digest: String, bytes: Bytes) -> Result<Pushed, Status> {

@@ -104,17 +104,18 @@ impl Events {
         self.put(subject.event(kind, reason, message.into()), clock::now());
     }
 
-    /// Notes what a caller's request did.
+    /// Notes what a caller's request did, at the time when that was decided: what follows from it comes after it.
     pub fn record_by(
         &self,
         caller: &str,
+        time: Timestamp,
         subject: Subject<'_>,
         reason: &str,
         message: impl Into<String>,
     ) {
         let mut event = subject.event(Type::Normal, reason, message.into());
         caller.clone_into(&mut event.caller);
-        self.put(event, clock::now());
+        self.put(event, time);
     }
 
     /// Notes what happened at a time that somebody else tells.

@@ -18,6 +18,7 @@ use crate::{
         Shared,
         layers::{
             authz::{AdmitAll, AuthzLayer},
+            details::DetailsLayer,
             limits::LimitsLayer,
             tracing as trace,
         },
@@ -180,9 +181,9 @@ impl ControlPlane {
         let descriptors =
             |error: &dyn std::error::Error| ServeError::Descriptors(error.to_string());
         let services = routes::routes(&shared, &health).map_err(|error| descriptors(&error))?;
-        let methods = routes::methods().map_err(|error| descriptors(&error))?;
+        let methods = Arc::new(routes::methods().map_err(|error| descriptors(&error))?);
         routes::set_health(&health, ServingStatus::Serving).await;
-        let limits = LimitsLayer::new(methods, ending.clone());
+        let limits = LimitsLayer::new(methods.clone(), ending.clone());
         let incoming = TcpListenerStream::new(listener).map(|stream| {
             stream.inspect(|stream| {
                 // Small messages go out at once; if that cannot be set they go out a little later.
@@ -194,6 +195,7 @@ impl ControlPlane {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .layer(trace::layer())
+            .layer(DetailsLayer(methods))
             .layer(AuthzLayer(Arc::new(AdmitAll)))
             .layer(limits)
             .add_routes(services)

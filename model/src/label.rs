@@ -8,14 +8,7 @@ use crate::{error::Violations, hostname};
 pub fn check(field: &str, labels: &BTreeMap<String, String>, violations: &mut Violations) {
     for (key, value) in labels {
         let at = format!("{field}[{key}]");
-        if !is_key(key) {
-            violations.push(
-                at,
-                format_args!(
-                    "`{key}` is not a label key: use up to 63 of A-Z, a-z, 0-9, '-', '_' and '.', with a letter or digit first and last, and before it, if wanted, a DNS name and '/'"
-                ),
-            );
-        } else if !(value.is_empty() || is_name(value)) {
+        if check_key(&at, key, violations) && !(value.is_empty() || is_name(value)) {
             violations.push(
                 at,
                 format_args!(
@@ -24,6 +17,20 @@ pub fn check(field: &str, labels: &BTreeMap<String, String>, violations: &mut Vi
             );
         }
     }
+}
+
+/// Checks the key of a label; a violation stands at `field`. Whether it is one.
+pub fn check_key(field: &str, key: &str, violations: &mut Violations) -> bool {
+    let valid = is_key(key);
+    if !valid {
+        violations.push(
+            field,
+            format_args!(
+                "`{key}` is not a label key: use up to 63 of A-Z, a-z, 0-9, '-', '_' and '.', with a letter or digit first and last, and before it, if wanted, a DNS name and '/'"
+            ),
+        );
+    }
+    valid
 }
 
 fn is_key(key: &str) -> bool {

@@ -6,6 +6,7 @@ pub mod component;
 pub mod digest;
 pub mod egress;
 pub mod error;
+pub mod feature;
 mod hostname;
 pub mod label;
 pub mod link;

@@ -1,5 +1,6 @@
 //! The public contract of Warren: `warren.v1`, its generated code, its descriptors and its JSON.
 
+pub mod fields;
 pub mod json;
 
 /// Messages, clients and servers of package `warren.v1`.

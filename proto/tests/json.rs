@@ -89,8 +89,23 @@ fn spec() -> v1::WorkloadSpec {
         egress: vec!["db.internal:5432".into()],
         limits: Some(v1::ServiceLimits {
             memory_bytes: Some(64 << 20),
+            cpu_weight: Some(100),
         }),
         stop_grace: seconds(10),
+        readiness: Some(readiness()),
+        liveness: Some(liveness()),
+        routes: vec![v1::ServiceRoute {
+            host: "db.localhost".into(),
+            path: "/".into(),
+            port: 8080,
+            protocol: v1::service_route::Protocol::H2c.into(),
+        }],
+        volumes: vec![v1::VolumeMount {
+            name: "data".into(),
+            mount_path: "/data".into(),
+            read_only: true,
+        }],
+        exclusive: true,
     };
     let api = v1::Component {
         name: "api".into(),
@@ -104,6 +119,10 @@ fn spec() -> v1::WorkloadSpec {
             timeout: seconds(30),
             concurrency: Some(256),
         }),
+        reuse: Some(v1::Reuse {
+            requests: Some(128),
+            concurrency: Some(16),
+        }),
         ..Default::default()
     };
     // Nothing but what is required, to show what is printed of the rest.
@@ -116,6 +135,51 @@ fn spec() -> v1::WorkloadSpec {
         replicas: Some(2),
         service: Some(service),
         components: vec![api, bare],
+        volumes: vec![
+            v1::Volume {
+                name: "data".into(),
+                source: Some(v1::volume::Source::EmptyDir(v1::EmptyDir {})),
+            },
+            v1::Volume {
+                name: "shared".into(),
+                source: Some(v1::volume::Source::Host("nfs".into())),
+            },
+        ],
+        placement: Some(v1::Placement {
+            labels: labels(),
+            spread: "zone".into(),
+        }),
+        update: Some(v1::Update {
+            max_surge: Some(1),
+            max_unavailable: Some(0),
+            progress_deadline: seconds(120),
+            rollback_on_failure: Some(true),
+        }),
+    }
+}
+
+fn readiness() -> v1::Probe {
+    v1::Probe {
+        check: Some(v1::probe::Check::Http(v1::HttpProbe {
+            port: 8080,
+            path: "/healthz".into(),
+        })),
+        interval: seconds(1),
+        timeout: Some(Duration {
+            seconds: 0,
+            nanos: 500_000_000,
+        }),
+        failure_threshold: Some(3),
+        success_threshold: Some(1),
+        start_period: seconds(0),
+    }
+}
+
+/// Nothing but what is required.
+fn liveness() -> v1::Probe {
+    v1::Probe {
+        check: Some(v1::probe::Check::Tcp(v1::TcpProbe { port: 6379 })),
+        ..Default::default()
     }
 }
 
@@ -143,6 +207,9 @@ fn workload() {
         spec: Some(spec()),
         status: Some(status),
         caller: "anonymous".into(),
+        revision_time: time(30),
+        revision_cause: v1::revision::Cause::RolledBack.into(),
+        source_revision: 1,
     };
     golden("workload", &workload);
     golden("workload_default", &v1::Workload::default());
@@ -151,6 +218,58 @@ fn workload() {
         ..Default::default()
     };
     golden("workload_spec_default", &spec);
+}
+
+#[test]
+fn parts_of_a_spec() {
+    let grpc = v1::probe::Check::Grpc(v1::GrpcProbe {
+        port: 9090,
+        service: "store.v1.Store".into(),
+    });
+    golden(
+        "probe_grpc",
+        &v1::Probe {
+            check: Some(grpc),
+            ..Default::default()
+        },
+    );
+    golden("probe_default", &v1::Probe::default());
+    golden("service_route_default", &v1::ServiceRoute::default());
+    golden("service_limits_default", &v1::ServiceLimits::default());
+    golden("volume_default", &v1::Volume::default());
+    golden("volume_mount_default", &v1::VolumeMount::default());
+    golden("placement_default", &v1::Placement::default());
+    golden("update_default", &v1::Update::default());
+    golden("reuse_default", &v1::Reuse::default());
+}
+
+#[test]
+fn revision() {
+    let revision = v1::Revision {
+        revision: 4,
+        create_time: time(90),
+        caller: "anonymous".into(),
+        cause: v1::revision::Cause::RolledBack.into(),
+        source_revision: 2,
+        current: true,
+        spec: Some(v1::WorkloadSpec {
+            replicas: None,
+            ..spec()
+        }),
+    };
+    golden("revision", &revision);
+    golden("revision_default", &v1::Revision::default());
+}
+
+#[test]
+fn get_info_response() {
+    let info = v1::GetInfoResponse {
+        version: "0.1.0".into(),
+        features: vec!["watch.resume".into(), "spec.service.routes.port".into()],
+        store_schema: 1,
+        max_artifact_bytes: 256 << 20,
+    };
+    golden("get_info_response", &info);
 }
 
 #[test]
@@ -243,6 +362,7 @@ fn log_line() {
         stream: v1::log_line::Stream::Stderr.into(),
         line: "listening on \"127.0.0.1:6379\" – ready".into(),
         dropped_before: 0,
+        restarts: 2,
     };
     golden("log_line", &line);
     golden("log_line_default", &v1::LogLine::default());

@@ -72,6 +72,11 @@ impl Lab {
         self.dir.path().join(name)
     }
 
+    /// Where compiled guests stay from test to test, as `$XDG_CACHE_HOME`.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.cache.clone()
+    }
+
     /// Writes a file of the test's and returns its path.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
         let path = self.path(name);

@@ -7,6 +7,7 @@
 mod answer;
 mod cluster;
 mod dev;
+pub mod docs;
 mod http;
 mod lab;
 mod process;

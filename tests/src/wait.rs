@@ -13,15 +13,23 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Looks until the condition holds, and returns what it found. A look that fails says what it saw instead; the last one
 /// is told when time is up.
-pub async fn eventually<T, E: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + SOON;
+pub async fn eventually<T, E: Debug>(what: &str, look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    match eventually_within(SOON, look).await {
+        Ok(found) => found,
+        Err(seen) => panic!("not within {SOON:?}: {what}; last seen: {seen:#?}"),
+    }
+}
+
+/// The same within a time of the caller's; what was seen last is the error.
+pub(crate) async fn eventually_within<T, E>(
+    limit: Duration,
+    mut look: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let deadline = Instant::now() + limit;
     loop {
         match look().await {
-            Ok(found) => return found,
-            Err(seen) if Instant::now() > deadline => {
-                panic!("not within {SOON:?}: {what}; last seen: {seen:#?}")
-            }
-            Err(_) => time::sleep(LOOK).await,
+            Err(_) if Instant::now() <= deadline => time::sleep(LOOK).await,
+            found => return found,
         }
     }
 }

@@ -30,6 +30,16 @@ fn what_is_understood() {
         "get wl counter -o manifest",
         "describe workload counter",
         "describe worker w1",
+        "describe replica counter-x7",
+        "describe artifact ab12",
+        "get workloads -l zone=a,tier==front -w",
+        "get replicas counter -w -o json",
+        "get art sha256:ab12 -o name",
+        "restart counter --wait --timeout 5s -o json",
+        "history counter -o yaml",
+        "history counter --revision 3",
+        "rollback counter --to 2 --wait",
+        "delete artifact sha256:12",
         "delete workload a b --wait",
         "scale counter 3 --wait",
         "logs counter -f --tail 10 --replica counter-abc --source service -t",
@@ -37,6 +47,7 @@ fn what_is_understood() {
         "events counter --since 10m",
         "push a.wasm",
         "inspect a.wasm -o yaml",
+        "inspect a.wasm b.wasm c.wasm -f warren.yaml",
         "validate -f a.yaml",
         "health --service warren.v1.WorkloadService --server http://127.0.0.1:7701",
         "--server http://a:1 get workers",
@@ -54,10 +65,15 @@ fn what_is_bad_usage() {
     for (line, part) in [
         ("", "Usage"),
         ("fly", "unrecognized subcommand"),
+        ("rolback counter", "rollback"),
         ("apply", "--file"),
         ("apply -f a.yaml --timeout 5s", "--wait"),
         ("apply -f a.yaml --wait --timeout soon", "soon"),
-        ("get", "<WHAT>"),
+        ("get", "<KIND>"),
+        ("get workloads counter -l a=b", "cannot be used with"),
+        ("get workloads -l a", "not KEY=VALUE"),
+        ("get workloads -o table", "possible values"),
+        ("rollback counter --to 0", "0 is not in 1.."),
         ("get nodes", "workloads"),
         ("get workloads -A -n shop", "cannot be used with"),
         (
@@ -66,7 +82,7 @@ fn what_is_bad_usage() {
         ),
         ("get workers --server https://a:7700", "TLS"),
         ("get workloads -n UPPER", "UPPER"),
-        ("delete artifact sha256:12", "64 lower-case"),
+        ("delete artifact sha256:XY", "64 lower-case"),
         ("scale counter -1", "-1"),
         ("scale counter many", "many"),
         ("logs counter -t -o json", "cannot be used with"),
@@ -114,9 +130,7 @@ fn every_argument_is_explained() {
     fn check(command: &clap::Command, path: &str) {
         for argument in command.get_arguments() {
             let named = argument.get_id().as_str();
-            // The name of a thing, after a command that says what it does with it.
-            let plain = argument.is_positional() && matches!(named, "name" | "names");
-            assert!(plain || argument.get_help().is_some(), "{path} {named}");
+            assert!(argument.get_help().is_some(), "{path} {named}");
         }
         for below in command.get_subcommands() {
             assert!(below.get_about().is_some(), "{path} {}", below.get_name());
@@ -124,4 +138,41 @@ fn every_argument_is_explained() {
         }
     }
     check(&Cli::command(), "warren");
+}
+
+#[test]
+fn every_command_has_examples_and_they_are_understood() {
+    fn words(command: &clap::Command, above: &str) -> Vec<String> {
+        let below = command.get_subcommands().flat_map(|one| {
+            let its = format!("{above} {}", one.get_name());
+            let its = its.trim_start().to_owned();
+            [vec![its.clone()], words(one, &its)].concat()
+        });
+        below.collect()
+    }
+    let all = words(&Cli::command(), "");
+    for words in &all {
+        assert!(!examples::of(words).is_empty(), "{words} has no example");
+    }
+    for (of, its) in examples::EXAMPLES {
+        assert!(
+            of.is_empty() || all.iter().any(|words| words == of),
+            "there is no {of}"
+        );
+        for (line, _) in its {
+            let line = line.split(" > ").next().unwrap_or_default();
+            let rest = line.strip_prefix("warren ").expect(line);
+            assert!(rest.starts_with(of), "{line} is no example of {of}");
+            if let Err(error) = parse(rest) {
+                panic!("{line}: {error}");
+            }
+        }
+        let help = parse(&format!("{of} --help"))
+            .expect_err("help")
+            .to_string();
+        assert!(
+            help.contains("Examples:") && help.contains(its[0].0),
+            "{help}"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use crate::{args, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The shell; for bash: `source <(warren completions bash)`
+    /// The shell that is to complete commands
     shell: Shell,
 }
 

@@ -41,6 +41,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let address = listener
         .local_addr()
         .context("the listener has no address")?;
+    process::prepare_data(&config.data)?;
     let control = ControlPlane::open(config).await?;
     output::line(format_args!("warren control listening on http://{address}"))?;
     control.serve(listener, stop.cancelled_owned()).await?;

@@ -1,14 +1,17 @@
 //! `warren delete`: workloads and artifacts.
 
-use anyhow::bail;
-use warren_model::digest::Digest;
 use warren_proto::v1;
 
-use super::{Wait, connect};
+use super::{
+    Wait, connect,
+    get::find::{self, DigestPrefix},
+};
 use crate::{
     args::{self, Global},
     client::{Server, incomplete},
-    output, source, wait,
+    error::{self, Silent},
+    output::{self, Colour},
+    source, wait,
 };
 
 #[derive(Debug, clap::Args)]
@@ -20,71 +23,89 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Stop the replicas of workloads and remove them
-    #[command(visible_alias = "workloads")]
+    #[command(visible_alias = "workloads", alias = "wl")]
     Workload {
+        /// One or several workloads
         #[arg(value_name = "NAME", required = true, value_parser = args::name)]
         names: Vec<String>,
         #[command(flatten)]
         wait: Wait,
     },
     /// Remove artifacts that no workload names
-    #[command(visible_alias = "artifacts")]
+    #[command(visible_alias = "artifacts", alias = "art")]
     Artifact {
-        /// `sha256:` and 64 digits, as `warren get artifacts` prints them
-        #[arg(value_name = "DIGEST", required = true, value_parser = Digest::parse)]
-        digests: Vec<Digest>,
+        /// Its digest, or the beginning of it, as `warren get artifacts` prints them
+        #[arg(value_name = "DIGEST", required = true)]
+        digests: Vec<DigestPrefix>,
     },
 }
 
+/// One that cannot be deleted does not keep the others.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let server = connect(global).await?;
+    let mut failures = Vec::new();
     match args.what {
-        What::Workload { names, wait } => workloads(&server, global, &names, &wait).await,
-        What::Artifact { digests } => {
-            for digest in digests {
-                let digest = digest.to_string();
-                let request = v1::ArtifactServiceDeleteRequest {
-                    digest: digest.clone(),
-                };
-                server.artifacts().delete(request).await?;
-                output::line(format_args!("artifact/{digest} deleted"))?;
+        What::Workload { names, wait } => {
+            let namespace = global.namespace()?;
+            let mut leaving = Vec::new();
+            for name in &names {
+                match workload(&server, &namespace, name, &wait).await {
+                    Ok(workload) => leaving.push(workload),
+                    Err(error) => failures.push(error),
+                }
             }
-            Ok(())
+            for workload in leaving.iter().filter(|_| wait.wait) {
+                failures.extend(gone(&server, workload, &wait).await.err());
+            }
+        }
+        What::Artifact { digests } => {
+            for digest in &digests {
+                failures.extend(artifact(&server, digest).await.err());
+            }
         }
     }
+    report(failures)
 }
 
-async fn workloads(
+/// The last is told as the failure of the command.
+fn report(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    if failures.len() < 2 {
+        return failures.pop().map_or(Ok(()), Err);
+    }
+    for failure in failures {
+        let mark = output::stderr_style().paint(Colour::Red, "error:");
+        output::note(format_args!("{mark} {}", error::render(&failure)));
+    }
+    Err(Silent.into())
+}
+
+async fn workload(
     server: &Server,
-    global: &Global,
-    names: &[String],
+    namespace: &str,
+    name: &str,
     wait: &Wait,
-) -> anyhow::Result<()> {
-    let namespace = global.namespace()?;
-    let mut leaving = Vec::with_capacity(names.len());
-    for name in names {
-        let request = v1::DeleteRequest {
-            namespace: namespace.clone(),
-            name: name.clone(),
-        };
-        let response = server.workloads().delete(request).await?.into_inner();
-        let workload = response.workload.ok_or_else(|| incomplete("workload"))?;
-        let done = if wait.wait { "is stopping" } else { "deleted" };
-        output::line(format_args!("{} {done}", source::title(&workload)))?;
-        leaving.push(workload);
-    }
-    if wait.wait {
-        for workload in leaving {
-            let title = source::title(&workload);
-            if !wait::gone(server, &workload, wait.timeout).await? {
-                bail!(
-                    "{title} was not gone within {}: `warren get replicas {}` shows what still stops",
-                    warren_model::quantity::format_duration(wait.timeout),
-                    workload.name
-                );
-            }
-            output::line(format_args!("{title} deleted"))?;
-        }
-    }
-    Ok(())
+) -> anyhow::Result<v1::Workload> {
+    let request = v1::DeleteRequest {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
+    let response = server.workloads().delete(request).await?.into_inner();
+    let workload = response.workload.ok_or_else(|| incomplete("workload"))?;
+    let done = if wait.wait { "is stopping" } else { "deleted" };
+    output::line(format_args!("{} {done}", source::title(&workload)))?;
+    Ok(workload)
+}
+
+async fn gone(server: &Server, workload: &v1::Workload, wait: &Wait) -> anyhow::Result<()> {
+    wait::gone(server, workload, wait.timeout).await??;
+    output::line(format_args!("{} deleted", source::title(workload)))
+}
+
+async fn artifact(server: &Server, digest: &DigestPrefix) -> anyhow::Result<()> {
+    let digest = find::artifact(server, digest).await?.digest;
+    let request = v1::ArtifactServiceDeleteRequest {
+        digest: digest.clone(),
+    };
+    server.artifacts().delete(request).await?;
+    output::line(format_args!("artifact/{digest} deleted"))
 }

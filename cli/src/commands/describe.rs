@@ -1,11 +1,27 @@
 //! `warren describe`: one thing explained in words.
 
+mod artifact;
+mod hints;
+mod replica;
+mod spec;
+mod text;
 mod worker;
 mod workload;
 
-use super::connect;
+use std::time::SystemTime;
+
+use tonic::Status;
+use warren_proto::v1;
+
+use self::text::Text;
+use super::{
+    connect, events,
+    get::find::{self, DigestPrefix},
+    requests::{Scope, Selector},
+};
 use crate::{
     args::{self, Global},
+    client::Server,
     output,
 };
 
@@ -17,25 +33,89 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// What it should be, what it is, and what happened to it
-    #[command(visible_alias = "workloads")]
+    /// What should run, what does run and why not, the ways in, and what happened
+    #[command(visible_alias = "workloads", alias = "wl")]
     Workload {
+        /// The workload
         #[arg(value_parser = args::name)]
         name: String,
     },
+    /// How one replica is, and how its service last ended
+    #[command(visible_alias = "replicas", aliases = ["rs", "rep"])]
+    Replica {
+        /// Its id or the beginning of it, or the name of a workload with one replica
+        #[arg(value_name = "ID")]
+        id: String,
+    },
     /// What it offers and what it runs
-    #[command(visible_alias = "workers")]
+    #[command(visible_alias = "workers", alias = "wk")]
     Worker {
+        /// The worker
         #[arg(value_parser = args::name)]
         name: String,
+    },
+    /// What a stored component is, and which workloads name it
+    #[command(visible_alias = "artifacts", alias = "art")]
+    Artifact {
+        /// Its digest, or the beginning of it
+        #[arg(value_name = "DIGEST")]
+        digest: DigestPrefix,
     },
 }
 
+/// Older events are for `warren events`.
+const RECENT_EVENTS: usize = 15;
+
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
+    let namespace = global.namespace()?;
     let server = connect(global).await?;
-    let text = match args.what {
-        What::Workload { name } => workload::describe(&server, &global.namespace()?, &name).await?,
-        What::Worker { name } => worker::describe(&server, &name).await?,
+    let mut text = Text::new(SystemTime::now(), output::stdout_style());
+    match args.what {
+        What::Workload { name } => {
+            let view = workload::look(&server, &namespace, &name).await?;
+            workload::describe(&mut text, &view);
+        }
+        What::Replica { id } => {
+            let view = replica::look(&server, &namespace, &id).await?;
+            replica::describe(&mut text, &view);
+        }
+        What::Worker { name } => {
+            let worker = server.get_worker(&name).await?;
+            let mut replicas = server.select_replicas(&Scope::workload("*", "")).await?;
+            replicas.retain(|replica| replica.worker == name);
+            let events = recent(&server, "*", "", &format!("worker/{name}")).await?;
+            worker::describe(&mut text, &worker, &replicas, &events);
+        }
+        What::Artifact { digest } => {
+            let artifact = find::artifact(&server, &digest).await?;
+            let everywhere = Scope {
+                namespace: "*".to_owned(),
+                ..Scope::default()
+            };
+            let workloads = server.select_workloads(&everywhere).await?;
+            artifact::describe(&mut text, &artifact, &workloads);
+        }
+    }
+    output::write(&text.into_string())
+}
+
+/// The last events of a workload, or those of one object.
+async fn recent(
+    server: &Server,
+    namespace: &str,
+    workload: &str,
+    object: &str,
+) -> Result<Vec<v1::Event>, Status> {
+    let request = v1::EventsRequest {
+        namespace: namespace.to_owned(),
+        name: workload.to_owned(),
+        ..Default::default()
     };
-    output::write(&text)
+    let mut events = events::list(server, request).await?;
+    events.retain(|event| object.is_empty() || event.object == object);
+    Ok(events.split_off(events.len().saturating_sub(RECENT_EVENTS)))
+}
+
+async fn workers(server: &Server) -> Result<Vec<v1::Worker>, Status> {
+    server.select_workers(&Selector::default()).await
 }

@@ -1,13 +1,19 @@
 //! `warren events`: what happened.
 
+mod read;
+
+use futures::StreamExt as _;
+use tonic::{Code, Status};
 use warren_proto::v1;
 
 use super::{AllNamespaces, connect};
 use crate::{
     args::{self, Global},
     client::Server,
-    output::{self, Colour, Format, Style, Table, age},
+    output::{self, Colour, Columns, Format, Style, Table, age},
 };
+
+pub use read::follow;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -16,7 +22,7 @@ pub struct Args {
     name: Option<String>,
     #[command(flatten)]
     all: AllNamespaces,
-    /// Go on with events as they happen
+    /// Go on with events as they happen; one that happens again is printed again, with its count
     #[arg(short, long)]
     watch: bool,
     /// Only what happened within this time, such as 10m; else all that are kept
@@ -27,6 +33,9 @@ pub struct Args {
     output: Option<Format>,
 }
 
+/// How wide columns begin where rows come one after the other: as wide as what mostly stands in them.
+const USUAL: [&str; 5] = ["59s", "WARNING", "TooManyRestarts", "replica/", "10"];
+
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let server = connect(global).await?;
     let since = args
@@ -36,28 +45,44 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let request = v1::EventsRequest {
         namespace: args.all.or(global)?,
         name: args.name.unwrap_or_default(),
-        follow: args.watch,
+        follow: false,
         since,
     };
+    if !request.name.is_empty() {
+        exists(&server, &request).await?;
+    }
     if args.watch {
-        return watch(&server, request, args.output).await;
+        return watch(server, request, args.output).await;
     }
     let events = list(&server, request).await?;
     match args.output {
         Some(format) => output::value(&output::to_array(&events)?, format),
         None if events.is_empty() => {
-            output::note("none");
+            output::note("no events");
             Ok(())
         }
-        None => output::write(&table(&events).to_string()),
+        None => output::table(&table(&events)),
     }
 }
 
+/// Refuses a name that stands for nothing: neither for a workload nor for one that left events behind.
+async fn exists(server: &Server, request: &v1::EventsRequest) -> Result<(), Status> {
+    let unknown = match server.get_workload(&request.namespace, &request.name).await {
+        Err(status) if status.code() == Code::NotFound => status,
+        found => return found.map(drop),
+    };
+    let ever = v1::EventsRequest {
+        since: None,
+        ..request.clone()
+    };
+    if list(server, ever).await?.is_empty() {
+        return Err(unknown);
+    }
+    Ok(())
+}
+
 /// The events that are kept, oldest first, each once with its latest count.
-pub async fn list(
-    server: &Server,
-    request: v1::EventsRequest,
-) -> Result<Vec<v1::Event>, tonic::Status> {
+pub async fn list(server: &Server, request: v1::EventsRequest) -> Result<Vec<v1::Event>, Status> {
     let mut stream = server.workloads().events(request).await?.into_inner();
     let mut events = Vec::new();
     while let Some(response) = stream.message().await? {
@@ -67,22 +92,38 @@ pub async fn list(
 }
 
 async fn watch(
-    server: &Server,
+    server: Server,
     request: v1::EventsRequest,
     format: Option<Format>,
 ) -> anyhow::Result<()> {
-    let style = output::stdout_style();
-    let mut stream = server.workloads().events(request).await?.into_inner();
-    while let Some(response) = stream.message().await? {
-        let Some(event) = response.event else {
-            continue;
-        };
+    let mut events = follow(server, request);
+    let mut columns = Columns::default();
+    if format.is_none() {
+        output::write(&header(&mut columns))?;
+    }
+    while let Some(event) = events.next().await {
+        let event = event?;
         match format {
             Some(format) => output::stream_item(&output::to_value(&event)?, format)?,
-            None => output::line(sentence(&event, style))?,
+            None => {
+                let row = table(std::slice::from_ref(&event));
+                output::write(&columns.next(&row, output::terminal_width()))?;
+            }
         }
     }
     Ok(())
+}
+
+/// The header line, above columns that are wide enough for most of what is to come.
+fn header(columns: &mut Columns) -> String {
+    let mut usual = table(&[]);
+    usual.row(USUAL.map(str::to_owned));
+    let lines = columns.next(&usual, output::terminal_width());
+    lines
+        .lines()
+        .take(1)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 pub fn table(events: &[v1::Event]) -> Table {
@@ -101,7 +142,7 @@ pub fn table(events: &[v1::Event]) -> Table {
     table
 }
 
-/// One event in one line, where columns cannot be known ahead.
+/// One event in one line, as `dev` tells it among the lines of guests.
 pub fn sentence(event: &v1::Event, style: Style) -> String {
     let colour = match event.r#type() {
         v1::event::Type::Warning => Colour::Red,
@@ -119,24 +160,37 @@ pub fn sentence(event: &v1::Event, style: Style) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn repeated_events_say_how_often() {
-        let event = v1::Event {
+    fn trapped() -> v1::Event {
+        v1::Event {
             object: "replica/cache-abc".into(),
             r#type: v1::event::Type::Warning.into(),
             reason: "Trapped".into(),
             message: "wasm trap: unreachable\n  0: main".into(),
             count: 3,
             ..Default::default()
-        };
+        }
+    }
+
+    #[test]
+    fn repeated_events_say_how_often() {
         assert_eq!(
-            sentence(&event, Style::plain()),
+            sentence(&trapped(), Style::plain()),
             "replica/cache-abc Trapped (x3): wasm trap: unreachable\n  0: main"
         );
         assert_eq!(
-            table(&[event]).to_string(),
+            table(&[trapped()]).to_string(),
             "LAST   TYPE      REASON    OBJECT              COUNT   MESSAGE\n\
              -      WARNING   Trapped   replica/cache-abc   3       wasm trap: unreachable\n"
         );
+    }
+
+    #[test]
+    fn rows_that_come_later_stand_below_the_header() {
+        let mut columns = Columns::default();
+        let header = header(&mut columns);
+        let row = columns.next(&table(&[trapped()]), None);
+        assert_eq!(header.lines().count(), 1);
+        assert_eq!(header.find("REASON"), row.find("Trapped"));
+        assert_eq!(header.find("OBJECT"), row.find("replica/"));
     }
 }

@@ -1,31 +1,54 @@
 //! `warren get`: lists, or one of them.
 
+pub mod find;
 mod tables;
+mod watch;
+
+use std::{collections::BTreeMap, time::SystemTime};
 
 use anyhow::anyhow;
 use clap::{ValueEnum, error::ErrorKind};
-use prost::{Message, Name};
-use tonic::Status;
 use warren_model::manifest;
+use warren_proto::v1;
 
-pub use tables::route;
+pub use tables::{route, short_digest};
 
-use super::{AllNamespaces, connect};
+use self::{
+    find::{DigestPrefix, Replicas},
+    tables::{Listed, Look},
+    watch::{Key, Sight, follow, key},
+};
+use super::{
+    AllNamespaces, connect,
+    requests::{Scope, Selector},
+};
 use crate::{
     args::{self, Global},
     client::Server,
-    output::{self, Table},
+    output::{self, Columns, Table},
+    wait::watch::Target,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to list
-    #[arg(value_enum)]
+    /// What to list; the singular does too, as do wl, rs, wk and art
+    #[arg(value_enum, value_name = "KIND")]
     what: What,
-    /// One of them; for replicas a workload's name works too
+    /// One of them: a name, for replicas also a workload's or the beginning of an id, for artifacts of a digest
     name: Option<String>,
     #[command(flatten)]
     all: AllNamespaces,
+    /// Only those with these labels; replicas have those of their workload
+    #[arg(
+        short = 'l',
+        long,
+        value_name = "KEY=VALUE,...",
+        conflicts_with = "name"
+    )]
+    selector: Option<Selector>,
+    /// Go on with changes as they happen
+    #[arg(short, long)]
+    watch: bool,
     /// How to print it: a table unless this is given
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
@@ -35,11 +58,11 @@ pub struct Args {
 enum What {
     #[value(aliases = ["workload", "wl"])]
     Workloads,
-    #[value(aliases = ["replica", "rs"])]
+    #[value(aliases = ["replica", "rs", "rep"])]
     Replicas,
-    #[value(alias = "worker")]
+    #[value(aliases = ["worker", "wk"])]
     Workers,
-    #[value(alias = "artifact")]
+    #[value(aliases = ["artifact", "art"])]
     Artifacts,
 }
 
@@ -47,12 +70,14 @@ enum What {
 enum Format {
     /// A table with more columns
     Wide,
-    /// The protobuf JSON mapping; a list is an array
+    /// The protobuf JSON mapping: a list is an array, --watch prints one object a line
     Json,
     /// The same as YAML
     Yaml,
     /// What `warren apply` takes; for workloads only
     Manifest,
+    /// Names alone, such as `workload/counter`
+    Name,
 }
 
 /// What was found: one by its name, or a list.
@@ -61,112 +86,242 @@ enum Found<T> {
     Many(Vec<T>),
 }
 
+/// Where what is watched goes.
+struct Screen {
+    format: Option<Format>,
+    look: Look,
+    columns: Columns,
+    /// The row of each thing as it was last shown, without its age: to grow older is no change.
+    rows: BTreeMap<Key, Vec<String>>,
+}
+
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
-    if args.output == Some(Format::Manifest) && args.what != What::Workloads {
-        return Err(usage(
-            "only workloads have a manifest: `warren get workloads -o manifest`",
-        ));
-    }
-    if args.name.is_some() && args.all.all_namespaces {
-        return Err(usage(
-            "a name is looked up in one namespace: use -n NAMESPACE instead of -A",
-        ));
-    }
+    args.check()?;
     let server = connect(global).await?;
-    let namespace = args.all.or(global)?;
+    let scope = Scope {
+        namespace: args.all.or(global)?,
+        name: String::new(),
+        labels: args.selector.clone().unwrap_or_default(),
+    };
+    if args.watch {
+        return args.watch(server, scope).await;
+    }
     let name = args.name.as_deref();
-    let everywhere = args.all.all_namespaces;
-    let wide = args.output == Some(Format::Wide);
     match args.what {
         What::Workloads => {
             let found = match name {
-                Some(name) => Found::one(server.get_workload(&namespace, name).await?),
-                None => Found::Many(server.list_workloads(&namespace).await?),
+                Some(name) => Found::one(server.get_workload(&scope.namespace, name).await?),
+                None => Found::Many(server.select_workloads(&scope).await?),
             };
-            if args.output == Some(Format::Manifest) {
+            if args.output == Some(Format::Manifest) && !found.items().is_empty() {
                 let texts: Vec<String> = found.items().iter().map(manifest::to_yaml).collect();
                 return output::write(&texts.join("---\n"));
             }
-            print(&found, args.output, |items| {
-                tables::workloads(items, everywhere, wide)
-            })
+            args.print(&found, &format!("no workloads {}", scope.describe()))
         }
         What::Replicas => {
             let found = match name {
-                Some(name) => replicas_of(&server, &namespace, name).await?,
-                None => Found::Many(server.list_replicas(&namespace, "").await?),
+                Some(name) => match find::replicas(&server, &scope.namespace, name).await? {
+                    Replicas::One(one) => Found::One(one),
+                    Replicas::Of(its) => Found::Many(its),
+                },
+                None => Found::Many(server.select_replicas(&scope).await?),
             };
-            print(&found, args.output, |items| {
-                tables::replicas(items, everywhere, wide)
-            })
+            let none = match name {
+                Some(name) => format!("workload {name} has no replicas"),
+                None => format!("no replicas {}", scope.describe()),
+            };
+            args.print(&found, &none)
         }
         What::Workers => {
             let found = match name {
                 Some(name) => Found::one(server.get_worker(name).await?),
-                None => Found::Many(server.list_workers().await?),
+                None => Found::Many(server.select_workers(&scope.labels).await?),
             };
-            print(&found, args.output, |items| tables::workers(items, wide))
+            args.print(&found, &format!("no workers{}", scope.labels.describe()))
         }
         What::Artifacts => {
             let found = match name {
-                Some(digest) => Found::one(server.stat_artifact(digest).await?),
+                Some(name) => {
+                    let digest: DigestPrefix = name
+                        .parse()
+                        .map_err(|error| usage(ErrorKind::InvalidValue, error))?;
+                    Found::one(find::artifact(&server, &digest).await?)
+                }
                 None => Found::Many(server.list_artifacts().await?),
             };
-            print(&found, args.output, |items| tables::artifacts(items, wide))
+            args.print(&found, "no artifacts")
         }
     }
 }
 
-fn usage(message: &str) -> anyhow::Error {
-    args::usage(ErrorKind::ArgumentConflict, message).into()
+fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> anyhow::Error {
+    args::usage(kind, message).into()
 }
 
-/// The replica of this id, or the replicas of the workload of this name.
-async fn replicas_of(
-    server: &Server,
-    namespace: &str,
-    name: &str,
-) -> anyhow::Result<Found<warren_proto::v1::Replica>> {
-    let all = server.list_replicas(namespace, "").await?;
-    if let Some(one) = all.iter().find(|replica| replica.id == name) {
-        return Ok(Found::one(one.clone()));
+// === impl Args ===
+
+impl Args {
+    /// What cannot be asked for together.
+    fn check(&self) -> anyhow::Result<()> {
+        let problem = if self.output == Some(Format::Manifest) && self.what != What::Workloads {
+            "only workloads have a manifest: `warren get workloads -o manifest`"
+        } else if self.output == Some(Format::Manifest) && self.watch {
+            "--watch prints tables, names, json or yaml; leave it out for a manifest"
+        } else if self.name.is_some() && self.all.all_namespaces {
+            "a name is looked up in one namespace: use -n NAMESPACE instead of -A"
+        } else if self.what == What::Artifacts && self.watch {
+            "artifacts never change and cannot be watched: leave --watch out"
+        } else if self.what == What::Artifacts && self.selector.is_some() {
+            "artifacts have no labels: leave --selector out"
+        } else {
+            return Ok(());
+        };
+        Err(usage(ErrorKind::ArgumentConflict, problem))
     }
-    // A workload may be without replicas; a name that is nothing is an error.
-    match server.get_workload(namespace, name).await {
-        Ok(_) => {}
-        Err(status) if status.code() == tonic::Code::NotFound => {
-            return Err(anyhow!(Status::not_found(format!(
-                "namespace {namespace} has neither a replica nor a workload named {name}"
-            ))));
+
+    fn look(&self) -> Look {
+        Look {
+            everywhere: self.all.all_namespaces,
+            wide: self.output == Some(Format::Wide),
+            short: output::terminal_width().is_some(),
+            now: SystemTime::now(),
         }
-        Err(status) => return Err(status.into()),
     }
-    let its = all.into_iter().filter(|replica| replica.workload == name);
-    Ok(Found::Many(its.collect()))
-}
 
-fn print<T: Message + Name>(
-    found: &Found<T>,
-    format: Option<Format>,
-    table: impl FnOnce(&[T]) -> Table,
-) -> anyhow::Result<()> {
-    let data = match format {
-        Some(Format::Json) => output::Format::Json,
-        Some(Format::Yaml) => output::Format::Yaml,
-        None | Some(Format::Wide | Format::Manifest) => {
-            let items = found.items();
-            if items.is_empty() {
-                output::note("none");
-                return Ok(());
+    /// `none` is what is said, on stderr, where there is nothing to print.
+    fn print<T: Listed>(&self, found: &Found<T>, none: &str) -> anyhow::Result<()> {
+        let items = found.items();
+        if items.is_empty() {
+            output::note(none);
+        }
+        let data = match self.output {
+            Some(Format::Json) => output::Format::Json,
+            Some(Format::Yaml) => output::Format::Yaml,
+            _ if items.is_empty() => return Ok(()),
+            Some(Format::Name) => {
+                let names: String = items.iter().map(|item| title(item) + "\n").collect();
+                return output::write(&names);
             }
-            return output::write(&table(items).to_string());
+            None | Some(Format::Wide | Format::Manifest) => {
+                return output::table(&tables::table(items, &self.look()));
+            }
+        };
+        let value = match found {
+            Found::One(item) => output::to_value(item.as_ref())?,
+            Found::Many(items) => output::to_array(items)?,
+        };
+        output::value(&value, data)
+    }
+
+    async fn watch(&self, server: Server, scope: Scope) -> anyhow::Result<()> {
+        let mut screen = Screen::new(self);
+        let mut target = Target {
+            server,
+            namespace: scope.namespace,
+            name: scope.name,
+            labels: scope.labels.to_map(),
+        };
+        let name = self.name.as_deref();
+        // Whoever misspells a name should not wait for it.
+        match self.what {
+            What::Workloads => {
+                if let Some(name) = name {
+                    target.server.get_workload(&target.namespace, name).await?;
+                    name.clone_into(&mut target.name);
+                }
+                let all = |_: &v1::Workload| true;
+                follow(target, all, |sights| screen.show(sights)).await
+            }
+            What::Replicas => {
+                let mut id = None;
+                if let Some(name) = name {
+                    match find::replicas(&target.server, &target.namespace, name).await? {
+                        Replicas::One(one) => {
+                            target.name = one.workload;
+                            id = Some(one.id);
+                        }
+                        Replicas::Of(_) => name.clone_into(&mut target.name),
+                    }
+                }
+                let wanted = |replica: &v1::Replica| id.as_ref().is_none_or(|id| *id == replica.id);
+                follow(target, wanted, |sights| screen.show(sights)).await
+            }
+            What::Workers => {
+                if let Some(name) = name {
+                    target.server.get_worker(name).await?;
+                    name.clone_into(&mut target.name);
+                }
+                let all = |_: &v1::Worker| true;
+                follow(target, all, |sights| screen.show(sights)).await
+            }
+            What::Artifacts => Err(anyhow!("artifacts cannot be watched")),
         }
-    };
-    let value = match found {
-        Found::One(item) => output::to_value(item.as_ref())?,
-        Found::Many(items) => output::to_array(items)?,
-    };
-    output::value(&value, data)
+    }
+}
+
+/// `workload/counter`.
+fn title<T: Listed>(item: &T) -> String {
+    format!("{}/{}", T::KIND, item.name())
+}
+
+// === impl Screen ===
+
+impl Screen {
+    fn new(args: &Args) -> Self {
+        Self {
+            format: args.output,
+            look: args.look(),
+            columns: Columns::default(),
+            rows: BTreeMap::new(),
+        }
+    }
+
+    fn show<T: Listed>(&mut self, sights: Vec<Sight<T>>) -> anyhow::Result<()> {
+        let data = match self.format {
+            Some(Format::Json) => output::Format::Json,
+            Some(Format::Yaml) => output::Format::Yaml,
+            Some(Format::Name) => {
+                return sights
+                    .iter()
+                    .try_for_each(|one| output::line(title(one.item())));
+            }
+            None | Some(Format::Wide | Format::Manifest) => return self.show_rows(sights),
+        };
+        sights
+            .iter()
+            .try_for_each(|one| output::stream_item(&output::to_value(one.item())?, data))
+    }
+
+    fn show_rows<T: Listed>(&mut self, sights: Vec<Sight<T>>) -> anyhow::Result<()> {
+        self.look.now = SystemTime::now();
+        let ageless = Look {
+            now: SystemTime::UNIX_EPOCH,
+            ..self.look
+        };
+        let mut table = Table::new(T::header(&self.look));
+        let mut fresh = false;
+        for sight in sights {
+            let gone = matches!(sight, Sight::Gone(_));
+            let item = sight.item();
+            let key = key(item);
+            let row = item.row(&ageless, gone);
+            if self.rows.get(&key) == Some(&row) {
+                continue;
+            }
+            fresh = true;
+            table.row(item.row(&self.look, gone));
+            if gone {
+                self.rows.remove(&key);
+            } else {
+                self.rows.insert(key, row);
+            }
+        }
+        if fresh {
+            output::write(&self.columns.next(&table, output::terminal_width()))?;
+        }
+        Ok(())
+    }
 }
 
 // === impl Found ===

@@ -2,10 +2,9 @@
 
 use anyhow::bail;
 use tonic::Code;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use super::connect;
-use crate::{args::Global, output};
+use crate::{args::Global, client::Server, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -19,13 +18,11 @@ pub struct Args {
     service: String,
 }
 
+/// Of a control plane, or of a worker by its `--listen`.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
-    let server = connect(global).await?;
-    let request = HealthCheckRequest {
-        service: args.service.clone(),
-    };
-    let status = match server.health().check(request).await {
-        Ok(response) => response.into_inner().status(),
+    let server = Server::dial(&global.servers()?).await?;
+    let status = match server.check_health(&args.service).await {
+        Ok(response) => response.status(),
         Err(status) if status.code() == Code::NotFound => {
             bail!("{} has no service named `{}`", server.url, args.service)
         }

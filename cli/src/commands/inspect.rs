@@ -1,79 +1,199 @@
-//! `warren inspect`: what a component is.
+//! `warren inspect`: what a component is, and what it would link to.
 
-use std::{fs, path::PathBuf};
+mod words;
 
-use anyhow::Context as _;
-use warren_model::{component, digest::Digest};
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+use warren_model::{
+    component::{self, ComponentInfo},
+    digest::Digest,
+    link::{self, Answer, Explanation},
+    name::Name,
+};
 use warren_proto::v1;
 
-use crate::{output, output::Format};
+use words::{Section, sections};
+
+use crate::{
+    args::Global,
+    output::{self, Format},
+    source::{self, Document},
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The component's file
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
-    /// Print as data: the artifact that the server would make of it
+    /// Components that it would stand beside in a workload: what would link to what
+    #[arg(value_name = "OTHER.wasm")]
+    others: Vec<PathBuf>,
+    /// Manifests whose components it would stand beside, as well
+    #[arg(short = 'f', long = "file", value_name = "MANIFEST")]
+    manifests: Vec<PathBuf>,
+    /// Print as data: the artifact that the server would make of it, and its links
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let name = args.file.display();
-    let bytes = fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
-    let info = component::inspect(&bytes).with_context(|| format!("{name} cannot be used"))?;
-    let (imports, exports, uses) = info.to_proto_parts();
-    let artifact = v1::Artifact {
-        digest: Digest::of(&bytes).to_string(),
-        size_bytes: bytes.len() as u64,
-        create_time: None,
-        imports,
-        exports,
-        uses,
-    };
+/// One component's file, read.
+struct Part {
+    name: Name,
+    digest: Digest,
+    size_bytes: u64,
+    info: ComponentInfo,
+}
+
+/// How a manifest's service is called beside its components, none of which may have this name.
+const SERVICE: &str = "service";
+
+pub fn run(args: Args, global: &Global) -> anyhow::Result<()> {
+    let mut this = Part::read(&args.file, &stem(&args.file))?;
+    let mut others = Vec::new();
+    for file in &args.others {
+        others.push(Part::read(file, &stem(file))?);
+    }
+    for manifest in &args.manifests {
+        for document in source::read(manifest, global)? {
+            others.extend(parts(&document)?);
+        }
+    }
+    // Whoever names a manifest often inspects one of its own.
+    if let Some(at) = others.iter().position(|other| other.digest == this.digest) {
+        this.name = others.remove(at).name;
+    }
+    let beside: Vec<(Name, &ComponentInfo)> = others
+        .iter()
+        .map(|other| (other.name.clone(), &other.info))
+        .collect();
+    let explanation = link::explain(&this.name, &this.info, &beside);
     match args.output {
-        Some(format) => output::value(&output::to_value(&artifact)?, format),
-        None => output::write(&text(&name.to_string(), &artifact)),
+        Some(format) => {
+            let mut value = output::to_value(&this.artifact())?;
+            value["links"] = links(&explanation);
+            output::value(&value, format)
+        }
+        None => {
+            let sections = sections(&this.info, &explanation, !beside.is_empty());
+            output::write(&text(&args.file, &this, sections))
+        }
     }
 }
 
-fn text(name: &str, artifact: &v1::Artifact) -> String {
-    let mut lines = vec![
-        format!("{name}: {}", output::bytes(artifact.size_bytes)),
-        format!("  {}", artifact.digest),
-        "May be used as".to_owned(),
-    ];
-    if artifact.uses.is_empty() {
-        lines.push("  nothing: it exports no interface that a workload knows".to_owned());
-    }
-    lines.extend(artifact.uses().map(|one| format!("  {}", meaning(one))));
-    for (title, items) in [
-        ("Imports", &artifact.imports),
-        ("Exports", &artifact.exports),
-    ] {
-        if !items.is_empty() {
-            lines.push(title.to_owned());
+/// A component without others beside it.
+pub fn alone(info: &ComponentInfo) -> Vec<Section> {
+    let explanation = Name::parse(SERVICE).map(|name| link::explain(&name, info, &[]));
+    explanation.map_or_else(
+        |_| Vec::new(),
+        |explanation| sections(info, &explanation, false),
+    )
+}
+
+fn text(file: &Path, part: &Part, sections: Vec<Section>) -> String {
+    let (size, digest) = (output::bytes(part.size_bytes), part.digest);
+    let mut text = format!("{}\n  {digest}, {size}\n", file.display());
+    for section in sections {
+        text.push_str(&format!("\n{}\n", section.title));
+        for (depth, line) in section.lines {
+            text.push_str(&format!("{}{line}\n", "  ".repeat(depth)));
         }
-        for item in items {
-            lines.push(format!("  {}", item.name));
-            for function in &item.functions {
-                lines.push(format!("    {}: {}", function.name, function.signature));
-                if !function.unlinkable.is_empty() {
-                    lines.push(format!("      cannot be linked: {}", function.unlinkable));
-                }
+    }
+    text
+}
+
+/// The explanation as data.
+fn links(explanation: &Explanation) -> Value {
+    let imports = explanation.imports.iter().map(|import| {
+        let wanted = import.wanted.as_ref();
+        let wanted = wanted.map(|one| json!({ "interface": one.interface, "track": one.track }));
+        let mut value = json!({ "import": import.name, "wanted": wanted });
+        match &import.answer {
+            Answer::Worker => value["answer"] = "WORKER".into(),
+            Answer::NotNeeded => value["answer"] = "NOT_NEEDED".into(),
+            Answer::Linked(link) => {
+                value["answer"] = "LINKED".into();
+                value["component"] = link.exporter.as_str().into();
+                value["export"] = link.export.as_str().into();
+            }
+            Answer::Unlinked(why) => {
+                value["answer"] = "UNLINKED".into();
+                value["why"] = why.as_slice().into();
             }
         }
-    }
-    lines.push(String::new());
-    lines.join("\n")
+        value
+    });
+    let exports = explanation.exports.iter().map(|export| {
+        let importers = export.importers.iter().map(|one| {
+            json!({
+                "component": one.component.as_str(),
+                "import": one.import,
+                "why": one.obstacles,
+            })
+        });
+        json!({ "export": export.name, "importers": importers.collect::<Vec<_>>() })
+    });
+    json!({ "imports": imports.collect::<Vec<_>>(), "exports": exports.collect::<Vec<_>>() })
 }
 
-fn meaning(one: v1::artifact::Use) -> &'static str {
-    match one {
-        v1::artifact::Use::Service => "the service: it exports `wasi:cli/run`",
-        v1::artifact::Use::Http => "a component with routes: it exports an HTTP handler",
-        v1::artifact::Use::Library => "a component that others call: it exports its own interface",
-        v1::artifact::Use::Unspecified => "something that this program does not know",
+/// The components of a manifest that are files. One that is named by its digest is the server's, and is not looked at.
+fn parts(document: &Document) -> anyhow::Result<Vec<Part>> {
+    let spec = document.workload.spec.clone().unwrap_or_default();
+    let mut parts = Vec::new();
+    for file in &document.files {
+        let component = (0..spec.components.len())
+            .find(|i| file.field == format!("spec.components[{i}].component"));
+        let name = component.map_or(SERVICE, |i| spec.components[i].name.as_str());
+        let mut part = Part::read(&file.path, name)?;
+        if component.is_none() {
+            // Components cannot call the service, whatever it exports.
+            part.info.exports.clear();
+        }
+        parts.push(part);
+    }
+    Ok(parts)
+}
+
+/// How a file is called where it has no name yet: `shop_cart.wasm` is `shop-cart`.
+fn stem(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let label = stem
+        .to_lowercase()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let label: String = label.chars().take(63).collect();
+    label.trim_matches('-').to_owned()
+}
+
+// === impl Part ===
+
+impl Part {
+    /// What cannot be used as a component says what it is instead, and how to make a component of it.
+    fn read(file: &Path, name: &str) -> anyhow::Result<Self> {
+        let shown = file.display();
+        let bytes = source::read_component(file, source::MOST_BYTES)
+            .map_err(|why| anyhow!("cannot read {shown}: {why}"))?;
+        let info = component::inspect(&bytes)
+            .map_err(|error| anyhow!("{shown} cannot be used: {error}"))?;
+        let unnamed = || Name::parse("component");
+        Ok(Self {
+            name: Name::parse(name).or_else(|_| unnamed())?,
+            digest: Digest::of(&bytes),
+            size_bytes: bytes.len() as u64,
+            info,
+        })
+    }
+
+    fn artifact(&self) -> v1::Artifact {
+        let (imports, exports, uses) = self.info.to_proto_parts();
+        v1::Artifact {
+            digest: self.digest.to_string(),
+            size_bytes: self.size_bytes,
+            create_time: None,
+            imports,
+            exports,
+            uses,
+        }
     }
 }
 
@@ -82,31 +202,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_uses_and_functions() {
-        let artifact = v1::Artifact {
-            digest: "sha256:aa".into(),
-            size_bytes: 2048,
-            uses: vec![v1::artifact::Use::Library.into()],
-            exports: vec![v1::ExternItem {
-                name: "shop:cart/store@1.0.0".into(),
-                functions: vec![v1::Function {
-                    name: "open".into(),
-                    signature: "func() -> own<cart>".into(),
-                    unlinkable: "it returns a resource".into(),
-                }],
-            }],
-            ..Default::default()
-        };
-        assert_eq!(
-            text("cart.wasm", &artifact),
-            "cart.wasm: 2KiB\n  \
-               sha256:aa\n\
-             May be used as\n  \
-               a component that others call: it exports its own interface\n\
-             Exports\n  \
-               shop:cart/store@1.0.0\n    \
-                 open: func() -> own<cart>\n      \
-                   cannot be linked: it returns a resource\n"
-        );
+    fn files_get_names() {
+        for (file, name) in [
+            ("a/shop_cart.wasm", "shop-cart"),
+            ("API.v2.wasm", "api-v2"),
+            ("--.wasm", ""),
+        ] {
+            assert_eq!(stem(Path::new(file)), name);
+        }
     }
 }

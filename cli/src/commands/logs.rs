@@ -1,14 +1,34 @@
 //! `warren logs`: what guests wrote.
+//!
+//! Lines of several replicas are merged by the times that their workers gave them. What is there when the command
+//! starts is merged whole; with `--follow` a line then waits a moment for others that were written before it. So lines
+//! of two workers whose clocks differ stand in the order of their clocks.
 
-use std::time::SystemTime;
+mod choose;
+mod merge;
+mod printer;
+mod read;
 
-use jiff::Timestamp;
-use warren_proto::v1::{self, log_line::Stream};
+use std::time::Duration;
+
+use anyhow::bail;
+use futures::StreamExt as _;
+use tokio::time::{self, Instant};
+use tonic::{Code, Status};
+use warren_proto::v1;
 
 use super::connect;
 use crate::{
     args::{self, Global},
-    output::{self, Colour, Format, Style},
+    client::Server,
+    output::{self, Format},
+    source, wait,
+};
+
+use merge::Merge;
+pub use {
+    printer::Printer,
+    read::{Read, read},
 };
 
 #[derive(Debug, clap::Args)]
@@ -16,23 +36,24 @@ pub struct Args {
     /// The workload
     #[arg(value_parser = args::name)]
     name: String,
-    /// Go on with lines as they are written
+    /// Go on with lines as they are written, those of replicas to come included
     #[arg(short, long)]
     follow: bool,
     /// Only the last N lines of each replica; else all that are kept
     #[arg(long, value_name = "N")]
     tail: Option<u32>,
-    /// One replica only
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    replica: String,
+    /// Only what was written within this time, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    since: Option<Duration>,
+    /// One replica only; the beginning of its id is enough
+    #[arg(long, value_name = "ID")]
+    replica: Option<String>,
     /// `service`, or one component by its name
-    #[arg(
-        long,
-        value_name = "SOURCE",
-        default_value = "",
-        hide_default_value = true
-    )]
-    source: String,
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// What was written before the service was last started again, back to the start before
+    #[arg(short, long, conflicts_with = "follow")]
+    previous: bool,
     /// When each line was written, in UTC
     #[arg(short, long, conflicts_with = "output")]
     timestamps: bool,
@@ -41,109 +62,166 @@ pub struct Args {
     output: Option<Format>,
 }
 
-/// How lines are told apart.
-#[derive(Clone, Copy, Debug)]
-pub struct Printer {
-    pub style: Style,
-    pub timestamps: bool,
-    /// Whether to name the replica and the source of each line.
-    pub prefix: bool,
+/// How lines are printed.
+enum Printing {
+    Text(Printer),
+    Data(Format),
 }
+
+/// How long a line that is followed waits for others that were written before it.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Between the end of a workload and the last lines of its replicas.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Lines that wait are printed when they are more than this, in bytes.
+const WAITING_BYTES: usize = 64 << 20;
 
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let server = connect(global).await?;
-    let printer = Printer {
-        style: output::stdout_style(),
-        timestamps: args.timestamps,
-        prefix: args.replica.is_empty() || args.source.is_empty(),
+    let workload = server
+        .get_workload(&global.namespace()?, &args.name)
+        .await?;
+    let replica = match &args.replica {
+        Some(wanted) => choose_replica(&server, &workload, wanted).await?,
+        None => String::new(),
     };
+    let printing = match args.output {
+        Some(format) => Printing::Data(format),
+        None => Printing::Text(Printer {
+            style: output::stdout_style(),
+            timestamps: args.timestamps,
+            prefix: args.replica.is_none() || args.source.is_none(),
+        }),
+    };
+    let since = args.since.map(prost_types::Duration::try_from);
     let request = v1::LogsRequest {
-        namespace: global.namespace()?,
+        namespace: workload.namespace.clone(),
         name: args.name,
         follow: args.follow,
         tail: args.tail,
-        replica: args.replica,
-        source: args.source,
+        replica: replica.clone(),
+        source: args.source.unwrap_or_default(),
+        since: since.transpose()?,
+        previous: args.previous,
     };
-    let mut stream = server.workloads().logs(request).await?.into_inner();
-    while let Some(response) = stream.message().await? {
-        for line in &response.lines {
-            match args.output {
-                Some(format) => output::stream_item(&output::to_value(line)?, format)?,
-                None => output::write(&printer.text(line))?,
-            }
+    let printed = tokio::select! {
+        printed = print(&server, request, &printing) => printed?,
+        gone = deleted(&server, &workload), if args.follow => {
+            gone?;
+            output::note(format_args!("{} was deleted", source::title(&workload)));
+            true
         }
+    };
+    if args.previous && !printed {
+        nothing_previous(&server, &workload, &replica).await?;
     }
     Ok(())
 }
 
-// === impl Printer ===
-
-impl Printer {
-    /// The line with its end, and before it what was lost.
-    pub fn text(self, line: &v1::LogLine) -> String {
-        let mut prefix = String::new();
-        if self.timestamps {
-            prefix = format!("{} ", time(line));
-        }
-        if self.prefix {
-            let colour = Colour::of(&line.replica);
-            let who = format!("{} {} |", line.replica, line.source);
-            prefix.push_str(&self.style.paint(colour, &who));
-            prefix.push(' ');
-        }
-        let mut text = String::new();
-        if line.dropped_before > 0 {
-            let lost = format!("({} lines came too fast to be kept)", line.dropped_before);
-            text = format!("{prefix}{}\n", self.style.paint(Colour::Dim, &lost));
-        }
-        let said = match line.stream() {
-            Stream::Stderr => self.style.paint(Colour::Yellow, &line.line),
-            Stream::Stdout | Stream::Unspecified => line.line.clone(),
+/// Prints lines until they end. `false`: there were none.
+async fn print(
+    server: &Server,
+    request: v1::LogsRequest,
+    printing: &Printing,
+) -> anyhow::Result<bool> {
+    let follow = request.follow;
+    let mut reading = read(server.clone(), request);
+    let mut merge = Merge::default();
+    let mut due = Instant::now();
+    let mut printed = false;
+    loop {
+        let read = tokio::select! {
+            read = reading.next() => read,
+            () = time::sleep_until(due), if follow && !merge.is_empty() => {
+                printing.print(merge.take())?;
+                continue;
+            }
         };
-        text.push_str(&format!("{prefix}{said}\n"));
-        text
+        match read {
+            Some(Ok(Read::Lines(lines))) => {
+                if merge.is_empty() {
+                    due = Instant::now() + WINDOW;
+                }
+                printed = true;
+                merge.push(lines);
+                if merge.bytes() > WAITING_BYTES {
+                    printing.print(merge.take())?;
+                }
+            }
+            Some(Ok(Read::Broken(why))) => {
+                let why = why.lines().next().unwrap_or_default();
+                output::note(format_args!("{why}; trying again"));
+            }
+            Some(Err(status)) => {
+                printing.print(merge.take())?;
+                let missing = status.code() == Code::Unavailable;
+                return Err(match missing {
+                    true => anyhow::Error::new(status).context("not all lines can be read"),
+                    false => status.into(),
+                });
+            }
+            None => {
+                printing.print(merge.take())?;
+                return Ok(printed);
+            }
+        }
     }
 }
 
-/// RFC 3339, in milliseconds.
-fn time(line: &v1::LogLine) -> String {
-    let time = line.time.and_then(|time| SystemTime::try_from(time).ok());
-    match time.and_then(|time| Timestamp::try_from(time).ok()) {
-        Some(time) => format!("{time:.3}"),
-        None => "-".to_owned(),
-    }
+/// Returns when the workload is gone and what its replicas last said has come.
+async fn deleted(server: &Server, workload: &v1::Workload) -> Result<(), Status> {
+    wait::deleted(server, workload).await?;
+    time::sleep(LAST_WORDS).await;
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn choose_replica(
+    server: &Server,
+    workload: &v1::Workload,
+    wanted: &str,
+) -> anyhow::Result<String> {
+    let (namespace, name) = (&workload.namespace, &workload.name);
+    let replicas = server.list_replicas(namespace, name).await?;
+    let ids: Vec<String> = replicas.into_iter().map(|replica| replica.id).collect();
+    let title = source::title(workload);
+    choose::replica(&title, name, &ids, wanted).map_err(anyhow::Error::msg)
+}
 
-    #[test]
-    fn lines_say_who_wrote_them_and_what_is_missing() {
-        let line = v1::LogLine {
-            time: Some(prost_types::Timestamp {
-                seconds: 1_700_000_000,
-                nanos: 5_000_000,
-            }),
-            replica: "counter-abc".into(),
-            source: "api".into(),
-            stream: Stream::Stderr.into(),
-            line: "hello".into(),
-            dropped_before: 7,
+/// There are no lines of a run before: because there was none, or because none of them are kept.
+async fn nothing_previous(
+    server: &Server,
+    workload: &v1::Workload,
+    replica: &str,
+) -> anyhow::Result<()> {
+    let (namespace, name) = (&workload.namespace, &workload.name);
+    let replicas = server.list_replicas(namespace, name).await?;
+    let mut asked = replicas
+        .iter()
+        .filter(|one| replica.is_empty() || one.id == replica);
+    if asked.all(|one| one.restarts == 0) {
+        let what = match replica {
+            "" => format!("no replica of {} was", source::title(workload)),
+            id => format!("{id} was not"),
         };
-        let mut printer = Printer {
-            style: Style::plain(),
-            timestamps: false,
-            prefix: true,
-        };
-        assert_eq!(
-            printer.text(&line),
-            "counter-abc api | (7 lines came too fast to be kept)\ncounter-abc api | hello\n"
-        );
-        printer.prefix = false;
-        printer.timestamps = true;
-        let text = printer.text(&line);
-        assert!(text.ends_with("2023-11-14T22:13:20.005Z hello\n"), "{text}");
+        bail!("{what} started again yet: leave out --previous for what the first run wrote");
+    }
+    output::note("nothing is kept of the run before");
+    Ok(())
+}
+
+// === impl Printing ===
+
+impl Printing {
+    fn print(&self, lines: Vec<v1::LogLine>) -> anyhow::Result<()> {
+        match self {
+            Self::Text(printer) => {
+                let text: String = lines.iter().map(|line| printer.text(line)).collect();
+                output::write(&text)
+            }
+            Self::Data(format) => lines
+                .iter()
+                .try_for_each(|line| output::stream_item(&output::to_value(line)?, *format)),
+        }
     }
 }

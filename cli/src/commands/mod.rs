@@ -9,18 +9,27 @@ pub mod dev;
 pub mod events;
 pub mod get;
 pub mod health;
+pub mod history;
 pub mod inspect;
 pub mod logs;
 pub mod push;
+mod requests;
+pub mod restart;
+pub mod rollback;
 pub mod scale;
 pub mod validate;
 pub mod version;
 pub mod worker;
 
+use warren_proto::v1;
+
 use crate::{
     args::{Cli, Command, Global},
     client::Server,
+    output::{self, Format},
     process::{self, finish},
+    source,
+    wait::{self, Patience},
 };
 
 /// Runs one command to its end.
@@ -30,7 +39,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dev(args) => finish(process::guest_runtime()?, dev::run(args, global)),
         Command::Control(args) => finish(process::control_runtime()?, control::run(args)),
         Command::Worker(args) => finish(process::guest_runtime()?, worker::run(args)),
-        Command::Inspect(args) => inspect::run(args),
+        Command::Inspect(args) => inspect::run(args, &global),
         Command::Validate(args) => validate::run(&args, &global),
         Command::Completions(args) => completions::run(args),
         command => finish(process::client_runtime()?, ask(command, &global)),
@@ -45,6 +54,9 @@ async fn ask(command: Command, global: &Global) -> anyhow::Result<()> {
         Command::Describe(args) => describe::run(args, global).await,
         Command::Delete(args) => delete::run(args, global).await,
         Command::Scale(args) => scale::run(args, global).await,
+        Command::Restart(args) => restart::run(args, global).await,
+        Command::History(args) => history::run(args, global).await,
+        Command::Rollback(args) => rollback::run(args, global).await,
         Command::Logs(args) => logs::run(args, global).await,
         Command::Events(args) => events::run(args, global).await,
         Command::Push(args) => push::run(args, global).await,
@@ -90,4 +102,29 @@ struct Wait {
     /// How long to wait at most, such as 90s or 5m
     #[arg(long, requires = "wait", value_name = "DURATION", default_value = "2m", value_parser = crate::args::duration)]
     timeout: std::time::Duration,
+}
+
+impl Wait {
+    /// What a command that changed a workload ends with: it waits where it was asked to, and prints the workload as data
+    /// where that was asked for.
+    async fn finish(
+        &self,
+        server: &Server,
+        mut workload: v1::Workload,
+        format: Option<Format>,
+    ) -> anyhow::Result<()> {
+        if self.wait {
+            wait::ready(server, &workload, self.timeout, Patience::UntilFailed).await??;
+            if format.is_none() {
+                return output::line(format_args!("{} ready", source::title(&workload)));
+            }
+            workload = server
+                .get_workload(&workload.namespace, &workload.name)
+                .await?;
+        }
+        match format {
+            Some(format) => output::value(&output::to_value(&workload)?, format),
+            None => Ok(()),
+        }
+    }
 }

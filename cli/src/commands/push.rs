@@ -11,6 +11,7 @@ use crate::{args::Global, output, output::Format, push};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The component's file
+    #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
     /// Print what the server knows of it; else its digest alone
     #[arg(short, long, value_name = "FORMAT")]

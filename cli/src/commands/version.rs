@@ -7,7 +7,7 @@ use crate::{args::Global, client::Server, error, output, output::Format};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print as data
+    /// Print as data, with what the server can do
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -22,20 +22,67 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             Err(_) => Value::Null,
         };
         let value = json!({ "client": { "version": client }, "server": server });
-        return output::value(&value, format);
-    }
-    output::line(format_args!("client {client}"))?;
-    match server {
-        Ok((url, info)) => output::line(format_args!("server {} at {url}", info.version)),
-        Err(why) => {
-            output::note(format_args!("no server: {}", error::render(&why)));
-            Ok(())
+        output::value(&value, format)?;
+    } else {
+        output::line(format_args!("client {client}"))?;
+        if let Ok((url, info)) = &server {
+            output::line(format_args!("server {} at {url}", info.version))?;
         }
     }
+    match &server {
+        Ok((_, info)) => {
+            if let Some(warning) = difference(client, &info.version) {
+                output::note(warning);
+            }
+        }
+        Err(why) => output::note(format_args!("no server: {}", error::render(why))),
+    }
+    Ok(())
 }
 
 async fn ask(global: &Global) -> anyhow::Result<(String, v1::GetInfoResponse)> {
     let server = Server::connect(&global.servers()?).await?;
-    let info = server.system().get_info(v1::GetInfoRequest {}).await?;
-    Ok((server.url.to_string(), info.into_inner()))
+    Ok((server.url.to_string(), server.info().clone()))
+}
+
+/// What it means that they are not the same.
+fn difference(client: &str, server: &str) -> Option<String> {
+    if client == server {
+        return None;
+    }
+    let numbers = |version: &str| -> Vec<u64> {
+        let core = version.split(['-', '+']).next().unwrap_or_default();
+        core.split('.')
+            .map_while(|part| part.parse().ok())
+            .collect()
+    };
+    Some(match numbers(client).cmp(&numbers(server)) {
+        std::cmp::Ordering::Less => format!(
+            "warning: this program ({client}) is older than the server ({server}): it does not know all that the server can do"
+        ),
+        std::cmp::Ordering::Greater => format!(
+            "warning: this program ({client}) is newer than the server ({server}): the server may refuse what it does not know"
+        ),
+        std::cmp::Ordering::Equal => {
+            format!("warning: this program is {client} and the server is {server}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_differ_are_told_apart() {
+        for (client, server, part) in [
+            ("0.1.0", "0.2.0", "is older than"),
+            ("0.10.0", "0.9.9", "is newer than"),
+            ("1.0.0-rc.1", "1.0.0", "this program is 1.0.0-rc.1"),
+        ] {
+            let warning = difference(client, server).unwrap_or_default();
+            assert!(warning.contains(part), "{client} {server}: {warning}");
+        }
+        assert_eq!(difference("0.1.0", "0.1.0"), None);
+    }
 }

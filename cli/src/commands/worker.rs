@@ -75,9 +75,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         cache: None,
         memory: args.memory,
         allow_host_loopback: args.allow_host_loopback,
+        longest_grace: None,
         advertise: args.advertise.map(|url| url.to_string()),
         insecure: args.insecure,
     };
+    process::prepare_data(&config.data)?;
     let worker = Worker::open(config).await?;
     let name = worker.name();
     output::line(format_args!(

@@ -6,18 +6,39 @@ use prost_types::Timestamp;
 
 /// How long ago that was: `5s`, `2m30s`, `3h`, `12d`. Empty when there is no time.
 pub fn age(since: Option<&Timestamp>) -> String {
+    age_at(SystemTime::now(), since)
+}
+
+/// As [`age`], seen from `now`.
+pub fn age_at(now: SystemTime, since: Option<&Timestamp>) -> String {
     match since.and_then(|time| SystemTime::try_from(*time).ok()) {
         // A server whose clock is ahead of ours made it just now.
-        Some(time) => duration(SystemTime::now().duration_since(time).unwrap_or_default()),
+        Some(time) => duration(now.duration_since(time).unwrap_or_default()),
         None => String::new(),
     }
 }
 
 /// The same in a sentence: `5s ago`, `never`.
-pub fn ago(since: Option<&Timestamp>) -> String {
-    match age(since) {
+pub fn ago_at(now: SystemTime, since: Option<&Timestamp>) -> String {
+    match age_at(now, since) {
         age if age.is_empty() => "never".to_owned(),
         age => format!("{age} ago"),
+    }
+}
+
+/// `1 replica`, `2 replicas`.
+pub fn count(number: impl Into<u64>, one: &str) -> String {
+    match number.into() {
+        1 => format!("1 {one}"),
+        number => format!("{number} {one}s"),
+    }
+}
+
+/// `once`, `3 times`.
+pub fn times(number: u32) -> String {
+    match number {
+        1 => "once".to_owned(),
+        number => format!("{number} times"),
     }
 }
 
@@ -97,8 +118,18 @@ mod tests {
 
     #[test]
     fn times_that_are_absent_or_ahead() {
-        assert_eq!(ago(None), "never");
-        let ahead = Timestamp::from(SystemTime::now() + Duration::from_secs(60));
-        assert_eq!(ago(Some(&ahead)), "0s ago");
+        let now = SystemTime::now();
+        assert_eq!(ago_at(now, None), "never");
+        let before = Timestamp::from(now - Duration::from_secs(60));
+        assert_eq!(ago_at(now, Some(&before)), "60s ago");
+        let ahead = Timestamp::from(now + Duration::from_secs(60));
+        assert_eq!(ago_at(now, Some(&ahead)), "0s ago");
+    }
+
+    #[test]
+    fn numbers_in_sentences() {
+        let counts = [0_u32, 1, 2].map(|number| count(number, "replica"));
+        assert_eq!(counts, ["0 replicas", "1 replica", "2 replicas"]);
+        assert_eq!([1, 3].map(times), ["once", "3 times"]);
     }
 }

@@ -7,7 +7,7 @@ mod yaml;
 
 use std::{
     fmt,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
 };
 
 use anyhow::Context as _;
@@ -15,9 +15,9 @@ use clap::ValueEnum;
 use prost::{Message, Name};
 use serde_json::Value;
 
-pub use human::{age, ago, bytes};
+pub use human::{age, age_at, ago_at, bytes, count, times};
 pub use style::{Colour, Style, stderr_style, stdout_style};
-pub use table::Table;
+pub use table::{Columns, Table};
 
 use crate::progress;
 
@@ -58,6 +58,21 @@ pub fn line(text: impl fmt::Display) -> anyhow::Result<()> {
 pub fn note(text: impl fmt::Display) {
     // When stderr is gone there is nobody left to tell.
     let _ = progress::suspend(|| writeln!(io::stderr(), "{text}"));
+}
+
+/// How wide the terminal is that stdout is; `None` where it is none, and nothing may be cut.
+pub fn terminal_width() -> Option<usize> {
+    let columns = || console::Term::stdout().size_checked();
+    let (_, width) = io::stdout().is_terminal().then(columns)??;
+    Some(width.into())
+}
+
+/// Prints a table, cut to the terminal where there is one.
+pub fn table(table: &Table) -> anyhow::Result<()> {
+    match terminal_width() {
+        Some(width) => write(&table.within(width)),
+        None => write(&table.to_string()),
+    }
 }
 
 /// A message as the contract's JSON.

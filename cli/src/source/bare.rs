@@ -1,12 +1,12 @@
 //! A component without a manifest, as `warren dev` takes it.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use anyhow::{Context as _, bail};
-use warren_model::component::{self, Use};
+use anyhow::{anyhow, bail};
+use warren_model::component::Use;
 use warren_proto::v1;
 
-use super::{Attachment, Document, SERVICE_COMPONENT, component_field};
+use super::{Attachment, Document, SERVICE_COMPONENT, component, component_field};
 use crate::args::Global;
 
 /// The name of the only component of a workload that is nothing else.
@@ -15,13 +15,13 @@ const COMPONENT: &str = "http";
 /// Makes a workload of one component file, by what it exports.
 pub fn read(file: &Path, global: &Global) -> anyhow::Result<Document> {
     let source = file.display().to_string();
-    let bytes = fs::read(file).with_context(|| format!("cannot read {source}"))?;
-    let info = component::inspect(&bytes).with_context(|| format!("cannot run {source}"))?;
+    let (_, info) =
+        component::inspect(file).map_err(|why| anyhow!("cannot run {source}: {why}"))?;
     let written = source.clone();
 
     // HTTP first: what is built as a program around an HTTP handler exports `run` too, and cannot be run by it.
     let (spec, field) = if info.uses.contains(&Use::Http) {
-        let component = v1::Component {
+        let http = v1::Component {
             name: COMPONENT.to_owned(),
             component: written,
             routes: vec![v1::Route {
@@ -31,7 +31,7 @@ pub fn read(file: &Path, global: &Global) -> anyhow::Result<Document> {
             ..Default::default()
         };
         let spec = v1::WorkloadSpec {
-            components: vec![component],
+            components: vec![http],
             ..Default::default()
         };
         (spec, component_field(0))

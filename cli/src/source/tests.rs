@@ -1,8 +1,8 @@
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::bail;
 
-use super::*;
+use super::{text::MANIFEST, *};
 
 fn global(namespace: Option<&str>) -> Global {
     Global {
@@ -61,12 +61,14 @@ fn problems_have_places() -> anyhow::Result<()> {
     fs::write(&file, COUNTER)?;
     let documents = read(&file, &global(None))?;
     assert_eq!(
-        documents[0].problem("spec.components[0].component", "no"),
+        documents[0]
+            .problem("spec.components[0].component", "no")
+            .to_string(),
         format!("{}:7:16: no", file.display())
     );
 
     fs::write(&file, "name: A\nservise: {}\n")?;
-    let error = read_all(std::slice::from_ref(&file), &global(None)).expect_err("two mistakes");
+    let error = read(&file, &global(None)).expect_err("two mistakes");
     let text = crate::error::render(&error);
     assert!(
         text.contains(&format!("{}:1:7: ", file.display())),
@@ -107,4 +109,78 @@ fn a_file_that_is_not_there_is_named() {
         text.starts_with("cannot read nowhere/counter.yaml: No such file"),
         "{text}"
     );
+}
+
+#[test]
+fn every_file_tells_its_problems() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
+        let file = dir.path().join(name);
+        fs::write(&file, text)?;
+        Ok(file)
+    };
+    let good = write("good.yaml", COUNTER)?;
+    let files = [
+        good.clone(),
+        write("bad.yaml", "name: A\n")?,
+        dir.path().join("missing.yaml"),
+        write("same.yaml", COUNTER)?,
+        good,
+    ];
+    let given = read_all(&files, &global(None))?;
+    assert_eq!(given.documents.len(), 2);
+    let told: Vec<String> = given.problems.iter().map(Problem::to_string).collect();
+    let told = told.join("\n");
+    for part in [
+        "bad.yaml:1:7: ",
+        "missing.yaml: No such file",
+        "good.yaml: it is given twice",
+        "same.yaml:1:7: `shop/counter` is in ",
+    ] {
+        assert!(told.contains(part), "{part} is missing in\n{told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_route_that_two_documents_claim_is_told_at_the_second() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("both.yaml");
+    let one = |name: &str| {
+        format!(
+            "name: {name}\ncomponents:\n- name: web\n  component: web.wasm\n  routes: [ {{ host: a.localhost }} ]\n"
+        )
+    };
+    fs::write(&file, format!("{}---\n{}", one("first"), one("second")))?;
+    let documents = read(&file, &global(None))?;
+    let problems = contested(&documents);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let told = problems[0].to_string();
+    let start = format!("{}:11:", file.display());
+    assert!(told.starts_with(&start), "{told}");
+    assert!(told.contains("claimed by workload/first"), "{told}");
+
+    let stored = |name: &str| {
+        let mut workload = documents[0].workload.clone();
+        name.clone_into(&mut workload.name);
+        let digest = Digest::of(b"").to_string();
+        for one in workload
+            .spec
+            .iter_mut()
+            .flat_map(|spec| &mut spec.components)
+        {
+            one.component.clone_from(&digest);
+        }
+        workload
+    };
+    assert_eq!(held_elsewhere(&documents, &[stored("first")]), []);
+    let held = held_elsewhere(&documents, &[stored("third")]);
+    assert_eq!(held.len(), 2, "{held:?}");
+    assert!(
+        held[0]
+            .to_string()
+            .contains("belongs to workload `default/third`"),
+        "{held:?}"
+    );
+    Ok(())
 }

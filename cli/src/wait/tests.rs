@@ -1,3 +1,5 @@
+use warren_proto::v1::replica::Phase;
+
 use super::*;
 
 const REVISION: u32 = 2;

@@ -8,9 +8,12 @@ use tonic::{Request, Response, Status, Streaming};
 use warren_model::{component, digest::Digest};
 use warren_proto::v1::{self, artifact_service_server::ArtifactService, push_request::Message};
 
-use super::{Responses, Shared, error, page};
+use super::{
+    Responses, Shared, error,
+    page::{self, Listing},
+};
 use crate::{
-    artifact::{ArtifactError, FinishedUpload},
+    artifact::{ArtifactError, FinishedUpload, MAX_ARTIFACT_BYTES},
     clock,
     state::{Transaction, keys},
     store::{Durability, StoreError},
@@ -52,6 +55,11 @@ impl ArtifactApi {
             "" => None,
             digest => Some(parse_digest("header.digest", digest)?),
         };
+        if header.size_bytes > MAX_ARTIFACT_BYTES {
+            // Before its bytes travel in vain.
+            let limit = MAX_ARTIFACT_BYTES;
+            return Err(file_error(ArtifactError::TooLarge { limit }));
+        }
         let mut upload = self.shared.artifacts.begin().await.map_err(file_error)?;
         let mut size = 0_u64;
         while let Some(message) = next(&mut messages).await? {
@@ -93,7 +101,7 @@ impl ArtifactApi {
             // Work for the processor: seconds for a large component.
             tokio::task::spawn_blocking(move || component::inspect(&bytes))
                 .await
-                .map_err(|error| Status::internal(format!("the inspection ended: {error}")))?
+                .map_err(|error| error::internal(format!("the inspection ended: {error}")))?
                 .map_err(|error| error::invalid_field("chunk", error.to_string()))?
         };
 
@@ -173,9 +181,9 @@ impl ArtifactService for ArtifactApi {
         request: Request<Streaming<v1::PushRequest>>,
     ) -> Result<Response<v1::PushResponse>, Status> {
         let upload = tokio::time::timeout(PUSH_WITHIN, self.receive(request.into_inner()));
-        let upload = upload.await.map_err(|_| {
-            Status::deadline_exceeded(format!("not pushed within {PUSH_WITHIN:?}"))
-        })??;
+        let upload = upload
+            .await
+            .map_err(|_| error::late(format!("not pushed within {PUSH_WITHIN:?}")))??;
         let (artifact, existed) = self.keep(upload).await?;
         Ok(Response::new(v1::PushResponse {
             artifact: Some(artifact),
@@ -206,7 +214,8 @@ impl ArtifactService for ArtifactApi {
     ) -> Result<Response<v1::ArtifactServiceListResponse>, Status> {
         let request = request.into_inner();
         let size = page::size(request.page_size);
-        let after = page::after(&request.page_token, |last| Digest::parse(last).ok())?;
+        let listing = Listing::new("ArtifactService.List");
+        let after = listing.after(&request.page_token, |last| Digest::parse(last).ok())?;
         let after = after.map(|digest| digest.to_string());
         let all = self.shared.state.artifacts().await.map_err(error::store)?;
         let mut artifacts: Vec<_> = all
@@ -218,7 +227,7 @@ impl ArtifactService for ArtifactApi {
         let more = page::cut(&mut artifacts, size);
         let last = artifacts.last().filter(|_| more);
         let next_page_token = last
-            .map(|held| page::token(&held.digest))
+            .map(|held| listing.token(&held.digest))
             .unwrap_or_default();
         Ok(Response::new(v1::ArtifactServiceListResponse {
             artifacts,
@@ -293,7 +302,7 @@ async fn next(
 ) -> Result<Option<v1::PushRequest>, Status> {
     tokio::time::timeout(PUSH_IDLE, messages.message())
         .await
-        .map_err(|_| Status::deadline_exceeded(format!("no bytes for {PUSH_IDLE:?}")))?
+        .map_err(|_| error::late(format!("no bytes for {PUSH_IDLE:?}: push it again")))?
 }
 
 fn names(spec: Option<&v1::WorkloadSpec>, digest: &str) -> bool {
@@ -313,7 +322,11 @@ fn parse_digest(field: &str, text: &str) -> Result<Digest, Status> {
 }
 
 fn no_artifact(digest: Digest) -> Status {
-    error::not_found("artifact", &digest.to_string())
+    error::not_found(
+        "artifact",
+        &digest.to_string(),
+        "push it with `warren push FILE`",
+    )
 }
 
 fn wrong_size(announced: u64, arrived: &str) -> Status {
@@ -326,12 +339,12 @@ fn wrong_size(announced: u64, arrived: &str) -> Status {
 fn file_error(error: ArtifactError) -> Status {
     match error {
         ArtifactError::NotFound(digest) => no_artifact(digest),
-        ArtifactError::TooLarge { .. } => error::exhausted_for_good(error.to_string()),
-        ArtifactError::Busy => error::exhausted(error.to_string()),
-        ArtifactError::Corrupt(_) => Status::data_loss(error.to_string()),
+        ArtifactError::TooLarge { .. } => error::too_large("artifact", error.to_string()),
+        ArtifactError::Busy => error::exhausted("pushes", error.to_string()),
+        ArtifactError::Corrupt(_) => error::data_loss(error.to_string()),
         ArtifactError::Io(_) => {
             tracing::error!(%error, "artifact files");
-            error::unavailable(error.to_string())
+            error::unavailable("ARTIFACTS_UNAVAILABLE", error.to_string())
         }
     }
 }

@@ -1,10 +1,12 @@
 //! gRPC statuses with `google.rpc` details: what was wrong, where, and what to do.
+//!
+//! Every failure carries an `ErrorInfo` with a reason that programs can rely on, and beside it what its code calls for.
 
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
-use warren_model::error::Violations;
+use warren_model::error::{Violation, Violations};
 
 use crate::store::StoreError;
 
@@ -14,18 +16,20 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The domain of `ErrorInfo`.
 const DOMAIN: &str = "warren.dev";
 
+/// Bytes of a message, and of all violations together. A status travels in headers, of which clients take 8 to 16 KiB,
+/// and its message does so twice.
+const MAX_MESSAGE: usize = 1536;
+const MAX_VIOLATIONS: usize = 2560;
+
 /// INVALID_ARGUMENT with one violation a field.
 pub fn invalid(violations: &Violations) -> Status {
-    let fields: Vec<_> = violations
-        .0
+    let (shown, message) = bounded(violations);
+    let fields: Vec<_> = shown
         .iter()
         .map(|held| FieldViolation::new(&held.field, &held.message))
         .collect();
-    Status::with_error_details(
-        Code::InvalidArgument,
-        violations.to_string(),
-        ErrorDetails::with_bad_request(fields),
-    )
+    let details = ErrorDetails::with_bad_request(fields);
+    status(Code::InvalidArgument, "INVALID_FIELDS", message, details)
 }
 
 /// INVALID_ARGUMENT because of one field.
@@ -35,90 +39,251 @@ pub fn invalid_field(field: &str, message: impl Into<String>) -> Status {
     invalid(&violations)
 }
 
-/// NOT_FOUND with the resource.
-pub fn not_found(kind: &str, name: &str) -> Status {
-    let message = format!("there is no {kind} `{name}`");
+/// INVALID_ARGUMENT because the request as a whole is no message of its RPC.
+pub fn malformed(message: impl Into<String>) -> Status {
+    let message = message.into();
+    let details = ErrorDetails::with_bad_request_violation("request", &message);
+    status(Code::InvalidArgument, "MALFORMED_REQUEST", message, details)
+}
+
+/// NOT_FOUND with the resource. `hint` says what there is instead or what to do; it may be empty.
+pub fn not_found(kind: &str, name: &str, hint: &str) -> Status {
+    let separator = if hint.is_empty() { "" } else { ": " };
+    let message = format!("there is no {kind} `{name}`{separator}{hint}");
     let details = ErrorDetails::with_resource_info(kind, name, "", &message);
-    Status::with_error_details(Code::NotFound, message, details)
+    status(Code::NotFound, "NOT_FOUND", message, details)
 }
 
 /// ALREADY_EXISTS with the resource.
 pub fn already_exists(kind: &str, name: &str, message: String) -> Status {
     let details = ErrorDetails::with_resource_info(kind, name, "", &message);
-    Status::with_error_details(Code::AlreadyExists, message, details)
+    status(Code::AlreadyExists, "ALREADY_EXISTS", message, details)
 }
 
 /// FAILED_PRECONDITION with one violation: its kind, what it is about, and what to do.
 pub fn precondition(kind: &str, subject: &str, message: String) -> Status {
     let details = ErrorDetails::with_precondition_failure_violation(kind, subject, &message);
-    Status::with_error_details(Code::FailedPrecondition, message, details)
+    status(Code::FailedPrecondition, kind, message, details)
 }
 
 /// FAILED_PRECONDITION that time heals.
 pub fn precondition_for_now(kind: &str, subject: &str, message: String) -> Status {
     let mut details = ErrorDetails::with_precondition_failure_violation(kind, subject, &message);
     details.set_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(Code::FailedPrecondition, message, details)
+    status(Code::FailedPrecondition, kind, message, details)
 }
 
 /// FAILED_PRECONDITION because of several fields at once, each named as in a `BadRequest` too,
 /// so that a client can show the place.
 pub fn preconditions(kind: &str, violations: &Violations) -> Status {
+    let (shown, message) = bounded(violations);
     let mut details = ErrorDetails::new();
-    for held in &violations.0 {
+    for held in shown {
         details.add_precondition_failure_violation(kind, &held.field, &held.message);
         details.add_bad_request_violation(&held.field, &held.message);
     }
-    Status::with_error_details(Code::FailedPrecondition, violations.to_string(), details)
+    status(Code::FailedPrecondition, kind, message, details)
 }
 
 /// ABORTED: somebody else's write came between.
-pub fn aborted(reason: &str, message: impl Into<String>) -> Status {
-    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
-    Status::with_error_details(Code::Aborted, message, details)
+pub fn aborted(message: impl Into<String>) -> Status {
+    status(Code::Aborted, "LOST_UPDATE", message, ErrorDetails::new())
+}
+
+/// ABORTED: another session of the same worker took this one's place.
+pub fn replaced(message: impl Into<String>) -> Status {
+    status(
+        Code::Aborted,
+        "SESSION_REPLACED",
+        message,
+        ErrorDetails::new(),
+    )
 }
 
 /// OUT_OF_RANGE: the position of a watch is not kept.
 pub fn out_of_range(message: impl Into<String>) -> Status {
-    let details = ErrorDetails::with_error_info("POSITION_NOT_KEPT", DOMAIN, HashMap::new());
-    Status::with_error_details(Code::OutOfRange, message, details)
+    status(
+        Code::OutOfRange,
+        "POSITION_NOT_KEPT",
+        message,
+        ErrorDetails::new(),
+    )
 }
 
 /// UNAVAILABLE with the time after which to try again.
-pub fn unavailable(message: impl Into<String>) -> Status {
+pub fn unavailable(reason: &str, message: impl Into<String>) -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(Code::Unavailable, message, details)
+    status(Code::Unavailable, reason, message, details)
 }
 
 /// UNAVAILABLE because the control plane is being stopped.
 pub fn ending() -> Status {
-    unavailable("the control plane is shutting down")
+    unavailable("SHUTTING_DOWN", "the control plane is shutting down")
 }
 
-/// RESOURCE_EXHAUSTED with the time after which to try again.
-pub fn exhausted(message: impl Into<String>) -> Status {
+/// RESOURCE_EXHAUSTED with what there is not enough of, and the time after which to try again.
+pub fn exhausted(subject: &str, message: impl Into<String>) -> Status {
+    let message = message.into();
+    let mut details = ErrorDetails::with_quota_failure_violation(subject, &message);
+    details.set_retry_info(Some(RETRY_AFTER));
+    status(
+        Code::ResourceExhausted,
+        "TOO_MANY_AT_ONCE",
+        message,
+        details,
+    )
+}
+
+/// RESOURCE_EXHAUSTED that trying again does not help.
+pub fn too_large(subject: &str, message: impl Into<String>) -> Status {
+    let message = message.into();
+    let details = ErrorDetails::with_quota_failure_violation(subject, &message);
+    status(Code::ResourceExhausted, "TOO_LARGE", message, details)
+}
+
+/// DEADLINE_EXCEEDED: what was asked for, or what a client had to do, was not done in time.
+pub fn late(message: impl Into<String>) -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+    status(Code::DeadlineExceeded, "NOT_IN_TIME", message, details)
+}
+
+/// CANCELLED: the other end went away.
+pub fn gone(message: impl Into<String>) -> Status {
+    status(Code::Cancelled, "GONE", message, ErrorDetails::new())
+}
+
+/// DATA_LOSS: what is stored cannot be used.
+pub fn data_loss(message: impl Into<String>) -> Status {
+    status(
+        Code::DataLoss,
+        "STORED_DATA_DAMAGED",
+        message,
+        ErrorDetails::new(),
+    )
+}
+
+/// INTERNAL: a mistake of ours.
+pub fn internal(message: impl Into<String>) -> Status {
+    status(Code::Internal, "INTERNAL", message, ErrorDetails::new())
+}
+
+/// UNIMPLEMENTED: the path names no RPC of this server.
+pub fn no_such_method(path: &str, hint: &str) -> Status {
+    let separator = if hint.is_empty() { "" } else { ": " };
+    let message = format!("this server has no RPC `{path}`{separator}{hint}");
+    let details = ErrorDetails::with_resource_info("RPC", path, "", &message);
+    status(Code::Unimplemented, "NO_SUCH_RPC", message, details)
+}
+
+/// A status of somebody else's making, with the least that every failure carries.
+pub fn completed(bare: &Status) -> Status {
+    let mut details = ErrorDetails::new();
+    if matches!(bare.code(), Code::Unavailable | Code::ResourceExhausted) {
+        details.set_retry_info(Some(RETRY_AFTER));
+    }
+    if bare.code() == Code::ResourceExhausted {
+        details.add_quota_failure_violation("request", bare.message());
+    }
+    let reason = format!("{:?}", bare.code());
+    status(bare.code(), &screaming(&reason), bare.message(), details)
 }
 
 /// What a failure of the store is to a client.
 pub fn store(error: StoreError) -> Status {
     match error {
-        StoreError::Conflict { .. } => {
-            aborted("LOST_UPDATE", format!("{error}; read it again and retry"))
-        }
+        StoreError::Conflict { .. } => aborted(format!("{error}; read it again and retry")),
         StoreError::Compacted { .. } => out_of_range(error.to_string()),
-        StoreError::Unavailable(_) => unavailable(error.to_string()),
-        StoreError::Corrupt(_) => Status::data_loss(error.to_string()),
+        StoreError::Unavailable(_) => unavailable("STORE_UNAVAILABLE", error.to_string()),
+        StoreError::Corrupt(_) => data_loss(error.to_string()),
         StoreError::InUse(_) | StoreError::SchemaTooNew { .. } | StoreError::Invalid(_) => {
-            Status::internal(error.to_string())
+            internal(error.to_string())
         }
     }
 }
 
-/// RESOURCE_EXHAUSTED that trying again does not help.
-pub fn exhausted_for_good(message: impl Into<String>) -> Status {
-    let message = message.into();
-    let details = ErrorDetails::with_quota_failure_violation("artifact", &message);
-    Status::with_error_details(Code::ResourceExhausted, message, details)
+fn status(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    mut details: ErrorDetails,
+) -> Status {
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    let mut message = message.into();
+    cut(&mut message, MAX_MESSAGE);
+    Status::with_error_details(code, message, details)
+}
+
+/// As many violations as headers have room for, and the message of all.
+fn bounded(violations: &Violations) -> (Vec<Violation>, String) {
+    let mut shown: Vec<Violation> = Vec::new();
+    let mut bytes = 0;
+    for held in &violations.0 {
+        let mut held = held.clone();
+        cut(&mut held.message, MAX_MESSAGE / 2);
+        bytes += held.field.len() + held.message.len();
+        if bytes > MAX_VIOLATIONS && !shown.is_empty() {
+            break;
+        }
+        shown.push(held);
+    }
+    let mut message = Violations(shown.clone()).to_string();
+    let left_out = violations.0.len() - shown.len();
+    if left_out > 0 {
+        cut(&mut message, MAX_MESSAGE - 64);
+        message.push_str(&format!("\nand {left_out} more problems"));
+    }
+    (shown, message)
+}
+
+fn cut(text: &mut String, bytes: usize) {
+    const ELLIPSIS: &str = "...";
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes - ELLIPSIS.len()));
+        text.push_str(ELLIPSIS);
+    }
+}
+
+/// `OutOfRange` as `OUT_OF_RANGE`.
+fn screaming(camel: &str) -> String {
+    let mut text = String::new();
+    for (i, letter) in camel.char_indices() {
+        if i > 0 && letter.is_ascii_uppercase() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_uppercase());
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_problems_still_fits_into_headers() {
+        let mut violations = Violations::default();
+        for i in 0..500 {
+            violations.push(format!("spec.components[{i}].name"), "ä".repeat(i * 10));
+        }
+        for status in [invalid(&violations), preconditions("KIND", &violations)] {
+            let mut headers = http::HeaderMap::new();
+            status.add_header(&mut headers).unwrap();
+            let bytes: usize = headers
+                .iter()
+                .map(|(name, value)| name.as_str().len() + value.len() + 32)
+                .sum();
+            assert!(bytes < 16 * 1024, "{bytes}");
+            assert!(status.message().contains("more problems"), "{status}");
+        }
+    }
+
+    #[test]
+    fn somebody_elses_status_gets_what_its_code_calls_for() {
+        let completed = completed(&Status::new(Code::ResourceExhausted, "m"));
+        let details = completed.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "RESOURCE_EXHAUSTED");
+        assert!(details.retry_info().is_some() && details.quota_failure().is_some());
+        assert_eq!(completed.message(), "m");
+    }
 }

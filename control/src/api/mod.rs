@@ -6,7 +6,9 @@ pub mod layers;
 mod page;
 pub mod routes;
 mod scope;
+pub mod suggest;
 pub mod system;
+mod watch;
 pub mod worker;
 pub mod workload;
 

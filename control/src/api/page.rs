@@ -1,7 +1,10 @@
-//! Pages of lists: tokens name the last item of the page before.
+//! Pages of lists: tokens name the last item of the page before, so that what is written meanwhile moves no page.
+
+use std::{collections::BTreeMap, fmt::Display};
 
 use prost::Message;
 use tonic::Status;
+use warren_model::digest::Digest;
 
 use super::error;
 
@@ -11,6 +14,8 @@ const MAX_SIZE: u32 = 1000;
 const MAX_BYTES: usize = 3 * 1024 * 1024;
 /// Tag and length of an item.
 const FRAMING: usize = 8;
+/// Digits of a token that say which list it is of.
+const MARK: usize = 16;
 
 /// How many items a page holds: what was asked for within bounds, as Google's API design guide (AIP-158) says.
 pub(super) fn size(asked: u32) -> usize {
@@ -22,30 +27,67 @@ pub(super) fn size(asked: u32) -> usize {
     size as usize
 }
 
-/// A token after which the next page begins. Opaque, so that no client makes one up.
-pub(super) fn token(last: &str) -> String {
-    hex::encode(last)
-}
+/// What a list is of: its tokens are good for it alone, so that no page of another list is taken for its next.
+#[derive(Clone, Debug)]
+pub(super) struct Listing(String);
 
-/// What a token says; `None` for the first page.
-pub(super) fn after<T>(
-    token: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<Option<T>, Status> {
-    if token.is_empty() {
-        return Ok(None);
+// === impl Listing ===
+
+impl Listing {
+    /// A list of this RPC.
+    pub fn new(rpc: &str) -> Self {
+        Self(rpc.to_owned())
     }
-    hex::decode(token)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .and_then(|last| parse(&last))
-        .map(Some)
-        .ok_or_else(|| {
-            error::invalid_field(
-                "page_token",
-                "should be `next_page_token` of the page before",
-            )
+
+    /// Narrowed by a field of the request.
+    pub fn about(mut self, field: impl Display) -> Self {
+        // No field of a valid request has this character.
+        self.0.push_str(&format!("\n{field}"));
+        self
+    }
+
+    /// Narrowed by a selector.
+    pub fn labelled(self, labels: &BTreeMap<String, String>) -> Self {
+        labels.iter().fold(self, |list, (key, value)| {
+            list.about(format!("{key}={value}"))
         })
+    }
+
+    /// A token after which the next page begins. Opaque, so that no client makes one up.
+    pub fn token(&self, last: &str) -> String {
+        hex::encode(format!("{}{last}", self.mark()))
+    }
+
+    /// What a token says; `None` for the first page.
+    pub fn after<T>(
+        &self,
+        token: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Status> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let refused = |message| Err(error::invalid_field("page_token", message));
+        let decoded = hex::decode(token).ok();
+        let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            return refused("should be `next_page_token` of the page before");
+        };
+        let Some(last) = text.strip_prefix(&self.mark()) else {
+            return refused(
+                "is of another list: send it with the same names and labels as the page before",
+            );
+        };
+        match parse(last) {
+            Some(last) => Ok(Some(last)),
+            None => refused("should be `next_page_token` of the page before"),
+        }
+    }
+
+    fn mark(&self) -> String {
+        let mut mark = Digest::of(self.0.as_bytes()).hex();
+        mark.truncate(MARK);
+        mark
+    }
 }
 
 /// Cuts a list that was asked for with one item more than the page holds, and where it would not fit into a message.
@@ -69,15 +111,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_read_back_and_others_refused() {
+    fn tokens_are_read_back_by_their_list_alone() {
         let parse = |text: &str| Some(text.to_owned());
-        assert_eq!(after("", parse).unwrap(), None);
+        let labels = BTreeMap::from([("tier".to_owned(), "a".to_owned())]);
+        let list = Listing::new("List").about("default").labelled(&labels);
+        assert_eq!(list.after("", parse).unwrap(), None);
+        let token = list.token("default/a");
         assert_eq!(
-            after(&token("default/a"), parse).unwrap(),
+            list.after(&token, parse).unwrap(),
             Some("default/a".to_owned())
         );
-        assert!(after("zz", parse).is_err());
-        assert!(after(&token("x"), |_| None::<()>).is_err());
+        assert!(list.after(&token, |_| None::<()>).is_err());
+        for other in [
+            Listing::new("List").about("default"),
+            Listing::new("List").about("other").labelled(&labels),
+            Listing::new("ListReplicas")
+                .about("default")
+                .labelled(&labels),
+        ] {
+            assert!(other.after(&token, parse).is_err(), "{other:?}");
+        }
+        for made_up in ["zz", "ff", &hex::encode("default/a")] {
+            assert!(list.after(made_up, parse).is_err(), "{made_up}");
+        }
     }
 
     #[test]

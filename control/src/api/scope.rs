@@ -1,12 +1,16 @@
-//! What a request is about: one namespace or all, one workload or all.
+//! What a request is about: one namespace or all, one workload or all, those with certain labels.
+
+use std::collections::BTreeMap;
 
 use tonic::Status;
 use warren_model::{
     error::Violations,
+    label,
     name::{Name, WorkloadId},
 };
 
-use super::error;
+use super::{error, page::Listing, suggest};
+use crate::index::Index;
 
 /// An empty namespace in a request means this one.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -18,6 +22,35 @@ const ALL: &str = "*";
 pub(super) struct Scope {
     namespace: Option<Name>,
     name: Option<Name>,
+}
+
+/// Labels that must all be equal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Selector(BTreeMap<String, String>);
+
+// === impl Selector ===
+
+impl Selector {
+    pub fn parse(labels: BTreeMap<String, String>) -> Result<Self, Status> {
+        let mut violations = Violations::default();
+        label::check("labels", &labels, &mut violations);
+        if violations.0.is_empty() {
+            Ok(Self(labels))
+        } else {
+            Err(error::invalid(&violations))
+        }
+    }
+
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+    }
+
+    /// Narrows a list.
+    pub fn narrow(&self, list: Listing) -> Listing {
+        list.labelled(&self.0)
+    }
 }
 
 // === impl Scope ===
@@ -41,15 +74,14 @@ impl Scope {
         }
     }
 
-    pub fn contains(&self, id: &WorkloadId) -> bool {
-        self.namespace
-            .as_ref()
-            .is_none_or(|namespace| *namespace == id.namespace)
-            && self.name.as_ref().is_none_or(|name| *name == id.name)
+    /// Narrows a list.
+    pub fn narrow(&self, list: Listing) -> Listing {
+        let text = |name: &Option<Name>| name.as_ref().map_or(ALL.to_owned(), Name::to_string);
+        list.about(text(&self.namespace)).about(text(&self.name))
     }
 
-    /// Whether something that is about a workload, by its names, belongs here. Events of workers have no namespace.
-    pub fn contains_event(&self, namespace: &str, workload: &str) -> bool {
+    /// Whether a workload, or what is about it, belongs here. Events of workers have no namespace.
+    pub fn contains(&self, namespace: &str, workload: &str) -> bool {
         self.namespace
             .as_ref()
             .is_none_or(|wanted| wanted.as_str() == namespace)
@@ -71,9 +103,10 @@ pub(super) fn workload(namespace: &str, name: &str) -> Result<WorkloadId, Status
     }
 }
 
-/// NOT_FOUND for a workload.
-pub(super) fn no_workload(id: &WorkloadId) -> Status {
-    error::not_found("workload", &id.to_string())
+/// NOT_FOUND for a workload, with where to look instead.
+pub(super) fn no_workload(index: &Index, id: &WorkloadId) -> Status {
+    let hint = suggest::workload(index, id);
+    error::not_found("workload", &id.to_string(), &hint)
 }
 
 fn or_default(namespace: &str) -> &str {

@@ -1,12 +1,29 @@
 //! `warren.v1.SystemService`.
 
 use tonic::{Request, Response, Status};
+use warren_model::feature;
 use warren_proto::v1::{self, system_service_server::SystemService};
 
 use crate::{artifact::MAX_ARTIFACT_BYTES, store::SCHEMA};
 
 /// What this server can do beyond the first version of the contract, for clients to ask before they use it.
-const FEATURES: [&str; 4] = ["egress", "logs.follow", "publish.tcp", "watch.resume"];
+/// What it honours in a spec comes from the model.
+const ABILITIES: [&str; 14] = [
+    "egress",
+    "labels.select",
+    "logs.follow",
+    "logs.previous",
+    "logs.since",
+    "publish.tcp",
+    "replicas.watch",
+    "restart",
+    "revisions.list",
+    "rollback",
+    "routes.service",
+    "scale",
+    "watch.resume",
+    "workers.watch",
+];
 
 pub struct SystemApi;
 
@@ -18,9 +35,10 @@ impl SystemService for SystemApi {
         &self,
         _: Request<v1::GetInfoRequest>,
     ) -> Result<Response<v1::GetInfoResponse>, Status> {
+        let abilities = ABILITIES.iter().map(|&ability| ability.to_owned());
         Ok(Response::new(v1::GetInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: FEATURES.map(str::to_owned).to_vec(),
+            features: abilities.chain(feature::honoured()).collect(),
             store_schema: SCHEMA,
             max_artifact_bytes: MAX_ARTIFACT_BYTES,
         }))

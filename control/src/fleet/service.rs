@@ -53,7 +53,11 @@ impl FleetService for FleetApi {
             ));
         };
         let Some(answer) = self.0.logs.answer(&first.request_id) else {
-            return Err(error::not_found("request for logs", &first.request_id));
+            return Err(error::not_found(
+                "request for logs",
+                &first.request_id,
+                "whoever asked has gone",
+            ));
         };
         let mut next = Some(first);
         while let Some(message) = next {

@@ -58,9 +58,7 @@ pub(super) async fn run(
         () = fleet.shutdown.cancelled() => return Err(error::ending()),
     };
     let Ok(hello) = hello else {
-        return Err(Status::deadline_exceeded(format!(
-            "no Hello within {HELLO_WITHIN:?}"
-        )));
+        return Err(error::late(format!("no Hello within {HELLO_WITHIN:?}")));
     };
     let Some(hello) = hello? else { return Ok(()) };
     let greeting = Greeting::parse(hello)?;
@@ -86,7 +84,7 @@ pub(super) async fn run(
     let ended = tokio::select! {
         ended = session.serve(&greeting, &mut inbound, &mut seat) => ended,
         // At any await, even one on a connection that is dead: its worker waits for its new session.
-        () = replaced.cancelled() => Err(Status::aborted("the same worker opened another session")),
+        () = replaced.cancelled() => Err(error::replaced("the same worker opened another session")),
         // Every worker counts as not connected when a control plane starts: nothing is to be noted.
         () = fleet.shutdown.cancelled() => return Err(error::ending()),
     };
@@ -140,7 +138,7 @@ impl Session<'_> {
                     }
                 }
                 () = tokio::time::sleep_until(lease) => {
-                    return Err(Status::deadline_exceeded(format!("no heartbeat for {timeout:?}")));
+                    return Err(error::late(format!("no heartbeat for {timeout:?}")));
                 }
                 () = self.outbox.closed() => return Ok(()),
             }
@@ -159,7 +157,10 @@ impl Session<'_> {
         let concerned = fleet.index.workloads_on(&self.member.name);
         timeout(SETTLE_WITHIN, fleet.dirty.settle(concerned))
             .await
-            .map_err(|_| error::unavailable("the control plane is too busy to take the worker in"))
+            .map_err(|_| {
+                let message = "the control plane is too busy to take the worker in";
+                error::unavailable("TOO_BUSY", message)
+            })
     }
 
     async fn welcome(&self) -> Result<(), Status> {
@@ -260,10 +261,8 @@ impl Session<'_> {
         );
         match sent.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Status::cancelled("the worker closed its stream")),
-            Err(_) => Err(Status::deadline_exceeded(
-                "the worker does not read its session",
-            )),
+            Ok(Err(_)) => Err(error::gone("the worker closed its stream")),
+            Err(_) => Err(error::late("the worker does not read its session")),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use warren_model::name::{Name, WorkloadId};
 use warren_proto::v1;
 
-use super::{WatchEvent, WatchKind};
+use super::{show::Seen, watched::ShownReplica};
 use crate::{
     reconcile::observe,
     state::{
@@ -16,13 +16,12 @@ use crate::{
         keys::{self, Key},
         records::ReplicaRecord,
     },
-    status,
     store::{Change, Revision, Snapshot, StoreError},
 };
 
 /// Workloads, replicas and workers as of the last whole transaction.
 #[derive(Default)]
-pub(super) struct Contents {
+pub struct Contents {
     pub workloads: BTreeMap<WorkloadId, WorkloadEntry>,
     pub workers: BTreeMap<Name, WorkerEntry>,
     /// Workloads with a replica that has no worker yet: they gain when a worker does.
@@ -30,21 +29,25 @@ pub(super) struct Contents {
 }
 
 #[derive(Default)]
-pub(super) struct WorkloadEntry {
+pub struct WorkloadEntry {
     /// As stored; absent while only replicas are left.
     pub stored: Option<Stored<Arc<v1::Workload>>>,
     pub replicas: BTreeMap<String, Stored<Arc<ReplicaRecord>>>,
     /// With status, as users see it.
     pub assembled: Option<Arc<v1::Workload>>,
+    /// The same replicas, as users see them.
+    pub shown: BTreeMap<String, Arc<ShownReplica>>,
 }
 
 #[derive(Default)]
-pub(super) struct WorkerEntry {
+pub struct WorkerEntry {
     /// As stored; absent when a replica names a worker that was never heard of.
     pub stored: Option<Stored<Arc<v1::Worker>>>,
     /// Ids of replicas, each with its workload.
     pub replicas: BTreeMap<String, WorkloadId>,
     pub usage: Usage,
+    /// With what is allocated, as users see it.
+    pub shown: Option<Arc<v1::Worker>>,
 }
 
 /// What the replicas of a worker may use at most.
@@ -52,57 +55,63 @@ pub(super) struct WorkerEntry {
 pub struct Usage {
     pub memory_bytes: u64,
     pub replicas: u32,
-    pub ports: Vec<String>,
+    /// Published addresses, each with the workload that holds it.
+    pub ports: Vec<(String, WorkloadId)>,
 }
 
 /// Whom a transaction concerns.
 #[derive(Default)]
 pub(super) struct Effects {
-    pub events: Vec<Arc<WatchEvent>>,
+    /// What users see change, by revision.
+    pub seen: Seen,
     /// Workloads to reconcile.
     pub workloads: BTreeSet<WorkloadId>,
     /// Workers whose sessions should compare what they sent with what should run.
     pub workers: BTreeSet<Name>,
 }
 
+/// Whom changes touch, each with the newest of its changes.
+#[derive(Default)]
+pub(super) struct Touched {
+    pub workloads: BTreeMap<WorkloadId, Revision>,
+    pub replicas: BTreeMap<(WorkloadId, String), Revision>,
+    pub workers: BTreeMap<Name, Revision>,
+    /// Workers of which a replica changed.
+    crowded: BTreeSet<Name>,
+}
+
 // === impl Contents ===
 
 impl Contents {
     /// Applies the changes of one or more revisions, all of each.
-    pub fn apply(&mut self, changes: &[Change]) -> Effects {
+    pub(super) fn apply(&mut self, changes: &[Change]) -> Effects {
         let mut effects = Effects::default();
-        let mut touched = BTreeMap::new();
-        let mut crowded = BTreeSet::new();
+        let mut touched = Touched::default();
         for change in changes {
-            let mut touch = |id| {
-                let revision = touched.entry(id).or_insert(change.revision);
-                *revision = change.revision.max(*revision);
-            };
             match Key::parse(&change.key) {
                 Some(Key::Workload(id)) => {
                     self.put_workload(&id, change);
-                    touch(id);
+                    touch(&mut touched.workloads, id, change.revision);
                 }
                 Some(Key::Replica { workload, id }) => {
-                    self.put_replica(&workload, id, change, &mut crowded);
-                    touch(workload);
+                    self.put_replica(&workload, id, change, &mut touched);
+                    touch(&mut touched.workloads, workload, change.revision);
                 }
-                Some(Key::Worker(name)) => self.put_worker(name, change, &mut effects),
+                Some(Key::Worker(name)) => {
+                    self.put_worker(&name, change, &mut effects);
+                    touch(&mut touched.workers, name, change.revision);
+                }
                 None => {}
             }
         }
-        for name in crowded {
+        for name in std::mem::take(&mut touched.crowded) {
             if self.measure(&name) {
                 effects.workloads.extend(self.unplaced.iter().cloned());
             }
             effects.workers.insert(name);
         }
-        for (id, revision) in touched {
-            effects.events.extend(self.assemble(&id, revision));
-            effects.workloads.insert(id);
-        }
-        // Of one revision, unless this is what was missed between two readings of the store.
-        effects.events.sort_by_key(|event| event.revision);
+        effects.seen = self.look(&mut touched);
+        effects.workloads.extend(touched.workloads.into_keys());
         effects
     }
 
@@ -116,8 +125,10 @@ impl Contents {
         workload: &WorkloadId,
         id: String,
         change: &Change,
-        crowded: &mut BTreeSet<Name>,
+        touched: &mut Touched,
     ) {
+        let key = (workload.clone(), id.clone());
+        touch(&mut touched.replicas, key, change.revision);
         let entry = self.workloads.entry(workload.clone()).or_default();
         let after = read::<ReplicaRecord>(change);
         let place = |held: &Stored<Arc<ReplicaRecord>>| held.value.worker();
@@ -140,17 +151,19 @@ impl Contents {
             if let Some(worker) = self.workers.get_mut(&name) {
                 worker.replicas.remove(&id);
             }
-            crowded.insert(name);
+            touch(&mut touched.workers, name.clone(), change.revision);
+            touched.crowded.insert(name);
         }
         if let Some(name) = after_on {
             let worker = self.workers.entry(name.clone()).or_default();
             worker.replicas.insert(id, workload.clone());
-            crowded.insert(name);
+            touch(&mut touched.workers, name.clone(), change.revision);
+            touched.crowded.insert(name);
         }
     }
 
-    fn put_worker(&mut self, name: Name, change: &Change, effects: &mut Effects) {
-        let entry = self.workers.entry(name).or_default();
+    fn put_worker(&mut self, name: &Name, change: &Change, effects: &mut Effects) {
+        let entry = self.workers.entry(name.clone()).or_default();
         entry.stored = read(change);
         effects.workloads.extend(entry.replicas.values().cloned());
         if entry
@@ -179,7 +192,10 @@ impl Contents {
             if observe::phase(record.phase()).occupies() {
                 usage.memory_bytes = usage.memory_bytes.saturating_add(record.memory_bytes);
                 usage.replicas += 1;
-                usage.ports.extend(record.ports.iter().cloned());
+                let ports = record.ports.iter().cloned();
+                usage
+                    .ports
+                    .extend(ports.map(|port| (port, workload.clone())));
             }
         }
         let freed = usage.memory_bytes < worker.usage.memory_bytes
@@ -187,43 +203,6 @@ impl Contents {
             || usage.ports.len() < worker.usage.ports.len();
         worker.usage = usage;
         freed
-    }
-
-    /// Derives what users see of a workload; an event when that is not what it was.
-    fn assemble(&mut self, id: &WorkloadId, revision: Revision) -> Option<Arc<WatchEvent>> {
-        let entry = self.workloads.get_mut(id)?;
-        let Some(stored) = &entry.stored else {
-            let gone = entry.assembled.take();
-            if entry.replicas.is_empty() {
-                self.workloads.remove(id);
-            }
-            return gone.map(|workload| event(WatchKind::Deleted, id, workload, revision));
-        };
-        let replicas: Vec<_> = entry
-            .replicas
-            .values()
-            .map(|held| held.value.replica.clone())
-            .collect();
-        let mut workload = v1::Workload::clone(&stored.value);
-        workload.status = Some(status::derive(&workload, &replicas));
-        let kind = match &entry.assembled {
-            None => WatchKind::Added,
-            // Another life of the name: for a watcher this is a new object, not a change of the old.
-            Some(before) if before.uid != workload.uid => WatchKind::Added,
-            Some(before) => {
-                workload
-                    .resource_version
-                    .clone_from(&before.resource_version);
-                if **before == workload {
-                    return None;
-                }
-                WatchKind::Modified
-            }
-        };
-        workload.resource_version = revision.to_string();
-        let workload = Arc::new(workload);
-        entry.assembled = Some(workload.clone());
-        Some(event(kind, id, workload, revision))
     }
 
     /// The changes that lead from here to a snapshot of one of the followed prefixes.
@@ -275,18 +254,9 @@ impl Contents {
     }
 }
 
-fn event(
-    kind: WatchKind,
-    id: &WorkloadId,
-    workload: Arc<v1::Workload>,
-    revision: Revision,
-) -> Arc<WatchEvent> {
-    Arc::new(WatchEvent {
-        kind,
-        id: id.clone(),
-        workload,
-        revision,
-    })
+pub(super) fn touch<K: Ord>(touched: &mut BTreeMap<K, Revision>, key: K, revision: Revision) {
+    let newest = touched.entry(key).or_insert(revision);
+    *newest = revision.max(*newest);
 }
 
 /// Whether everything under a followed prefix can be read.

@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Contents, History, Index, Inner, WATCH_BUFFER, contents};
+use super::{Contents, Feed, Index, Inner, TOUCHED_BUFFER, contents, feed::Bounds};
 use crate::{
     reconcile::dirty::DirtySet,
     state::{State, keys},
@@ -38,20 +38,23 @@ impl IndexTask {
         let index = Arc::new(Index {
             inner: RwLock::new(Inner {
                 contents: Contents::default(),
-                history: History::starting_at(0),
                 applied: 0,
                 sessions: BTreeMap::new(),
             }),
             applied: watch::Sender::new(0),
-            events: broadcast::Sender::new(WATCH_BUFFER),
-            touched: broadcast::Sender::new(WATCH_BUFFER),
+            workload_changes: Feed::starting_at(0, Bounds::default()),
+            replica_changes: Feed::starting_at(0, Bounds::default()),
+            worker_changes: Feed::starting_at(0, Bounds::default()),
+            touched: broadcast::Sender::new(TOUCHED_BUFFER),
             dirty,
         });
         let (watch, floors) = read_present(&state, &index).await?;
         {
             // Nobody has seen the states before this one, so nobody can resume from them.
-            let mut inner = index.inner.write();
-            inner.history = History::starting_at(inner.applied);
+            let applied = index.inner.read().applied;
+            index.workload_changes.begin_at(applied);
+            index.replica_changes.begin_at(applied);
+            index.worker_changes.begin_at(applied);
         }
         let task = Self {
             index: index.clone(),

@@ -3,11 +3,13 @@
 //! A thousand watchers share one view of the store and one derivation of each workload's status.
 
 mod contents;
+mod feed;
 mod follow;
-mod history;
+mod show;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,36 +29,20 @@ use crate::{
 };
 pub use contents::Usage;
 use contents::{Contents, Effects};
+pub use feed::{Change, Cursor, Feed, Position};
 pub use follow::IndexTask;
-use history::History;
-pub use history::NotKept;
+pub use watched::{ShownReplica, Watched};
 
-/// Events that one watcher may be behind before it is told to start again.
-const WATCH_BUFFER: usize = 1024;
-
-/// What happened to a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchKind {
-    Added,
-    Modified,
-    Deleted,
-}
-
-/// One change of what users see of a workload.
-#[derive(Debug)]
-pub struct WatchEvent {
-    pub kind: WatchKind,
-    pub id: WorkloadId,
-    /// After the change; its last state when it was deleted.
-    pub workload: Arc<v1::Workload>,
-    pub revision: Revision,
-}
+/// Workloads that a reader of [`Index::touched`] may be behind.
+const TOUCHED_BUFFER: usize = 1024;
 
 /// The reading side. Every method holds a lock for the time of a map's look-up only.
 pub struct Index {
     inner: RwLock<Inner>,
     applied: watch::Sender<Revision>,
-    events: broadcast::Sender<Arc<WatchEvent>>,
+    workload_changes: Feed<v1::Workload>,
+    replica_changes: Feed<ShownReplica>,
+    worker_changes: Feed<v1::Worker>,
     /// Workloads of which a replica changed, seen by users or not.
     touched: broadcast::Sender<WorkloadId>,
     dirty: Arc<DirtySet>,
@@ -64,24 +50,9 @@ pub struct Index {
 
 struct Inner {
     contents: Contents,
-    history: History,
     applied: Revision,
     /// Where the sessions of workers wait for changes of what they should run.
     sessions: BTreeMap<Name, Arc<Notify>>,
-}
-
-/// A view of all workloads that a watch starts from.
-pub struct Subscription {
-    /// Where it stands.
-    pub revision: Revision,
-    /// The present state, or what happened since the asked-for revision.
-    pub start: Start,
-    pub live: broadcast::Receiver<Arc<WatchEvent>>,
-}
-
-pub enum Start {
-    Present(Vec<Arc<v1::Workload>>),
-    Missed(Vec<Arc<WatchEvent>>),
 }
 
 /// One workload as the reconciler sees it.
@@ -93,7 +64,6 @@ pub struct Observation {
 /// A worker and what was placed on it.
 pub struct WorkerUsage {
     pub worker: Arc<v1::Worker>,
-    pub revision: Revision,
     pub usage: Usage,
 }
 
@@ -126,7 +96,7 @@ impl Index {
         &self,
         after: Option<&WorkloadId>,
         limit: usize,
-        keep: impl Fn(&WorkloadId, &v1::Workload) -> bool,
+        keep: impl Fn(&v1::Workload) -> bool,
     ) -> (Vec<Arc<v1::Workload>>, Revision) {
         let inner = self.inner.read();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -134,40 +104,68 @@ impl Index {
             .contents
             .workloads
             .range((from, Bound::Unbounded))
-            .filter_map(|(id, entry)| Some((id, entry.assembled.as_ref()?)))
-            .filter(|(id, workload)| keep(id, workload))
-            .map(|(_, workload)| workload.clone())
+            .filter_map(|(_, entry)| entry.assembled.as_ref())
+            .filter(|workload| keep(workload))
             .take(limit)
+            .cloned()
             .collect();
         (page, inner.applied)
     }
 
-    /// Up to `limit` replicas after `after` that `keep` keeps, by namespace, workload and id.
+    /// Up to `limit` replicas after `after` that `keep` keeps, by namespace, workload and id, and the revision of this
+    /// page.
     pub fn replicas(
         &self,
         after: Option<&(WorkloadId, String)>,
         limit: usize,
-        keep: impl Fn(&WorkloadId) -> bool,
-    ) -> Vec<v1::Replica> {
+        keep: impl Fn(&ShownReplica) -> bool,
+    ) -> (Vec<Arc<ShownReplica>>, Revision) {
         let inner = self.inner.read();
         let from = after.map_or(Bound::Unbounded, |(workload, _)| Bound::Included(workload));
-        inner
+        let page = inner
             .contents
             .workloads
             .range((from, Bound::Unbounded))
-            .filter(|(workload, _)| keep(workload))
             .flat_map(|(workload, entry)| {
-                entry
-                    .replicas
-                    .iter()
-                    .map(move |(id, held)| (workload, id, held))
+                let shown = entry.shown.iter();
+                shown.map(move |(id, replica)| (workload, id, replica))
             })
             .filter(|(workload, id, _)| {
                 after.is_none_or(|(last, last_id)| (*workload, *id) > (last, last_id))
             })
-            .map(|(_, _, held)| shown(held))
+            .map(|(_, _, replica)| replica)
+            .filter(|replica| keep(replica))
             .take(limit)
-            .collect()
+            .cloned()
+            .collect();
+        (page, inner.applied)
+    }
+
+    /// Up to `limit` workers after `after` that `keep` keeps, by name, and the revision of this page.
+    pub fn shown_workers(
+        &self,
+        after: Option<&Name>,
+        limit: usize,
+        keep: impl Fn(&v1::Worker) -> bool,
+    ) -> (Vec<Arc<v1::Worker>>, Revision) {
+        let inner = self.inner.read();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = inner
+            .contents
+            .workers
+            .range((from, Bound::Unbounded))
+            .filter_map(|(_, entry)| entry.shown.as_ref())
+            .filter(|worker| keep(worker))
+            .take(limit)
+            .cloned()
+            .collect();
+        (page, inner.applied)
+    }
+
+    /// One worker as users see it.
+    pub fn shown_worker(&self, name: &Name) -> Option<Arc<v1::Worker>> {
+        let inner = self.inner.read();
+        inner.contents.workers.get(name)?.shown.clone()
     }
 
     /// Every replica of a workload.
@@ -275,26 +273,12 @@ impl Index {
             .and_then(worker_usage)
     }
 
-    /// Follows all workloads: from the present state, or from what happened after a revision.
-    pub fn subscribe(&self, after: Option<Revision>) -> Result<Subscription, NotKept> {
-        // Events are sent under the write lock, so nothing falls between the start and the live end.
+    /// All objects of a kind, the revision of that, and a watch of what changes from then on.
+    pub fn watch<T: Watched>(&self) -> (Vec<Arc<T>>, Revision, Cursor) {
+        // Changes are published under the write lock, so nothing falls between what is present and the watch.
         let inner = self.inner.read();
-        let start = match after {
-            Some(revision) => Start::Missed(inner.history.since(revision)?),
-            None => Start::Present(
-                inner
-                    .contents
-                    .workloads
-                    .values()
-                    .filter_map(|e| e.assembled.clone())
-                    .collect(),
-            ),
-        };
-        Ok(Subscription {
-            revision: inner.applied,
-            start,
-            live: self.events.subscribe(),
-        })
+        let cursor = T::feed(self).cursor();
+        (T::present(&inner.contents), inner.applied, cursor)
     }
 
     /// Names workloads as their replicas change. Who lags looks at what it is interested in anew.
@@ -312,19 +296,18 @@ impl Index {
             .clone()
     }
 
-    /// Tells everyone concerned. Called with the write lock held: see `subscribe`.
+    /// Tells everyone concerned. Called with the write lock held: see `watch`.
     fn publish(&self, inner: &mut Inner, effects: Effects, revision: Revision) {
-        for event in effects.events {
-            inner.history.push(event.clone());
-            // No receiver is no error: nobody watches.
-            let _ = self.events.send(event);
-        }
+        self.workload_changes.publish(effects.seen.workloads);
+        self.replica_changes.publish(effects.seen.replicas);
+        self.worker_changes.publish(effects.seen.workers);
         for name in effects.workers {
             if let Some(session) = inner.sessions.get(&name) {
                 session.notify_one();
             }
         }
         for id in &effects.workloads {
+            // No receiver is no error: nobody reads logs.
             let _ = self.touched.send(id.clone());
         }
         self.dirty.mark(effects.workloads);
@@ -333,18 +316,10 @@ impl Index {
     }
 }
 
-/// A replica as users see it.
-fn shown(held: &Stored<Arc<ReplicaRecord>>) -> v1::Replica {
-    let mut replica = held.value.replica.clone();
-    replica.resource_version = held.revision.to_string();
-    replica
-}
-
 fn worker_usage(entry: &contents::WorkerEntry) -> Option<WorkerUsage> {
     let stored = entry.stored.as_ref()?;
     Some(WorkerUsage {
         worker: stored.value.clone(),
-        revision: stored.revision,
         usage: entry.usage.clone(),
     })
 }

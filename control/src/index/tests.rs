@@ -3,10 +3,7 @@ use proptest::prelude::*;
 use warren_model::name::{Name, WorkloadId};
 use warren_proto::v1::{self, replica::Phase};
 
-use super::{
-    WatchKind,
-    contents::{Contents, Effects},
-};
+use super::contents::{Contents, Effects};
 use crate::{
     state::{encode, keys, records::ReplicaRecord},
     store::{Change, Revision, Snapshot, Versioned},
@@ -79,8 +76,22 @@ fn gone(change: &Change, revision: Revision) -> Change {
     }
 }
 
-fn kinds(effects: &Effects) -> Vec<WatchKind> {
-    effects.events.iter().map(|event| event.kind).collect()
+/// What became of workloads, replicas and workers: added, modified, deleted.
+fn kinds(effects: &Effects) -> [String; 3] {
+    fn letters<T>(changes: &[super::Change<T>]) -> String {
+        let letter = |change: &super::Change<T>| match (&change.before, &change.after) {
+            (None, _) => 'A',
+            (_, None) => 'D',
+            _ => 'M',
+        };
+        changes.iter().map(letter).collect()
+    }
+    let seen = &effects.seen;
+    [
+        letters(&seen.workloads),
+        letters(&seen.replicas),
+        letters(&seen.workers),
+    ]
 }
 
 #[test]
@@ -91,13 +102,11 @@ fn one_transaction_is_one_event_a_workload() {
         workload("a", 5),
         replica("a", "a-2", "", Phase::Pending, 5),
     ]);
-    assert_eq!(kinds(&effects), [WatchKind::Added]);
-    let seen = &effects.events[0];
-    assert_eq!(
-        (seen.revision, seen.workload.resource_version.as_str()),
-        (5, "5")
-    );
-    let status = seen.workload.status.as_ref().unwrap();
+    assert_eq!(kinds(&effects), ["A", "AA", ""]);
+    let change = &effects.seen.workloads[0];
+    let seen = change.after.as_ref().unwrap();
+    assert_eq!((change.revision, seen.resource_version.as_str()), (5, "5"));
+    let status = seen.status.as_ref().unwrap();
     assert_eq!((status.replicas, status.ready_replicas), (2, 1));
     assert!(
         effects
@@ -112,15 +121,16 @@ fn one_transaction_is_one_event_a_workload() {
         ..prost::Message::decode(hidden.value.unwrap()).unwrap()
     }));
     let effects = contents.apply(&[hidden]);
-    assert!(effects.events.is_empty() && effects.workloads.contains(&id("a")));
+    assert_eq!(kinds(&effects), ["", "", ""]);
+    assert!(effects.workloads.contains(&id("a")));
 
     let effects = contents.apply(&[gone(&workload("a", 0), 7)]);
-    assert_eq!(kinds(&effects), [WatchKind::Deleted]);
+    assert_eq!(kinds(&effects), ["D", "", ""]);
     let effects = contents.apply(&[
         gone(&replica("a", "a-1", "w1", Phase::Running, 0), 8),
         gone(&replica("a", "a-2", "", Phase::Pending, 0), 8),
     ]);
-    assert!(effects.events.is_empty());
+    assert_eq!(kinds(&effects), ["", "DD", ""]);
     assert!(contents.workloads.is_empty() && contents.unplaced.is_empty());
 }
 
@@ -169,6 +179,47 @@ fn usage_counts_what_occupies() {
     assert_eq!(usage(&contents), (2, 20));
     contents.apply(&[replica("a", "r1", "w2", Phase::Running, 2)]);
     assert_eq!(usage(&contents), (1, 10));
+}
+
+#[test]
+fn other_labels_are_a_change_of_every_replica_for_who_selects_by_them() {
+    let mut contents = Contents::default();
+    contents.apply(&[
+        workload("a", 1),
+        replica("a", "a-1", "w1", Phase::Running, 1),
+    ]);
+    let mut relabelled = workload("a", 2);
+    let mut value: v1::Workload = prost::Message::decode(relabelled.value.unwrap()).unwrap();
+    value.labels.insert("tier".into(), "x".into());
+    relabelled.value = Some(encode(&value));
+    let effects = contents.apply(&[relabelled]);
+    assert_eq!(kinds(&effects), ["M", "M", ""]);
+    let change = &effects.seen.replicas[0];
+    let (before, after) = (
+        change.before.as_ref().unwrap(),
+        change.after.as_ref().unwrap(),
+    );
+    assert_eq!(before.replica, after.replica);
+    assert_eq!((before.labels.len(), after.labels.len()), (0, 1));
+}
+
+#[test]
+fn a_worker_changes_with_what_is_allocated_and_not_with_its_heartbeats() {
+    let mut contents = Contents::default();
+    assert_eq!(kinds(&contents.apply(&[worker("w1", true, 1)]))[2], "A");
+    let mut heard = worker("w1", true, 2);
+    let mut value: v1::Worker = prost::Message::decode(heard.value.unwrap()).unwrap();
+    value.last_heartbeat = Some(prost_types::Timestamp::default());
+    heard.value = Some(encode(&value));
+    assert_eq!(kinds(&contents.apply(&[heard]))[2], "");
+    let placed = replica("a", "a-1", "w1", Phase::Pending, 3);
+    let effects = contents.apply(&[placed]);
+    assert_eq!(kinds(&effects)[2], "M");
+    let after = effects.seen.workers[0].after.as_ref().unwrap();
+    assert_eq!(after.allocated.unwrap().replicas, 1);
+    assert_eq!(after.resource_version, "3");
+    let effects = contents.apply(&[gone(&worker("w1", true, 0), 4)]);
+    assert_eq!(kinds(&effects)[2], "D");
 }
 
 /// What a store would hold after some changes.
@@ -258,5 +309,23 @@ proptest! {
                 .collect()
         };
         prop_assert_eq!(usages(&behind), usages(&followed));
+        let objects = |contents: &Contents| {
+            let replicas = contents.workloads.values().flat_map(|entry| entry.shown.values());
+            let replicas: Vec<_> = replicas
+                .map(|held| (v1::Replica {
+                    resource_version: String::new(),
+                    ..held.replica.clone()
+                }, held.labels.clone()))
+                .collect();
+            let workers = contents.workers.values().filter_map(|entry| entry.shown.as_ref());
+            let workers: Vec<_> = workers
+                .map(|held| v1::Worker {
+                    resource_version: String::new(),
+                    ..v1::Worker::clone(held)
+                })
+                .collect();
+            (replicas, workers)
+        };
+        prop_assert_eq!(objects(&behind), objects(&followed));
     }
 }

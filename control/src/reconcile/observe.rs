@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use prost_types::Timestamp;
 use warren_model::{
-    name::Name,
+    name::{Name, WorkloadId},
     spec::{self, WorkloadSpec},
 };
 use warren_proto::v1::{self, condition::Status};
@@ -13,7 +13,7 @@ use super::plan::{Desired, Phase, ReplicaState};
 use crate::{
     clock,
     index::WorkerUsage,
-    scheduler::{Needs, WorkerView},
+    scheduler::{Needs, TakenPort, WorkerView},
     state::records::{ReplicaRecord, condition},
 };
 
@@ -79,7 +79,7 @@ pub fn worker(held: &WorkerUsage, silent_for: Duration) -> Option<WorkerView> {
             .saturating_sub(held.usage.memory_bytes),
         replicas: held.usage.replicas,
         replicas_max: capacity.replicas,
-        taken_ports: ports(&held.usage.ports),
+        taken_ports: taken_ports(&held.usage.ports),
     })
 }
 
@@ -96,6 +96,25 @@ pub fn phase(phase: v1::replica::Phase) -> Phase {
         Proto::Stopped => Phase::Stopped,
         Proto::Lost => Phase::Lost,
     }
+}
+
+/// The workers as one workload sees them: what its own replicas hold is theirs, in this round and in the next.
+pub fn with_own_ports(workers: &[WorkerView], id: &WorkloadId) -> Vec<WorkerView> {
+    let mut workers = workers.to_vec();
+    for taken in workers.iter_mut().flat_map(|held| &mut held.taken_ports) {
+        taken.holder.take_if(|holder| holder == id);
+    }
+    workers
+}
+
+fn taken_ports(held: &[(String, WorkloadId)]) -> Vec<TakenPort> {
+    let taken = |(port, holder): &(String, WorkloadId)| {
+        Some(TakenPort {
+            port: port.parse().ok()?,
+            holder: Some(holder.clone()),
+        })
+    };
+    held.iter().filter_map(taken).collect()
 }
 
 /// Addresses as they were written by `execute`; what is no address takes no port.

@@ -22,8 +22,8 @@ use crate::{
     events::Events,
     fleet::leases::Leases,
     index::{Index, Observation},
-    scheduler::{Needs, WorkerView},
-    state::{State, Transaction, keys},
+    scheduler::{Needs, TakenPort, WorkerView},
+    state::{State, Transaction, claims, keys},
     store::{Durability, Revision, StoreError},
 };
 
@@ -146,15 +146,19 @@ impl Reconciler {
             .as_ref()
             .zip(spec.as_ref())
             .map(|(held, spec)| observe::desired(&held.value, spec, self.stop_first));
+        let wants_ports = desired
+            .as_ref()
+            .is_some_and(|desired| !desired.needs.ports.is_empty());
+        let own = wants_ports.then(|| observe::with_own_ports(workers, &id));
         let observed = Observed {
             workload: desired.as_ref(),
             replicas: &replicas,
-            workers,
+            workers: own.as_deref().unwrap_or(workers),
             worker_timeout: self.worker_timeout,
         };
         let plan = plan::plan(&observed, &mut || replica_id(&id.name));
         for action in &plan.actions {
-            reserve(workers, action, &observation, spec.as_ref());
+            reserve(workers, &id, action, &observation, spec.as_ref());
         }
         let scene = Scene {
             id: &id,
@@ -202,10 +206,8 @@ impl Reconciler {
         if let Some(spec) = workload.value.spec.as_ref()
             && let Ok(spec) = WorkloadSpec::from_proto(spec)
         {
-            for component in &spec.components {
-                for route in &component.routes {
-                    transaction.clear(keys::route(route));
-                }
+            for (_, route) in claims::routes(&spec) {
+                transaction.clear(keys::route(route));
             }
         }
         for revision in self.state.revisions(id).await? {
@@ -227,6 +229,7 @@ impl Reconciler {
 /// Takes what an action will take of a worker, so that the batch's next workload does not count on it.
 fn reserve(
     workers: &mut [WorkerView],
+    id: &WorkloadId,
     action: &Action,
     observation: &Observation,
     spec: Option<&WorkloadSpec>,
@@ -252,6 +255,13 @@ fn reserve(
     if let (Some(worker), Some(needs)) = (workers.iter_mut().find(|w| w.name == *name), needs) {
         worker.memory_free = worker.memory_free.saturating_sub(needs.memory);
         worker.replicas += 1;
-        worker.taken_ports.extend(needs.ports);
+        let holder = Some(id.clone());
+        let taken = |port| TakenPort {
+            port,
+            holder: holder.clone(),
+        };
+        worker
+            .taken_ports
+            .extend(needs.ports.into_iter().map(taken));
     }
 }

@@ -2,17 +2,17 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
-use warren_model::quantity::format_bytes;
+use warren_model::{name::WorkloadId, quantity::format_bytes};
 
-use super::Needs;
+use super::{Needs, TakenPort};
 
 /// Why a worker cannot take a replica. In the order in which they are tried, and told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     NotReady,
     Cordoned,
     Full { replicas: u32 },
-    PortTaken(SocketAddr),
+    PortTaken(TakenPort),
     LacksMemory { free: u64 },
 }
 
@@ -69,15 +69,19 @@ impl Unschedulable {
     }
 
     fn ports(&self) -> Vec<String> {
-        let mut taken: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+        let mut taken: BTreeMap<(SocketAddr, &Option<WorkloadId>), usize> = BTreeMap::new();
         for refusal in &self.refusals {
-            if let Refusal::PortTaken(port) = refusal {
-                *taken.entry(*port).or_default() += 1;
+            if let Refusal::PortTaken(TakenPort { port, holder }) = refusal {
+                *taken.entry((*port, holder)).or_default() += 1;
             }
         }
-        let phrase = |(port, count)| match count {
-            1 => format!("1 has {port} taken"),
-            _ => format!("{count} have {port} taken"),
+        let phrase = |((port, holder), count): ((SocketAddr, &Option<WorkloadId>), usize)| {
+            let have = if count == 1 { "has" } else { "have" };
+            let by = match holder {
+                Some(holder) => format!("workload `{holder}`"),
+                None => "another replica".to_owned(),
+            };
+            format!("{count} {have} {port} taken by {by}")
         };
         taken.into_iter().map(phrase).collect()
     }

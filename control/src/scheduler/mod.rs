@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use warren_model::name::Name;
+use warren_model::name::{Name, WorkloadId};
 
 mod explain;
 #[cfg(test)]
@@ -39,7 +39,15 @@ pub struct WorkerView {
     pub replicas: u32,
     /// 0: no bound.
     pub replicas_max: u32,
-    pub taken_ports: Vec<SocketAddr>,
+    pub taken_ports: Vec<TakenPort>,
+}
+
+/// A published address that somebody has on a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenPort {
+    pub port: SocketAddr,
+    /// `None`: another replica of the workload that is being placed.
+    pub holder: Option<WorkloadId>,
 }
 
 /// What to find a worker for.
@@ -80,6 +88,18 @@ pub fn conflicts(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
 }
 
+// === impl Needs ===
+
+impl Needs {
+    /// As the workload that is being placed takes them.
+    fn own_ports(&self) -> impl Iterator<Item = TakenPort> {
+        self.ports.iter().map(|port| TakenPort {
+            port: *port,
+            holder: None,
+        })
+    }
+}
+
 // === impl Demand ===
 
 impl Demand<'_> {
@@ -111,8 +131,9 @@ impl WorkerView {
                 replicas: self.replicas_max,
             });
         }
-        if let Some(port) = needs.ports.iter().find(|port| self.has_taken(**port)) {
-            return Some(Refusal::PortTaken(*port));
+        let taken = needs.ports.iter().find_map(|port| self.taken(*port));
+        if let Some(taken) = taken {
+            return Some(Refusal::PortTaken(taken));
         }
         if needs.memory > self.memory_free {
             return Some(Refusal::LacksMemory {
@@ -122,21 +143,28 @@ impl WorkerView {
         None
     }
 
-    fn has_taken(&self, port: SocketAddr) -> bool {
-        self.taken_ports.iter().any(|taken| conflicts(*taken, port))
+    /// The wanted port with who keeps it from being free.
+    fn taken(&self, port: SocketAddr) -> Option<TakenPort> {
+        let mut taken = self.taken_ports.iter();
+        let taken = taken.find(|taken| conflicts(taken.port, port))?;
+        Some(TakenPort {
+            port,
+            holder: taken.holder.clone(),
+        })
     }
 
     /// Counts one more replica.
     pub fn take(&mut self, needs: &Needs) {
         self.memory_free = self.memory_free.saturating_sub(needs.memory);
         self.replicas += 1;
-        self.taken_ports.extend(&needs.ports);
+        self.taken_ports.extend(needs.own_ports());
     }
 
     /// Counts one less, of those that it was counted with.
     pub fn release(&mut self, needs: &Needs) {
         self.memory_free = self.memory_free.saturating_add(needs.memory);
         self.replicas = self.replicas.saturating_sub(1);
-        self.taken_ports.retain(|port| !needs.ports.contains(port));
+        self.taken_ports
+            .retain(|taken| !needs.ports.contains(&taken.port));
     }
 }

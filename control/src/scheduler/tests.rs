@@ -30,6 +30,15 @@ fn needs(memory: u64, ports: &[&str]) -> Needs {
     }
 }
 
+fn taken(holder: Option<&str>, ports: &[&str]) -> Vec<TakenPort> {
+    let holder = holder.and_then(crate::state::keys::parse_id);
+    let port = |port: &&str| TakenPort {
+        port: port.parse().unwrap(),
+        holder: holder.clone(),
+    };
+    ports.iter().map(port).collect()
+}
+
 #[derive(Default)]
 struct Case {
     needs: Needs,
@@ -74,8 +83,12 @@ fn says_why_there_is_no_place() {
         ..worker("e")
     };
     let busy = WorkerView {
-        taken_ports: needs(0, &["0.0.0.0:6379"]).ports,
+        taken_ports: taken(Some("default/cache"), &["0.0.0.0:6379"]),
         ..worker("f")
+    };
+    let own = WorkerView {
+        taken_ports: taken(None, &["127.0.0.1:6379"]),
+        ..worker("h")
     };
     let both = WorkerView {
         ready: false,
@@ -97,11 +110,19 @@ fn says_why_there_is_no_place() {
             &[&small, &smaller],
             "2 workers: 2 lack memory (64MiB needed, at most 10MiB free)",
         ),
-        (&[&busy], "1 worker: 1 has 127.0.0.1:6379 taken"),
-        (&[&busy, &busy], "2 workers: 2 have 127.0.0.1:6379 taken"),
+        (
+            &[&busy],
+            "1 worker: 1 has 127.0.0.1:6379 taken by workload `default/cache`",
+        ),
+        (
+            &[&busy, &own, &busy],
+            "3 workers: 1 has 127.0.0.1:6379 taken by another replica, \
+             2 have 127.0.0.1:6379 taken by workload `default/cache`",
+        ),
         (
             &[&small, &busy, &cordoned, &not_ready],
-            "4 workers: 1 not ready, 1 cordoned, 1 has 127.0.0.1:6379 taken, \
+            "4 workers: 1 not ready, 1 cordoned, \
+             1 has 127.0.0.1:6379 taken by workload `default/cache`, \
              1 lacks memory (64MiB needed, 10MiB free)",
         ),
     ];
@@ -223,7 +244,10 @@ fn any_worker() -> impl Strategy<Value = WorkerView> {
             memory_free: memory * MIB,
             replicas,
             replicas_max,
-            taken_ports,
+            taken_ports: taken_ports
+                .into_iter()
+                .map(|port| TakenPort { port, holder: None })
+                .collect(),
             ..worker(&format!("w{number:02}"))
         },
     )
@@ -249,7 +273,7 @@ proptest! {
         };
         // Written apart from the code under test, on purpose.
         let fits = |worker: &WorkerView| {
-            let free = |port: &SocketAddr| !worker.taken_ports.iter().any(|taken| conflicts(*taken, *port));
+            let free = |port: &SocketAddr| !worker.taken_ports.iter().any(|taken| conflicts(taken.port, *port));
             worker.ready
                 && !worker.cordoned
                 && (worker.replicas_max == 0 || worker.replicas < worker.replicas_max)

@@ -1,5 +1,6 @@
 //! The control plane's state as typed objects over the store's keys.
 
+pub mod claims;
 pub mod keys;
 pub mod records;
 
@@ -93,6 +94,16 @@ impl State {
             .get(&keys::revision(id, revision))
             .await?
             .map(|held| held.value))
+    }
+
+    /// A workload as it was at each of its kept revisions, oldest first.
+    pub async fn snapshots(&self, id: &WorkloadId) -> Result<Vec<v1::Workload>, StoreError> {
+        let snapshot = self.store.list(&keys::revisions(id)).await?;
+        let snapshots = snapshot
+            .entries
+            .iter()
+            .map(|(key, held)| decode(key, &held.value, held.revision).map(|stored| stored.value));
+        snapshots.collect()
     }
 
     /// The numbers of the kept revisions, oldest first.

@@ -31,6 +31,7 @@ pub struct Control {
     pub workloads: WorkloadServiceClient<Channel>,
     pub artifacts: ArtifactServiceClient<Channel>,
     pub workers: WorkerServiceClient<Channel>,
+    endpoint: Endpoint,
     data: TempDir,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), ServeError>>,
@@ -62,13 +63,13 @@ impl Control {
             // A dropped sender is a test that ended.
             let _ = stopped.await;
         }));
-        let channel = Endpoint::from_shared(format!("http://{address}"))
-            .unwrap()
-            .connect_lazy();
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let channel = endpoint.connect_lazy();
         Self {
             workloads: WorkloadServiceClient::new(channel.clone()),
             artifacts: ArtifactServiceClient::new(channel.clone()),
             workers: WorkerServiceClient::new(channel.clone()),
+            endpoint,
             channel,
             data,
             stop,
@@ -88,6 +89,11 @@ impl Control {
         self.serving.abort();
         let _ = within(self.serving).await;
         self.data
+    }
+
+    /// A connection of its own: on a shared one, streams that nobody reads hold up the others.
+    pub fn another_channel(&self) -> Channel {
+        self.endpoint.connect_lazy()
     }
 
     pub fn data(&self) -> &Path {
@@ -137,6 +143,36 @@ impl Control {
             .unwrap()
             .into_inner()
             .replicas
+    }
+
+    pub async fn workload(&mut self, name: &str) -> v1::Workload {
+        let request = v1::GetRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        within(self.workloads.get(request))
+            .await
+            .unwrap()
+            .into_inner()
+            .workload
+            .unwrap()
+    }
+
+    /// Watches the replicas of a workload; with an empty name all of the namespace.
+    pub async fn watch_replicas(
+        &mut self,
+        workload: &str,
+        after: &str,
+    ) -> tonic::Streaming<v1::WatchReplicasResponse> {
+        let request = v1::WatchReplicasRequest {
+            workload: workload.to_owned(),
+            resource_version: after.to_owned(),
+            ..Default::default()
+        };
+        within(self.workloads.watch_replicas(request))
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     pub async fn worker(&mut self, name: &str) -> v1::Worker {
@@ -271,6 +307,39 @@ pub fn service_workload(name: &str, replicas: Option<u32>, built: &Built) -> v1:
         }),
         ..Default::default()
     }
+}
+
+/// A workload whose service has one argument: another argument, another revision.
+pub fn workload_with(name: &str, built: &Built, arg: &str) -> v1::Workload {
+    let mut workload = service_workload(name, None, built);
+    let service = workload.spec.as_mut().unwrap().service.as_mut().unwrap();
+    service.args = vec![arg.to_owned()];
+    workload
+}
+
+/// A workload whose service has an HTTP route.
+pub fn routed_workload(name: &str, built: &Built, host: &str) -> v1::Workload {
+    let mut workload = service_workload(name, None, built);
+    let service = workload.spec.as_mut().unwrap().service.as_mut().unwrap();
+    service.routes = vec![v1::ServiceRoute {
+        host: host.to_owned(),
+        path: "/".to_owned(),
+        port: 8080,
+        ..Default::default()
+    }];
+    workload
+}
+
+/// A workload that publishes on one fixed address.
+pub fn published_workload(name: &str, built: &Built, listen: &str) -> v1::Workload {
+    let mut workload = service_workload(name, None, built);
+    let service = workload.spec.as_mut().unwrap().service.as_mut().unwrap();
+    service.publish = vec![v1::Publish {
+        port: 6379,
+        listen: listen.to_owned(),
+        ..Default::default()
+    }];
+    workload
 }
 
 /// A workload of one HTTP component.

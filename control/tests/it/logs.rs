@@ -70,6 +70,41 @@ async fn following_picks_up_replicas_that_come_later() {
 }
 
 #[tokio::test]
+async fn how_far_back_is_the_workers_to_find() {
+    let mut control = Control::start().await;
+    let service = components::service("a");
+    let machine = Machine::new("w1");
+    let _worker = machine.connect(&control).await;
+    control.run("w", 1, &service).await;
+    control.until_settled("w").await;
+    let since = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let requests = [(since(60), false), (None, true), (since(0), true)];
+    for (since, previous) in requests {
+        let request = v1::LogsRequest {
+            name: "w".to_owned(),
+            since,
+            previous,
+            ..Default::default()
+        };
+        let logs = within(control.workloads.logs(request)).await;
+        let mut logs = logs.unwrap().into_inner();
+        while next(&mut logs).await.unwrap().is_some() {}
+    }
+    let wanted = machine.wanted.lock().unwrap();
+    assert_eq!(wanted.len(), requests.len());
+    for (wanted, (since, previous)) in wanted.iter().zip(requests) {
+        assert_eq!(wanted.previous, previous);
+        // From when the request came, however long it took to get to the worker.
+        let asked = since.map(|since| since.seconds);
+        let told = wanted.since.map(|since| since.seconds);
+        assert!(
+            told >= asked && told.is_some() == asked.is_some(),
+            "{wanted:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_is_away_is_named() {
     let mut control = Control::start().await;
     let service = components::service("a");

@@ -4,12 +4,20 @@
 
 mod artifacts;
 mod components;
+mod errors;
 mod fleet;
+#[cfg(target_os = "linux")]
+mod full;
 mod harness;
+mod links;
 mod logs;
 mod many;
 mod meta;
+mod pages;
+mod places;
 mod restarts;
+mod revisions;
+mod selectors;
 mod watch;
 mod worker;
 mod workloads;

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{join_all, try_join_all};
-use warren_proto::v1::{self, watch_response::Type};
+use warren_proto::v1::{
+    self, watch_response::Type, workload_service_client::WorkloadServiceClient,
+};
 
 use crate::{
     components,
@@ -113,4 +115,48 @@ async fn the_same_apply_from_many_makes_one_workload() {
             .iter()
             .all(|answer| answer.workload.as_ref().unwrap().revision == 1)
     );
+}
+
+/// Watches that nobody reads, of every kind: they cost the writers nothing, and those who read see everything.
+#[tokio::test]
+async fn a_thousand_watches_that_do_not_read_delay_nobody() {
+    const IDLE: usize = 1000;
+    const APPLIED: usize = 200;
+    let mut control = Control::start().await;
+    let service = components::service("a");
+    control.push(&service).await;
+    let client = WorkloadServiceClient::new(control.another_channel());
+    let idle = (0..IDLE).map(|number| {
+        let mut control = client.clone();
+        async move {
+            match number % 2 {
+                0 => {
+                    let watch = control.watch(v1::WatchRequest::default()).await;
+                    (Some(watch.unwrap()), None)
+                }
+                _ => {
+                    let request = v1::WatchReplicasRequest::default();
+                    let watch = control.watch_replicas(request).await;
+                    (None, Some(watch.unwrap()))
+                }
+            }
+        }
+    });
+    let idle = within(join_all(idle)).await;
+    let mut reader = control.watch("", "").await;
+    let applies = async {
+        for number in 0..APPLIED {
+            let workload = service_workload(&format!("w{number}"), Some(0), &service);
+            control.apply(workload).await.unwrap();
+        }
+    };
+    let reading = async {
+        let mut seen = BTreeSet::new();
+        while seen.len() < APPLIED {
+            let message = next(&mut reader).await.unwrap().unwrap();
+            seen.extend(message.workload.map(|workload| workload.name));
+        }
+    };
+    within(async { tokio::join!(applies, reading) }).await;
+    assert_eq!(idle.len(), IDLE);
 }

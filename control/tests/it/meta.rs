@@ -148,6 +148,14 @@ async fn the_server_says_what_it_is() {
     assert_eq!(info.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(info.store_schema, 1);
     assert_eq!(info.max_artifact_bytes, 256 << 20);
+    let has = |feature: &str| info.features.iter().any(|held| held == feature);
+    for ability in ["watch.resume", "rollback", "logs.previous", "workers.watch"] {
+        assert!(has(ability), "{ability}");
+    }
+    assert!(has("spec.service.routes.port") && has("spec.service.egress"));
+    for later in ["spec.placement", "spec.service.exclusive", "spec.volumes"] {
+        assert!(!has(later), "{later}");
+    }
 }
 
 #[tokio::test]

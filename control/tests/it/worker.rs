@@ -27,6 +27,8 @@ pub struct Machine {
     pub held: Arc<Mutex<BTreeMap<String, v1::ReplicaReport>>>,
     /// What it makes of a replica that it is told to run.
     pub becomes: Arc<Mutex<Phase>>,
+    /// Every request for lines that reached it.
+    pub wanted: Arc<Mutex<Vec<v1::LogsWanted>>>,
 }
 
 /// A machine with an open session.
@@ -36,6 +38,9 @@ pub struct Worker {
     /// Every Assignments of this session.
     pub assignments: watch::Receiver<Vec<v1::Assignments>>,
     reports: mpsc::Sender<v1::ReplicaReport>,
+    beats: mpsc::Sender<()>,
+    /// The last heartbeat that the control plane has acknowledged.
+    acknowledged: watch::Receiver<u64>,
     session: JoinHandle<Status>,
 }
 
@@ -44,6 +49,14 @@ struct Session {
     channel: Channel,
     outbound: mpsc::Sender<v1::SessionRequest>,
     assignments: watch::Sender<Vec<v1::Assignments>>,
+    acknowledged: watch::Sender<u64>,
+}
+
+/// What a test makes a session say.
+struct Told {
+    reports: mpsc::Receiver<v1::ReplicaReport>,
+    /// Heartbeats before their time.
+    beats: mpsc::Receiver<()>,
 }
 
 // === impl Machine ===
@@ -55,6 +68,7 @@ impl Machine {
             name: name.to_owned(),
             held: Arc::default(),
             becomes: Arc::new(Mutex::new(Phase::Running)),
+            wanted: Arc::default(),
         }
     }
 
@@ -97,19 +111,28 @@ impl Machine {
             panic!("expected Welcome, got {first:?}");
         };
         let (assignments, seen) = watch::channel(Vec::new());
+        let (acknowledged, heard) = watch::channel(0);
         let session = Session {
             machine: self.clone(),
             channel: control.channel.clone(),
             outbound,
             assignments,
+            acknowledged,
         };
-        let (reports, told) = mpsc::channel(64);
+        let (reports, to_report) = mpsc::channel(64);
+        let (beats, to_beat) = mpsc::channel(64);
+        let told = Told {
+            reports: to_report,
+            beats: to_beat,
+        };
         let session = tokio::spawn(session.run(inbound, told, welcome));
         Ok(Worker {
             machine: self.clone(),
             welcome,
             assignments: seen,
             reports,
+            beats,
+            acknowledged: heard,
             session,
         })
     }
@@ -126,6 +149,18 @@ impl Worker {
             .unwrap()
             .insert(report.replica.clone(), report.clone());
         self.reports.send(report).await.unwrap();
+    }
+
+    /// Sends heartbeats and waits until the control plane has heard them.
+    pub async fn heartbeats(&self, count: u64) {
+        let mut acknowledged = self.acknowledged.clone();
+        let before = *acknowledged.borrow_and_update();
+        for _ in 0..count {
+            self.beats.send(()).await.unwrap();
+        }
+        within(acknowledged.wait_for(|heard| *heard >= before + count))
+            .await
+            .unwrap();
     }
 
     /// Waits for an Assignments of this session.
@@ -157,7 +192,7 @@ impl Session {
     async fn run(
         self,
         mut inbound: Streaming<v1::SessionResponse>,
-        mut told: mpsc::Receiver<v1::ReplicaReport>,
+        mut told: Told,
         welcome: v1::Welcome,
     ) -> Status {
         let interval = welcome.heartbeat_interval.unwrap().try_into().unwrap();
@@ -170,13 +205,16 @@ impl Session {
                     Ok(None) => return Status::ok("the stream ended"),
                     Err(status) => return status,
                 },
-                Some(report) = told.recv() => {
+                Some(report) = told.reports.recv() => {
                     self.send(session_request::Message::Report(report)).await;
+                }
+                Some(()) = told.beats.recv() => {
+                    sequence += 1;
+                    self.beat(sequence).await;
                 }
                 () = sleep_until(heartbeat) => {
                     sequence += 1;
-                    let beat = v1::Heartbeat { sequence, memory_used_bytes: 0 };
-                    self.send(session_request::Message::Heartbeat(beat)).await;
+                    self.beat(sequence).await;
                     heartbeat += interval;
                 }
             }
@@ -190,9 +228,13 @@ impl Session {
                 self.assignments.send_modify(|seen| seen.push(told));
             }
             session_response::Message::LogsWanted(wanted) => {
+                self.machine.wanted.lock().unwrap().push(wanted.clone());
                 tokio::spawn(answer(self.channel.clone(), wanted));
             }
-            session_response::Message::Welcome(_) | session_response::Message::HeartbeatAck(_) => {}
+            session_response::Message::HeartbeatAck(ack) => {
+                self.acknowledged.send_replace(ack.sequence);
+            }
+            session_response::Message::Welcome(_) => {}
         }
     }
 
@@ -226,6 +268,14 @@ impl Session {
                 .insert(assignment.replica.clone(), report.clone());
             self.say(report).await;
         }
+    }
+
+    async fn beat(&self, sequence: u64) {
+        let beat = v1::Heartbeat {
+            sequence,
+            memory_used_bytes: 0,
+        };
+        self.send(session_request::Message::Heartbeat(beat)).await;
     }
 
     async fn say(&self, report: v1::ReplicaReport) {
@@ -286,7 +336,7 @@ async fn answer(channel: Channel, wanted: v1::LogsWanted) {
         source: "service".to_owned(),
         stream: v1::log_line::Stream::Stdout.into(),
         line: format!("line {number}"),
-        dropped_before: 0,
+        ..Default::default()
     };
     let request_id = wanted.request_id.clone();
     tokio::spawn(async move {

@@ -83,15 +83,18 @@ impl ComponentInfo {
         }
     }
 
-    /// Whether it can have routes. A [`Use::Http`] of WASI 0.3 is known, and not served by this version yet.
+    /// Whether it can have routes.
     pub fn answers_http(&self) -> bool {
-        let handlers = self
-            .exports
+        self.exports
             .iter()
-            .filter(|item| item.export_use() == Some(Use::Http));
-        handlers
-            .into_iter()
-            .any(|item| item.wasi_track().as_deref() == Some("0.2"))
+            .any(|item| item.export_use() == Some(Use::Http))
+    }
+
+    /// Whether one instance of it can serve many requests: it answers HTTP by WASI 0.3.
+    pub fn can_be_reused(&self) -> bool {
+        self.exports.iter().any(|item| {
+            item.export_use() == Some(Use::Http) && item.wasi_track().as_deref() == Some("0.3")
+        })
     }
 
     /// The fields `imports`, `exports` and `uses` of [`v1::Artifact`].
@@ -115,7 +118,7 @@ impl ComponentInfo {
 // === impl ExternItem ===
 
 impl ExternItem {
-    fn export_use(&self) -> Option<Use> {
+    pub(crate) fn export_use(&self) -> Option<Use> {
         let name: InterfaceName = self.name.parse().ok()?;
         if name.namespace != "wasi" {
             return (!self.functions.is_empty()).then_some(Use::Library);

@@ -12,7 +12,10 @@ use crate::{
 };
 
 mod cycle;
+mod explain;
 mod resolve;
+
+pub use explain::{Answer, Explanation, Export, ExportImporter, Import, Wanted, explain};
 
 /// What to link where, for one workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,7 +92,8 @@ pub fn plan(
     }
 }
 
-/// As [`plan`], and checks that each component can be used as `spec` uses it: one with routes exports `wasi:http`.
+/// As [`plan`], and checks that each component can be used as `spec` uses it: one with routes exports `wasi:http`, one that
+/// is reused exports it in 0.3.
 ///
 /// `components` are those of the spec, in its order.
 pub fn check(
@@ -98,26 +102,26 @@ pub fn check(
     components: &[(Name, &ComponentInfo)],
 ) -> Result<LinkPlan, Vec<LinkError>> {
     let result = plan(service, components);
-    let without_http: Vec<_> = spec
-        .components
-        .iter()
-        .zip(components)
-        .enumerate()
-        .filter(|(_, (spec, (_, info)))| {
-            !spec.routes.is_empty() && !info.answers_http()
-        })
-        .map(|(i, (_, (name, info)))| {
-            Site::component(i, name, info).error(format_args!(
-                "it has routes and cannot answer HTTP: it should export `wasi:http/incoming-handler` 0.2 (0.3 is not served yet); {}",
+    let mut misused = Vec::new();
+    for (i, (spec, (name, info))) in spec.components.iter().zip(components).enumerate() {
+        let site = Site::component(i, name, info);
+        if !spec.routes.is_empty() && !info.answers_http() {
+            misused.push(site.error(format_args!(
+                "it has routes and cannot answer HTTP: it should export `wasi:http/incoming-handler` 0.2 or `wasi:http/handler` 0.3; {}",
                 exports(info)
-            ))
-        })
-        .collect();
+            )));
+        } else if spec.reuse.is_some() && !info.can_be_reused() {
+            misused.push(site.error(format_args!(
+                "`reuse` needs `wasi:http/handler` of WASI 0.3, whose instances keep requests apart: leave it out; {}",
+                exports(info)
+            )));
+        }
+    }
     match result {
-        Ok(plan) if without_http.is_empty() => Ok(plan),
-        Ok(_) => Err(without_http),
+        Ok(plan) if misused.is_empty() => Ok(plan),
+        Ok(_) => Err(misused),
         Err(mut errors) => {
-            errors.extend(without_http);
+            errors.extend(misused);
             Err(errors)
         }
     }

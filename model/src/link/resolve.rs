@@ -6,7 +6,7 @@ use crate::{
     name::Name,
 };
 
-/// What workers provide of WASI: packages by track. Sockets of 0.3 are there, and closed: those of 0.2 reach the network.
+/// What workers provide of WASI: packages by track.
 const WASI: [(&str, &[&str]); 2] = [
     (
         "0.2",
@@ -20,7 +20,10 @@ const WASI: [(&str, &[&str]); 2] = [
             "http",
         ],
     ),
-    ("0.3", &["cli", "clocks", "random", "filesystem", "sockets"]),
+    (
+        "0.3",
+        &["cli", "clocks", "random", "filesystem", "sockets", "http"],
+    ),
 ];
 
 /// Names further from each other than this are no typing mistakes.
@@ -44,7 +47,7 @@ pub(super) fn links(
 }
 
 /// `None` for what needs no link: the worker provides it, or it is types alone, which both sides describe themselves.
-fn link(
+pub(super) fn link(
     import: &ExternItem,
     service: Option<&ComponentInfo>,
     exporters: &[(Name, &ComponentInfo)],

@@ -2,7 +2,10 @@
 
 use marked_yaml::{LoadError, LoaderOptions, Marker, Node, parse_yaml_with_options};
 
+use self::survey::Finding;
 use super::{Problem, reader::Reader};
+
+mod survey;
 
 /// One document of a file.
 pub(super) struct Document {
@@ -61,26 +64,26 @@ fn is_empty(document: &str) -> bool {
 }
 
 fn parse(lines_before: usize, text: &str, errors: &mut Vec<Problem>) -> Option<Node> {
-    let load = |refuse_duplicates| {
-        let options = LoaderOptions::default()
-            .prevent_coercion(true)
-            .error_on_duplicate_keys(refuse_duplicates);
-        parse_yaml_with_options(0, text, options)
-    };
-    let loaded = match load(true) {
-        // Read again without that check, to see what else is wrong.
-        Err(LoadError::DuplicateKey(keys)) => {
-            let key = keys.key.as_str();
-            let first = keys.prev_key.span().start().map_or(0, Marker::line) + lines_before;
-            errors.push(Problem {
-                position: position(lines_before, keys.key.span().start()),
-                message: format!("`{key}` is given twice: it stands at line {first} already"),
-            });
-            load(false)
-        }
-        loaded => loaded,
-    };
-    match loaded {
+    let findings = survey::survey(text);
+    let readable = findings.iter().all(|finding| finding.readable);
+    for finding in findings {
+        let Finding {
+            position: (line, column),
+            what,
+            ..
+        } = finding;
+        errors.push(Problem {
+            position: (line + lines_before, column),
+            message: what.message(lines_before),
+        });
+    }
+    if !readable {
+        return None;
+    }
+    let options = LoaderOptions::default()
+        .prevent_coercion(true)
+        .error_on_duplicate_keys(false);
+    match parse_yaml_with_options(0, text, options) {
         Ok(root) => Some(root),
         Err(error) => {
             let (marker, message) = explain(&error);
@@ -93,22 +96,16 @@ fn parse(lines_before: usize, text: &str, errors: &mut Vec<Problem>) -> Option<N
     }
 }
 
+/// The little that a survey leaves to go wrong.
 fn explain(error: &LoadError) -> (Option<&Marker>, String) {
     match error {
         LoadError::TopLevelMustBeMapping(at) | LoadError::TopLevelMustBeSequence(at) => (
             Some(at),
             "a manifest is a mapping with `name` and `service` or `components`".to_owned(),
         ),
-        LoadError::UnexpectedAnchor(at) => (
-            Some(at),
-            "anchors and aliases are not supported: write the value out".to_owned(),
-        ),
-        LoadError::MappingKeyMustBeScalar(at) => {
-            (Some(at), "a field's name must be plain text".to_owned())
-        }
-        LoadError::UnexpectedTag(at) => {
-            (Some(at), "tags are not supported: leave it out".to_owned())
-        }
+        LoadError::UnexpectedAnchor(at)
+        | LoadError::MappingKeyMustBeScalar(at)
+        | LoadError::UnexpectedTag(at) => (Some(at), format!("not valid in a manifest: {error}")),
         LoadError::ScanError(at, error) => (Some(at), format!("not valid YAML: {}", error.info())),
         LoadError::DuplicateKey(keys) => (
             keys.key.span().start(),

@@ -7,14 +7,23 @@ use std::{collections::BTreeMap, fmt};
 
 use warren_proto::v1;
 
-use crate::{digest::Digest, error::Violations, spec};
+use crate::{
+    digest::Digest,
+    error::Violations,
+    feature,
+    spec::{self, ValidWorkload},
+};
 
 mod document;
+mod emit;
 mod print;
 mod reader;
+mod schema;
+mod service;
 mod workload;
 
 pub use print::to_yaml;
+pub use schema::{Entry, reference};
 
 /// One workload of a manifest file.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,11 +66,22 @@ type Positions = BTreeMap<String, (usize, usize)>;
 
 /// Reads every workload of a file, or everything that is wrong with them.
 pub fn parse(source_name: &str, text: &str) -> Result<Vec<Manifest>, ManifestErrors> {
+    parse_with(source_name, text, feature::admit)
+}
+
+/// What the server would say of a workload.
+type Admit = fn(&v1::Workload) -> Result<ValidWorkload, Violations>;
+
+fn parse_with(
+    source_name: &str,
+    text: &str,
+    admit: Admit,
+) -> Result<Vec<Manifest>, ManifestErrors> {
     let mut errors = Vec::new();
     let mut manifests = Vec::new();
     for document in document::load(text, &mut errors) {
         let reader = document.reader();
-        let (manifest, found) = workload::read(reader, &document.root);
+        let (manifest, found) = workload::read(reader, &document.root, admit);
         errors.extend(found);
         manifests.push(manifest);
     }
@@ -132,9 +152,31 @@ fn names_once(manifests: &[Manifest], errors: &mut Vec<Problem>) {
 impl Manifest {
     /// Line and column of a field, by its path in the message; of what holds it where it was not given itself.
     /// `None` for a path that begins with no field of a workload.
+    ///
+    /// [`Self::locate`] gives the words that go with it.
     pub fn position(&self, field: &str) -> Option<(usize, usize)> {
         let root = field.split(['.', '[']).next().unwrap_or_default();
         matches!(root, "" | "name" | "namespace" | "labels" | "spec").then(|| self.place(field).1)
+    }
+
+    /// A problem that somebody else found with a field, with its place and in the words of a manifest: what is absent is
+    /// shown where it should have been, and named in the message. `None` as for [`Self::position`].
+    pub fn locate(&self, source_name: &str, field: &str, message: &str) -> Option<ManifestError> {
+        self.position(field)?;
+        Some(self.problem(field, message).of(source_name))
+    }
+
+    fn problem(&self, field: &str, message: &str) -> Problem {
+        let (at, position) = self.place(field);
+        // A document's own fields are those of the spec.
+        let absent = field[at.len()..].trim_start_matches('.');
+        let absent = absent.strip_prefix("spec.").unwrap_or(absent);
+        let message = if absent.is_empty() || absent == "spec" {
+            message.to_owned()
+        } else {
+            format!("{}: {message}", schema::manifest_name(absent))
+        };
+        Problem { position, message }
     }
 
     /// The nearest path at or above the field that has a position; the empty path always has one.
@@ -152,7 +194,7 @@ impl Manifest {
     }
 
     /// What the server would refuse, at its position.
-    fn violations(&self) -> Vec<(String, Problem)> {
+    fn violations(&self, admit: Admit) -> Vec<(String, Problem)> {
         // The server sees digests; whether a file can be read is found out when it is pushed.
         let placeholder = Digest::of(b"").to_string();
         let mut workload = self.workload.clone();
@@ -166,19 +208,12 @@ impl Manifest {
                 component.clone_from(&placeholder);
             }
         }
-        let Err(Violations(found)) = spec::validate_workload(&workload) else {
+        let Err(Violations(found)) = admit(&workload) else {
             return Vec::new();
         };
         let problems = found.into_iter().map(|violation| {
-            let (at, position) = self.place(&violation.field);
-            // Shown where it should have been, an absent field still needs its name.
-            let absent = violation.field[at.len()..].trim_start_matches('.');
-            let message = if absent.is_empty() {
-                violation.message
-            } else {
-                format!("{absent}: {}", violation.message)
-            };
-            (violation.field, Problem { position, message })
+            let problem = self.problem(&violation.field, &violation.message);
+            (violation.field, problem)
         });
         problems.collect()
     }

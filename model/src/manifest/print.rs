@@ -1,59 +1,68 @@
 //! From the message back to a manifest.
 
-use std::{fmt::Write, time::Duration};
+use std::collections::BTreeMap;
 
 use warren_proto::v1;
 
-use crate::{
-    digest::Digest,
-    quantity::{format_bytes, format_duration},
-};
+use super::emit::{Yaml, bytes, duration, fields, given, optional, text, texts};
+use crate::spec;
 
-/// The workload as a manifest that `apply` accepts: what was asked for, without what the server added.
+/// The workload as a manifest that `apply` accepts: what was asked for, without what the server added and without what
+/// is set to its default.
 pub fn to_yaml(workload: &v1::Workload) -> String {
-    let spec = workload.spec.clone().unwrap_or_default();
-    let labels = workload
-        .labels
-        .iter()
-        .map(|(key, value)| (key.clone(), text(value)));
-    let components = spec.components.iter().map(component).collect();
+    let spec = workload.spec.as_ref().map(spec::without_defaults);
+    let spec = spec.unwrap_or_default();
     let document = fields([
         ("apiVersion", Yaml::Plain("warren/v1".to_owned())),
         ("kind", Yaml::Plain("Workload".to_owned())),
         ("name", text(&workload.name)),
-        ("namespace", text(&workload.namespace)),
-        ("labels", Yaml::Map(labels.collect())),
+        ("namespace", given(&workload.namespace)),
+        ("labels", labels(&workload.labels)),
         ("replicas", optional(spec.replicas)),
-        (
-            "service",
-            spec.service.as_ref().map_or(Yaml::Absent, service),
-        ),
-        ("components", Yaml::List(components)),
+        ("service", group(spec.service.as_ref(), service)),
+        ("components", list(&spec.components, component)),
+        ("volumes", list(&spec.volumes, volume)),
+        ("placement", group(spec.placement.as_ref(), placement)),
+        ("update", group(spec.update.as_ref(), update)),
     ]);
-    let mut out = String::new();
-    document.write(0, &mut out);
-    out
+    document.document()
+}
+
+fn group<T>(message: Option<&T>, print: impl FnOnce(&T) -> Yaml) -> Yaml {
+    message.map_or(Yaml::Absent, print)
+}
+
+fn list<T>(messages: &[T], print: impl Fn(&T) -> Yaml) -> Yaml {
+    Yaml::List(messages.iter().map(print).collect())
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> Yaml {
+    let pairs = labels.iter().map(|(key, value)| (key.clone(), text(value)));
+    Yaml::Map(pairs.collect())
 }
 
 fn service(service: &v1::Service) -> Yaml {
+    let limits = service.limits.unwrap_or_default();
     fields([
         ("component", text(&service.component)),
         ("args", texts(&service.args)),
         ("env", env(&service.env)),
-        (
-            "restart",
-            service.restart.as_ref().map_or(Yaml::Absent, restart),
-        ),
-        (
-            "publish",
-            Yaml::List(service.publish.iter().map(publish).collect()),
-        ),
+        ("restart", group(service.restart.as_ref(), restart)),
+        ("readiness", group(service.readiness.as_ref(), probe)),
+        ("liveness", group(service.liveness.as_ref(), probe)),
+        ("publish", list(&service.publish, publish)),
+        ("routes", list(&service.routes, service_route)),
         ("egress", texts(&service.egress)),
         (
             "limits",
-            fields([("memory", bytes(service.limits.and_then(|l| l.memory_bytes)))]),
+            fields([
+                ("memory", bytes(limits.memory_bytes)),
+                ("cpuWeight", optional(limits.cpu_weight)),
+            ]),
         ),
+        ("volumes", list(&service.volumes, mount)),
         ("stopGrace", duration(service.stop_grace)),
+        ("exclusive", flag(service.exclusive)),
     ])
 }
 
@@ -62,10 +71,7 @@ fn component(component: &v1::Component) -> Yaml {
     fields([
         ("name", text(&component.name)),
         ("component", text(&component.component)),
-        (
-            "routes",
-            Yaml::List(component.routes.iter().map(route).collect()),
-        ),
+        ("routes", list(&component.routes, route)),
         ("env", env(&component.env)),
         ("egress", texts(&component.egress)),
         (
@@ -76,6 +82,7 @@ fn component(component: &v1::Component) -> Yaml {
                 ("concurrency", optional(limits.concurrency)),
             ]),
         ),
+        ("reuse", group(component.reuse.as_ref(), reuse)),
     ])
 }
 
@@ -83,12 +90,13 @@ fn restart(policy: &v1::RestartPolicy) -> Yaml {
     use v1::restart_policy::Policy;
 
     let word = match policy.policy() {
-        Policy::Unspecified | Policy::Always => "always",
-        Policy::OnFailure => "on-failure",
-        Policy::Never => "never",
+        Policy::Unspecified => None,
+        Policy::Always => Some("always"),
+        Policy::OnFailure => Some("on-failure"),
+        Policy::Never => Some("never"),
     };
     fields([
-        ("policy", Yaml::Plain(word.to_owned())),
+        ("policy", optional(word)),
         ("initialBackoff", duration(policy.initial_backoff)),
         ("maxBackoff", duration(policy.max_backoff)),
         ("resetAfter", duration(policy.reset_after)),
@@ -97,25 +105,116 @@ fn restart(policy: &v1::RestartPolicy) -> Yaml {
     ])
 }
 
+fn probe(probe: &v1::Probe) -> Yaml {
+    use v1::probe::Check;
+
+    let (name, check) = match &probe.check {
+        Some(Check::Tcp(tcp)) => ("tcp", fields([("port", optional(Some(tcp.port)))])),
+        Some(Check::Http(http)) => (
+            "http",
+            fields([
+                ("port", optional(Some(http.port))),
+                ("path", given(&http.path)),
+            ]),
+        ),
+        Some(Check::Grpc(grpc)) => (
+            "grpc",
+            fields([
+                ("port", optional(Some(grpc.port))),
+                ("service", given(&grpc.service)),
+            ]),
+        ),
+        // No server accepted it.
+        None => ("tcp", Yaml::Absent),
+    };
+    fields([
+        (name, check),
+        ("interval", duration(probe.interval)),
+        ("timeout", duration(probe.timeout)),
+        ("failureThreshold", optional(probe.failure_threshold)),
+        ("successThreshold", optional(probe.success_threshold)),
+        ("startPeriod", duration(probe.start_period)),
+    ])
+}
+
 fn publish(publish: &v1::Publish) -> Yaml {
     let protocol = match publish.protocol() {
-        v1::publish::Protocol::Unspecified | v1::publish::Protocol::Tcp => "tcp",
-        v1::publish::Protocol::Udp => "udp",
+        v1::publish::Protocol::Unspecified => None,
+        v1::publish::Protocol::Tcp => Some("tcp"),
+        v1::publish::Protocol::Udp => Some("udp"),
     };
     fields([
         ("port", optional(Some(publish.port))),
         ("listen", text(&publish.listen)),
-        ("protocol", Yaml::Plain(protocol.to_owned())),
+        ("protocol", optional(protocol)),
     ])
 }
 
-fn route(route: &v1::Route) -> Yaml {
-    let host = if route.host.is_empty() {
-        Yaml::Absent
-    } else {
-        text(&route.host)
+fn service_route(route: &v1::ServiceRoute) -> Yaml {
+    let protocol = match route.protocol() {
+        v1::service_route::Protocol::Unspecified => None,
+        v1::service_route::Protocol::Http1 => Some("http1"),
+        v1::service_route::Protocol::H2c => Some("h2c"),
     };
-    fields([("host", host), ("path", text(&route.path))])
+    fields([
+        ("host", given(&route.host)),
+        ("path", given(&route.path)),
+        ("port", optional(Some(route.port))),
+        ("protocol", optional(protocol)),
+    ])
+}
+
+/// One that matches everything says so: an empty mapping looks like a mistake.
+fn route(route: &v1::Route) -> Yaml {
+    let path = match (route.host.as_str(), route.path.as_str()) {
+        ("", "") => "/",
+        (_, path) => path,
+    };
+    fields([("host", given(&route.host)), ("path", given(path))])
+}
+
+fn mount(mount: &v1::VolumeMount) -> Yaml {
+    fields([
+        ("name", text(&mount.name)),
+        ("mountPath", text(&mount.mount_path)),
+        ("readOnly", flag(mount.read_only)),
+    ])
+}
+
+fn reuse(reuse: &v1::Reuse) -> Yaml {
+    let fields = fields([
+        ("requests", optional(reuse.requests)),
+        ("concurrency", optional(reuse.concurrency)),
+    ]);
+    fields.or_marker()
+}
+
+fn volume(volume: &v1::Volume) -> Yaml {
+    use v1::volume::Source;
+
+    let source = match &volume.source {
+        Some(Source::EmptyDir(_)) => ("emptyDir", Yaml::marker()),
+        Some(Source::Host(host)) => ("host", text(host)),
+        // No server accepted it.
+        None => ("emptyDir", Yaml::Absent),
+    };
+    fields([("name", text(&volume.name)), source])
+}
+
+fn placement(placement: &v1::Placement) -> Yaml {
+    fields([
+        ("labels", labels(&placement.labels)),
+        ("spread", given(&placement.spread)),
+    ])
+}
+
+fn update(update: &v1::Update) -> Yaml {
+    fields([
+        ("maxSurge", optional(update.max_surge)),
+        ("maxUnavailable", optional(update.max_unavailable)),
+        ("progressDeadline", duration(update.progress_deadline)),
+        ("rollbackOnFailure", optional(update.rollback_on_failure)),
+    ])
 }
 
 fn env(vars: &[v1::EnvVar]) -> Yaml {
@@ -127,132 +226,7 @@ fn env(vars: &[v1::EnvVar]) -> Yaml {
     Yaml::Map(pairs.collect())
 }
 
-/// Just what a manifest needs of YAML.
-enum Yaml {
-    /// Left out.
-    Absent,
-    /// Written as it is.
-    Plain(String),
-    /// Left out when empty.
-    Map(Vec<(String, Yaml)>),
-    /// Left out when empty.
-    List(Vec<Yaml>),
-}
-
-fn fields<const N: usize>(fields: [(&str, Yaml); N]) -> Yaml {
-    let present = fields.into_iter().filter(|(_, value)| !value.is_absent());
-    Yaml::Map(
-        present
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect(),
-    )
-}
-
-fn text(text: &str) -> Yaml {
-    Yaml::Plain(scalar(text))
-}
-
-fn texts(texts: &[String]) -> Yaml {
-    Yaml::List(texts.iter().map(|one| text(one)).collect())
-}
-
-fn optional(number: Option<u32>) -> Yaml {
-    number.map_or(Yaml::Absent, |number| Yaml::Plain(number.to_string()))
-}
-
-fn bytes(bytes: Option<u64>) -> Yaml {
-    bytes.map_or(Yaml::Absent, |bytes| Yaml::Plain(format_bytes(bytes)))
-}
-
-fn duration(duration: Option<prost_types::Duration>) -> Yaml {
-    duration
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .map_or(Yaml::Absent, |duration| {
-            Yaml::Plain(format_duration(duration))
-        })
-}
-
-// === impl Yaml ===
-
-impl Yaml {
-    fn is_absent(&self) -> bool {
-        match self {
-            Self::Absent => true,
-            Self::Plain(_) => false,
-            Self::Map(pairs) => pairs.is_empty(),
-            Self::List(items) => items.is_empty(),
-        }
-    }
-
-    /// Writes lines at this depth; the first one's indent is there already when `out` does not end a line.
-    fn write(&self, depth: usize, out: &mut String) {
-        match self {
-            Self::Absent => {}
-            Self::Plain(text) => line(depth, text, out),
-            Self::Map(pairs) => {
-                for (name, value) in pairs {
-                    let name = scalar(name);
-                    match value {
-                        Self::Plain(text) => line(depth, &format!("{name}: {text}"), out),
-                        value => {
-                            line(depth, &format!("{name}:"), out);
-                            value.write(depth + 1, out);
-                        }
-                    }
-                }
-            }
-            Self::List(items) => {
-                for item in items {
-                    out.push_str(&"  ".repeat(depth));
-                    out.push_str("- ");
-                    item.write(depth + 1, out);
-                }
-            }
-        }
-    }
-}
-
-fn line(depth: usize, text: &str, out: &mut String) {
-    if out.is_empty() || out.ends_with('\n') {
-        out.push_str(&"  ".repeat(depth));
-    }
-    out.push_str(text);
-    out.push('\n');
-}
-
-/// Plain where no reader of YAML could take it for anything but this text, else in double quotes.
-fn scalar(text: &str) -> String {
-    let word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '.')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_-./@".contains(c));
-    let digest = Digest::parse(text).is_ok();
-    let lower = text.to_ascii_lowercase();
-    // Words of YAML 1.1 as well, and the numbers that begin with a letter or a dot.
-    let reserved = [
-        "null", "true", "false", "yes", "no", "on", "off", "y", "n", ".inf", ".nan",
-    ];
-    let number = text
-        .strip_prefix('.')
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    if (word && !reserved.contains(&lower.as_str()) && !number) || digest {
-        return text.to_owned();
-    }
-    let mut quoted = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            ' '..='~' => quoted.push(c),
-            c if c.is_alphanumeric() => quoted.push(c),
-            c => {
-                if write!(quoted, "\\U{:08X}", u32::from(c)).is_err() {
-                    unreachable!("a String takes all that is written to it");
-                }
-            }
-        }
-    }
-    quoted.push('"');
-    quoted
+/// Left out when false, which is the default of every one.
+fn flag(value: bool) -> Yaml {
+    optional(value.then_some(value))
 }

@@ -5,17 +5,8 @@ use marked_yaml::{
     types::{MarkedMappingNode, MarkedScalarNode},
 };
 
-use super::{FileRef, Positions, Problem, document};
+use super::{FileRef, Positions, Problem, document, schema::Schema};
 use crate::quantity;
-
-/// The fields of one kind of mapping.
-pub(super) struct Schema {
-    /// What the mapping describes, for messages: "the service".
-    pub what: &'static str,
-    pub known: &'static [&'static str],
-    /// Documented fields that this version does not have yet.
-    pub later: &'static [&'static str],
-}
 
 /// Everything that reading one document finds out.
 pub(super) struct Reader {
@@ -87,21 +78,96 @@ impl Reader {
         };
         for (key, _) in map.iter() {
             let name = key.as_str();
-            if schema.known.contains(&name) {
+            if schema.names().any(|known| known == name) {
                 continue;
             }
-            let message = if schema.later.contains(&name) {
-                format!("`{name}` is not supported by this version of Warren yet")
-            } else {
-                unknown(name, schema)
-            };
             // A document's own fields stand for those of the spec, as far as one may be missing in turn.
             let parent = if path.is_empty() { "spec" } else { path };
             let path = format!("{parent}.{name}");
             self.mark_key(&path, key);
-            self.problem(&path, message);
+            self.problem(&path, unknown(name, schema));
         }
         Some(map)
+    }
+
+    /// A mapping of fields, read by `read`. `None` where it is absent, or is no mapping.
+    pub(super) fn group<T>(
+        &mut self,
+        map: &MarkedMappingNode,
+        name: &str,
+        path: &str,
+        read: impl FnOnce(&mut Self, &Node, &str) -> Option<T>,
+    ) -> Option<T> {
+        let node = self.value(map, name, path)?;
+        read(self, node, path)
+    }
+
+    /// A list of mappings of fields, each read by `read`. One that is no mapping leaves an empty message, which keeps
+    /// the numbers of the items behind it.
+    pub(super) fn list<T: Default>(
+        &mut self,
+        map: &MarkedMappingNode,
+        name: &str,
+        path: &str,
+        read: impl Fn(&mut Self, &Node, &str) -> Option<T>,
+    ) -> Vec<T> {
+        let items = self.items(map, name, path);
+        let read = items
+            .into_iter()
+            .map(|(at, node)| read(self, node, &at).unwrap_or_default());
+        read.collect()
+    }
+
+    /// Notes each of these fields that stands beside an earlier one of them.
+    pub(super) fn one_of(&mut self, map: &MarkedMappingNode, path: &str, names: &[&str]) {
+        let is_one = |name: &str, value: &Node| names.contains(&name) && !is_null(value);
+        let mut given = map
+            .iter()
+            .filter(|(key, value)| is_one(key.as_str(), value))
+            .map(|(key, _)| key);
+        let Some(first) = given.next() else { return };
+        for other in given {
+            let (first, name) = (first.as_str(), other.as_str());
+            let at = format!("{path}.{name}");
+            self.mark_key(&at, other);
+            self.problem(
+                &at,
+                format!("`{name}` and `{first}` exclude each other: keep one of them"),
+            );
+        }
+    }
+
+    /// Whether a field is there that says nothing but that, written `{}`.
+    pub(super) fn marker(&mut self, map: &MarkedMappingNode, name: &str, path: &str) -> bool {
+        let Some(node) = self.value(map, name, path) else {
+            return false;
+        };
+        match node.as_mapping() {
+            Some(map) if map.is_empty() => {}
+            Some(_) => self.problem(
+                path,
+                format!("`{name}` has no fields: write `{name}: {{}}`"),
+            ),
+            None => self.problem(path, expected("`{}`", node)),
+        }
+        true
+    }
+
+    pub(super) fn boolean(
+        &mut self,
+        map: &MarkedMappingNode,
+        name: &str,
+        path: &str,
+    ) -> Option<bool> {
+        let node = self.value(map, name, path)?;
+        match plain(node) {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => {
+                self.problem(path, expected("true or false", node));
+                None
+            }
+        }
     }
 
     /// The value of a field, marked at `path`. A field without a value counts as absent.
@@ -142,11 +208,7 @@ impl Reader {
         path: &str,
     ) -> Option<u32> {
         let node = self.value(map, name, path)?;
-        let plain = node
-            .as_scalar()
-            .filter(|scalar| scalar.may_coerce())
-            .map(|s| s.as_str());
-        let digits = plain.filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        let digits = plain(node).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
         let Some(digits) = digits else {
             self.problem(path, expected("a whole number", node));
             return None;
@@ -275,9 +337,13 @@ impl Reader {
 }
 
 fn is_null(node: &Node) -> bool {
-    node.as_scalar().is_some_and(|scalar| {
-        scalar.may_coerce() && matches!(scalar.as_str(), "" | "~" | "null" | "Null" | "NULL")
-    })
+    matches!(plain(node), Some("" | "~" | "null" | "Null" | "NULL"))
+}
+
+/// The text of a scalar without quotes, which may be more than text.
+fn plain(node: &Node) -> Option<&str> {
+    let scalar = node.as_scalar().filter(|scalar| scalar.may_coerce());
+    scalar.map(|scalar| scalar.as_str())
 }
 
 fn expected(what: &str, node: &Node) -> String {
@@ -292,15 +358,18 @@ fn expected(what: &str, node: &Node) -> String {
 }
 
 fn unknown(name: &str, schema: &Schema) -> String {
-    let similar = |known: &&&str| strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase());
+    let similar = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase());
     let nearest = schema
-        .known
-        .iter()
+        .names()
         .max_by(|a, b| similar(a).total_cmp(&similar(b)))
         .filter(|known| similar(known) >= SIMILAR);
-    let hint = match nearest {
+    // A field that stands one level too high keeps its name.
+    let hint = match nearest.map(str::to_owned).or_else(|| schema.below(name)) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("its fields are {}", schema.known.join(", ")),
+        None => {
+            let names: Vec<_> = schema.names().collect();
+            format!("its fields are {}", names.join(", "))
+        }
     };
     format!("unknown field `{name}` in {}: {hint}", schema.what)
 }

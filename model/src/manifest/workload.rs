@@ -3,82 +3,13 @@
 use marked_yaml::{Node, types::MarkedMappingNode};
 use warren_proto::v1;
 
-use super::{
-    FileRef, Manifest, Problem,
-    reader::{Reader, Schema},
-};
+use super::{Admit, FileRef, Manifest, Problem, reader::Reader, schema, service::service};
 
 const API_VERSION: &str = "warren/v1";
 const KIND: &str = "Workload";
 
-const WORKLOAD: Schema = Schema {
-    what: "a workload",
-    known: &[
-        "apiVersion",
-        "kind",
-        "name",
-        "namespace",
-        "labels",
-        "replicas",
-        "service",
-        "components",
-    ],
-    later: &["volumes", "placement", "update"],
-};
-const SERVICE: Schema = Schema {
-    what: "the service",
-    known: &[
-        "component",
-        "args",
-        "env",
-        "restart",
-        "publish",
-        "egress",
-        "limits",
-        "stopGrace",
-    ],
-    later: &["readiness", "liveness", "routes", "volumes", "exclusive"],
-};
-const RESTART: Schema = Schema {
-    what: "the restart policy",
-    known: &[
-        "policy",
-        "initialBackoff",
-        "maxBackoff",
-        "resetAfter",
-        "maxRestarts",
-        "window",
-    ],
-    later: &[],
-};
-const PUBLISH: Schema = Schema {
-    what: "a published port",
-    known: &["port", "listen", "protocol"],
-    later: &[],
-};
-const SERVICE_LIMITS: Schema = Schema {
-    what: "the service's limits",
-    known: &["memory"],
-    later: &["cpuWeight"],
-};
-const COMPONENT: Schema = Schema {
-    what: "a component",
-    known: &["name", "component", "routes", "env", "egress", "limits"],
-    later: &["reuse"],
-};
-const ROUTE: Schema = Schema {
-    what: "a route",
-    known: &["host", "path"],
-    later: &[],
-};
-const COMPONENT_LIMITS: Schema = Schema {
-    what: "the component's limits",
-    known: &["memory", "timeout", "concurrency"],
-    later: &["cpuWeight"],
-};
-
 /// Reads one document. The manifest is of use only when there are no problems.
-pub(super) fn read(mut reader: Reader, root: &Node) -> (Manifest, Vec<Problem>) {
+pub(super) fn read(mut reader: Reader, root: &Node, admit: Admit) -> (Manifest, Vec<Problem>) {
     reader.mark("", root);
     reader.mark("spec", root);
     let workload = workload(&mut reader, root);
@@ -104,7 +35,7 @@ pub(super) fn read(mut reader: Reader, root: &Node) -> (Manifest, Vec<Problem>) 
             .any(|(path, _)| within(field, path) || within(path, field))
     };
     let violations = manifest
-        .violations()
+        .violations(admit)
         .into_iter()
         .filter(|(field, _)| !related(field));
     let violations: Vec<_> = violations.collect();
@@ -113,7 +44,7 @@ pub(super) fn read(mut reader: Reader, root: &Node) -> (Manifest, Vec<Problem>) 
 }
 
 fn workload(r: &mut Reader, root: &Node) -> v1::Workload {
-    let Some(map) = r.fields(root, "", &WORKLOAD) else {
+    let Some(map) = r.fields(root, "", &schema::WORKLOAD) else {
         return v1::Workload::default();
     };
     constant(r, map, "apiVersion", API_VERSION);
@@ -121,18 +52,13 @@ fn workload(r: &mut Reader, root: &Node) -> v1::Workload {
     let labels = r.pairs(map, "labels", "labels", |_, key| format!("labels[{key}]"));
     let name = r.text(map, "name", "name").unwrap_or_default();
     let namespace = r.text(map, "namespace", "namespace").unwrap_or_default();
-    let replicas = r.number(map, "replicas", "spec.replicas");
-    let service = r
-        .value(map, "service", "spec.service")
-        .and_then(|node| service(r, node, "spec.service"));
-    let components = r.items(map, "components", "spec.components");
-    let components = components
-        .into_iter()
-        .map(|(at, node)| component(r, node, &at));
     let spec = v1::WorkloadSpec {
-        replicas,
-        components: components.collect(),
-        service,
+        replicas: r.number(map, "replicas", "spec.replicas"),
+        service: r.group(map, "service", "spec.service", service),
+        components: r.list(map, "components", "spec.components", component),
+        volumes: r.list(map, "volumes", "spec.volumes", volume),
+        placement: r.group(map, "placement", "spec.placement", placement),
+        update: r.group(map, "update", "spec.update", update),
     };
     v1::Workload {
         namespace,
@@ -151,52 +77,23 @@ fn constant(r: &mut Reader, map: &MarkedMappingNode, name: &str, expected: &str)
     }
 }
 
-fn service(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Service> {
-    let map = r.fields(node, at, &SERVICE)?;
-    Some(v1::Service {
-        component: artifact(r, map, at),
-        args: r.texts(map, "args", &format!("{at}.args")),
-        env: env(r, map, at),
-        restart: r
-            .value(map, "restart", &format!("{at}.restart"))
-            .and_then(|node| restart(r, node, &format!("{at}.restart"))),
-        publish: {
-            let items = r.items(map, "publish", &format!("{at}.publish"));
-            let publish = items.into_iter().map(|(at, node)| publish(r, node, &at));
-            publish.collect()
-        },
-        egress: r.texts(map, "egress", &format!("{at}.egress")),
-        limits: r
-            .value(map, "limits", &format!("{at}.limits"))
-            .and_then(|node| service_limits(r, node, &format!("{at}.limits"))),
-        stop_grace: r.duration(map, "stopGrace", &format!("{at}.stop_grace")),
-    })
-}
-
-fn component(r: &mut Reader, node: &Node, at: &str) -> v1::Component {
-    let Some(map) = r.fields(node, at, &COMPONENT) else {
-        return v1::Component::default();
-    };
-    v1::Component {
+fn component(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Component> {
+    let map = r.fields(node, at, &schema::COMPONENT)?;
+    Some(v1::Component {
         name: r
             .text(map, "name", &format!("{at}.name"))
             .unwrap_or_default(),
         component: artifact(r, map, at),
-        routes: {
-            let items = r.items(map, "routes", &format!("{at}.routes"));
-            let routes = items.into_iter().map(|(at, node)| route(r, node, &at));
-            routes.collect()
-        },
+        routes: r.list(map, "routes", &format!("{at}.routes"), route),
         env: env(r, map, at),
         egress: r.texts(map, "egress", &format!("{at}.egress")),
-        limits: r
-            .value(map, "limits", &format!("{at}.limits"))
-            .and_then(|node| component_limits(r, node, &format!("{at}.limits"))),
-    }
+        limits: r.group(map, "limits", &format!("{at}.limits"), limits),
+        reuse: r.group(map, "reuse", &format!("{at}.reuse"), reuse),
+    })
 }
 
 /// A digest, or a path, which is noted.
-fn artifact(r: &mut Reader, map: &MarkedMappingNode, at: &str) -> String {
+pub(super) fn artifact(r: &mut Reader, map: &MarkedMappingNode, at: &str) -> String {
     let field = format!("{at}.component");
     let Some(text) = r.text(map, "component", &field) else {
         return String::new();
@@ -217,7 +114,7 @@ fn artifact(r: &mut Reader, map: &MarkedMappingNode, at: &str) -> String {
     text
 }
 
-fn env(r: &mut Reader, map: &MarkedMappingNode, at: &str) -> Vec<v1::EnvVar> {
+pub(super) fn env(r: &mut Reader, map: &MarkedMappingNode, at: &str) -> Vec<v1::EnvVar> {
     let pairs = r.pairs(map, "env", &format!("{at}.env"), |i, _| {
         format!("{at}.env[{i}]")
     });
@@ -228,71 +125,75 @@ fn env(r: &mut Reader, map: &MarkedMappingNode, at: &str) -> Vec<v1::EnvVar> {
     vars.collect()
 }
 
-fn restart(r: &mut Reader, node: &Node, at: &str) -> Option<v1::RestartPolicy> {
-    use v1::restart_policy::Policy;
-
-    let map = r.fields(node, at, &RESTART)?;
-    let policies = [
-        ("always", Policy::Always),
-        ("on-failure", Policy::OnFailure),
-        ("never", Policy::Never),
-    ];
-    let policy = r.choice(map, "policy", &format!("{at}.policy"), &policies);
-    Some(v1::RestartPolicy {
-        policy: policy.unwrap_or_default().into(),
-        initial_backoff: r.duration(map, "initialBackoff", &format!("{at}.initial_backoff")),
-        max_backoff: r.duration(map, "maxBackoff", &format!("{at}.max_backoff")),
-        reset_after: r.duration(map, "resetAfter", &format!("{at}.reset_after")),
-        max_restarts: r.number(map, "maxRestarts", &format!("{at}.max_restarts")),
-        window: r.duration(map, "window", &format!("{at}.window")),
-    })
-}
-
-fn publish(r: &mut Reader, node: &Node, at: &str) -> v1::Publish {
-    use v1::publish::Protocol;
-
-    let Some(map) = r.fields(node, at, &PUBLISH) else {
-        return v1::Publish::default();
-    };
-    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-    let protocol = r.choice(map, "protocol", &format!("{at}.protocol"), &protocols);
-    v1::Publish {
-        port: r
-            .number(map, "port", &format!("{at}.port"))
-            .unwrap_or_default(),
-        listen: r
-            .text(map, "listen", &format!("{at}.listen"))
-            .unwrap_or_default(),
-        protocol: protocol.unwrap_or_default().into(),
-    }
-}
-
-fn route(r: &mut Reader, node: &Node, at: &str) -> v1::Route {
-    let Some(map) = r.fields(node, at, &ROUTE) else {
-        return v1::Route::default();
-    };
-    v1::Route {
+fn route(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Route> {
+    let map = r.fields(node, at, &schema::ROUTE)?;
+    Some(v1::Route {
         host: r
             .text(map, "host", &format!("{at}.host"))
             .unwrap_or_default(),
         path: r
             .text(map, "path", &format!("{at}.path"))
             .unwrap_or_default(),
-    }
-}
-
-fn service_limits(r: &mut Reader, node: &Node, at: &str) -> Option<v1::ServiceLimits> {
-    let map = r.fields(node, at, &SERVICE_LIMITS)?;
-    Some(v1::ServiceLimits {
-        memory_bytes: r.bytes(map, "memory", &format!("{at}.memory_bytes")),
     })
 }
 
-fn component_limits(r: &mut Reader, node: &Node, at: &str) -> Option<v1::ComponentLimits> {
-    let map = r.fields(node, at, &COMPONENT_LIMITS)?;
+fn limits(r: &mut Reader, node: &Node, at: &str) -> Option<v1::ComponentLimits> {
+    let map = r.fields(node, at, &schema::COMPONENT_LIMITS)?;
     Some(v1::ComponentLimits {
         memory_bytes: r.bytes(map, "memory", &format!("{at}.memory_bytes")),
         timeout: r.duration(map, "timeout", &format!("{at}.timeout")),
         concurrency: r.number(map, "concurrency", &format!("{at}.concurrency")),
+    })
+}
+
+fn reuse(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Reuse> {
+    let map = r.fields(node, at, &schema::REUSE)?;
+    Some(v1::Reuse {
+        requests: r.number(map, "requests", &format!("{at}.requests")),
+        concurrency: r.number(map, "concurrency", &format!("{at}.concurrency")),
+    })
+}
+
+fn volume(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Volume> {
+    let map = r.fields(node, at, &schema::VOLUME)?;
+    r.one_of(map, at, &["emptyDir", "host"]);
+    let empty_dir = r.marker(map, "emptyDir", &format!("{at}.empty_dir"));
+    let host = r.text(map, "host", &format!("{at}.host"));
+    Some(v1::Volume {
+        name: r
+            .text(map, "name", &format!("{at}.name"))
+            .unwrap_or_default(),
+        source: if empty_dir {
+            Some(v1::volume::Source::EmptyDir(v1::EmptyDir {}))
+        } else {
+            host.map(v1::volume::Source::Host)
+        },
+    })
+}
+
+fn placement(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Placement> {
+    let map = r.fields(node, at, &schema::PLACEMENT)?;
+    let labels = r.pairs(map, "labels", &format!("{at}.labels"), |_, key| {
+        format!("{at}.labels[{key}]")
+    });
+    Some(v1::Placement {
+        labels: labels.into_iter().collect(),
+        spread: r
+            .text(map, "spread", &format!("{at}.spread"))
+            .unwrap_or_default(),
+    })
+}
+
+fn update(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Update> {
+    let map = r.fields(node, at, &schema::UPDATE)?;
+    Some(v1::Update {
+        max_surge: r.number(map, "maxSurge", &format!("{at}.max_surge")),
+        max_unavailable: r.number(map, "maxUnavailable", &format!("{at}.max_unavailable")),
+        progress_deadline: r.duration(map, "progressDeadline", &format!("{at}.progress_deadline")),
+        rollback_on_failure: r.boolean(
+            map,
+            "rollbackOnFailure",
+            &format!("{at}.rollback_on_failure"),
+        ),
     })
 }

@@ -9,9 +9,11 @@ use crate::{
     route::Route,
 };
 
+mod defaults;
 mod from_proto;
 mod to_proto;
 
+pub use defaults::without_defaults;
 pub use from_proto::{DEFAULT_NAMESPACE, validate_workload};
 
 /// A workload whose every field is checked.
@@ -30,6 +32,10 @@ pub struct WorkloadSpec {
     pub service: Option<Service>,
     /// By name, in the order of the request.
     pub components: Vec<Component>,
+    /// Each name once.
+    pub volumes: Vec<Volume>,
+    pub placement: Placement,
+    pub update: Update,
 }
 
 /// The long-running half of a workload.
@@ -40,9 +46,17 @@ pub struct Service {
     pub env: BTreeMap<String, String>,
     pub restart: RestartPolicy,
     pub publish: Vec<Publish>,
+    pub routes: Vec<ServiceRoute>,
     pub egress: Vec<EgressRule>,
+    pub readiness: Option<Probe>,
+    pub liveness: Option<Probe>,
+    /// Each path once; each name is one of the workload's volumes.
+    pub volumes: Vec<VolumeMount>,
     pub memory_bytes: u64,
+    pub cpu_weight: u32,
     pub stop_grace: Duration,
+    /// Never two replicas at once.
+    pub exclusive: bool,
 }
 
 /// A stateless component: a fresh instance for each invocation.
@@ -55,6 +69,17 @@ pub struct Component {
     pub egress: Vec<EgressRule>,
     pub memory_bytes: u64,
     pub timeout: Duration,
+    pub concurrency: u32,
+    /// `None`: a fresh instance for each invocation.
+    pub reuse: Option<Reuse>,
+}
+
+/// How many requests one instance of a component serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reuse {
+    /// In all, then it is dropped.
+    pub requests: u32,
+    /// At once.
     pub concurrency: u32,
 }
 
@@ -84,6 +109,90 @@ pub struct Publish {
     pub port: NonZeroU16,
     /// Port 0: the worker chooses.
     pub listen: SocketAddr,
+}
+
+/// An HTTP route to a port of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRoute {
+    pub route: Route,
+    pub port: NonZeroU16,
+    pub protocol: RouteProtocol,
+}
+
+/// How the worker speaks to the service behind a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RouteProtocol {
+    /// HTTP/1.1, and HTTP/2 with prior knowledge for gRPC.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    H2c,
+}
+
+/// A question that the worker asks the service again and again, inside the workload network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub check: ProbeCheck,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub failure_threshold: u32,
+    pub success_threshold: u32,
+    pub start_period: Duration,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeCheck {
+    /// Whether the port takes a connection.
+    Tcp { port: NonZeroU16 },
+    /// Whether a GET is answered with a status from 200 to 399.
+    Http { port: NonZeroU16, path: String },
+    /// Whether `grpc.health.v1.Health/Check` answers SERVING; an empty service is the whole server.
+    Grpc { port: NonZeroU16, service: String },
+}
+
+/// A directory that the service may mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    pub name: Name,
+    pub source: VolumeSource,
+}
+
+/// Where a volume comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// Made with the replica and removed with it.
+    EmptyDir,
+    /// A directory that the worker offers under this name.
+    Host(Name),
+}
+
+/// One volume as a guest sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMount {
+    pub name: Name,
+    /// Absolute, without `.`, `..` and a slash at its end.
+    pub mount_path: String,
+    pub read_only: bool,
+}
+
+/// Which workers may run a replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Every one must be the worker's.
+    pub labels: BTreeMap<String, String>,
+    /// The label over whose values replicas are spread.
+    pub spread: Option<String>,
+}
+
+/// How a new revision takes the place of the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    pub max_surge: u32,
+    /// Not 0 together with `max_surge`.
+    pub max_unavailable: u32,
+    pub progress_deadline: Duration,
+    pub rollback_on_failure: bool,
 }
 
 /// What the scheduler reserves for one replica: the service's memory and one instance of each component.

@@ -4,16 +4,25 @@ use std::{collections::BTreeMap, time::Duration};
 
 use warren_proto::v1;
 
-use super::{Component, Publish, Restart, RestartPolicy, Service, WorkloadSpec};
+use super::{
+    Component, Placement, Probe, ProbeCheck, Publish, Restart, RestartPolicy, RouteProtocol,
+    Service, ServiceRoute, Update, Volume, VolumeMount, VolumeSource, WorkloadSpec, defaults,
+};
 use crate::{egress::EgressRule, route::Route};
 
 impl WorkloadSpec {
     /// The canonical form: equal specs give equal messages, and reading one back gives an equal spec.
+    ///
+    /// Defaults are written out, except those of groups that stand for a choice of their own (`placement`, `update`,
+    /// `limits.cpu_weight`): a spec that makes no such choice is the same to a server that knows nothing of it.
     pub fn to_proto(&self) -> v1::WorkloadSpec {
         v1::WorkloadSpec {
             replicas: self.replicas,
             service: self.service.as_ref().map(service),
             components: self.components.iter().map(component).collect(),
+            volumes: self.volumes.iter().map(volume).collect(),
+            placement: placement(&self.placement),
+            update: (self.update != Update::default()).then(|| update(&self.update)),
         }
     }
 }
@@ -25,11 +34,17 @@ fn service(service: &Service) -> v1::Service {
         env: env(&service.env),
         restart: Some(restart(&service.restart)),
         publish: service.publish.iter().map(publish).collect(),
+        routes: service.routes.iter().map(service_route).collect(),
         egress: egress(&service.egress),
         limits: Some(v1::ServiceLimits {
             memory_bytes: Some(service.memory_bytes),
+            cpu_weight: (service.cpu_weight != defaults::CPU_WEIGHT).then_some(service.cpu_weight),
         }),
         stop_grace: Some(duration(service.stop_grace)),
+        readiness: service.readiness.as_ref().map(probe),
+        liveness: service.liveness.as_ref().map(probe),
+        volumes: service.volumes.iter().map(mount).collect(),
+        exclusive: service.exclusive,
     }
 }
 
@@ -44,6 +59,10 @@ fn component(component: &Component) -> v1::Component {
             memory_bytes: Some(component.memory_bytes),
             timeout: Some(duration(component.timeout)),
             concurrency: Some(component.concurrency),
+        }),
+        reuse: component.reuse.map(|reuse| v1::Reuse {
+            requests: Some(reuse.requests),
+            concurrency: Some(reuse.concurrency),
         }),
     }
 }
@@ -85,6 +104,80 @@ fn route(route: &Route) -> v1::Route {
     v1::Route {
         host: route.host.clone().unwrap_or_default(),
         path: route.path.clone(),
+    }
+}
+
+fn service_route(route: &ServiceRoute) -> v1::ServiceRoute {
+    let protocol = match route.protocol {
+        RouteProtocol::Http1 => v1::service_route::Protocol::Http1,
+        RouteProtocol::H2c => v1::service_route::Protocol::H2c,
+    };
+    v1::ServiceRoute {
+        host: route.route.host.clone().unwrap_or_default(),
+        path: route.route.path.clone(),
+        port: route.port.get().into(),
+        protocol: protocol.into(),
+    }
+}
+
+fn probe(probe: &Probe) -> v1::Probe {
+    use v1::probe::Check;
+
+    let check = match &probe.check {
+        ProbeCheck::Tcp { port } => Check::Tcp(v1::TcpProbe {
+            port: port.get().into(),
+        }),
+        ProbeCheck::Http { port, path } => Check::Http(v1::HttpProbe {
+            port: port.get().into(),
+            path: path.clone(),
+        }),
+        ProbeCheck::Grpc { port, service } => Check::Grpc(v1::GrpcProbe {
+            port: port.get().into(),
+            service: service.clone(),
+        }),
+    };
+    v1::Probe {
+        check: Some(check),
+        interval: Some(duration(probe.interval)),
+        timeout: Some(duration(probe.timeout)),
+        failure_threshold: Some(probe.failure_threshold),
+        success_threshold: Some(probe.success_threshold),
+        start_period: Some(duration(probe.start_period)),
+    }
+}
+
+fn volume(volume: &Volume) -> v1::Volume {
+    let source = match &volume.source {
+        VolumeSource::EmptyDir => v1::volume::Source::EmptyDir(v1::EmptyDir {}),
+        VolumeSource::Host(host) => v1::volume::Source::Host(host.to_string()),
+    };
+    v1::Volume {
+        name: volume.name.to_string(),
+        source: Some(source),
+    }
+}
+
+fn mount(mount: &VolumeMount) -> v1::VolumeMount {
+    v1::VolumeMount {
+        name: mount.name.to_string(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+    }
+}
+
+fn placement(placement: &Placement) -> Option<v1::Placement> {
+    (*placement != Placement::default()).then(|| v1::Placement {
+        labels: placement.labels.clone(),
+        spread: placement.spread.clone().unwrap_or_default(),
+    })
+}
+
+fn update(update: &Update) -> v1::Update {
+    v1::Update {
+        max_surge: Some(update.max_surge),
+        max_unavailable: Some(update.max_unavailable),
+        progress_deadline: Some(duration(update.progress_deadline)),
+        rollback_on_failure: Some(update.rollback_on_failure),
     }
 }
 

@@ -22,18 +22,16 @@ pub async fn read(channel: Channel) -> anyhow::Result<(Vec<String>, DescriptorPo
         let request = MessageRequest::FileContainingSymbol(service.clone());
         server.collect(request, &mut files).await?;
     }
-    // A server may answer with one file alone: what it imports is asked for by name.
-    while let Some(missing) = missing(&files) {
-        let request = MessageRequest::FileByFilename(missing.clone());
-        server.collect(request, &mut files).await?;
-        if !files.contains_key(&missing) {
-            bail!("the server did not send {missing}");
-        }
-    }
-    let mut pool = DescriptorPool::new();
-    pool.add_file_descriptor_protos(files.into_values())
-        .context("the server's descriptors do not fit together")?;
-    Ok((services, pool))
+    Ok((services, server.complete(files).await?))
+}
+
+/// What a server knows of one name, which its services need not speak of.
+pub async fn find(channel: Channel, symbol: &str) -> anyhow::Result<DescriptorPool> {
+    let mut server = Server(ServerReflectionClient::new(channel));
+    let mut files = BTreeMap::new();
+    let request = MessageRequest::FileContainingSymbol(symbol.to_owned());
+    server.collect(request, &mut files).await?;
+    server.complete(files).await
 }
 
 struct Server(ServerReflectionClient<Channel>);
@@ -49,6 +47,21 @@ fn missing(files: &Files) -> Option<String> {
 // === impl Server ===
 
 impl Server {
+    /// With what the files import: a server may answer with one file alone, and what it imports is asked for by name.
+    async fn complete(&mut self, mut files: Files) -> anyhow::Result<DescriptorPool> {
+        while let Some(missing) = missing(&files) {
+            let request = MessageRequest::FileByFilename(missing.clone());
+            self.collect(request, &mut files).await?;
+            if !files.contains_key(&missing) {
+                bail!("the server did not send {missing}");
+            }
+        }
+        let mut pool = DescriptorPool::new();
+        pool.add_file_descriptor_protos(files.into_values())
+            .context("the server's descriptors do not fit together")?;
+        Ok(pool)
+    }
+
     async fn services(&mut self) -> anyhow::Result<Vec<String>> {
         match self
             .ask(MessageRequest::ListServices(String::new()))

@@ -3,6 +3,7 @@
 
 mod codec;
 mod descriptors;
+mod details;
 
 use anyhow::{Context as _, anyhow, bail};
 use futures::{Stream, StreamExt as _, stream};
@@ -11,7 +12,7 @@ use prost_reflect::{
 };
 use serde_json::Value;
 use tonic::{
-    Request,
+    Request, Status,
     client::Grpc,
     codegen::http::uri::PathAndQuery,
     transport::{Channel, Endpoint},
@@ -24,6 +25,8 @@ pub struct Client {
     channel: Channel,
     services: Vec<String>,
     pool: DescriptorPool,
+    /// Whether answers leave out fields that have their default value.
+    terse: bool,
 }
 
 // === impl Client ===
@@ -37,7 +40,33 @@ impl Client {
             channel,
             services,
             pool,
+            terse: false,
         })
+    }
+
+    /// Answers leave out fields that have their default value, as most clients do.
+    pub fn terse(self, terse: bool) -> Self {
+        Self { terse, ..self }
+    }
+
+    /// What the services speak of.
+    pub fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+
+    /// What the server knows of a name that its services do not speak of.
+    pub async fn find(&self, symbol: &str) -> anyhow::Result<DescriptorPool> {
+        descriptors::find(self.channel.clone(), symbol).await
+    }
+
+    /// The details of an error, each with its `@type`. The server is asked for their types.
+    pub async fn details(&self, status: &Status) -> anyhow::Result<Vec<Value>> {
+        let mut details = Vec::new();
+        for any in details::of(status)? {
+            let pool = self.find(details::name(&any)).await?;
+            details.push(details::json(&any, &pool, self.options())?);
+        }
+        Ok(details)
     }
 
     /// Full names, as the server lists them.
@@ -65,7 +94,7 @@ impl Client {
         let response = grpc
             .unary(Request::new(request), path(&method)?, codec)
             .await?;
-        json(&response.into_inner())
+        self.json(&response.into_inner())
     }
 
     /// Calls a method that takes many messages and answers with one.
@@ -81,7 +110,7 @@ impl Client {
         let response = grpc
             .client_streaming(requests, path(&method)?, codec)
             .await?;
-        json(&response.into_inner())
+        self.json(&response.into_inner())
     }
 
     /// Calls a method that takes one message and answers with many.
@@ -98,7 +127,19 @@ impl Client {
             .server_streaming(Request::new(request), path(&method)?, codec)
             .await?;
         let messages = response.into_inner();
-        Ok(messages.map(|message| json(&message?)))
+        let options = self.options();
+        Ok(messages.map(move |message| json(&message?, &options)))
+    }
+
+    /// 64-bit integers are strings, as the protobuf JSON mapping has it.
+    fn options(&self) -> SerializeOptions {
+        SerializeOptions::new()
+            .skip_default_fields(self.terse)
+            .stringify_64_bit_integers(true)
+    }
+
+    fn json(&self, message: &DynamicMessage) -> anyhow::Result<Value> {
+        json(message, &self.options())
     }
 
     async fn ready(&self) -> anyhow::Result<Grpc<Channel>> {
@@ -129,10 +170,6 @@ fn message(kind: MessageDescriptor, value: Value) -> anyhow::Result<DynamicMessa
     DynamicMessage::deserialize(kind, value).with_context(|| format!("this is no {name}"))
 }
 
-/// Fields without presence are written even when they are zero.
-fn json(message: &DynamicMessage) -> anyhow::Result<Value> {
-    let options = SerializeOptions::new()
-        .skip_default_fields(false)
-        .stringify_64_bit_integers(true);
-    Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
+fn json(message: &DynamicMessage, options: &SerializeOptions) -> anyhow::Result<Value> {
+    Ok(message.serialize_with_options(serde_json::value::Serializer, options)?)
 }

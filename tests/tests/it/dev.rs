@@ -1,5 +1,8 @@
 //! `warren dev`: one command, a whole cluster.
 
+mod broken;
+mod changes;
+
 use std::{fs, path::Path};
 
 use warren_tests::{Dev, Lab, Reply, Resp, eventually, example, get, guest};

@@ -1,10 +1,14 @@
 //! What the README and the design promise, shown with real processes.
 #![allow(clippy::unwrap_used)]
 
+mod bad;
+mod commands;
 mod counter;
 mod delete;
 mod dev;
+mod docs;
 mod egress;
+mod examples;
 mod http;
 mod input;
 mod localhost;

@@ -1,5 +1,9 @@
 //! Looking at what runs: logs, events, health, and data for programs.
 
+mod events;
+mod logs;
+mod wait;
+
 use serde_json::Value;
 use warren_tests::{Cluster, eventually};
 

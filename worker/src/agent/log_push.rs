@@ -1,11 +1,13 @@
 //! Answers to the control plane's requests for lines, each a stream of its own.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, future, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 use warren_proto::v1::{LogsWanted, PushLogsRequest, fleet_service_client::FleetServiceClient};
 
-use crate::logs::LogHub;
+use crate::logs::{LogHub, LogQuery};
 
 /// Sends the lines that were asked for, until they end or the control plane has enough. Dropping the future ends the stream.
 pub(super) async fn push_logs(
@@ -13,9 +15,8 @@ pub(super) async fn push_logs(
     wanted: LogsWanted,
     logs: LogHub,
 ) -> Result<(), Status> {
-    let source = (!wanted.source.is_empty()).then_some(wanted.source.as_str());
     // Of a replica that is gone there are no lines: the answer is an empty one, not none.
-    let lines = logs.subscribe(&wanted.replica, source, wanted.tail, wanted.follow);
+    let lines = logs.subscribe(&wanted.replica, query(&wanted));
     let request = {
         let request_id = wanted.request_id;
         move |lines| PushLogsRequest {
@@ -39,4 +40,17 @@ pub(super) async fn push_logs(
         .take_until(ended.cancelled_owned());
     FleetServiceClient::new(channel).push_logs(requests).await?;
     Ok(())
+}
+
+fn query(wanted: &LogsWanted) -> LogQuery {
+    LogQuery {
+        source: (!wanted.source.is_empty()).then(|| wanted.source.clone()),
+        tail: wanted.tail,
+        // The control plane refuses a negative one.
+        since: wanted
+            .since
+            .map(|since| Duration::try_from(since).unwrap_or_default()),
+        previous: wanted.previous,
+        follow: wanted.follow,
+    }
 }

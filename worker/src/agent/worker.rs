@@ -50,6 +50,9 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Whether `listen` may be an address that other machines reach.
     pub insecure: bool,
+    /// The longest that anything in flight is waited for when it must stop, below each workload's own grace.
+    /// `None`: as long as that grace is.
+    pub longest_grace: Option<Duration>,
 }
 
 /// A worker that holds its data directory and runs nothing yet.
@@ -151,6 +154,7 @@ impl Worker {
                 allow_host_loopback: config.allow_host_loopback,
                 own_addresses: own_addresses(),
             },
+            longest_grace: config.longest_grace.unwrap_or(Duration::MAX),
         });
         Ok(Self {
             identity,
@@ -190,7 +194,9 @@ impl Worker {
             http,
             self.router.clone(),
             draining.clone(),
-            DRAIN,
+            self.config
+                .longest_grace
+                .map_or(DRAIN, |longest| longest.min(DRAIN)),
         ));
         let session = self.session(address, opened, ending.clone());
         let mut session_task = spawn(session.run());
@@ -296,6 +302,7 @@ mod tests {
             allow_host_loopback: false,
             advertise: None,
             insecure: false,
+            longest_grace: None,
         }
     }
 

@@ -1,9 +1,12 @@
-//! HTTP from the machine's network to the components that have routes.
+//! HTTP from the machine's network to what has routes: components, and ports of services.
 
 pub mod router;
 pub mod server;
+mod service;
+mod tunnel;
 
 pub use router::{HttpTarget, RequestMeta, Router};
+pub use service::{PortLimits, ServicePort, ServiceTarget};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};

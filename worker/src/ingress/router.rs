@@ -17,7 +17,7 @@ use warren_model::route::{Route, RouteTable};
 
 use super::Body;
 
-/// What answers the requests of a route: a component of one replica.
+/// What answers the requests of a route: a component of one replica, or a port of its service.
 pub trait HttpTarget: Send + Sync {
     /// Answers a request. Dropping the future, or the response's body, gives the request up.
     fn call(

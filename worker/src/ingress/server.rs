@@ -20,11 +20,9 @@ use http::{
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
 };
+use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -33,14 +31,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Body, HttpTarget, RequestMeta, Router, plain_text, router::Choice};
+use super::{Body, HttpTarget, RequestMeta, Router, plain_text, router::Choice, tunnel::Tunnel};
 
-/// Connections at once; more wait in the kernel's queue.
+/// Connections at once, upgraded ones included; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
 /// For a request's head to arrive, and for an idle connection to be used again.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of a request, in bytes.
-const MAX_HEAD: u32 = 64 << 10;
+/// Of a message, in bytes. Of its fields HTTP/1.1 allows 100, which is hyper's own bound.
+pub(super) const MAX_HEAD: u32 = 64 << 10;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 /// When the process has no file descriptors left, accepting again at once would only spin.
@@ -50,8 +48,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Serves until told to drain: then takes no more connections, lets requests in flight finish for as long as `drain`,
-/// and cuts what is left.
+/// Serves until told to drain: then takes no more connections, lets requests in flight and upgraded connections finish
+/// for as long as `drain`, and cuts what is left.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -59,7 +57,6 @@ pub async fn serve(
     drain: Duration,
 ) {
     let http = Arc::new(http_server());
-    let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Owns every connection: what is left in it at the end is cut.
     let mut connections = JoinSet::new();
@@ -74,12 +71,13 @@ pub async fn serve(
             stream,
             peer,
             router.clone(),
-            graceful.watcher(),
+            draining.clone(),
             slot,
         ));
     }
     drop(listener);
-    if time::timeout(drain, graceful.shutdown()).await.is_err() {
+    let rest = async { while connections.join_next().await.is_some() {} };
+    if time::timeout(drain, rest).await.is_err() {
         tracing::warn!(
             connections = connections.len(),
             "cut connections whose requests did not finish in time"
@@ -137,30 +135,55 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    graceful: Watcher,
+    draining: CancellationToken,
     _slot: Option<OwnedSemaphorePermit>,
 ) {
     // Small writes at once: a response's head should not wait for its body.
     let _ = stream.set_nodelay(true);
     let used = AtomicBool::new(false);
+    let tunnel = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
         used.store(true, Ordering::Relaxed);
         let answer = answer(&router, request, peer);
-        async { Ok::<_, Infallible>(answer.await) }
-    });
-    let mut connection = pin!(graceful.watch(http.serve_connection(TokioIo::new(stream), service)));
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        // hyper's own timeout begins only when the first bytes have told the version of HTTP.
-        () = time::sleep(HEAD_TIMEOUT) => {
-            if !used.load(Ordering::Relaxed) {
-                return;
+        let tunnel = Arc::clone(&tunnel);
+        async move {
+            let mut response = answer.await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                *tunnel.lock() = Tunnel::take(response.extensions_mut());
             }
-            connection.await
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let serving = async {
+        let io = TokioIo::new(stream);
+        let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
+        let head_timeout = time::sleep(HEAD_TIMEOUT);
+        tokio::pin!(head_timeout);
+        let mut waiting = true;
+        loop {
+            tokio::select! {
+                ended = &mut connection => return ended,
+                // hyper's own timeout begins only when the first bytes have told the version of HTTP.
+                () = &mut head_timeout, if waiting => {
+                    waiting = false;
+                    if !used.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                }
+                () = draining.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    return connection.await;
+                }
+            }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, error, "connection ended early");
+    if let Err(error) = serving.await {
+        return tracing::debug!(%peer, error, "connection ended early");
+    }
+    // A switch of protocols is the last thing that HTTP did here.
+    let tunnel = tunnel.lock().take();
+    if let Some(tunnel) = tunnel {
+        tunnel.await;
     }
 }
 
@@ -223,13 +246,13 @@ fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
         return Err(Box::new(plain_text(StatusCode::NOT_IMPLEMENTED, text)));
     }
     if let Some(authority) = request.uri().authority() {
-        return Ok(authority.to_string());
+        return Ok(without_credentials(authority));
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if host.is_empty() => Ok(String::new()),
         (Some(host), None) => match Authority::try_from(host.as_bytes()) {
-            Ok(authority) => Ok(authority.to_string()),
+            Ok(authority) => Ok(without_credentials(&authority)),
             Err(_) => bad("the Host header is not a host"),
         },
         (Some(_), Some(_)) => bad("the request has more than one Host header"),
@@ -238,14 +261,18 @@ fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
     }
 }
 
-/// Without port and credentials.
+/// Credentials in a target are its client's mistake, and no server's to see (RFC 9110, section 4.2.4).
+fn without_credentials(authority: &Authority) -> String {
+    let authority = authority.as_str();
+    let host = authority.rsplit_once('@').map(|(_, host)| host);
+    host.unwrap_or(authority).to_owned()
+}
+
+/// Without port.
 fn host(authority: &str) -> &str {
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    match host.rsplit_once(':') {
+    match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
+        _ => authority,
     }
 }
 

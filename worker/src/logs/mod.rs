@@ -3,6 +3,8 @@
 //! A follower holds a position in its replica's ring and no queue of its own. So there is no gap between the lines
 //! before and the lines after it came, and one that is slow costs nothing: it is told how many lines it missed.
 
+mod kept;
+mod rate;
 mod ring;
 mod stream;
 mod writer;
@@ -10,7 +12,7 @@ mod writer;
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -33,6 +35,21 @@ pub struct LogHub {
 /// The log of one replica. Cheap to clone; all clones are one log.
 #[derive(Clone)]
 pub struct ReplicaLog(Arc<Shared>);
+
+/// Which lines of a replica. The default is all that are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// "service" or a component's name. `None`: all.
+    pub source: Option<String>,
+    /// The last so many of those that match the rest.
+    pub tail: Option<u32>,
+    /// Only what was written within this time.
+    pub since: Option<Duration>,
+    /// Only the run before the last restart of the service.
+    pub previous: bool,
+    /// And those to come, until the replica is gone.
+    pub follow: bool,
+}
 
 struct Shared {
     replica: String,
@@ -69,17 +86,10 @@ impl LogHub {
         }
     }
 
-    /// Lines of a replica, of one source or of all: the last `tail` of those that are kept, and those to come if `follow`.
-    /// `None` when there is no such replica.
-    pub fn subscribe(
-        &self,
-        replica: &str,
-        source: Option<&str>,
-        tail: Option<u32>,
-        follow: bool,
-    ) -> Option<LogStream> {
+    /// Lines of a replica. `None` when there is no such replica.
+    pub fn subscribe(&self, replica: &str, query: LogQuery) -> Option<LogStream> {
         let log = self.replicas.read().get(replica)?.clone();
-        Some(LogStream::new(log, source, tail, follow))
+        Some(LogStream::new(log, query))
     }
 }
 
@@ -102,6 +112,11 @@ impl ReplicaLog {
     /// Adds a whole line.
     pub fn line(&self, source: &str, stream: Stream, text: &str) {
         self.push(source, stream, text.as_bytes());
+    }
+
+    /// The service starts, having been started again so often: lines are of this run from here on.
+    pub fn begin_run(&self, restarts: u32) {
+        self.0.ring.lock().begin_run(restarts);
     }
 
     /// A source starts anew: [`Self::last_stderr`] tells only what it wrote since.

@@ -1,12 +1,17 @@
 //! The last lines of one replica, bounded in number, bytes and rate. Pure.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use warren_proto::v1;
+
+use super::{
+    kept::{Kept, Line},
+    rate::Rate,
+};
 
 /// Bounds of each replica's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,23 +35,9 @@ pub enum Stream {
     Stderr,
 }
 
-pub(super) struct Line {
-    pub time: SystemTime,
-    pub source: Arc<str>,
-    pub stream: Stream,
-    pub text: String,
-    /// Among all lines of its source, dropped ones included: a gap is what a reader missed.
-    pub number: u64,
-    /// Lines of its source dropped right before this one.
-    pub dropped_before: u64,
-}
-
 pub(super) struct Ring {
-    limits: LogLimits,
-    lines: VecDeque<Arc<Line>>,
-    bytes: usize,
-    /// Position of the oldest line kept; positions count every line that was kept once.
-    first: u64,
+    line_bytes: usize,
+    kept: Kept,
     sources: HashMap<Arc<str>, Source>,
     rate: Rate,
     closed: bool,
@@ -61,17 +52,6 @@ struct Source {
     /// Number of the first line since it began.
     begun: u64,
 }
-
-/// The generic cell rate algorithm: one time stamp instead of a bucket to refill.
-struct Rate {
-    interval: Duration,
-    tolerance: Duration,
-    /// When the bucket would be empty again.
-    full_until: Option<Instant>,
-}
-
-/// What a line costs beside its text: its other fields, two counters, its place in the ring.
-const LINE_OVERHEAD: usize = size_of::<Line>() + 24;
 
 // === impl LogLimits ===
 
@@ -103,10 +83,8 @@ impl From<Stream> for v1::log_line::Stream {
 impl Ring {
     pub fn new(limits: LogLimits) -> Self {
         Self {
-            limits,
-            lines: VecDeque::new(),
-            bytes: 0,
-            first: 0,
+            line_bytes: limits.line_bytes,
+            kept: Kept::new(limits),
             sources: HashMap::new(),
             rate: Rate::new(limits.lines_per_second, limits.burst),
             closed: false,
@@ -121,18 +99,23 @@ impl Ring {
         self.closed
     }
 
-    /// Position of the oldest line kept.
-    pub fn first(&self) -> u64 {
-        self.first
-    }
-
     /// Position of the next line.
     pub fn next(&self) -> u64 {
-        self.first + self.lines.len() as u64
+        self.kept.next()
+    }
+
+    /// How often the service was started again.
+    pub fn run(&self) -> u32 {
+        self.kept.run()
     }
 
     pub fn line_bytes(&self) -> usize {
-        self.limits.line_bytes
+        self.line_bytes
+    }
+
+    /// The service starts: lines are of this run from here on.
+    pub fn begin_run(&mut self, run: u32) {
+        self.kept.begin(run);
     }
 
     pub fn begin(&mut self, source: &str) {
@@ -150,7 +133,7 @@ impl Ring {
         bytes: &[u8],
     ) {
         let admitted = self.rate.admit(now);
-        let limit = self.limits.line_bytes;
+        let (position, run, limit) = (self.next(), self.run(), self.line_bytes);
         let (source, counts) = self.source(source);
         let number = counts.next;
         counts.next += 1;
@@ -159,46 +142,40 @@ impl Ring {
             return;
         }
         let dropped_before = std::mem::take(&mut counts.dropped);
-        let text = text(bytes, limit);
-        self.bytes += text.len() + LINE_OVERHEAD;
-        let line = Line {
+        self.kept.push(Line {
+            position,
+            run,
             time,
             source,
             stream,
-            text,
+            text: text(bytes, limit),
             number,
             dropped_before,
-        };
-        self.lines.push_back(Arc::new(line));
-        while self.lines.len() > self.limits.lines || self.bytes > self.limits.bytes {
-            let Some(oldest) = self.lines.pop_front() else {
-                break;
-            };
-            self.bytes -= oldest.text.len() + LINE_OVERHEAD;
-            self.first += 1;
-        }
+        });
     }
 
-    /// Lines from a position on, or from the oldest that is kept, each with its position.
-    pub fn from(&self, position: u64) -> impl Iterator<Item = (u64, &Arc<Line>)> {
-        let skip = self.index(position);
-        (self.first + skip as u64..).zip(self.lines.range(skip..))
+    /// Lines from a position on that are kept.
+    pub fn from(&self, position: u64) -> impl DoubleEndedIterator<Item = &Arc<Line>> {
+        self.kept.from(position)
     }
 
-    /// Where the last `tail` lines that match begin.
-    pub fn tail(&self, tail: u32, matches: impl Fn(&Line) -> bool) -> u64 {
-        let mut wanted = tail;
-        let mut start = self.next();
-        for (back, line) in self.lines.iter().rev().enumerate() {
-            if wanted == 0 {
-                break;
-            }
-            if matches(line) {
-                wanted -= 1;
-                start = self.next() - back as u64 - 1;
-            }
-        }
-        start
+    /// Where the last lines that match begin: at most `tail`, and none that is older than `since`.
+    pub fn start(
+        &self,
+        since: Option<SystemTime>,
+        tail: Option<u32>,
+        matches: impl Fn(&Line) -> bool,
+    ) -> u64 {
+        let recent = self
+            .from(0)
+            .rev()
+            .take_while(|line| since.is_none_or(|since| line.time >= since));
+        let wanted = recent.filter(|line| matches(line));
+        let tail = tail.map_or(usize::MAX, |tail| tail as usize);
+        wanted
+            .take(tail)
+            .last()
+            .map_or(self.next(), |line| line.position)
     }
 
     /// For each source, the number that its next line has for a reader who begins at a position and missed nothing.
@@ -207,7 +184,7 @@ impl Ring {
         let mut expected: HashMap<_, _> = counts
             .map(|(name, s)| (Arc::clone(name), s.next - s.dropped))
             .collect();
-        for line in self.lines.range(self.index(position)..).rev() {
+        for line in self.from(position).rev() {
             expected.insert(Arc::clone(&line.source), line.number - line.dropped_before);
         }
         expected
@@ -215,11 +192,7 @@ impl Ring {
 
     pub fn last_stderr(&self, source: &str, n: usize) -> Vec<String> {
         let begun = self.sources.get(source).map_or(0, |source| source.begun);
-        let own = self
-            .lines
-            .iter()
-            .rev()
-            .filter(|line| &*line.source == source);
+        let own = self.from(0).rev().filter(|line| &*line.source == source);
         let mut last: Vec<_> = own
             .take_while(|line| line.number >= begun)
             .filter(|line| line.stream == Stream::Stderr)
@@ -228,11 +201,6 @@ impl Ring {
             .collect();
         last.reverse();
         last
-    }
-
-    fn index(&self, position: u64) -> usize {
-        let index = usize::try_from(position.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        index.min(self.lines.len())
     }
 
     fn source(&mut self, name: &str) -> (Arc<str>, &mut Source) {
@@ -254,26 +222,4 @@ fn text(bytes: &[u8], limit: usize) -> String {
     text.truncate(text.floor_char_boundary(limit));
     text.shrink_to_fit();
     text
-}
-
-// === impl Rate ===
-
-impl Rate {
-    fn new(per_second: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1) / per_second.max(1);
-        Self {
-            interval,
-            tolerance: interval * burst.saturating_sub(1),
-            full_until: None,
-        }
-    }
-
-    fn admit(&mut self, now: Instant) -> bool {
-        let full_until = self.full_until.map_or(now, |at| at.max(now));
-        let admitted = full_until - now <= self.tolerance;
-        if admitted {
-            self.full_until = Some(full_until + self.interval);
-        }
-        admitted
-    }
 }

@@ -1,15 +1,15 @@
 //! Reading a replica's log from a position on.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use warren_proto::v1;
 
-use super::{ReplicaLog, ring::Line};
+use super::{LogQuery, ReplicaLog, kept::Line};
 
 /// Lines of one replica in the order in which they were written.
 pub struct LogStream {
     log: ReplicaLog,
-    source: Option<String>,
+    wanted: Wanted,
     /// Of the next line to read.
     position: u64,
     /// Where to stop; `None` follows.
@@ -18,29 +18,36 @@ pub struct LogStream {
     expected: HashMap<Arc<str>, u64>,
 }
 
+/// Which lines are read.
+struct Wanted {
+    source: Option<String>,
+    /// One run only; nothing where there was none.
+    run: Option<Option<u32>>,
+}
+
 /// Bounds of what is read at once: far below the 4 MiB that a gRPC message may have.
 const BATCH_LINES: usize = 256;
 const BATCH_BYTES: usize = 256 << 10;
 
+// === impl LogStream ===
+
 impl LogStream {
-    pub(super) fn new(
-        log: ReplicaLog,
-        source: Option<&str>,
-        tail: Option<u32>,
-        follow: bool,
-    ) -> Self {
-        let source = source.map(str::to_owned);
+    pub(super) fn new(log: ReplicaLog, query: LogQuery) -> Self {
+        let since = query
+            .since
+            .and_then(|since| SystemTime::now().checked_sub(since));
         let ring = log.0.ring.lock();
-        let position = match tail {
-            Some(tail) => ring.tail(tail, |line| wanted(source.as_deref(), line)),
-            None => 0,
+        let wanted = Wanted {
+            source: query.source,
+            run: query.previous.then(|| ring.run().checked_sub(1)),
         };
-        let until = (!follow).then(|| ring.next());
+        let position = ring.start(since, query.tail, |line| wanted.takes(line));
+        let until = (!query.follow).then(|| ring.next());
         let expected = ring.expected(position);
         drop(ring);
         Self {
             log,
-            source,
+            wanted,
             position,
             until,
             expected,
@@ -69,25 +76,23 @@ impl LogStream {
         let mut found: Vec<Arc<Line>> = Vec::new();
         let mut bytes = 0;
         let ring = self.log.0.ring.lock();
-        // What was evicted before it was read is passed over; the next line tells how many.
-        self.position = self.position.max(ring.first());
-        for (position, line) in ring.from(self.position) {
-            if self.until.is_some_and(|until| position >= until) {
+        let mut more = false;
+        // What was given up before it was read is passed over; the next line tells how many.
+        for line in ring.from(self.position) {
+            if self.until.is_some_and(|until| line.position >= until) {
                 break;
             }
             if found.len() == BATCH_LINES || bytes > BATCH_BYTES {
+                more = true;
                 break;
             }
-            self.position = position + 1;
-            if wanted(self.source.as_deref(), line) {
+            self.position = line.position + 1;
+            if self.wanted.takes(line) {
                 bytes += line.text.len();
                 found.push(Arc::clone(line));
             }
         }
-        let at_end = match self.until {
-            Some(until) => self.position >= until,
-            None => ring.is_closed() && self.position >= ring.next(),
-        };
+        let at_end = !more && (self.until.is_some() || ring.is_closed());
         drop(ring);
         (found.iter().map(|line| self.tell(line)).collect(), at_end)
     }
@@ -103,10 +108,19 @@ impl LogStream {
             stream: v1::log_line::Stream::from(line.stream).into(),
             line: line.text.clone(),
             dropped_before: u32::try_from(missed).unwrap_or(u32::MAX),
+            restarts: line.run,
         }
     }
 }
 
-fn wanted(source: Option<&str>, line: &Line) -> bool {
-    source.is_none_or(|source| *source == *line.source)
+// === impl Wanted ===
+
+impl Wanted {
+    fn takes(&self, line: &Line) -> bool {
+        let source = self
+            .source
+            .as_ref()
+            .is_none_or(|source| **source == *line.source);
+        source && self.run.is_none_or(|run| run == Some(line.run))
+    }
 }

@@ -31,6 +31,17 @@ async fn texts(stream: &mut LogStream) -> Vec<String> {
         .collect()
 }
 
+fn all() -> LogQuery {
+    LogQuery::default()
+}
+
+fn previous() -> LogQuery {
+    LogQuery {
+        previous: true,
+        ..all()
+    }
+}
+
 fn open() -> (LogHub, ReplicaLog) {
     let hub = LogHub::new(limits());
     let log = hub.open("r");
@@ -44,7 +55,7 @@ async fn bytes_become_lines_wherever_they_are_cut() {
     for piece in ["one\ntw", "o", "\n\nthree\r\n", "rest"] {
         writer.write(piece.as_bytes());
     }
-    let now = |hub: &LogHub| hub.subscribe("r", None, None, false).unwrap();
+    let now = |hub: &LogHub| hub.subscribe("r", all()).unwrap();
     assert_eq!(texts(&mut now(&hub)).await, ["one", "two", "", "three"]);
     drop(writer);
     assert_eq!(
@@ -57,7 +68,7 @@ async fn bytes_become_lines_wherever_they_are_cut() {
 async fn lines_say_where_they_come_from() {
     let (hub, log) = open();
     log.writer("api", Stream::Stderr).write(b"oops\n");
-    let mut stream = hub.subscribe("r", None, None, false).unwrap();
+    let mut stream = hub.subscribe("r", all()).unwrap();
     let line = stream.next().await.unwrap().remove(0);
     assert_eq!((line.replica.as_str(), line.source.as_str()), ("r", "api"));
     assert_eq!(line.stream(), v1::log_line::Stream::Stderr);
@@ -76,7 +87,7 @@ async fn long_lines_are_cut_between_characters_and_the_next_is_whole() {
     }
     writer.write(b"\nnext\n");
     writer.write(format!("{}\nlast\n", "y".repeat(3 * limit)).as_bytes());
-    let lines = texts(&mut hub.subscribe("r", None, None, false).unwrap()).await;
+    let lines = texts(&mut hub.subscribe("r", all()).unwrap()).await;
     assert_eq!(lines[0], "x".repeat(limit - 1));
     assert_eq!(lines[2], "y".repeat(limit));
     assert_eq!((lines[1].as_str(), lines[3].as_str()), ("next", "last"));
@@ -87,7 +98,7 @@ async fn what_is_not_utf8_is_replaced() {
     let (hub, log) = open();
     log.writer("service", Stream::Stdout)
         .write(b"a\xff\xfeb\n\xc3\n");
-    let lines = texts(&mut hub.subscribe("r", None, None, false).unwrap()).await;
+    let lines = texts(&mut hub.subscribe("r", all()).unwrap()).await;
     assert_eq!(lines, ["a\u{fffd}\u{fffd}b", "\u{fffd}"]);
 }
 
@@ -97,7 +108,7 @@ async fn the_oldest_go_when_lines_or_bytes_are_too_many() {
     for i in 0..20 {
         log.line("service", Stream::Stdout, &i.to_string());
     }
-    let mut stream = hub.subscribe("r", None, None, false).unwrap();
+    let mut stream = hub.subscribe("r", all()).unwrap();
     assert_eq!(
         texts(&mut stream).await,
         ["12", "13", "14", "15", "16", "17", "18", "19"]
@@ -111,7 +122,7 @@ async fn the_oldest_go_when_lines_or_bytes_are_too_many() {
     for _ in 0..100 {
         log.line("service", Stream::Stdout, &"z".repeat(10_000));
     }
-    let kept = texts(&mut hub.subscribe("r", None, None, false).unwrap()).await;
+    let kept = texts(&mut hub.subscribe("r", all()).unwrap()).await;
     assert!((1..=6).contains(&kept.len()), "{}", kept.len());
 }
 
@@ -122,7 +133,14 @@ async fn tail_counts_lines_of_the_source() {
         log.line("api", Stream::Stdout, &format!("api {i}"));
         log.line("service", Stream::Stdout, &format!("service {i}"));
     }
-    let tail = |source, n| hub.subscribe("r", source, Some(n), false).unwrap();
+    let tail = |source: Option<&str>, n| {
+        let query = LogQuery {
+            source: source.map(str::to_owned),
+            tail: Some(n),
+            ..all()
+        };
+        hub.subscribe("r", query).unwrap()
+    };
     assert_eq!(texts(&mut tail(Some("api"), 2)).await, ["api 1", "api 2"]);
     assert_eq!(texts(&mut tail(None, 2)).await, ["api 2", "service 2"]);
     assert_eq!(texts(&mut tail(None, 0)).await, Vec::<String>::new());
@@ -132,14 +150,23 @@ async fn tail_counts_lines_of_the_source() {
 #[tokio::test]
 async fn a_follower_that_is_slow_is_told_what_it_missed_of_its_source() {
     let (hub, log) = open();
-    let mut all = hub.subscribe("r", None, Some(0), true).unwrap();
-    let mut own = hub.subscribe("r", Some("api"), Some(0), true).unwrap();
+    let new = LogQuery {
+        tail: Some(0),
+        follow: true,
+        ..all()
+    };
+    let of_api = LogQuery {
+        source: Some("api".to_owned()),
+        ..new.clone()
+    };
+    let mut every = hub.subscribe("r", new).unwrap();
+    let mut own = hub.subscribe("r", of_api).unwrap();
     for i in 0..10 {
         log.line("api", Stream::Stdout, &format!("api {i}"));
         log.line("service", Stream::Stdout, &format!("service {i}"));
     }
     hub.close("r");
-    let mut lines = rest(&mut all).await.into_iter();
+    let mut lines = rest(&mut every).await.into_iter();
     assert_eq!(lines.next().unwrap(), ("api 6".to_owned(), 6));
     assert_eq!(lines.next().unwrap(), ("service 6".to_owned(), 6));
     assert_eq!(lines.next().unwrap(), ("api 7".to_owned(), 0));
@@ -157,7 +184,12 @@ async fn following_goes_on_from_the_tail_without_a_gap() {
         log
     });
     // Comes in somewhere in between: from its first line on it sees every number.
-    let mut stream = hub.subscribe("r", None, Some(3), true).unwrap();
+    let query = LogQuery {
+        tail: Some(3),
+        follow: true,
+        ..all()
+    };
+    let mut stream = hub.subscribe("r", query).unwrap();
     let mut next = None;
     while next != Some(5_000) {
         for line in stream.next().await.unwrap() {
@@ -189,12 +221,128 @@ async fn last_stderr_is_of_the_present_run() {
     assert_eq!(log.last_stderr("service", 1), ["c"]);
 }
 
+#[tokio::test]
+async fn lines_tell_their_run_and_previous_is_the_one_before() {
+    let (hub, log) = open();
+    let look = async |query| texts(&mut hub.subscribe("r", query).unwrap()).await;
+    log.line("service", Stream::Stdout, "first");
+    assert_eq!(look(previous()).await, Vec::<String>::new());
+    log.begin_run(1);
+    log.line("service", Stream::Stdout, "second");
+    log.line("api", Stream::Stdout, "meanwhile");
+    log.begin_run(2);
+    log.line("service", Stream::Stdout, "third");
+    assert_eq!(look(previous()).await, ["second", "meanwhile"]);
+    let last = LogQuery {
+        tail: Some(1),
+        ..previous()
+    };
+    assert_eq!(look(last).await, ["meanwhile"]);
+    let own = LogQuery {
+        source: Some("service".to_owned()),
+        ..previous()
+    };
+    assert_eq!(look(own).await, ["second"]);
+    let mut stream = hub.subscribe("r", all()).unwrap();
+    let runs: Vec<u32> = stream
+        .next()
+        .await
+        .unwrap()
+        .iter()
+        .map(|line| line.restarts)
+        .collect();
+    assert_eq!(runs, [0, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn the_run_before_keeps_its_share_of_a_crash_loop() {
+    let (hub, log) = open();
+    let look = async |query| texts(&mut hub.subscribe("r", query).unwrap()).await;
+    for run in 0..50 {
+        log.begin_run(run);
+        // Far more than is kept, and a last word.
+        for i in 0..20 {
+            log.line("service", Stream::Stdout, &format!("{run}: {i}"));
+        }
+        log.line("service", Stream::Stderr, &format!("{run}: crashed"));
+        if run > 0 {
+            let before = run - 1;
+            assert_eq!(
+                look(previous()).await,
+                [format!("{before}: 19"), format!("{before}: crashed")]
+            );
+        }
+    }
+    // The rest is the present run's; where lines are missing the next one tells how many.
+    let mut stream = hub.subscribe("r", all()).unwrap();
+    let kept = rest(&mut stream).await;
+    assert_eq!(kept.len(), limits().lines);
+    assert_eq!(kept[1], ("48: crashed".to_owned(), 0));
+    assert_eq!(kept[2], ("49: 15".to_owned(), 15));
+}
+
+#[tokio::test]
+async fn runs_that_say_little_are_all_kept_until_there_is_no_room() {
+    let (hub, log) = open();
+    for run in 0..6 {
+        log.begin_run(run);
+        log.line("service", Stream::Stdout, &format!("{run}: hello"));
+        log.line("service", Stream::Stderr, &format!("{run}: crashed"));
+    }
+    let mut stream = hub.subscribe("r", all()).unwrap();
+    assert_eq!(texts(&mut stream).await[0], "2: hello");
+}
+
+#[tokio::test]
+async fn since_is_by_the_time_of_the_line() {
+    let (hub, log) = open();
+    let old = SystemTime::now() - Duration::from_secs(60);
+    let push = |time, text: &str| {
+        let mut ring = log.0.ring.lock();
+        ring.push(
+            Instant::now(),
+            time,
+            "service",
+            Stream::Stdout,
+            text.as_bytes(),
+        );
+    };
+    push(old, "old");
+    push(SystemTime::now(), "new");
+    push(SystemTime::now(), "newest");
+    let look = async |seconds, tail| {
+        let query = LogQuery {
+            since: Some(Duration::from_secs(seconds)),
+            tail,
+            ..all()
+        };
+        texts(&mut hub.subscribe("r", query).unwrap()).await
+    };
+    assert_eq!(look(120, None).await, ["old", "new", "newest"]);
+    assert_eq!(look(30, None).await, ["new", "newest"]);
+    assert_eq!(look(120, Some(1)).await, ["newest"]);
+    assert_eq!(look(30, Some(9)).await, ["new", "newest"]);
+    // Longer ago than clocks count.
+    assert_eq!(look(u64::MAX, None).await.len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_given_up_while_it_is_read_does_not_keep_the_reader() {
+    let (hub, log) = open();
+    log.line("service", Stream::Stdout, "gone");
+    let mut stream = hub.subscribe("r", all()).unwrap();
+    for _ in 0..100 {
+        log.line("service", Stream::Stdout, "later");
+    }
+    assert_eq!(stream.next().await, None);
+}
+
 #[test]
 fn an_unknown_replica_has_no_lines() {
     let (hub, _log) = open();
-    assert!(hub.subscribe("other", None, None, true).is_none());
+    assert!(hub.subscribe("other", all()).is_none());
     hub.close("r");
-    assert!(hub.subscribe("r", None, None, true).is_none());
+    assert!(hub.subscribe("r", all()).is_none());
 }
 
 #[test]
@@ -213,7 +361,7 @@ fn lines_above_the_rate_are_counted_in_the_next_that_is_kept() {
     for ms in [0, 0, 0, 0, 50, 100, 110, 200] {
         push(ms);
     }
-    let dropped: Vec<u64> = ring.from(0).map(|(_, line)| line.dropped_before).collect();
+    let dropped: Vec<u64> = ring.from(0).map(|line| line.dropped_before).collect();
     assert_eq!(dropped, [0, 0, 0, 2, 1]);
 }
 
@@ -235,7 +383,7 @@ proptest! {
             wanted.pop();
         }
         let lines: Vec<String> =
-            log.0.ring.lock().from(0).map(|(_, line)| line.text.clone()).collect();
+            log.0.ring.lock().from(0).map(|line| line.text.clone()).collect();
         prop_assert_eq!(lines, wanted);
     }
 }

@@ -1,8 +1,8 @@
-//! The workload network: one replica's private 127.0.0.0/8 and `::1`, in process, TCP for now.
+//! The workload network: one replica's private 127.0.0.0/8 and `::1`, in process, TCP and UDP.
 //!
 //! A library that knows neither wasmtime nor the kernel's sockets. Guests reach it through the faces in
 //! `sockets`, the host (probes, publishing, HTTP) through the same calls. What behaves as TCP (RFC 9293) does so
-//! from a socket's point of view: there are no packets, no delay and no loss.
+//! from a socket's point of view: there are no packets, no delay and no loss. UDP loses what its receiver has no room for.
 //!
 //! Locks, and their order: one mutex for a network's ports and sockets, taken to bind, connect, accept and close;
 //! then one for each direction of a connection, all that reading and writing take. Nothing is woken, and no user's
@@ -20,6 +20,7 @@ mod ports;
 mod scope;
 mod state;
 mod stream;
+mod udp;
 
 #[cfg(test)]
 mod tests;
@@ -32,9 +33,16 @@ pub use network::Network;
 pub use pipe::{ReadEnd, WriteEnd};
 pub use scope::Scope;
 pub use stream::{Reader, Stream, Writer};
+pub use udp::{Datagram, UdpGateway, UdpSocket};
 
 /// The longest queue of connections that wait to be accepted; longer requests are clamped, as Linux does.
 pub const MAX_BACKLOG: usize = 4096;
+
+/// The largest payload of a datagram over IPv4, in bytes (RFC 768 within RFC 791).
+pub const MAX_DATAGRAM_V4: usize = 65_507;
+
+/// The largest payload of a datagram over IPv6, in bytes.
+pub const MAX_DATAGRAM_V6: usize = 65_527;
 
 /// Bounds of one network, for all its scopes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +53,8 @@ pub struct NetLimits {
     /// Bytes of a new connection's receive buffers, one for each direction. A guest may ask for more, up to four
     /// times this.
     pub buffer: usize,
+    /// Bytes of datagrams that wait in a new UDP socket to be read. A guest may ask for more, up to four times this.
+    pub datagrams: usize,
     /// The backlog of a listener that asks for none, in connections.
     pub backlog: usize,
     /// How long a connection waits for room in a listener's backlog.
@@ -56,6 +66,7 @@ impl Default for NetLimits {
         Self {
             sockets: 1024,
             buffer: 64 << 10,
+            datagrams: 256 << 10,
             backlog: 128,
             connect_timeout: Duration::from_secs(75),
         }
@@ -99,6 +110,8 @@ pub enum NetError {
     Timeout,
     #[error("the workload has too many sockets")]
     TooManySockets,
+    #[error("the datagram is too large")]
+    DatagramTooLarge,
     #[error("the guest that held this socket has ended")]
     ScopeEnded,
 }

@@ -1,4 +1,4 @@
-//! Who holds which port: pure bookkeeping, for TCP here and, with a table of its own, for UDP later.
+//! Who holds which port: pure bookkeeping, a table for TCP and one for UDP.
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive};
 
@@ -29,7 +29,7 @@ impl PortKey {
         self.port
     }
 
-    /// The address of a connection that starts here.
+    /// The address of a connection or datagram that starts here.
     pub fn source(self) -> SocketAddr {
         SocketAddr::new(address::source(self.family, self.host), self.port)
     }

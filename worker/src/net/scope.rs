@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Bound, Connecting, End, NetError, Network,
+    Bound, Connecting, End, NetError, Network, UdpGateway, UdpSocket,
     network::Handle,
     state::{After, SocketKey, Source, State},
 };
@@ -90,6 +90,22 @@ impl Scope {
     /// family, and no port is taken. Fails as [`Self::connect`] does.
     pub fn connect_as(&self, peer: SocketAddr, to: SocketAddr) -> Result<Connecting, NetError> {
         self.start(Source::Outside(peer), to)
+    }
+
+    /// A UDP socket on a port of 127.0.0.0/8, `::1`, or with 0.0.0.0 and `::` of the whole family; 0 is an ephemeral
+    /// port. It receives from now on.
+    ///
+    /// Fails with `AddressNotBindable`, `AddressInUse`, `TooManySockets` or `ScopeEnded`.
+    pub fn bind_udp(&self, local: SocketAddr) -> Result<UdpSocket, NetError> {
+        let (key, local) = self.update(|state, _| state.bind_udp(self.0.id, local))?;
+        Ok(UdpSocket::new(self.handle(key), local))
+    }
+
+    /// A way for clients outside to a UDP port, whoever holds it at the time, as a published port is. One a port: a new
+    /// one takes the place of the one before. Fails with `TooManySockets` or `ScopeEnded`.
+    pub fn open_gateway(&self, port: u16) -> Result<UdpGateway, NetError> {
+        let key = self.update(|state, _| state.open_gateway(self.0.id, port))?;
+        Ok(UdpGateway::new(self.handle(key)))
     }
 
     fn start(&self, source: Source, to: SocketAddr) -> Result<Connecting, NetError> {

@@ -1,7 +1,7 @@
 //! A connection's end, whole or as two halves.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -199,6 +199,37 @@ impl AsyncWrite for Writer {
         Poll::Ready(result.map_err(io::Error::from))
     }
 
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let budget = ready!(coop::poll_proceed(cx));
+        let mut written = 0;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            match self.pipe().poll_write(cx, part) {
+                Poll::Ready(Ok(n)) => {
+                    written += n;
+                    // Room that a reader makes from here on is for the rest of this part.
+                    if n < part.len() {
+                        break;
+                    }
+                }
+                // The next call meets it again.
+                Poll::Pending | Poll::Ready(Err(_)) if written > 0 => break,
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(end)) => return Poll::Ready(Err(end.into())),
+            }
+        }
+        budget.made_progress();
+        Poll::Ready(Ok(written))
+    }
+
+    /// Writers such as hyper then need not join what they write first.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     /// What was written is with the peer already.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -227,6 +258,18 @@ impl AsyncWrite for Stream {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.writer).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.writer.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

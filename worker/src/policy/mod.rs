@@ -6,6 +6,7 @@
 mod decide;
 mod grants;
 mod reason;
+mod refusals;
 mod resolver;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use decide::Facts;
 use grants::Grants;
 
 pub use reason::DenyReason;
+pub use refusals::{Attempt, Refusal, Refusals, refusals};
 pub use resolver::{ResolveError, Resolver};
 
 /// The name that stands for the worker's own 127.0.0.1.
@@ -74,6 +76,7 @@ pub struct Policy {
     host: HostAccess,
     resolver: Resolver,
     grants: Mutex<Grants>,
+    refusals: Option<Refusals>,
 }
 
 // === impl Policy ===
@@ -87,6 +90,7 @@ impl Policy {
             host,
             resolver: Resolver::system(),
             grants: Mutex::default(),
+            refusals: None,
         }
     }
 
@@ -96,9 +100,19 @@ impl Policy {
         self
     }
 
+    /// Tells what is refused.
+    pub fn with_refusals(mut self, refusals: Refusals) -> Self {
+        self.refusals = Some(refusals);
+        self
+    }
+
     /// The one place where a guest's socket operation is allowed or refused.
     pub fn decide(&self, op: Op) -> Verdict {
-        self.decide_at(op, Instant::now())
+        let verdict = self.decide_at(op, Instant::now());
+        if let (Verdict::Deny(reason), Some(refusals)) = (&verdict, &self.refusals) {
+            refusals.tell(Attempt::Socket(op), reason);
+        }
+        verdict
     }
 
     fn decide_at(&self, op: Op, now: Instant) -> Verdict {
@@ -132,7 +146,11 @@ impl Policy {
         let rules = self.rules_for(name.as_str());
         if rules.is_empty() {
             let name = name.as_str().to_owned();
-            return Err(ResolveError::Denied(DenyReason::NameNotInEgress { name }));
+            let reason = DenyReason::NameNotInEgress { name: name.clone() };
+            if let Some(refusals) = &self.refusals {
+                refusals.tell(Attempt::Lookup(name), &reason);
+            }
+            return Err(ResolveError::Denied(reason));
         }
         if name.as_str() == HOST_NAME {
             return Ok(vec![HOST_ADDRESS.into()]);

@@ -7,7 +7,9 @@ use super::HOST_NAME;
 /// The reason of a refusal. It reads as an answer to the author of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DenyReason {
-    #[error("a component cannot bind or listen: only the service of a workload does")]
+    #[error(
+        "components cannot listen, only the service of a workload can: move the listener into the service"
+    )]
     ComponentMayNotListen,
     #[error(
         "a service binds to 127.0.0.0/8, ::1, 0.0.0.0 or :: in its own network; add `publish` to be reached from outside"

@@ -1,6 +1,6 @@
 //! Published ports: real listeners on the worker whose connections arrive in a workload's network.
 
-mod relay;
+pub(crate) mod relay;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::net::{NetError, Network, Scope, Stream};
+use relay::{Early, relay, reset};
 
 /// Connections of one published port at once; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 1024;
@@ -175,7 +176,7 @@ async fn connection(
     };
     // Latency matters more than packets: what a guest writes is a message more often than not.
     let _ = client.set_nodelay(true);
-    if let Err(error) = relay::relay(&mut client, guest, &scope).await {
+    if let Err(error) = relay(&mut client, guest, &scope, Early::default()).await {
         tracing::debug!(port, %peer, %error, "a published connection broke");
         reset(client);
     }
@@ -201,11 +202,4 @@ async fn connect(scope: &Scope, peer: SocketAddr, port: u16) -> Result<Stream, N
         }
     }
     Err(NetError::ConnectionRefused)
-}
-
-/// Closes with a reset instead of an end of stream.
-fn reset(client: TcpStream) {
-    // Without it the client would read an end of stream: not wrong enough to keep the connection for.
-    let _ = client.set_zero_linger();
-    drop(client);
 }

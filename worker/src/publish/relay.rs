@@ -2,7 +2,7 @@
 
 use std::{cmp, future::poll_fn, io};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::{
     io::AsyncWriteExt,
     net::{
@@ -16,16 +16,36 @@ use crate::net::{End, ReadEnd, Reader, Scope, Stream, WriteEnd, Writer};
 /// Bytes moved at a time, each way.
 const CHUNK: usize = 16 << 10;
 
+/// What either side had sent, and nobody read, when the relay takes over. Nothing, as a rule.
+#[derive(Default)]
+pub(crate) struct Early {
+    /// From the client.
+    pub(crate) up: Bytes,
+    /// From the guest.
+    pub(crate) down: Bytes,
+}
+
 /// Copies both ways until both directions have ended; an end of stream is passed on, and the other direction goes
 /// on. An error, which is a reset on either side, ends both at once. Neither side is read from faster than the
 /// other one takes it.
 ///
 /// After an error the guest's side, which is all that `scope` holds, has been reset; the client's is the caller's.
-pub(super) async fn relay(client: &mut TcpStream, guest: Stream, scope: &Scope) -> io::Result<()> {
-    let (from_client, to_client) = client.split();
+pub(crate) async fn relay(
+    client: &mut TcpStream,
+    guest: Stream,
+    scope: &Scope,
+    early: Early,
+) -> io::Result<()> {
+    let (from_client, mut to_client) = client.split();
     let (mut from_guest, mut to_guest) = guest.split();
-    let up = upload(from_client, &mut to_guest);
-    let down = download(&mut from_guest, to_client);
+    let up = async {
+        to_guest.write_all(&early.up).await?;
+        upload(from_client, &mut to_guest).await
+    };
+    let down = async {
+        to_client.write_all(&early.down).await?;
+        download(&mut from_guest, to_client).await
+    };
     let result = tokio::try_join!(up, down);
     if result.is_err() {
         // While both halves are held: dropping one would end its direction in good order.
@@ -72,6 +92,13 @@ async fn download(guest: &mut Reader, mut client: WriteHalf<'_>) -> io::Result<(
             Err(end @ ReadEnd::Reset) => return Err(end.into()),
         }
     }
+}
+
+/// Closes with a reset instead of an end of stream.
+pub(crate) fn reset(client: TcpStream) {
+    // Without it the client would read an end of stream: not wrong enough to keep the connection for.
+    let _ = client.set_zero_linger();
+    drop(client);
 }
 
 /// A guest that closed in good order takes nothing more, but what it sent before still goes to the client.

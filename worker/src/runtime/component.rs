@@ -4,12 +4,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
-use warren_model::name::Name;
+use warren_model::{name::Name, spec::Reuse};
 use wasmtime::{
     Engine,
     component::{Component, Instance, InstancePre},
 };
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::{p2::bindings::ProxyPre, p3::bindings::ServicePre};
 
 use crate::logs::Stream;
 
@@ -17,6 +17,7 @@ use super::{
     Guest,
     failure::Failure,
     guest::{GuestStore, GuestTemplate},
+    handler::Handler,
 };
 
 /// How deep components may call each other: enough for any real chain, and few enough that the stacks
@@ -29,11 +30,19 @@ pub struct ComponentRuntime {
     engine: Engine,
     template: GuestTemplate,
     pre: InstancePre<Guest>,
-    http: Option<ProxyPre<Guest>>,
+    http: Option<Http>,
     timeout: Duration,
     limit: u32,
     slots: Arc<Semaphore>,
     stopped: CancellationToken,
+}
+
+/// How a component answers HTTP.
+pub(super) enum Http {
+    /// By `wasi:http/incoming-handler` 0.2.
+    P2(ProxyPre<Guest>),
+    /// By `wasi:http/handler` 0.3.
+    P3(Handler),
 }
 
 /// A live instance and the place it takes. Dropping it ends the instance.
@@ -50,13 +59,21 @@ impl ComponentRuntime {
         pre: InstancePre<Guest>,
         timeout: Duration,
         concurrency: u32,
+        reuse: Option<Reuse>,
     ) -> Self {
+        // A component without a handler has no routes: Apply saw to that.
+        let http = match ProxyPre::new(pre.clone()) {
+            Ok(proxy) => Some(Http::P2(proxy)),
+            Err(_) => match ServicePre::new(pre.clone()) {
+                Ok(service) => Some(Http::P3(Handler::new(service, reuse))),
+                Err(_) => None,
+            },
+        };
         Self {
             name,
             engine: pre.engine().clone(),
             template,
-            // A component without a handler has no routes: Apply saw to that.
-            http: ProxyPre::new(pre.clone()).ok(),
+            http,
             pre,
             timeout,
             limit: concurrency,
@@ -78,7 +95,7 @@ impl ComponentRuntime {
         self.pre.component()
     }
 
-    pub(super) fn http(&self) -> Option<&ProxyPre<Guest>> {
+    pub(super) fn http(&self) -> Option<&Http> {
         self.http.as_ref()
     }
 
@@ -129,6 +146,11 @@ impl ComponentRuntime {
             }
             () = self.stopped.cancelled() => Err(Failure::Stopped),
         }
+    }
+
+    /// Returns once [`Self::stop`] was called.
+    pub(super) async fn stopped(&self) {
+        self.stopped.cancelled().await;
     }
 
     /// Tells the workload's owner, in its log, why an invocation failed.

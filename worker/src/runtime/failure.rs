@@ -24,6 +24,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The cause alone: what others than the workload's owner are told.
+    pub fn headline(&self) -> String {
+        let text = self.to_string();
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
     /// What an error that ended a guest says about it.
     pub fn of(error: &wasmtime::Error, store: &Store<Guest>, memory_limit: u64) -> Self {
         if store.data().limiter().was_refused() {

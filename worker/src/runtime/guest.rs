@@ -10,11 +10,10 @@ use crate::{
     logs::{ReplicaLog, Stream},
     net::{End, Network, Scope},
     policy::Policy,
-    sockets::{GuestNetwork, p2::SocketsView},
+    sockets::{GuestNetwork, SocketsView},
 };
 
 use super::{
-    engine::Generation,
     limits::{Limiter, MemoryMeter},
     outgoing::Outgoing,
     stdio::GuestOutput,
@@ -35,7 +34,6 @@ pub struct GuestTemplate {
     pub env: Arc<[(String, String)]>,
     /// In bytes, of one instance.
     pub memory_limit: u64,
-    pub generation: Generation,
     pub meter: Arc<MemoryMeter>,
     pub network: Network,
     pub policy: Arc<Policy>,
@@ -61,9 +59,8 @@ impl GuestTemplate {
             .stderr(GuestOutput::new(
                 self.log.writer(&self.source, Stream::Stderr),
             ))
-            // Real sockets are made by our face of 0.2 alone, after the policy's word. That of 0.3 is
-            // wasmtime's, and closed.
-            .allow_tcp(self.generation == Generation::P2)
+            // Real sockets are made by our faces alone, after the policy's word: wasmtime's TCP by that of 0.2.
+            .allow_tcp(true)
             .socket_addr_check(|_, _| Box::pin(async { true }))
             .allow_udp(false)
             .allow_ip_name_lookup(false)

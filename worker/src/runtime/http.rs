@@ -1,4 +1,4 @@
-//! `wasi:http/incoming-handler` 0.2: a request, a fresh instance, an answer.
+//! `wasi:http/incoming-handler` 0.2: a request, a fresh instance, an answer. That of 0.3 stands in [`super::handler`].
 
 use std::{
     pin::Pin,
@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{
 
 use crate::ingress::{Body, BoxError, HttpTarget, RequestMeta, plain_text};
 
-use super::{ComponentRuntime, Guest, failure::Failure};
+use super::{ComponentRuntime, Guest, component::Http, failure::Failure};
 
 impl HttpTarget for ComponentHandle {
     fn call(
@@ -57,10 +57,10 @@ impl ComponentRuntime {
         request: Request<Incoming>,
         meta: RequestMeta,
     ) -> Result<Response<Body>, Failure> {
-        let Some(pre) = self.http() else {
-            return Err(Failure::Trapped(
-                "it exports no `wasi:http/incoming-handler`".into(),
-            ));
+        let pre = match self.http() {
+            Some(Http::P2(pre)) => pre,
+            Some(Http::P3(handler)) => return handler.handle(self, request, &meta).await,
+            None => return Err(Failure::Trapped("it exports no HTTP handler".into())),
         };
         let slot = self.slot()?;
         let (outcome, answered) = oneshot::channel();
@@ -133,21 +133,29 @@ impl ComponentRuntime {
     }
 }
 
-/// HTTP/1.0 may come without a host, which the interface insists on.
-fn name_authority(request: &mut Request<Incoming>, meta: &RequestMeta) {
-    let named = request.uri().authority().is_some() || request.headers().contains_key(header::HOST);
-    if named {
-        return;
-    }
-    let authority = if meta.authority.is_empty() {
-        "localhost"
-    } else {
-        &meta.authority
-    };
+/// Gives the request's target a scheme and an authority, which 0.3 takes from there alone.
+pub(super) fn name_target(request: &mut Request<Incoming>, meta: &RequestMeta) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    let named = parts
+        .authority
+        .take()
+        .map(|authority| authority.to_string());
+    let authority = match named {
+        Some(authority) => authority,
+        None if meta.authority.is_empty() => "localhost".to_owned(),
+        None => meta.authority.clone(),
+    };
     parts.scheme = Some(meta.scheme.clone());
     parts.authority = authority.parse().ok();
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// HTTP/1.0 may come without a host, which the interface insists on.
+fn name_authority(request: &mut Request<Incoming>, meta: &RequestMeta) {
+    let named = request.uri().authority().is_some() || request.headers().contains_key(header::HOST);
+    if !named {
+        name_target(request, meta);
+    }
 }
 
 fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {

@@ -153,6 +153,7 @@ impl Callee {
                 self.end(callee, result)
             })
             .await
+            .map_err(|failure| self.log(failure))
     }
 
     /// With types known here: no intermediate form.
@@ -173,6 +174,7 @@ impl Callee {
                 self.end(callee, result)
             })
             .await
+            .map_err(|failure| self.log(failure))
     }
 
     fn end<R>(&self, callee: Invocation, result: wasmtime::Result<R>) -> Result<R, Failure> {
@@ -185,11 +187,18 @@ impl Callee {
         }
     }
 
+    /// The whole failure is for the workload's owner, in the log; the caller hears its cause.
+    fn log(&self, failure: Failure) -> Failure {
+        self.component.log_failure(&failure);
+        failure
+    }
+
     fn say(&self, failure: &Failure) -> String {
         format!(
-            "component `{}`, function `{}`: {failure}",
+            "component `{}`, function `{}`: {}",
             self.component.name(),
-            self.function
+            self.function,
+            failure.headline()
         )
     }
 

@@ -5,6 +5,7 @@ mod component;
 mod engine;
 mod failure;
 mod guest;
+mod handler;
 mod http;
 mod limits;
 mod link;
@@ -114,8 +115,9 @@ fn wasi(engine: &Engine, generation: Generation) -> wasmtime::Result<Linker<Gues
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     crate::sockets::p2::add_to_linker(&mut linker)?;
     if generation == Generation::P3 {
-        // Its sockets are wasmtime's, and closed: each store's context allows neither TCP nor UDP there.
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        crate::sockets::p3::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

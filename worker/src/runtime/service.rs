@@ -46,8 +46,9 @@ impl ServiceRuntime {
         Ok(Self { template, run })
     }
 
-    /// Runs until the service ends. Dropping the future kills it: its sockets are reset at once.
-    pub async fn run(&self) -> ServiceEnd {
+    /// Runs until the service ends; `started` is called when its instance is there and its `run` is about to be called.
+    /// Dropping the future kills it: its sockets are reset at once.
+    pub async fn run(&self, started: impl FnOnce() + Send) -> ServiceEnd {
         self.template.log.begin(&self.template.source);
         match &self.run {
             Run::P2(command) => {
@@ -56,6 +57,7 @@ impl ServiceRuntime {
                     Ok(command) => command,
                     Err(error) => return ServiceEnd::StartFailed(describe(&error)),
                 };
+                started();
                 let result = command.wasi_cli_run().call_run(&mut guest.store).await;
                 self.end(guest, result)
             }
@@ -65,6 +67,7 @@ impl ServiceRuntime {
                     Ok(command) => command,
                     Err(error) => return ServiceEnd::StartFailed(describe(&error)),
                 };
+                started();
                 let result = guest
                     .store
                     .run_concurrent(async |store| command.wasi_cli_run().call_run(store).await)

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use tokio::sync::mpsc;
 use warren_model::{
     component::InterfaceName,
     digest::Digest,
@@ -17,15 +18,17 @@ use wasmtime::component::InstancePre;
 use crate::{
     logs::ReplicaLog,
     net::Network,
-    policy::{HostAccess, Policy, Role},
+    policy::{HostAccess, Policy, Refusal, Refusals, Role},
 };
 
 use super::{
     Compiled, ComponentRuntime, Guest, Runtime, ServiceRuntime,
-    engine::Generation,
     guest::GuestTemplate,
     link::{self, LinkError},
 };
+
+/// How the service's own lines and refusals are marked; no component has this name.
+const SERVICE: &str = "service";
 
 /// What a replica's guests share.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub struct ReplicaContext {
     pub network: Network,
     pub log: ReplicaLog,
     pub host: HostAccess,
+    /// Told what the guests were not allowed to do.
+    pub refusals: mpsc::Sender<Refusal>,
 }
 
 /// A replica that can be started.
@@ -92,21 +97,20 @@ impl Runtime {
         let service = match &spec.service {
             None => None,
             Some(service) => {
-                let (pre, generation) = self
+                let pre = self
                     .link(service.component, artifacts, &components)
                     .map_err(PrepareError::Service)?;
                 let template = GuestTemplate {
-                    source: "service".into(),
+                    source: SERVICE.into(),
                     // The program's own name comes first, as everywhere.
-                    args: std::iter::once("service".to_owned())
+                    args: std::iter::once(SERVICE.to_owned())
                         .chain(service.args.iter().cloned())
                         .collect(),
                     env: variables(&service.env),
                     memory_limit: service.memory_bytes,
-                    generation,
                     meter: Arc::clone(&self.memory),
                     network: context.network.clone(),
-                    policy: policy(Role::Service, &service.egress, context),
+                    policy: policy(Role::Service, SERVICE.into(), &service.egress, context),
                     log: context.log.clone(),
                 };
                 let runtime = ServiceRuntime::new(template, &pre)
@@ -125,17 +129,15 @@ impl Runtime {
         digest: Digest,
         artifacts: &HashMap<Digest, Compiled>,
         components: &[Arc<ComponentRuntime>],
-    ) -> Result<(InstancePre<Guest>, Generation), GuestError> {
+    ) -> Result<InstancePre<Guest>, GuestError> {
         let component = artifacts
             .get(&digest)
             .ok_or(GuestError::NotLoaded(digest))?;
-        let generation = component.generation();
-        let mut linker = self.half(generation).wasi.clone();
+        let mut linker = self.half(component.generation()).wasi.clone();
         link::link(&mut linker, component, components)?;
-        let pre = linker
+        linker
             .instantiate_pre(component)
-            .map_err(GuestError::Wasmtime)?;
-        Ok((pre, generation))
+            .map_err(GuestError::Wasmtime)
     }
 }
 
@@ -171,19 +173,20 @@ impl Components<'_> {
 
         let failed = |e| PrepareError::Component(spec.name.clone(), e);
         let others: Vec<_> = self.done.values().cloned().collect();
-        let (pre, generation) = self
+        let pre = self
             .runtime
             .link(spec.component, self.artifacts, &others)
             .map_err(failed)?;
+        let source: Arc<str> = spec.name.as_str().into();
+        let role = Role::Component;
         let template = GuestTemplate {
-            source: spec.name.as_str().into(),
+            source: Arc::clone(&source),
             args: Arc::new([spec.name.to_string()]),
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
-            generation,
             meter: Arc::clone(&self.runtime.memory),
             network: self.context.network.clone(),
-            policy: policy(Role::Component, &spec.egress, self.context),
+            policy: policy(role, source, &spec.egress, self.context),
             log: self.context.log.clone(),
         };
         let component = ComponentRuntime::new(
@@ -192,6 +195,7 @@ impl Components<'_> {
             pre,
             spec.timeout,
             spec.concurrency,
+            spec.reuse,
         );
         self.done.insert(spec.name.clone(), Arc::new(component));
         Ok(())
@@ -224,6 +228,13 @@ fn variables(env: &std::collections::BTreeMap<String, String>) -> Arc<[(String, 
     env.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
-fn policy(role: Role, egress: &[EgressRule], context: &ReplicaContext) -> Arc<Policy> {
-    Arc::new(Policy::new(role, egress.to_vec(), context.host.clone()))
+fn policy(
+    role: Role,
+    guest: Arc<str>,
+    egress: &[EgressRule],
+    context: &ReplicaContext,
+) -> Arc<Policy> {
+    let refusals = Refusals::new(role, guest, context.refusals.clone());
+    let policy = Policy::new(role, egress.to_vec(), context.host.clone());
+    Arc::new(policy.with_refusals(refusals))
 }

@@ -1,6 +1,6 @@
 //! Which addresses the interfaces take at all, before any policy: `invalid-argument` otherwise.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::SocketError;
 
@@ -28,6 +28,14 @@ impl Family {
             return Err(SocketError::InvalidArgument);
         }
         Ok(())
+    }
+
+    /// Every address of the family.
+    pub(super) fn unspecified(self) -> IpAddr {
+        match self {
+            Self::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+            Self::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
     }
 
     fn takes(self, ip: IpAddr) -> bool {

@@ -1,13 +1,18 @@
 //! `wasi:sockets` for guests: thin faces over the workload's network.
 //!
-//! What both versions of WASI share stands here; [`p2`] is the face of 0.2.
+//! What both versions of WASI share stands here; [`p2`] is the face of 0.2, [`p3`] that of 0.3.
 
 mod address;
 mod options;
 pub mod p2;
+pub mod p3;
 mod tcp;
+mod udp;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
+
+use wasmtime::component::{HasData, ResourceTable};
+use wasmtime_wasi::sockets::WasiSocketsCtx;
 
 use crate::{
     net::{NetError, Scope},
@@ -16,12 +21,27 @@ use crate::{
 
 pub use address::Family;
 pub use tcp::TcpSocket;
+pub use udp::UdpSocket;
 
 /// A guest's way to the network: what it holds there, and what it may do.
 #[derive(Clone)]
 pub struct GuestNetwork {
     pub scope: Scope,
     pub policy: Arc<Policy>,
+}
+
+/// What the socket interfaces of one store work on.
+pub struct SocketsView<'a> {
+    pub table: &'a mut ResourceTable,
+    pub wasi: &'a mut WasiSocketsCtx,
+    pub network: &'a GuestNetwork,
+}
+
+/// Names [`SocketsView`] as the data of the socket interfaces.
+pub struct Sockets;
+
+impl HasData for Sockets {
+    type Data<'a> = SocketsView<'a>;
 }
 
 /// Why a socket operation failed, in the words of `wasi:sockets`.
@@ -45,10 +65,38 @@ pub enum SocketError {
     AddressInUse,
     #[error("connection refused")]
     ConnectionRefused,
+    #[error("datagram too large")]
+    DatagramTooLarge,
     #[error("connection reset")]
     ConnectionReset,
+    #[error("connection broken")]
+    ConnectionBroken,
     #[error("timeout")]
     Timeout,
+    #[error("remote unreachable")]
+    RemoteUnreachable,
+}
+
+impl From<io::Error> for SocketError {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::WouldBlock => Self::WouldBlock,
+            Kind::PermissionDenied => Self::AccessDenied,
+            Kind::ConnectionRefused => Self::ConnectionRefused,
+            Kind::ConnectionReset => Self::ConnectionReset,
+            Kind::BrokenPipe | Kind::ConnectionAborted => Self::ConnectionBroken,
+            Kind::AddrInUse => Self::AddressInUse,
+            Kind::InvalidInput => Self::InvalidArgument,
+            Kind::TimedOut => Self::Timeout,
+            // Neither the guest nor its workload has done anything wrong.
+            _ => match rustix::io::Errno::from_io_error(&error) {
+                Some(rustix::io::Errno::MSGSIZE) => Self::DatagramTooLarge,
+                Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Self::TooManySockets,
+                _ => Self::RemoteUnreachable,
+            },
+        }
+    }
 }
 
 impl From<NetError> for SocketError {
@@ -59,6 +107,7 @@ impl From<NetError> for SocketError {
             NetError::ConnectionRefused => Self::ConnectionRefused,
             NetError::Timeout => Self::Timeout,
             NetError::TooManySockets => Self::TooManySockets,
+            NetError::DatagramTooLarge => Self::DatagramTooLarge,
             NetError::ScopeEnded => Self::InvalidState,
         }
     }

@@ -163,6 +163,22 @@ impl TcpSocket {
         }
     }
 
+    /// [`Self::listen`], on any free port where none is bound, as 0.3 does.
+    pub fn listen_anywhere(&mut self) -> Result<(), SocketError> {
+        if matches!(self.state, State::Unbound) {
+            self.bind(SocketAddr::new(self.family.unspecified(), 0))?;
+        }
+        self.listen()
+    }
+
+    /// The connection of a connected socket.
+    pub fn connection(&self) -> Result<Connection, SocketError> {
+        match &self.state {
+            State::Connected(connection) => Ok(connection.clone()),
+            _ => Err(SocketError::InvalidState),
+        }
+    }
+
     /// The next connection of a listening socket, with its streams.
     pub fn poll_accept(
         &mut self,

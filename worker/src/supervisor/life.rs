@@ -19,6 +19,8 @@ use crate::runtime::ServiceEnd;
 pub enum Phase {
     /// Artifacts are on their way, or being compiled.
     Pending,
+    /// The service's instance is being made.
+    Starting,
     Running,
     Backoff,
     Completed,
@@ -37,6 +39,8 @@ pub enum Event {
         reason: &'static str,
         message: String,
     },
+    /// The service's instance is there and its `run` was called.
+    Started,
     /// The service can take work, or no longer.
     Ready(bool),
     /// The service ended by itself. `jitter` is random, 0 to 255: it spreads restarts in time.
@@ -97,6 +101,7 @@ pub struct Life {
     recent: VecDeque<Instant>,
     /// Waits since the last healthy run.
     waits: u32,
+    /// `None` while nothing runs, or it has only begun to.
     running_since: Option<Instant>,
     /// The service exists, also while it is being killed.
     alive: bool,
@@ -147,11 +152,12 @@ impl Life {
             }
             (Phase::Stopping, _) => Step::default(),
             (_, Event::Stop) => self.stop(),
-            (Phase::Pending, Event::Prepared) => self.begin(now),
+            (Phase::Pending, Event::Prepared) => self.begin(),
             (Phase::Pending, Event::CannotRun { reason, message }) => {
                 self.phase = Phase::Failed;
                 Step::of([Action::Release], Note::warning(reason, message))
             }
+            (Phase::Starting, Event::Started) => self.started(now),
             (Phase::Running, Event::Ready(ready)) if ready != self.ready => {
                 self.ready = ready;
                 let note = if ready {
@@ -161,31 +167,44 @@ impl Life {
                 };
                 Step::of([Action::SetReady(ready)], note)
             }
-            (Phase::Running, Event::Ended { end, jitter }) => self.ended(&end, jitter, now),
+            (Phase::Starting | Phase::Running, Event::Ended { end, jitter }) => {
+                self.ended(&end, jitter, now)
+            }
             (Phase::Backoff, Event::BackoffElapsed) => {
                 self.restarts = self.restarts.saturating_add(1);
-                self.begin(now)
+                self.begin()
             }
             _ => Step::default(),
         }
     }
 
-    fn begin(&mut self, now: Instant) -> Step {
-        self.phase = Phase::Running;
-        self.running_since = Some(now);
+    fn begin(&mut self) -> Step {
         if self.policy.is_none() {
+            self.phase = Phase::Running;
             self.ready = true;
             return Step::of(
                 [Action::SetReady(true)],
                 Note::normal("Ready", "it takes work"),
             );
         }
+        self.phase = Phase::Starting;
         self.alive = true;
+        self.running_since = None;
+        let message = match self.restarts {
+            0 => "the service is being started".to_owned(),
+            n => format!("the service is being started again (restart {n})"),
+        };
+        Step::of([Action::Start], Note::normal("Starting", message))
+    }
+
+    fn started(&mut self, now: Instant) -> Step {
+        self.phase = Phase::Running;
+        self.running_since = Some(now);
         let message = match self.restarts {
             0 => "the service was started".to_owned(),
             n => format!("the service was started again (restart {n})"),
         };
-        Step::of([Action::Start], Note::normal("Started", message))
+        Step::of([], Note::normal("Started", message))
     }
 
     fn ended(&mut self, end: &ServiceEnd, jitter: u8, now: Instant) -> Step {
@@ -339,7 +358,7 @@ impl Note {
         }
     }
 
-    fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),

@@ -5,6 +5,7 @@ mod prepare;
 mod readiness;
 mod replica;
 mod report;
+mod routes;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -27,6 +28,8 @@ pub struct SupervisorParts {
     pub logs: LogHub,
     pub reports: ReportBook,
     pub host: HostAccess,
+    /// No grace is longer than this.
+    pub longest_grace: Duration,
 }
 
 /// Owns the replicas of a worker. What becomes of them is told through the [`ReportBook`].

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use tokio::sync::mpsc;
 use warren_model::{digest::Digest, spec::WorkloadSpec};
 use warren_proto::v1::{Endpoint, condition::Status, publish};
 
@@ -9,6 +10,7 @@ use crate::{
     agent::Assignment,
     logs::ReplicaLog,
     net::{NetLimits, Network},
+    policy::Refusal,
     publish::Published,
     runtime::{Prepared, ReplicaContext},
 };
@@ -38,6 +40,7 @@ pub(super) async fn prepare(
     assignment: &Assignment,
     parts: &SupervisorParts,
     log: ReplicaLog,
+    refusals: mpsc::Sender<Refusal>,
     reporter: &Reporter,
 ) -> Result<Ready, CannotRun> {
     let mut artifacts = HashMap::new();
@@ -74,6 +77,7 @@ pub(super) async fn prepare(
         network: network.clone(),
         log,
         host: parts.host.clone(),
+        refusals,
     };
     let prepared = parts
         .runtime

@@ -19,7 +19,7 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// The service starts now.
+    /// The service's `run` is called now.
     pub(super) fn new(network: Network, ports: Vec<u16>) -> Self {
         Self {
             network,
@@ -60,5 +60,46 @@ impl Readiness {
         self.ports
             .iter()
             .all(|port| self.network.is_listening(*port))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::net::{Listener, NetLimits, Scope};
+
+    fn listen(scope: &Scope, port: u16) -> Listener {
+        let bound = scope.bind(([127, 0, 0, 1], port).into()).unwrap();
+        bound.listen(1).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_port_is_listened_on_or_it_is_not_ready() {
+        let network = Network::new(NetLimits::default());
+        let scope = network.scope();
+        let mut readiness = Readiness::new(network, vec![80, 81]);
+        let _other = listen(&scope, 9000);
+        let _first = listen(&scope, 80);
+        assert_eq!(readiness.changed().now_or_never(), None);
+        let second = listen(&scope, 81);
+        assert_eq!(readiness.changed().now_or_never(), Some(true));
+        assert_eq!(readiness.changed().now_or_never(), None);
+        drop(second);
+        assert_eq!(readiness.changed().now_or_never(), Some(false));
+    }
+
+    #[tokio::test]
+    async fn without_ports_the_first_listener_counts_and_stays_counted() {
+        let network = Network::new(NetLimits::default());
+        let scope = network.scope();
+        let mut readiness = Readiness::new(network, Vec::new());
+        assert_eq!(readiness.changed().now_or_never(), None);
+        let first = listen(&scope, 9000);
+        assert_eq!(readiness.changed().now_or_never(), Some(true));
+        drop(first);
+        assert_eq!(readiness.changed().now_or_never(), None);
     }
 }

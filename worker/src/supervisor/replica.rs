@@ -9,7 +9,7 @@ use std::{
 
 use futures::future::join_all;
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     task::{JoinError, JoinHandle},
     time::{sleep, timeout},
 };
@@ -17,18 +17,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     agent::Assignment,
-    ingress::{HttpTarget, Router},
+    ingress::{Router, ServicePort},
     logs::{LogHub, ReplicaLog},
+    policy::{self, Refusal},
     publish::PublishGuard,
-    runtime::{ComponentHandle, ComponentRuntime, ServiceEnd},
+    runtime::ServiceEnd,
 };
 
 use super::{
     SupervisorParts,
-    life::{Action, Event, Life, Phase},
+    life::{Action, Event, Life, Note, Phase},
     prepare::{CannotRun, Ready, prepare},
     readiness::Readiness,
     report::{self, Reporter, STDERR_LINES},
+    routes::{Routes, expected_ports},
 };
 
 /// What a workload without a service has to finish its requests.
@@ -45,8 +47,9 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: C
         router: parts.router.clone(),
         logs: parts.logs.clone(),
     };
+    let (tell, mut refusals) = policy::refusals();
     let mut preparing: Boxed<'_, Result<Ready, CannotRun>> =
-        Box::pin(prepare(&assignment, parts, log.clone(), &reporter));
+        Box::pin(prepare(&assignment, parts, log.clone(), tell, &reporter));
     let policy = assignment.spec.service.as_ref().map(|s| s.restart.clone());
     let mut replica = Replica {
         life: Life::new(policy, assignment.restarts),
@@ -57,6 +60,7 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: C
         ready: watch::Sender::new(false),
         held: None,
         service: None,
+        starting: None,
         killing: false,
         readiness: None,
         backoff: None,
@@ -64,8 +68,10 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: C
         asked_to_stop: false,
     };
     while replica.life.phase() != Phase::Stopped {
-        let event = replica.next_event(&mut preparing, &stop).await;
-        replica.take(event).await;
+        tokio::select! {
+            event = replica.next_event(&mut preparing, &stop) => replica.take(event).await,
+            Some(refusal) = refusals.recv() => replica.refused(&refusal),
+        }
     }
 }
 
@@ -74,6 +80,8 @@ struct Held {
     prepared: crate::runtime::Prepared,
     network: crate::net::Network,
     published: Vec<PublishGuard>,
+    /// The ports of the service that routes lead to.
+    routed: Vec<Arc<ServicePort>>,
 }
 
 struct Replica<'a> {
@@ -86,6 +94,8 @@ struct Replica<'a> {
     ready: watch::Sender<bool>,
     held: Option<Held>,
     service: Option<AbortOnDrop>,
+    /// Told by the service's task when its `run` is called.
+    starting: Option<oneshot::Receiver<()>>,
     killing: bool,
     readiness: Option<Readiness>,
     backoff: Option<Boxed<'static, ()>>,
@@ -94,6 +104,7 @@ struct Replica<'a> {
 }
 
 impl Replica<'_> {
+    /// What happens next. Dropping the future loses nothing.
     async fn next_event(
         &mut self,
         preparing: &mut Boxed<'_, Result<Ready, CannotRun>>,
@@ -101,6 +112,8 @@ impl Replica<'_> {
     ) -> Event {
         let is_pending = self.life.phase() == Phase::Pending;
         tokio::select! {
+            // In the order of a life: a service that ended at once had started before.
+            biased;
             () = stop.cancelled(), if !self.asked_to_stop => {
                 self.asked_to_stop = true;
                 Event::Stop
@@ -112,6 +125,12 @@ impl Replica<'_> {
                 }
                 Err(CannotRun { reason, message }) => Event::CannotRun { reason, message },
             },
+            () = started(&mut self.starting) => {
+                let ports = expected_ports(self.assignment.spec.service.as_ref());
+                let held = self.held.as_ref();
+                self.readiness = held.map(|held| Readiness::new(held.network.clone(), ports));
+                Event::Started
+            }
             end = ended(&mut self.service) => self.ended(end),
             ready = changed(&mut self.readiness) => Event::Ready(ready),
             () = elapsed(&mut self.backoff) => {
@@ -162,34 +181,29 @@ impl Replica<'_> {
         }
     }
 
+    /// The guest saw an error code, which says neither what to change nor where.
+    fn refused(&self, refusal: &Refusal) {
+        let replica = &self.assignment.replica;
+        tracing::info!(%replica, "{refusal}");
+        let note = Note::warning("Refused", refusal.to_string());
+        self.reporter.note(&note);
+    }
+
     fn hold(&mut self, ready: Ready) {
+        let routes = Routes::new(self.assignment, &ready.prepared, &ready.network);
         let published = ready
             .published
             .into_iter()
             .map(|(bound, port)| bound.serve(ready.network.clone(), port, self.ready.subscribe()));
         let published = published.collect();
-        self.parts.router.set(
-            &self.assignment.replica,
-            self.routes(&ready.prepared.components),
-        );
+        let replica = &self.assignment.replica;
+        self.parts.router.set(replica, routes.targets);
         self.held = Some(Held {
             prepared: ready.prepared,
             network: ready.network,
             published,
+            routed: routes.ports,
         });
-    }
-
-    fn routes(
-        &self,
-        components: &[Arc<ComponentRuntime>],
-    ) -> Vec<(warren_model::route::Route, Arc<dyn HttpTarget>)> {
-        let specs = &self.assignment.spec.components;
-        let mut routes = Vec::new();
-        for (spec, component) in specs.iter().zip(components) {
-            let target: Arc<dyn HttpTarget> = Arc::new(ComponentHandle(Arc::clone(component)));
-            routes.extend(spec.routes.iter().map(|r| (r.clone(), Arc::clone(&target))));
-        }
-        routes
     }
 
     fn start(&mut self) {
@@ -197,21 +211,21 @@ impl Replica<'_> {
         let Some(service) = held.prepared.service.clone() else {
             return;
         };
-        self.service = Some(AbortOnDrop(tokio::spawn(
-            async move { service.run().await },
-        )));
-        self.readiness = Some(Readiness::new(held.network.clone(), self.published_ports()));
-    }
-
-    fn published_ports(&self) -> Vec<u16> {
-        let service = self.assignment.spec.service.iter();
-        service
-            .flat_map(|s| s.publish.iter().map(|p| p.port.get()))
-            .collect()
+        self.log.begin_run(self.life.restarts());
+        let (started, starting) = oneshot::channel();
+        self.starting = Some(starting);
+        self.service = Some(AbortOnDrop(tokio::spawn(async move {
+            let started = || {
+                // Nobody waits for it when the replica stops meanwhile.
+                let _ = started.send(());
+            };
+            service.run(started).await
+        })));
     }
 
     fn ended(&mut self, end: Result<ServiceEnd, JoinError>) -> Event {
         self.service = None;
+        self.starting = None;
         self.readiness = None;
         let stderr = self.log.last_stderr("service", STDERR_LINES);
         let end = match end {
@@ -230,18 +244,22 @@ impl Replica<'_> {
         }
     }
 
-    /// Requests in flight and published connections finish, or the grace ends.
+    /// Requests in flight, upgraded and published connections finish, or the grace ends. What is left of the service's
+    /// then ends with it.
     fn drain(&self) -> Boxed<'static, ()> {
         let Some(held) = &self.held else {
             return Box::pin(async {});
         };
         let components = held.prepared.components.clone();
         let idle: Vec<_> = held.published.iter().map(PublishGuard::idle).collect();
+        let routed = held.routed.clone();
         let service = self.assignment.spec.service.as_ref();
         let grace = service.map_or(GRACE, |s| s.stop_grace);
+        let grace = grace.min(self.parts.longest_grace);
         Box::pin(async move {
             let all = async {
                 join_all(components.iter().map(|c| c.drain())).await;
+                join_all(routed.iter().map(|port| port.drain())).await;
                 join_all(idle).await;
             };
             if timeout(grace, all).await.is_err() {
@@ -274,6 +292,18 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Never when the service ended before it had started: that has an event of its own.
+async fn started(starting: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(receiver) = starting {
+        let told = receiver.await;
+        *starting = None;
+        if told.is_ok() {
+            return;
+        }
+    }
+    pending::<()>().await;
 }
 
 async fn ended(service: &mut Option<AbortOnDrop>) -> Result<ServiceEnd, JoinError> {

@@ -66,20 +66,16 @@ impl Reporter {
         self.record(None, |state| state.last_exit = Some(exit));
     }
 
+    /// Something is worth telling, without a step of the life.
+    pub(super) fn note(&self, note: &Note) {
+        let phase = self.state.lock().phase;
+        self.record(Some(transition(phase, note)), |_| {});
+    }
+
     /// The life took a step.
     pub(super) fn step(&self, life: &Life, note: Option<Note>) {
         let phase = phase(life.phase());
-        let transition = note.as_ref().map(|note| Transition {
-            time: Some(SystemTime::now().into()),
-            phase: phase.into(),
-            reason: note.reason.to_owned(),
-            message: note.message.clone(),
-            r#type: if note.warning {
-                event::Type::Warning.into()
-            } else {
-                event::Type::Normal.into()
-            },
-        });
+        let transition = note.as_ref().map(|note| transition(phase, note));
         self.record(transition, |state| {
             state.phase = phase;
             state.ready = life.ready();
@@ -103,13 +99,22 @@ impl Reporter {
                     }
                 }
                 Phase::Pending => {}
+                Phase::Starting => {
+                    let message = "the service's instance is being made";
+                    set(state, STARTED, Status::False, "Starting", message);
+                    set(state, READY, Status::False, "Starting", message);
+                }
+                Phase::Backoff => {
+                    set(state, STARTED, Status::False, reason, message);
+                    set(state, READY, Status::False, reason, message);
+                }
                 Phase::Failed => {
                     if !is_true(state, STARTED) {
                         set(state, STARTED, Status::False, reason, message);
                     }
                     set(state, READY, Status::False, reason, message);
                 }
-                Phase::Backoff | Phase::Completed | Phase::Stopping | Phase::Stopped => {
+                Phase::Completed | Phase::Stopping | Phase::Stopped => {
                     set(state, READY, Status::False, reason, message);
                 }
             }
@@ -120,6 +125,20 @@ impl Reporter {
         let mut state = self.state.lock();
         change(&mut state);
         self.book.record(&self.replica, state.clone(), transition);
+    }
+}
+
+fn transition(phase: replica::Phase, note: &Note) -> Transition {
+    let kind = match note.warning {
+        true => event::Type::Warning,
+        false => event::Type::Normal,
+    };
+    Transition {
+        time: Some(SystemTime::now().into()),
+        phase: phase.into(),
+        reason: note.reason.to_owned(),
+        message: note.message.clone(),
+        r#type: kind.into(),
     }
 }
 
@@ -177,6 +196,7 @@ fn truncated(mut message: String) -> String {
 fn phase(phase: Phase) -> replica::Phase {
     match phase {
         Phase::Pending => replica::Phase::Pending,
+        Phase::Starting => replica::Phase::Starting,
         Phase::Running => replica::Phase::Running,
         Phase::Backoff => replica::Phase::Backoff,
         Phase::Completed => replica::Phase::Completed,

@@ -7,17 +7,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use warren_model::{
     digest::Digest,
     egress::EgressRule,
     name::Name,
-    spec::{Component, Restart, RestartPolicy, Service, WorkloadSpec},
+    spec::{Component, Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec},
 };
 use warren_worker::{
-    logs::{LogHub, LogLimits},
+    logs::{LogHub, LogLimits, LogQuery},
     net::{NetLimits, Network},
-    policy::HostAccess,
+    policy::{HostAccess, Refusal, refusals},
     runtime::{Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime},
 };
 
@@ -34,6 +34,8 @@ static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
 pub struct Bench {
     pub context: ReplicaContext,
     logs: LogHub,
+    /// What the guests were not allowed to do.
+    pub refused: mpsc::Receiver<Refusal>,
 }
 
 pub struct Running {
@@ -50,13 +52,16 @@ impl Bench {
 
     pub fn with_host(host: HostAccess) -> Self {
         let logs = LogHub::new(LogLimits::default());
+        let (refusals, refused) = refusals();
         Self {
             context: ReplicaContext {
                 network: Network::new(NetLimits::default()),
                 log: logs.open("bench"),
                 host,
+                refusals,
             },
             logs,
+            refused,
         }
     }
 
@@ -72,6 +77,9 @@ impl Bench {
             replicas: None,
             service: Some(service),
             components,
+            volumes: Vec::new(),
+            placement: Placement::default(),
+            update: Update::default(),
         };
         RUNTIME.prepare(&spec, &artifacts, &self.context).unwrap()
     }
@@ -106,7 +114,7 @@ impl Bench {
 
     /// Everything written so far, by all guests.
     pub async fn lines(&self) -> Vec<String> {
-        let mut stream = self.logs.subscribe("bench", None, None, false).unwrap();
+        let mut stream = self.logs.subscribe("bench", LogQuery::default()).unwrap();
         let mut lines = Vec::new();
         while let Some(batch) = stream.next().await {
             lines.extend(batch.into_iter().map(|line| line.line));
@@ -116,12 +124,24 @@ impl Bench {
 
     /// Returns once a line contains `text`.
     pub async fn saw(&self, text: &str) {
-        let mut stream = self.logs.subscribe("bench", None, None, true).unwrap();
+        self.saw_after(0, text).await;
+    }
+
+    /// Returns once a line contains `text`, behind the first so many.
+    pub async fn saw_after(&self, before: usize, text: &str) {
+        let query = LogQuery {
+            follow: true,
+            ..LogQuery::default()
+        };
+        let mut stream = self.logs.subscribe("bench", query).unwrap();
         let found = async {
+            let mut before = before;
             while let Some(batch) = stream.next().await {
-                if batch.iter().any(|line| line.line.contains(text)) {
+                let mut news = batch.iter().skip(before);
+                if news.any(|line| line.line.contains(text)) {
                     return;
                 }
+                before = before.saturating_sub(batch.len());
             }
             panic!("the log ended before a line with {text:?}");
         };
@@ -140,7 +160,7 @@ impl Bench {
 impl Running {
     pub fn of(service: Arc<ServiceRuntime>) -> Self {
         Self {
-            task: tokio::spawn(async move { service.run().await }),
+            task: tokio::spawn(async move { service.run(|| {}).await }),
         }
     }
 
@@ -169,9 +189,15 @@ pub fn service(guest: &str, args: &[&str]) -> Service {
             window: Duration::from_secs(300),
         },
         publish: Vec::new(),
+        routes: Vec::new(),
         egress: Vec::new(),
+        readiness: None,
+        liveness: None,
+        volumes: Vec::new(),
         memory_bytes: 64 << 20,
+        cpu_weight: 100,
         stop_grace: Duration::from_secs(10),
+        exclusive: false,
     }
 }
 
@@ -185,6 +211,7 @@ pub fn component(name: &str, guest: &str) -> Component {
         memory_bytes: 32 << 20,
         timeout: Duration::from_secs(30),
         concurrency: 256,
+        reuse: None,
     }
 }
 

@@ -114,7 +114,7 @@ async fn a_component_that_spins_costs_its_call_and_no_more() {
     running.kill().await;
 }
 
-/// WASI 0.3 has an engine of its own; its sockets are closed.
+/// WASI 0.3 has an engine of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_of_wasi_0_3_runs_and_cannot_leave() {
     let bench = Bench::new();
@@ -129,7 +129,7 @@ async fn a_service_of_wasi_0_3_runs_and_cannot_leave() {
     machine.set_nonblocking(true).unwrap();
     let address = machine.local_addr().unwrap().to_string();
     let lines = bench.stdout("p3-hello", &["connect", &address]).await;
-    assert_eq!(lines, ["error access-denied"]);
+    assert_eq!(lines, ["error connection-refused"]);
     assert!(
         machine.accept().is_err(),
         "the guest came out of its network"

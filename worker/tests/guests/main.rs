@@ -3,5 +3,8 @@
 
 mod bench;
 mod exits;
+mod http;
 mod links;
+mod p3;
 mod sockets;
+mod udp;

@@ -85,8 +85,10 @@ async fn outcomes_of_one_call() {
         (&["connect", "10.1.2.3:80"], "error PermissionDenied"),
         (&["connect", "192.0.0.8:80"], "error PermissionDenied"),
         (&["connect", "169.254.169.254:80"], "error PermissionDenied"),
-        (&["udp-bind", "127.0.0.1:0"], "error PermissionDenied"),
-        (&["udp-send", "127.0.0.1:53"], "error PermissionDenied"),
+        (&["udp-bind", "127.0.0.1:53"], "ok 127.0.0.1:53"),
+        (&["udp-bind", "10.1.2.3:53"], "error AddrNotAvailable"),
+        (&["udp-send", "127.0.0.1:53"], "ok 8"),
+        (&["udp-send", "10.1.2.3:53"], "error PermissionDenied"),
         (&["double-bind", "8080"], "second: error AddrInUse"),
     ];
     for (args, expected) in cases {

@@ -1,66 +1,63 @@
 //! A worker in words.
 
-use tonic::Status;
 use warren_proto::v1;
 
+use super::text::Text;
 use crate::{
-    client::Server,
     explain,
-    output::{ago, bytes},
+    output::{bytes, count},
 };
 
-pub async fn describe(server: &Server, name: &str) -> Result<String, Status> {
-    let worker = server.get_worker(name).await?;
-    let mut replicas = server.list_replicas("*", "").await?;
-    replicas.retain(|replica| replica.worker == name);
-    Ok(text(&worker, &replicas))
-}
-
-fn text(worker: &v1::Worker, replicas: &[v1::Replica]) -> String {
+pub fn describe(
+    text: &mut Text,
+    worker: &v1::Worker,
+    replicas: &[v1::Replica],
+    events: &[v1::Event],
+) {
     let capacity = worker.capacity.unwrap_or_default();
     let allocated = worker.allocated.unwrap_or_default();
-    let mut lines = vec![
+    let heartbeat = text.ago(worker.last_heartbeat.as_ref());
+    text.heading(&format!("Worker {}", worker.name));
+    text.line(1, match worker.ready {
+        true => format!("ready, its last heartbeat came {heartbeat}"),
+        false => format!("not ready: its last heartbeat came {heartbeat}; its replicas are replaced where there is room"),
+    });
+    if worker.cordoned {
+        text.line(1, "cordoned: it takes no new replicas");
+    }
+    text.line(
+        1,
         format!(
-            "Worker {} is {}{}",
-            worker.name,
-            if worker.ready { "ready" } else { "not ready" },
-            if worker.cordoned {
-                ", cordoned: it takes no new replicas"
-            } else {
-                ""
-            },
+            "at {}, version {}, id {}",
+            worker.address, worker.version, worker.id
         ),
+    );
+    text.line(
+        1,
         format!(
-            "  id {}, version {}, at {}, last heartbeat {}",
-            worker.id,
-            worker.version,
-            worker.address,
-            ago(worker.last_heartbeat.as_ref()),
-        ),
-        format!(
-            "  {} of {} of memory promised to {} replicas",
+            "{} of {} of memory promised to {}",
             bytes(allocated.memory_bytes),
             bytes(capacity.memory_bytes),
-            allocated.replicas,
+            count(allocated.replicas, "replica"),
         ),
-    ];
-    for (name, value) in &worker.labels {
-        lines.push(format!("  label {name}={value}"));
-    }
+    );
+    text.labels(&worker.labels);
     if !replicas.is_empty() {
-        lines.push("Replicas".to_owned());
+        text.heading("Replicas");
     }
     for replica in replicas {
-        let place = format!("  {}/{}: ", replica.namespace, replica.workload);
-        lines.push(place + &explain::headline(replica));
+        let place = format!("{}/{}: ", replica.namespace, replica.workload);
+        text.line(1, place + &explain::headline(replica));
     }
-    lines.push(String::new());
-    lines.join("\n")
+    text.events(events);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::output::Style;
 
     #[test]
     fn reads_as_sentences() {
@@ -69,8 +66,10 @@ mod tests {
             name: "w1".into(),
             address: "http://127.0.0.1:7701".into(),
             ready: true,
+            cordoned: true,
             version: "0.1.0".into(),
             labels: [("zone".to_owned(), "a".to_owned())].into(),
+            last_heartbeat: Some(prost_types::Timestamp::default()),
             ..Default::default()
         };
         let replica = v1::Replica {
@@ -82,14 +81,23 @@ mod tests {
             ready: true,
             ..Default::default()
         };
+        let mut text = Text::new(SystemTime::UNIX_EPOCH, Style::plain());
+        describe(&mut text, &worker, &[replica], &[]);
         assert_eq!(
-            text(&worker, &[replica]),
-            "Worker w1 is ready\n  \
-               id 0199, version 0.1.0, at http://127.0.0.1:7701, last heartbeat never\n  \
-               0B of 0B of memory promised to 0 replicas\n  \
-               label zone=a\n\
-             Replicas\n  \
-               default/counter: counter-abc on worker w1: RUNNING, ready\n"
+            text.into_string(),
+            "\
+Worker w1
+  ready, its last heartbeat came 0s ago
+  cordoned: it takes no new replicas
+  at http://127.0.0.1:7701, version 0.1.0, id 0199
+  0B of 0B of memory promised to 0 replicas
+  labels zone=a
+
+Replicas
+  default/counter: counter-abc on worker w1: RUNNING, ready
+
+No events are kept
+"
         );
     }
 }

@@ -1,250 +1,234 @@
-//! A workload in words: what it should be, what it is, what happened.
+//! A workload in words: what should run, what does run and why not, the ways in, what happened, what to do.
 
 use tonic::Status;
-use warren_model::quantity::{format_bytes, format_duration};
-use warren_proto::v1;
+use warren_proto::v1::{self, revision::Cause};
 
+use super::{
+    hints, recent,
+    replica::{sentence, way_in},
+    spec,
+    text::Text,
+    workers,
+};
 use crate::{
     client::Server,
-    commands::{events, get::route},
-    explain,
-    output::{age, ago},
+    commands::{get::route, requests::Scope},
+    explain, output,
 };
 
-/// Older ones are for `warren events`.
-const RECENT_EVENTS: usize = 15;
-
-pub async fn describe(server: &Server, namespace: &str, name: &str) -> Result<String, Status> {
-    let workload = server.get_workload(namespace, name).await?;
-    let replicas = server.list_replicas(namespace, name).await?;
-    let request = v1::EventsRequest {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    let events = events::list(server, request).await?;
-    Ok(text(&workload, &replicas, &events))
+/// A workload and what else is told of it.
+pub struct View {
+    pub workload: v1::Workload,
+    pub replicas: Vec<v1::Replica>,
+    pub workers: Vec<v1::Worker>,
+    /// Of the workload and its replicas, oldest first.
+    pub events: Vec<v1::Event>,
 }
 
-fn text(workload: &v1::Workload, replicas: &[v1::Replica], events: &[v1::Event]) -> String {
-    let mut text = Text::default();
-    summary(&mut text, workload);
-    if let Some(spec) = &workload.spec {
-        if let Some(service) = &spec.service {
-            describe_service(&mut text, service);
-        }
-        for component in &spec.components {
-            describe_component(&mut text, component);
-        }
-    }
-    text.line(
-        0,
-        if replicas.is_empty() {
-            "No replicas"
-        } else {
-            "Replicas"
-        },
-    );
-    for replica in replicas {
-        describe_replica(&mut text, replica);
-    }
-    let recent = events.len().saturating_sub(RECENT_EVENTS);
-    text.line(
-        0,
-        if events.is_empty() {
-            "No events"
-        } else {
-            "Events"
-        },
-    );
-    for event in &events[recent..] {
-        describe_event(&mut text, event);
-    }
-    text.0
+/// Beyond these, `warren get replicas` is the better view.
+const MOST_REPLICAS: usize = 20;
+
+pub async fn look(server: &Server, namespace: &str, name: &str) -> Result<View, Status> {
+    Ok(View {
+        workload: server.get_workload(namespace, name).await?,
+        replicas: server
+            .select_replicas(&Scope::workload(namespace, name))
+            .await?,
+        workers: workers(server).await?,
+        events: recent(server, namespace, name, "").await?,
+    })
 }
 
-fn summary(text: &mut Text, workload: &v1::Workload) {
+pub fn describe(text: &mut Text, view: &View) {
+    let View {
+        workload,
+        replicas,
+        workers,
+        events,
+    } = view;
+    summary(text, workload, replicas);
+    ways_in(text, workload, replicas, workers);
+    if !replicas.is_empty() {
+        text.heading("Replicas");
+    }
+    let (told, rest) = explain::worst(replicas.iter(), MOST_REPLICAS);
+    for replica in told {
+        describe_replica(text, workload, replica);
+    }
+    if let Some(line) = explain::more(workload, rest) {
+        text.line(1, line);
+    }
+    let conditions = workload.status.iter().flat_map(|status| &status.conditions);
+    let conditions: Vec<v1::Condition> = conditions.cloned().collect();
+    if !conditions.is_empty() {
+        text.heading("Conditions");
+        text.conditions(&conditions);
+    }
+    spec::describe(text, workload);
+    text.events(events);
+    hints::write(text, hints::of_workload(workload, replicas));
+}
+
+fn summary(text: &mut Text, workload: &v1::Workload, replicas: &[v1::Replica]) {
     let status = workload.status.clone().unwrap_or_default();
-    let wanted = workload
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1);
-    text.line(
-        0,
-        format!(
-            "Workload {} in namespace {}",
-            workload.name, workload.namespace
-        ),
-    );
-    text.line(
-        1,
-        format!(
-            "{} of {wanted} replicas ready at revision {}",
-            status.ready_replicas, workload.revision
-        ),
-    );
-    let by = match workload.caller.as_str() {
-        "" => String::new(),
-        caller => format!(", last written by {caller}"),
-    };
-    text.line(
-        1,
-        format!("created {}{by}", ago(workload.create_time.as_ref())),
-    );
+    let (name, namespace) = (&workload.name, &workload.namespace);
+    text.heading(&format!("Workload {name} in namespace {namespace}"));
     if workload.delete_time.is_some() {
+        let since = text.age(workload.delete_time.as_ref());
+        let left = output::count(replicas.len() as u64, "replica");
         text.line(
             1,
-            format!("being deleted since {}", ago(workload.delete_time.as_ref())),
+            format!("being deleted since {since}: {left} still to stop"),
+        );
+    } else {
+        let ready = status.ready_replicas;
+        let wanted = match explain::wanted(workload) {
+            1 => "1 replica is".to_owned(),
+            wanted => format!("{wanted} replicas are"),
+        };
+        let revision = workload.revision;
+        text.line(
+            1,
+            format!("{ready} of {wanted} ready at revision {revision}"),
         );
     }
     if status.observed_generation < workload.generation {
         text.line(1, "its last change has not been acted on yet");
     }
-    for (name, value) in &workload.labels {
-        text.line(1, format!("label {name}={value}"));
+    let ill = replicas
+        .iter()
+        .filter(|replica| !is_well(workload, replica));
+    let (told, rest) = explain::worst(ill, explain::MOST_TOLD);
+    for replica in told {
+        let sentence = sentence(text, replica);
+        text.line(1, sentence);
     }
-    for condition in &status.conditions {
-        text.line(1, explain::condition(condition));
+    if let Some(line) = explain::more(workload, rest) {
+        text.line(1, line);
     }
+    let revision = revision(text, workload);
+    text.line(1, revision);
+    let created = text.ago(workload.create_time.as_ref());
+    text.line(1, format!("created {created}"));
+    text.labels(&workload.labels);
 }
 
-fn describe_service(text: &mut Text, service: &v1::Service) {
-    text.line(0, "Service");
-    text.line(1, format!("component {}", service.component));
-    if !service.args.is_empty() {
-        text.line(1, format!("arguments {:?}", service.args));
-    }
-    describe_env(text, &service.env);
-    for publish in &service.publish {
-        text.line(
-            1,
-            format!("publishes its port {} at {}", publish.port, publish.listen),
-        );
-    }
-    describe_egress(text, &service.egress);
-    if let Some(restart) = &service.restart {
-        text.line(1, restart_sentence(restart));
-    }
-    let limits = service.limits.unwrap_or_default();
-    if let Some(memory) = limits.memory_bytes {
-        text.line(1, format!("memory at most {}", format_bytes(memory)));
-    }
-    if let Some(grace) = duration(service.stop_grace) {
-        text.line(1, format!("has {grace} to stop"));
-    }
+/// Nothing needs to be said of it: it does what it should.
+fn is_well(workload: &v1::Workload, replica: &v1::Replica) -> bool {
+    replica.ready && replica.revision == workload.revision
 }
 
-fn describe_component(text: &mut Text, component: &v1::Component) {
-    text.line(0, format!("Component {}", component.name));
-    text.line(1, format!("component {}", component.component));
-    for one in &component.routes {
-        text.line(1, format!("answers HTTP at {}", route(one)));
+/// `revision 5 was made 5m ago by admin: a rollback to revision 3`.
+fn revision(text: &Text, workload: &v1::Workload) -> String {
+    let mut words = format!("revision {} was made", workload.revision);
+    if workload.revision_time.is_some() {
+        words.push_str(&format!(" {}", text.ago(workload.revision_time.as_ref())));
     }
-    describe_env(text, &component.env);
-    describe_egress(text, &component.egress);
-    let limits = component.limits.unwrap_or_default();
-    if let Some(memory) = limits.memory_bytes {
-        text.line(
-            1,
-            format!("memory at most {} an instance", format_bytes(memory)),
-        );
+    if !workload.caller.is_empty() {
+        words.push_str(&format!(" by {}", workload.caller));
     }
-    if let Some(timeout) = duration(limits.timeout) {
-        text.line(1, format!("each invocation within {timeout}"));
+    match workload.revision_cause() {
+        Cause::Unspecified => {}
+        Cause::Applied => words.push_str(": it was applied"),
+        Cause::Restarted => words.push_str(": a restart"),
+        Cause::RolledBack => {
+            let source = workload.source_revision;
+            words.push_str(&format!(": a rollback to revision {source}"));
+        }
     }
-    if let Some(concurrency) = limits.concurrency {
-        text.line(
-            1,
-            format!("at most {concurrency} invocations at once in a replica"),
-        );
-    }
+    words
 }
 
-fn describe_env(text: &mut Text, env: &[v1::EnvVar]) {
-    for variable in env {
-        let value = match &variable.source {
-            Some(v1::env_var::Source::Value(value)) => format!("{value:?}"),
-            Some(v1::env_var::Source::Secret(secret)) => format!("from secret {secret}"),
-            None => "nothing".to_owned(),
+fn ways_in(
+    text: &mut Text,
+    workload: &v1::Workload,
+    replicas: &[v1::Replica],
+    workers: &[v1::Worker],
+) {
+    let Some(spec) = &workload.spec else { return };
+    let mut urls = Vec::new();
+    for component in &spec.components {
+        let to = format!("component {}", component.name);
+        let its = component.routes.iter().map(|one| url(&one.host, &one.path));
+        urls.extend(its.map(|url| [url, to.clone()]));
+    }
+    let mut published = Vec::new();
+    if let Some(service) = &spec.service {
+        for one in &service.routes {
+            let h2c = one.protocol() == v1::service_route::Protocol::H2c;
+            let how = if h2c { " (HTTP/2)" } else { "" };
+            let to = format!("port {} of the service{how}", one.port);
+            urls.push([url(&one.host, &one.path), to]);
+        }
+        published = ports(service, replicas, workers);
+    }
+    if urls.is_empty() && published.is_empty() {
+        return;
+    }
+    text.heading("Ways in");
+    if !urls.is_empty() {
+        let closed = match replicas.iter().any(|replica| replica.ready) {
+            true => "",
+            false => "; closed now: no replica is ready",
         };
-        text.line(1, format!("environment {}={value}", variable.name));
+        text.rows(urls);
+        let where_ = "at the port of any worker's --http address, 8000 unless it was chosen";
+        text.line(1, format!("({where_}{closed})"));
     }
-}
-
-fn describe_egress(text: &mut Text, egress: &[String]) {
-    match egress {
-        [] => text.line(1, "may connect to nothing outside the workload"),
-        rules => text.line(1, format!("may connect to {}", rules.join(", "))),
+    let rest = published.len().saturating_sub(MOST_REPLICAS);
+    for line in published.into_iter().take(MOST_REPLICAS) {
+        text.line(1, line);
     }
-}
-
-fn describe_replica(text: &mut Text, replica: &v1::Replica) {
-    let made = match age(replica.create_time.as_ref()) {
-        age if age.is_empty() => String::new(),
-        age => format!(" (revision {}, made {age} ago)", replica.revision),
-    };
-    text.line(1, format!("{}{made}", explain::headline(replica)));
-    for endpoint in &replica.endpoints {
+    if rest > 0 {
+        let name = &workload.name;
         text.line(
-            2,
-            format!("port {} is at {}", endpoint.guest_port, endpoint.address),
+            1,
+            format!("and {rest} more: `warren get replicas {name} -o wide`"),
         );
     }
-    for condition in &replica.conditions {
-        text.line(2, explain::condition(condition));
+}
+
+/// Every port as a replica offers it, and those that none does yet.
+fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for publish in &service.publish {
+        let offered = replicas.iter().flat_map(|replica| {
+            let its = replica.endpoints.iter();
+            let its = its.filter(|endpoint| endpoint.guest_port == publish.port);
+            its.map(|endpoint| way_in(endpoint, &replica.worker, workers))
+        });
+        let before = lines.len();
+        lines.extend(offered);
+        if lines.len() == before {
+            let (port, listen) = (publish.port, &publish.listen);
+            lines.push(format!("{listen} of a worker will lead to its port {port}"));
+        }
     }
-    for line in explain::last_exit(replica) {
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+/// `http://counter.localhost/`; a route of any host has no URL of its own.
+fn url(host: &str, path: &str) -> String {
+    match host {
+        "" => format!("http://{}", route("<any host>", path)),
+        host => format!("http://{}", route(host, path)),
+    }
+}
+
+fn describe_replica(text: &mut Text, workload: &v1::Workload, replica: &v1::Replica) {
+    let made = match text.age(replica.create_time.as_ref()) {
+        age if age.is_empty() => String::new(),
+        age => format!(", made {age} ago"),
+    };
+    let old = match replica.revision == workload.revision {
+        true => String::new(),
+        false => format!(", of revision {}", replica.revision),
+    };
+    text.line(1, format!("{}{old}{made}", explain::headline(replica)));
+    for line in explain::last_exit_at(text.now, replica) {
         text.line(2, line);
-    }
-}
-
-fn describe_event(text: &mut Text, event: &v1::Event) {
-    let times = match event.count {
-        0 | 1 => String::new(),
-        count => format!(", {count} times"),
-    };
-    let when = ago(event.time.as_ref());
-    let message = event.message.lines().next().unwrap_or_default();
-    let (reason, object) = (&event.reason, &event.object);
-    text.line(1, format!("{reason} {object} {when}{times}: {message}"));
-}
-
-/// `restarts always, after 100ms doubling to 30s, at most 10 times in 5m`.
-fn restart_sentence(policy: &v1::RestartPolicy) -> String {
-    use v1::restart_policy::Policy;
-    let when = match policy.policy() {
-        Policy::Never => return "never restarts".to_owned(),
-        Policy::OnFailure => "restarts on failure",
-        Policy::Always | Policy::Unspecified => "restarts always",
-    };
-    let mut sentence = when.to_owned();
-    if let (Some(first), Some(last)) = (
-        duration(policy.initial_backoff),
-        duration(policy.max_backoff),
-    ) {
-        sentence.push_str(&format!(", after {first} doubling to {last}"));
-    }
-    if let (Some(times), Some(window)) = (policy.max_restarts, duration(policy.window)) {
-        sentence.push_str(&format!(", at most {times} times in {window}"));
-    }
-    sentence
-}
-
-fn duration(duration: Option<prost_types::Duration>) -> Option<String> {
-    let duration = std::time::Duration::try_from(duration?).ok()?;
-    Some(format_duration(duration))
-}
-
-/// Lines, each indented by its depth.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn line(&mut self, depth: usize, line: impl AsRef<str>) {
-        self.0.push_str(&"  ".repeat(depth));
-        self.0.push_str(line.as_ref());
-        self.0.push('\n');
     }
 }
 

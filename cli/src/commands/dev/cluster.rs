@@ -9,6 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use warren_control::ControlPlane;
+use warren_proto::v1;
 use warren_worker::Worker;
 
 use crate::{client::Server, process};
@@ -41,11 +42,14 @@ struct Part {
 /// The only worker's name.
 const WORKER: &str = "dev";
 
-/// Workers have no watch yet; a session opens within milliseconds.
-const LOOK: Duration = Duration::from_millis(10);
-
 /// Far beyond what a busy machine takes.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Requests and connections in flight have this long when a new version comes, or the end: somebody is waiting for it.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What has not stopped after this will not.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 // === impl Cluster ===
 
@@ -81,6 +85,7 @@ impl Cluster {
             allow_host_loopback: options.allow_host_loopback,
             advertise: None,
             insecure: false,
+            longest_grace: Some(GRACE),
         })
         .await?;
         let stop = CancellationToken::new();
@@ -102,18 +107,19 @@ impl Cluster {
 
     /// Waits for the worker's session: what is deployed before that is first reported to have no place.
     async fn joined(&mut self) -> anyhow::Result<()> {
-        let server = self.server.clone();
+        let request = v1::WorkerServiceWatchRequest {
+            name: WORKER.to_owned(),
+            ..Default::default()
+        };
+        let mut workers = self.server.workers();
         let ready = async move {
-            loop {
-                let workers = server.list_workers().await?;
-                if workers
-                    .iter()
-                    .any(|worker| worker.name == WORKER && worker.ready)
-                {
+            let mut changes = workers.watch(request).await?.into_inner();
+            while let Some(change) = changes.message().await? {
+                if change.worker.is_some_and(|worker| worker.ready) {
                     return Ok(());
                 }
-                time::sleep(LOOK).await;
             }
+            Err(anyhow!("the control plane ended the watch of its worker"))
         };
         tokio::select! {
             joined = time::timeout(JOIN_TIMEOUT, ready) => {
@@ -131,11 +137,16 @@ impl Cluster {
         }
     }
 
-    /// Ends the worker, whose workloads stop with their grace and say so, then the control plane.
+    /// Ends the worker, whose workloads stop with their grace and say so, then the control plane. Bounded in time.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let worker = self.worker.stop().await;
-        let control = self.control.stop().await;
-        worker.and(control)
+        let stop = async {
+            let worker = self.worker.stop().await;
+            let control = self.control.stop().await;
+            worker.and(control)
+        };
+        time::timeout(STOP_TIMEOUT, stop)
+            .await
+            .with_context(|| format!("not everything stopped within {STOP_TIMEOUT:?}"))?
     }
 }
 

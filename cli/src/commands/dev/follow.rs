@@ -6,13 +6,17 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt as _;
 use tokio::time;
-use tonic::{Code, Status};
+use tonic::Code;
 use warren_proto::v1;
 
 use crate::{
     client::Server,
-    commands::{events, logs::Printer},
+    commands::{
+        events,
+        logs::{Printer, Read, read},
+    },
     output,
 };
 
@@ -26,7 +30,7 @@ struct Inner {
     known: Mutex<BTreeSet<(String, String)>>,
 }
 
-/// Between tries: a workload that was just applied is on no worker yet.
+/// After a refusal: a control plane that is just starting knows neither lines nor events.
 const RETRY: Duration = Duration::from_millis(300);
 
 // === impl Followers ===
@@ -65,30 +69,26 @@ impl Inner {
             timestamps: false,
             prefix: true,
         };
-        let mut printed = false;
+        let request = v1::LogsRequest {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            follow: true,
+            ..Default::default()
+        };
         loop {
-            let request = v1::LogsRequest {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                follow: true,
-                // What was printed once is not printed again.
-                tail: printed.then_some(0),
-                ..Default::default()
-            };
-            match self.server.workloads().logs(request).await {
-                Ok(response) => {
-                    let mut stream = response.into_inner();
-                    while let Ok(Some(response)) = stream.message().await {
-                        for line in &response.lines {
-                            if output::write(&printer.text(line)).is_err() {
-                                return;
-                            }
-                            printed = true;
+            let mut reading = read(self.server.clone(), request.clone());
+            while let Some(told) = reading.next().await {
+                match told {
+                    Ok(Read::Lines(lines)) => {
+                        let text: String = lines.iter().map(|line| printer.text(line)).collect();
+                        if output::write(&text).is_err() {
+                            return;
                         }
                     }
+                    Ok(Read::Broken(_)) => {}
+                    Err(status) if status.code() == Code::NotFound => return,
+                    Err(_) => break,
                 }
-                Err(status) if status.code() == Code::NotFound => return,
-                Err(_) => {}
             }
             time::sleep(RETRY).await;
         }
@@ -97,26 +97,20 @@ impl Inner {
 
 /// Prints warnings of every workload from now on.
 pub async fn warnings(server: Server) -> anyhow::Result<()> {
+    let request = v1::EventsRequest {
+        namespace: "*".to_owned(),
+        since: Some(prost_types::Duration::default()),
+        ..Default::default()
+    };
     loop {
-        if let Ok(mut stream) = open(&server).await {
-            while let Ok(Some(response)) = stream.message().await {
-                if let Some(event) = response.event.filter(is_news) {
-                    output::line(events::sentence(&event, output::stdout_style()))?;
-                }
+        let mut events = events::follow(server.clone(), request.clone());
+        while let Some(Ok(event)) = events.next().await {
+            if is_news(&event) {
+                output::line(events::sentence(&event, output::stdout_style()))?;
             }
         }
         time::sleep(RETRY).await;
     }
-}
-
-async fn open(server: &Server) -> Result<tonic::Streaming<v1::EventsResponse>, Status> {
-    let request = v1::EventsRequest {
-        namespace: "*".to_owned(),
-        follow: true,
-        since: Some(prost_types::Duration::default()),
-        ..Default::default()
-    };
-    Ok(server.workloads().events(request).await?.into_inner())
 }
 
 /// A service that keeps crashing is told of once and then at 2, 4, 8, ... times.

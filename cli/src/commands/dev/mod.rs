@@ -1,15 +1,17 @@
 //! `warren dev`: a whole cluster in one process, for the code on this machine.
 
+mod claims;
 mod cluster;
+mod deployed;
 mod follow;
 mod project;
 mod show;
 mod watch;
 
-use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use tokio::task::JoinSet;
+use tokio::{sync::watch as latest, task::JoinSet};
 
 use crate::{
     args::Global,
@@ -18,13 +20,18 @@ use crate::{
     process::{self, exit_now},
 };
 
+use claims::Claims;
 use cluster::Cluster;
+use deployed::{Deployed, Shared};
 use follow::Followers;
 use project::Project;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Manifests, directories with a `warren.yaml`, or components; none starts an empty cluster
+    ///
+    /// Each is watched, with the components that it names. What is wrong in a file is told, also at the start, and waits
+    /// for a change; what runs goes on meanwhile. A service that does not start makes way for the version before.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Where clients connect; port 0 takes any free one
@@ -41,7 +48,8 @@ pub struct Args {
     allow_host_loopback: bool,
 }
 
-/// Runs until a signal. What is wrong with the paths given is found before anything starts.
+/// Runs until a signal. A path that does not exist is a mistake in the command; what is wrong in its files is told, and
+/// waits for a change.
 pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     logging::start(logging::DEV)?;
     if !args.listen.ip().to_canonical().is_loopback() {
@@ -51,7 +59,11 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
             args.listen.port()
         );
     }
-    let projects = read(&args.paths, &global)?;
+    let projects: Vec<Project> = args
+        .paths
+        .iter()
+        .map(|path| Project::open(path, &global))
+        .collect::<anyhow::Result<_>>()?;
 
     let temporary = match args.data {
         Some(_) => None,
@@ -94,22 +106,6 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     result.and(stopped)
 }
 
-/// Reads every path, and refuses what stands twice.
-fn read(paths: &[PathBuf], global: &Global) -> anyhow::Result<Vec<Project>> {
-    let mut projects = Vec::with_capacity(paths.len());
-    let mut titles = BTreeSet::new();
-    for path in paths {
-        let project = Project::read(path, global)?;
-        for title in project.titles() {
-            if !titles.insert(title.clone()) {
-                bail!("{title} stands twice in what was given: names are unique in a namespace");
-            }
-        }
-        projects.push(project);
-    }
-    Ok(projects)
-}
-
 /// Deploys, then shows what happens and redeploys what changes, for as long as it is polled.
 async fn work(server: Server, http: SocketAddr, projects: Vec<Project>) -> anyhow::Result<()> {
     output::line(format_args!(
@@ -117,14 +113,17 @@ async fn work(server: Server, http: SocketAddr, projects: Vec<Project>) -> anyho
         server.url,
         process::reachable(http)
     ))?;
-    let followers = Followers::new(server.clone());
+    let shared = Shared {
+        followers: Followers::new(server.clone()),
+        claims: Claims::default(),
+        released: latest::Sender::new(()),
+        server: server.clone(),
+        http,
+    };
     let mut tending = JoinSet::new();
-    tending.spawn(follow::warnings(server.clone()));
+    tending.spawn(follow::warnings(server));
     for project in projects {
-        let (deployed, files) = project
-            .deploy(server.clone(), http, followers.clone())
-            .await?;
-        tending.spawn(deployed.tend(files));
+        tending.spawn(Deployed::new(project, shared.clone()).tend());
     }
     // Each of them goes on until something fails that no change of a file can mend.
     while let Some(ended) = tending.join_next().await {

@@ -2,22 +2,33 @@
 
 use std::net::SocketAddr;
 
-use warren_proto::v1;
+use warren_proto::v1::{self, service_route::Protocol};
 
-use crate::{commands::get::route, process};
+use crate::process;
 
-/// The routes and published ports of a workload.
+/// The routes and published ports of a workload; a port that the worker chose is told as it is.
 pub fn ways_in(http: SocketAddr, workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<String> {
-    let components = workload.spec.iter().flat_map(|spec| &spec.components);
+    let spec = workload.spec.iter();
+    let components = spec.clone().flat_map(|spec| &spec.components);
     let mut lines: Vec<String> = components
         .flat_map(|component| &component.routes)
-        .map(|route| curl(http, route))
+        .map(|route| curl(http, "", &route.host, &route.path))
         .collect();
-    for replica in replicas {
-        let ready = replica.endpoints.iter().filter(|_| replica.ready);
-        lines.extend(ready.map(|endpoint| {
+    let services = spec.flat_map(|spec| &spec.service);
+    lines.extend(services.flat_map(|service| &service.routes).map(|route| {
+        // Nothing but HTTP/2 is spoken on it.
+        let flags = match route.protocol() {
+            Protocol::H2c => "--http2-prior-knowledge ",
+            Protocol::Http1 | Protocol::Unspecified => "",
+        };
+        let line = curl(http, flags, &route.host, &route.path);
+        format!("{line} (port {} of the service)", route.port)
+    }));
+    for replica in replicas.iter().filter(|replica| replica.ready) {
+        lines.extend(replica.endpoints.iter().map(|endpoint| {
+            let protocol = endpoint.protocol().as_str_name().to_lowercase();
             format!(
-                "tcp {} (port {} of {})",
+                "{protocol} {} (port {} of {})",
                 endpoint.address, endpoint.guest_port, replica.id
             )
         }));
@@ -26,21 +37,19 @@ pub fn ways_in(http: SocketAddr, workload: &v1::Workload, replicas: &[v1::Replic
 }
 
 /// The `curl` line of a route.
-fn curl(http: SocketAddr, to: &v1::Route) -> String {
+fn curl(http: SocketAddr, flags: &str, host: &str, path: &str) -> String {
     let address = process::reachable(http);
     let port = address.port();
-    let path = if to.path.is_empty() { "/" } else { &to.path };
-    if to.host.is_empty() {
-        return format!("curl http://{address}{path}");
+    let path = if path.is_empty() { "/" } else { path };
+    if host.is_empty() {
+        return format!("curl {flags}http://{address}{path}");
     }
     // curl and browsers resolve every name below localhost to this machine's loopback (RFC 6761).
-    let resolves = to.host == "localhost" || to.host.ends_with(".localhost");
+    let resolves = host == "localhost" || host.ends_with(".localhost");
     if resolves && address.ip().is_loopback() {
-        return format!("curl http://{}:{port}{path}", to.host);
+        return format!("curl {flags}http://{host}:{port}{path}");
     }
-    let shown = route(to);
-    let host = shown.split('/').next().unwrap_or_default();
-    format!("curl -H 'Host: {host}' http://{address}{path}")
+    format!("curl {flags}-H 'Host: {host}' http://{address}{path}")
 }
 
 #[cfg(test)]
@@ -76,32 +85,51 @@ mod tests {
                 "curl -H 'Host: a.localhost' http://10.0.0.5:8000/",
             ),
         ] {
-            let route = v1::Route {
-                host: host.into(),
-                path: path.into(),
-            };
-            assert_eq!(curl(http.parse().expect("an address"), &route), line);
+            let http = http.parse().expect("an address");
+            assert_eq!(curl(http, "", host, path), line);
         }
     }
 
     #[test]
-    fn published_ports_of_ready_replicas() {
+    fn routes_of_the_service_and_published_ports_of_ready_replicas() {
         let replica = |id: &str, ready| v1::Replica {
             id: id.into(),
             ready,
             endpoints: vec![v1::Endpoint {
+                protocol: v1::publish::Protocol::Tcp.into(),
                 guest_port: 6379,
                 address: "127.0.0.1:6380".into(),
-                ..Default::default()
             }],
             ..Default::default()
         };
+        let route = |path: &str, protocol: Protocol| v1::ServiceRoute {
+            host: "db.localhost".into(),
+            path: path.into(),
+            port: 8080,
+            protocol: protocol.into(),
+        };
+        let workload = v1::Workload {
+            spec: Some(v1::WorkloadSpec {
+                service: Some(v1::Service {
+                    routes: vec![
+                        route("/", Protocol::Unspecified),
+                        route("/rpc", Protocol::H2c),
+                    ],
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
         let http = SocketAddr::from(([127, 0, 0, 1], 8000));
-        let lines = ways_in(
-            http,
-            &v1::Workload::default(),
-            &[replica("a", true), replica("b", false)],
+        let lines = ways_in(http, &workload, &[replica("a", true), replica("b", false)]);
+        assert_eq!(
+            lines,
+            [
+                "curl http://db.localhost:8000/ (port 8080 of the service)",
+                "curl --http2-prior-knowledge http://db.localhost:8000/rpc (port 8080 of the service)",
+                "tcp 127.0.0.1:6380 (port 6379 of a)",
+            ]
         );
-        assert_eq!(lines, ["tcp 127.0.0.1:6380 (port 6379 of a)"]);
     }
 }

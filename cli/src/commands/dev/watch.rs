@@ -2,15 +2,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{
+    EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver},
-    time::{self, MissedTickBehavior},
+    time::{self, Instant, MissedTickBehavior},
 };
 
 /// Some files that belong together.
@@ -19,7 +23,7 @@ pub struct Files {
     seen: Stamps,
     /// Its directories are watched, not its files: a file that is replaced takes its own watch with it.
     watcher: Option<RecommendedWatcher>,
-    wakes: UnboundedReceiver<()>,
+    wakes: UnboundedReceiver<Wake>,
     tick: time::Interval,
 }
 
@@ -32,8 +36,23 @@ struct Stamp {
     len: u64,
 }
 
-/// Whoever writes a file is done when nothing happened for this long.
+/// What the system tells of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    /// Somebody is at it.
+    Touched,
+    /// Whoever wrote it has closed it, or has put it in place under this name.
+    Written,
+}
+
+/// A file that was touched is taken for whole when nothing happened for this long.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// One that was closed is whole; this is for others that are written with it.
+const OTHERS: Duration = Duration::from_millis(40);
+
+/// A file that is away is on its way back: whoever builds it deletes it first. Not for longer than this.
+const AWAY: Duration = Duration::from_secs(2);
 
 /// Where the system tells nothing (some network and container mounts, a directory made anew), a look does.
 const LOOK: Duration = Duration::from_secs(1);
@@ -71,39 +90,60 @@ impl Files {
         self.watch();
     }
 
-    /// Returns when one of them changed and nobody has written to them for a moment.
-    /// A file that is away is on its way back: whoever builds it deletes it first.
+    /// Returns when one of them changed and nobody writes to them. Files that are written together are one change.
+    /// Dropping the future loses nothing.
     pub async fn changed(&mut self) {
         loop {
-            let told = tokio::select! {
-                Some(()) = self.wakes.recv() => true,
-                _ = self.tick.tick() => false,
-            };
-            let now = self.now();
-            if now == self.seen {
-                continue;
+            let mut last = Wake::Touched;
+            // A change may have been seen by a call that was dropped before it could tell.
+            while self.now() == self.seen {
+                last = tokio::select! {
+                    Some(wake) = self.wakes.recv() => wake,
+                    _ = self.tick.tick() => {
+                        if self.now() != self.seen {
+                            // The system said nothing: the directory may be another one.
+                            self.watch();
+                        }
+                        Wake::Touched
+                    }
+                };
             }
-            if !told {
-                self.watch();
-            }
-            let settled = self.settled(now).await;
-            if settled != self.seen && settled.values().all(Option::is_some) {
+            let settled = self.settled(last).await;
+            if settled != self.seen {
                 self.seen = settled;
                 return;
             }
         }
     }
 
-    /// The stamps once they have stayed the same for [`QUIET`].
-    async fn settled(&self, mut last: Stamps) -> Stamps {
+    /// The stamps once nobody writes any more and what was there before is there again.
+    async fn settled(&mut self, wake: Wake) -> Stamps {
+        let began = Instant::now();
+        let mut until = began + wake.quiet();
+        let mut last = self.now();
         loop {
-            time::sleep(QUIET).await;
-            let now = self.now();
-            if now == last {
-                return now;
+            tokio::select! {
+                Some(wake) = self.wakes.recv() => {
+                    until = Instant::now() + wake.quiet();
+                    last = self.now();
+                }
+                () = time::sleep_until(until) => {
+                    let now = self.now();
+                    let away = self.is_away(&now) && began.elapsed() < AWAY;
+                    if now == last && !away {
+                        return now;
+                    }
+                    last = now;
+                    until = Instant::now() + QUIET;
+                }
             }
-            last = now;
         }
+    }
+
+    /// Whether a file is gone that was there.
+    fn is_away(&self, now: &Stamps) -> bool {
+        let mut there = self.seen.iter().filter(|(_, stamp)| stamp.is_some());
+        there.any(|(path, _)| now.get(path).is_none_or(Option::is_none))
     }
 
     fn now(&self) -> Stamps {
@@ -112,10 +152,18 @@ impl Files {
 
     fn watch(&mut self) {
         let directories: BTreeSet<PathBuf> = self.seen.keys().map(|path| directory(path)).collect();
+        let names: BTreeSet<OsString> = self
+            .seen
+            .keys()
+            .filter_map(|path| path.file_name())
+            .map(OsString::from)
+            .collect();
         let (wake, wakes) = mpsc::unbounded_channel();
-        let told = move |_: notify::Result<notify::Event>| {
-            // The receiver is gone when these files are watched anew.
-            let _ = wake.send(());
+        let told = move |event: notify::Result<notify::Event>| {
+            if let Some(what) = Wake::of(event, &names) {
+                // The receiver is gone when these files are watched anew.
+                let _ = wake.send(what);
+            }
         };
         // Without a watcher the look once a second is left.
         self.watcher = notify::recommended_watcher(told).ok();
@@ -125,6 +173,37 @@ impl Files {
             }
         }
         self.wakes = wakes;
+    }
+}
+
+// === impl Wake ===
+
+impl Wake {
+    /// What an event says of files of these names, if anything. Neighbours in their directory are nobody's business,
+    /// and neither is who reads.
+    fn of(event: notify::Result<notify::Event>, names: &BTreeSet<OsString>) -> Option<Self> {
+        // An error may mean that something was missed.
+        let Ok(event) = event else {
+            return Some(Self::Touched);
+        };
+        let named = |path: &PathBuf| path.file_name().is_some_and(|name| names.contains(name));
+        // Without a path it is about everything: the queue of events was too short.
+        if !event.paths.is_empty() && !event.paths.iter().any(named) {
+            return None;
+        }
+        match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_)) => Some(Self::Written),
+            EventKind::Access(_) => None,
+            _ => Some(Self::Touched),
+        }
+    }
+
+    fn quiet(self) -> Duration {
+        match self {
+            Self::Touched => QUIET,
+            Self::Written => OTHERS,
+        }
     }
 }
 
@@ -174,6 +253,11 @@ mod tests {
         fs::rename(build.join("new"), &file)?;
         time::timeout(LONG, files.changed()).await?;
 
+        fs::write(build.join("new"), "as a link, as cargo does")?;
+        fs::remove_file(&file)?;
+        fs::hard_link(build.join("new"), &file)?;
+        time::timeout(LONG, files.changed()).await?;
+
         fs::remove_dir_all(&build)?;
         fs::create_dir(&build)?;
         fs::write(&file, "with its directory")?;
@@ -182,9 +266,43 @@ mod tests {
         // Neither a neighbour nor a file that is away is a change.
         fs::write(build.join("neighbour"), "x")?;
         fs::remove_file(&file)?;
-        assert!(time::timeout(QUIET * 4, files.changed()).await.is_err());
+        assert!(time::timeout(AWAY / 4, files.changed()).await.is_err());
         fs::write(&file, "back again")?;
         time::timeout(LONG, files.changed()).await?;
+        // One that stays away is.
+        fs::remove_file(&file)?;
+        time::timeout(LONG, files.changed()).await?;
+        fs::write(&file, "at last")?;
+        time::timeout(LONG, files.changed()).await?;
         Ok(())
+    }
+
+    #[tokio::test]
+    async fn files_that_are_written_together_are_one_change() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let paths: BTreeSet<PathBuf> = (0..5).map(|i| dir.path().join(i.to_string())).collect();
+        let mut files = Files::new(paths.clone());
+        for path in &paths {
+            fs::write(path, "x")?;
+        }
+        time::timeout(LONG, files.changed()).await?;
+        assert!(time::timeout(QUIET * 4, files.changed()).await.is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn only_its_own_files_wake_and_only_writers() {
+        let names = BTreeSet::from([OsString::from("a.wasm")]);
+        let wake = |kind, path: &str| {
+            let event = notify::Event::new(kind).add_path(path.into());
+            Wake::of(Ok(event), &names)
+        };
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let read = EventKind::Access(AccessKind::Close(AccessMode::Read));
+        let modified = EventKind::Modify(ModifyKind::Any);
+        assert_eq!(wake(written, "build/a.wasm"), Some(Wake::Written));
+        assert_eq!(wake(modified, "./a.wasm"), Some(Wake::Touched));
+        assert_eq!(wake(read, "a.wasm"), None);
+        assert_eq!(wake(written, "build/b.wasm"), None);
     }
 }

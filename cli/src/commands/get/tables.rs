@@ -1,102 +1,197 @@
 //! What the tables of `warren get` show.
 
-use warren_proto::v1;
+use std::{collections::BTreeMap, time::SystemTime};
+
+use prost::{Message, Name};
+use warren_proto::v1::{self, condition::Status};
 
 use crate::{
     commands::push,
-    output::{Table, age, bytes},
+    explain,
+    output::{Table, age_at, bytes},
 };
 
-pub fn workloads(workloads: &[v1::Workload], everywhere: bool, wide: bool) -> Table {
-    let mut header = vec!["NAME", "READY", "REVISION", "AGE"];
-    if everywhere {
-        header.insert(0, "NAMESPACE");
+/// How a table is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Of several namespaces: each row names its own.
+    pub everywhere: bool,
+    /// More columns.
+    pub wide: bool,
+    /// On a terminal: digests short enough to leave room for the rest.
+    pub short: bool,
+    /// When ages are counted from.
+    pub now: SystemTime,
+}
+
+/// A kind of thing that `get` lists.
+pub trait Listed: Message + Name + Clone + PartialEq {
+    /// `workload`, as in `workload/counter`.
+    const KIND: &'static str;
+
+    /// What it is called by within its namespace.
+    fn name(&self) -> &str;
+
+    /// Its namespace; empty for what is in none.
+    fn namespace(&self) -> &str;
+
+    fn header(look: &Look) -> Vec<&'static str>;
+
+    /// A cell for each of the header. `gone`: this is its last state, and it is there no more.
+    fn row(&self, look: &Look, gone: bool) -> Vec<String>;
+}
+
+/// All of them, under their header.
+pub fn table<T: Listed>(items: &[T], look: &Look) -> Table {
+    let mut table = Table::new(T::header(look));
+    for item in items {
+        table.row(item.row(look, false));
     }
-    if wide {
-        header.extend(["STATUS", "ROUTES", "PUBLISH"]);
+    table
+}
+
+/// How tables call what a watch saw vanish.
+const GONE: &str = "Deleted";
+
+// === impl Listed for Workload ===
+
+impl Listed for v1::Workload {
+    const KIND: &'static str = "workload";
+
+    fn name(&self) -> &str {
+        &self.name
     }
-    let mut table = Table::new(header);
-    for workload in workloads {
-        let spec = workload.spec.clone().unwrap_or_default();
-        let status = workload.status.clone().unwrap_or_default();
-        let mut row = vec![
-            workload.name.clone(),
-            format!("{}/{}", status.ready_replicas, spec.replicas.unwrap_or(1)),
-            workload.revision.to_string(),
-            age(workload.create_time.as_ref()),
-        ];
-        if everywhere {
-            row.insert(0, workload.namespace.clone());
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn header(look: &Look) -> Vec<&'static str> {
+        let mut header = vec!["NAME", "READY", "STATUS", "REVISION", "AGE"];
+        if look.everywhere {
+            header.insert(0, "NAMESPACE");
         }
-        if wide {
-            let routes = spec.components.iter().flat_map(|c| &c.routes).map(route);
-            let published = spec.service.iter().flat_map(|s| &s.publish);
+        if look.wide {
+            header.extend(["ROUTES", "PUBLISH", "LABELS"]);
+        }
+        header
+    }
+
+    fn row(&self, look: &Look, gone: bool) -> Vec<String> {
+        let ready = self.status.as_ref().map_or(0, |s| s.ready_replicas);
+        let mut row = vec![
+            self.name.clone(),
+            format!("{ready}/{}", explain::wanted(self)),
+            if gone { GONE } else { state(self) }.to_owned(),
+            self.revision.to_string(),
+            age_at(look.now, self.create_time.as_ref()),
+        ];
+        if look.everywhere {
+            row.insert(0, self.namespace.clone());
+        }
+        if look.wide {
+            let published = self.spec.iter().flat_map(|spec| &spec.service);
+            let published = published.flat_map(|service| &service.publish);
             row.extend([
-                state(workload),
-                joined(routes),
+                joined(routes(self)),
                 joined(published.map(|p| format!("{}->{}", p.listen, p.port))),
+                labels(&self.labels),
             ]);
         }
-        table.row(row);
+        row
     }
-    table
 }
 
-pub fn replicas(replicas: &[v1::Replica], everywhere: bool, wide: bool) -> Table {
-    let mut header = vec![
-        "NAME", "WORKLOAD", "PHASE", "READY", "RESTARTS", "WORKER", "AGE",
-    ];
-    if everywhere {
-        header.insert(0, "NAMESPACE");
+// === impl Listed for Replica ===
+
+impl Listed for v1::Replica {
+    const KIND: &'static str = "replica";
+
+    fn name(&self) -> &str {
+        &self.id
     }
-    if wide {
-        header.extend(["REVISION", "ENDPOINTS"]);
+
+    fn namespace(&self) -> &str {
+        &self.namespace
     }
-    let mut table = Table::new(header);
-    for replica in replicas {
-        let mut row = vec![
-            replica.id.clone(),
-            replica.workload.clone(),
-            replica.phase().as_str_name().to_owned(),
-            yes(replica.ready),
-            replica.restarts.to_string(),
-            replica.worker.clone(),
-            age(replica.create_time.as_ref()),
+
+    fn header(look: &Look) -> Vec<&'static str> {
+        let mut header = vec![
+            "NAME", "WORKLOAD", "PHASE", "READY", "RESTARTS", "WORKER", "AGE",
         ];
-        if everywhere {
-            row.insert(0, replica.namespace.clone());
+        if look.everywhere {
+            header.insert(0, "NAMESPACE");
         }
-        if wide {
-            let endpoints = replica.endpoints.iter();
+        if look.wide {
+            header.extend(["REVISION", "ENDPOINTS", "LASTEXIT"]);
+        }
+        header
+    }
+
+    fn row(&self, look: &Look, gone: bool) -> Vec<String> {
+        let phase = self.phase().as_str_name();
+        let mut row = vec![
+            self.id.clone(),
+            self.workload.clone(),
+            if gone { GONE } else { phase }.to_owned(),
+            yes(self.ready && !gone),
+            self.restarts.to_string(),
+            self.worker.clone(),
+            age_at(look.now, self.create_time.as_ref()),
+        ];
+        if look.everywhere {
+            row.insert(0, self.namespace.clone());
+        }
+        if look.wide {
+            let endpoints = self.endpoints.iter();
             row.extend([
-                replica.revision.to_string(),
+                self.revision.to_string(),
                 joined(endpoints.map(|e| format!("{}->{}", e.address, e.guest_port))),
+                self.last_exit
+                    .as_ref()
+                    .map(explain::exit_reason)
+                    .unwrap_or_default(),
             ]);
         }
-        table.row(row);
+        row
     }
-    table
 }
 
-pub fn workers(workers: &[v1::Worker], wide: bool) -> Table {
-    let mut header = vec![
-        "NAME",
-        "READY",
-        "REPLICAS",
-        "MEMORY",
-        "VERSION",
-        "HEARTBEAT",
-    ];
-    if wide {
-        header.extend(["ADDRESS", "LABELS", "ID"]);
+// === impl Listed for Worker ===
+
+impl Listed for v1::Worker {
+    const KIND: &'static str = "worker";
+
+    fn name(&self) -> &str {
+        &self.name
     }
-    let mut table = Table::new(header);
-    for worker in workers {
-        let capacity = worker.capacity.unwrap_or_default();
-        let allocated = worker.allocated.unwrap_or_default();
+
+    fn namespace(&self) -> &str {
+        ""
+    }
+
+    fn header(look: &Look) -> Vec<&'static str> {
+        let mut header = vec![
+            "NAME",
+            "READY",
+            "REPLICAS",
+            "MEMORY",
+            "VERSION",
+            "HEARTBEAT",
+        ];
+        if look.wide {
+            header.extend(["ADDRESS", "LABELS", "ID"]);
+        }
+        header
+    }
+
+    fn row(&self, look: &Look, gone: bool) -> Vec<String> {
+        let capacity = self.capacity.unwrap_or_default();
+        let allocated = self.allocated.unwrap_or_default();
         let mut row = vec![
-            worker.name.clone(),
-            match (worker.ready, worker.cordoned) {
+            self.name.clone(),
+            match (self.ready, self.cordoned) {
+                _ if gone => GONE.to_owned(),
                 (ready, false) => yes(ready),
                 (true, true) => "cordoned".to_owned(),
                 (false, true) => "no,cordoned".to_owned(),
@@ -107,76 +202,113 @@ pub fn workers(workers: &[v1::Worker], wide: bool) -> Table {
                 bytes(allocated.memory_bytes),
                 bytes(capacity.memory_bytes)
             ),
-            worker.version.clone(),
-            age(worker.last_heartbeat.as_ref()),
+            self.version.clone(),
+            age_at(look.now, self.last_heartbeat.as_ref()),
         ];
-        if wide {
-            let labels = worker.labels.iter();
-            row.extend([
-                worker.address.clone(),
-                joined(labels.map(|(name, value)| format!("{name}={value}"))),
-                worker.id.clone(),
-            ]);
+        if look.wide {
+            row.extend([self.address.clone(), labels(&self.labels), self.id.clone()]);
         }
-        table.row(row);
+        row
     }
-    table
 }
 
-pub fn artifacts(artifacts: &[v1::Artifact], wide: bool) -> Table {
-    let mut header = vec!["DIGEST", "SIZE", "USES", "AGE"];
-    if wide {
-        header.push("EXPORTS");
+// === impl Listed for Artifact ===
+
+impl Listed for v1::Artifact {
+    const KIND: &'static str = "artifact";
+
+    fn name(&self) -> &str {
+        &self.digest
     }
-    let mut table = Table::new(header);
-    for artifact in artifacts {
-        let mut row = vec![
-            artifact.digest.clone(),
-            bytes(artifact.size_bytes),
-            push::uses(artifact),
-            age(artifact.create_time.as_ref()),
-        ];
-        if wide {
-            row.push(joined(
-                artifact.exports.iter().map(|item| item.name.clone()),
-            ));
+
+    fn namespace(&self) -> &str {
+        ""
+    }
+
+    fn header(look: &Look) -> Vec<&'static str> {
+        let mut header = vec!["DIGEST", "SIZE", "USES", "AGE"];
+        if look.wide {
+            header.push("EXPORTS");
         }
-        table.row(row);
+        header
     }
-    table
+
+    fn row(&self, look: &Look, gone: bool) -> Vec<String> {
+        let mut row = vec![
+            if look.short && !look.wide {
+                short_digest(&self.digest).to_owned()
+            } else {
+                self.digest.clone()
+            },
+            bytes(self.size_bytes),
+            if gone {
+                GONE.to_owned()
+            } else {
+                push::uses(self)
+            },
+            age_at(look.now, self.create_time.as_ref()),
+        ];
+        if look.wide {
+            row.push(joined(self.exports.iter().map(|item| item.name.clone())));
+        }
+        row
+    }
+}
+
+/// Enough of a digest to tell artifacts apart, and to name one on the command line.
+pub fn short_digest(digest: &str) -> &str {
+    digest.get(.."sha256:".len() + 12).unwrap_or(digest)
 }
 
 /// A route as it is read: any host is `*`.
-pub fn route(route: &v1::Route) -> String {
-    let host = if route.host.is_empty() {
-        "*"
-    } else {
-        &route.host
-    };
-    let path = if route.path.is_empty() {
-        "/"
-    } else {
-        &route.path
-    };
+pub fn route(host: &str, path: &str) -> String {
+    let host = if host.is_empty() { "*" } else { host };
+    let path = if path.is_empty() { "/" } else { path };
     format!("{host}{path}")
 }
 
-/// One word for how a workload is.
-fn state(workload: &v1::Workload) -> String {
+/// Those of components, then those of the service.
+fn routes(workload: &v1::Workload) -> impl Iterator<Item = String> {
+    let spec = workload.spec.iter();
+    let of_components = spec.clone().flat_map(|spec| &spec.components);
+    let of_components = of_components
+        .flat_map(|component| &component.routes)
+        .map(|one| route(&one.host, &one.path));
+    let of_service = spec.flat_map(|spec| &spec.service);
+    let of_service = of_service
+        .flat_map(|service| &service.routes)
+        .map(|one| route(&one.host, &one.path));
+    of_components.chain(of_service)
+}
+
+/// One word for how a workload is: the reason of its condition where it is not as it should be.
+fn state(workload: &v1::Workload) -> &str {
     if workload.delete_time.is_some() {
-        return "Deleting".to_owned();
+        return "Deleting";
     }
     let conditions = workload.status.iter().flat_map(|status| &status.conditions);
-    let holds = |wanted: &str| {
-        conditions.clone().any(|condition| {
-            condition.r#type == wanted && condition.status() == v1::condition::Status::True
-        })
-    };
-    ["Ready", "Progressing"]
-        .into_iter()
-        .find(|state| holds(state))
-        .unwrap_or("NotReady")
-        .to_owned()
+    let find = |kind: &str| conditions.clone().find(|one| one.r#type == kind);
+    match (find("Ready"), find("Progressing")) {
+        (Some(ready), Some(moving))
+            if ready.status() == Status::True && moving.status() == Status::True =>
+        {
+            named(moving, "Progressing")
+        }
+        (Some(ready), _) if ready.status() == Status::True => "Ready",
+        (Some(ready), _) => named(ready, "NotReady"),
+        (None, _) => "NotReady",
+    }
+}
+
+fn named<'a>(condition: &'a v1::Condition, fallback: &'static str) -> &'a str {
+    match condition.reason.as_str() {
+        "" => fallback,
+        reason => reason,
+    }
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    joined(labels.iter().map(|(key, value)| format!("{key}={value}")))
 }
 
 fn yes(yes: bool) -> String {
@@ -188,103 +320,4 @@ fn joined(items: impl Iterator<Item = String>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use v1::replica::Phase;
-
-    use super::*;
-
-    #[test]
-    fn workloads_with_and_without_more() {
-        let counter = v1::Workload {
-            namespace: "shop".into(),
-            name: "counter".into(),
-            revision: 3,
-            spec: Some(v1::WorkloadSpec {
-                replicas: Some(2),
-                service: Some(v1::Service {
-                    publish: vec![v1::Publish {
-                        port: 6379,
-                        listen: "127.0.0.1:6379".into(),
-                        ..Default::default()
-                    }],
-                    ..Default::default()
-                }),
-                components: vec![v1::Component {
-                    routes: vec![v1::Route {
-                        host: "counter.localhost".into(),
-                        path: "/".into(),
-                    }],
-                    ..Default::default()
-                }],
-            }),
-            status: Some(v1::WorkloadStatus {
-                ready_replicas: 1,
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        assert_eq!(
-            workloads(std::slice::from_ref(&counter), false, false).to_string(),
-            "NAME      READY   REVISION   AGE\n\
-             counter   1/2     3          -\n"
-        );
-        assert_eq!(
-            workloads(&[counter], true, true).to_string(),
-            "NAMESPACE   NAME      READY   REVISION   AGE   STATUS     ROUTES               PUBLISH\n\
-             shop        counter   1/2     3          -     NotReady   counter.localhost/   127.0.0.1:6379->6379\n"
-        );
-    }
-
-    #[test]
-    fn replicas_without_a_worker() {
-        let pending = v1::Replica {
-            id: "counter-abc".into(),
-            workload: "counter".into(),
-            phase: Phase::Pending.into(),
-            ..Default::default()
-        };
-        assert_eq!(
-            replicas(&[pending], false, false).to_string(),
-            "NAME          WORKLOAD   PHASE     READY   RESTARTS   WORKER   AGE\n\
-             counter-abc   counter    PENDING   no      0          -        -\n"
-        );
-    }
-
-    #[test]
-    fn workers_and_artifacts() {
-        let worker = v1::Worker {
-            name: "w1".into(),
-            ready: true,
-            cordoned: true,
-            version: "0.1.0".into(),
-            capacity: Some(v1::Resources {
-                memory_bytes: 8 << 30,
-                replicas: 0,
-            }),
-            allocated: Some(v1::Resources {
-                memory_bytes: 96 << 20,
-                replicas: 1,
-            }),
-            ..Default::default()
-        };
-        assert_eq!(
-            workers(&[worker], false).to_string(),
-            "NAME   READY      REPLICAS   MEMORY       VERSION   HEARTBEAT\n\
-             w1     cordoned   1          96MiB/8GiB   0.1.0     -\n"
-        );
-        let artifact = v1::Artifact {
-            digest: "sha256:ab".into(),
-            size_bytes: 68_000,
-            uses: vec![
-                v1::artifact::Use::Service.into(),
-                v1::artifact::Use::Http.into(),
-            ],
-            ..Default::default()
-        };
-        assert_eq!(
-            artifacts(&[artifact], false).to_string(),
-            "DIGEST      SIZE    USES           AGE\n\
-             sha256:ab   66KiB   SERVICE,HTTP   -\n"
-        );
-    }
-}
+mod tests;

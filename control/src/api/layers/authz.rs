@@ -9,6 +9,8 @@ use futures::future::{Either, Ready, ready};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
+use crate::api::error;
+
 /// Who makes a request. Stands in every revision and event that the request causes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller(Arc<str>);
@@ -45,7 +47,7 @@ impl Caller {
             .extensions()
             .get::<Self>()
             .cloned()
-            .ok_or_else(|| Status::unauthenticated("the request passed no authorisation"))
+            .ok_or_else(|| error::internal("the request passed no authorisation"))
     }
 
     pub fn as_str(&self) -> &str {

@@ -11,7 +11,7 @@ use std::{
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, body::Body};
+use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::methods::Methods;
@@ -43,9 +43,9 @@ pub struct Limits<S> {
 
 impl LimitsLayer {
     /// Streams end when `shutdown` is cancelled; single answers are finished.
-    pub fn new(methods: Methods, shutdown: CancellationToken) -> Self {
+    pub fn new(methods: Arc<Methods>, shutdown: CancellationToken) -> Self {
         Self {
-            methods: Arc::new(methods),
+            methods,
             unary: Arc::new(Semaphore::new(UNARY_AT_ONCE)),
             streams: Arc::new(Semaphore::new(STREAMS_AT_ONCE)),
             timeout: UNARY_TIMEOUT,
@@ -89,16 +89,37 @@ where
             &self.layer.unary
         };
         let Ok(permit) = places.clone().try_acquire_owned() else {
-            let status = error::exhausted("the control plane has too many requests at once");
+            let status = error::exhausted(
+                "requests",
+                "the control plane has too many requests at once",
+            );
             return Box::pin(std::future::ready(Ok(status.into_http())));
         };
+        let asked = asked_timeout(request.headers());
+        let timeout = asked.map_or(self.layer.timeout, |asked| asked.min(self.layer.timeout));
         let answer = self.inner.call(request);
         if streaming {
             Box::pin(stream(answer, permit, self.layer.shutdown.clone()))
         } else {
-            Box::pin(unary(answer, permit, self.layer.timeout))
+            Box::pin(unary(answer, permit, timeout))
         }
     }
+}
+
+/// What the client's `grpc-timeout` says: up to eight digits and a unit, as in gRPC over HTTP/2.
+fn asked_timeout(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number.saturating_mul(3600)),
+        "M" => Duration::from_secs(number.saturating_mul(60)),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
 }
 
 async fn unary<E>(
@@ -110,7 +131,7 @@ async fn unary<E>(
     drop(permit);
     answer.unwrap_or_else(|_| {
         let message = format!("not done within {timeout:?}");
-        Ok(Status::deadline_exceeded(message).into_http())
+        Ok(error::late(message).into_http())
     })
 }
 
@@ -149,7 +170,7 @@ mod tests {
     use std::convert::Infallible;
 
     use tokio::sync::Notify;
-    use tonic::Code;
+    use tonic::{Code, Status};
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
@@ -162,7 +183,7 @@ mod tests {
         LimitsLayer {
             unary: Arc::new(Semaphore::new(1)),
             streams: Arc::new(Semaphore::new(1)),
-            ..LimitsLayer::new(methods, shutdown.clone())
+            ..LimitsLayer::new(Arc::new(methods), shutdown.clone())
         }
     }
 
@@ -210,6 +231,39 @@ mod tests {
         let service = layer.layer(never);
         let late = service.oneshot(request(UNARY)).await.unwrap();
         assert_eq!(code(late.headers()), Some(Code::DeadlineExceeded));
+    }
+
+    #[tokio::test]
+    async fn a_client_may_ask_for_less_time() {
+        let never = service_fn(|_: http::Request<()>| {
+            std::future::pending::<Result<http::Response<Body>, Infallible>>()
+        });
+        let service = layer(&CancellationToken::new()).layer(never);
+        let mut request = request(UNARY);
+        let timeout = http::HeaderValue::from_static("1m");
+        request.headers_mut().insert("grpc-timeout", timeout);
+        let late = service.oneshot(request).await.unwrap();
+        assert_eq!(code(late.headers()), Some(Code::DeadlineExceeded));
+    }
+
+    #[test]
+    fn the_asked_timeout_is_read_in_every_unit() {
+        for (text, expected) in [
+            ("2H", Some(Duration::from_secs(7200))),
+            ("3M", Some(Duration::from_secs(180))),
+            ("4S", Some(Duration::from_secs(4))),
+            ("5m", Some(Duration::from_millis(5))),
+            ("6u", Some(Duration::from_micros(6))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("", None),
+            ("S", None),
+            ("1x", None),
+            ("-1S", None),
+        ] {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            assert_eq!(asked_timeout(&headers), expected, "{text}");
+        }
     }
 
     #[tokio::test]

@@ -1,14 +1,15 @@
-//! Which RPCs are streams, read from the descriptors.
+//! Which RPCs there are and which of them are streams, read from the descriptors.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-/// The RPCs with a stream on either side; they end when their client or the server does, not by a timeout.
+/// Every RPC by its path, and whether it has a stream on either side. Those end when their client or the server does,
+/// not by a timeout.
 #[derive(Clone, Debug, Default)]
 pub struct Methods {
-    streaming: HashSet<String>,
+    streaming: HashMap<String, bool>,
 }
 
 // === impl Methods ===
@@ -16,15 +17,14 @@ pub struct Methods {
 impl Methods {
     /// Reads encoded `google.protobuf.FileDescriptorSet`s.
     pub fn of(descriptors: &[&[u8]]) -> Result<Self, prost::DecodeError> {
-        let mut streaming = HashSet::new();
+        let mut streaming = HashMap::new();
         for encoded in descriptors {
             for file in FileDescriptorSet::decode(*encoded)?.file {
                 for service in &file.service {
-                    let methods = service.method.iter();
-                    let streams = methods
-                        .filter(|method| method.client_streaming() || method.server_streaming());
-                    streaming.extend(streams.map(|method| {
-                        format!("/{}.{}/{}", file.package(), service.name(), method.name())
+                    streaming.extend(service.method.iter().map(|method| {
+                        let path =
+                            format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                        (path, method.client_streaming() || method.server_streaming())
                     }));
                 }
             }
@@ -34,7 +34,15 @@ impl Methods {
 
     /// Whether the request path `/package.Service/Method` is a stream.
     pub fn is_streaming(&self, path: &str) -> bool {
-        self.streaming.contains(path)
+        self.streaming.get(path).copied().unwrap_or_default()
+    }
+
+    pub fn contains(&self, path: &str) -> bool {
+        self.streaming.contains_key(path)
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.streaming.keys().map(String::as_str)
     }
 }
 

@@ -1,100 +1,107 @@
-//! What an Apply comes to: a pure function of what is stored and what is asked for.
+//! What a request makes of a workload: a pure function of what is stored and what is asked for.
 
 use prost_types::Timestamp;
 use tonic::Status;
 use warren_model::{
     name::uid,
-    spec::{ValidWorkload, WorkloadSpec},
+    spec::{ValidWorkload, WorkloadSpec, validate_workload},
 };
-use warren_proto::v1::{self, apply_response::Outcome};
+use warren_proto::v1::{self, revision::Cause};
 
 use crate::api::error;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 /// Replicas of a new workload that names no number.
 const DEFAULT_REPLICAS: u32 = 1;
 
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Wish {
+    /// Boxed: the others are a word each.
+    Apply(Box<ValidWorkload>),
+    Scale(u32),
+    Restart,
+    /// To this revision; 0: the newest whose spec differs from the present one.
+    Rollback(u32),
+    Delete,
+}
+
+/// Who asks, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Author<'a> {
+    pub caller: &'a str,
+    pub now: Timestamp,
+}
+
+/// What is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing: it is so already.
+    Nothing,
+    /// A new workload, with its first revision.
+    Created,
+    /// A revision that needs a snapshot, for replicas to run by.
+    Revision,
+    /// The workload alone: its labels, its number of replicas, its deletion.
+    Changed,
+}
+
 /// The workload as it should be stored.
 #[derive(Debug)]
 pub(super) struct Decision {
-    pub outcome: Outcome,
+    pub effect: Effect,
     pub workload: v1::Workload,
-    /// A revision that needs a snapshot, for replicas to run by.
-    pub new_revision: bool,
 }
 
-/// Compares by meaning, so that a field that a later version of Warren gives a default makes no new revision.
-pub(super) fn decide(
-    stored: Option<&v1::Workload>,
-    wanted: &ValidWorkload,
-    caller: &str,
-    now: Timestamp,
+/// Decides over what is stored and, for a rollback, the kept revisions, oldest first.
+///
+/// Specs are compared by meaning, so that a field that a later version of Warren gives a default makes no new revision.
+pub(super) fn change(
+    stored: &v1::Workload,
+    kept: &[v1::Workload],
+    wish: &Wish,
+    author: Author<'_>,
 ) -> Result<Decision, Status> {
-    let Some(stored) = stored else {
-        return Ok(created(wanted, caller, now));
-    };
     if stored.delete_time.is_some() {
-        return Err(error::precondition_for_now(
-            "WORKLOAD_DELETING",
-            &wanted.id.to_string(),
-            format!(
-                "workload `{}` is being deleted: apply it again once it is gone",
-                wanted.id
-            ),
-        ));
+        return match wish {
+            Wish::Delete => Ok(Decision::nothing(stored)),
+            _ => Err(being_deleted(stored)),
+        };
     }
-    let before = stored
-        .spec
-        .as_ref()
-        .map(WorkloadSpec::from_proto)
-        .and_then(Result::ok);
-    let present = before
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(DEFAULT_REPLICAS);
-    let spec = with_replicas(&wanted.spec, wanted.spec.replicas.unwrap_or(present));
-    let scaled = spec.replicas != Some(present);
-    let changed = before.is_none_or(|before| with_replicas(&before, 0) != with_replicas(&spec, 0));
-    let relabelled = stored.labels != wanted.labels;
-    let mut workload = stored.clone();
-    let outcome = if changed || scaled || relabelled {
-        Outcome::Updated
-    } else {
-        Outcome::Unchanged
-    };
-    if changed || scaled {
-        workload.spec = Some(spec.to_proto());
-        workload.generation += 1;
-        caller.clone_into(&mut workload.caller);
-    }
-    if changed {
-        workload.revision += 1;
-    }
-    workload.labels.clone_from(&wanted.labels);
-    Ok(Decision {
-        outcome,
-        workload,
-        new_revision: changed,
+    Ok(match wish {
+        Wish::Apply(wanted) => applied(stored, wanted, author),
+        Wish::Scale(replicas) => scaled(stored, *replicas, author)?,
+        Wish::Restart => revised(stored.clone(), Cause::Restarted, 0, author),
+        Wish::Rollback(revision) => rolled_back(stored, kept, *revision, author)?,
+        Wish::Delete => Decision {
+            effect: Effect::Changed,
+            workload: v1::Workload {
+                delete_time: Some(author.now),
+                ..stored.clone()
+            },
+        },
     })
 }
 
-fn created(wanted: &ValidWorkload, caller: &str, now: Timestamp) -> Decision {
+/// A workload of a name that none has.
+pub(super) fn create(wanted: &ValidWorkload, author: Author<'_>) -> Decision {
     let replicas = wanted.spec.replicas.unwrap_or(DEFAULT_REPLICAS);
     let workload = v1::Workload {
         namespace: wanted.id.namespace.to_string(),
         name: wanted.id.name.to_string(),
         uid: uid(),
         labels: wanted.labels.clone(),
-        create_time: Some(now),
+        create_time: Some(author.now),
         generation: 1,
-        revision: 1,
         spec: Some(with_replicas(&wanted.spec, replicas).to_proto()),
-        caller: caller.to_owned(),
         ..v1::Workload::default()
     };
     Decision {
-        outcome: Outcome::Created,
-        workload,
-        new_revision: true,
+        effect: Effect::Created,
+        ..revised(workload, Cause::Applied, 0, author)
     }
 }
 
@@ -105,15 +112,147 @@ pub(super) fn check_revision(
 ) -> Result<(), Status> {
     let present = stored.map_or(0, |stored| stored.revision);
     match expected {
-        Some(expected) if expected != present => Err(error::aborted(
-            "LOST_UPDATE",
-            match (present, expected) {
-                (0, _) => format!("revision {expected} was expected and there is no such workload"),
-                (_, 0) => format!("no workload was expected and it is at revision {present}"),
-                _ => format!("revision {expected} was expected and the workload is at {present}"),
-            },
-        )),
+        Some(expected) if expected != present => Err(error::aborted(match (present, expected) {
+            (0, _) => format!("revision {expected} was expected and there is no such workload"),
+            (_, 0) => format!("no workload was expected and it is at revision {present}"),
+            _ => format!("revision {expected} was expected and the workload is at {present}"),
+        })),
         _ => Ok(()),
+    }
+}
+
+/// How many replicas a stored workload has: every stored spec says it.
+pub(super) fn replicas(workload: &v1::Workload) -> u32 {
+    workload
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(DEFAULT_REPLICAS)
+}
+
+fn applied(stored: &v1::Workload, wanted: &ValidWorkload, author: Author<'_>) -> Decision {
+    let present = replicas(stored);
+    let spec = with_replicas(&wanted.spec, wanted.spec.replicas.unwrap_or(present)).to_proto();
+    let mut workload = v1::Workload {
+        labels: wanted.labels.clone(),
+        spec: Some(spec),
+        ..stored.clone()
+    };
+    let scaled = replicas(&workload) != present;
+    let changed = !runs_the_same(stored, &workload);
+    if changed || scaled {
+        workload.generation += 1;
+    } else {
+        // Equal in meaning: what is written stays as it is.
+        workload.spec.clone_from(&stored.spec);
+    }
+    if changed {
+        return revised(workload, Cause::Applied, 0, author);
+    }
+    if scaled {
+        author.caller.clone_into(&mut workload.caller);
+    }
+    let effect = if scaled || workload.labels != stored.labels {
+        Effect::Changed
+    } else {
+        Effect::Nothing
+    };
+    Decision { effect, workload }
+}
+
+fn scaled(stored: &v1::Workload, number: u32, author: Author<'_>) -> Result<Decision, Status> {
+    if replicas(stored) == number {
+        return Ok(Decision::nothing(stored));
+    }
+    let mut workload = stored.clone();
+    workload.spec.get_or_insert_default().replicas = Some(number);
+    if let Err(violations) = validate_workload(&workload)
+        && let Some(refusal) = violations
+            .0
+            .iter()
+            .find(|held| matches!(&*held.field, "spec.replicas" | "spec.service.exclusive"))
+    {
+        return Err(error::invalid_field("replicas", &refusal.message));
+    }
+    workload.generation += 1;
+    author.caller.clone_into(&mut workload.caller);
+    Ok(Decision {
+        effect: Effect::Changed,
+        workload,
+    })
+}
+
+fn rolled_back(
+    stored: &v1::Workload,
+    kept: &[v1::Workload],
+    revision: u32,
+    author: Author<'_>,
+) -> Result<Decision, Status> {
+    // A name's former life has other revisions of the same numbers.
+    let mut kept = kept.iter().filter(|held| held.uid == stored.uid).rev();
+    let target = match revision {
+        0 => kept.find(|held| !runs_the_same(held, stored)),
+        _ => kept.clone().find(|held| held.revision == revision),
+    };
+    let Some(target) = target else {
+        return Err(match revision {
+            0 => nothing_before(stored),
+            _ => not_kept(stored, revision, kept.map(|held| held.revision)),
+        });
+    };
+    if runs_the_same(target, stored) {
+        return Ok(Decision::nothing(stored));
+    }
+    let mut workload = v1::Workload {
+        spec: target.spec.clone(),
+        generation: stored.generation + 1,
+        ..stored.clone()
+    };
+    workload.spec.get_or_insert_default().replicas = Some(replicas(stored));
+    Ok(revised(
+        workload,
+        Cause::RolledBack,
+        target.revision,
+        author,
+    ))
+}
+
+/// The workload with the next revision.
+fn revised(
+    mut workload: v1::Workload,
+    cause: Cause,
+    source_revision: u32,
+    author: Author<'_>,
+) -> Decision {
+    workload.revision += 1;
+    workload.revision_time = Some(author.now);
+    workload.set_revision_cause(cause);
+    workload.source_revision = source_revision;
+    author.caller.clone_into(&mut workload.caller);
+    Decision {
+        effect: Effect::Revision,
+        workload,
+    }
+}
+
+/// Whether two workloads have the same spec but for the number of replicas.
+fn runs_the_same(one: &v1::Workload, other: &v1::Workload) -> bool {
+    let meaning = |workload: &v1::Workload| {
+        let spec = WorkloadSpec::from_proto(workload.spec.as_ref()?).ok()?;
+        Some(with_replicas(&spec, 0))
+    };
+    match (meaning(one), meaning(other)) {
+        (Some(one), Some(other)) => one == other,
+        // What this version does not understand is only like itself.
+        _ => {
+            let text = |workload: &v1::Workload| {
+                workload.spec.clone().map(|spec| v1::WorkloadSpec {
+                    replicas: None,
+                    ..spec
+                })
+            };
+            text(one) == text(other)
+        }
     }
 }
 
@@ -124,129 +263,54 @@ fn with_replicas(spec: &WorkloadSpec, replicas: u32) -> WorkloadSpec {
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use warren_model::spec::validate_workload;
+/// `NAMESPACE/NAME`.
+fn id(workload: &v1::Workload) -> String {
+    format!("{}/{}", workload.namespace, workload.name)
+}
 
-    use super::*;
+fn being_deleted(stored: &v1::Workload) -> Status {
+    let id = id(stored);
+    let message = format!("workload `{id}` is being deleted: try again once it is gone");
+    error::precondition_for_now("WORKLOAD_DELETING", &id, message)
+}
 
-    const NOW: Timestamp = Timestamp {
-        seconds: 7,
-        nanos: 0,
+fn nothing_before(stored: &v1::Workload) -> Status {
+    let id = id(stored);
+    let message = format!(
+        "workload `{id}` has no revision to go back to: every one that is kept runs what runs now"
+    );
+    error::precondition("NO_EARLIER_REVISION", &id, message)
+}
+
+fn not_kept(stored: &v1::Workload, revision: u32, kept: impl Iterator<Item = u32>) -> Status {
+    let kept: Vec<_> = kept.map(|number| number.to_string()).collect();
+    let hint = match kept.as_slice() {
+        [] => "none are kept".to_owned(),
+        _ => format!("these are kept: {}", kept.join(", ")),
     };
+    let name = format!("{}@{revision}", id(stored));
+    error::not_found("revision", &name, &hint)
+}
 
-    fn wanted(replicas: Option<u32>, args: &[&str], labels: &[(&str, &str)]) -> ValidWorkload {
-        validate_workload(&v1::Workload {
-            name: "w".into(),
-            labels: labels
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-            spec: Some(v1::WorkloadSpec {
-                replicas,
-                service: Some(v1::Service {
-                    component: warren_model::digest::Digest::of(b"").to_string(),
-                    args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            }),
-            ..Default::default()
-        })
-        .unwrap()
-    }
+// === impl Wish ===
 
-    #[test]
-    fn numbers_move_as_the_contract_says() {
-        let first = decide(None, &wanted(None, &[], &[]), "a", NOW).unwrap();
-        assert_eq!(first.outcome, Outcome::Created);
-        let stored = first.workload;
-        assert_eq!((stored.generation, stored.revision), (1, 1));
-        assert_eq!(stored.spec.as_ref().unwrap().replicas, Some(1));
-
-        let cases = [
-            (wanted(None, &[], &[]), Outcome::Unchanged, 1, 1, false, "a"),
-            (
-                wanted(Some(1), &[], &[]),
-                Outcome::Unchanged,
-                1,
-                1,
-                false,
-                "a",
-            ),
-            (
-                wanted(Some(3), &[], &[]),
-                Outcome::Updated,
-                2,
-                1,
-                false,
-                "b",
-            ),
-            (wanted(None, &["x"], &[]), Outcome::Updated, 2, 2, true, "b"),
-            (
-                wanted(None, &[], &[("k", "v")]),
-                Outcome::Updated,
-                1,
-                1,
-                false,
-                "a",
-            ),
-        ];
-        for (wanted, outcome, generation, revision, new_revision, caller) in cases {
-            let got = decide(Some(&stored), &wanted, "b", NOW).unwrap();
-            assert_eq!(
-                (
-                    got.outcome,
-                    got.workload.generation,
-                    got.workload.revision,
-                    got.new_revision
-                ),
-                (outcome, generation, revision, new_revision),
-                "{wanted:?}"
-            );
-            assert_eq!(got.workload.caller, caller, "{wanted:?}");
-            assert_eq!(got.workload.uid, stored.uid);
+impl Wish {
+    /// What to do about an artifact that is not there.
+    pub fn about_missing_artifact(&self) -> &'static str {
+        match self {
+            Self::Apply(_) => "push it with `warren push FILE`, or name the file",
+            _ => "it was deleted since that revision; push it again with `warren push FILE`",
         }
     }
+}
 
-    #[test]
-    fn a_number_that_is_absent_stays() {
-        let stored = decide(None, &wanted(Some(5), &[], &[]), "a", NOW)
-            .unwrap()
-            .workload;
-        let got = decide(Some(&stored), &wanted(None, &["x"], &[]), "a", NOW).unwrap();
-        assert_eq!(got.workload.spec.unwrap().replicas, Some(5));
-    }
+// === impl Decision ===
 
-    #[test]
-    fn what_is_being_deleted_is_not_changed() {
-        let mut stored = decide(None, &wanted(None, &[], &[]), "a", NOW)
-            .unwrap()
-            .workload;
-        stored.delete_time = Some(NOW);
-        let refused = decide(Some(&stored), &wanted(None, &[], &[]), "a", NOW).unwrap_err();
-        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
-    }
-
-    #[test]
-    fn an_expected_revision_must_be_the_present_one() {
-        let stored = decide(None, &wanted(None, &[], &[]), "a", NOW)
-            .unwrap()
-            .workload;
-        for (present, expected, passes) in [
-            (None, None, true),
-            (None, Some(0), true),
-            (None, Some(1), false),
-            (Some(&stored), Some(1), true),
-            (Some(&stored), Some(0), false),
-            (Some(&stored), Some(2), false),
-        ] {
-            assert_eq!(
-                check_revision(present, expected).is_ok(),
-                passes,
-                "{expected:?}"
-            );
+impl Decision {
+    fn nothing(stored: &v1::Workload) -> Self {
+        Self {
+            effect: Effect::Nothing,
+            workload: stored.clone(),
         }
     }
 }

@@ -76,7 +76,7 @@ impl Following {
 }
 
 fn belongs(scope: &Scope, event: &v1::Event) -> bool {
-    scope.contains_event(&event.namespace, &event.workload)
+    scope.contains(&event.namespace, &event.workload)
 }
 
 fn response(event: &v1::Event) -> v1::EventsResponse {

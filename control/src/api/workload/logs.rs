@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -13,11 +14,14 @@ use tokio::sync::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use warren_model::name::{Name, WorkloadId};
+use warren_model::{
+    error::Violations,
+    name::{Name, WorkloadId},
+};
 use warren_proto::v1;
 
 use crate::{
-    api::{Responses, Shared, error, scope},
+    api::{Responses, Shared, error, scope, suggest},
     fleet::logs::NoLines,
 };
 
@@ -25,6 +29,8 @@ use crate::{
 const BUFFER: usize = 16;
 /// Failures that one answer names.
 const MAX_FAILURES: usize = 16;
+/// Replicas or sources that one refusal names.
+const MAX_OFFERED: usize = 8;
 
 type Out = mpsc::Sender<Result<v1::LogsResponse, Status>>;
 
@@ -33,6 +39,9 @@ struct Reading {
     shared: Arc<Shared>,
     id: WorkloadId,
     request: v1::LogsRequest,
+    /// How far back lines are wanted, from `asked`.
+    since: Option<Duration>,
+    asked: Instant,
     out: Out,
     /// Where replicas were read up to, of those that were read before.
     read: BTreeMap<String, Option<Timestamp>>,
@@ -53,19 +62,15 @@ pub(super) fn logs(
     request: v1::LogsRequest,
 ) -> Result<Responses<v1::LogsResponse>, Status> {
     let id = scope::workload(&request.namespace, &request.name)?;
+    let since = checked(&request)?;
     let Some(workload) = shared.index.workload(&id) else {
-        return Err(scope::no_workload(&id));
+        return Err(scope::no_workload(&shared.index, &id));
     };
-    if !request.source.is_empty() && !has_source(&workload, &request.source) {
-        return Err(error::not_found("source", &request.source));
+    if !request.source.is_empty() {
+        known_source(&workload, &request.source)?;
     }
-    let known = shared.index.replicas_of(&id);
-    if !request.replica.is_empty()
-        && known
-            .iter()
-            .all(|held| held.value.replica.id != request.replica)
-    {
-        return Err(error::not_found("replica", &request.replica));
+    if !request.replica.is_empty() {
+        known_replica(shared, &id, &request.replica)?;
     }
     let (out, responses) = mpsc::channel(BUFFER);
     let touched = shared.index.touched();
@@ -73,6 +78,8 @@ pub(super) fn logs(
         shared: shared.clone(),
         id,
         request,
+        since,
+        asked: Instant::now(),
         out,
         read: BTreeMap::new(),
         open: BTreeSet::new(),
@@ -90,16 +97,72 @@ pub(super) fn logs(
     Ok(ReceiverStream::new(responses).boxed())
 }
 
-/// Whether guests of the workload write as `source`: "service", or a component's name.
-fn has_source(workload: &v1::Workload, source: &str) -> bool {
-    workload.spec.as_ref().is_some_and(|spec| {
-        let is_service = spec.service.is_some() && source == "service";
-        is_service
-            || spec
-                .components
-                .iter()
-                .any(|component| component.name == source)
-    })
+/// How far back the request goes, where it says that.
+fn checked(request: &v1::LogsRequest) -> Result<Option<Duration>, Status> {
+    let mut violations = Violations::default();
+    if request.previous && request.follow {
+        violations.push(
+            "previous",
+            "what was before the last restart does not go on: leave `follow` out",
+        );
+    }
+    let since = request.since.map(Duration::try_from);
+    let since = since.and_then(|since| {
+        let since = since.map_err(|_| "should not be negative");
+        violations.ok("since", since)
+    });
+    if violations.0.is_empty() {
+        Ok(since)
+    } else {
+        Err(error::invalid(&violations))
+    }
+}
+
+/// Guests of the workload write as "service", or as a component's name.
+fn known_source(workload: &v1::Workload, source: &str) -> Result<(), Status> {
+    let spec = workload.spec.as_ref();
+    let service = spec.and_then(|spec| spec.service.as_ref());
+    let components = spec.iter().flat_map(|spec| &spec.components);
+    let sources: Vec<_> = service
+        .map(|_| "service")
+        .into_iter()
+        .chain(components.map(|component| component.name.as_str()))
+        .collect();
+    if sources.contains(&source) {
+        return Ok(());
+    }
+    let hint = offers(
+        &format!("{}/{}", workload.namespace, workload.name),
+        sources,
+    );
+    Err(error::not_found("source", source, &hint))
+}
+
+fn known_replica(shared: &Shared, id: &WorkloadId, replica: &str) -> Result<(), Status> {
+    let known: Vec<_> = shared
+        .index
+        .replicas_of(id)
+        .iter()
+        .map(|held| held.value.replica.id.clone())
+        .collect();
+    if known.iter().any(|known| known == replica) {
+        return Ok(());
+    }
+    let hint = match suggest::nearest(replica, known.iter().cloned()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => offers(&id.to_string(), known.iter().map(String::as_str)),
+    };
+    Err(error::not_found("replica", replica, &hint))
+}
+
+/// "workload `x` has `a`, `b`", up to a number that can be read.
+fn offers<'a>(workload: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let names = names.into_iter().take(MAX_OFFERED);
+    let quoted: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => format!("workload `{workload}` has none"),
+        some => format!("workload `{workload}` has {}", some.join(", ")),
+    }
 }
 
 // === impl Reading ===
@@ -141,7 +204,7 @@ impl Reading {
             // An error means that the reader has gone.
             let _ = self
                 .out
-                .send(Err(error::unavailable(failures.join("; "))))
+                .send(Err(error::unavailable("NO_LINES", failures.join("; "))))
                 .await;
         }
     }
@@ -168,6 +231,8 @@ impl Reading {
                 follow: self.request.follow,
                 tail: self.request.tail.filter(|_| after.is_none()),
                 source: self.request.source.clone(),
+                since: self.since_now(),
+                previous: self.request.previous,
                 ..v1::LogsWanted::default()
             };
             sources.push(
@@ -175,6 +240,13 @@ impl Reading {
             );
         }
         sources
+    }
+
+    /// The wanted time back from now: a replica that is read later goes back to the same moment.
+    fn since_now(&self) -> Option<prost_types::Duration> {
+        let since = self.since?.saturating_add(self.asked.elapsed());
+        // What is longer than protobuf can say is all that are kept.
+        since.try_into().ok()
     }
 }
 

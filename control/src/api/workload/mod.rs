@@ -1,78 +1,44 @@
 //! `warren.v1.WorkloadService`.
 
-mod apply;
+mod change;
 mod decide;
 mod events;
 mod logs;
-mod watch;
+mod revisions;
+mod verbs;
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use warren_model::name::WorkloadId;
 use warren_proto::v1::{self, workload_service_server::WorkloadService};
 
 use super::{
-    Responses, Shared, error,
+    Responses, Shared,
     layers::authz::Caller,
-    page,
-    scope::{self, Scope},
+    page::{self, Listing},
+    scope::{self, Scope, Selector},
+    watch::Watch,
 };
-use crate::{
-    clock,
-    events::Subject,
-    state::{Transaction, keys},
-    store::{Durability, StoreError},
-};
-
-/// How often a request is tried anew when another's write came between.
-const ATTEMPTS: u32 = 16;
+use crate::{index::ShownReplica, state::keys};
+use verbs::Verbs;
 
 pub struct WorkloadApi(pub Arc<Shared>);
 
 // === impl WorkloadApi ===
 
 impl WorkloadApi {
-    fn shown(&self, id: &WorkloadId) -> Result<v1::Workload, Status> {
-        let workload = self
-            .0
-            .index
-            .workload(id)
-            .ok_or_else(|| scope::no_workload(id))?;
-        Ok(v1::Workload::clone(&workload))
-    }
-
-    /// Marks a workload for deletion. False when it was marked already.
-    async fn mark_deleted(&self, id: &WorkloadId) -> Result<bool, Status> {
-        for _ in 0..ATTEMPTS {
-            let held = self.0.state.workload(id).await.map_err(error::store)?;
-            let mut held = held.ok_or_else(|| scope::no_workload(id))?;
-            if held.value.delete_time.is_some() {
-                self.0.index.reached(held.revision).await;
-                return Ok(false);
-            }
-            held.value.delete_time = Some(clock::now());
-            let mut transaction = Transaction::default();
-            transaction.replace(keys::workload(id), &held.value, held.revision);
-            match self.0.state.commit(transaction, Durability::Flushed).await {
-                Ok(revision) => {
-                    self.0.index.reached(revision).await;
-                    return Ok(true);
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error::store(error)),
-            }
+    fn verbs<'a>(&'a self, caller: &'a Caller) -> Verbs<'a> {
+        Verbs {
+            shared: &self.0,
+            caller,
         }
-        Err(error::aborted(
-            "LOST_UPDATE",
-            format!("workload `{id}` keeps changing; try again"),
-        ))
     }
 }
 
 #[tonic::async_trait]
 impl WorkloadService for WorkloadApi {
     type WatchStream = Responses<v1::WatchResponse>;
+    type WatchReplicasStream = Responses<v1::WatchReplicasResponse>;
     type LogsStream = Responses<v1::LogsResponse>;
     type EventsStream = Responses<v1::EventsResponse>;
 
@@ -81,7 +47,7 @@ impl WorkloadService for WorkloadApi {
         request: Request<v1::ApplyRequest>,
     ) -> Result<Response<v1::ApplyResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let response = apply::apply(&self.0, &caller, request.into_inner()).await?;
+        let response = self.verbs(&caller).apply(request.into_inner()).await?;
         Ok(Response::new(response))
     }
 
@@ -91,7 +57,9 @@ impl WorkloadService for WorkloadApi {
     ) -> Result<Response<v1::GetResponse>, Status> {
         let request = request.into_inner();
         let id = scope::workload(&request.namespace, &request.name)?;
-        let workload = Some(self.shown(&id)?);
+        let held = self.0.index.workload(&id);
+        let held = held.ok_or_else(|| scope::no_workload(&self.0.index, &id))?;
+        let workload = Some(v1::Workload::clone(&held));
         Ok(Response::new(v1::GetResponse { workload }))
     }
 
@@ -101,18 +69,16 @@ impl WorkloadService for WorkloadApi {
     ) -> Result<Response<v1::ListResponse>, Status> {
         let request = request.into_inner();
         let scope = Scope::parse(&request.namespace, "", "name")?;
+        let selector = Selector::parse(request.labels)?;
+        let listing = scope.narrow(Listing::new("WorkloadService.List"));
+        let listing = selector.narrow(listing);
         let size = page::size(request.page_size);
-        let after = page::after(&request.page_token, keys::parse_id)?;
-        let labels = &request.labels;
-        let (found, revision) = self
-            .0
-            .index
-            .workloads(after.as_ref(), size + 1, |id, workload| {
-                scope.contains(id)
-                    && labels
-                        .iter()
-                        .all(|(name, value)| workload.labels.get(name) == Some(value))
-            });
+        let after = listing.after(&request.page_token, keys::parse_id)?;
+        let keep = |workload: &v1::Workload| {
+            scope.contains(&workload.namespace, &workload.name)
+                && selector.matches(&workload.labels)
+        };
+        let (found, revision) = self.0.index.workloads(after.as_ref(), size + 1, keep);
         let mut workloads: Vec<_> = found
             .iter()
             .map(|workload| v1::Workload::clone(workload))
@@ -120,7 +86,7 @@ impl WorkloadService for WorkloadApi {
         let more = page::cut(&mut workloads, size);
         let last = workloads.last().filter(|_| more);
         let next_page_token = last
-            .map(|last| page::token(&format!("{}/{}", last.namespace, last.name)))
+            .map(|last| listing.token(&format!("{}/{}", last.namespace, last.name)))
             .unwrap_or_default();
         Ok(Response::new(v1::ListResponse {
             workloads,
@@ -133,8 +99,22 @@ impl WorkloadService for WorkloadApi {
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let stream = watch::watch(&self.0, &request.into_inner()).await?;
-        Ok(Response::new(stream))
+        let request = request.into_inner();
+        let scope = Scope::parse(&request.namespace, &request.name, "name")?;
+        let selector = Selector::parse(request.labels)?;
+        let watch = Watch {
+            selects: move |workload: &v1::Workload| {
+                scope.contains(&workload.namespace, &workload.name)
+                    && selector.matches(&workload.labels)
+            },
+            respond: |kind, workload: Option<&v1::Workload>, resource_version| v1::WatchResponse {
+                r#type: i32::from(kind),
+                workload: workload.cloned(),
+                resource_version,
+            },
+        };
+        let responses = watch.begin(&self.0, &request.resource_version).await?;
+        Ok(Response::new(responses))
     }
 
     async fn delete(
@@ -142,30 +122,43 @@ impl WorkloadService for WorkloadApi {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let request = request.into_inner();
-        let id = scope::workload(&request.namespace, &request.name)?;
-        // Once marked it may be gone at any moment: the last state that was seen is the answer then.
-        let before = self.shown(&id);
-        if self.mark_deleted(&id).await? {
-            let subject = Subject::Workload(&id);
-            self.0.events.record_by(
-                caller.as_str(),
-                subject,
-                "Deleting",
-                "deletion was asked for",
-            );
-        }
-        let workload = match self.shown(&id) {
-            Ok(workload) => workload,
-            Err(_) => {
-                let mut workload = before?;
-                workload.delete_time.get_or_insert_with(clock::now);
-                workload
-            }
-        };
-        Ok(Response::new(v1::DeleteResponse {
-            workload: Some(workload),
-        }))
+        let response = self.verbs(&caller).delete(request.into_inner()).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn scale(
+        &self,
+        request: Request<v1::ScaleRequest>,
+    ) -> Result<Response<v1::ScaleResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let response = self.verbs(&caller).scale(request.into_inner()).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn restart(
+        &self,
+        request: Request<v1::RestartRequest>,
+    ) -> Result<Response<v1::RestartResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let response = self.verbs(&caller).restart(request.into_inner()).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn list_revisions(
+        &self,
+        request: Request<v1::ListRevisionsRequest>,
+    ) -> Result<Response<v1::ListRevisionsResponse>, Status> {
+        let response = revisions::list(&self.0, &request.into_inner()).await?;
+        Ok(Response::new(response))
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Result<Response<v1::RollbackResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let response = self.verbs(&caller).rollback(request.into_inner()).await?;
+        Ok(Response::new(response))
     }
 
     async fn list_replicas(
@@ -174,23 +167,48 @@ impl WorkloadService for WorkloadApi {
     ) -> Result<Response<v1::ListReplicasResponse>, Status> {
         let request = request.into_inner();
         let scope = Scope::parse(&request.namespace, &request.workload, "workload")?;
+        let selector = Selector::parse(request.labels)?;
+        let listing = scope.narrow(Listing::new("WorkloadService.ListReplicas"));
+        let listing = selector.narrow(listing);
         let size = page::size(request.page_size);
-        let after = page::after(&request.page_token, |last| {
+        let after = listing.after(&request.page_token, |last| {
             let (workload, id) = last.rsplit_once('/')?;
             Some((keys::parse_id(workload)?, id.to_owned()))
         })?;
-        let mut replicas = self.0.index.replicas(after.as_ref(), size + 1, |workload| {
-            scope.contains(workload)
-        });
+        let keep = |held: &ShownReplica| belongs(&scope, &selector, held);
+        let (found, revision) = self.0.index.replicas(after.as_ref(), size + 1, keep);
+        let mut replicas: Vec<_> = found.iter().map(|held| held.replica.clone()).collect();
         let more = page::cut(&mut replicas, size);
         let last = replicas.last().filter(|_| more);
         let next_page_token = last
-            .map(|last| page::token(&format!("{}/{}/{}", last.namespace, last.workload, last.id)))
+            .map(|last| listing.token(&format!("{}/{}/{}", last.namespace, last.workload, last.id)))
             .unwrap_or_default();
         Ok(Response::new(v1::ListReplicasResponse {
             replicas,
             next_page_token,
+            resource_version: revision.to_string(),
         }))
+    }
+
+    async fn watch_replicas(
+        &self,
+        request: Request<v1::WatchReplicasRequest>,
+    ) -> Result<Response<Self::WatchReplicasStream>, Status> {
+        let request = request.into_inner();
+        let scope = Scope::parse(&request.namespace, &request.workload, "workload")?;
+        let selector = Selector::parse(request.labels)?;
+        let watch = Watch {
+            selects: move |held: &ShownReplica| belongs(&scope, &selector, held),
+            respond: |kind, held: Option<&ShownReplica>, resource_version| {
+                v1::WatchReplicasResponse {
+                    r#type: i32::from(kind),
+                    replica: held.map(|held| held.replica.clone()),
+                    resource_version,
+                }
+            },
+        };
+        let responses = watch.begin(&self.0, &request.resource_version).await?;
+        Ok(Response::new(responses))
     }
 
     async fn logs(
@@ -208,4 +226,9 @@ impl WorkloadService for WorkloadApi {
         let stream = events::events(&self.0, &request.into_inner())?;
         Ok(Response::new(stream))
     }
+}
+
+fn belongs(scope: &Scope, selector: &Selector, held: &ShownReplica) -> bool {
+    scope.contains(&held.replica.namespace, &held.replica.workload)
+        && selector.matches(&held.labels)
 }

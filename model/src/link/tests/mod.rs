@@ -3,6 +3,7 @@
 use super::*;
 use crate::component::Function;
 
+mod explain;
 mod workload;
 
 fn name(text: &str) -> Name {
@@ -268,7 +269,7 @@ fn wasi_is_linked_where_workers_provide_it() {
         ("wasi:http/types@0.2.12", true),
         ("wasi:sockets/types@0.3.0", true),
         ("wasi:cli/run@0.3.2", true),
-        ("wasi:http/client@0.3.0", false),
+        ("wasi:http/client@0.3.0", true),
         ("wasi:io/poll@0.3.0", false),
         ("wasi:keyvalue/store@0.2.0", false),
         ("wasi:http/types@0.3.0-rc-2025-09-16", false),

@@ -94,9 +94,33 @@ fn routes_need_http() {
     );
 
     let newer = info(&[], &["wasi:http/handler@0.3.0"]);
-    let errors = check(&spec, None, &[infos[0].clone(), (name("api"), &newer)]).unwrap_err();
+    assert!(check(&spec, None, &[infos[0].clone(), (name("api"), &newer)]).is_ok());
+}
+
+#[test]
+fn reuse_needs_http_of_wasi_0_3() {
+    let component = v1::Component {
+        name: "api".into(),
+        component: Digest::of(b"").to_string(),
+        reuse: Some(v1::Reuse::default()),
+        ..Default::default()
+    };
+    let spec = v1::WorkloadSpec {
+        components: vec![component],
+        ..Default::default()
+    };
+    let spec = WorkloadSpec::from_proto(&spec).unwrap();
+    let newer = info(&[], &["wasi:http/handler@0.3.0"]);
+    assert!(check(&spec, None, &[(name("api"), &newer)]).is_ok());
+
+    let older = info(&[], &["wasi:http/incoming-handler@0.2.3"]);
+    let errors = check(&spec, None, &[(name("api"), &older)]).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].field(), FIRST);
     assert!(
-        errors[0].message.contains("0.3 is not served yet"),
+        errors[0]
+            .message
+            .contains("`reuse` needs `wasi:http/handler` of WASI 0.3"),
         "{}",
         errors[0]
     );

@@ -6,7 +6,16 @@ mod print;
 mod refusals;
 
 fn one(text: &str) -> Manifest {
-    let mut manifests = parse("test.yaml", text).unwrap_or_else(|errors| panic!("{errors}"));
+    alone(parse("test.yaml", text))
+}
+
+/// As [`one`], by the rules of the contract alone: what this version does not honour yet is read all the same.
+fn whole(text: &str) -> Manifest {
+    alone(parse_with("test.yaml", text, spec::validate_workload))
+}
+
+fn alone(parsed: Result<Vec<Manifest>, ManifestErrors>) -> Manifest {
+    let mut manifests = parsed.unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(manifests.len(), 1);
     manifests.remove(0)
 }
@@ -42,6 +51,7 @@ service:
   env: { LOG: info, PORT: 6379, EMPTY: "" }
   restart: { policy: on-failure, initialBackoff: 200ms, maxBackoff: 10s, resetAfter: 1m, maxRestarts: 3, window: 2m30s }
   publish: [ { port: 6379, listen: "127.0.0.1:6379", protocol: tcp } ]
+  routes: [ { host: db.localhost, path: /q, port: 8080, protocol: h2c }, { port: 9 } ]
   egress: [ "db.internal:5432", "10.0.0.0/8:*" ]
   limits: { memory: 128MiB }
   stopGrace: 5s
@@ -55,6 +65,26 @@ components:
     limits: { memory: 16MiB, timeout: 2s, concurrency: 10 }
   - name: words
     component: sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+"#;
+
+/// What [`FULL`] leaves out.
+const MORE: &str = r#"name: store
+service:
+  component: ./store.wasm
+  readiness: { http: { port: 8080, path: /ready }, interval: 2s, timeout: 500ms, failureThreshold: 5, successThreshold: 2, startPeriod: 3s }
+  liveness:
+    grpc: { port: 9090, service: store.v1.Store }
+  limits: { cpuWeight: 300 }
+  volumes:
+    - { name: data, mountPath: /data/, readOnly: true }
+    - { name: shared, mountPath: /shared }
+  exclusive: true
+components:
+  - { name: a, component: ./a.wasm, reuse: { requests: 10, concurrency: 2 } }
+  - { name: b, component: ./b.wasm, reuse: {} }
+volumes: [ { name: data, emptyDir: {} }, { name: shared, host: nfs } ]
+placement: { labels: { zone: a }, spread: example.com/rack }
+update: { maxSurge: 0, maxUnavailable: 2, progressDeadline: 90s, rollbackOnFailure: false }
 "#;
 
 #[test]
@@ -92,8 +122,22 @@ fn reads_every_field() {
         egress: vec!["db.internal:5432".into(), "10.0.0.0/8:*".into()],
         limits: Some(v1::ServiceLimits {
             memory_bytes: Some(128 << 20),
+            cpu_weight: None,
         }),
         stop_grace: seconds(5),
+        routes: vec![
+            v1::ServiceRoute {
+                host: "db.localhost".into(),
+                path: "/q".into(),
+                port: 8080,
+                protocol: v1::service_route::Protocol::H2c.into(),
+            },
+            v1::ServiceRoute {
+                port: 9,
+                ..Default::default()
+            },
+        ],
+        ..Default::default()
     };
     let api = v1::Component {
         name: "api".into(),
@@ -106,6 +150,7 @@ fn reads_every_field() {
             timeout: seconds(2),
             concurrency: Some(10),
         }),
+        reuse: None,
     };
     let words = v1::Component {
         name: "words".into(),
@@ -121,6 +166,7 @@ fn reads_every_field() {
             replicas: Some(2),
             service: Some(service),
             components: vec![api, words],
+            ..Default::default()
         }),
         ..Default::default()
     };
@@ -135,6 +181,91 @@ fn reads_every_field() {
             file("spec.service.component", "./cache.wasm"),
             file("spec.components[0].component", "./api.wasm"),
         ]
+    );
+}
+
+#[test]
+fn reads_the_rest_of_the_contract() {
+    let spec = whole(MORE).workload.spec.unwrap();
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let service = spec.service.unwrap();
+    assert_eq!(
+        service.readiness,
+        Some(v1::Probe {
+            check: Some(v1::probe::Check::Http(v1::HttpProbe {
+                port: 8080,
+                path: "/ready".into(),
+            })),
+            interval: seconds(2),
+            timeout: Some(prost_types::Duration {
+                seconds: 0,
+                nanos: 500_000_000,
+            }),
+            failure_threshold: Some(5),
+            success_threshold: Some(2),
+            start_period: seconds(3),
+        })
+    );
+    assert_eq!(
+        service.liveness,
+        Some(v1::Probe {
+            check: Some(v1::probe::Check::Grpc(v1::GrpcProbe {
+                port: 9090,
+                service: "store.v1.Store".into(),
+            })),
+            ..Default::default()
+        })
+    );
+    assert_eq!(service.limits.unwrap().cpu_weight, Some(300));
+    let mount = |name: &str, mount_path: &str, read_only| v1::VolumeMount {
+        name: name.into(),
+        mount_path: mount_path.into(),
+        read_only,
+    };
+    assert_eq!(
+        service.volumes,
+        [
+            mount("data", "/data/", true),
+            mount("shared", "/shared", false)
+        ]
+    );
+    assert!(service.exclusive);
+
+    let reuse = |requests, concurrency| {
+        Some(v1::Reuse {
+            requests,
+            concurrency,
+        })
+    };
+    assert_eq!(spec.components[0].reuse, reuse(Some(10), Some(2)));
+    assert_eq!(spec.components[1].reuse, reuse(None, None));
+
+    let volume = |name: &str, source| v1::Volume {
+        name: name.into(),
+        source: Some(source),
+    };
+    assert_eq!(
+        spec.volumes,
+        [
+            volume("data", v1::volume::Source::EmptyDir(v1::EmptyDir {})),
+            volume("shared", v1::volume::Source::Host("nfs".into())),
+        ]
+    );
+    assert_eq!(
+        spec.placement,
+        Some(v1::Placement {
+            labels: [("zone".to_owned(), "a".to_owned())].into(),
+            spread: "example.com/rack".into(),
+        })
+    );
+    assert_eq!(
+        spec.update,
+        Some(v1::Update {
+            max_surge: Some(0),
+            max_unavailable: Some(2),
+            progress_deadline: seconds(90),
+            rollback_on_failure: Some(false),
+        })
     );
 }
 
@@ -175,18 +306,55 @@ fn positions_are_those_of_the_field_or_of_what_holds_it() {
         ("spec.service.env[1].name", (10, 21)),
         ("spec.service.restart.max_backoff", (11, 69)),
         ("spec.service.publish[0].listen", (12, 36)),
-        ("spec.service.egress[1]", (13, 33)),
-        ("spec.service.limits.memory_bytes", (14, 21)),
-        ("spec.components[0]", (17, 5)),
-        ("spec.components[0].routes[1].path", (19, 61)),
-        ("spec.components[0].routes[1].host", (19, 53)),
-        ("spec.components[1].limits.timeout", (24, 5)),
+        ("spec.service.routes[0].port", (13, 51)),
+        ("spec.service.routes[1].host", (13, 74)),
+        ("spec.service.egress[1]", (14, 33)),
+        ("spec.service.limits.memory_bytes", (15, 21)),
+        ("spec.components[0]", (18, 5)),
+        ("spec.components[0].routes[1].path", (20, 61)),
+        ("spec.components[0].routes[1].host", (20, 53)),
+        ("spec.components[1].limits.timeout", (25, 5)),
         ("spec", (1, 1)),
         ("", (1, 1)),
     ] {
         assert_eq!(manifest.position(field), Some(position), "{field}");
     }
     assert_eq!(manifest.position("expected_revision"), None);
+}
+
+#[test]
+fn what_only_a_server_finds_is_placed_and_put_in_words() {
+    let manifest = whole(MORE);
+    let located = |field: &str| {
+        let found = manifest.locate("more.yaml", field, "no").unwrap();
+        found.to_string()
+    };
+    for (field, said) in [
+        ("spec.components[1].component", "14:27: no"),
+        ("spec.service.readiness.http.port", "4:30: no"),
+        ("spec.service.liveness.grpc.service", "6:34: no"),
+        ("spec.service.liveness.interval", "5:3: interval: no"),
+        ("spec.service.volumes[1].mount_path", "10:34: no"),
+        ("spec.service.volumes[1].read_only", "10:7: readOnly: no"),
+        ("spec.service.limits.memory_bytes", "7:3: memory: no"),
+        ("spec.service.limits.cpu_weight", "7:24: no"),
+        ("spec.service.exclusive", "11:14: no"),
+        (
+            "spec.components[1].reuse.concurrency",
+            "14:37: concurrency: no",
+        ),
+        ("spec.volumes[0].empty_dir", "15:26: no"),
+        ("spec.volumes[1].host", "15:64: no"),
+        ("spec.placement.labels[zone]", "16:24: no"),
+        ("spec.placement.spread", "16:43: no"),
+        ("spec.update.progress_deadline", "17:61: no"),
+        ("spec.replicas", "1:1: replicas: no"),
+        ("namespace", "1:1: namespace: no"),
+        ("spec", "1:1: no"),
+    ] {
+        assert_eq!(located(field), format!("more.yaml:{said}"), "{field}");
+    }
+    assert_eq!(manifest.locate("more.yaml", "page_size", "no"), None);
 }
 
 #[test]

@@ -31,13 +31,17 @@ service:
     policy: on-failure
     initialBackoff: 200ms
     maxBackoff: 10s
-    resetAfter: 1m
     maxRestarts: 3
     window: 2m30s
   publish:
     - port: 6379
       listen: "127.0.0.1:6379"
-      protocol: tcp
+  routes:
+    - host: db.localhost
+      path: /q
+      port: 8080
+      protocol: h2c
+    - port: 9
   egress:
     - "db.internal:5432"
     - "10.0.0.0/8:*"
@@ -49,7 +53,6 @@ components:
     component: ./api.wasm
     routes:
       - host: counter.localhost
-        path: /
       - path: /api
     env:
       MODE: fast
@@ -61,7 +64,87 @@ components:
     component: sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 "#
     );
-    assert_eq!(one(&printed).workload, one(FULL).workload);
+    assert_eq!(one(&printed).workload, shortened(&one(FULL)));
+}
+
+#[test]
+fn prints_the_rest_of_the_contract() {
+    let printed = to_yaml(&whole(MORE).workload);
+    assert_eq!(
+        printed,
+        r"apiVersion: warren/v1
+kind: Workload
+name: store
+service:
+  component: ./store.wasm
+  readiness:
+    http:
+      port: 8080
+      path: /ready
+    interval: 2s
+    timeout: 500ms
+    failureThreshold: 5
+    successThreshold: 2
+    startPeriod: 3s
+  liveness:
+    grpc:
+      port: 9090
+      service: store.v1.Store
+  limits:
+    cpuWeight: 300
+  volumes:
+    - name: data
+      mountPath: /data/
+      readOnly: true
+    - name: shared
+      mountPath: /shared
+  exclusive: true
+components:
+  - name: a
+    component: ./a.wasm
+    reuse:
+      requests: 10
+      concurrency: 2
+  - name: b
+    component: ./b.wasm
+    reuse: {}
+volumes:
+  - name: data
+    emptyDir: {}
+  - name: shared
+    host: nfs
+placement:
+  labels:
+    zone: a
+  spread: example.com/rack
+update:
+  maxSurge: 0
+  maxUnavailable: 2
+  progressDeadline: 1m30s
+  rollbackOnFailure: false
+"
+    );
+    assert_eq!(whole(&printed).workload.spec, shortened(&whole(MORE)).spec);
+}
+
+#[test]
+fn a_route_that_matches_everything_is_not_printed_as_nothing() {
+    let text =
+        "name: a\ncomponents:\n  - name: c\n    component: c.wasm\n    routes:\n      - path: /\n";
+    let printed = to_yaml(&one(text).workload);
+    assert!(
+        printed.ends_with("    routes:\n      - path: /\n"),
+        "{printed}"
+    );
+}
+
+/// The workload without what is set to its default.
+fn shortened(manifest: &Manifest) -> v1::Workload {
+    let spec = manifest.workload.spec.as_ref().map(spec::without_defaults);
+    v1::Workload {
+        spec,
+        ..manifest.workload.clone()
+    }
 }
 
 fn workload(spec: &WorkloadSpec, labels: BTreeMap<String, String>) -> v1::Workload {
@@ -87,13 +170,21 @@ proptest! {
         };
         let workload = workload(&spec, labels.into_iter().filter(valid).collect());
         let printed = to_yaml(&workload);
-        let read = parse("printed", &printed);
+        let read = parse_with("printed", &printed, spec::validate_workload);
         prop_assert!(read.is_ok(), "{}\n{}", printed, read.unwrap_err());
-        prop_assert_eq!(&read.unwrap()[0].workload, &workload);
+        let read = read.unwrap().remove(0).workload;
+        prop_assert_eq!(&read.labels, &workload.labels);
+        prop_assert_eq!(WorkloadSpec::from_proto(&read.spec.unwrap()).unwrap(), spec);
     }
 
     #[test]
-    fn no_text_panics(text in "([a-z&*!|>%@`{}\\[\\],#?: \"'\\-\n\t~]|name: |service:\n|--- ){0,40}") {
-        let _ = parse("noise", &text);
+    fn every_text_is_read_or_refused_at_a_place(text in "([a-z&*!|>%@`{}\\[\\],#?: \"'\\-\n\t~]|name: |service:\n|--- ){0,40}") {
+        if let Err(ManifestErrors(errors)) = parse("noise", &text) {
+            prop_assert!(!errors.is_empty());
+            for ManifestError { line, column, .. } in errors {
+                // The end of the text is a place as well.
+                prop_assert!(line >= 1 && line <= text.split('\n').count() + 1 && column >= 1, "{}", line);
+            }
+        }
     }
 }

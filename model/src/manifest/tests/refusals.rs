@@ -10,7 +10,7 @@ fn unknown_fields_name_the_nearest_known_one() {
         &[
             "1:1: unknown field `nmae` in a workload: did you mean `name`?",
             "5:3: unknown field `stopgrace` in the service: did you mean `stopGrace`?",
-            "6:3: unknown field `colour` in the service: its fields are component, args, env, restart, publish, egress, limits, stopGrace",
+            "6:3: unknown field `colour` in the service: its fields are component, args, env, restart, readiness, liveness, publish, routes, egress, limits, volumes, stopGrace, exclusive",
             "10:5: unknown field `route` in a component: did you mean `routes`?",
             "11:15: unknown field `memroy` in the component's limits: did you mean `memory`?",
         ],
@@ -18,21 +18,69 @@ fn unknown_fields_name_the_nearest_known_one() {
 }
 
 #[test]
-fn documented_fields_to_come_are_not_unknown() {
-    let text = "name: a\nvolumes: []\nplacement: {}\nupdate: {}\nservice:\n  component: a.wasm\n  readiness: {}\n  liveness: {}\n  routes: []\n  \
-        volumes: []\n  exclusive: true\n  limits: { cpuWeight: 1 }\ncomponents: [ { name: c, component: c.wasm, reuse: {}, limits: { cpuWeight: 1 } } ]\n";
-    let found = problems(text);
-    assert_eq!(found.len(), 11, "{found:#?}");
-    assert_eq!(
-        found[3],
-        "7:3: `readiness` is not supported by this version of Warren yet"
+fn a_field_one_level_too_high_is_told_where_it_belongs() {
+    refused(
+        "name: a\npublish: []\nservice: { component: a.wasm, memory: 1GiB }\n",
+        &[
+            "2:1: unknown field `publish` in a workload: did you mean `service.publish`?",
+            "3:31: unknown field `memory` in the service: did you mean `limits.memory`?",
+        ],
     );
-    for problem in found {
-        assert!(
-            problem.ends_with("is not supported by this version of Warren yet"),
-            "{problem}"
-        );
-    }
+}
+
+#[test]
+fn what_this_version_does_not_honour_is_refused_at_its_field() {
+    let refused_field = |at: &str, feature: &str| {
+        format!("{at}: `{feature}` is not supported by this version of Warren yet: leave it out")
+    };
+    let expected = [
+        refused_field("4:3", "spec.service.readiness"),
+        refused_field("5:3", "spec.service.liveness"),
+        refused_field("7:24", "spec.service.limits.cpuWeight"),
+        refused_field("8:3", "spec.service.volumes"),
+        refused_field("11:14", "spec.service.exclusive"),
+        refused_field("15:1", "spec.volumes"),
+        refused_field("16:1", "spec.placement"),
+        refused_field("17:1", "spec.update"),
+    ];
+    assert_eq!(problems(MORE), expected);
+}
+
+#[test]
+fn defaults_that_are_written_out_are_honoured_by_every_version() {
+    let text = "name: a\nplacement: {}\nupdate: { maxSurge: 1, rollbackOnFailure: true }\nvolumes: []\nservice:\n  \
+        component: a.wasm\n  exclusive: false\n  volumes: []\n  limits: { memory: 64MiB, cpuWeight: 100 }\n";
+    one(text);
+}
+
+#[test]
+fn what_excludes_each_other_is_given_once() {
+    let text = service(
+        "  readiness: { http: { port: 1 }, tcp: { port: 2 }, grpc: }\nvolumes:\n  - name: v\n    host: data\n    emptyDir: {}",
+    );
+    refused(
+        &text,
+        &[
+            "4:35: `tcp` and `http` exclude each other: keep one of them",
+            "8:5: `emptyDir` and `host` exclude each other: keep one of them",
+        ],
+    );
+}
+
+#[test]
+fn booleans_and_markers_say_how_to_write_them() {
+    refused(
+        &service(
+            "  exclusive: yes\nvolumes: [ { name: v, emptyDir: true }, { name: w, emptyDir: { sizeLimit: 1GiB } } ]\n\
+             update: { rollbackOnFailure: \"true\" }",
+        ),
+        &[
+            "4:14: expected true or false, found `yes`",
+            "5:33: expected `{}`, found `true`",
+            "5:52: `emptyDir` has no fields: write `emptyDir: {}`",
+            "6:30: expected true or false, found the text \"true\"",
+        ],
+    );
 }
 
 #[test]
@@ -116,7 +164,7 @@ fn what_the_server_would_refuse_is_found_offline() {
             "1:12: `Shop` is not a valid name: use 1 to 63 of a-z, 0-9 and '-', with a letter or digit first and last",
             "2:1: component: it is required: name the component to run",
             "4:13: `localhost:80` is the workload itself, which its guests always reach: leave it out. The machine's own loopback is host.warren.internal:PORT",
-            "5:14: port: 0 is not a port: use 1 to 65535",
+            "5:14: port: it is required: use 1 to 65535",
             "7:16: `sha256:12` is not a digest: it should be \"sha256:\" and 64 lower-case hexadecimal digits",
             "9:24: 2h is out of bounds: use 1ms to 1h",
             "10:11: `api` is the name of components[0] already",
@@ -203,4 +251,57 @@ fn errors_are_shown_one_a_line() {
         "dir/a.yaml:1:1: name: it is required: give the workload a name\n\
          dir/a.yaml:1:1: unknown field `nam` in a workload: did you mean `name`?"
     );
+}
+
+#[test]
+fn all_that_no_manifest_may_hold_is_found_at_once() {
+    refused(
+        "name: a\nname: b\nservice: &s { component: a.wasm, component: b.wasm }\nother: *s\nlabels: { <<: { a: b } }\n? [x]\n: y\nz: !t 1\n",
+        &[
+            "2:1: `name` is given twice: it stands at line 1 already",
+            "3:13: anchors and aliases are not supported: write the value out",
+            "3:34: `component` is given twice: it stands at line 3 already",
+            "4:8: anchors and aliases are not supported: write the value out",
+            "5:11: merge keys are not supported: write the fields out",
+            "6:3: a field's name must be plain text",
+            "8:7: tags are not supported: leave it out",
+        ],
+    );
+    // Keys of one mapping are no duplicates of another's, nor are values.
+    one("name: a\nservice: { component: a.wasm, env: { name: x, a: name, b: name, \"<<\": y } }\n");
+    refused(
+        &format!("name: a\nx: {}\n", "[".repeat(40)),
+        &["2:35: more than 32 mappings and lists in each other: no manifest needs so many"],
+    );
+    let endless = problems(&format!("name: a\nx:\n{}\n", "- ".repeat(100_000)));
+    assert_eq!(endless.len(), 1);
+    assert!(
+        endless[0].starts_with("3:63: more than 32"),
+        "{}",
+        endless[0]
+    );
+}
+
+#[test]
+fn tabs_are_told_apart_from_other_mistakes() {
+    for (text, at) in [
+        ("name: a\nservice:\n\tcomponent: a.wasm\n", "3:1"),
+        (
+            "name: a\nservice:\n  component: a.wasm\n\tstopGrace: 1s\n",
+            "4:1",
+        ),
+        (
+            "name: a\nservice:\n  component: a.wasm\n \tstopGrace: 1s\n",
+            "4:2",
+        ),
+        ("name: a\ncomponents:\n-\tname: c\n\tcomponent: x\n", "4:1"),
+        ("---\n# nothing\n---\nlabels: |\n\tx\n", "5:1"),
+    ] {
+        refused(
+            text,
+            &[&format!(
+                "{at}: not valid YAML: a tab cannot indent a line: use spaces"
+            )],
+        );
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each notes what is wrong and still gives a value to go on with, or `None` where there is none to give.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU16, ops::RangeInclusive, time::Duration};
 
 use warren_proto::v1;
 
@@ -11,12 +11,13 @@ use crate::{
     egress::EgressRule,
     error::Violations,
     quantity::{format_bytes, format_duration},
+    route::Route,
 };
 
-pub(super) const MIB: u64 = 1 << 20;
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
 
 /// What a duration is when absent, and what it may be.
@@ -93,6 +94,32 @@ pub(super) fn memory_bytes(v: &mut Violations, at: &str, bytes: u64) -> u64 {
         &MEMORY,
         |n| format_bytes(*n),
     )
+}
+
+/// A port of the service, at the field `port` of what stands at `at`.
+pub(super) fn guest_port(v: &mut Violations, at: &str, port: u32) -> Option<NonZeroU16> {
+    let valid = u16::try_from(port).ok().and_then(NonZeroU16::new);
+    if valid.is_none() {
+        let problem = match port {
+            0 => "it is required".to_owned(),
+            port => format!("{port} is not a port"),
+        };
+        v.push(
+            format!("{at}.port"),
+            format_args!("{problem}: use 1 to 65535"),
+        );
+    }
+    valid
+}
+
+/// A host and a path, each alone, so that both are reported, each at its own field.
+pub(super) fn route(v: &mut Violations, at: &str, host: &str, path: &str) -> Option<Route> {
+    let host = v.ok(format!("{at}.host"), Route::parse(host, ""));
+    let path = v.ok(format!("{at}.path"), Route::parse("", path));
+    Some(Route {
+        host: host?.host,
+        path: path?.path,
+    })
 }
 
 /// Gives the default where the duration is absent, and also where it is wrong, so that the caller goes on.

@@ -7,8 +7,8 @@ use std::{
 
 use warren_proto::v1;
 
-use self::checks::{Bounds, HOUR, MIB, MILLISECOND, SECOND};
-use super::{Component, ValidWorkload, WorkloadSpec};
+use self::checks::{Bounds, HOUR, MILLISECOND};
+use super::{Component, Reuse, ValidWorkload, WorkloadSpec, defaults};
 use crate::{
     error::Violations,
     label,
@@ -17,15 +17,21 @@ use crate::{
 };
 
 mod checks;
+mod probe;
+mod rollout;
 mod service;
+mod volume;
 
 /// The namespace of a workload that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 const MAX_REPLICAS: u32 = 1000;
 const MAX_COMPONENTS: usize = 64;
 const CONCURRENCY: RangeInclusive<u32> = 1..=1000;
+const REUSED_REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
 
-/// Checks a workload as a whole, as Apply does. Output-only fields are ignored.
+/// Checks a workload as a whole by the rules of the contract. Output-only fields are ignored.
+///
+/// What this version does not honour yet is valid here; Apply goes through [`crate::feature::admit`], which refuses it.
 pub fn validate_workload(workload: &v1::Workload) -> Result<ValidWorkload, Violations> {
     let mut violations = Violations::default();
     let namespace = match workload.namespace.as_str() {
@@ -89,7 +95,7 @@ fn workload_spec(v: &mut Violations, spec: &v1::WorkloadSpec) -> Option<Workload
     let service = spec
         .service
         .as_ref()
-        .map(|s| service::service(v, "spec.service", s));
+        .map(|s| service::service(v, "spec.service", s, &spec.volumes));
     let components: Vec<_> = spec
         .components
         .iter()
@@ -97,7 +103,11 @@ fn workload_spec(v: &mut Violations, spec: &v1::WorkloadSpec) -> Option<Workload
         .map(|(i, c)| component(v, &format!("spec.components[{i}]"), c))
         .collect();
     component_names_once(v, &spec.components);
-    routes_once(v, &spec.components);
+    routes_once(v, spec);
+    let volumes = volume::volumes(v, &spec.volumes);
+    let placement = rollout::placement(v, &spec.placement.clone().unwrap_or_default());
+    let update = rollout::update(v, &spec.update.unwrap_or_default());
+    exclusive_alone(v, spec);
     Some(WorkloadSpec {
         replicas: spec.replicas,
         service: match service {
@@ -105,7 +115,24 @@ fn workload_spec(v: &mut Violations, spec: &v1::WorkloadSpec) -> Option<Workload
             None => None,
         },
         components: components.into_iter().collect::<Option<_>>()?,
+        volumes: volumes?,
+        placement,
+        update,
     })
+}
+
+fn exclusive_alone(v: &mut Violations, spec: &v1::WorkloadSpec) {
+    let exclusive = spec.service.as_ref().is_some_and(|s| s.exclusive);
+    if let Some(replicas @ 2..) = spec.replicas
+        && exclusive
+    {
+        v.push(
+            "spec.service.exclusive",
+            format_args!(
+                "{replicas} replicas would run at once, and an exclusive service never runs twice: ask for 1 replica, or leave `exclusive` out"
+            ),
+        );
+    }
 }
 
 fn component(v: &mut Violations, at: &str, component: &v1::Component) -> Option<Component> {
@@ -129,20 +156,29 @@ fn component(v: &mut Violations, at: &str, component: &v1::Component) -> Option<
     let env = checks::env(v, at, &component.env);
     let egress = checks::egress(v, at, &component.egress);
     let limits = component.limits.unwrap_or_default();
-    let memory_bytes = checks::memory_bytes(v, at, limits.memory_bytes.unwrap_or(32 * MIB));
+    let memory_bytes = checks::memory_bytes(
+        v,
+        at,
+        limits.memory_bytes.unwrap_or(defaults::COMPONENT_MEMORY),
+    );
     let bounds = Bounds {
-        default: 30 * SECOND,
+        default: defaults::COMPONENT_TIMEOUT,
         range: MILLISECOND..=HOUR,
     };
     let timeout = checks::duration(v, format!("{at}.limits.timeout"), limits.timeout, &bounds);
-    let concurrency = limits.concurrency.unwrap_or(256);
+    let concurrency = limits
+        .concurrency
+        .unwrap_or(defaults::COMPONENT_CONCURRENCY);
     checks::within(
         v,
         format!("{at}.limits.concurrency"),
         concurrency,
         &CONCURRENCY,
-        |n| n.to_string(),
+        u32::to_string,
     );
+    let reuse = component
+        .reuse
+        .map(|given| reuse(v, &format!("{at}.reuse"), given));
     Some(Component {
         name: name?,
         component: digest?,
@@ -152,21 +188,37 @@ fn component(v: &mut Violations, at: &str, component: &v1::Component) -> Option<
         memory_bytes,
         timeout,
         concurrency,
+        reuse,
     })
 }
 
 fn routes(v: &mut Violations, at: &str, routes: &[v1::Route]) -> Option<Vec<Route>> {
-    let parsed = routes.iter().enumerate().map(|(i, route)| {
-        let at = format!("{at}.routes[{i}]");
-        // Each alone first, so that both are reported, each at its own field.
-        let host = v.ok(format!("{at}.host"), Route::parse(&route.host, ""));
-        let path = v.ok(format!("{at}.path"), Route::parse("", &route.path));
-        Some(Route {
-            host: host?.host,
-            path: path?.path,
-        })
-    });
+    let parsed = routes
+        .iter()
+        .enumerate()
+        .map(|(i, route)| checks::route(v, &format!("{at}.routes[{i}]"), &route.host, &route.path));
     parsed.collect::<Vec<_>>().into_iter().collect()
+}
+
+fn reuse(v: &mut Violations, at: &str, reuse: v1::Reuse) -> Reuse {
+    let requests = checks::within(
+        v,
+        format!("{at}.requests"),
+        reuse.requests.unwrap_or(defaults::REUSE.requests),
+        &REUSED_REQUESTS,
+        u32::to_string,
+    );
+    let concurrency = checks::within(
+        v,
+        format!("{at}.concurrency"),
+        reuse.concurrency.unwrap_or(defaults::REUSE.concurrency),
+        &CONCURRENCY,
+        u32::to_string,
+    );
+    Reuse {
+        requests,
+        concurrency,
+    }
 }
 
 fn component_names_once(v: &mut Violations, components: &[v1::Component]) {
@@ -189,25 +241,34 @@ fn component_names_once(v: &mut Violations, components: &[v1::Component]) {
     }
 }
 
-fn routes_once(v: &mut Violations, components: &[v1::Component]) {
+/// A (host, path) once, over the service and the components.
+fn routes_once(v: &mut Violations, spec: &v1::WorkloadSpec) {
+    let service = spec.service.iter().flat_map(|service| {
+        let routes = service.routes.iter().enumerate();
+        routes.map(|(j, route)| {
+            let at = format!("spec.service.routes[{j}]");
+            (at, "the service".to_owned(), &route.host, &route.path)
+        })
+    });
+    let components = spec.components.iter().enumerate().flat_map(|(i, c)| {
+        c.routes.iter().enumerate().map(move |(j, route)| {
+            let at = format!("spec.components[{i}].routes[{j}]");
+            let holder = format!("component `{}`", c.name);
+            (at, holder, &route.host, &route.path)
+        })
+    });
     let mut holders = HashMap::new();
-    for (i, component) in components.iter().enumerate() {
-        for (j, route) in component.routes.iter().enumerate() {
-            let Ok(route) = Route::parse(&route.host, &route.path) else {
-                continue;
-            };
-            match holders.entry(route) {
-                Entry::Occupied(holder) => v.push(
-                    format!("spec.components[{i}].routes[{j}]"),
-                    format_args!(
-                        "{} is a route of component `{}` already",
-                        holder.key(),
-                        holder.get()
-                    ),
-                ),
-                Entry::Vacant(entry) => {
-                    entry.insert(&component.name);
-                }
+    for (at, owner, host, path) in service.chain(components) {
+        let Ok(route) = Route::parse(host, path) else {
+            continue;
+        };
+        match holders.entry(route) {
+            Entry::Occupied(holder) => v.push(
+                at,
+                format_args!("{} is a route of {} already", holder.key(), holder.get()),
+            ),
+            Entry::Vacant(entry) => {
+                entry.insert(owner);
             }
         }
     }

@@ -1,19 +1,29 @@
-//! The service: its restart policy and its published ports.
+//! The service: its restart policy, its published ports and its routes.
 
-use std::{net::SocketAddr, num::NonZeroU16, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use warren_proto::v1;
 
-use super::checks::{self, Bounds, HOUR, MIB, MILLISECOND, SECOND};
+use super::{
+    checks::{self, Bounds, DAY, HOUR, MILLISECOND, SECOND},
+    probe::{LIVENESS, READINESS, probe},
+    volume,
+};
 use crate::{
     error::Violations,
     quantity::format_duration,
-    spec::{Publish, Restart, RestartPolicy, Service},
+    spec::{Publish, Restart, RestartPolicy, RouteProtocol, Service, ServiceRoute, defaults},
 };
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const CPU_WEIGHT: RangeInclusive<u32> = 1..=10_000;
 
-pub(super) fn service(v: &mut Violations, at: &str, service: &v1::Service) -> Option<Service> {
+/// `volumes` are the workload's: what the service may mount.
+pub(super) fn service(
+    v: &mut Violations,
+    at: &str,
+    service: &v1::Service,
+    volumes: &[v1::Volume],
+) -> Option<Service> {
     let component = checks::artifact(v, at, &service.component);
     for (i, arg) in service.args.iter().enumerate() {
         if arg.contains('\0') {
@@ -30,11 +40,28 @@ pub(super) fn service(v: &mut Violations, at: &str, service: &v1::Service) -> Op
         &service.restart.unwrap_or_default(),
     );
     let publish = publish_all(v, &format!("{at}.publish"), &service.publish);
+    let routes = routes(v, at, &service.routes);
     let egress = checks::egress(v, at, &service.egress);
-    let memory = service.limits.and_then(|limits| limits.memory_bytes);
-    let memory_bytes = checks::memory_bytes(v, at, memory.unwrap_or(64 * MIB));
+    let readiness = service.readiness.as_ref();
+    let readiness = readiness.map(|p| probe(v, &format!("{at}.readiness"), p, &READINESS));
+    let liveness = service.liveness.as_ref();
+    let liveness = liveness.map(|p| probe(v, &format!("{at}.liveness"), p, &LIVENESS));
+    let volumes = volume::mounts(v, &format!("{at}.volumes"), &service.volumes, volumes);
+    let limits = service.limits.unwrap_or_default();
+    let memory_bytes = checks::memory_bytes(
+        v,
+        at,
+        limits.memory_bytes.unwrap_or(defaults::SERVICE_MEMORY),
+    );
+    let cpu_weight = checks::within(
+        v,
+        format!("{at}.limits.cpu_weight"),
+        limits.cpu_weight.unwrap_or(defaults::CPU_WEIGHT),
+        &CPU_WEIGHT,
+        u32::to_string,
+    );
     let grace = Bounds {
-        default: 10 * SECOND,
+        default: defaults::STOP_GRACE,
         range: Duration::ZERO..=HOUR,
     };
     let stop_grace = checks::duration(v, format!("{at}.stop_grace"), service.stop_grace, &grace);
@@ -44,10 +71,53 @@ pub(super) fn service(v: &mut Violations, at: &str, service: &v1::Service) -> Op
         env,
         restart,
         publish: publish?,
+        routes: routes?,
         egress: egress?,
+        readiness: given(readiness)?,
+        liveness: given(liveness)?,
+        volumes: volumes?,
         memory_bytes,
+        cpu_weight,
         stop_grace,
+        exclusive: service.exclusive,
     })
+}
+
+/// `None` where something was given and is wrong.
+#[allow(clippy::option_option)]
+fn given<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    match read {
+        None => Some(None),
+        Some(value) => value.map(Some),
+    }
+}
+
+fn routes(v: &mut Violations, at: &str, routes: &[v1::ServiceRoute]) -> Option<Vec<ServiceRoute>> {
+    let parsed = routes.iter().enumerate().map(|(i, route)| {
+        let at = format!("{at}.routes[{i}]");
+        let target = checks::route(v, &at, &route.host, &route.path);
+        let port = checks::guest_port(v, &at, route.port);
+        let protocol = route_protocol(v, &at, route.protocol);
+        Some(ServiceRoute {
+            route: target?,
+            port: port?,
+            protocol,
+        })
+    });
+    parsed.collect::<Vec<_>>().into_iter().collect()
+}
+
+fn route_protocol(v: &mut Violations, at: &str, protocol: i32) -> RouteProtocol {
+    use v1::service_route::Protocol;
+
+    match Protocol::try_from(protocol) {
+        Ok(Protocol::Unspecified | Protocol::Http1) => RouteProtocol::Http1,
+        Ok(Protocol::H2c) => RouteProtocol::H2c,
+        Err(error) => {
+            v.push(format!("{at}.protocol"), error);
+            RouteProtocol::Http1
+        }
+    }
 }
 
 fn restart(v: &mut Violations, at: &str, policy: &v1::RestartPolicy) -> RestartPolicy {
@@ -68,11 +138,11 @@ fn restart(v: &mut Violations, at: &str, policy: &v1::RestartPolicy) -> RestartP
     let initial_backoff = read(
         "initial_backoff",
         policy.initial_backoff,
-        Duration::from_millis(100),
+        defaults::INITIAL_BACKOFF,
         MILLISECOND..=HOUR,
     );
     // A first wait beyond the default of the longest raises it: only two given values can contradict each other.
-    let longest = initial_backoff.max(30 * SECOND);
+    let longest = initial_backoff.max(defaults::MAX_BACKOFF);
     let max_backoff = read(
         "max_backoff",
         policy.max_backoff,
@@ -82,15 +152,15 @@ fn restart(v: &mut Violations, at: &str, policy: &v1::RestartPolicy) -> RestartP
     let reset_after = read(
         "reset_after",
         policy.reset_after,
-        60 * SECOND,
+        defaults::RESET_AFTER,
         Duration::ZERO..=DAY,
     );
-    let window = read("window", policy.window, 300 * SECOND, SECOND..=DAY);
+    let window = read("window", policy.window, defaults::WINDOW, SECOND..=DAY);
     if max_backoff < initial_backoff {
         v.push(
             format!("{at}.max_backoff"),
             format_args!(
-                "{} is less than initial_backoff, {}",
+                "{} is less than `initialBackoff`, {}",
                 format_duration(max_backoff),
                 format_duration(initial_backoff)
             ),
@@ -101,7 +171,7 @@ fn restart(v: &mut Violations, at: &str, policy: &v1::RestartPolicy) -> RestartP
         initial_backoff,
         max_backoff,
         reset_after,
-        max_restarts: policy.max_restarts.unwrap_or(10),
+        max_restarts: policy.max_restarts.unwrap_or(defaults::MAX_RESTARTS),
         window,
     }
 }
@@ -110,7 +180,7 @@ fn publish_all(v: &mut Violations, at: &str, all: &[v1::Publish]) -> Option<Vec<
     let mut listens: Vec<SocketAddr> = Vec::new();
     let parsed = all.iter().enumerate().map(|(i, publish)| {
         let at = format!("{at}[{i}]");
-        let port = guest_port(v, &at, publish.port);
+        let port = checks::guest_port(v, &at, publish.port);
         let listen = listen(v, &at, publish);
         protocol(v, &at, publish.protocol);
         if let Some(listen) = listen {
@@ -127,17 +197,6 @@ fn publish_all(v: &mut Violations, at: &str, all: &[v1::Publish]) -> Option<Vec<
         Some(Publish { port: port?, listen: listen? })
     });
     parsed.collect::<Vec<_>>().into_iter().collect()
-}
-
-fn guest_port(v: &mut Violations, at: &str, port: u32) -> Option<NonZeroU16> {
-    let valid = u16::try_from(port).ok().and_then(NonZeroU16::new);
-    if valid.is_none() {
-        v.push(
-            format!("{at}.port"),
-            format_args!("{port} is not a port: use 1 to 65535"),
-        );
-    }
-    valid
 }
 
 fn listen(v: &mut Violations, at: &str, publish: &v1::Publish) -> Option<SocketAddr> {

@@ -6,7 +6,10 @@ use super::*;
 use crate::error::Violations;
 
 pub(crate) mod arbitrary;
+mod probe;
+mod rollout;
 mod service;
+mod volume;
 
 const MIB: u64 = 1 << 20;
 
@@ -38,6 +41,7 @@ fn spec() -> v1::WorkloadSpec {
         replicas: None,
         service: Some(service()),
         components: vec![component("api")],
+        ..Default::default()
     }
 }
 
@@ -53,6 +57,15 @@ fn route(host: &str, path: &str) -> v1::Route {
     v1::Route {
         host: host.into(),
         path: path.into(),
+    }
+}
+
+fn service_route(host: &str, path: &str, port: u32) -> v1::ServiceRoute {
+    v1::ServiceRoute {
+        host: host.into(),
+        path: path.into(),
+        port,
+        protocol: 0,
     }
 }
 
@@ -100,9 +113,15 @@ fn absent_fields_become_the_documented_defaults() {
                 window: Duration::from_secs(300),
             },
             publish: vec![],
+            routes: vec![],
             egress: vec![],
+            readiness: None,
+            liveness: None,
+            volumes: vec![],
             memory_bytes: 64 * MIB,
+            cpu_weight: 100,
             stop_grace: Duration::from_secs(10),
+            exclusive: false,
         }),
         components: vec![Component {
             name: Name::parse("api").unwrap(),
@@ -113,7 +132,16 @@ fn absent_fields_become_the_documented_defaults() {
             memory_bytes: 32 * MIB,
             timeout: Duration::from_secs(30),
             concurrency: 256,
+            reuse: None,
         }],
+        volumes: vec![],
+        placement: Placement::default(),
+        update: Update {
+            max_surge: 1,
+            max_unavailable: 0,
+            progress_deadline: Duration::from_secs(120),
+            rollback_on_failure: true,
+        },
     };
     assert_eq!(WorkloadSpec::from_proto(&spec()), Ok(expected.clone()));
     assert_eq!(memory_bytes(&expected), 96 * MIB);
@@ -155,6 +183,7 @@ fn refuses_numbers_out_of_bounds() {
         with_service(|s| {
             s.limits = Some(v1::ServiceLimits {
                 memory_bytes: Some(65535),
+                cpu_weight: None,
             });
         }),
     );
@@ -180,6 +209,31 @@ fn refuses_numbers_out_of_bounds() {
             }),
         );
     }
+    for cpu_weight in [0, 10_001] {
+        refused(
+            "spec.service.limits.cpu_weight",
+            "use 1 to 10000",
+            with_service(move |s| s.limits.get_or_insert_default().cpu_weight = Some(cpu_weight)),
+        );
+    }
+    let reuse = |requests, concurrency| {
+        with_component(move |c| {
+            c.reuse = Some(v1::Reuse {
+                requests,
+                concurrency,
+            });
+        })
+    };
+    refused(
+        "spec.components[0].reuse.requests",
+        "1000001 is out of bounds: use 1 to 1000000",
+        reuse(Some(1_000_001), None),
+    );
+    refused(
+        "spec.components[0].reuse.concurrency",
+        "0 is out of bounds: use 1 to 1000",
+        reuse(None, Some(0)),
+    );
     refused(
         "spec.service.stop_grace",
         "use 0s to 1h",
@@ -214,6 +268,25 @@ fn names_and_routes_are_given_once() {
             });
         },
     );
+    refused(
+        "spec.service.routes[1]",
+        "a.b/x is a route of the service already",
+        with_service(|s| {
+            s.routes = vec![
+                service_route("a.b", "/x", 80),
+                service_route("A.B", "/x/", 81),
+            ];
+        }),
+    );
+    // The service and the components share one space of routes.
+    refused(
+        "spec.components[0].routes[1]",
+        "*/ is a route of the service already",
+        |spec| {
+            spec.service.as_mut().unwrap().routes = vec![service_route("", "", 80)];
+            spec.components[0].routes = vec![route("a.b", ""), route("", "/")];
+        },
+    );
 }
 
 #[test]
@@ -224,6 +297,9 @@ fn every_problem_is_reported_at_its_field() {
         service.component = "latest".into();
         service.egress = vec!["db:1".into(), "db".into(), "localhost:1".into()];
         service.publish = vec![publish(0, "x")];
+        service.routes = vec![service_route("a b", "x", 65_536)];
+        service.readiness = Some(v1::Probe::default());
+        service.volumes = vec![v1::VolumeMount::default()];
         let api = &mut spec.components[0];
         api.name = "API".into();
         api.routes = vec![route("a b", "x"), route("", "x?")];
@@ -236,8 +312,14 @@ fn every_problem_is_reported_at_its_field() {
             "spec.service.component",
             "spec.service.publish[0].port",
             "spec.service.publish[0].listen",
+            "spec.service.routes[0].host",
+            "spec.service.routes[0].path",
+            "spec.service.routes[0].port",
             "spec.service.egress[1]",
             "spec.service.egress[2]",
+            "spec.service.readiness",
+            "spec.service.volumes[0].name",
+            "spec.service.volumes[0].mount_path",
             "spec.components[0].name",
             "spec.components[0].routes[0].host",
             "spec.components[0].routes[0].path",

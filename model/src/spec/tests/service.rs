@@ -34,7 +34,7 @@ fn refuses_restart_policies_that_contradict_themselves() {
     );
     refused(
         "spec.service.restart.max_backoff",
-        "1s is less than initial_backoff, 2s",
+        "1s is less than `initialBackoff`, 2s",
         with_restart(v1::RestartPolicy {
             initial_backoff: seconds(2),
             max_backoff: seconds(1),
@@ -169,5 +169,76 @@ fn fixed_addresses_are_published_once() {
         if let Err(Violations(found)) = result {
             assert_eq!(found[0].field, "spec.service.publish[1].listen");
         }
+    }
+}
+
+#[test]
+fn routes_of_the_service_need_a_port_and_know_two_protocols() {
+    let routes = |all: Vec<v1::ServiceRoute>| with_service(move |s| s.routes = all);
+    refused(
+        "spec.service.routes[0].port",
+        "it is required: use 1 to 65535",
+        routes(vec![service_route("a.b", "/", 0)]),
+    );
+    refused(
+        "spec.service.routes[1].port",
+        "70000 is not a port: use 1 to 65535",
+        routes(vec![
+            service_route("a.b", "/", 1),
+            service_route("a.b", "/x", 70_000),
+        ]),
+    );
+    refused(
+        "spec.service.routes[0].protocol",
+        "9",
+        routes(vec![v1::ServiceRoute {
+            protocol: 9,
+            ..service_route("a.b", "/", 1)
+        }]),
+    );
+    let mut spec = spec();
+    let h2c = v1::ServiceRoute {
+        protocol: v1::service_route::Protocol::H2c.into(),
+        ..service_route("A.b.", "/x/", 65_535)
+    };
+    routes(vec![h2c, service_route("", "", 1)])(&mut spec);
+    let spec = WorkloadSpec::from_proto(&spec).unwrap();
+    let route = |host, path, port, protocol| ServiceRoute {
+        route: Route::parse(host, path).unwrap(),
+        port: NonZeroU16::new(port).unwrap(),
+        protocol,
+    };
+    assert_eq!(
+        spec.service.unwrap().routes,
+        [
+            route("a.b", "/x", 65_535, RouteProtocol::H2c),
+            route("", "/", 1, RouteProtocol::Http1),
+        ]
+    );
+}
+
+#[test]
+fn an_exclusive_service_runs_once() {
+    let exclusive = |replicas| {
+        move |spec: &mut v1::WorkloadSpec| {
+            spec.replicas = replicas;
+            spec.service.as_mut().unwrap().exclusive = true;
+        }
+    };
+    refused(
+        "spec.service.exclusive",
+        "3 replicas would run at once, and an exclusive service never runs twice",
+        exclusive(Some(3)),
+    );
+    for replicas in [None, Some(0), Some(1)] {
+        let mut spec = spec();
+        exclusive(replicas)(&mut spec);
+        assert!(
+            WorkloadSpec::from_proto(&spec)
+                .unwrap()
+                .service
+                .unwrap()
+                .exclusive
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::hint::black_box;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use futures_lite::stream::unfold;
 use wstd::http::body::{Body, Bytes};
@@ -33,6 +33,10 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             text(format!("ok {mebibytes}\n"))
         }
         ["connect", address] => text(match TcpStream::connect(address) {
+            Ok(_) => "ok\n".to_owned(),
+            Err(error) => format!("error {:?}: {error}\n", error.kind()),
+        }),
+        ["bind", address] => text(match TcpListener::bind(address) {
             Ok(_) => "ok\n".to_owned(),
             Err(error) => format!("error {:?}: {error}\n", error.kind()),
         }),

@@ -27,6 +27,8 @@ fn main() -> io::Result<()> {
         ["resolve", name] => tcp::resolve(name),
         ["udp-bind", address] => report(udp::bind(address)),
         ["udp-send", address] => report(udp::send(address)),
+        ["udp-echo", address] => udp::echo(address),
+        ["udp-ping", address, size] => report(udp::ping(address, number(size))),
         ["exit", how] => process::exit(how),
         ["print", lines] => process::print(number(lines)),
         ["env"] => process::env(),

@@ -239,7 +239,7 @@ async fn lines_are_pushed_on_request() {
         replica: "r-1".to_owned(),
         follow: true,
         tail: Some(2),
-        source: String::new(),
+        ..Default::default()
     };
     peer.send(Message::LogsWanted(wanted.clone())).await;
     let first = fixture.control.pushed().await;

@@ -160,6 +160,11 @@ async fn answers_without_a_guest_are_short_text() {
             200,
             "a.localhost /api",
         ),
+        (
+            "GET http://me:secret@a.localhost:80/api HTTP/1.1\r\nHost: b.localhost\r\n",
+            200,
+            "a.localhost:80 /api for=127.0.0.1 proto=http host=a.localhost:80 ",
+        ),
     ] {
         let answer = fixture
             .raw(&format!("{request}Connection: close\r\n\r\n"))
@@ -245,11 +250,10 @@ async fn draining_cuts_what_takes_too_long() {
 }
 
 #[test]
-fn hosts_are_read_without_port_and_credentials() {
+fn hosts_are_read_without_port() {
     for (authority, wanted) in [
         ("a.localhost", "a.localhost"),
         ("a.localhost:80", "a.localhost"),
-        ("me:secret@a.localhost:80", "a.localhost"),
         ("[::1]:80", "[::1]"),
         ("[::1]", "[::1]"),
         ("", ""),

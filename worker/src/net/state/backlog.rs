@@ -128,7 +128,7 @@ impl State {
                 Poll::Pending
             }
             Some(Kind::Failed(error)) => Poll::Ready(Err(*error)),
-            Some(Kind::Bound | Kind::Listening(_)) | None => Poll::Ready(Err(NetError::ScopeEnded)),
+            Some(_) | None => Poll::Ready(Err(NetError::ScopeEnded)),
         }
     }
 

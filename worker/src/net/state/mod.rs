@@ -3,16 +3,23 @@
 //! Wake-ups and closes of connections are collected in [`After`] and done once the lock is free.
 
 mod backlog;
+mod datagram;
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, task::Waker};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    task::Waker,
+};
 
 use super::{
-    Counts, End, NetError, NetLimits,
+    Counts, Datagram, End, NetError, NetLimits,
     address::{self, Family},
     conn::{Close, Conn, Side},
     ports::{PortKey, Ports},
 };
 use backlog::{Backlog, Waiting};
+use datagram::{Datagrams, Gateway};
 
 pub(super) use backlog::Source;
 
@@ -26,6 +33,9 @@ pub(super) struct SocketKey {
 pub(super) struct State {
     limits: NetLimits,
     ports: Ports,
+    udp_ports: Ports,
+    /// By the UDP port that each leads to.
+    gateways: BTreeMap<u16, SocketKey>,
     sockets: BTreeMap<SocketKey, Socket>,
     /// The sum of the sockets' `weight`.
     used: usize,
@@ -34,6 +44,7 @@ pub(super) struct State {
 }
 
 struct Socket {
+    /// Of TCP.
     port: Option<PortKey>,
     /// What it counts for in [`NetLimits::sockets`].
     weight: usize,
@@ -47,6 +58,8 @@ enum Kind {
     /// A connection that failed while it waited.
     Failed(NetError),
     Connected(Arc<Conn>, Side),
+    Datagrams(Box<Datagrams>),
+    Gateway(Box<Gateway>),
 }
 
 /// What is left to do when the lock is free.
@@ -56,6 +69,8 @@ pub(super) struct After {
     wakers: Vec<Waker>,
     replaced: Option<Waker>,
     closes: Vec<(Arc<Conn>, Side, Close)>,
+    /// Dropped when the lock is free.
+    datagrams: Vec<VecDeque<Datagram>>,
     /// A listener opened or closed.
     pub listeners_changed: bool,
 }
@@ -77,6 +92,8 @@ impl State {
         Self {
             limits,
             ports: Ports::default(),
+            udp_ports: Ports::default(),
+            gateways: BTreeMap::new(),
             sockets: BTreeMap::new(),
             used: 0,
             next_id: 0,
@@ -115,6 +132,8 @@ impl State {
                 after.wakers.extend(waiting.waker);
             }
             Kind::Listening(backlog) => self.close_backlog(*backlog, after),
+            Kind::Datagrams(datagrams) => self.close_datagrams(*datagrams, after),
+            Kind::Gateway(gateway) => self.close_gateway(key, *gateway, after),
         }
     }
 
@@ -142,7 +161,7 @@ impl State {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
             sockets: self.sockets.len(),
-            ports: self.ports.len(),
+            ports: self.ports.len() + self.udp_ports.len(),
             ..Counts::default()
         };
         for socket in self.sockets.values() {
@@ -151,6 +170,8 @@ impl State {
                 Kind::Listening(_) => counts.listeners += 1,
                 Kind::Waiting(_) => counts.waiting += 1,
                 Kind::Connected(conn, side) => counts.buffered += conn.incoming(*side).buffered(),
+                Kind::Datagrams(socket) => counts.buffered += socket.buffered(),
+                Kind::Gateway(gateway) => counts.buffered += gateway.buffered(),
             }
         }
         counts

@@ -1,3 +1,5 @@
+use std::io;
+
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -179,7 +181,7 @@ async fn tokio_traits_copy_in_and_out() {
         client.read_to_string(&mut reply).await.unwrap();
         assert_eq!(
             client.write(b"x").await.unwrap_err().kind(),
-            std::io::ErrorKind::BrokenPipe
+            io::ErrorKind::BrokenPipe
         );
         reply
     });
@@ -189,6 +191,43 @@ async fn tokio_traits_copy_in_and_out() {
     server.write_all(b"thanks").await.unwrap();
     drop(server);
     assert_eq!(writer.await.unwrap(), "thanks");
+}
+
+/// With a reader that makes room at any moment, parts stay in their order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_one_write_arrive_in_order() {
+    let Pair {
+        client: (_cr, mut cw),
+        server: (mut sr, _sw),
+        ..
+    } = pair();
+    let total = 20 << 20;
+    let pattern = |at: usize| at.to_le_bytes()[1];
+    let reads = tokio::spawn(async move {
+        let mut all = Vec::new();
+        sr.read_to_end(&mut all).await.unwrap();
+        all
+    });
+    let data: Vec<u8> = (0..total).map(pattern).collect();
+    let mut rest = &data[..];
+    while !rest.is_empty() {
+        let parts = rest.chunks(50_000).take(4).map(io::IoSlice::new);
+        let parts: Vec<_> = [io::IoSlice::new(&[])].into_iter().chain(parts).collect();
+        let n = cw.write_vectored(&parts).await.unwrap();
+        assert!(n > 0);
+        rest = &rest[n..];
+    }
+    drop(cw);
+    assert!(reads.await.unwrap() == data);
+
+    let Pair {
+        client: (_cr, mut cw),
+        server: (sr, sw),
+        ..
+    } = pair();
+    drop((sr, sw));
+    let error = cw.write_vectored(&[io::IoSlice::new(b"x")]).await;
+    assert_eq!(error.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod connect;
 mod data;
 mod model;
 mod stress;
+mod udp;
 
 use std::{
     future::Future,

@@ -5,6 +5,7 @@
 mod decisions;
 mod dns;
 mod lookups;
+mod refusals;
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! `wasi:sockets` 0.2 over the workload's network.
 //!
-//! Only `tcp`, `tcp-create-socket`, `udp-create-socket` and `ip-name-lookup` are ours; `network` and
+//! `tcp`, `tcp-create-socket`, `udp`, `udp-create-socket` and `ip-name-lookup` are ours; `network` and
 //! `instance-network` hand out a token without a meaning and stay wasmtime's.
 
 mod lookup;
@@ -9,42 +9,26 @@ mod streams;
 mod tcp;
 mod udp;
 
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
-use wasmtime_wasi::{
-    p2::{
-        SocketResult,
-        bindings::sockets::{
-            ip_name_lookup,
-            network::{self, ErrorCode, Network},
-            tcp as tcp_binding, tcp_create_socket, udp_create_socket,
-        },
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::p2::{
+    SocketResult,
+    bindings::sockets::{
+        ip_name_lookup,
+        network::{self, ErrorCode, Network},
+        tcp as tcp_binding, tcp_create_socket, udp as udp_binding, udp_create_socket,
     },
-    sockets::WasiSocketsCtx,
 };
 
 use crate::runtime::Guest;
 
-use super::{GuestNetwork, SocketError};
-
-/// What the socket interfaces of one store work on.
-pub struct SocketsView<'a> {
-    pub table: &'a mut ResourceTable,
-    pub wasi: &'a mut WasiSocketsCtx,
-    pub network: &'a GuestNetwork,
-}
-
-/// Names [`SocketsView`] as the data of the socket interfaces.
-pub struct Sockets;
-
-impl HasData for Sockets {
-    type Data<'a> = SocketsView<'a>;
-}
+use super::{SocketError, Sockets, SocketsView};
 
 /// Puts the workload's network where wasmtime put the machine's. Call it after all of WASI was added.
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     tcp_binding::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
     tcp_create_socket::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    udp_binding::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
     udp_create_socket::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
     ip_name_lookup::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
     linker.allow_shadowing(false);
@@ -95,7 +79,10 @@ impl From<SocketError> for ErrorCode {
             SocketError::AddressInUse => Self::AddressInUse,
             SocketError::ConnectionRefused => Self::ConnectionRefused,
             SocketError::ConnectionReset => Self::ConnectionReset,
+            SocketError::ConnectionBroken => Self::ConnectionAborted,
             SocketError::Timeout => Self::Timeout,
+            SocketError::RemoteUnreachable => Self::RemoteUnreachable,
+            SocketError::DatagramTooLarge => Self::DatagramTooLarge,
         }
     }
 }

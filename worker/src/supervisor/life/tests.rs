@@ -24,11 +24,21 @@ fn ended(end: ServiceEnd) -> Event {
 fn running(restart: Restart, now: Instant) -> Life {
     let mut life = Life::new(Some(policy(restart)), 0);
     assert_eq!(life.step(Event::Prepared, now).actions, [Action::Start]);
+    assert_eq!(life.phase(), Phase::Starting);
+    assert_eq!(life.step(Event::Started, now).actions, []);
     assert_eq!(
         life.step(Event::Ready(true), now).actions,
         [Action::SetReady(true)]
     );
     life
+}
+
+/// Up again after its backoff.
+fn started_again(life: &mut Life, now: Instant) {
+    let step = life.step(Event::BackoffElapsed, now);
+    assert_eq!(step.actions, [Action::Start]);
+    life.step(Event::Started, now);
+    assert_eq!(life.phase(), Phase::Running);
 }
 
 fn wait_of(step: &Step) -> Duration {
@@ -75,7 +85,7 @@ fn backoff_doubles_and_a_healthy_run_resets_it() {
     for _ in 0..3 {
         waits.push(wait_of(&life.step(ended(TRAP()), now)));
         now += Duration::from_secs(1);
-        life.step(Event::BackoffElapsed, now);
+        started_again(&mut life, now);
     }
     for pair in waits.windows(2) {
         let ratio = pair[1].as_secs_f64() / pair[0].as_secs_f64();
@@ -103,7 +113,7 @@ fn too_many_restarts_within_the_window_fail_it() {
     for _ in 0..3 {
         life.step(ended(TRAP()), now);
         now += Duration::from_secs(1);
-        life.step(Event::BackoffElapsed, now);
+        started_again(&mut life, now);
     }
     let step = life.step(ended(TRAP()), now);
     assert_eq!(life.phase(), Phase::Failed);
@@ -120,7 +130,7 @@ fn restarts_outside_the_window_are_forgotten() {
         life.step(ended(TRAP()), now);
         assert_eq!(life.phase(), Phase::Backoff);
         now += Duration::from_secs(150);
-        life.step(Event::BackoffElapsed, now);
+        started_again(&mut life, now);
     }
     assert_eq!(life.restarts(), 20);
 }
@@ -128,9 +138,12 @@ fn restarts_outside_the_window_are_forgotten() {
 #[test]
 fn a_replica_that_its_worker_forgot_counts_on() {
     let mut life = Life::new(Some(policy(Restart::Always)), 4);
-    let step = life.step(Event::Prepared, Instant::now());
-    assert_eq!(life.restarts(), 4);
-    assert!(step.note.unwrap().message.contains("restart 4"));
+    let now = Instant::now();
+    for event in [Event::Prepared, Event::Started] {
+        let step = life.step(event, now);
+        assert_eq!(life.restarts(), 4);
+        assert!(step.note.unwrap().message.contains("restart 4"));
+    }
 }
 
 #[test]
@@ -178,6 +191,97 @@ fn a_service_that_ends_while_stopping_is_not_restarted() {
     );
     assert_eq!(life.step(Event::Drained, now).actions, [Action::Release]);
     assert_eq!(life.phase(), Phase::Stopped);
+}
+
+#[test]
+fn a_service_that_ends_before_it_had_started_is_started_again_or_fails() {
+    let end = || ended(ServiceEnd::StartFailed("no slot".into()));
+    for (restart, phase) in [
+        (Restart::Always, Phase::Backoff),
+        (Restart::Never, Phase::Failed),
+    ] {
+        let now = Instant::now();
+        let mut life = Life::new(Some(policy(restart)), 0);
+        life.step(Event::Prepared, now);
+        let note = life.step(end(), now).note.unwrap();
+        assert_eq!(life.phase(), phase);
+        assert!(note.warning && note.message.contains("no slot"), "{note:?}");
+    }
+}
+
+/// Time that a service takes to start is no healthy run.
+#[test]
+fn a_slow_start_does_not_reset_the_backoff() {
+    let mut now = Instant::now();
+    let mut life = running(Restart::Always, now);
+    let first = wait_of(&life.step(ended(TRAP()), now));
+    now += Duration::from_secs(1);
+    life.step(Event::BackoffElapsed, now);
+    now += Duration::from_secs(3600);
+    let second = wait_of(&life.step(ended(TRAP()), now));
+    assert!(second > first, "{first:?} {second:?}");
+}
+
+#[test]
+fn every_event_in_every_state() {
+    let taken = || Event::CannotRun {
+        reason: "PortUnavailable",
+        message: "127.0.0.1:1 is taken".into(),
+    };
+    let events: [(&str, Event); 10] = [
+        ("Prepared", Event::Prepared),
+        ("CannotRun", taken()),
+        ("Started", Event::Started),
+        ("Ready", Event::Ready(true)),
+        ("Unready", Event::Ready(false)),
+        ("Ended", ended(TRAP())),
+        ("Killed", Event::Killed),
+        ("Elapsed", Event::BackoffElapsed),
+        ("Stop", Event::Stop),
+        ("Drained", Event::Drained),
+    ];
+    let after = |more: &[Event]| [&[Event::Prepared, Event::Started], more].concat();
+    let ready = after(&[Event::Ready(true)]);
+    let trapped = after(&[ended(TRAP())]);
+    let exited = after(&[ended(ServiceEnd::Exited(0))]);
+    let stopping = after(&[Event::Stop]);
+    let killing = after(&[Event::Stop, Event::Drained]);
+    let stopped = vec![Event::Stop, Event::Drained];
+    let (always, on_failure, never) = (Restart::Always, Restart::OnFailure, Restart::Never);
+    // What leads to a phase, and the phase after each event, in their order above; `.`: it asks for nothing.
+    #[rustfmt::skip]
+    let table = [
+        (always, vec![], Phase::Pending, "Starting Failed . . . . . . Stopping ."),
+        (always, vec![Event::Prepared], Phase::Starting, ". . Running . . Backoff . . Stopping ."),
+        (always, after(&[]), Phase::Running, ". . . Running . Backoff . . Stopping ."),
+        (always, ready, Phase::Running, ". . . . Running Backoff . . Stopping ."),
+        (always, trapped.clone(), Phase::Backoff, ". . . . . . . Starting Stopping ."),
+        (on_failure, exited, Phase::Completed, ". . . . . . . . Stopping ."),
+        (never, trapped, Phase::Failed, ". . . . . . . . Stopping ."),
+        (always, vec![taken()], Phase::Failed, ". . . . . . . . Stopping ."),
+        (always, stopping, Phase::Stopping, ". . . . . . . . . Stopping"),
+        (always, killing, Phase::Stopping, ". . . . . Stopped Stopped . . ."),
+        (always, stopped, Phase::Stopped, ". . . . . . . . . ."),
+    ];
+    for (restart, history, phase, row) in table {
+        let wanted: Vec<_> = row.split_whitespace().collect();
+        assert_eq!(wanted.len(), events.len(), "{row}");
+        for ((name, event), wanted) in events.iter().zip(wanted) {
+            let (mut life, now) = (Life::new(Some(policy(restart)), 0), Instant::now());
+            for event in &history {
+                life.step(event.clone(), now);
+            }
+            assert_eq!(life.phase(), phase, "{history:?}");
+            let step = life.step(event.clone(), now);
+            let (seen, context) = (life.phase(), format!("{name} in {phase:?}, {history:?}"));
+            if wanted == "." {
+                assert_eq!((seen, step), (phase, Step::default()), "{context}");
+            } else {
+                assert_eq!(format!("{seen:?}"), wanted, "{context}");
+                assert_ne!(step, Step::default(), "{context}");
+            }
+        }
+    }
 }
 
 /// A shell that does what it is told, with a guest that is alive or not.
@@ -233,6 +337,7 @@ fn any_end() -> impl Strategy<Value = ServiceEnd> {
 fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => Just(Event::Prepared),
+        4 => Just(Event::Started),
         1 => Just(Event::CannotRun { reason: "Broken", message: String::new() }),
         4 => any::<bool>().prop_map(Event::Ready),
         6 => (any_end(), any::<u8>()).prop_map(|(end, jitter)| Event::Ended { end, jitter }),

@@ -153,7 +153,7 @@ fn a_published_port_moves_to_a_free_worker_or_stops_first() {
     let one = scene(1).port("127.0.0.1:6379").worker("a");
     let old = one.clone().replica("r1", 1, "a", Running);
     old.clone().worker("b").gives(&["create new1 on b"]);
-    let waiting = "1 worker: 1 has 127.0.0.1:6379 taken";
+    let waiting = "1 worker: 1 has 127.0.0.1:6379 taken by another replica";
     old.gives(&[
         &format!("create new1: {waiting}"),
         "stop r1: revision 2 is started once it has stopped",
@@ -191,7 +191,7 @@ fn a_published_port_moves_to_a_free_worker_or_stops_first() {
 fn published_ports_change_hands_one_at_a_time() {
     let two = scene(2).port("0.0.0.0:80").worker("a").worker("b");
     let waiting = |replica: &mut ReplicaState| {
-        replica.waiting = Some("2 workers: 2 have 0.0.0.0:80 taken".to_owned());
+        replica.waiting = Some("2 workers: 2 have 0.0.0.0:80 taken by another replica".to_owned());
     };
     two.clone()
         .replica("r1", 1, "a", Running)

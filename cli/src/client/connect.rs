@@ -1,0 +1,144 @@
+//! Finding a server that is what is looked for, and saying of the others what they are.
+
+use std::{error::Error as _, fmt, time::Duration};
+
+use tokio::time;
+use tonic::{Code, Status, transport::Endpoint};
+use warren_model::quantity;
+use warren_proto::v1;
+
+use super::{
+    Server, ServerUrl,
+    call::{Connection, NotGrpc, root_cause},
+    diagnose,
+};
+
+/// No server of those named is what was looked for.
+#[derive(Debug)]
+pub struct Unreachable {
+    wanted: Wanted,
+    /// Each with the reason.
+    tried: Vec<(ServerUrl, String)>,
+}
+
+/// Who is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    ControlPlane,
+    /// A worker, too.
+    Any,
+}
+
+/// Long enough for another continent, short enough to try the next server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the first answer of a server that took the connection.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A server that vanished without a word is noticed while a watch or `logs -f` waits for it.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// As a worker's `--listen` calls itself in its health service.
+const WORKER: &str = "warren.v1.Worker";
+
+impl Server {
+    /// Connects to the first of these that answers as a control plane.
+    pub async fn connect(urls: &[ServerUrl]) -> Result<Self, Unreachable> {
+        Self::first(urls, Wanted::ControlPlane).await
+    }
+
+    /// Connects to the first of these that speaks gRPC, be it a control plane or a worker.
+    pub async fn dial(urls: &[ServerUrl]) -> Result<Self, Unreachable> {
+        Self::first(urls, Wanted::Any).await
+    }
+
+    async fn first(urls: &[ServerUrl], wanted: Wanted) -> Result<Self, Unreachable> {
+        let mut tried = Vec::new();
+        for url in urls {
+            match Self::open(url, wanted).await {
+                Ok(server) => return Ok(server),
+                Err(why) => tried.push((url.clone(), why)),
+            }
+        }
+        Err(Unreachable { wanted, tried })
+    }
+
+    async fn open(url: &ServerUrl, wanted: Wanted) -> Result<Self, String> {
+        let channel = Endpoint::from_shared(url.to_string())
+            .and_then(|endpoint| endpoint.user_agent(concat!("warren/", env!("CARGO_PKG_VERSION"))))
+            .map_err(|error| error.to_string())?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .connect()
+            .await
+            .map_err(|error| root_cause(&error))?;
+        let server = Self {
+            url: url.clone(),
+            connection: Connection::new(channel, url.clone()),
+        };
+        // What takes a connection may be anything.
+        match time::timeout(GREETING_TIMEOUT, server.greet(wanted)).await {
+            Ok(Ok(())) => Ok(server),
+            Ok(Err(status)) => Err(server.explain(&status).await),
+            Err(_) => Err(format!(
+                "it takes connections and did not answer within {}",
+                quantity::format_duration(GREETING_TIMEOUT)
+            )),
+        }
+    }
+
+    async fn greet(&self, wanted: Wanted) -> Result<(), Status> {
+        if wanted == Wanted::ControlPlane {
+            let info = self.system().get_info(v1::GetInfoRequest {}).await?;
+            self.connection.introduced(info.into_inner());
+            return Ok(());
+        }
+        match self.check_health("").await {
+            // gRPC all the same.
+            Err(status) if status.code() == Code::Unimplemented => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Why it is not who was looked for.
+    async fn explain(&self, status: &Status) -> String {
+        if let Some(answer) = status
+            .source()
+            .and_then(|source| source.downcast_ref::<NotGrpc>())
+        {
+            return answer.to_string();
+        }
+        let message = || status.message().to_owned();
+        match status.code() {
+            Code::Unavailable => diagnose::diagnose(&self.url).await.unwrap_or_else(message),
+            Code::Unimplemented => match self.check_health(WORKER).await {
+                Ok(_) => "a worker listens there, and no control plane".to_owned(),
+                Err(_) => "a gRPC server answers there that is no control plane".to_owned(),
+            },
+            _ => message(),
+        }
+    }
+}
+
+// === impl Unreachable ===
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.wanted {
+            Wanted::ControlPlane => "cannot reach a control plane",
+            Wanted::Any => "cannot reach a control plane or a worker",
+        })?;
+        for (i, (url, why)) in self.tried.iter().enumerate() {
+            write!(f, "{} at {url}: {why}", if i == 0 { "" } else { ", nor" })?;
+        }
+        f.write_str(
+            "; start one with `warren control` or `warren dev`, or name another with --server",
+        )
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+#[cfg(test)]
+mod tests;

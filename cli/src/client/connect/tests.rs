@@ -1,0 +1,91 @@
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+
+/// A server that reads a little, says this, and closes.
+async fn says(words: &'static [u8]) -> (ServerUrl, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let url = url(listener.local_addr().expect("it listens"));
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 16]).await;
+            let _ = stream.write_all(words).await;
+        }
+    });
+    (url, AbortOnDropHandle::new(task))
+}
+
+/// A server of gRPC with a health service, which knows itself by this name.
+async fn healthy(name: &'static str) -> (ServerUrl, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let url = url(listener.local_addr().expect("it listens"));
+    let (reporter, service) = tonic_health::server::health_reporter();
+    let serving = tonic_health::ServingStatus::Serving;
+    reporter.set_service_status(name, serving).await;
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let task = tokio::spawn(async move {
+        let server = tonic::transport::Server::builder().add_service(service);
+        let _ = server.serve_with_incoming(incoming).await;
+    });
+    (url, AbortOnDropHandle::new(task))
+}
+
+fn url(address: SocketAddr) -> ServerUrl {
+    format!("http://{address}").parse().expect("a URL")
+}
+
+/// Where nobody listens: the port was just free.
+fn nobody() -> ServerUrl {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+    url(free.expect("loopback has ports"))
+}
+
+async fn refused(urls: &[ServerUrl]) -> String {
+    let refused = Server::connect(urls).await.expect_err("no control plane");
+    refused.to_string()
+}
+
+#[tokio::test]
+async fn every_server_that_was_tried_is_named_with_its_reason() {
+    let nobody = nobody();
+    let (web, _web) = says(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    assert_eq!(
+        refused(&[nobody.clone(), web.clone()]).await,
+        format!(
+            "cannot reach a control plane at {nobody}: connection refused, nor at {web}: a server of HTTP/1 answers \
+             there, which is no control plane; start one with `warren control` or `warren dev`, or name another with \
+             --server"
+        )
+    );
+}
+
+#[tokio::test]
+async fn whoever_speaks_something_else_is_told_for_what_it_is() {
+    for (words, told) in [
+        (&b"\x15\x03\x03\0\x02\x02\x28"[..], "TLS"),
+        (b"-ERR unknown command\r\n", "-ERR unknown command"),
+        (b"", "says nothing"),
+    ] {
+        let (url, _server) = says(words).await;
+        let message = refused(&[url]).await;
+        assert!(message.contains(told), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_is_no_control_plane_and_still_a_server() {
+    let (worker, _worker) = healthy(WORKER).await;
+    let message = refused(std::slice::from_ref(&worker)).await;
+    assert!(message.contains("a worker listens there"), "{message}");
+    let (other, _other) = healthy("another").await;
+    let message = refused(&[other]).await;
+    assert!(message.contains("a gRPC server answers"), "{message}");
+    let server = Server::dial(&[nobody(), worker.clone()]).await;
+    assert_eq!(server.expect("it speaks gRPC").url, worker);
+}

@@ -1,0 +1,137 @@
+//! What to do next about a workload that is not as it should be.
+
+use warren_model::quantity::format_bytes;
+use warren_proto::v1::{self, condition::Status, exit::Reason, replica::Phase};
+
+use super::text::Text;
+use crate::explain;
+
+/// A command or a change, and what it is good for.
+type Hint = (String, &'static str);
+
+/// Below a heading of its own; nothing where there is nothing to do.
+pub fn write(text: &mut Text, hints: Vec<Hint>) {
+    if hints.is_empty() {
+        return;
+    }
+    text.heading("What to do next");
+    text.rows(hints.into_iter().map(|(what, why)| [what, why.to_owned()]));
+}
+
+pub fn of_workload(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<Hint> {
+    let name = &workload.name;
+    let n = namespace_flag(&workload.namespace);
+    let mut hints = Vec::new();
+    if workload.delete_time.is_some() {
+        let watch = format!("warren get replicas {name} -w{n}");
+        return vec![(watch, "watch what still stops")];
+    }
+    if explain::wanted(workload) == 0 {
+        hints.push((
+            format!("warren scale {name} 1{n}"),
+            "it is scaled to nothing",
+        ));
+    }
+    let current = |replica: &&v1::Replica| replica.revision == workload.revision;
+    let mut lines: Vec<Hint> = replicas
+        .iter()
+        .filter(|one| ended_badly(one))
+        .map(|one| last_lines(one, name))
+        .collect();
+    lines.sort();
+    lines.dedup();
+    hints.extend(lines);
+    if replicas
+        .iter()
+        .any(|one| ended_with(one, Reason::OutOfMemory))
+    {
+        let service = workload
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.service.as_ref());
+        let limit = service.and_then(|service| service.limits?.memory_bytes);
+        let limit = limit.map_or_else(|| "64MiB".to_owned(), format_bytes);
+        hints.push((
+            format!("set service.limits.memory above {limit} and apply again"),
+            "it wanted more memory than its limit",
+        ));
+    }
+    if replicas.iter().any(is_unscheduled) {
+        let workers = "warren get workers -o wide".to_owned();
+        hints.push((
+            workers,
+            "which workers there are, their labels and their room",
+        ));
+    }
+    let broken = |one: &v1::Replica| matches!(one.phase(), Phase::Failed | Phase::Backoff);
+    if workload.revision > 1 && replicas.iter().filter(current).any(broken) {
+        let history = format!("warren history {name}{n}");
+        hints.push((history, "what this revision changed"));
+        let rollback = format!("warren rollback {name}{n}");
+        hints.push((rollback, "go back to the revision before"));
+    }
+    hints
+}
+
+pub fn of_replica(replica: &v1::Replica) -> Vec<Hint> {
+    let n = namespace_flag(&replica.namespace);
+    let (id, name) = (&replica.id, &replica.workload);
+    let mut hints = Vec::new();
+    if ended_badly(replica) {
+        hints.push(last_lines(replica, &format!("{name} --replica {id}")));
+    }
+    if is_unscheduled(replica) {
+        let workers = "warren get workers -o wide".to_owned();
+        hints.push((
+            workers,
+            "which workers there are, their labels and their room",
+        ));
+    }
+    hints.push((
+        format!("warren describe workload {name}{n}"),
+        "what should run, and the other replicas",
+    ));
+    hints
+}
+
+/// Where to read what a service that ended wrote: until it is started again, that is its present life.
+fn last_lines(replica: &v1::Replica, of: &str) -> Hint {
+    let n = namespace_flag(&replica.namespace);
+    match replica.phase() {
+        Phase::Starting | Phase::Running => (
+            format!("warren logs {of} --previous{n}"),
+            "what the service wrote before it last ended",
+        ),
+        _ => (
+            format!("warren logs {of} --tail 20{n}"),
+            "what the service wrote before it ended",
+        ),
+    }
+}
+
+/// For commands that are shown: ` -n shop`, and nothing for the usual one.
+fn namespace_flag(namespace: &str) -> String {
+    match namespace {
+        "" | "default" => String::new(),
+        namespace => format!(" -n {namespace}"),
+    }
+}
+
+/// Not by being asked to, and not well.
+fn ended_badly(replica: &v1::Replica) -> bool {
+    replica.last_exit.as_ref().is_some_and(|exit| {
+        let bad = [Reason::Trapped, Reason::OutOfMemory, Reason::Unhealthy];
+        bad.contains(&exit.reason()) || exit.reason() == Reason::Exited && exit.code != 0
+    })
+}
+
+fn ended_with(replica: &v1::Replica, reason: Reason) -> bool {
+    let exit = replica.last_exit.as_ref();
+    exit.is_some_and(|exit| exit.reason() == reason)
+}
+
+fn is_unscheduled(replica: &v1::Replica) -> bool {
+    let mut conditions = replica.conditions.iter();
+    replica.phase() == Phase::Pending
+        && conditions.any(|one| one.r#type == "Scheduled" && one.status() == Status::False)
+}

@@ -1,0 +1,185 @@
+//! One replica in words.
+
+use tonic::Status;
+use warren_proto::v1::{self, condition::Status as Holds, replica::Phase};
+
+use super::{hints, recent, text::Text, workers};
+use crate::{client::Server, commands::get::find, explain, output};
+
+/// A replica and what else is told of it.
+pub struct View {
+    pub replica: v1::Replica,
+    pub workers: Vec<v1::Worker>,
+    /// Its own, oldest first.
+    pub events: Vec<v1::Event>,
+}
+
+pub async fn look(server: &Server, namespace: &str, id: &str) -> Result<View, Status> {
+    let replica = find::replica(server, namespace, id).await?;
+    let object = format!("replica/{}", replica.id);
+    Ok(View {
+        workers: workers(server).await?,
+        events: recent(server, namespace, &replica.workload, &object).await?,
+        replica,
+    })
+}
+
+pub fn describe(text: &mut Text, view: &View) {
+    let replica = &view.replica;
+    text.heading(&format!(
+        "Replica {} of workload {} in namespace {}",
+        replica.id, replica.workload, replica.namespace
+    ));
+    let sentence = sentence(text, replica);
+    text.line(1, sentence);
+    let made = text.ago(replica.create_time.as_ref());
+    text.line(
+        1,
+        format!("it runs revision {} and was made {made}", replica.revision),
+    );
+    let restarts = match replica.restarts {
+        0 => "its service was never started again".to_owned(),
+        restarts => format!("its service was started again {}", output::times(restarts)),
+    };
+    text.line(1, restarts);
+    for endpoint in &replica.endpoints {
+        text.line(1, way_in(endpoint, &replica.worker, &view.workers));
+    }
+    if !replica.conditions.is_empty() {
+        text.heading("Conditions");
+        text.conditions(&replica.conditions);
+    }
+    let exit = explain::last_exit_at(text.now, replica);
+    if !exit.is_empty() {
+        text.heading("Last end");
+        for line in exit {
+            text.line(1, line);
+        }
+    }
+    text.events(&view.events);
+    hints::write(text, hints::of_replica(replica));
+}
+
+/// What it does, and why it does not do more: `counter-x7k waits on worker w1 to be started again: ...`.
+pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
+    let id = &replica.id;
+    let on = match replica.worker.as_str() {
+        "" => String::new(),
+        worker => format!(" on worker {worker}"),
+    };
+    let said = match replica.phase() {
+        Phase::Pending if replica.worker.is_empty() => {
+            let why = unmet(replica, &["Scheduled"]);
+            format!("waits for a worker{}", because(why, "none was chosen yet"))
+        }
+        Phase::Pending => {
+            let why = unmet(replica, &["ArtifactsReady", "Started"]);
+            format!(
+                "is prepared{on}{}",
+                because(why, "its components are on their way")
+            )
+        }
+        Phase::Starting => format!("is starting{on}{}", because(unmet(replica, &["Ready"]), "")),
+        Phase::Running if replica.ready => {
+            let since = met_since(replica, "Ready").map(|time| text.age(Some(&time)));
+            let since = since.map_or_else(String::new, |age| format!(" since {age}"));
+            format!("is ready{on}{since}")
+        }
+        Phase::Running => {
+            let why = unmet(replica, &["Ready"]);
+            format!(
+                "runs{on} and is not ready{}",
+                because(why, "nobody knows why yet")
+            )
+        }
+        Phase::Backoff => {
+            let why = unmet(replica, &["Ready"]);
+            let ended = replica.last_exit.as_ref().and_then(|exit| exit.time);
+            let when = ended.map_or_else(String::new, |time| format!(" {}", text.ago(Some(&time))));
+            let why = because(why, "its service ended");
+            format!("waits{on} to be started again{why}{}", parenthesised(&when))
+        }
+        Phase::Completed => {
+            format!("has completed{on}: its service ended, and its policy asks for no more")
+        }
+        Phase::Failed => {
+            let why = unmet(replica, &["ArtifactsReady", "Started", "Ready"]);
+            format!("has failed{on}{}", because(why, "it cannot run"))
+        }
+        Phase::Stopping => format!("is stopping{on}"),
+        Phase::Stopped => format!("has stopped{on}"),
+        Phase::Lost => match replica.worker.as_str() {
+            "" => "is lost".to_owned(),
+            worker => format!("is lost: worker {worker} is not heard of any more"),
+        },
+        Phase::Unspecified => "is in a phase that this program does not know".to_owned(),
+    };
+    let restarted = match replica.restarts {
+        0 => String::new(),
+        restarts => format!("; restarted {}", output::times(restarts)),
+    };
+    format!("{id} {said}{restarted}")
+}
+
+/// `tcp 10.0.0.5:6379 leads to port 6379`: an address that means every one of the machine's is told by the worker's own.
+pub fn way_in(endpoint: &v1::Endpoint, worker: &str, workers: &[v1::Worker]) -> String {
+    let protocol = endpoint.protocol().as_str_name().to_lowercase();
+    let port = endpoint.guest_port;
+    let bound: Result<std::net::SocketAddr, _> = endpoint.address.parse();
+    let host = workers
+        .iter()
+        .find(|known| known.name == worker)
+        .and_then(|known| host(&known.address));
+    let address = match (bound, host) {
+        (Ok(bound), Some(host)) if bound.ip().is_unspecified() => {
+            format!("{host}:{} (bound to {bound})", bound.port())
+        }
+        _ => endpoint.address.clone(),
+    };
+    let on = match worker {
+        "" => String::new(),
+        worker => format!(" on worker {worker}"),
+    };
+    format!("{protocol} {address}{on} leads to its port {port}")
+}
+
+/// Of an URL such as `http://10.0.0.5:7701`, or `http://[::1]:7701`.
+fn host(url: &str) -> Option<&str> {
+    let authority = url.split_once("://")?.1.split('/').next()?;
+    let (host, _) = authority.rsplit_once(':')?;
+    (!host.is_empty()).then_some(host)
+}
+
+/// The message of the first of these conditions that does not hold.
+fn unmet<'a>(replica: &'a v1::Replica, kinds: &[&str]) -> &'a str {
+    let find = |kind: &&str| {
+        let found = replica.conditions.iter().find(|one| one.r#type == **kind)?;
+        let says = found.status() != Holds::True && !found.message.is_empty();
+        says.then(|| found.message.lines().next().unwrap_or_default())
+    };
+    kinds.iter().find_map(find).unwrap_or_default()
+}
+
+fn met_since(replica: &v1::Replica, kind: &str) -> Option<prost_types::Timestamp> {
+    let mut conditions = replica.conditions.iter();
+    let found = conditions.find(|one| one.r#type == kind && one.status() == Holds::True)?;
+    found.last_transition_time
+}
+
+fn because(why: &str, unknown: &str) -> String {
+    match (why, unknown) {
+        ("", "") => String::new(),
+        ("", unknown) => format!(": {unknown}"),
+        (why, _) => format!(": {why}"),
+    }
+}
+
+fn parenthesised(text: &str) -> String {
+    match text.trim() {
+        "" => String::new(),
+        text => format!(" ({text})"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

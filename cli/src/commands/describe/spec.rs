@@ -1,0 +1,237 @@
+//! What should run, in words.
+
+use warren_model::quantity::{format_bytes, format_duration};
+use warren_proto::v1::{self, probe::Check, volume::Source};
+
+use super::text::Text;
+use crate::{commands::get::short_digest, explain, output};
+
+pub fn describe(text: &mut Text, workload: &v1::Workload) {
+    let spec = workload.spec.clone().unwrap_or_default();
+    text.heading("What should run");
+    let placement = spec.placement.as_ref().map(place).unwrap_or_default();
+    let replicas = output::count(explain::wanted(workload), "replica");
+    text.line(1, replicas + &placement);
+    if let Some(update) = &spec.update {
+        text.line(1, rollout(update));
+    }
+    for volume in &spec.volumes {
+        text.line(1, storage(volume));
+    }
+    if let Some(its) = &spec.service {
+        text.line(1, format!("service {}", short_digest(&its.component)));
+        service(text, its);
+    }
+    for its in &spec.components {
+        let digest = short_digest(&its.component);
+        text.line(1, format!("component {} {digest}", its.name));
+        component(text, its);
+    }
+}
+
+fn service(text: &mut Text, service: &v1::Service) {
+    if !service.args.is_empty() {
+        text.line(2, format!("arguments {:?}", service.args));
+    }
+    environment(text, &service.env);
+    if let Some(probe) = &service.readiness {
+        text.line(2, format!("is ready while {}", question(probe)));
+    }
+    if let Some(probe) = &service.liveness {
+        text.line(2, format!("is started again unless {}", question(probe)));
+    }
+    egress(text, &service.egress);
+    if let Some(policy) = &service.restart {
+        text.line(2, restarts(policy));
+    }
+    for mount in &service.volumes {
+        let access = if mount.read_only {
+            ", which it cannot change"
+        } else {
+            ""
+        };
+        text.line(
+            2,
+            format!("sees volume {} at {}{access}", mount.name, mount.mount_path),
+        );
+    }
+    let limits = service.limits.unwrap_or_default();
+    if let Some(memory) = limits.memory_bytes {
+        text.line(2, format!("memory at most {}", format_bytes(memory)));
+    }
+    if let Some(weight) = limits.cpu_weight.filter(|weight| *weight != 100) {
+        text.line(
+            2,
+            format!("a share of the processor of {weight}, where 100 is usual"),
+        );
+    }
+    if let Some(grace) = duration(service.stop_grace) {
+        text.line(2, format!("has {grace} to stop"));
+    }
+    if service.exclusive {
+        text.line(
+            2,
+            "never runs twice at once: the old one stops before a new one starts",
+        );
+    }
+}
+
+fn component(text: &mut Text, component: &v1::Component) {
+    environment(text, &component.env);
+    egress(text, &component.egress);
+    let limits = component.limits.unwrap_or_default();
+    if let Some(memory) = limits.memory_bytes {
+        text.line(
+            2,
+            format!("memory at most {} an instance", format_bytes(memory)),
+        );
+    }
+    if let Some(timeout) = duration(limits.timeout) {
+        text.line(2, format!("each invocation within {timeout}"));
+    }
+    if let Some(concurrency) = limits.concurrency {
+        text.line(
+            2,
+            format!("at most {concurrency} invocations at once in a replica"),
+        );
+    }
+    if let Some(reuse) = &component.reuse {
+        let requests = reuse.requests.unwrap_or(128);
+        let concurrency = reuse.concurrency.unwrap_or(16);
+        text.line(
+            2,
+            format!("one instance serves up to {requests} requests, {concurrency} of them at once"),
+        );
+    }
+}
+
+fn environment(text: &mut Text, env: &[v1::EnvVar]) {
+    for variable in env {
+        let value = match &variable.source {
+            Some(v1::env_var::Source::Value(value)) => format!("{value:?}"),
+            Some(v1::env_var::Source::Secret(secret)) => format!("from secret {secret}"),
+            None => "nothing".to_owned(),
+        };
+        text.line(2, format!("environment {}={value}", variable.name));
+    }
+}
+
+fn egress(text: &mut Text, egress: &[String]) {
+    match egress {
+        [] => text.line(2, "may connect to nothing outside the workload"),
+        rules => text.line(2, format!("may connect to {}", rules.join(", "))),
+    }
+}
+
+/// ` on workers with zone=a, spread over zone`; empty where any will do.
+fn place(placement: &v1::Placement) -> String {
+    let mut words = String::new();
+    if !placement.labels.is_empty() {
+        let labels = placement
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        let labels: Vec<_> = labels.collect();
+        words.push_str(&format!(" on workers with {}", labels.join(" and ")));
+    }
+    if !placement.spread.is_empty() {
+        words.push_str(&format!(", spread over {}", placement.spread));
+    }
+    words
+}
+
+/// `an update starts 1 replica more, leaves out none, and goes back after 2m without progress`.
+fn rollout(update: &v1::Update) -> String {
+    let more = match update.max_surge.unwrap_or(1) {
+        0 => "no replica more".to_owned(),
+        surge => format!("up to {} more", output::count(surge, "replica")),
+    };
+    let missing = match update.max_unavailable.unwrap_or(0) {
+        0 => "none missing".to_owned(),
+        missing => format!("up to {missing} missing"),
+    };
+    let deadline = duration(update.progress_deadline).unwrap_or_else(|| "2m".to_owned());
+    let then = match update.rollback_on_failure {
+        Some(false) => "stops",
+        Some(true) | None => "goes back",
+    };
+    format!(
+        "an update runs {more} than wanted, {missing}, and {then} after {deadline} without progress"
+    )
+}
+
+fn storage(volume: &v1::Volume) -> String {
+    let name = &volume.name;
+    match &volume.source {
+        Some(Source::EmptyDir(_)) => {
+            format!("volume {name} begins empty and goes with its replica")
+        }
+        Some(Source::Host(host)) => {
+            format!("volume {name} is the directory that workers offer as {host}")
+        }
+        None => format!("volume {name} comes from nowhere"),
+    }
+}
+
+/// `port 6379 takes a connection, asked every 1s, 3 failures count`.
+fn question(probe: &v1::Probe) -> String {
+    let what = match &probe.check {
+        Some(Check::Tcp(tcp)) => format!("port {} takes a connection", tcp.port),
+        Some(Check::Http(http)) => {
+            let path = if http.path.is_empty() {
+                "/"
+            } else {
+                &http.path
+            };
+            format!("http://127.0.0.1:{}{path} answers well", http.port)
+        }
+        Some(Check::Grpc(grpc)) if grpc.service.is_empty() => {
+            format!("the gRPC server at port {} is healthy", grpc.port)
+        }
+        Some(Check::Grpc(grpc)) => {
+            format!(
+                "the gRPC service {} at port {} is healthy",
+                grpc.service, grpc.port
+            )
+        }
+        None => "nothing is asked".to_owned(),
+    };
+    let mut words = what;
+    if let Some(interval) = duration(probe.interval) {
+        words.push_str(&format!(", asked every {interval}"));
+    }
+    if let Some(threshold) = probe.failure_threshold {
+        let failures = output::count(threshold, "failure");
+        words.push_str(&format!(", until {failures} in a row"));
+    }
+    if let Some(start) = duration(probe.start_period).filter(|start| start != "0s") {
+        words.push_str(&format!(", the first {start} aside"));
+    }
+    words
+}
+
+/// `restarts always, after 100ms doubling to 30s, at most 10 times in 5m`.
+fn restarts(policy: &v1::RestartPolicy) -> String {
+    use v1::restart_policy::Policy;
+    let when = match policy.policy() {
+        Policy::Never => return "never restarts".to_owned(),
+        Policy::OnFailure => "restarts on failure",
+        Policy::Always | Policy::Unspecified => "restarts always",
+    };
+    let mut sentence = when.to_owned();
+    if let (Some(first), Some(last)) = (
+        duration(policy.initial_backoff),
+        duration(policy.max_backoff),
+    ) {
+        sentence.push_str(&format!(", after {first} doubling to {last}"));
+    }
+    if let (Some(times), Some(window)) = (policy.max_restarts, duration(policy.window)) {
+        sentence.push_str(&format!(", at most {} in {window}", output::times(times)));
+    }
+    sentence
+}
+
+fn duration(duration: Option<prost_types::Duration>) -> Option<String> {
+    let duration = std::time::Duration::try_from(duration?).ok()?;
+    Some(format_duration(duration))
+}

@@ -1,0 +1,118 @@
+//! Words in sections, each line indented by its depth.
+
+use std::time::SystemTime;
+
+use prost_types::Timestamp;
+use warren_proto::v1;
+
+use crate::output::{self, Colour, Style, Table};
+
+/// A description while it is written, and the moment that it is told at.
+pub struct Text {
+    out: String,
+    pub now: SystemTime,
+    style: Style,
+}
+
+// === impl Text ===
+
+impl Text {
+    pub fn new(now: SystemTime, style: Style) -> Self {
+        Self {
+            out: String::new(),
+            now,
+            style,
+        }
+    }
+
+    pub fn into_string(self) -> String {
+        self.out
+    }
+
+    /// Begins a section.
+    pub fn heading(&mut self, title: &str) {
+        if !self.out.is_empty() {
+            self.out.push('\n');
+        }
+        let title = self.style.paint(Colour::Bold, title);
+        self.line(0, title);
+    }
+
+    pub fn line(&mut self, depth: usize, line: impl AsRef<str>) {
+        // Guests write some of it: no line may move the cursor, or be two.
+        let line = line.as_ref().trim_end();
+        self.out.push_str(&"  ".repeat(depth));
+        self.out.push_str(line);
+        self.out.push('\n');
+    }
+
+    /// `5s ago`, `never`.
+    pub fn ago(&self, time: Option<&Timestamp>) -> String {
+        output::ago_at(self.now, time)
+    }
+
+    /// `5s`; empty without a time.
+    pub fn age(&self, time: Option<&Timestamp>) -> String {
+        output::age_at(self.now, time)
+    }
+
+    /// Rows that line up below a heading.
+    pub fn rows<const N: usize>(&mut self, rows: impl IntoIterator<Item = [String; N]>) {
+        let mut table = Table::default();
+        for row in rows {
+            table.row(row);
+        }
+        for line in table.body().lines() {
+            self.line(1, line);
+        }
+    }
+
+    pub fn labels(&mut self, labels: &std::collections::BTreeMap<String, String>) {
+        if labels.is_empty() {
+            return;
+        }
+        let labels = labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let labels: Vec<_> = labels.collect();
+        self.line(1, format!("labels {}", labels.join(", ")));
+    }
+
+    /// Conditions with the time since when they are so.
+    pub fn conditions(&mut self, conditions: &[v1::Condition]) {
+        for condition in conditions {
+            let since = match self.age(condition.last_transition_time.as_ref()) {
+                age if age.is_empty() => String::new(),
+                age => format!(" for {age}"),
+            };
+            let line = crate::explain::condition(condition);
+            let kind = &condition.r#type;
+            let status = condition.status().as_str_name();
+            let head = format!("{kind} is {status}");
+            let rest = line.strip_prefix(&head).unwrap_or_default();
+            self.line(1, format!("{head}{since}{rest}"));
+        }
+    }
+
+    pub fn events(&mut self, events: &[v1::Event]) {
+        if events.is_empty() {
+            return self.heading("No events are kept");
+        }
+        self.heading("Recent events");
+        let rows: Vec<_> = events.iter().map(|event| self.event(event)).collect();
+        self.rows(rows);
+    }
+
+    fn event(&self, event: &v1::Event) -> [String; 5] {
+        let times = match event.count {
+            0 | 1 => String::new(),
+            count => format!(" (x{count})"),
+        };
+        [
+            self.ago(event.time.as_ref()),
+            event.r#type().as_str_name().to_owned(),
+            format!("{}{times}", event.reason),
+            event.object.clone(),
+            // A backtrace stands with the replica that it is of.
+            event.message.lines().next().unwrap_or_default().to_owned(),
+        ]
+    }
+}

@@ -1,0 +1,42 @@
+//! Which path of those given a workload belongs to: two that describe the same one would replace it for ever.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::source::Document;
+
+/// Cheap to clone; all clones are one book.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(Arc<Mutex<BTreeMap<Key, PathBuf>>>);
+
+/// Namespace and name.
+pub type Key = (String, String);
+
+// === impl Claims ===
+
+impl Claims {
+    /// Takes a workload for a path, or tells whose it is. Taking it twice is no mistake.
+    pub fn take(&self, document: &Document, path: &Path) -> Result<(), String> {
+        let (namespace, name) = document.key();
+        let mut holders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let holder = holders
+            .entry((namespace.to_owned(), name.to_owned()))
+            .or_insert_with(|| path.to_path_buf());
+        if holder == path {
+            return Ok(());
+        }
+        Err(format!(
+            "{} stands in {} too: names are unique in a namespace",
+            document.title(),
+            holder.display()
+        ))
+    }
+
+    pub fn give_back(&self, key: &Key) {
+        let mut holders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.remove(key);
+    }
+}

@@ -1,0 +1,153 @@
+//! Events as they happen, also over a connection that breaks and comes back.
+
+use std::{collections::HashMap, pin::Pin};
+
+use futures::{Stream, stream};
+use tokio::time::Instant;
+use tonic::{Code, Status, Streaming};
+use warren_proto::v1;
+
+use crate::{
+    client::Server,
+    resume::{self, Resuming},
+};
+
+pub type Happening = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
+
+/// The call that follows events.
+struct Call {
+    server: Server,
+    request: v1::EventsRequest,
+    resume: Resume,
+}
+
+/// What was told already. Pure.
+#[derive(Default)]
+struct Resume {
+    /// When following began.
+    began: Option<Instant>,
+    /// How often each event had happened when it was told last.
+    told: HashMap<Key, (u32, Option<prost_types::Timestamp>)>,
+}
+
+/// What the server counts as the same event.
+#[derive(Hash, PartialEq, Eq)]
+struct Key {
+    namespace: String,
+    object: String,
+    kind: i32,
+    reason: String,
+}
+
+/// Above this many, those that were told are forgotten; a break of the connection may then repeat one.
+const MAX_TOLD: usize = 10_000;
+
+/// Events that match, kept ones first, for as long as it is read. A failure before the server answered once is final.
+/// Dropping the future of the next item loses nothing.
+pub fn follow(server: Server, request: v1::EventsRequest) -> Happening {
+    let call = Call {
+        server,
+        request: v1::EventsRequest {
+            follow: true,
+            ..request
+        },
+        resume: Resume::default(),
+    };
+    Box::pin(stream::unfold(Some(Resuming::new(call)), |events| async {
+        let mut events = events?;
+        match next(&mut events).await {
+            Ok(event) => Some((Ok(event), Some(events))),
+            Err(status) => Some((Err(status), None)),
+        }
+    }))
+}
+
+async fn next(events: &mut Resuming<Call>) -> Result<v1::Event, Status> {
+    loop {
+        match events.next().await {
+            Ok(Some(response)) => {
+                if let Some(event) = response.event
+                    && events.source.resume.is_news(&event)
+                {
+                    return Ok(event);
+                }
+            }
+            Ok(None) => {}
+            Err(status) => {
+                let passes = status.code() == Code::OutOfRange || resume::is_passing(&status);
+                if !passes || events.source.resume.began.is_none() {
+                    return Err(status);
+                }
+            }
+        }
+    }
+}
+
+// === impl Call ===
+
+impl resume::Source for Call {
+    type Message = v1::EventsResponse;
+
+    async fn open(&mut self) -> Result<Streaming<Self::Message>, Status> {
+        let now = Instant::now();
+        let request = self.resume.request(&self.request, now);
+        let response = self.server.workloads().events(request).await?;
+        self.resume.began.get_or_insert(now);
+        Ok(response.into_inner())
+    }
+}
+
+// === impl Resume ===
+
+impl Resume {
+    /// What to ask now: when it is not for the first time, what happened since then.
+    fn request(&self, first: &v1::EventsRequest, now: Instant) -> v1::EventsRequest {
+        let mut request = first.clone();
+        if let Some(began) = self.began {
+            request.since = resume::since(began, now);
+        }
+        request
+    }
+
+    /// Whether it was not told before, as it is now.
+    fn is_news(&mut self, event: &v1::Event) -> bool {
+        let key = Key {
+            namespace: event.namespace.clone(),
+            object: event.object.clone(),
+            kind: event.r#type,
+            reason: event.reason.clone(),
+        };
+        if self.told.len() > MAX_TOLD {
+            self.told.clear();
+        }
+        let now = (event.count, event.time);
+        self.told.insert(key, now) != Some(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_after_a_break_is_told_once_for_each_count() {
+        let event = |reason: &str, count| v1::Event {
+            object: "replica/a".into(),
+            reason: reason.into(),
+            count,
+            ..Default::default()
+        };
+        let mut resume = Resume::default();
+        let told: Vec<bool> = [
+            event("Started", 1),
+            event("Trapped", 1),
+            event("Trapped", 1),
+            event("Trapped", 2),
+            event("Started", 1),
+        ]
+        .iter()
+        .map(|event| resume.is_news(event))
+        .collect();
+        assert_eq!(told, [true, true, false, true, false]);
+    }
+}

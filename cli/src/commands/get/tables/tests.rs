@@ -1,0 +1,186 @@
+use v1::replica::Phase;
+
+use super::*;
+
+fn look(everywhere: bool, wide: bool) -> Look {
+    Look {
+        everywhere,
+        wide,
+        short: false,
+        now: SystemTime::UNIX_EPOCH,
+    }
+}
+
+fn condition(kind: &str, status: Status, reason: &str) -> v1::Condition {
+    v1::Condition {
+        r#type: kind.into(),
+        status: status.into(),
+        reason: reason.into(),
+        ..Default::default()
+    }
+}
+
+fn counter() -> v1::Workload {
+    v1::Workload {
+        namespace: "shop".into(),
+        name: "counter".into(),
+        revision: 3,
+        labels: [("tier".to_owned(), "back".to_owned())].into(),
+        spec: Some(v1::WorkloadSpec {
+            replicas: Some(2),
+            service: Some(v1::Service {
+                publish: vec![v1::Publish {
+                    port: 6379,
+                    listen: "127.0.0.1:6379".into(),
+                    ..Default::default()
+                }],
+                routes: vec![v1::ServiceRoute {
+                    path: "/ws".into(),
+                    port: 8080,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
+            components: vec![v1::Component {
+                routes: vec![v1::Route {
+                    host: "counter.localhost".into(),
+                    path: "/".into(),
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        status: Some(v1::WorkloadStatus {
+            ready_replicas: 1,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn workloads_with_and_without_more() {
+    let counter = [counter()];
+    assert_eq!(
+        table(&counter, &look(false, false)).to_string(),
+        "NAME      READY   STATUS     REVISION   AGE\n\
+         counter   1/2     NotReady   3          -\n"
+    );
+    assert_eq!(
+        table(&counter, &look(true, true)).to_string(),
+        "NAMESPACE   NAME      READY   STATUS     REVISION   AGE   ROUTES                    PUBLISH                LABELS\n\
+         shop        counter   1/2     NotReady   3          -     counter.localhost/,*/ws   127.0.0.1:6379->6379   tier=back\n"
+    );
+}
+
+#[test]
+fn one_word_for_how_a_workload_is() {
+    let with = |conditions: Vec<v1::Condition>| {
+        let mut workload = counter();
+        workload.status.get_or_insert_default().conditions = conditions;
+        workload
+    };
+    for (conditions, word) in [
+        (vec![], "NotReady"),
+        (
+            vec![
+                condition("Ready", Status::True, "ReplicasReady"),
+                condition("Progressing", Status::False, "Complete"),
+            ],
+            "Ready",
+        ),
+        (
+            vec![
+                condition("Ready", Status::True, "ReplicasReady"),
+                condition("Progressing", Status::True, "RollingOut"),
+            ],
+            "RollingOut",
+        ),
+        (
+            vec![
+                condition("Ready", Status::False, "Unschedulable"),
+                condition("Progressing", Status::True, "Starting"),
+            ],
+            "Unschedulable",
+        ),
+    ] {
+        assert_eq!(state(&with(conditions)), word);
+    }
+    let mut leaving = counter();
+    leaving.delete_time = Some(prost_types::Timestamp::default());
+    assert_eq!(state(&leaving), "Deleting");
+    assert_eq!(leaving.row(&look(false, false), true)[2], "Deleted");
+}
+
+#[test]
+fn replicas_without_a_worker_and_after_an_end() {
+    let pending = v1::Replica {
+        id: "counter-abc".into(),
+        workload: "counter".into(),
+        phase: Phase::Pending.into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        table(std::slice::from_ref(&pending), &look(false, false)).to_string(),
+        "NAME          WORKLOAD   PHASE     READY   RESTARTS   WORKER   AGE\n\
+         counter-abc   counter    PENDING   no      0          -        -\n"
+    );
+    let ended = v1::Replica {
+        phase: Phase::Backoff.into(),
+        worker: "w1".into(),
+        revision: 2,
+        restarts: 4,
+        last_exit: Some(v1::Exit {
+            reason: v1::exit::Reason::Exited.into(),
+            code: 3,
+            ..Default::default()
+        }),
+        ..pending
+    };
+    assert_eq!(
+        table(&[ended], &look(true, true)).body(),
+        "-   counter-abc   counter   BACKOFF   no   4   w1   -   2   -   EXITED with code 3\n"
+    );
+}
+
+#[test]
+fn workers_and_artifacts() {
+    let worker = v1::Worker {
+        name: "w1".into(),
+        ready: true,
+        cordoned: true,
+        version: "0.1.0".into(),
+        capacity: Some(v1::Resources {
+            memory_bytes: 8 << 30,
+            replicas: 0,
+        }),
+        allocated: Some(v1::Resources {
+            memory_bytes: 96 << 20,
+            replicas: 1,
+        }),
+        ..Default::default()
+    };
+    assert_eq!(
+        table(&[worker], &look(false, false)).to_string(),
+        "NAME   READY      REPLICAS   MEMORY       VERSION   HEARTBEAT\n\
+         w1     cordoned   1          96MiB/8GiB   0.1.0     -\n"
+    );
+    let artifact = v1::Artifact {
+        digest: format!("sha256:{}", "ab".repeat(32)),
+        size_bytes: 68_000,
+        uses: vec![
+            v1::artifact::Use::Service.into(),
+            v1::artifact::Use::Http.into(),
+        ],
+        ..Default::default()
+    };
+    let short = Look {
+        short: true,
+        ..look(false, false)
+    };
+    assert_eq!(
+        table(&[artifact], &short).to_string(),
+        "DIGEST                SIZE    USES           AGE\n\
+         sha256:abababababab   66KiB   SERVICE,HTTP   -\n"
+    );
+}

@@ -1,0 +1,248 @@
+//! A component's border in words.
+
+use warren_model::{
+    component::{ComponentInfo, Function, Use},
+    link::{Answer, Explanation, Export, Import, Wanted},
+};
+
+/// Lines under a heading, each with its depth.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Section {
+    pub title: &'static str,
+    pub lines: Vec<(usize, String)>,
+}
+
+/// What it may be used as and why not otherwise, what it imports and who answers, what it exports and who uses it.
+/// `beside`: whether there were other components to link with.
+pub fn sections(info: &ComponentInfo, explanation: &Explanation, beside: bool) -> Vec<Section> {
+    let imports = explanation.imports.iter();
+    let imports = imports.flat_map(|one| import(one, beside)).collect();
+    let exports = explanation.exports.iter().flat_map(export).collect();
+    let sections = [
+        ("May be used as", uses(info, explanation)),
+        ("Imports", imports),
+        ("Exports", exports),
+    ];
+    let sections = sections.map(|(title, lines)| Section { title, lines });
+    sections
+        .into_iter()
+        .filter(|section| !section.lines.is_empty())
+        .collect()
+}
+
+/// Each use, or what keeps it from that.
+fn uses(info: &ComponentInfo, explanation: &Explanation) -> Vec<(usize, String)> {
+    let by = |wanted: Use| {
+        let exports = explanation.exports.iter();
+        let names = exports.filter(|export| export.makes == Some(wanted));
+        let names: Vec<String> = names.map(|export| format!("`{}`", export.name)).collect();
+        names.join(", ")
+    };
+    let service = match info.uses.contains(&Use::Service) {
+        true => format!("the service: it exports {}", by(Use::Service)),
+        false => "not the service: it does not export `wasi:cli/run`".to_owned(),
+    };
+    let http = match (info.uses.contains(&Use::Http), info.answers_http()) {
+        (true, true) => format!("a component with routes: it exports {}", by(Use::Http)),
+        (true, false) => format!(
+            "not a component with routes yet: workers do not serve {}",
+            by(Use::Http)
+        ),
+        (false, _) => "not a component with routes: it does not export \
+                       `wasi:http/incoming-handler` or `wasi:http/handler`"
+            .to_owned(),
+    };
+    let library = match info.uses.contains(&Use::Library) {
+        true => format!(
+            "a component that others call: it exports {}",
+            by(Use::Library)
+        ),
+        false => "not a component that others call: it exports no interface of its own".to_owned(),
+    };
+    [service, http, library].map(|line| (1, line)).to_vec()
+}
+
+fn import(import: &Import, beside: bool) -> Vec<(usize, String)> {
+    let mut lines = vec![(1, import.name.clone())];
+    lines.extend(functions(&import.functions));
+    match (&import.answer, &import.wanted) {
+        (Answer::Worker | Answer::NotNeeded, _) => {}
+        (Answer::Linked(link), _) => {
+            let (export, exporter) = (&link.export, &link.exporter);
+            lines.push((2, format!("links to `{export}` of {exporter}")));
+        }
+        // Alone nothing can be there; what would do is the better answer.
+        (Answer::Unlinked(_), Some(wanted)) if !beside => {
+            lines.push((2, format!("needs {}", exporter(wanted))));
+        }
+        (Answer::Unlinked(why), _) => {
+            lines.extend(
+                why.iter()
+                    .map(|why| (2, format!("does not link: it {why}"))),
+            );
+        }
+    }
+    lines
+}
+
+fn exporter(wanted: &Wanted) -> String {
+    let version = match &wanted.track {
+        Some(track) => format!(" of a version {track}.x"),
+        None => " without a version".to_owned(),
+    };
+    format!("a component that exports `{}`{version}", wanted.interface)
+}
+
+fn export(export: &Export) -> Vec<(usize, String)> {
+    let mut lines = vec![(1, export.name.clone())];
+    lines.extend(functions(&export.functions));
+    for importer in &export.importers {
+        let (name, import) = (&importer.component, &importer.import);
+        if importer.obstacles.is_empty() {
+            lines.push((2, format!("{name} links to it with its import `{import}`")));
+        }
+        for obstacle in &importer.obstacles {
+            lines.push((2, format!("{name} does not link to it: it {obstacle}")));
+        }
+    }
+    lines
+}
+
+/// One that cannot be linked says why.
+fn functions(functions: &[Function]) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    for function in functions {
+        lines.push((2, format!("{}: {}", function.name, function.signature)));
+        if let Some(why) = &function.unlinkable {
+            lines.push((3, format!("cannot be linked: {why}")));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use warren_model::{link, name::Name};
+    use warren_proto::v1;
+
+    use super::*;
+
+    fn item(name: &str, signature: &str, unlinkable: &str) -> v1::ExternItem {
+        v1::ExternItem {
+            name: name.into(),
+            functions: vec![v1::Function {
+                name: "open".into(),
+                signature: signature.into(),
+                unlinkable: unlinkable.into(),
+            }],
+        }
+    }
+
+    fn info(
+        imports: Vec<v1::ExternItem>,
+        exports: Vec<v1::ExternItem>,
+        uses: &[v1::artifact::Use],
+    ) -> ComponentInfo {
+        ComponentInfo::from_proto(&v1::Artifact {
+            imports,
+            exports,
+            uses: uses.iter().map(|one| (*one).into()).collect(),
+            ..Default::default()
+        })
+    }
+
+    fn told(info: &ComponentInfo, others: &[(&str, &ComponentInfo)]) -> String {
+        let name = |text| Name::parse(text).unwrap();
+        let others: Vec<_> = others
+            .iter()
+            .map(|(other, info)| (name(other), *info))
+            .collect();
+        let explanation = link::explain(&name("this"), info, &others);
+        let mut text = String::new();
+        for section in sections(info, &explanation, !others.is_empty()) {
+            text.push_str(&format!("{}\n", section.title));
+            for (depth, line) in section.lines {
+                text.push_str(&format!("{}{line}\n", "  ".repeat(depth)));
+            }
+        }
+        text
+    }
+
+    fn cart() -> ComponentInfo {
+        info(
+            vec![],
+            vec![item("shop:cart/store@1.0.1", "func() -> u32", "")],
+            &[v1::artifact::Use::Library],
+        )
+    }
+
+    fn caller() -> ComponentInfo {
+        info(
+            vec![item("shop:cart/store@1.0.0", "func() -> u32", "")],
+            vec![v1::ExternItem {
+                name: "wasi:cli/run@0.2.6".into(),
+                functions: vec![],
+            }],
+            &[v1::artifact::Use::Service],
+        )
+    }
+
+    #[test]
+    fn alone_it_says_what_it_needs() {
+        assert_eq!(
+            told(&caller(), &[]),
+            "\
+May be used as
+  the service: it exports `wasi:cli/run@0.2.6`
+  not a component with routes: it does not export `wasi:http/incoming-handler` or `wasi:http/handler`
+  not a component that others call: it exports no interface of its own
+Imports
+  shop:cart/store@1.0.0
+    open: func() -> u32
+    needs a component that exports `shop:cart/store` of a version 1.x
+Exports
+  wasi:cli/run@0.2.6
+"
+        );
+    }
+
+    #[test]
+    fn beside_others_it_says_who_links_to_whom() {
+        let text = told(&caller(), &[("cart", &cart())]);
+        assert!(
+            text.contains("    links to `shop:cart/store@1.0.1` of cart\n"),
+            "{text}"
+        );
+        let text = told(&cart(), &[("service", &caller())]);
+        let line = "    service links to it with its import `shop:cart/store@1.0.0`\n";
+        assert!(text.contains(line), "{text}");
+        let other = info(
+            vec![],
+            vec![item("a:b/c", "func()", "")],
+            &[v1::artifact::Use::Library],
+        );
+        let text = told(&caller(), &[("other", &other)]);
+        assert!(
+            text.contains("does not link: it imports `shop:cart/store@1.0.0`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_function_that_cannot_be_linked_says_why() {
+        let store = info(
+            vec![],
+            vec![item(
+                "shop:cart/store@1.0.0",
+                "func() -> own<cart>",
+                "it returns a resource",
+            )],
+            &[v1::artifact::Use::Library],
+        );
+        let text = told(&store, &[]);
+        let lines =
+            "    open: func() -> own<cart>\n      cannot be linked: it returns a resource\n";
+        assert!(text.contains(lines), "{text}");
+    }
+}

@@ -1,0 +1,45 @@
+//! `warren rollback`: an earlier revision again.
+
+use super::{Wait, connect};
+use crate::{
+    args::{self, Global},
+    output::{self, Format},
+    source,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The workload
+    #[arg(value_parser = args::name)]
+    name: String,
+    /// The revision to bring back; else the newest that differs from the present one
+    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u32).range(1..))]
+    to: Option<u32>,
+    #[command(flatten)]
+    wait: Wait,
+    /// Print the workload as the server has it now
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
+    let server = connect(global).await?;
+    let before = server
+        .get_workload(&global.namespace()?, &args.name)
+        .await?;
+    let workload = server
+        .rollback(&before, args.to.unwrap_or_default())
+        .await?;
+    let title = source::title(&workload);
+    if args.output.is_none() {
+        output::line(if workload.revision == before.revision {
+            // Only one that was named can be the present one.
+            let to = args.to.unwrap_or(workload.revision);
+            format!("{title} has the spec of revision {to} already")
+        } else {
+            let (from, now) = (workload.source_revision, workload.revision);
+            format!("{title} rolled back to revision {from}, as revision {now}")
+        })?;
+    }
+    args.wait.finish(&server, workload, args.output).await
+}

@@ -1,0 +1,193 @@
+//! What can be known of documents before they are applied: whether their files are components, whether these fit
+//! together, and whether two documents want the same route. The server checks all of it again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use warren_model::{
+    component::ComponentInfo,
+    digest::Digest,
+    link,
+    name::WorkloadId,
+    route::Route,
+    spec::{ValidWorkload, WorkloadSpec, validate_workload},
+};
+use warren_proto::v1;
+
+use super::{Document, Problem, component};
+
+/// Every component that is known by now.
+#[derive(Debug, Default)]
+pub struct Checker {
+    files: BTreeMap<PathBuf, Result<Digest, String>>,
+    known: BTreeMap<Digest, ComponentInfo>,
+}
+
+/// Documents without a server: all that can be said of them here.
+pub fn check(documents: &[Document]) -> Vec<Problem> {
+    let mut checker = Checker::default();
+    let mut problems = checker.files(documents);
+    problems.extend(checker.links(documents));
+    problems.extend(contested(documents));
+    problems.sort();
+    problems
+}
+
+// === impl Checker ===
+
+impl Checker {
+    /// Looks into each file once.
+    pub fn files(&mut self, documents: &[Document]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for document in documents {
+            for file in &document.files {
+                let found = self.files.entry(file.path.clone()).or_insert_with(|| {
+                    let (digest, info) = component::inspect(&file.path)?;
+                    self.known.insert(digest, info);
+                    Ok(digest)
+                });
+                if let Err(why) = found {
+                    let problem = format!("{}: {why}", file.path.display());
+                    problems.push(document.problem(&file.field, &problem));
+                }
+            }
+        }
+        problems
+    }
+
+    /// The artifacts that documents name by digest and nothing is known of, with the fields that name them.
+    pub fn unknown<'d>(
+        &self,
+        documents: &'d [Document],
+    ) -> BTreeMap<Digest, Vec<(&'d Document, String)>> {
+        let mut unknown: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for document in documents {
+            for (field, component) in document.components() {
+                if let Ok(digest) = Digest::parse(component)
+                    && !self.known.contains_key(&digest)
+                {
+                    unknown.entry(digest).or_default().push((document, field));
+                }
+            }
+        }
+        unknown
+    }
+
+    /// Notes what a server has under a digest.
+    pub fn learn(&mut self, digest: Digest, artifact: &v1::Artifact) {
+        self.known
+            .insert(digest, ComponentInfo::from_proto(artifact));
+    }
+
+    /// Whether every import has its export, in the documents of which every component is known.
+    pub fn links(&self, documents: &[Document]) -> Vec<Problem> {
+        let each = documents.iter();
+        each.flat_map(|document| self.document_links(document))
+            .collect()
+    }
+
+    fn document_links(&self, document: &Document) -> Vec<Problem> {
+        let digests: Option<Vec<String>> = document
+            .files
+            .iter()
+            .map(|file| Some(self.files.get(&file.path)?.as_ref().ok()?.to_string()))
+            .collect();
+        let Some(digests) = digests else {
+            return Vec::new();
+        };
+        let spec = document.with_digests(&digests).spec.unwrap_or_default();
+        let spec = match WorkloadSpec::from_proto(&spec) {
+            Ok(spec) => spec,
+            Err(violations) => {
+                let each = violations.0.iter();
+                return each
+                    .map(|one| document.problem(&one.field, &one.message))
+                    .collect();
+            }
+        };
+        let service = spec.service.as_ref();
+        let service = service.map(|service| self.known.get(&service.component));
+        let components: Option<Vec<_>> = spec
+            .components
+            .iter()
+            .map(|one| Some((one.name.clone(), self.known.get(&one.component)?)))
+            .collect();
+        let (None | Some(Some(_)), Some(components)) = (service, components) else {
+            return Vec::new();
+        };
+        match link::check(&spec, service.flatten(), &components) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors
+                .iter()
+                .map(|error| document.problem(&error.field(), &error.to_string()))
+                .collect(),
+        }
+    }
+}
+
+/// Routes that two of the documents claim. A route belongs to one workload in the whole fleet.
+pub fn contested(documents: &[Document]) -> Vec<Problem> {
+    let mut holders: Vec<(Route, &Document)> = Vec::new();
+    let mut problems = Vec::new();
+    for document in documents {
+        for (field, route) in document.routes() {
+            match holders.iter().find(|(held, _)| *held == route) {
+                // One workload's own routes are told apart where it is checked.
+                Some((_, holder)) if holder.title() == document.title() => {}
+                Some((_, holder)) => problems.push(document.problem(
+                    &field,
+                    &format!(
+                        "route {route} is claimed by {} in {} too: choose another for one of them",
+                        holder.title(),
+                        holder.source
+                    ),
+                )),
+                None => holders.push((route, document)),
+            }
+        }
+    }
+    problems
+}
+
+/// Routes that workloads outside of the documents hold.
+pub fn held_elsewhere(documents: &[Document], stored: &[v1::Workload]) -> Vec<Problem> {
+    let ours: BTreeSet<(&str, &str)> = documents.iter().map(Document::key).collect();
+    let held: Vec<(Route, WorkloadId)> = stored
+        .iter()
+        .filter(|workload| !ours.contains(&(&*workload.namespace, &*workload.name)))
+        .filter_map(|workload| validate_workload(workload).ok())
+        .flat_map(|ValidWorkload { id, spec, .. }| {
+            let routes = routes(&spec).into_iter();
+            routes.map(move |(_, route)| (route, id.clone()))
+        })
+        .collect();
+    let mut problems = Vec::new();
+    for document in documents {
+        for (field, route) in document.routes() {
+            if let Some((_, holder)) = held.iter().find(|(held, _)| *held == route) {
+                problems.push(document.problem(
+                    &field,
+                    &format!(
+                        "route {route} belongs to workload `{holder}`: choose another, or delete that one"
+                    ),
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// Every route of a spec, with its field.
+pub(super) fn routes(spec: &WorkloadSpec) -> Vec<(String, Route)> {
+    let service = spec.service.iter().flat_map(|service| {
+        let each = service.routes.iter().enumerate();
+        each.map(|(j, one)| (format!("spec.service.routes[{j}]"), one.route.clone()))
+    });
+    let components = spec.components.iter().enumerate().flat_map(|(i, one)| {
+        let each = one.routes.iter().enumerate();
+        each.map(move |(j, route)| (format!("spec.components[{i}].routes[{j}]"), route.clone()))
+    });
+    service.chain(components).collect()
+}

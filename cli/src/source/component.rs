@@ -1,0 +1,84 @@
+//! The bytes of a component's file.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+};
+
+use warren_model::{
+    component::{self, ComponentInfo},
+    digest::Digest,
+    quantity::format_bytes,
+};
+
+use crate::output;
+
+/// The largest artifact that a server of this version takes.
+pub const MOST_BYTES: u64 = 256 << 20;
+
+/// Reads a component, or says why it is none that a server would take.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    // Before it is opened: to open a pipe is to wait for somebody.
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    if metadata.is_dir() {
+        return Err("it is a directory: name the component's .wasm file".to_owned());
+    }
+    if !metadata.is_file() {
+        return Err(
+            "it is a pipe or a device: a component is read from a file, more than once".to_owned(),
+        );
+    }
+    let too_large = |is: String| {
+        let most = format_bytes(most);
+        Err(format!(
+            "it has {is}, and an artifact at most {most}: leave out debug information"
+        ))
+    };
+    if metadata.len() > most {
+        return too_large(output::bytes(metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .map_err(|error: io::Error| error.to_string())?;
+    if bytes.len() as u64 > most {
+        return too_large("more".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// What a component's file holds.
+pub fn inspect(path: &Path) -> Result<(Digest, ComponentInfo), String> {
+    let bytes = read(path, MOST_BYTES)?;
+    let info = component::inspect(&bytes).map_err(|error| error.to_string())?;
+    Ok((Digest::of(&bytes), info))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        for (path, part) in [
+            ("/", "it is a directory"),
+            ("/dev/zero", "a pipe or a device"),
+            ("nowhere.wasm", "No such file"),
+        ] {
+            let error = read(Path::new(path), MOST_BYTES).expect_err(path);
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_bound_is_told() -> anyhow::Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), [0; 1025])?;
+        let error = read(file.path(), 1024).expect_err("too large");
+        assert!(error.contains("at most 1KiB"), "{error}");
+        assert_eq!(read(file.path(), 1025).map(|bytes| bytes.len()), Ok(1025));
+        Ok(())
+    }
+}

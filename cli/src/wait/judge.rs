@@ -1,0 +1,71 @@
+//! What the state of a workload and its replicas says about being ready. Pure.
+
+use warren_proto::v1::{self, replica::Phase};
+
+use super::Patience;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Ready,
+    /// The id of the replica that is why.
+    Broken(String),
+    Waiting,
+}
+
+/// Whether as many replicas of the present revision as wanted are ready and earlier ones take no more work.
+pub fn judge(workload: &v1::Workload, replicas: &[v1::Replica], patience: Patience) -> Verdict {
+    let observed = workload
+        .status
+        .as_ref()
+        .map_or(0, |status| status.observed_generation);
+    if observed < workload.generation {
+        return Verdict::Waiting;
+    }
+    let wanted = wanted(workload);
+    let (mut settled, mut alive) = (0, 0);
+    let mut broken = None;
+    for replica in replicas {
+        let phase = replica.phase();
+        // One of an earlier revision still answers requests, with what was replaced, until it is told to stop.
+        alive += u32::from(takes_work(phase));
+        if replica.revision != workload.revision {
+            continue;
+        }
+        settled += u32::from(is_settled(replica));
+        let ended = phase == Phase::Backoff && patience == Patience::UntilEnded;
+        let failed = phase == Phase::Failed && patience != Patience::Endless;
+        if failed || ended {
+            broken = Some(replica.id.clone());
+        }
+    }
+    match broken {
+        _ if settled >= wanted && alive <= wanted => Verdict::Ready,
+        Some(id) if settled < wanted => Verdict::Broken(id),
+        _ => Verdict::Waiting,
+    }
+}
+
+/// How many replicas should run.
+pub fn wanted(workload: &v1::Workload) -> u32 {
+    let spec = workload.spec.as_ref();
+    spec.and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// Whether it does what it is there for, or has done it.
+pub fn is_settled(replica: &v1::Replica) -> bool {
+    replica.ready || replica.phase() == Phase::Completed
+}
+
+pub fn takes_work(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Pending | Phase::Starting | Phase::Running | Phase::Backoff
+    )
+}
+
+/// Whether replicas of an earlier revision do the work.
+pub fn earlier_serves(workload: &v1::Workload, replicas: &[v1::Replica]) -> bool {
+    replicas
+        .iter()
+        .any(|replica| replica.revision != workload.revision && replica.ready)
+}

@@ -1,0 +1,162 @@
+//! How waiting looks: on a terminal a line for each replica that moves, elsewhere a line when the numbers change.
+
+use std::collections::BTreeMap;
+
+use warren_proto::v1::{self, replica::Phase};
+
+use super::judge;
+use crate::{
+    explain, output,
+    progress::{self, Bar},
+};
+
+/// Shows what one workload's replicas are doing, on stderr.
+pub struct Show {
+    title: String,
+    /// Elsewhere than on a terminal, whether to say anything.
+    lines: bool,
+    bars: BTreeMap<String, Bar>,
+    said: String,
+}
+
+/// More lines than this push everything else off a terminal.
+const MAX_BARS: usize = 12;
+
+// === impl Show ===
+
+impl Show {
+    pub fn new(title: String, lines: bool) -> Self {
+        Self {
+            title,
+            lines,
+            bars: BTreeMap::new(),
+            said: String::new(),
+        }
+    }
+
+    pub fn replicas(&mut self, summary: String, replicas: &[v1::Replica]) {
+        if !progress::is_shown() {
+            self.say(summary);
+            return;
+        }
+        // Those that are done make room for those that are not.
+        let moving = replicas.iter().filter(|replica| !replica.ready);
+        let shown: BTreeMap<&str, &v1::Replica> = moving
+            .chain(replicas.iter().filter(|replica| replica.ready))
+            .take(MAX_BARS)
+            .map(|replica| (replica.id.as_str(), replica))
+            .collect();
+        self.bars.retain(|id, _| shown.contains_key(id.as_str()));
+        for (id, replica) in shown {
+            let bar = self.bars.entry(id.to_owned());
+            let bar = bar.or_insert_with(|| progress::spinner(""));
+            bar.say(explain::headline(replica));
+        }
+    }
+
+    /// The connection is broken.
+    pub fn broken(&mut self, why: &str) {
+        let why = why.lines().next().unwrap_or_default();
+        let text = format!("{why}; trying again");
+        if progress::is_shown() {
+            self.bars.clear();
+            let bar = self.bars.entry(String::new());
+            bar.or_insert_with(|| progress::spinner("")).say(text);
+        } else {
+            self.say(text);
+        }
+    }
+
+    fn say(&mut self, text: String) {
+        if self.lines && self.said != text {
+            output::note(format_args!("{}: {text}", self.title));
+            self.said = text;
+        }
+    }
+}
+
+/// `1 of 4 ready, 2 STARTING, 1 PENDING, 3 of earlier revisions`.
+pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
+    let present = |replica: &&v1::Replica| replica.revision == workload.revision;
+    let settled = replicas
+        .iter()
+        .filter(present)
+        .filter(|replica| judge::is_settled(replica))
+        .count();
+    let mut text = format!("{settled} of {} ready", judge::wanted(workload));
+    let rest = replicas
+        .iter()
+        .filter(present)
+        .filter(|replica| !judge::is_settled(replica));
+    for (phase, count) in phases(rest) {
+        text.push_str(&format!(", {count} {}", phase.as_str_name()));
+    }
+    match replicas.iter().filter(|replica| !present(replica)).count() {
+        0 => {}
+        1 => text.push_str(", 1 of an earlier revision"),
+        count => text.push_str(&format!(", {count} of earlier revisions")),
+    }
+    text
+}
+
+/// `2 replicas left: 1 RUNNING, 1 STOPPING`.
+pub fn leaving(replicas: &[v1::Replica]) -> String {
+    let count = replicas.len();
+    let each: Vec<String> = phases(replicas.iter())
+        .into_iter()
+        .map(|(phase, count)| format!("{count} {}", phase.as_str_name()))
+        .collect();
+    match count {
+        0 => "no replicas left".to_owned(),
+        1 => format!("1 replica left: {}", each.join(", ")),
+        count => format!("{count} replicas left: {}", each.join(", ")),
+    }
+}
+
+/// How many are in each phase, in the order of a life.
+fn phases<'a>(replicas: impl Iterator<Item = &'a v1::Replica>) -> BTreeMap<Phase, usize> {
+    let mut phases = BTreeMap::new();
+    for replica in replicas {
+        *phases.entry(replica.phase()).or_default() += 1;
+    }
+    phases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_words() {
+        let replica = |revision, phase: Phase, ready| v1::Replica {
+            revision,
+            phase: phase.into(),
+            ready,
+            ..Default::default()
+        };
+        let workload = v1::Workload {
+            revision: 2,
+            spec: Some(v1::WorkloadSpec {
+                replicas: Some(3),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let replicas = [
+            replica(2, Phase::Running, true),
+            replica(2, Phase::Pending, false),
+            replica(2, Phase::Backoff, false),
+            replica(1, Phase::Stopping, false),
+        ];
+        assert_eq!(rollout(&workload, &[]), "0 of 3 ready");
+        assert_eq!(
+            rollout(&workload, &replicas),
+            "1 of 3 ready, 1 PENDING, 1 BACKOFF, 1 of an earlier revision"
+        );
+        assert_eq!(
+            leaving(&replicas),
+            "4 replicas left: 1 PENDING, 1 RUNNING, 1 BACKOFF, 1 STOPPING"
+        );
+        assert_eq!(leaving(&[]), "no replicas left");
+    }
+}

@@ -1,0 +1,223 @@
+//! Watch, for every kind of object: the present state, a bookmark, then every change.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use tonic::Status;
+use warren_proto::v1::watch_response::Type;
+
+use super::{Responses, Shared, error};
+use crate::{
+    index::{Change, Cursor, Position, Watched},
+    store::Revision,
+};
+
+/// How long a watch waits for a position that this server has not seen yet, but another, or its own store, has.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// One watch, before it begins.
+pub(super) struct Watch<S, R> {
+    /// Which objects it is about.
+    pub selects: S,
+    /// What is sent of one; `None` stands in a bookmark.
+    pub respond: R,
+}
+
+/// A message: what happened, to what, and where to resume.
+struct Told<T> {
+    kind: Type,
+    object: Option<Arc<T>>,
+    position: String,
+}
+
+struct Watching<T> {
+    shared: Arc<Shared>,
+    /// What is to be sent before anything live.
+    first: VecDeque<Told<T>>,
+    /// `None` once nothing more is to come.
+    cursor: Option<Cursor>,
+}
+
+// === impl Watch ===
+
+impl<S, R> Watch<S, R> {
+    /// Begins after `resource_version`, or with the present state where that is empty.
+    pub async fn begin<T, M>(
+        self,
+        shared: &Arc<Shared>,
+        resource_version: &str,
+    ) -> Result<Responses<M>, Status>
+    where
+        T: Watched,
+        S: Fn(&T) -> bool + Send + Sync + 'static,
+        R: Fn(Type, Option<&T>, String) -> M + Send + Sync + 'static,
+    {
+        let Self { selects, respond } = self;
+        let watching = if resource_version.is_empty() {
+            Watching::present(shared.clone(), &selects)
+        } else {
+            let after = resource_version.parse().map_err(|_| {
+                error::invalid_field("resource_version", "should be one that this server gave")
+            })?;
+            Watching::resumed(shared.clone(), after).await?
+        };
+        let state = (watching, selects, respond);
+        let responses = stream::unfold(state, |(mut watching, selects, respond)| async move {
+            let next = watching.next(&selects).await?;
+            let next = next.map(|told| respond(told.kind, told.object.as_deref(), told.position));
+            Some((next, (watching, selects, respond)))
+        });
+        Ok(responses.boxed())
+    }
+}
+
+// === impl Watching ===
+
+impl<T: Watched> Watching<T> {
+    fn present(shared: Arc<Shared>, selects: &impl Fn(&T) -> bool) -> Self {
+        let (mut present, revision, cursor) = shared.index.watch::<T>();
+        present.retain(|object| selects(object));
+        Self {
+            shared,
+            first: initial(present, revision),
+            cursor: Some(cursor),
+        }
+    }
+
+    async fn resumed(shared: Arc<Shared>, after: Position) -> Result<Self, Status> {
+        let reached = shared.index.reached(after.revision());
+        let cursor = match tokio::time::timeout(CATCH_UP, reached).await {
+            Ok(()) => T::feed(&shared.index).cursor_after(after).ok(),
+            Err(_) => None,
+        };
+        let cursor = cursor.ok_or_else(|| {
+            error::out_of_range(format!(
+                "changes since position {after} are not kept: watch again without resource_version"
+            ))
+        })?;
+        Ok(Self {
+            shared,
+            first: VecDeque::new(),
+            cursor: Some(cursor),
+        })
+    }
+
+    async fn next(&mut self, selects: &impl Fn(&T) -> bool) -> Option<Result<Told<T>, Status>> {
+        if let Some(first) = self.first.pop_front() {
+            return Some(Ok(first));
+        }
+        let feed = T::feed(&self.shared.index);
+        loop {
+            let Ok((change, position)) = feed.next(self.cursor.as_mut()?).await else {
+                self.cursor = None;
+                let message =
+                    "this watch fell behind: resume from its last resource_version, or watch anew";
+                return Some(Err(error::out_of_range(message)));
+            };
+            if let Some((kind, object)) = seen(&change, selects) {
+                return Some(Ok(Told {
+                    kind,
+                    object: Some(object),
+                    position: position.to_string(),
+                }));
+            }
+        }
+    }
+}
+
+/// The present state and its bookmark. Resuming in its midst must not miss what was not sent by then, so each position
+/// is older than every object that follows.
+fn initial<T: Watched>(present: Vec<Arc<T>>, revision: Revision) -> VecDeque<Told<T>> {
+    let mut told = VecDeque::with_capacity(present.len() + 1);
+    told.push_front(Told {
+        kind: Type::Bookmark,
+        object: None,
+        position: revision.to_string(),
+    });
+    let mut before = revision;
+    for object in present.into_iter().rev() {
+        let version: Revision = object.resource_version().parse().unwrap_or_default();
+        told.push_front(Told {
+            kind: Type::Added,
+            object: Some(object),
+            position: version.min(before).to_string(),
+        });
+        before = before.min(version.saturating_sub(1));
+    }
+    told
+}
+
+/// What a change is to a watch that selects some objects; `None` when it sees nothing of it.
+fn seen<T: Watched>(change: &Change<T>, selects: &impl Fn(&T) -> bool) -> Option<(Type, Arc<T>)> {
+    let selected = |object: &Option<Arc<T>>| object.clone().filter(|object| selects(object));
+    match (selected(&change.before), selected(&change.after)) {
+        (None, None) => None,
+        (None, Some(after)) => Some((Type::Added, after)),
+        (Some(before), None) => Some((Type::Deleted, before)),
+        // Another life of the name: a new object, not a change of the old.
+        (Some(before), Some(after)) if before.life() != after.life() => Some((Type::Added, after)),
+        (Some(before), Some(after)) => (before.resource_version() != after.resource_version())
+            .then_some((Type::Modified, after)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warren_proto::v1;
+
+    use super::*;
+
+    fn worker(id: &str, zone: &str, version: &str) -> Arc<v1::Worker> {
+        Arc::new(v1::Worker {
+            id: id.to_owned(),
+            labels: [("zone".to_owned(), zone.to_owned())].into(),
+            resource_version: version.to_owned(),
+            ..v1::Worker::default()
+        })
+    }
+
+    #[test]
+    fn a_watch_sees_what_its_selector_makes_of_a_change() {
+        let in_a = |worker: &v1::Worker| worker.labels.get("zone").is_some_and(|zone| zone == "a");
+        let (a1, a2, b) = (
+            worker("1", "a", "5"),
+            worker("1", "a", "6"),
+            worker("1", "b", "6"),
+        );
+        let (other, same) = (worker("2", "a", "6"), worker("1", "a", "5"));
+        let cases = [
+            (None, Some(&a1), Some((Type::Added, &a1))),
+            (Some(&a1), Some(&a2), Some((Type::Modified, &a2))),
+            (Some(&a1), None, Some((Type::Deleted, &a1))),
+            (Some(&a1), Some(&b), Some((Type::Deleted, &a1))),
+            (Some(&b), Some(&a2), Some((Type::Added, &a2))),
+            (Some(&a1), Some(&other), Some((Type::Added, &other))),
+            (Some(&a1), Some(&same), None),
+            (None, Some(&b), None),
+            (Some(&b), None, None),
+        ];
+        for (before, after, expected) in cases {
+            let change = Change {
+                before: before.cloned(),
+                after: after.cloned(),
+                revision: 6,
+            };
+            let expected = expected.map(|(kind, object)| (kind, object.clone()));
+            assert_eq!(seen(&change, &in_a), expected, "{change:?}");
+        }
+    }
+
+    #[test]
+    fn resuming_amid_the_present_state_misses_nothing() {
+        let present = vec![
+            worker("1", "a", "5"),
+            worker("2", "a", "3"),
+            worker("3", "a", "9"),
+        ];
+        let positions: Vec<_> = initial(present, 12)
+            .into_iter()
+            .map(|told| told.position)
+            .collect();
+        assert_eq!(positions, ["2", "3", "9", "12"]);
+    }
+}

@@ -1,0 +1,215 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    digest::Digest,
+    spec::{WorkloadSpec, tests::arbitrary::any_spec},
+};
+
+fn workload(change: impl FnOnce(&mut v1::WorkloadSpec)) -> v1::Workload {
+    let service = v1::Service {
+        component: Digest::of(b"").to_string(),
+        ..Default::default()
+    };
+    let mut spec = v1::WorkloadSpec {
+        service: Some(service),
+        ..Default::default()
+    };
+    change(&mut spec);
+    v1::Workload {
+        name: "a".into(),
+        spec: Some(spec),
+        ..Default::default()
+    }
+}
+
+fn tcp_probe(port: u32) -> v1::Probe {
+    v1::Probe {
+        check: Some(v1::probe::Check::Tcp(v1::TcpProbe { port })),
+        ..Default::default()
+    }
+}
+
+/// Uses everything that is not honoured.
+fn everything(spec: &mut v1::WorkloadSpec) {
+    let secret = || v1::EnvVar {
+        name: "A".into(),
+        source: Some(v1::env_var::Source::Secret("s".into())),
+    };
+    let service = spec.service.as_mut().unwrap();
+    service.readiness = Some(tcp_probe(1));
+    service.liveness = Some(tcp_probe(1));
+    service.exclusive = true;
+    service.limits.get_or_insert_default().cpu_weight = Some(7);
+    service.env = vec![secret()];
+    service.volumes = vec![v1::VolumeMount {
+        name: "data".into(),
+        mount_path: "/data".into(),
+        read_only: true,
+    }];
+    spec.volumes = vec![v1::Volume {
+        name: "data".into(),
+        source: Some(v1::volume::Source::EmptyDir(v1::EmptyDir {})),
+    }];
+    spec.placement = Some(v1::Placement {
+        spread: "zone".into(),
+        ..Default::default()
+    });
+    spec.update = Some(v1::Update {
+        max_surge: Some(2),
+        ..Default::default()
+    });
+    spec.components = vec![v1::Component {
+        name: "c".into(),
+        component: Digest::of(b"").to_string(),
+        env: vec![secret()],
+        reuse: Some(v1::Reuse::default()),
+        ..Default::default()
+    }];
+}
+
+#[test]
+fn features_are_the_fields_of_the_contract() {
+    let honoured = honoured();
+    for feature in [
+        "spec.replicas",
+        "spec.service",
+        "spec.service.stopGrace",
+        "spec.service.restart.initialBackoff",
+        "spec.service.routes.port",
+        "spec.service.env.value",
+        "spec.service.limits.memoryBytes",
+        "spec.components.limits.timeout",
+        "spec.components.routes.host",
+    ] {
+        assert!(honoured.iter().any(|f| f == feature), "{feature}");
+    }
+    // Durations are values: nobody asks for their seconds.
+    assert!(!honoured.iter().any(|f| f.ends_with(".seconds")));
+    let all: BTreeSet<_> = features().collect();
+    assert_eq!(all.len(), features().count());
+    for prefix in NOT_YET {
+        assert!(all.contains(prefix), "{prefix} is no field of the contract");
+        assert!(!honoured.iter().any(|f| is_within(f, prefix)), "{prefix}");
+    }
+    for prefix in NOT_BY_THE_FIRST {
+        assert!(all.contains(prefix), "{prefix} is no field of the contract");
+    }
+    assert!(
+        NOT_YET
+            .iter()
+            .all(|prefix| NOT_BY_THE_FIRST.contains(prefix))
+    );
+}
+
+#[test]
+fn all_that_is_not_honoured_is_refused_at_its_field() {
+    let Violations(found) = admit(&workload(everything)).unwrap_err();
+    let fields: Vec<_> = found.iter().map(|v| v.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.service.env[0].secret",
+            "spec.service.limits.cpu_weight",
+            "spec.service.readiness",
+            "spec.service.liveness",
+            "spec.service.volumes",
+            "spec.service.exclusive",
+            "spec.components[0].env[0].secret",
+            "spec.volumes",
+            "spec.placement",
+            "spec.update",
+        ]
+    );
+    assert_eq!(
+        found[1].message,
+        "`spec.service.limits.cpuWeight` is not supported by this version of Warren yet: leave it out"
+    );
+}
+
+#[test]
+fn what_else_is_wrong_is_reported_with_it() {
+    let broken = workload(|spec| {
+        spec.replicas = Some(5000);
+        // Its missing port is not worth a word while it is not supported at all.
+        spec.service.as_mut().unwrap().readiness = Some(tcp_probe(0));
+    });
+    let Violations(found) = admit(&broken).unwrap_err();
+    let fields: Vec<_> = found.iter().map(|v| v.field.as_str()).collect();
+    assert_eq!(fields, ["spec.service.readiness", "spec.replicas"]);
+}
+
+#[test]
+fn a_default_that_is_written_out_needs_no_feature() {
+    let defaults = workload(|spec| {
+        spec.placement = Some(v1::Placement::default());
+        spec.update = Some(v1::Update {
+            max_surge: Some(1),
+            max_unavailable: Some(0),
+            progress_deadline: Some(prost_types::Duration {
+                seconds: 120,
+                nanos: 0,
+            }),
+            rollback_on_failure: Some(true),
+        });
+        let limits = v1::ServiceLimits {
+            memory_bytes: Some(64 << 20),
+            cpu_weight: Some(100),
+        };
+        spec.service.as_mut().unwrap().limits = Some(limits);
+    });
+    let fields: Vec<_> = used(&defaults).into_iter().map(|u| u.field).collect();
+    assert_eq!(fields, ["spec.service", "spec.service.component"]);
+    assert!(admit(&defaults).is_ok());
+}
+
+#[test]
+fn servers_are_asked_by_what_they_name() {
+    let routed = workload(|spec| {
+        spec.service.as_mut().unwrap().routes = vec![v1::ServiceRoute {
+            port: 80,
+            ..Default::default()
+        }];
+    });
+    let refused = |features: &[&str]| {
+        let features: Vec<_> = features.iter().map(|f| (*f).to_owned()).collect();
+        let offer = Offer::of_server(&features);
+        let by = By::Server { version: "0.1.0" };
+        check(&routed, |feature| offer.has(feature), by).0
+    };
+    let own: Vec<_> = honoured();
+    let own: Vec<_> = own.iter().map(String::as_str).collect();
+    assert_eq!(refused(&own), []);
+
+    let [Violation { field, message }] = &refused(&["publish.tcp", "egress"])[..] else {
+        panic!("one of the first servers knew no service routes");
+    };
+    assert_eq!(field, "spec.service.routes");
+    assert_eq!(
+        message,
+        "the server (version 0.1.0) does not know `spec.service.routes`: upgrade the server, or leave the field out"
+    );
+
+    let without_port: Vec<_> = own
+        .into_iter()
+        .filter(|f| !f.ends_with("routes.port"))
+        .collect();
+    assert_eq!(
+        refused(&without_port)[0].field,
+        "spec.service.routes[0].port"
+    );
+}
+
+proptest! {
+    #[test]
+    fn the_shortest_message_means_the_same(spec in any_spec()) {
+        let long = spec.to_proto();
+        let short = spec::without_defaults(&long);
+        prop_assert_eq!(WorkloadSpec::from_proto(&short).unwrap(), spec);
+        prop_assert_eq!(spec::without_defaults(&short), short);
+    }
+}

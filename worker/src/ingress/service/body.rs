@@ -1,0 +1,191 @@
+//! Bodies on their way between a client and a service. Frames pass as they come; none is kept or copied here.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    ingress::BoxError,
+    net::{End, Scope},
+};
+
+/// The body of a client's request, as a service's connection reads it.
+pub(super) struct RequestBody {
+    /// `None`: empty.
+    body: Option<Incoming>,
+    sending: Option<Arc<Sending>>,
+    /// While it is there, nothing is read: the service was asked first (`Expect: 100-continue`).
+    hold: Option<oneshot::Receiver<()>>,
+    /// What carries the body and nothing else: reset when the body breaks off.
+    carrier: Option<Scope>,
+}
+
+/// How far a request's body is.
+pub(super) struct Sending {
+    ended: AtomicBool,
+    last: Mutex<Instant>,
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    pub(super) fn empty() -> Self {
+        Self {
+            body: None,
+            sending: None,
+            hold: None,
+            carrier: None,
+        }
+    }
+
+    /// With a word about its progress, unless there is nothing to send.
+    pub(super) fn new(body: Incoming) -> (Self, Option<Arc<Sending>>) {
+        if body.is_end_stream() {
+            return (Self::empty(), None);
+        }
+        let sending = Arc::new(Sending {
+            ended: AtomicBool::new(false),
+            last: Mutex::new(Instant::now()),
+        });
+        let body = Self {
+            body: Some(body),
+            sending: Some(Arc::clone(&sending)),
+            hold: None,
+            carrier: None,
+        };
+        (body, Some(sending))
+    }
+
+    /// A service shall not take a part for the whole: hyper closes a connection of HTTP/1.1 in good order even when the
+    /// body that it sends breaks off.
+    pub(super) fn carried_by(&mut self, scope: &Scope) {
+        if self.body.is_some() {
+            self.carrier = Some(scope.clone());
+        }
+    }
+
+    /// Reads nothing until the sender is used or dropped.
+    pub(super) fn hold(&mut self) -> oneshot::Sender<()> {
+        let (release, hold) = oneshot::channel();
+        self.hold = Some(hold);
+        release
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        if let Some(hold) = &mut this.hold {
+            // Used or dropped is the same.
+            let _ = ready!(Pin::new(hold).poll(cx));
+            this.hold = None;
+        }
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if let Some(sending) = &this.sending {
+            *sending.last.lock() = Instant::now();
+            let ended = frame.is_none() || body.is_end_stream();
+            sending.ended.store(ended, Ordering::Release);
+        }
+        if let (Some(Err(_)), Some(carrier)) = (&frame, &this.carrier) {
+            carrier.end(End::Aborted);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let empty = || SizeHint::with_exact(0);
+        self.body.as_ref().map_or_else(empty, HttpBody::size_hint)
+    }
+}
+
+// === impl Sending ===
+
+impl Sending {
+    /// Whether the service's connection has all of it.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// When the service's connection last took some of it.
+    pub(super) fn last(&self) -> Instant {
+        *self.last.lock()
+    }
+}
+
+/// What a response holds until its body is over.
+pub(super) trait Held: Send + Unpin + 'static {
+    /// The body came to its end. When it is dropped without this word, the response was given up.
+    fn finish(self);
+}
+
+/// The body of a service's response, as the client's connection reads it.
+pub(super) struct ResponseBody<H: Held> {
+    body: Incoming,
+    held: Option<H>,
+}
+
+// === impl ResponseBody ===
+
+impl<H: Held> ResponseBody<H> {
+    pub(super) fn new(body: Incoming, held: H) -> Self {
+        let mut body = Self {
+            body,
+            held: Some(held),
+        };
+        body.finish_if(body.body.is_end_stream());
+        body
+    }
+
+    fn finish_if(&mut self, over: bool) {
+        if over && let Some(held) = self.held.take() {
+            held.finish();
+        }
+    }
+}
+
+impl<H: Held> HttpBody for ResponseBody<H> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        // A body of known length is not asked again after its last byte.
+        let over = frame.is_none() || self.body.is_end_stream();
+        self.finish_if(over && !matches!(frame, Some(Err(_))));
+        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

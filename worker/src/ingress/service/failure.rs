@@ -1,0 +1,85 @@
+//! Why a service gave no answer, and what the client is told.
+
+use std::{error::Error as _, time::Duration};
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    ingress::{Body, plain_text},
+    net::NetError,
+};
+
+/// The end of one request that the service did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("nothing listens there")]
+    NotListening,
+    #[error("it cannot be reached: {0}")]
+    Unreachable(NetError),
+    #[error("{0} requests are on their way to it already")]
+    Busy(usize),
+    #[error("its replica is stopping")]
+    Stopping,
+    #[error("it closed the connection before it answered")]
+    Dropped,
+    /// Not HTTP, not the version that it is spoken to with, or too much of it.
+    #[error("it did not answer in {version}: {cause}")]
+    Malformed {
+        version: &'static str,
+        cause: String,
+    },
+    #[error("it did not begin to answer within {0:?}")]
+    Timeout(Duration),
+    #[error("the request ended before it was whole")]
+    Request,
+    #[error(
+        "it is spoken to with HTTP/2, which has no upgrades: `protocol: http1` for its route allows them"
+    )]
+    NoUpgrade,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(super) fn malformed(error: &hyper::Error, version: &'static str) -> Self {
+        // hyper's own words are general, those of its cause exact.
+        let cause = error
+            .source()
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        Self::Malformed { version, cause }
+    }
+
+    /// `place` names the port and the workload.
+    pub(super) fn answer(&self, place: &str) -> Response<Body> {
+        let status = self.status();
+        let mut response = plain_text(status, format!("{place}: {self}"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let soon = HeaderValue::from_static("1");
+            response.headers_mut().insert(header::RETRY_AFTER, soon);
+        }
+        response
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Busy(_) | Self::Stopping | Self::Unreachable(NetError::TooManySockets) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::NotListening | Self::Dropped | Self::Malformed { .. } | Self::Unreachable(_) => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Request => StatusCode::BAD_REQUEST,
+            Self::NoUpgrade => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+}
+
+impl From<NetError> for Failure {
+    fn from(error: NetError) -> Self {
+        match error {
+            NetError::ConnectionRefused => Self::NotListening,
+            error => Self::Unreachable(error),
+        }
+    }
+}

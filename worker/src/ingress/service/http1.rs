@@ -1,0 +1,176 @@
+//! HTTP/1.1, and what a connection becomes when the service agrees to another protocol.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::http1,
+    upgrade::{self, OnUpgrade, Upgraded},
+};
+use hyper_util::{rt::TokioIo, server::conn::auto};
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
+
+use super::{
+    body::{Held, RequestBody, ResponseBody, Sending},
+    dial::{Dialer, Driver, Io},
+    exchange::{Channel, Delivered, Release, Sent, Waiting, deliver, deliver_again, sent},
+    failure::Failure,
+    pool::{Lease, Pool},
+};
+use crate::{
+    ingress::{Body, server::MAX_HEAD, tunnel::Tunnel},
+    publish::relay::{Early, relay, reset},
+};
+
+const VERSION: &str = "HTTP/1.1";
+
+/// What a response of HTTP/1.1 holds: its connection, until it is over.
+struct HeldLease {
+    lease: Lease,
+    pool: Arc<Pool>,
+    sending: Option<Arc<Sending>>,
+    /// A body that the service did not ask for stays where it is.
+    _release: Option<Release>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// Sends a request; `slot` is held until the response, or the protocol that follows it, is over. `upgrade` is the
+/// client's side of an upgrade that it asked for.
+pub(super) async fn send(
+    pool: &Arc<Pool>,
+    dialer: &Dialer,
+    request: Request<RequestBody>,
+    waiting: Waiting,
+    upgrade: Option<OnUpgrade>,
+    slot: OwnedSemaphorePermit,
+) -> Result<Response<Body>, Failure> {
+    // What follows an upgrade ends with its connection, so that one is its own from the beginning.
+    let idle = if upgrade.is_none() { pool.take() } else { None };
+    let answering = exchange(idle, dialer, request);
+    let (lease, mut response) = waiting.head(answering).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(client) = upgrade else {
+            return Err(Failure::Malformed {
+                version: VERSION,
+                cause: "it switched protocols unasked".into(),
+            });
+        };
+        let service = upgrade::on(&mut response);
+        let empty = Empty::<Bytes>::new().map_err(|never| match never {});
+        let mut response = response.map(|_| Body::new(empty));
+        let run = tunnel(client, service, lease.driver, slot);
+        Tunnel::attach(&mut response, Box::pin(run));
+        return Ok(response);
+    }
+    if let (Some(release), true) = (&waiting.release, response.status().is_success()) {
+        release.now();
+    }
+    let held = HeldLease {
+        lease,
+        pool: Arc::clone(pool),
+        sending: waiting.sending,
+        _release: waiting.release,
+        _slot: slot,
+    };
+    Ok(response.map(|body: Incoming| Body::new(ResponseBody::new(body, held))))
+}
+
+async fn exchange(
+    idle: Option<Lease>,
+    dialer: &Dialer,
+    request: Request<RequestBody>,
+) -> Delivered<Lease> {
+    match idle {
+        Some(lease) => deliver_again(lease, request, || open(dialer)).await,
+        None => deliver(open(dialer).await?, request).await,
+    }
+}
+
+async fn open(dialer: &Dialer) -> Result<Lease, Failure> {
+    let (io, scope) = dialer.connect().await?;
+    // The number of fields is hyper's own, 100: another one costs an allocation for each message.
+    let mut client = http1::Builder::new();
+    client.max_buf_size(MAX_HEAD as usize);
+    let handshake = client.handshake(io).await;
+    let (sender, connection) = handshake.map_err(|error| failure(&error))?;
+    let driver = Driver::spawn(connection.with_upgrades(), scope);
+    Ok(Lease { sender, driver })
+}
+
+fn failure(error: &hyper::Error) -> Failure {
+    match error {
+        _ if error.is_user() => Failure::Request,
+        _ if error.is_parse() => Failure::malformed(error, VERSION),
+        _ => Failure::Dropped,
+    }
+}
+
+/// Carries bytes between a client and a service that agreed on another protocol, until both directions have ended or
+/// one of them breaks.
+async fn tunnel(
+    client: OnUpgrade,
+    service: OnUpgrade,
+    driver: Driver,
+    _slot: OwnedSemaphorePermit,
+) {
+    let (client, service) = match tokio::try_join!(client, service) {
+        Ok(both) => both,
+        Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
+    };
+    let Some((client, to_service)) = client_socket(client) else {
+        return tracing::error!("the ingress does not know its own connection");
+    };
+    let Ok(service) = service.downcast::<Io>() else {
+        return tracing::error!("the ingress does not know its own connection");
+    };
+    let early = Early {
+        up: to_service,
+        down: service.read_buf,
+    };
+    let mut client = ResetOnDrop(Some(client));
+    let Some(socket) = &mut client.0 else { return };
+    match relay(socket, service.io.into_inner(), driver.scope(), early).await {
+        Ok(()) => client.0 = None,
+        Err(error) => tracing::debug!(%error, "an upgraded connection broke"),
+    }
+}
+
+fn client_socket(client: Upgraded) -> Option<(TcpStream, Bytes)> {
+    let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(client).ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// A client whose connection was cut short is not told that all is well.
+struct ResetOnDrop(Option<TcpStream>);
+
+impl Drop for ResetOnDrop {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            reset(client);
+        }
+    }
+}
+
+// === impl Lease ===
+
+impl Channel for Lease {
+    async fn send(&mut self, mut request: Request<RequestBody>) -> Sent {
+        request.body_mut().carried_by(self.driver.scope());
+        sent(self.sender.try_send_request(request).await, failure)
+    }
+}
+
+// === impl HeldLease ===
+
+impl Held for HeldLease {
+    fn finish(self) {
+        // A service that has answered before it read all may go on to read, or never: that connection is over.
+        if self.sending.is_none_or(|sending| sending.has_ended()) {
+            self.pool.give(self.lease);
+        }
+    }
+}

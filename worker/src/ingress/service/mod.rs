@@ -1,0 +1,203 @@
+//! HTTP straight to a port of a workload's service, over the workload's network.
+//!
+//! A reverse proxy that keeps nothing: bodies pass frame by frame both ways, each side as fast as the other takes it.
+//! A request costs a copy of the bytes into the guest's buffer and one out of it, one allocation for the response's
+//! body, and, when it is sent over a connection that was used before and may be sent twice, a copy of its head.
+
+mod body;
+mod dial;
+mod exchange;
+mod failure;
+mod head;
+mod http1;
+mod http2;
+mod pool;
+
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
+
+use futures::future::{BoxFuture, join};
+use http::{Request, Response, Version, header};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio_util::task::AbortOnDropHandle;
+use warren_model::{name::WorkloadId, spec::RouteProtocol};
+
+use super::{Body, HttpTarget, RequestMeta};
+use crate::net::Network;
+
+use body::RequestBody;
+use dial::Dialer;
+use exchange::{Release, Waiting};
+use failure::Failure;
+use http2::Streams;
+use pool::Pool;
+
+/// A route to a service: requests go to a port of it.
+pub struct ServiceTarget {
+    pub port: Arc<ServicePort>,
+    pub protocol: RouteProtocol,
+}
+
+/// A port of one replica's service, with the connections to it. Dropping it closes those that are idle.
+pub struct ServicePort {
+    /// How people know it.
+    place: String,
+    dialer: Dialer,
+    limits: PortLimits,
+    slots: Arc<Semaphore>,
+    idle: Arc<Pool>,
+    streams: Arc<Streams>,
+    // Held for its drop.
+    _reaper: AbortOnDropHandle<()>,
+}
+
+/// Bounds of one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortLimits {
+    /// Requests and upgraded connections at once; one more is answered 503.
+    pub requests: usize,
+    /// Connections of HTTP/1.1 that are kept without a request.
+    pub idle: usize,
+    /// How long a connection is kept without a request.
+    pub idle_timeout: Duration,
+    /// From the last byte of a request that the service took to the head of its response, connecting included; then
+    /// the request is answered 504. A body has no limit: it may be a stream of events.
+    pub head_timeout: Duration,
+    /// How long a body of `Expect: 100-continue` waits for a service that does not answer the expectation.
+    pub continue_timeout: Duration,
+}
+
+impl Default for PortLimits {
+    fn default() -> Self {
+        Self {
+            requests: 1024,
+            idle: 32,
+            idle_timeout: Duration::from_secs(30),
+            head_timeout: Duration::from_secs(60),
+            continue_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+// === impl ServicePort ===
+
+impl ServicePort {
+    /// Needs a runtime: its idle connections are closed by a task, which ends with it.
+    pub fn new(
+        workload: &WorkloadId,
+        port: NonZeroU16,
+        network: Network,
+        limits: PortLimits,
+    ) -> Arc<Self> {
+        let idle = Arc::new(Pool::new(limits));
+        let streams = Arc::new(Streams::new(limits));
+        let reaper = tokio::spawn({
+            let (idle, streams) = (Arc::clone(&idle), Arc::clone(&streams));
+            async move {
+                join(idle.reap(), streams.reap()).await;
+            }
+        });
+        Arc::new(Self {
+            place: format!("port {port} of the service of workload {workload}"),
+            dialer: Dialer::new(network, port.get()),
+            limits,
+            slots: Arc::new(Semaphore::new(limits.requests)),
+            idle,
+            streams,
+            _reaper: AbortOnDropHandle::new(reaper),
+        })
+    }
+
+    /// Takes no more requests and returns when the last one, or the protocol that followed it, has ended. They end at
+    /// the latest with the service.
+    pub async fn drain(&self) {
+        let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
+        // Closed only below, and by a drain before: then nothing runs either.
+        let _all = self.slots.acquire_many(all).await;
+        self.slots.close();
+        self.idle.clear();
+        self.streams.clear();
+    }
+
+    async fn answer(
+        &self,
+        protocol: RouteProtocol,
+        request: Request<Incoming>,
+        meta: &RequestMeta,
+    ) -> Result<Response<Body>, Failure> {
+        let slot = self.slot()?;
+        let mut request = request;
+        let mut asked = head::take_hop_by_hop(request.headers_mut());
+        let http2 = protocol == RouteProtocol::H2c || head::is_grpc(request.headers());
+        let upgrade = match &asked.upgrade {
+            None => None,
+            // It may not ask (RFC 9110, section 7.8).
+            Some(_) if request.version() < Version::HTTP_11 => {
+                asked.upgrade = None;
+                None
+            }
+            Some(_) if http2 => return Err(Failure::NoUpgrade),
+            Some(_) => Some(hyper::upgrade::on(&mut request)),
+        };
+
+        let (mut parts, body) = request.into_parts();
+        // What they say is about the client's connection.
+        parts.extensions.clear();
+        let chunked = body.size_hint().exact().is_none() && !body.is_end_stream();
+        let (body, sending) = RequestBody::new(body);
+        let mut waiting = Waiting {
+            limits: self.limits,
+            sending,
+            release: None,
+        };
+        let mut response = if http2 {
+            head::to_http2(&mut parts, &asked, &meta.authority);
+            let request = Request::from_parts(parts, body);
+            let sending = self.streams.send(&self.dialer, request, waiting, slot);
+            sending.await?
+        } else {
+            head::to_http1(&mut parts, &asked, &meta.authority, chunked);
+            let expects = parts.headers.contains_key(header::EXPECT);
+            let mut request = Request::from_parts(parts, body);
+            if expects && waiting.sending.is_some() {
+                waiting.release = Some(Release::hold(&mut request));
+            }
+            let (pool, dialer) = (&self.idle, &self.dialer);
+            http1::send(pool, dialer, request, waiting, upgrade, slot).await?
+        };
+        head::to_client(&mut response);
+        Ok(response)
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        slot.map_err(|error| match error {
+            TryAcquireError::NoPermits => Failure::Busy(self.limits.requests),
+            TryAcquireError::Closed => Failure::Stopping,
+        })
+    }
+}
+
+// === impl ServiceTarget ===
+
+impl HttpTarget for ServiceTarget {
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        meta: RequestMeta,
+    ) -> BoxFuture<'static, Response<Body>> {
+        let (port, protocol) = (Arc::clone(&self.port), self.protocol);
+        Box::pin(async move {
+            match port.answer(protocol, request, &meta).await {
+                Ok(response) => response,
+                Err(failure) => {
+                    tracing::debug!(place = port.place, %failure, "a request failed");
+                    failure.answer(&port.place)
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

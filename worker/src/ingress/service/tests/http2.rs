@@ -1,0 +1,235 @@
+//! Services that speak HTTP/2.
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    body::{Bytes, Frame},
+    client::conn,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::mpsc;
+
+use super::*;
+
+type Client = conn::http2::SendRequest<Full<Bytes>>;
+
+impl Rig {
+    /// A client with one connection of HTTP/2 to the ingress.
+    async fn http2(&self) -> Client {
+        let io = TokioIo::new(self.client().await);
+        let executor = TokioExecutor::new();
+        let (client, connection) = conn::http2::handshake(executor, io).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+}
+
+/// Echoes each request's body with trailers, on every connection; tells of each connection, and of each request its path
+/// when it arrives and `gone PATH` when it was given up. A path `/wait` is never answered.
+fn serve(mut listener: Listener) -> mpsc::UnboundedReceiver<String> {
+    let (tell, told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok(stream) = listener.accept().await {
+            let _ = tell.send("connection".to_owned());
+            let tell = tell.clone();
+            let service = service_fn(move |request| echo(request, tell.clone()));
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    told
+}
+
+struct Gone(String, mpsc::UnboundedSender<String>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = self.1.send(format!("gone {}", self.0));
+    }
+}
+
+async fn echo(
+    request: Request<Incoming>,
+    tell: mpsc::UnboundedSender<String>,
+) -> Result<Response<Body>, hyper::Error> {
+    let path = request.uri().to_string();
+    let _ = tell.send(path.clone());
+    if path.ends_with("/wait") {
+        let _gone = Gone(path, tell);
+        std::future::pending::<()>().await;
+    }
+    let (parts, body) = request.into_parts();
+    let te = parts.headers.get(header::TE).cloned();
+    let data = body.collect().await?.to_bytes();
+    let frames = [
+        Ok(Frame::data(data)),
+        Ok(Frame::trailers(HeaderMap::from_iter([(
+            http::HeaderName::from_static("grpc-status"),
+            HeaderValue::from_static("0"),
+        )]))),
+    ];
+    let body = http_body_util::StreamBody::new(futures::stream::iter(frames));
+    let mut response = Response::new(Body::new(body));
+    if let Some(te) = te {
+        response.headers_mut().insert("x-te", te);
+    }
+    Ok(response)
+}
+
+fn request(uri: &str, body: &'static str) -> Request<Full<Bytes>> {
+    Request::post(uri)
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .body(Full::from(body))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn grpc_goes_through_whatever_the_routes_protocol() {
+    for host in ["a.localhost", "b.localhost"] {
+        let rig = Rig::start(QUICK).await;
+        let mut told = serve(rig.listen());
+        let mut client = rig.http2().await;
+        for _ in 0..3 {
+            let sent = client.send_request(request(&format!("http://{host}/x"), "hello"));
+            let response = within(sent).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()["x-te"], "trailers");
+            let body = within(response.into_body().collect()).await.unwrap();
+            assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+            assert_eq!(body.to_bytes(), "hello");
+        }
+        let target = format!("http://{host}/x");
+        let wanted = ["connection", &target, &target, &target];
+        for wanted in wanted {
+            assert_eq!(told.recv().await.unwrap(), wanted, "all on one connection");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_http1_reaches_a_service_of_http2() {
+    let rig = Rig::start(QUICK).await;
+    let _told = serve(rig.listen());
+    let answer = rig
+        .ask("POST / HTTP/1.1\r\nHost: b.localhost\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\r\n5\r\nhello\r\n0\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_crowd_shares_few_connections() {
+    let rig = Rig::start(QUICK).await;
+    let mut told = serve(rig.listen());
+    let mut waiting = Vec::new();
+    for _ in 0..150 {
+        let mut client = rig.http2().await;
+        waiting.push(tokio::spawn(async move {
+            client
+                .send_request(request("http://b.localhost/wait", ""))
+                .await
+        }));
+    }
+    let (mut connections, mut requests) = (0, 0);
+    while requests < 150 {
+        match within(told.recv()).await.unwrap().as_str() {
+            "connection" => connections += 1,
+            _ => requests += 1,
+        }
+    }
+    assert_eq!(connections, 2);
+    for request in waiting {
+        request.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_is_reset_alone() {
+    let rig = Rig::start(QUICK).await;
+    let mut told = serve(rig.listen());
+    let mut client = rig.http2().await;
+    let mut other = rig.http2().await;
+    let waits = tokio::spawn(async move {
+        let _ = client
+            .send_request(request("http://b.localhost/wait", ""))
+            .await;
+    });
+    for wanted in ["connection", "http://b.localhost/wait"] {
+        assert_eq!(within(told.recv()).await.unwrap(), wanted);
+    }
+    waits.abort();
+    assert_eq!(
+        within(told.recv()).await.unwrap(),
+        "gone http://b.localhost/wait"
+    );
+    let response = within(other.send_request(request("http://b.localhost/x", "x")))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(within(told.recv()).await.unwrap(), "http://b.localhost/x");
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_and_opened_again() {
+    let limits = PortLimits {
+        idle_timeout: Duration::from_millis(50),
+        ..QUICK
+    };
+    let rig = Rig::start(limits).await;
+    let mut told = serve(rig.listen());
+    for _ in 0..2 {
+        let mut client = rig.http2().await;
+        let sent = client.send_request(request("http://b.localhost/x", "x"));
+        within(within(sent).await.unwrap().into_body().collect())
+            .await
+            .unwrap();
+        assert_eq!(within(told.recv()).await.unwrap(), "connection");
+        assert_eq!(within(told.recv()).await.unwrap(), "http://b.localhost/x");
+        rig.is_quiet().await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_speak_http2_is_told_of() {
+    let rig = Rig::start(QUICK).await;
+    let mut listener = rig.listen();
+    let mut client = rig
+        .send("GET / HTTP/1.1\r\nHost: b.localhost\r\nConnection: close\r\n\r\n")
+        .await;
+    let mut guest = accept(&mut listener).await;
+    write(
+        &mut guest,
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+    )
+    .await;
+    let answer = rest(&mut client).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.contains("did not answer in HTTP/2"), "{answer}");
+}
+
+#[tokio::test]
+async fn draining_waits_for_streams() {
+    let rig = Rig::start(QUICK).await;
+    let mut told = serve(rig.listen());
+    let mut client = rig.http2().await;
+    let waits = tokio::spawn(async move {
+        client
+            .send_request(request("http://b.localhost/wait", ""))
+            .await
+    });
+    for _ in 0..2 {
+        within(told.recv()).await.unwrap();
+    }
+    let drained = tokio::spawn({
+        let port = Arc::clone(&rig.port);
+        async move { port.drain().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!drained.is_finished());
+    rig.service.end(crate::net::End::Aborted);
+    let response = within(waits).await.unwrap().unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    within(drained).await.unwrap();
+}

@@ -1,0 +1,105 @@
+//! `wasi:http/handler` 0.3: a request goes to a fresh instance, or to one that serves several, as the manifest says.
+
+mod body;
+mod instance;
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+use warren_model::spec::Reuse;
+use wasmtime_wasi_http::{WasiBody, p3::bindings::ServicePre};
+
+use crate::ingress::{Body, RequestMeta};
+
+use super::{ComponentRuntime, Guest, failure::Failure};
+use instance::{Instance, Lease};
+
+/// The instances of one component.
+pub(super) struct Handler {
+    pre: ServicePre<Guest>,
+    reuse: Reuse,
+    /// Those that may take more requests.
+    open: Mutex<Vec<Arc<Instance>>>,
+}
+
+/// A request on its way to an instance.
+struct Job {
+    request: Request<Incoming>,
+    answer: oneshot::Sender<Result<Answer, Failure>>,
+}
+
+/// The head of an answer and what brings its body, which lives as long as the instance runs.
+struct Answer {
+    response: Response<WasiBody>,
+    /// Dropped when the body is whole or nobody reads it any more: then the instance is done with the request.
+    done: oneshot::Sender<()>,
+}
+
+/// A fresh instance for each request.
+const FRESH: Reuse = Reuse {
+    requests: 1,
+    concurrency: 1,
+};
+
+// === impl Handler ===
+
+impl Handler {
+    pub fn new(pre: ServicePre<Guest>, reuse: Option<Reuse>) -> Self {
+        Self {
+            pre,
+            reuse: reuse.unwrap_or(FRESH),
+            open: Mutex::default(),
+        }
+    }
+
+    /// Answers a request within the component's timeout, from its arrival to the last byte of the answer. Dropping the
+    /// future, or the body, gives the request up, and with it an instance that serves no other.
+    pub async fn handle(
+        &self,
+        component: &Arc<ComponentRuntime>,
+        mut request: Request<Incoming>,
+        meta: &RequestMeta,
+    ) -> Result<Response<Body>, Failure> {
+        let slot = component.slot()?;
+        let deadline = Instant::now() + component.timeout();
+        super::http::name_target(&mut request, meta);
+        let (answer, answered) = oneshot::channel();
+        let lease = self.take(component, Box::new(Job { request, answer }));
+        match timeout_at(deadline, answered).await {
+            Ok(Ok(Ok(answer))) => Ok(body::response(answer, lease, slot, deadline, component)),
+            Ok(Ok(Err(failure))) => {
+                lease.finish();
+                Err(failure)
+            }
+            Ok(Err(_)) => Err(lease.failure().await),
+            Err(_) => {
+                let failure = Failure::Timeout(component.timeout());
+                component.log_failure(&failure);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Hands the request to an instance that has room, or else to a new one.
+    fn take(&self, component: &Arc<ComponentRuntime>, mut job: Box<Job>) -> Lease {
+        let mut open = self.open.lock();
+        open.retain(|instance| instance.is_open());
+        for instance in &*open {
+            match instance.take(self.reuse, job) {
+                Ok(lease) => return lease,
+                Err(back) => job = back,
+            }
+        }
+        let (instance, lease) = Instance::start(component, &self.pre, self.reuse, job);
+        if self.reuse.requests > 1 {
+            open.push(instance);
+        }
+        lease
+    }
+}

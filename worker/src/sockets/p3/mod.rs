@@ -1,0 +1,82 @@
+//! `wasi:sockets` 0.3 over the workload's network.
+
+mod lookup;
+mod machine;
+mod streams;
+mod tcp;
+mod udp;
+
+use wasmtime::component::Linker;
+use wasmtime_wasi::p3::{
+    bindings::sockets::{
+        ip_name_lookup,
+        types::{self, ErrorCode, IpAddressFamily},
+    },
+    sockets::SocketError as Trappable,
+};
+
+use crate::runtime::Guest;
+
+use super::{Family, SocketError, Sockets, SocketsView};
+
+/// Puts the workload's network where wasmtime put the machine's. Call it after all of WASI 0.3 was added.
+pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    types::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    ip_name_lookup::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+type SocketResult<T> = Result<T, Trappable>;
+
+impl types::Host for SocketsView<'_> {
+    fn convert_error_code(&mut self, error: Trappable) -> wasmtime::Result<ErrorCode> {
+        error.downcast()
+    }
+}
+
+impl From<SocketError> for ErrorCode {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::AccessDenied => Self::AccessDenied,
+            SocketError::NotSupported => Self::NotSupported,
+            SocketError::InvalidArgument => Self::InvalidArgument,
+            SocketError::InvalidState => Self::InvalidState,
+            SocketError::WouldBlock => Self::Other(Some("would block".to_owned())),
+            SocketError::TooManySockets => Self::OutOfMemory,
+            SocketError::AddressNotBindable => Self::AddressNotBindable,
+            SocketError::AddressInUse => Self::AddressInUse,
+            SocketError::ConnectionRefused => Self::ConnectionRefused,
+            SocketError::ConnectionReset => Self::ConnectionReset,
+            SocketError::ConnectionBroken => Self::ConnectionBroken,
+            SocketError::Timeout => Self::Timeout,
+            SocketError::RemoteUnreachable => Self::RemoteUnreachable,
+            SocketError::DatagramTooLarge => Self::DatagramTooLarge,
+        }
+    }
+}
+
+impl From<SocketError> for Trappable {
+    fn from(error: SocketError) -> Self {
+        ErrorCode::from(error).into()
+    }
+}
+
+impl From<IpAddressFamily> for Family {
+    fn from(family: IpAddressFamily) -> Self {
+        match family {
+            IpAddressFamily::Ipv4 => Self::Ipv4,
+            IpAddressFamily::Ipv6 => Self::Ipv6,
+        }
+    }
+}
+
+impl From<Family> for IpAddressFamily {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::Ipv4 => Self::Ipv4,
+            Family::Ipv6 => Self::Ipv6,
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The streams of a 0.3 socket: connections that come, bytes in, bytes out.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::{net::TcpStream, sync::oneshot};
+use wasmtime::{
+    AsContextMut as _, StoreContextMut,
+    component::{Destination, Resource, Source, StreamConsumer, StreamProducer, StreamResult},
+};
+use wasmtime_wasi::p3::bindings::sockets::types::{ErrorCode, TcpSocket as RealSocket};
+
+use crate::{
+    net::{ReadEnd, Reader, WriteEnd, Writer},
+    runtime::Guest,
+    sockets::{SocketError, TcpSocket},
+};
+
+use super::tcp::Socket;
+
+/// What one read or write moves at most where the guest names no number.
+const CHUNK: usize = 64 << 10;
+
+/// How a direction of a connection ended, told once by the future beside its stream.
+type Ending = oneshot::Sender<Result<(), ErrorCode>>;
+
+/// Connections of a listening socket. The socket listens as long as its handle or this lives.
+pub(super) struct Accepted(pub Arc<Mutex<TcpSocket>>);
+
+/// Bytes from the peer.
+pub(super) struct Received {
+    from: Option<From>,
+    ending: Option<Ending>,
+}
+
+/// Bytes for the peer.
+pub(super) struct Sent {
+    to: Option<To>,
+    ending: Option<Ending>,
+}
+
+/// Where bytes come from.
+pub(super) enum From {
+    Workload(Arc<Mutex<Reader>>),
+    Machine(Arc<TcpStream>),
+}
+
+/// Where bytes go.
+pub(super) enum To {
+    Workload(Arc<Mutex<Writer>>),
+    Machine(Arc<TcpStream>),
+}
+
+// === impl Accepted ===
+
+impl StreamProducer<Guest> for Accepted {
+    type Item = Resource<RealSocket>;
+    type Buffer = Option<Self::Item>;
+
+    fn poll_produce<'a>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<'a, Guest>,
+        mut destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        // Room for nothing asks whether there is something.
+        if destination.remaining(&mut store) == Some(0) {
+            let ready = self.0.lock().poll_ready(cx);
+            return ready.or_cancelled(finish);
+        }
+        let accepted = self.0.lock().poll_accept(cx);
+        match accepted {
+            Poll::Pending => Poll::<()>::Pending.or_cancelled(finish),
+            // The scope has ended, and the guest with it.
+            Poll::Ready(Err(_)) => Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Ready(Ok((socket, _))) => {
+                let socket = store.data_mut().sockets().table.push(Socket::new(socket))?;
+                destination.set_buffer(Some(Resource::new_own(socket.rep())));
+                Poll::Ready(Ok(StreamResult::Completed))
+            }
+        }
+    }
+}
+
+// === impl Received ===
+
+impl Received {
+    pub fn new(from: From, ending: Ending) -> Self {
+        Self {
+            from: Some(from),
+            ending: Some(ending),
+        }
+    }
+
+    fn end(&mut self, how: Result<(), ErrorCode>) -> StreamResult {
+        self.from = None;
+        if let Some(ending) = self.ending.take() {
+            // A guest that is not interested has dropped the future.
+            let _ = ending.send(how);
+        }
+        StreamResult::Dropped
+    }
+}
+
+impl Drop for Received {
+    /// The guest wants no more: `shutdown(receive)`.
+    fn drop(&mut self) {
+        if let Some(From::Workload(reader)) = &self.from {
+            reader.lock().stop();
+        }
+        self.end(Ok(()));
+    }
+}
+
+impl StreamProducer<Guest> for Received {
+    type Item = u8;
+    type Buffer = BytesMut;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<'a, Guest>,
+        destination: Destination<'a, Self::Item, Self::Buffer>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let Some(from) = &self.from else {
+            return Poll::Ready(Ok(StreamResult::Dropped));
+        };
+        if destination.remaining(store.as_context_mut()) == Some(0) {
+            return from.poll_ready(cx).or_cancelled(finish);
+        }
+        let mut destination = destination.as_direct(store, CHUNK);
+        match from.poll_read(cx, destination.remaining()) {
+            Poll::Pending => Poll::<()>::Pending.or_cancelled(finish),
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(self.end(Ok(())))),
+            Poll::Ready(Ok(read)) => {
+                destination.mark_written(read);
+                Poll::Ready(Ok(StreamResult::Completed))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Ok(self.end(Err(error.into())))),
+        }
+    }
+}
+
+// === impl Sent ===
+
+impl Sent {
+    pub fn new(to: To, ending: Ending) -> Self {
+        Self {
+            to: Some(to),
+            ending: Some(ending),
+        }
+    }
+
+    fn end(&mut self, how: Result<(), ErrorCode>) -> StreamResult {
+        self.to = None;
+        if let Some(ending) = self.ending.take() {
+            let _ = ending.send(how);
+        }
+        StreamResult::Dropped
+    }
+}
+
+impl Drop for Sent {
+    /// The guest has closed its stream: `shutdown(send)`.
+    fn drop(&mut self) {
+        if let Some(to) = &self.to {
+            to.shutdown();
+        }
+        self.end(Ok(()));
+    }
+}
+
+impl StreamConsumer<Guest> for Sent {
+    type Item = u8;
+
+    fn poll_consume(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        store: StoreContextMut<Guest>,
+        source: Source<Self::Item>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let Some(to) = &self.to else {
+            return Poll::Ready(Ok(StreamResult::Dropped));
+        };
+        let mut source = source.as_direct(store);
+        // Nothing to write asks whether there is room.
+        if source.remaining().is_empty() {
+            return to.poll_ready(cx).or_cancelled(finish);
+        }
+        match to.poll_write(cx, source.remaining()) {
+            Poll::Pending => Poll::<()>::Pending.or_cancelled(finish),
+            Poll::Ready(Ok(written)) => {
+                source.mark_read(written);
+                Poll::Ready(Ok(StreamResult::Completed))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Ok(self.end(Err(error.into())))),
+        }
+    }
+}
+
+// === impl From ===
+
+impl From {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Workload(reader) => reader.lock().poll_ready(cx),
+            Self::Machine(stream) => stream.poll_read_ready(cx).map(drop),
+        }
+    }
+
+    /// 0 is the end.
+    fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<Result<usize, SocketError>> {
+        match self {
+            Self::Workload(reader) => {
+                let mut reader = reader.lock();
+                ready!(reader.poll_ready(cx));
+                Poll::Ready(match reader.try_read(into.len()) {
+                    Ok(bytes) => {
+                        into[..bytes.len()].copy_from_slice(&bytes);
+                        Ok(bytes.len())
+                    }
+                    Err(ReadEnd::Eof) => Ok(0),
+                    Err(ReadEnd::Reset) => Err(SocketError::ConnectionReset),
+                })
+            }
+            Self::Machine(stream) => loop {
+                ready!(stream.poll_read_ready(cx))?;
+                match stream.try_read(into) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return Poll::Ready(read.map_err(SocketError::from)),
+                }
+            },
+        }
+    }
+}
+
+// === impl To ===
+
+impl To {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Workload(writer) => writer.lock().poll_ready(cx),
+            Self::Machine(stream) => stream.poll_write_ready(cx).map(drop),
+        }
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, SocketError>> {
+        match self {
+            Self::Workload(writer) => {
+                let mut writer = writer.lock();
+                ready!(writer.poll_ready(cx));
+                let room = match writer.capacity() {
+                    Ok(room) => room,
+                    Err(end) => return Poll::Ready(Err(end.into())),
+                };
+                let length = bytes.len().min(room).min(CHUNK);
+                let chunk = Bytes::copy_from_slice(&bytes[..length]);
+                Poll::Ready(writer.try_write(chunk).map_err(SocketError::from))
+            }
+            Self::Machine(stream) => loop {
+                ready!(stream.poll_write_ready(cx))?;
+                match stream.try_write(bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    written => return Poll::Ready(written.map_err(SocketError::from)),
+                }
+            },
+        }
+    }
+
+    fn shutdown(&self) {
+        match self {
+            Self::Workload(writer) => writer.lock().shutdown(),
+            // A connection that is gone already has nothing left to shut down.
+            Self::Machine(stream) => {
+                let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Write);
+            }
+        }
+    }
+}
+
+impl std::convert::From<WriteEnd> for SocketError {
+    fn from(end: WriteEnd) -> Self {
+        match end {
+            WriteEnd::Reset => Self::ConnectionReset,
+            WriteEnd::Closed | WriteEnd::Shutdown => Self::ConnectionBroken,
+        }
+    }
+}
+
+trait OrCancelled {
+    /// The result of a stream operation that moved nothing: cancelled where the guest waits no longer.
+    fn or_cancelled(self, finish: bool) -> Poll<wasmtime::Result<StreamResult>>;
+}
+
+impl OrCancelled for Poll<()> {
+    fn or_cancelled(self, finish: bool) -> Poll<wasmtime::Result<StreamResult>> {
+        match self {
+            Poll::Ready(()) => Poll::Ready(Ok(StreamResult::Completed)),
+            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

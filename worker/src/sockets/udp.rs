@@ -1,0 +1,306 @@
+//! A UDP socket of a guest: the states of `wasi:sockets/udp`, without the words of one version of it.
+//!
+//! One socket may speak to its workload and to the outside at once. What leaves the workload's network takes a real socket of
+//! the machine, made when the policy first lets a datagram out.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{
+    net::{self, Datagram, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6},
+    policy::{HOST_ADDRESS, Op, Verdict},
+};
+
+use super::{Family, GuestNetwork, Place, SocketError, options};
+
+/// The options of a UDP socket. Sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpOptions {
+    pub hop_limit: u8,
+    pub receive_buffer: u64,
+    pub send_buffer: u64,
+}
+
+/// A UDP socket of a guest.
+pub struct UdpSocket {
+    network: GuestNetwork,
+    family: Family,
+    options: UdpOptions,
+    bound: Option<Arc<BoundUdp>>,
+}
+
+/// What a bound socket and its streams share.
+pub struct BoundUdp {
+    network: GuestNetwork,
+    family: Family,
+    workload: net::UdpSocket,
+    hop_limit: u8,
+    machine: OnceLock<tokio::net::UdpSocket>,
+    /// The only one it exchanges datagrams with.
+    peer: Mutex<Option<SocketAddr>>,
+    /// One waits at a time: the network wakes the last to ask.
+    receiving: tokio::sync::Mutex<()>,
+}
+
+// === impl UdpOptions ===
+
+impl Default for UdpOptions {
+    fn default() -> Self {
+        Self {
+            hop_limit: 64,
+            receive_buffer: 256 << 10,
+            send_buffer: 256 << 10,
+        }
+    }
+}
+
+// === impl UdpSocket ===
+
+impl UdpSocket {
+    pub fn new(network: GuestNetwork, family: Family) -> Self {
+        Self {
+            network,
+            family,
+            options: UdpOptions::default(),
+            bound: None,
+        }
+    }
+
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    pub fn options(&self) -> UdpOptions {
+        self.options
+    }
+
+    /// The hop limit of what leaves the machine; inside the workload's network there are no hops. Takes effect until the
+    /// first datagram leaves.
+    pub fn set_hop_limit(&mut self, hops: u8) -> Result<(), SocketError> {
+        self.options.hop_limit = options::hop_limit(hops)?;
+        Ok(())
+    }
+
+    pub fn set_receive_buffer(&mut self, bytes: u64) -> Result<(), SocketError> {
+        self.options.receive_buffer = options::buffer_size(bytes)?;
+        self.apply_buffer();
+        Ok(())
+    }
+
+    pub fn set_send_buffer(&mut self, bytes: u64) -> Result<(), SocketError> {
+        self.options.send_buffer = options::buffer_size(bytes)?;
+        Ok(())
+    }
+
+    /// Binds to an address of the workload's network.
+    pub fn bind(&mut self, local: SocketAddr) -> Result<(), SocketError> {
+        if self.bound.is_some() {
+            return Err(SocketError::InvalidState);
+        }
+        self.family.check_local(local)?;
+        match self.network.decide(Op::UdpBind(local))? {
+            Place::Machine(_) => Err(SocketError::AddressNotBindable),
+            Place::Workload => {
+                self.bound = Some(Arc::new(BoundUdp {
+                    workload: self.network.scope.bind_udp(local)?,
+                    network: self.network.clone(),
+                    family: self.family,
+                    hop_limit: self.options.hop_limit,
+                    machine: OnceLock::new(),
+                    peer: Mutex::new(None),
+                    receiving: tokio::sync::Mutex::new(()),
+                }));
+                self.apply_buffer();
+                Ok(())
+            }
+        }
+    }
+
+    /// The bound socket, made on any free port if it is not bound yet, as 0.3 does.
+    pub fn bind_implicitly(&mut self) -> Result<&Arc<BoundUdp>, SocketError> {
+        if self.bound.is_none() {
+            self.bind(SocketAddr::new(self.family.unspecified(), 0))?;
+        }
+        self.bound()
+    }
+
+    pub fn bound(&self) -> Result<&Arc<BoundUdp>, SocketError> {
+        self.bound.as_ref().ok_or(SocketError::InvalidState)
+    }
+
+    fn apply_buffer(&self) {
+        if let Some(bound) = &self.bound {
+            let bytes = usize::try_from(self.options.receive_buffer).unwrap_or(usize::MAX);
+            bound.workload.set_buffer(bytes);
+        }
+    }
+}
+
+// === impl BoundUdp ===
+
+impl BoundUdp {
+    /// With a peer, the address that its datagrams come from.
+    pub fn local_addr(&self) -> SocketAddr {
+        match *self.peer.lock() {
+            Some(peer) if peer.ip().is_loopback() => self.workload.source_addr(),
+            _ => self.workload.local_addr(),
+        }
+    }
+
+    pub fn peer_addr(&self) -> Result<SocketAddr, SocketError> {
+        self.peer.lock().ok_or(SocketError::InvalidState)
+    }
+
+    /// Exchanges datagrams with this peer alone. The policy must allow it.
+    pub fn connect(&self, peer: SocketAddr) -> Result<(), SocketError> {
+        self.family.check_remote(peer)?;
+        self.place(peer)?;
+        self.workload.set_peer(Some(peer))?;
+        *self.peer.lock() = Some(peer);
+        Ok(())
+    }
+
+    /// Exchanges datagrams with all again. `invalid-state` when there was no peer.
+    pub fn disconnect(&self) -> Result<(), SocketError> {
+        if self.peer.lock().take().is_none() {
+            return Err(SocketError::InvalidState);
+        }
+        Ok(self.workload.set_peer(None)?)
+    }
+
+    /// Sends one datagram, to the peer or to `to`. `would-block` only while the machine's socket has no room.
+    pub fn try_send(&self, data: Bytes, to: Option<SocketAddr>) -> Result<(), SocketError> {
+        let peer = *self.peer.lock();
+        let to = match (to, peer) {
+            (Some(to), peer) => {
+                self.family.check_remote(to)?;
+                if peer.is_some_and(|peer| peer != to) {
+                    return Err(SocketError::InvalidArgument);
+                }
+                to
+            }
+            (None, Some(peer)) => peer,
+            (None, None) => return Err(SocketError::InvalidArgument),
+        };
+        let largest = match self.family {
+            Family::Ipv4 => MAX_DATAGRAM_V4,
+            Family::Ipv6 => MAX_DATAGRAM_V6,
+        };
+        if data.len() > largest {
+            return Err(SocketError::DatagramTooLarge);
+        }
+        match self.place(to)? {
+            Place::Workload => Ok(self.workload.try_send(to, data)?),
+            Place::Machine(address) => {
+                self.machine()?.try_send_to(&data, address)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The next datagram. What nobody the policy allows has sent from outside is dropped unseen.
+    pub fn try_receive(&self) -> Result<Datagram, SocketError> {
+        if let Some(received) = self.workload.try_receive() {
+            return Ok(received?);
+        }
+        let Some(machine) = self.machine.get() else {
+            return Err(SocketError::WouldBlock);
+        };
+        let mut buffer = vec![0; MAX_DATAGRAM_V6];
+        loop {
+            let (length, from) = machine.try_recv_from(&mut buffer)?;
+            if let Some(address) = self.admitted(from) {
+                buffer.truncate(length);
+                let data = buffer.into();
+                return Ok(Datagram { address, data });
+            }
+        }
+    }
+
+    /// Whether [`Self::try_receive`] has something to say, most likely.
+    pub fn poll_receivable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.workload.poll_ready(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match self.machine.get() {
+            Some(machine) => machine.poll_recv_ready(cx).map(drop),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether [`Self::try_send`] has room, most likely.
+    pub fn poll_sendable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.machine.get() {
+            Some(machine) => machine.poll_send_ready(cx).map(drop),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// Waits until the datagram is sent or lost.
+    pub async fn send(&self, data: Bytes, to: Option<SocketAddr>) -> Result<(), SocketError> {
+        loop {
+            match self.try_send(data.clone(), to) {
+                Err(SocketError::WouldBlock) => poll_fn(|cx| self.poll_sendable(cx)).await,
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Waits for the next datagram. Cancellation loses none.
+    pub async fn receive(&self) -> Result<Datagram, SocketError> {
+        let _turn = self.receiving.lock().await;
+        loop {
+            match self.try_receive() {
+                Err(SocketError::WouldBlock) => poll_fn(|cx| self.poll_receivable(cx)).await,
+                received => return received,
+            }
+        }
+    }
+
+    /// Where a datagram to this address goes: who sent through a published port may be answered without a rule.
+    fn place(&self, to: SocketAddr) -> Result<Place, SocketError> {
+        if self.workload.reaches(to) {
+            return Ok(Place::Workload);
+        }
+        self.network.decide(Op::UdpSend(to))
+    }
+
+    /// The guest's name for a sender outside, if the guest may hear it.
+    fn admitted(&self, from: SocketAddr) -> Option<SocketAddr> {
+        let address = match from.ip() {
+            IpAddr::V4(ip) if ip.is_loopback() => SocketAddr::new(HOST_ADDRESS.into(), from.port()),
+            _ => from,
+        };
+        let peer = *self.peer.lock();
+        let allowed = matches!(
+            self.network.policy.decide(Op::UdpSend(address)),
+            Verdict::Machine(_)
+        );
+        (allowed && peer.is_none_or(|peer| peer == address)).then_some(address)
+    }
+
+    fn machine(&self) -> Result<&tokio::net::UdpSocket, SocketError> {
+        if let Some(machine) = self.machine.get() {
+            return Ok(machine);
+        }
+        let socket = std::net::UdpSocket::bind((self.family.unspecified(), 0))?;
+        socket.set_nonblocking(true)?;
+        match self.family {
+            Family::Ipv4 => socket.set_ttl(self.hop_limit.into())?,
+            Family::Ipv6 => {
+                rustix::net::sockopt::set_ipv6_unicast_hops(&socket, Some(self.hop_limit))
+                    .map_err(io::Error::from)?;
+            }
+        }
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        Ok(self.machine.get_or_init(|| socket))
+    }
+}

@@ -1,0 +1,99 @@
+//! From a spec to what the router and the readiness of its replica need.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use warren_model::{route::Route, spec::Service};
+
+use crate::{
+    agent::Assignment,
+    ingress::{HttpTarget, PortLimits, ServicePort, ServiceTarget},
+    net::Network,
+    runtime::{ComponentHandle, Prepared},
+};
+
+/// Where the requests of a replica go.
+pub(super) struct Routes {
+    pub(super) targets: Vec<(Route, Arc<dyn HttpTarget>)>,
+    /// The ports of the service that some of them lead to, each once.
+    pub(super) ports: Vec<Arc<ServicePort>>,
+}
+
+// === impl Routes ===
+
+impl Routes {
+    pub(super) fn new(assignment: &Assignment, prepared: &Prepared, network: &Network) -> Self {
+        let spec = &assignment.spec;
+        let mut targets = Vec::new();
+        for (spec, component) in spec.components.iter().zip(&prepared.components) {
+            let target: Arc<dyn HttpTarget> = Arc::new(ComponentHandle(Arc::clone(component)));
+            targets.extend(spec.routes.iter().map(|r| (r.clone(), Arc::clone(&target))));
+        }
+        let mut ports = BTreeMap::new();
+        for route in spec.service.iter().flat_map(|service| &service.routes) {
+            let port = ports.entry(route.port).or_insert_with(|| {
+                let limits = PortLimits::default();
+                ServicePort::new(&assignment.id, route.port, network.clone(), limits)
+            });
+            let target = ServiceTarget {
+                port: Arc::clone(port),
+                protocol: route.protocol,
+            };
+            targets.push((route.route.clone(), Arc::new(target)));
+        }
+        Self {
+            targets,
+            ports: ports.into_values().collect(),
+        }
+    }
+}
+
+/// Where the world expects a service to listen: the ports that it publishes and those that its routes lead to.
+pub(super) fn expected_ports(service: Option<&Service>) -> Vec<u16> {
+    let Some(service) = service else {
+        return Vec::new();
+    };
+    let published = service.publish.iter().map(|publish| publish.port.get());
+    let routed = service.routes.iter().map(|route| route.port.get());
+    let each_once: BTreeSet<_> = published.chain(routed).collect();
+    each_once.into_iter().collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use warren_model::spec::WorkloadSpec;
+    use warren_proto::v1;
+
+    use super::*;
+
+    #[test]
+    fn ports_of_publish_and_routes_are_expected_each_once() {
+        let publish = |port| v1::Publish {
+            port,
+            listen: "127.0.0.1:0".into(),
+            ..Default::default()
+        };
+        let route = |path: &str, port| v1::ServiceRoute {
+            host: "a.localhost".into(),
+            path: path.into(),
+            port,
+            ..Default::default()
+        };
+        let service = v1::Service {
+            component: format!("sha256:{}", "0".repeat(64)),
+            publish: vec![publish(6379), publish(80)],
+            routes: vec![route("/", 80), route("/admin", 9000), route("/x", 80)],
+            ..Default::default()
+        };
+        let spec = v1::WorkloadSpec {
+            service: Some(service),
+            ..Default::default()
+        };
+        let spec = WorkloadSpec::from_proto(&spec).unwrap();
+        assert_eq!(expected_ports(spec.service.as_ref()), [80, 6379, 9000]);
+        assert!(expected_ports(None).is_empty());
+    }
+}
