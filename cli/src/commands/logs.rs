@@ -71,9 +71,6 @@ enum Printing {
 /// How long a line that is followed waits for others that were written before it.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// Between the end of a workload and the last lines of its replicas.
-const LAST_WORDS: Duration = Duration::from_millis(300);
-
 /// Lines that wait are printed when they are more than this, in bytes.
 const WAITING_BYTES: usize = 64 << 20;
 
@@ -105,14 +102,10 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
         since: since.transpose()?,
         previous: args.previous,
     };
-    let printed = tokio::select! {
-        printed = print(&server, request, &printing) => printed?,
-        gone = deleted(&server, &workload), if args.follow => {
-            gone?;
-            output::note(format_args!("{} was deleted", source::title(&workload)));
-            true
-        }
-    };
+    let printed = print(&server, request, &printing).await?;
+    if args.follow {
+        output::note(format_args!("{} was deleted", source::title(&workload)));
+    }
     if args.previous && !printed {
         nothing_previous(&server, &workload, &replica).await?;
     }
@@ -167,13 +160,6 @@ async fn print(
             }
         }
     }
-}
-
-/// Returns when the workload is gone and what its replicas last said has come.
-async fn deleted(server: &Server, workload: &v1::Workload) -> Result<(), Status> {
-    wait::deleted(server, workload).await?;
-    time::sleep(LAST_WORDS).await;
-    Ok(())
 }
 
 async fn choose_replica(

@@ -70,6 +70,38 @@ async fn following_picks_up_replicas_that_come_later() {
 }
 
 #[tokio::test]
+async fn following_ends_with_the_workload_and_not_with_the_server() {
+    let mut control = Control::start().await;
+    let service = components::service("a");
+    let _worker = Machine::new("w1").connect(&control).await;
+    control.run("w", 1, &service).await;
+    control.until_settled("w").await;
+
+    let mut of_deleted = logs(&mut control, true).await;
+    assert!(next(&mut of_deleted).await.unwrap().is_some());
+    let request = v1::DeleteRequest {
+        name: "w".to_owned(),
+        ..Default::default()
+    };
+    control.workloads.delete(request).await.unwrap();
+    while next(&mut of_deleted).await.unwrap().is_some() {}
+
+    // One of the same name is another workload, and its lines end otherwise.
+    control.run("w", 1, &service).await;
+    control.until_settled("w").await;
+    let mut of_running = logs(&mut control, true).await;
+    assert!(next(&mut of_running).await.unwrap().is_some());
+    control.stop().await;
+    let ended = loop {
+        match next(&mut of_running).await {
+            Ok(Some(_)) => {}
+            ended => break ended,
+        }
+    };
+    assert_eq!(ended.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
 async fn how_far_back_is_the_workers_to_find() {
     let mut control = Control::start().await;
     let service = components::service("a");

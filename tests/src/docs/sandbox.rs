@@ -81,8 +81,9 @@ impl Sandbox {
         // What a page makes with cargo belongs to no workspace around this directory.
         let workspace = "[workspace]\nexclude = [\"warren\"]\n";
         fs::write(lab.path("Cargo.toml"), workspace).expect("the lab takes files");
-        // As in a terminal, where it shows no progress beside what it prints.
-        fs::write(lab.path("home/.curlrc"), "silent\nshow-error\n").expect("the lab takes files");
+        // As in a terminal, where it shows no progress beside what it prints; an answer that is an error is one.
+        let curlrc = "silent\nshow-error\nfail-with-body\n";
+        fs::write(lab.path("home/.curlrc"), curlrc).expect("the lab takes files");
 
         let path = env::var("PATH").unwrap_or_default();
         let set = |name: &str, value: &Path| (name.to_owned(), value.display().to_string());

@@ -172,7 +172,7 @@ fn ways_in(
             false => "; closed now: no replica is ready",
         };
         text.rows(urls);
-        let where_ = "at the port of any worker's --http address, 8000 unless it was chosen";
+        let where_ = "at the --http port, 8000 unless it was chosen, of a worker that runs a replica";
         text.line(1, format!("({where_}{closed})"));
     }
     let rest = published.len().saturating_sub(MOST_REPLICAS);
@@ -194,14 +194,19 @@ fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]
     for publish in &service.publish {
         let offered = replicas.iter().flat_map(|replica| {
             let its = replica.endpoints.iter();
-            let its = its.filter(|endpoint| endpoint.guest_port == publish.port);
+            let its = its.filter(|endpoint| {
+                endpoint.guest_port == publish.port && endpoint.protocol() == publish.protocol()
+            });
             its.map(|endpoint| way_in(endpoint, &replica.worker, workers))
         });
         let before = lines.len();
         lines.extend(offered);
         if lines.len() == before {
             let (port, listen) = (publish.port, &publish.listen);
-            lines.push(format!("{listen} of a worker will lead to its port {port}"));
+            let protocol = publish.protocol().as_str_name().to_lowercase();
+            lines.push(format!(
+                "{protocol} {listen} of a worker will lead to its port {port}"
+            ));
         }
     }
     lines.sort();

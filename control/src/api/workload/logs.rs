@@ -8,9 +8,12 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use prost_types::Timestamp;
-use tokio::sync::{
-    broadcast::{Receiver, error::RecvError},
-    mpsc,
+use tokio::{
+    sync::{
+        broadcast::{Receiver, error::RecvError},
+        mpsc,
+    },
+    time,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -31,6 +34,8 @@ const BUFFER: usize = 16;
 const MAX_FAILURES: usize = 16;
 /// Replicas or sources that one refusal names.
 const MAX_OFFERED: usize = 8;
+/// From the end of a workload to that of its lines, when a worker does not end them itself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 type Out = mpsc::Sender<Result<v1::LogsResponse, Status>>;
 
@@ -38,6 +43,8 @@ type Out = mpsc::Sender<Result<v1::LogsResponse, Status>>;
 struct Reading {
     shared: Arc<Shared>,
     id: WorkloadId,
+    /// Another workload of the same name is another workload.
+    uid: String,
     request: v1::LogsRequest,
     /// How far back lines are wanted, from `asked`.
     since: Option<Duration>,
@@ -77,6 +84,7 @@ pub(super) fn logs(
     let reading = Reading {
         shared: shared.clone(),
         id,
+        uid: workload.uid.clone(),
         request,
         since,
         asked: Instant::now(),
@@ -91,7 +99,11 @@ pub(super) fn logs(
             () = reading.run(touched) => {}
             // Nobody reads any more.
             () = out.closed() => {}
-            () = shutdown.cancelled() => {}
+            // Not an end of the lines: the reader may ask again. One that has gone, or takes nothing, is told by the end
+            // of the connection.
+            () = shutdown.cancelled() => {
+                let _ = out.try_send(Err(error::ending()));
+            }
         }
     });
     Ok(ReceiverStream::new(responses).boxed())
@@ -176,7 +188,8 @@ impl Reading {
         loop {
             sources.extend(self.sources(again));
             let hopeless = !failures.is_empty() && !answered;
-            if sources.is_empty() && (!self.request.follow || hopeless) {
+            let gone = self.is_gone();
+            if sources.is_empty() && (!self.request.follow || hopeless || gone) {
                 break;
             }
             tokio::select! {
@@ -197,6 +210,7 @@ impl Reading {
                         break;
                     }
                 }
+                () = time::sleep(LAST_WORDS), if gone && self.request.follow => break,
             }
         }
         // A reader who follows was told what there was; one who does not must know that something is missing.
@@ -209,13 +223,22 @@ impl Reading {
         }
     }
 
+    /// Whether the workload was deleted, with all its replicas.
+    fn is_gone(&self) -> bool {
+        let workload = self.shared.index.workload(&self.id);
+        workload.is_none_or(|workload| workload.uid != self.uid)
+    }
+
     /// Begins to read every replica that is not being read: new ones, and `again` those that were read before,
     /// which may have more to say now.
     fn sources(&mut self, again: bool) -> Vec<BoxFuture<'static, Ended>> {
         let mut sources = Vec::new();
         for held in self.shared.index.replicas_of(&self.id) {
-            let id = &held.value.replica.id;
-            let wanted = self.request.replica.is_empty() || self.request.replica == *id;
+            let replica = &held.value.replica;
+            let id = &replica.id;
+            let own = replica.workload_uid == self.uid;
+            let asked = self.request.replica.is_empty() || self.request.replica == *id;
+            let wanted = own && asked;
             let read = self.read.get(id);
             if !wanted || self.open.contains(id) || (read.is_some() && !again) {
                 continue;

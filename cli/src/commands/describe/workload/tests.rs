@@ -34,7 +34,7 @@ fn service() -> v1::Service {
         publish: vec![v1::Publish {
             port: 6379,
             listen: "0.0.0.0:6380".into(),
-            ..Default::default()
+            protocol: v1::publish::Protocol::Tcp.into(),
         }],
         routes: vec![v1::ServiceRoute {
             host: "ws.localhost".into(),
@@ -178,7 +178,7 @@ Workload counter in namespace shop
 Ways in
   http://<any host>/       component api
   http://ws.localhost/ws   port 8080 of the service
-  (at the port of any worker's --http address, 8000 unless it was chosen)
+  (at the --http port, 8000 unless it was chosen, of a worker that runs a replica)
   tcp 10.0.0.5:6380 (bound to 0.0.0.0:6380) on worker w1 leads to its port 6379
 
 Replicas
