@@ -6,6 +6,8 @@ mod reference;
 use std::{env, ffi::OsString, fmt, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+use warren_model::name::Name;
+use warren_worker::HostVolume;
 
 use crate::{
     client::ServerUrl,
@@ -208,7 +210,7 @@ pub fn usage(kind: ErrorKind, message: impl fmt::Display) -> clap::Error {
 
 /// A DNS label, as every name of Warren is.
 pub fn name(text: &str) -> Result<String, warren_model::name::NameError> {
-    warren_model::name::Name::parse(text).map(|name| name.to_string())
+    Name::parse(text).map(|name| name.to_string())
 }
 
 /// A length of time such as `90s` or `1m30s`.
@@ -219,6 +221,25 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
 /// An amount of memory such as `512MiB`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     warren_model::quantity::parse_bytes(text).map_err(|error| error.to_string())
+}
+
+/// A directory that a worker offers: `NAME=PATH`, and `:ro` where nobody may write.
+pub fn volume(text: &str) -> Result<HostVolume, String> {
+    let example = "write NAME=PATH or NAME=PATH:ro, such as data=/srv/data";
+    let (name, path) = text.split_once('=').ok_or(example)?;
+    let name = Name::parse(name).map_err(|error| error.to_string())?;
+    let (path, read_only) = match path.strip_suffix(":ro") {
+        Some(path) => (path, true),
+        None => (path, false),
+    };
+    if path.is_empty() {
+        return Err(example.to_owned());
+    }
+    Ok(HostVolume {
+        name,
+        path: path.into(),
+        read_only,
+    })
 }
 
 fn bad_env(variable: &str, error: impl fmt::Display) -> clap::Error {

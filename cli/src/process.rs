@@ -4,7 +4,6 @@ use std::{
     env, fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    thread,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -25,13 +24,10 @@ pub fn control_runtime() -> anyhow::Result<Runtime> {
     built(Builder::new_multi_thread())
 }
 
-/// For whatever runs guests. A guest that spins holds its thread until its epoch ends, and tokio looks at timers and
-/// sockets only between tasks: with as many threads as cores two such guests delay every heartbeat by half a second,
-/// with many more threads than cores the kernel shares the cores and nothing is late.
+/// For whatever runs guests.
 pub fn guest_runtime() -> anyhow::Result<Runtime> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads((cores * 2).max(16));
+    builder.worker_threads(warren_worker::runtime::threads());
     built(builder)
 }
 

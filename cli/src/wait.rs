@@ -171,19 +171,6 @@ pub async fn gone_showing(
     }
 }
 
-/// Waits, for as long as it takes, until the workload is gone, or another of that name stands in its place.
-pub async fn deleted(server: &Server, workload: &v1::Workload) -> Result<(), Status> {
-    let mut view = View::new(server, workload);
-    loop {
-        view.changed().await?;
-        if let Some((now, _)) = view.seen.now()
-            && now.is_none_or(|now| now.uid != workload.uid)
-        {
-            return Ok(());
-        }
-    }
-}
-
 /// To the millisecond: of a time for several workloads a part may be left.
 fn rounded(timeout: Duration) -> String {
     let millis = timeout

@@ -25,6 +25,8 @@ use crate::{
 const KEPT: usize = 1000;
 /// The same thing happening again within this time counts up the event that is there.
 const REPEATS_WITHIN: Duration = Duration::from_secs(600);
+/// The reason of what a guest was not allowed to do.
+const REFUSED: &str = "Refused";
 /// Events that one follower may be behind before it is told to start again.
 const FOLLOW_BUFFER: usize = 1024;
 /// How long the writer waits after a failed write.
@@ -118,16 +120,19 @@ impl Events {
         self.put(event, time);
     }
 
-    /// Notes what happened at a time that somebody else tells.
+    /// Notes what happened, so many times, the last time when somebody else tells.
     pub fn record_at(
         &self,
         time: Timestamp,
+        count: u32,
         subject: Subject<'_>,
         kind: Type,
         reason: &str,
         message: impl Into<String>,
     ) {
-        self.put(subject.event(kind, reason, message.into()), time);
+        let mut event = subject.event(kind, reason, message.into());
+        event.count = count.max(1);
+        self.put(event, time);
     }
 
     /// What is kept, oldest first, that `keep` keeps; and what happens from now on.
@@ -179,11 +184,10 @@ impl Events {
             clock::is_within(held.time.as_ref()?, REPEATS_WITHIN, &time).then_some(*sequence)
         });
         event.time = Some(time);
-        event.count = 1;
         if let Some(sequence) = repeated
             && let Some(held) = namespace.events.remove(&sequence)
         {
-            event.count = held.count.saturating_add(1);
+            event.count = event.count.saturating_add(held.count);
             erase(
                 &mut inner.unwritten,
                 keys::event(&event.namespace, sequence),
@@ -242,6 +246,7 @@ impl Subject<'_> {
             r#type: kind.into(),
             reason: reason.to_owned(),
             message,
+            count: 1,
             ..v1::Event::default()
         }
     }
@@ -276,9 +281,11 @@ fn erase(unwritten: &mut BTreeMap<String, Option<Arc<v1::Event>>>, key: String) 
     }
 }
 
-/// A replica that fails again and again does so a little differently each time: its message does not count.
+/// A replica that fails again and again does so a little differently each time: its message does not count. What its guests
+/// were refused is another thing each time, of which its worker tells so many and no more.
 fn content(event: &v1::Event) -> Content {
-    let message = match event.object.starts_with("replica/") {
+    let is_alike = event.object.starts_with("replica/") && event.reason != REFUSED;
+    let message = match is_alike {
         true => String::new(),
         false => event.message.clone(),
     };
@@ -317,18 +324,20 @@ mod tests {
         let id = keys::parse_id("default/w").unwrap();
         let events = Events::with(Inner::default());
         let (_, mut live) = events.follow(|_| true);
-        let happens = |seconds, reason| {
+        let happens = |seconds, count, reason| {
             events.record_at(
                 at(seconds),
+                count,
                 Subject::Workload(&id),
                 Type::Normal,
                 reason,
                 "m",
             );
         };
-        happens(0, "A");
-        happens(1, "B");
-        happens(2, "A");
+        // Who does not say how often means once.
+        happens(0, 0, "A");
+        happens(1, 1, "B");
+        happens(2, 1, "A");
         assert_eq!(
             seen(&events),
             [("B".to_owned(), 1, 1), ("A".to_owned(), 2, 2)]
@@ -337,8 +346,35 @@ mod tests {
             .map(|event| event.count)
             .collect();
         assert_eq!(counts, [1, 1, 2]);
-        happens(2 + 601, "A");
+        happens(2 + 601, 1, "A");
         assert_eq!(seen(&events).last().unwrap(), &("A".to_owned(), 1, 603));
+        happens(604, 7, "A");
+        assert_eq!(seen(&events).last().unwrap(), &("A".to_owned(), 8, 604));
+    }
+
+    #[test]
+    fn what_a_replica_was_refused_is_told_apart_and_its_failures_are_not() {
+        let workload = keys::parse_id("default/w").unwrap();
+        let events = Events::with(Inner::default());
+        for (reason, message) in [
+            ("Trapped", "at 0x10"),
+            ("Trapped", "at 0x20"),
+            ("Refused", "port 80"),
+            ("Refused", "port 81"),
+            ("Refused", "port 80"),
+        ] {
+            let subject = Subject::Replica {
+                workload: &workload,
+                id: "w-1",
+            };
+            events.record(subject, Type::Warning, reason, message);
+        }
+        let (kept, _) = events.follow(|_| true);
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|event| (event.message.as_str(), event.count))
+            .collect();
+        assert_eq!(kept, [("at 0x20", 2), ("port 81", 1), ("port 80", 2)]);
     }
 
     #[test]
@@ -348,7 +384,7 @@ mod tests {
         for number in 0..3 * KEPT {
             let time = at(i64::try_from(number).unwrap());
             let reason = number.to_string();
-            events.record_at(time, Subject::Workload(&id), Type::Normal, &reason, "");
+            events.record_at(time, 1, Subject::Workload(&id), Type::Normal, &reason, "");
         }
         let kept = seen(&events);
         assert_eq!((kept.len(), kept[0].0.as_str()), (KEPT, "2000"));

@@ -15,14 +15,10 @@ use crate::{
 };
 
 /// What the contract has and this version does not do yet: these fields and all below them.
-pub(crate) const NOT_YET: [&str; 10] = [
-    "spec.service.readiness",
-    "spec.service.liveness",
-    "spec.service.volumes",
-    "spec.volumes",
+pub(crate) const NOT_YET: [&str; 6] = [
     "spec.service.exclusive",
-    "spec.placement",
-    "spec.update",
+    "spec.update.progressDeadline",
+    "spec.update.rollbackOnFailure",
     "spec.service.limits.cpuWeight",
     "spec.service.env.secret",
     "spec.components.env.secret",

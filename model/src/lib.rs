@@ -7,6 +7,7 @@ pub mod digest;
 pub mod egress;
 pub mod error;
 pub mod feature;
+pub mod host_port;
 mod hostname;
 pub mod label;
 pub mod link;

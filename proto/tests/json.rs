@@ -328,6 +328,10 @@ fn worker() {
         }),
         version: "0.1.0".into(),
         resource_version: "19".into(),
+        volumes: vec![v1::HostVolume {
+            name: "data".into(),
+            read_only: true,
+        }],
     };
     golden("worker", &worker);
     golden("worker_default", &v1::Worker::default());

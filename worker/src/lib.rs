@@ -1,17 +1,21 @@
 //! A Warren worker: runs what the control plane assigns, serves its routes, reports what becomes of it.
 
 pub mod agent;
+mod dial;
 pub mod health;
 pub mod ingress;
 pub mod logs;
 pub mod net;
 pub mod policy;
+pub mod probe;
 pub mod publish;
 pub mod runtime;
 pub mod sockets;
 pub mod supervisor;
+pub mod volumes;
 
 pub use agent::{Config, OpenError, ServeError, Worker};
+pub use volumes::HostVolume;
 
 /// Where the ingress listens when nothing else is asked for.
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8000";

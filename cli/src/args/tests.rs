@@ -15,10 +15,10 @@ fn the_definition_holds_together() {
 fn what_is_understood() {
     for line in [
         "dev",
-        "dev examples/counter --listen 127.0.0.1:0 --http 127.0.0.1:0 --data d --allow-host-loopback",
+        "dev examples/counter --listen 127.0.0.1:0 --http 127.0.0.1:0 --data d --volume data=. --allow-host-loopback",
         "dev a.wasm -n shop",
         "control --listen 127.0.0.1:0 --data d --worker-timeout 1500ms --insecure",
-        "worker --control http://a:7700,http://b:7700 --name w1 --label zone=a --label disk=ssd --memory 2GiB",
+        "worker --control http://a:7700,http://b:7700 --name w1 --label zone=a --label disk=ssd --memory 2GiB --volume data=/srv/data --volume certs=c:ro",
         "worker --listen 0.0.0.0:7701 --advertise http://10.0.0.1:7701 --insecure --data d --http [::1]:8000",
         "apply -f a.yaml -f b.yaml",
         "apply -f - --wait --timeout 90s -o json",
@@ -174,5 +174,21 @@ fn every_command_has_examples_and_they_are_understood() {
             help.contains("Examples:") && help.contains(its[0].0),
             "{help}"
         );
+    }
+}
+
+#[test]
+fn volumes() {
+    let read = |text| volume(text).map(|read| (read.name.to_string(), read.path, read.read_only));
+    assert_eq!(
+        read("data=/srv/data"),
+        Ok(("data".into(), "/srv/data".into(), false))
+    );
+    assert_eq!(
+        read("certs=./certs:ro"),
+        Ok(("certs".into(), "./certs".into(), true))
+    );
+    for wrong in ["data", "data=", "data=:ro", "=/srv", "No Name=/srv"] {
+        assert!(read(wrong).is_err(), "{wrong}");
     }
 }

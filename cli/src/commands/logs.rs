@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::bail;
 use futures::StreamExt as _;
 use tokio::time::{self, Instant};
-use tonic::{Code, Status};
+use tonic::Code;
 use warren_proto::v1;
 
 use super::connect;
@@ -22,7 +22,7 @@ use crate::{
     args::{self, Global},
     client::Server,
     output::{self, Format},
-    source, wait,
+    source,
 };
 
 use merge::Merge;

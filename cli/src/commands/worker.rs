@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use clap::error::ErrorKind;
 use warren_model::listen;
-use warren_worker::{Config, Worker};
+use warren_worker::{Config, HostVolume, Worker};
 
 use crate::{args, client::ServerUrl, logging, output, process};
 
@@ -39,6 +39,9 @@ pub struct Args {
     /// Memory for guests, such as 2GiB [default: 80% of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
     memory: Option<u64>,
+    /// Directory that workloads may mount by its name, `:ro` for reading only; may be given several times
+    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = args::volume)]
+    volumes: Vec<HostVolume>,
     /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
@@ -74,6 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         data,
         cache: None,
         memory: args.memory,
+        volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
         longest_grace: None,
         advertise: args.advertise.map(|url| url.to_string()),

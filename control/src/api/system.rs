@@ -8,13 +8,14 @@ use crate::{artifact::MAX_ARTIFACT_BYTES, store::SCHEMA};
 
 /// What this server can do beyond the first version of the contract, for clients to ask before they use it.
 /// What it honours in a spec comes from the model.
-const ABILITIES: [&str; 14] = [
+const ABILITIES: [&str; 15] = [
     "egress",
     "labels.select",
     "logs.follow",
     "logs.previous",
     "logs.since",
     "publish.tcp",
+    "publish.udp",
     "replicas.watch",
     "restart",
     "revisions.list",

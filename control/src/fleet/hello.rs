@@ -21,6 +21,7 @@ pub(super) struct Greeting {
     pub capacity: v1::Resources,
     pub version: String,
     pub replicas: Vec<v1::ReplicaReport>,
+    pub volumes: Vec<v1::HostVolume>,
 }
 
 /// Longer than any id that a worker makes.
@@ -57,6 +58,12 @@ impl Greeting {
         if !hello.address.starts_with("http://") && !hello.address.starts_with("https://") {
             violations.push("hello.address", "should be an \"http://HOST:PORT\" URL");
         }
+        for (i, volume) in hello.volumes.iter().enumerate() {
+            violations.ok(
+                format!("hello.volumes[{i}].name"),
+                Name::parse(&volume.name),
+            );
+        }
         let name: Result<Name, NameError> = Name::parse(&hello.name);
         let name = violations.ok("hello.name", name);
         match name {
@@ -68,6 +75,7 @@ impl Greeting {
                 capacity: hello.capacity.unwrap_or_default(),
                 version: hello.version,
                 replicas: hello.replicas,
+                volumes: hello.volumes,
             }),
             _ => Err(error::invalid(&violations)),
         }
@@ -85,6 +93,7 @@ impl Greeting {
             capacity: Some(self.capacity),
             last_heartbeat: Some(crate::clock::now()),
             version: self.version.clone(),
+            volumes: self.volumes.clone(),
             ..v1::Worker::default()
         }
     }

@@ -160,7 +160,7 @@ impl Member<'_> {
             let message = step.message.as_str();
             self.fleet
                 .events
-                .record_at(time, subject, kind, &step.reason, message);
+                .record_at(time, step.count, subject, kind, &step.reason, message);
         }
     }
 

@@ -55,7 +55,7 @@ pub struct WorkerEntry {
 pub struct Usage {
     pub memory_bytes: u64,
     pub replicas: u32,
-    /// Published addresses, each with the workload that holds it.
+    /// Published ports, each with the workload that holds it.
     pub ports: Vec<(String, WorkloadId)>,
 }
 

@@ -1,11 +1,12 @@
 //! From stored objects to the plan's own view of them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use prost_types::Timestamp;
 use warren_model::{
+    host_port::HostPort,
     name::{Name, WorkloadId},
-    spec::{self, WorkloadSpec},
+    spec::{self, VolumeSource, WorkloadSpec},
 };
 use warren_proto::v1::{self, condition::Status};
 
@@ -13,18 +14,53 @@ use super::plan::{Desired, Phase, ReplicaState};
 use crate::{
     clock,
     index::WorkerUsage,
-    scheduler::{Needs, TakenPort, WorkerView},
+    scheduler::{Access, Needs, Offers, Requirements, TakenPort, WorkerView},
     state::records::{ReplicaRecord, condition},
 };
 
 /// What a stored workload asks for.
 pub fn desired(workload: &v1::Workload, spec: &WorkloadSpec, stop_first: bool) -> Desired {
+    let requirements = requirements(spec);
+    // Two that write to one directory would spoil it for each other.
+    let writes = requirements
+        .volumes
+        .values()
+        .any(|access| *access == Access::Write);
     Desired {
         revision: workload.revision,
         replicas: spec.replicas.unwrap_or(1),
         needs: needs(spec),
+        requirements,
         deleting: workload.delete_time.is_some(),
-        stop_first,
+        max_surge: spec.update.max_surge,
+        max_unavailable: spec.update.max_unavailable,
+        stop_first: stop_first || writes,
+    }
+}
+
+/// Which workers may run a replica.
+fn requirements(spec: &WorkloadSpec) -> Requirements {
+    let placement = spec.placement.clone();
+    let mut volumes = BTreeMap::new();
+    for mount in spec.service.iter().flat_map(|service| &service.volumes) {
+        let mut volume = spec
+            .volumes
+            .iter()
+            .filter(|volume| volume.name == mount.name);
+        if let Some(VolumeSource::Host(name)) = volume.next().map(|volume| &volume.source) {
+            let access = if mount.read_only {
+                Access::Read
+            } else {
+                Access::Write
+            };
+            let wanted = volumes.entry(name.clone()).or_insert(access);
+            *wanted = access.max(*wanted);
+        }
+    }
+    Requirements {
+        labels: placement.labels,
+        spread: placement.spread,
+        volumes,
     }
 }
 
@@ -35,7 +71,7 @@ pub fn needs(spec: &WorkloadSpec) -> Needs {
         memory: spec::memory_bytes(spec),
         ports: publish
             .map(|publish| publish.listen)
-            .filter(|listen| listen.port() != 0)
+            .filter(|listen| listen.address.port() != 0)
             .collect(),
     }
 }
@@ -80,7 +116,20 @@ pub fn worker(held: &WorkerUsage, silent_for: Duration) -> Option<WorkerView> {
         replicas: held.usage.replicas,
         replicas_max: capacity.replicas,
         taken_ports: taken_ports(&held.usage.ports),
+        offers: Arc::new(Offers {
+            labels: worker.labels.clone().into_iter().collect(),
+            volumes: worker.volumes.iter().filter_map(offered).collect(),
+        }),
     })
+}
+
+fn offered(volume: &v1::HostVolume) -> Option<(Name, Access)> {
+    let access = if volume.read_only {
+        Access::Read
+    } else {
+        Access::Write
+    };
+    Some((Name::parse(&volume.name).ok()?, access))
 }
 
 pub fn phase(phase: v1::replica::Phase) -> Phase {
@@ -117,7 +166,7 @@ fn taken_ports(held: &[(String, WorkloadId)]) -> Vec<TakenPort> {
     held.iter().filter_map(taken).collect()
 }
 
-/// Addresses as they were written by `execute`; what is no address takes no port.
-fn ports(stored: &[String]) -> Vec<SocketAddr> {
+/// Ports as they were written by `execute`; what is none takes none.
+fn ports(stored: &[String]) -> Vec<HostPort> {
     stored.iter().filter_map(|port| port.parse().ok()).collect()
 }

@@ -1,8 +1,12 @@
 //! Why a replica has no worker, in words.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt};
 
-use warren_model::{name::WorkloadId, quantity::format_bytes};
+use warren_model::{
+    host_port::HostPort,
+    name::{Name, WorkloadId},
+    quantity::format_bytes,
+};
 
 use super::{Needs, TakenPort};
 
@@ -11,9 +15,18 @@ use super::{Needs, TakenPort};
 pub(super) enum Refusal {
     NotReady,
     Cordoned,
-    Full { replicas: u32 },
+    /// As `key=value`.
+    LacksLabel(String),
+    LacksVolume(Name),
+    /// It must be written to.
+    ReadOnlyVolume(Name),
+    Full {
+        replicas: u32,
+    },
     PortTaken(TakenPort),
-    LacksMemory { free: u64 },
+    LacksMemory {
+        free: u64,
+    },
 }
 
 /// No worker can take a replica; `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB needed, 10MiB free)".
@@ -51,10 +64,32 @@ impl Unschedulable {
         if cordoned > 0 {
             phrases.push(format!("{cordoned} cordoned"));
         }
+        phrases.extend(self.offers());
         phrases.extend(self.full());
         phrases.extend(self.ports());
         phrases.extend(self.memory());
         phrases
+    }
+
+    fn offers(&self) -> Vec<String> {
+        let mut lacking: BTreeMap<String, (&str, &str, usize)> = BTreeMap::new();
+        for refusal in &self.refusals {
+            let (what, one, several) = match refusal {
+                Refusal::LacksLabel(label) => (format!("label {label}"), "lacks", "lack"),
+                Refusal::LacksVolume(name) => (format!("volume `{name}`"), "lacks", "lack"),
+                Refusal::ReadOnlyVolume(name) => {
+                    let what = format!("volume `{name}` for reading only");
+                    (what, "offers", "offer")
+                }
+                _ => continue,
+            };
+            lacking.entry(what).or_insert((one, several, 0)).2 += 1;
+        }
+        let phrase = |(what, (one, several, count)): (String, (&str, &str, usize))| {
+            let lack = if count == 1 { one } else { several };
+            format!("{count} {lack} {what}")
+        };
+        lacking.into_iter().map(phrase).collect()
     }
 
     fn full(&self) -> Option<String> {
@@ -69,13 +104,13 @@ impl Unschedulable {
     }
 
     fn ports(&self) -> Vec<String> {
-        let mut taken: BTreeMap<(SocketAddr, &Option<WorkloadId>), usize> = BTreeMap::new();
+        let mut taken: BTreeMap<(HostPort, &Option<WorkloadId>), usize> = BTreeMap::new();
         for refusal in &self.refusals {
             if let Refusal::PortTaken(TakenPort { port, holder }) = refusal {
                 *taken.entry((*port, holder)).or_default() += 1;
             }
         }
-        let phrase = |((port, holder), count): ((SocketAddr, &Option<WorkloadId>), usize)| {
+        let phrase = |((port, holder), count): ((HostPort, &Option<WorkloadId>), usize)| {
             let have = if count == 1 { "has" } else { "have" };
             let by = match holder {
                 Some(holder) => format!("workload `{holder}`"),

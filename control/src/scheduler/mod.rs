@@ -3,11 +3,14 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
-use warren_model::name::{Name, WorkloadId};
+use warren_model::{
+    host_port::HostPort,
+    name::{Name, WorkloadId},
+};
 
 mod explain;
 #[cfg(test)]
@@ -21,8 +24,33 @@ pub use explain::Unschedulable;
 pub struct Needs {
     /// In bytes.
     pub memory: u64,
-    /// Addresses that it publishes on; port 0 is none of them.
-    pub ports: Vec<SocketAddr>,
+    /// What it publishes on; port 0 is none of them.
+    pub ports: Vec<HostPort>,
+}
+
+/// Which workers may run a replica, room aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requirements {
+    /// Every one must be the worker's.
+    pub labels: BTreeMap<String, String>,
+    /// The label over whose values replicas are spread.
+    pub spread: Option<String>,
+    /// Directories that the worker must offer.
+    pub volumes: BTreeMap<Name, Access>,
+}
+
+/// What may be done with a directory, or must be possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// What a worker has, however many replicas it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    pub labels: BTreeMap<String, String>,
+    pub volumes: BTreeMap<Name, Access>,
 }
 
 /// A worker as placement sees it, all its replicas counted.
@@ -40,12 +68,13 @@ pub struct WorkerView {
     /// 0: no bound.
     pub replicas_max: u32,
     pub taken_ports: Vec<TakenPort>,
+    pub offers: Arc<Offers>,
 }
 
-/// A published address that somebody has on a worker.
+/// A port that somebody publishes on a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenPort {
-    pub port: SocketAddr,
+    pub port: HostPort,
     /// `None`: another replica of the workload that is being placed.
     pub holder: Option<WorkloadId>,
 }
@@ -54,6 +83,7 @@ pub struct TakenPort {
 #[derive(Clone, Copy, Debug)]
 pub struct Demand<'a> {
     pub needs: &'a Needs,
+    pub requirements: &'a Requirements,
     /// Workers where it failed: only taken when there is no other.
     pub avoid: &'a BTreeSet<Name>,
     /// How many like it each worker has: the fewer, the better.
@@ -64,10 +94,12 @@ pub struct Demand<'a> {
 pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unschedulable> {
     let mut refusals = Vec::new();
     let mut best: Option<&WorkerView> = None;
+    let by_label = demand.spread_by_label(workers);
+    let score = |worker| demand.score(worker, &by_label);
     for worker in workers {
-        match worker.refuses(demand.needs) {
+        match worker.refuses(demand) {
             Some(refusal) => refusals.push(refusal),
-            None if best.is_none_or(|best| demand.score(worker) < demand.score(best)) => {
+            None if best.is_none_or(|best| score(worker) < score(best)) => {
                 best = Some(worker);
             }
             None => {}
@@ -75,17 +107,6 @@ pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unsche
     }
     best.map(|worker| worker.name.clone())
         .ok_or_else(|| Unschedulable::new(demand.needs, refusals))
-}
-
-/// Whether two listeners cannot both have their address on one machine. An unspecified address is every address of its
-/// family; the IPv6 one takes IPv4 as well, as sockets do unless told otherwise.
-pub fn conflicts(one: SocketAddr, other: SocketAddr) -> bool {
-    let covers = |wide: IpAddr, narrow: IpAddr| match wide {
-        IpAddr::V4(ip) => ip.is_unspecified() && narrow.is_ipv4(),
-        IpAddr::V6(ip) => ip.is_unspecified(),
-    };
-    let (a, b) = (one.ip(), other.ip());
-    one.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
 }
 
 // === impl Needs ===
@@ -103,11 +124,30 @@ impl Needs {
 // === impl Demand ===
 
 impl Demand<'_> {
+    /// How many like it all workers with one value of the `spread` label have together; `None`: those without it.
+    fn spread_by_label<'a>(&self, workers: &'a [WorkerView]) -> BTreeMap<Option<&'a String>, u32> {
+        let mut counts = BTreeMap::new();
+        if let Some(label) = &self.requirements.spread {
+            for worker in workers {
+                let count = self.spread.get(&worker.name).copied().unwrap_or(0);
+                *counts.entry(worker.offers.labels.get(label)).or_default() += count;
+            }
+        }
+        counts
+    }
+
     /// The least is the best. The name comes last, so that no two workers are equal.
-    fn score<'a>(&self, worker: &'a WorkerView) -> impl Ord + use<'a> {
+    fn score<'a>(
+        &self,
+        worker: &'a WorkerView,
+        by_label: &BTreeMap<Option<&String>, u32>,
+    ) -> impl Ord + use<'a> {
+        let label = self.requirements.spread.as_ref();
+        let value = label.and_then(|label| worker.offers.labels.get(label));
         (
             self.avoid.contains(&worker.name),
             self.spread.get(&worker.name).copied().unwrap_or(0),
+            by_label.get(&value).copied().unwrap_or(0),
             worker.replicas,
             Reverse(worker.memory_free),
             &worker.name,
@@ -115,23 +155,46 @@ impl Demand<'_> {
     }
 }
 
+// === impl Offers ===
+
+impl Offers {
+    /// The first requirement that it does not meet.
+    fn lack(&self, required: &Requirements) -> Option<Refusal> {
+        let mut labels = required.labels.iter();
+        let missing = labels.find(|(key, value)| self.labels.get(*key) != Some(value));
+        if let Some((key, value)) = missing {
+            return Some(Refusal::LacksLabel(format!("{key}={value}")));
+        }
+        let mut volumes = required.volumes.iter();
+        volumes.find_map(|(name, access)| match self.volumes.get(name) {
+            None => Some(Refusal::LacksVolume(name.clone())),
+            Some(offered) if offered < access => Some(Refusal::ReadOnlyVolume(name.clone())),
+            Some(_) => None,
+        })
+    }
+}
+
 // === impl WorkerView ===
 
 impl WorkerView {
     /// The first reason against it, if there is one.
-    fn refuses(&self, needs: &Needs) -> Option<Refusal> {
+    fn refuses(&self, demand: &Demand<'_>) -> Option<Refusal> {
+        let needs = demand.needs;
         if !self.ready {
             return Some(Refusal::NotReady);
         }
         if self.cordoned {
             return Some(Refusal::Cordoned);
         }
+        if let Some(refusal) = self.offers.lack(demand.requirements) {
+            return Some(refusal);
+        }
         if self.replicas_max != 0 && self.replicas >= self.replicas_max {
             return Some(Refusal::Full {
                 replicas: self.replicas_max,
             });
         }
-        let taken = needs.ports.iter().find_map(|port| self.taken(*port));
+        let taken = needs.ports.iter().find_map(|port| self.taken(port));
         if let Some(taken) = taken {
             return Some(Refusal::PortTaken(taken));
         }
@@ -144,11 +207,11 @@ impl WorkerView {
     }
 
     /// The wanted port with who keeps it from being free.
-    fn taken(&self, port: SocketAddr) -> Option<TakenPort> {
+    fn taken(&self, port: &HostPort) -> Option<TakenPort> {
         let mut taken = self.taken_ports.iter();
-        let taken = taken.find(|taken| conflicts(taken.port, port))?;
+        let taken = taken.find(|taken| port.conflicts(&taken.port))?;
         Some(TakenPort {
-            port,
+            port: *port,
             holder: taken.holder.clone(),
         })
     }

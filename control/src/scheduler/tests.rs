@@ -20,6 +20,7 @@ fn worker(text: &str) -> WorkerView {
         replicas: 0,
         replicas_max: 0,
         taken_ports: Vec::new(),
+        offers: Arc::default(),
     }
 }
 
@@ -42,6 +43,7 @@ fn taken(holder: Option<&str>, ports: &[&str]) -> Vec<TakenPort> {
 #[derive(Default)]
 struct Case {
     needs: Needs,
+    requirements: Requirements,
     avoid: BTreeSet<Name>,
     spread: BTreeMap<Name, u32>,
 }
@@ -50,6 +52,7 @@ impl Case {
     fn place(&self, workers: &[WorkerView]) -> Result<String, String> {
         let demand = Demand {
             needs: &self.needs,
+            requirements: &self.requirements,
             avoid: &self.avoid,
             spread: &self.spread,
         };
@@ -161,24 +164,22 @@ fn takes_exactly_what_fits() {
 }
 
 #[test]
-fn addresses_conflict_as_sockets_do() {
-    let cases = [
-        ("127.0.0.1:80", "127.0.0.1:80", true),
-        ("127.0.0.1:80", "127.0.0.1:81", false),
-        ("127.0.0.1:80", "127.0.0.2:80", false),
-        ("0.0.0.0:80", "127.0.0.1:80", true),
-        ("0.0.0.0:80", "0.0.0.0:81", false),
-        ("0.0.0.0:80", "[::1]:80", false),
-        ("[::]:80", "[::1]:80", true),
-        ("[::]:80", "127.0.0.1:80", true),
-        ("[::]:80", "0.0.0.0:80", true),
-        ("[::1]:80", "127.0.0.1:80", false),
-    ];
-    for (one, other, expected) in cases {
-        let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
-        assert_eq!(conflicts(one, other), expected, "{one} {other}");
-        assert_eq!(conflicts(other, one), expected, "{other} {one}");
-    }
+fn a_udp_port_leaves_the_tcp_port_free() {
+    let mut only = worker("a");
+    only.take(&needs(0, &["127.0.0.1:53/udp"]));
+    let case = |port| Case {
+        needs: needs(0, &[port]),
+        ..Case::default()
+    };
+    assert_eq!(
+        case("127.0.0.1:53").place(&[only.clone()]),
+        Ok("a".to_owned())
+    );
+    let taken = case("0.0.0.0:53/udp").place(&[only]).unwrap_err();
+    assert_eq!(
+        taken,
+        "1 worker: 1 has 0.0.0.0:53/udp taken by another replica"
+    );
 }
 
 #[test]
@@ -229,15 +230,17 @@ fn a_released_worker_is_as_it_was() {
     assert_eq!(counted, before);
 }
 
-fn any_address() -> impl Strategy<Value = SocketAddr> {
-    let ip = prop::sample::select(vec!["127.0.0.1", "127.0.0.2", "0.0.0.0", "::", "::1"]);
-    (ip, 1..4_u16).prop_map(|(ip, port)| SocketAddr::new(ip.parse().unwrap(), port))
+fn any_port() -> impl Strategy<Value = HostPort> {
+    let ip = prop::sample::select(vec!["127.0.0.1", "127.0.0.2", "0.0.0.0", "[::]", "[::1]"]);
+    let transport = prop::sample::select(vec!["", "/udp"]);
+    (ip, 1..4_u16, transport)
+        .prop_map(|(ip, port, transport)| format!("{ip}:{port}{transport}").parse().unwrap())
 }
 
 fn any_worker() -> impl Strategy<Value = WorkerView> {
     let flags = (prop::bool::weighted(0.8), prop::bool::weighted(0.2));
     let counts = (0..4_u64, 0..4_u32, 0..4_u32);
-    (0..20_u8, flags, counts, vec(any_address(), 0..3)).prop_map(
+    (0..20_u8, flags, counts, vec(any_port(), 0..3)).prop_map(
         |(number, (ready, cordoned), (memory, replicas, replicas_max), taken_ports)| WorkerView {
             ready,
             cordoned,
@@ -258,7 +261,7 @@ proptest! {
     fn never_breaks_a_filter_and_never_misses_a_place(
         mut workers in vec(any_worker(), 0..8),
         memory in 0..4_u64,
-        ports in vec(any_address(), 0..3),
+        ports in vec(any_port(), 0..3),
         avoid in vec(0..20_u8, 0..3),
         spread in vec((0..20_u8, 0..4_u32), 0..5),
         seed: u64,
@@ -267,13 +270,14 @@ proptest! {
         workers.dedup_by(|a, b| a.name == b.name);
         let label = |number: u8| name(&format!("w{number:02}"));
         let case = Case {
+            requirements: Requirements::default(),
             needs: Needs { memory: memory * MIB, ports },
             avoid: avoid.into_iter().map(label).collect(),
             spread: spread.into_iter().map(|(number, count)| (label(number), count)).collect(),
         };
         // Written apart from the code under test, on purpose.
         let fits = |worker: &WorkerView| {
-            let free = |port: &SocketAddr| !worker.taken_ports.iter().any(|taken| conflicts(taken.port, *port));
+            let free = |port: &HostPort| !worker.taken_ports.iter().any(|taken| taken.port.conflicts(port));
             worker.ready
                 && !worker.cordoned
                 && (worker.replicas_max == 0 || worker.replicas < worker.replicas_max)
@@ -300,4 +304,92 @@ proptest! {
         workers.rotate_left(if length == 0 { 0 } else { turn % length });
         prop_assert_eq!(case.place(&workers), chosen);
     }
+}
+
+/// `zone` is a label of the worker, `volumes` are what it offers, `:ro` for reading only.
+fn offering(mut worker: WorkerView, zone: &str, volumes: &[&str]) -> WorkerView {
+    let zone = (!zone.is_empty()).then(|| ("zone".to_owned(), zone.to_owned()));
+    let volume = |volume: &&str| match volume.strip_suffix(":ro") {
+        Some(read_only) => (name(read_only), Access::Read),
+        None => (name(volume), Access::Write),
+    };
+    worker.offers = Arc::new(Offers {
+        labels: zone.into_iter().collect(),
+        volumes: volumes.iter().map(volume).collect(),
+    });
+    worker
+}
+
+#[test]
+fn labels_and_volumes_must_be_the_workers() {
+    let workers = [
+        offering(worker("a"), "north", &["data:ro"]),
+        offering(worker("b"), "south", &["data"]),
+        offering(worker("c"), "south", &[]),
+        worker("d"),
+    ];
+    let case = |zone: Option<&str>, volumes: &[(&str, Access)]| Case {
+        requirements: Requirements {
+            labels: zone
+                .map(|zone| ("zone".into(), zone.into()))
+                .into_iter()
+                .collect(),
+            volumes: volumes
+                .iter()
+                .map(|(v, access)| (name(v), *access))
+                .collect(),
+            spread: None,
+        },
+        ..Case::default()
+    };
+    let (read, write) = (("data", Access::Read), ("data", Access::Write));
+    let cases = [
+        (case(Some("north"), &[]), Ok("a")),
+        (case(Some("south"), &[]), Ok("b")),
+        (case(None, &[read]), Ok("a")),
+        (case(None, &[write]), Ok("b")),
+        (case(Some("south"), &[read]), Ok("b")),
+        (
+            case(Some("west"), &[]),
+            Err("4 workers: 4 lack label zone=west"),
+        ),
+        (
+            case(Some("north"), &[write]),
+            Err("4 workers: 3 lack label zone=north, 1 offers volume `data` for reading only"),
+        ),
+        (
+            case(None, &[("other", Access::Read)]),
+            Err("4 workers: 4 lack volume `other`"),
+        ),
+    ];
+    for (case, wanted) in cases {
+        let placed = case.place(&workers);
+        let placed = placed.as_ref().map(String::as_str).map_err(String::as_str);
+        assert_eq!(placed, wanted, "{:?}", case.requirements);
+    }
+}
+
+#[test]
+fn replicas_are_spread_over_workers_then_over_values_of_the_label() {
+    let workers = [
+        offering(worker("a"), "north", &[]),
+        offering(worker("b"), "north", &[]),
+        offering(worker("c"), "south", &[]),
+        worker("d"),
+    ];
+    let mut case = Case {
+        requirements: Requirements {
+            spread: Some("zone".into()),
+            ..Requirements::default()
+        },
+        ..Case::default()
+    };
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        let placed = case.place(&workers).unwrap();
+        *case.spread.entry(name(&placed)).or_default() += 1;
+        order.push(placed);
+    }
+    // North has two workers and so two replicas before anybody has a second one; then the others come first.
+    assert_eq!(order, ["a", "c", "d", "b", "c", "d"]);
 }

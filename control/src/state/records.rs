@@ -21,7 +21,7 @@ pub struct ReplicaRecord {
     /// What it may use at most on its worker.
     #[prost(uint64, tag = "4")]
     pub memory_bytes: u64,
-    /// Addresses "IP:PORT" that it holds on its worker; those with port 0 are not among them.
+    /// Ports "IP:PORT" and "IP:PORT/udp" that it holds on its worker; those with port 0 are not among them.
     #[prost(string, repeated, tag = "5")]
     pub ports: Vec<String>,
     /// The phase that its worker last reported while it was LOST.

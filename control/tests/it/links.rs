@@ -216,8 +216,8 @@ async fn a_field_that_this_version_does_not_honour_is_refused_by_name() {
     control.push(&service).await;
     let mut workload = service_workload("w", None, &service);
     let spec = workload.spec.as_mut().unwrap();
-    spec.placement = Some(v1::Placement {
-        labels: [("zone".to_owned(), "a".to_owned())].into(),
+    spec.update = Some(v1::Update {
+        rollback_on_failure: Some(false),
         ..Default::default()
     });
     spec.service.as_mut().unwrap().exclusive = true;
@@ -230,7 +230,7 @@ async fn a_field_that_this_version_does_not_honour_is_refused_by_name() {
     assert!(
         fields
             .iter()
-            .any(|field| field.starts_with("spec.placement")),
+            .any(|field| field.starts_with("spec.update.rollback_on_failure")),
         "{fields:?}"
     );
 }

@@ -1,10 +1,11 @@
 //! The domain form of a workload's spec: every default filled in, every bound checked.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU16, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
 
 use crate::{
     digest::Digest,
     egress::EgressRule,
+    host_port::HostPort,
     name::{Name, WorkloadId},
     route::Route,
 };
@@ -103,12 +104,12 @@ pub struct RestartPolicy {
     pub window: Duration,
 }
 
-/// A TCP port of the service offered on the machine's network by the worker.
+/// A port of the service offered on the machine's network by the worker, by the same transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
     pub port: NonZeroU16,
     /// Port 0: the worker chooses.
-    pub listen: SocketAddr,
+    pub listen: HostPort,
 }
 
 /// An HTTP route to a port of the service.
@@ -193,6 +194,17 @@ pub struct Update {
     pub max_unavailable: u32,
     pub progress_deadline: Duration,
     pub rollback_on_failure: bool,
+}
+
+// === impl ProbeCheck ===
+
+impl ProbeCheck {
+    /// The port of the service that is asked.
+    pub fn port(&self) -> NonZeroU16 {
+        match self {
+            Self::Tcp { port } | Self::Http { port, .. } | Self::Grpc { port, .. } => *port,
+        }
+    }
 }
 
 /// What the scheduler reserves for one replica: the service's memory and one instance of each component.

@@ -8,7 +8,7 @@ use super::{
     Component, Placement, Probe, ProbeCheck, Publish, Restart, RestartPolicy, RouteProtocol,
     Service, ServiceRoute, Update, Volume, VolumeMount, VolumeSource, WorkloadSpec, defaults,
 };
-use crate::{egress::EgressRule, route::Route};
+use crate::{egress::EgressRule, host_port::Transport, route::Route};
 
 impl WorkloadSpec {
     /// The canonical form: equal specs give equal messages, and reading one back gives an equal spec.
@@ -93,10 +93,14 @@ fn restart(policy: &RestartPolicy) -> v1::RestartPolicy {
 }
 
 fn publish(publish: &Publish) -> v1::Publish {
+    let protocol = match publish.listen.transport {
+        Transport::Tcp => v1::publish::Protocol::Tcp,
+        Transport::Udp => v1::publish::Protocol::Udp,
+    };
     v1::Publish {
         port: publish.port.get().into(),
-        listen: publish.listen.to_string(),
-        protocol: v1::publish::Protocol::Tcp.into(),
+        listen: publish.listen.address.to_string(),
+        protocol: protocol.into(),
     }
 }
 

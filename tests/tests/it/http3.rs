@@ -136,7 +136,7 @@ async fn a_trap_in_a_shared_instance_ends_it_and_the_next_request_has_another() 
 #[tokio::test]
 async fn its_client_reaches_the_workloads_own_service_and_nobody_else() {
     let cluster = cluster(1).await;
-    let (service, component) = (guest("http-server"), guest("p3-http"));
+    let (service, component) = (guest("web"), guest("p3-http"));
     cluster
         .apply(&format!(
             "name: new\nservice:\n  component: {service}\n  args: [ \"8080\" ]\ncomponents:\n- name: api\n  component: {component}\n  routes: [ {{ host: {HOST} }} ]\n"

@@ -55,8 +55,10 @@ impl Assignment {
     pub fn from_proto(assignment: v1::Assignment) -> Result<Self, Refused> {
         let mut why = Violations::default();
         let replica = assignment.replica;
-        if replica.is_empty() {
-            why.push("replica", "it should not be empty");
+        // It names directories.
+        let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if replica.is_empty() || !replica.bytes().all(is_id) {
+            why.push("replica", "it should be letters, digits and '-'");
         }
         let namespace = why.ok("namespace", Name::parse(&assignment.namespace));
         let name = why.ok("workload", Name::parse(&assignment.workload));

@@ -28,6 +28,7 @@ use crate::{
     policy::HostAccess,
     runtime::{Runtime, RuntimeError},
     supervisor::{Supervisor, SupervisorParts},
+    volumes::{HostVolume, VolumeError, Volumes},
 };
 
 /// What a worker is told at its start.
@@ -44,6 +45,8 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     /// Bytes that guests may use. `None`: four fifths of the machine's or the control group's.
     pub memory: Option<u64>,
+    /// Directories that workloads may mount by name.
+    pub volumes: Vec<HostVolume>,
     /// Guests whose egress names `host.warren.internal` reach the machine's own 127.0.0.1.
     pub allow_host_loopback: bool,
     /// URL where others reach the worker. `None`: its `listen` address.
@@ -62,6 +65,7 @@ pub struct Worker {
     config: Config,
     control: Vec<Endpoint>,
     supervisor: Arc<Supervisor>,
+    volumes: Arc<Volumes>,
     router: Router,
     logs: LogHub,
     reports: ReportBook,
@@ -83,6 +87,8 @@ pub enum OpenError {
     Identity(#[from] IdentityError),
     #[error("cannot keep artifacts in {}: {source}", path.display())]
     Artifacts { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Volumes(#[from] VolumeError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
 }
@@ -142,6 +148,7 @@ impl Worker {
             .cache
             .clone()
             .unwrap_or_else(|| config.data.join("cache"));
+        let volumes = Arc::new(Volumes::open(&config.data, config.volumes.clone())?);
         let (router, reports) = (Router::new(), ReportBook::new());
         let logs = LogHub::new(LogLimits::default());
         let supervisor = Supervisor::new(SupervisorParts {
@@ -154,6 +161,7 @@ impl Worker {
                 allow_host_loopback: config.allow_host_loopback,
                 own_addresses: own_addresses(),
             },
+            volumes: Arc::clone(&volumes),
             longest_grace: config.longest_grace.unwrap_or(Duration::MAX),
         });
         Ok(Self {
@@ -162,6 +170,7 @@ impl Worker {
             config,
             control,
             supervisor,
+            volumes,
             router,
             logs,
             reports,
@@ -246,6 +255,7 @@ impl Worker {
             name: self.name.clone(),
             address,
             labels: self.config.labels.clone(),
+            volumes: self.volumes.offered(),
             capacity: v1::Resources {
                 memory_bytes: self.config.memory.unwrap_or_else(default_memory),
                 replicas: MAX_REPLICAS,
@@ -299,6 +309,7 @@ mod tests {
             data: data.path().to_owned(),
             cache: None,
             memory: Some(1 << 30),
+            volumes: Vec::new(),
             allow_host_loopback: false,
             advertise: None,
             insecure: false,

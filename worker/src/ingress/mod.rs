@@ -8,6 +8,8 @@ mod tunnel;
 pub use router::{HttpTarget, RequestMeta, Router};
 pub use service::{PortLimits, ServicePort, ServiceTarget};
 
+pub(crate) use service::is_grpc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};

@@ -1,10 +1,11 @@
 //! A connection: two pipes and two addresses, shared by both ends.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     End,
     pipe::{Pipe, Sent, Taken},
+    pool::Pool,
 };
 
 /// The end that connected, or the one that accepted.
@@ -34,12 +35,16 @@ pub(super) struct Conn {
 
 impl Conn {
     /// `up` and `down` are the receive buffers' sizes, in bytes.
-    pub fn new(client: SocketAddr, server: SocketAddr, up: usize, down: usize) -> Self {
+    pub fn new(
+        (client, server): (SocketAddr, SocketAddr),
+        (up, down): (usize, usize),
+        pool: &Arc<Pool>,
+    ) -> Self {
         Self {
             client,
             server,
-            up: Pipe::new(up),
-            down: Pipe::new(down),
+            up: Pipe::new(up, Arc::clone(pool)),
+            down: Pipe::new(down, Arc::clone(pool)),
         }
     }
 

@@ -2,28 +2,34 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    NetError, Stream,
+    NetError, Socket, Stream,
     conn::{Conn, Side},
     network::Handle,
+    state::Begun,
 };
 
 /// Resolves to the connection as soon as it stands, which is before the peer accepts it. It fails with
-/// `ConnectionRefused` when the listener closes, `Timeout`, or `ScopeEnded`.
+/// `ConnectionRefused` when the listener closes, `Timeout`, or `ScopeEnded`; its port is free then.
 ///
 /// It goes on while nobody polls it. Dropping it gives back its place and port; when the connection stood already,
 /// the peer sees it closed. Polling one that waits needs a tokio runtime with time.
 pub struct Connecting {
     /// None once it has resolved.
     handle: Option<Handle>,
-    conn: Option<Arc<Conn>>,
+    /// What is known and not told yet.
+    outcome: Option<Result<Arc<Conn>, NetError>>,
+    /// What is left of it when it has failed.
+    failed: Option<Socket>,
+    local: SocketAddr,
     deadline: Instant,
     /// Made when it first has to wait.
     timer: Option<Pin<Box<Sleep>>>,
@@ -32,20 +38,45 @@ pub struct Connecting {
 // === impl Connecting ===
 
 impl Connecting {
-    pub(super) fn new(handle: Handle, conn: Option<Arc<Conn>>) -> Self {
+    pub(super) fn new(handle: Handle, begun: Begun) -> Self {
         let deadline = Instant::now() + handle.network.limits().connect_timeout;
         Self {
             handle: Some(handle),
-            conn,
+            outcome: begun.conn.map(Ok),
+            failed: None,
+            local: begun.local,
             deadline,
             timer: None,
         }
     }
 
-    fn poll_conn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Conn>, NetError>> {
-        if let Some(conn) = self.conn.take() {
-            return Poll::Ready(Ok(conn));
+    /// The address that it comes from.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sets the receive buffer that the connection will have: see [`super::Reader::set_buffer`].
+    pub fn set_buffer(&self, bytes: usize) {
+        if let Some(handle) = &self.handle {
+            handle.set_buffer(bytes);
         }
+    }
+
+    /// Ends the attempt, if it has not failed already, and leaves the socket without a port: whoever keeps it keeps its
+    /// place. None when it has become a stream.
+    pub fn give_up(self) -> Option<Socket> {
+        self.failed.or_else(|| self.handle.map(Socket::given_up))
+    }
+
+    /// Whether it has an outcome, which the next poll tells.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.outcome.is_none() {
+            self.outcome = Some(ready!(self.poll_conn(cx)));
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_conn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Conn>, NetError>> {
         let Some(handle) = &self.handle else {
             return Poll::Ready(Err(NetError::ScopeEnded));
         };
@@ -66,12 +97,15 @@ impl Future for Connecting {
     type Output = Result<Stream, NetError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_conn(cx).map(|result| {
-            // An error closes the socket, here and now.
-            let handle = self.handle.take();
-            let conn = result?;
-            let handle = handle.ok_or(NetError::ScopeEnded)?;
-            Ok(Stream::new(handle, conn, Side::Client))
+        ready!(self.poll_ready(cx));
+        let (outcome, handle) = (self.outcome.take(), self.handle.take());
+        Poll::Ready(match (outcome, handle) {
+            (Some(Ok(conn)), Some(handle)) => Ok(Stream::new(handle, conn, Side::Client)),
+            (Some(Err(error)), handle) => {
+                self.failed = handle.map(Socket::given_up);
+                Err(error)
+            }
+            (Some(Ok(_)), None) | (None, _) => Err(NetError::ScopeEnded),
         })
     }
 }

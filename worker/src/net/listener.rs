@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{NetError, Stream, conn::Side, network::Handle, stream::clamp_buffer};
+use super::{Connecting, NetError, Network, Socket, Stream, conn::Side, network::Handle};
 
 /// A port that is held, for listening or connecting. Dropping it frees the port at once.
 pub struct Bound {
@@ -33,13 +33,31 @@ impl Bound {
     }
 
     /// Lets connections come. Up to `backlog` (1 to [`super::MAX_BACKLOG`], clamped) are established before they
-    /// are accepted; more wait. Fails with `ScopeEnded` alone.
+    /// are accepted; more wait. Fails with `TooManyListeners` or `ScopeEnded`, and is closed then.
     pub fn listen(self, backlog: usize) -> Result<Listener, NetError> {
+        self.try_listen(backlog).map_err(|(_, error)| error)
+    }
+
+    /// [`Self::listen`] that leaves the socket as it was when it fails.
+    pub fn try_listen(self, backlog: usize) -> Result<Listener, (Self, NetError)> {
         let Self { handle, local } = self;
-        handle
+        let listening = handle
             .network
-            .update(|state, after| state.listen(handle.key, backlog, after))?;
-        Ok(Listener { handle, local })
+            .update(|state, after| state.listen(handle.key, backlog, after));
+        match listening {
+            Ok(()) => Ok(Listener { handle, local }),
+            Err(error) => Err((Self { handle, local }, error)),
+        }
+    }
+
+    /// Connects from this port: see [`super::Scope::connect`]. A failure frees the port and leaves a socket without one.
+    pub fn connect(self, to: SocketAddr) -> Result<Connecting, (Socket, NetError)> {
+        Socket::new(self.handle).connect(to)
+    }
+
+    /// Sets the receive buffer that its connections will have: see [`super::Reader::set_buffer`].
+    pub fn set_buffer(&self, bytes: usize) -> usize {
+        self.handle.set_buffer(bytes)
     }
 
     /// [`Self::listen`] with the network's own backlog.
@@ -48,8 +66,8 @@ impl Bound {
         self.listen(backlog)
     }
 
-    pub(super) fn into_handle(self) -> Handle {
-        self.handle
+    pub(super) fn is_of(&self, network: &Network) -> bool {
+        self.handle.network.is(network)
     }
 }
 
@@ -116,11 +134,6 @@ impl Listener {
     /// Sets the receive buffer that connections established from now on have; clamped as in
     /// [`super::Reader::set_buffer`]. Returns what it is, in bytes.
     pub fn set_buffer(&self, bytes: usize) -> usize {
-        let handle = &self.handle;
-        let bytes = clamp_buffer(handle.network.limits(), bytes);
-        handle
-            .network
-            .update(|state, _| state.set_accept_buffer(handle.key, bytes));
-        bytes
+        self.handle.set_buffer(bytes)
     }
 }

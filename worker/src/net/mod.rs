@@ -13,11 +13,14 @@ mod address;
 mod buffer;
 mod conn;
 mod connecting;
+mod end;
 mod listener;
 mod network;
 mod pipe;
+mod pool;
 mod ports;
 mod scope;
+mod socket;
 mod state;
 mod stream;
 mod udp;
@@ -28,10 +31,11 @@ mod tests;
 use std::time::Duration;
 
 pub use connecting::Connecting;
+pub use end::{ReadEnd, WriteEnd};
 pub use listener::{Bound, Listener};
 pub use network::Network;
-pub use pipe::{ReadEnd, WriteEnd};
 pub use scope::Scope;
+pub use socket::Socket;
 pub use stream::{Reader, Stream, Writer};
 pub use udp::{Datagram, UdpGateway, UdpSocket};
 
@@ -44,17 +48,29 @@ pub const MAX_DATAGRAM_V4: usize = 65_507;
 /// The largest payload of a datagram over IPv6, in bytes.
 pub const MAX_DATAGRAM_V6: usize = 65_527;
 
+/// The smallest receive buffer that a socket can have, in bytes; smaller wishes are clamped.
+pub const MIN_BUFFER: usize = 2 << 10;
+
+/// The largest receive buffer that a socket can have, in bytes; larger wishes are clamped. All of a network together
+/// hold [`NetLimits::buffered`], whatever each may.
+pub const MAX_BUFFER: usize = 4 << 20;
+
 /// Bounds of one network, for all its scopes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetLimits {
-    /// Sockets in any state; a connection inside the network is two, one for each end, from its start. The outer
-    /// ends of published connections do not count: their publisher bounds them.
+    /// Sockets in any state, bound or not; a connection inside the network is two, one for each end, from its start.
+    /// The outer ends of published connections do not count: their publisher bounds them.
     pub sockets: usize,
-    /// Bytes of a new connection's receive buffers, one for each direction. A guest may ask for more, up to four
-    /// times this.
+    /// Sockets of TCP that listen.
+    pub listeners: usize,
+    /// Bytes of a new connection's receive buffers, one for each direction. A guest may ask for another size, from
+    /// [`MIN_BUFFER`] to [`MAX_BUFFER`].
     pub buffer: usize,
-    /// Bytes of datagrams that wait in a new UDP socket to be read. A guest may ask for more, up to four times this.
+    /// Bytes of datagrams that wait in a new UDP socket to be read. A guest may ask for another size, likewise.
     pub datagrams: usize,
+    /// Bytes that wait to be read in all sockets together. Beyond it writers wait and datagrams are dropped; a sixteenth of
+    /// `buffer`, 4 KiB at most, is each connection's own in each direction and comes on top.
+    pub buffered: usize,
     /// The backlog of a listener that asks for none, in connections.
     pub backlog: usize,
     /// How long a connection waits for room in a listener's backlog.
@@ -65,11 +81,21 @@ impl Default for NetLimits {
     fn default() -> Self {
         Self {
             sockets: 1024,
-            buffer: 64 << 10,
+            listeners: 256,
+            buffer: 256 << 10,
             datagrams: 256 << 10,
+            buffered: 32 << 20,
             backlog: 128,
             connect_timeout: Duration::from_secs(75),
         }
+    }
+}
+
+impl NetLimits {
+    /// What a receive buffer becomes for which a guest asks this many bytes.
+    pub fn clamp_buffer(&self, bytes: usize) -> usize {
+        let smallest = MIN_BUFFER.min(self.buffer).min(self.datagrams);
+        bytes.clamp(smallest, MAX_BUFFER)
     }
 }
 
@@ -110,6 +136,8 @@ pub enum NetError {
     Timeout,
     #[error("the workload has too many sockets")]
     TooManySockets,
+    #[error("the workload has too many listeners")]
+    TooManyListeners,
     #[error("the datagram is too large")]
     DatagramTooLarge,
     #[error("the guest that held this socket has ended")]

@@ -1,8 +1,11 @@
 //! A network, and what its sockets share with it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -11,6 +14,7 @@ use tokio::sync::watch;
 use super::{
     Counts, NetLimits, Scope,
     conn::Close,
+    pool::Pool,
     state::{After, SocketKey, State},
 };
 
@@ -22,8 +26,9 @@ pub struct Network(Arc<Shared>);
 struct Shared {
     limits: NetLimits,
     state: Mutex<State>,
+    pool: Arc<Pool>,
     next_scope: AtomicU64,
-    /// Goes up whenever a listener opens or closes.
+    /// Goes up whenever a TCP listener or a UDP socket opens or closes.
     listening: watch::Sender<u64>,
 }
 
@@ -31,9 +36,11 @@ struct Shared {
 
 impl Network {
     pub fn new(limits: NetLimits) -> Self {
+        let pool = Arc::new(Pool::new(&limits));
         Self(Arc::new(Shared {
             limits,
-            state: Mutex::new(State::new(limits)),
+            state: Mutex::new(State::new(limits, Arc::clone(&pool))),
+            pool,
             next_scope: AtomicU64::new(0),
             listening: watch::Sender::new(0),
         }))
@@ -47,8 +54,8 @@ impl Network {
         )
     }
 
-    /// Changes whenever a listener opens or closes; the value itself means nothing. Subscribe, then look at
-    /// [`Self::is_listening`], then wait: no change is missed.
+    /// Changes whenever a TCP listener or a UDP socket opens or closes; the value itself means nothing. Subscribe, then
+    /// look at [`Self::is_listening`] or [`Self::is_receiving`], then wait: no change is missed.
     pub fn listening(&self) -> watch::Receiver<u64> {
         self.0.listening.subscribe()
     }
@@ -56,6 +63,16 @@ impl Network {
     /// Whether something listens on this port of 127.0.0.1 or `::1`.
     pub fn is_listening(&self, port: u16) -> bool {
         self.0.state.lock().is_listening(port)
+    }
+
+    /// Whether a UDP socket would receive what is sent to this loopback address.
+    pub fn is_receiving(&self, at: SocketAddr) -> bool {
+        self.0.state.lock().is_receiving(at)
+    }
+
+    /// Bytes that buffers have taken of [`NetLimits::buffered`]; 0 when every socket is closed.
+    pub fn taken(&self) -> usize {
+        self.0.pool.taken()
     }
 
     /// What is held at this moment. Takes time for each socket: for tests and diagnosis.
@@ -67,7 +84,7 @@ impl Network {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(super) fn limits(&self) -> &NetLimits {
+    pub fn limits(&self) -> &NetLimits {
         &self.0.limits
     }
 
@@ -95,6 +112,16 @@ impl Network {
 pub(super) struct Handle {
     pub network: Network,
     pub key: SocketKey,
+}
+
+impl Handle {
+    /// Sets what the socket's connections will buffer, clamped; returns what it is.
+    pub fn set_buffer(&self, bytes: usize) -> usize {
+        let bytes = self.network.limits().clamp_buffer(bytes);
+        self.network
+            .update(|state, after| state.set_buffer(self.key, bytes, after));
+        bytes
+    }
 }
 
 impl Drop for Handle {

@@ -1,57 +1,19 @@
 //! One direction of a connection: a bounded buffer between a writer and a reader.
 
 use std::{
-    cmp, io, mem,
+    cmp, mem,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::{BufMut, Bytes};
 use parking_lot::Mutex;
 
-use super::buffer::Buffer;
-
-/// Why there is nothing more to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadEnd {
-    /// The peer ended its direction in good order, or this side asked to receive nothing more.
-    #[error("end of stream")]
-    Eof,
-    /// The peer was ended by force, or closed without reading what it was sent.
-    #[error("connection reset by peer")]
-    Reset,
-}
-
-/// Why nothing more can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteEnd {
-    /// The peer has closed the connection (`EPIPE`).
-    #[error("the peer has closed the connection")]
-    Closed,
-    /// The peer was ended by force (`ECONNRESET`).
-    #[error("connection reset by peer")]
-    Reset,
-    /// This side has ended its direction itself.
-    #[error("this side of the connection is shut down")]
-    Shutdown,
-}
-
-impl From<ReadEnd> for io::Error {
-    fn from(end: ReadEnd) -> Self {
-        match end {
-            ReadEnd::Eof => io::ErrorKind::UnexpectedEof.into(),
-            ReadEnd::Reset => io::ErrorKind::ConnectionReset.into(),
-        }
-    }
-}
-
-impl From<WriteEnd> for io::Error {
-    fn from(end: WriteEnd) -> Self {
-        match end {
-            WriteEnd::Closed | WriteEnd::Shutdown => io::ErrorKind::BrokenPipe.into(),
-            WriteEnd::Reset => io::ErrorKind::ConnectionReset.into(),
-        }
-    }
-}
+use super::{
+    buffer::Buffer,
+    end::{ReadEnd, WriteEnd},
+    pool::Pool,
+};
 
 /// How the writer ended. The first end stands: a reset after a FIN does not undo it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +35,9 @@ pub(super) enum Taken {
     Reset,
 }
 
+/// What a writer is promised at a time, in bytes: a promise takes its room from all others.
+const PROMISE: usize = 64 << 10;
+
 pub(super) struct Pipe {
     state: Mutex<State>,
 }
@@ -81,8 +46,11 @@ struct State {
     buffer: Buffer,
     /// The receive buffer's size, in bytes.
     capacity: usize,
-    /// What the writer was last told it may write: it still may when the buffer shrinks meanwhile.
+    /// What the writer was last told it may write: its next write may, even when the buffer shrinks meanwhile.
     offered: usize,
+    pool: Arc<Pool>,
+    /// Taken of the pool: at least what is buffered and offered beyond the floor.
+    held: usize,
     sent: Sent,
     taken: Taken,
     /// Bytes were discarded that the reader should have read.
@@ -94,12 +62,14 @@ struct State {
 }
 
 impl Pipe {
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, pool: Arc<Pool>) -> Self {
         Self {
             state: Mutex::new(State {
                 buffer: Buffer::new(),
                 capacity,
                 offered: 0,
+                pool,
+                held: 0,
                 sent: Sent::Open,
                 taken: Taken::Open,
                 lost: false,
@@ -118,6 +88,7 @@ impl Pipe {
             return state.read_end().map_or(Ok(Bytes::new()), Err);
         }
         let data = state.buffer.pop(max);
+        state.give_back();
         let writer = state.room_made();
         drop(state);
         wake(writer);
@@ -144,6 +115,7 @@ impl Pipe {
             return Poll::Pending;
         }
         let n = state.buffer.copy_to(out);
+        state.give_back();
         let writer = state.room_made();
         drop(state);
         wake(writer);
@@ -178,6 +150,7 @@ impl Pipe {
         }
         state.taken = taken;
         let discarded = mem::replace(&mut state.buffer, Buffer::new());
+        state.give_back();
         let wakers = (state.reader.take(), state.writer.take());
         drop(state);
         drop(discarded);
@@ -230,6 +203,7 @@ impl Pipe {
             };
         }
         state.buffer.push(data);
+        state.give_back();
         let reader = state.reader.take();
         drop(state);
         wake(reader);
@@ -250,20 +224,34 @@ impl Pipe {
             return Poll::Ready(Ok(n));
         }
         state.buffer.append(&data[..n]);
+        state.give_back();
         let reader = state.reader.take();
         drop(state);
         wake(reader);
         Poll::Ready(Ok(n))
     }
 
-    /// Bytes that a write takes now, whatever the reader does until then.
+    /// Bytes that the next write takes, whatever the reader does until then. Each offer replaces the one before.
     pub fn offer(&self) -> Result<usize, WriteEnd> {
+        self.state.lock().offer()
+    }
+
+    /// [`Self::offer`] once it is more than none, or an end.
+    pub fn poll_offer(&self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteEnd>> {
         let mut state = self.state.lock();
-        if let Some(end) = state.write_end() {
-            return Err(end);
+        match state.offer() {
+            Ok(0) => {}
+            offer => return Poll::Ready(offer),
         }
-        state.offered = state.room();
-        Ok(state.offered)
+        let old = register(&mut state.writer, cx);
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+
+    /// Why nothing more can be written, if that is so.
+    pub fn write_end(&self) -> Option<WriteEnd> {
+        self.state.lock().write_end()
     }
 
     /// Whether there is room, or an end.
@@ -297,6 +285,8 @@ impl Pipe {
             return;
         }
         state.sent = sent;
+        state.offered = 0;
+        state.give_back();
         let wakers = (state.reader.take(), state.writer.take());
         drop(state);
         wake(wakers.0);
@@ -325,11 +315,58 @@ impl State {
         }
     }
 
+    /// What a write takes now, as far as the pool has it.
     fn room(&self) -> usize {
-        cmp::max(
-            self.capacity.saturating_sub(self.buffer.len()),
-            self.offered,
-        )
+        if self.discards() {
+            return cmp::max(self.capacity, self.offered);
+        }
+        let free = self.free();
+        let wanted = self.capacity.saturating_sub(self.buffer.len());
+        let room = match wanted > free {
+            true => cmp::min(wanted, free.saturating_add(self.pool.left())),
+            false => wanted,
+        };
+        cmp::max(room, self.offered)
+    }
+
+    /// Room for bytes that need not be asked of the pool.
+    fn free(&self) -> usize {
+        (self.pool.floor + self.held).saturating_sub(self.buffer.len())
+    }
+
+    /// Up to so many bytes that can be buffered now: what is missing is taken of the pool.
+    fn secure(&mut self, wanted: usize) -> usize {
+        let free = self.free();
+        if wanted > free {
+            self.held += self.pool.take(wanted - free);
+        }
+        cmp::min(wanted, self.free())
+    }
+
+    /// Returns to the pool what neither the buffer nor a promise needs.
+    fn give_back(&mut self) {
+        // What is discarded is held by nobody.
+        let needed = match self.discards() {
+            true => 0,
+            false => (self.buffer.len() + self.offered).saturating_sub(self.pool.floor),
+        };
+        if self.held > needed {
+            self.pool.give(self.held - needed);
+            self.held = needed;
+        }
+    }
+
+    fn offer(&mut self) -> Result<usize, WriteEnd> {
+        if let Some(end) = self.write_end() {
+            return Err(end);
+        }
+        let wanted = self.capacity.saturating_sub(self.buffer.len()).min(PROMISE);
+        self.offered = match self.discards() {
+            true => cmp::min(self.capacity, PROMISE),
+            false => self.secure(wanted),
+        };
+        self.give_back();
+        Ok(self.offered)
     }
 
     /// How much of `len` is written now.
@@ -337,8 +374,15 @@ impl State {
         if let Some(end) = self.write_end() {
             return Err(end);
         }
-        let n = cmp::min(len, self.room());
-        self.offered = self.offered.saturating_sub(n);
+        let n = if self.discards() {
+            cmp::min(len, self.room())
+        } else {
+            let room = self.capacity.saturating_sub(self.buffer.len());
+            self.secure(cmp::min(len, cmp::max(room, self.offered)))
+        };
+        if n > 0 {
+            self.offered = 0;
+        }
         self.lost |= n > 0 && self.taken == Taken::Dropped;
         Ok(n)
     }
@@ -354,6 +398,12 @@ impl State {
         } else {
             None
         }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.pool.give(self.held);
     }
 }
 

@@ -266,10 +266,45 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_port_is_not_the_next_one_given_out() {
+    fn a_freed_port_comes_round_after_all_others() {
         let mut ports = Ports::default();
-        let first = ports.take(Family::V4, ANY, 0).unwrap();
-        ports.free(first);
-        assert_ne!(ports.take(Family::V4, ANY, 0).unwrap(), first);
+        let mut given = std::collections::HashSet::new();
+        for n in 0..COUNT {
+            let key = ports.take(Family::V4, ANY, 0).unwrap();
+            assert!(
+                given.insert(key.port()),
+                "port {} again after {n}",
+                key.port()
+            );
+            ports.free(key);
+        }
+        assert!(given.contains(&ports.take(Family::V4, ANY, 0).unwrap().port()));
+    }
+
+    /// The last of all ports cost what the first did, within what the growing table of those held costs.
+    #[test]
+    fn the_last_ports_are_found_as_fast_as_the_first() {
+        const PART: usize = 1_000;
+        let round = || {
+            let mut ports = Ports::default();
+            let mut part = |n: usize| {
+                let began = std::time::Instant::now();
+                for _ in 0..n {
+                    ports.take(Family::V4, LOCALHOST, 0).unwrap();
+                }
+                began.elapsed()
+            };
+            let first = part(PART);
+            part(COUNT - 2 * PART);
+            (first, part(PART))
+        };
+        // Of several, as others use the machine as well.
+        let rounds: Vec<_> = (0..5).map(|_| round()).collect();
+        let first = rounds.iter().map(|(first, _)| *first).min().unwrap();
+        let last = rounds.iter().map(|(_, last)| *last).min().unwrap();
+        assert!(
+            last < first * 5,
+            "the first {PART}: {first:?}, the last: {last:?}"
+        );
     }
 }

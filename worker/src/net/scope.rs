@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    Bound, Connecting, End, NetError, Network, UdpGateway, UdpSocket,
+    Bound, Connecting, End, NetError, Network, Socket, UdpGateway, UdpSocket,
+    conn::Close,
     network::Handle,
     state::{After, SocketKey, Source, State},
 };
@@ -56,12 +57,17 @@ impl Scope {
         self.0.ended.load(Ordering::Relaxed)
     }
 
+    /// A socket without an address. Fails with `TooManySockets` or `ScopeEnded`.
+    pub fn socket(&self) -> Result<Socket, NetError> {
+        let key = self.update(|state, _| state.open(self.0.id))?;
+        Ok(Socket::new(self.handle(key)))
+    }
+
     /// Takes a port of 127.0.0.0/8, `::1`, or with 0.0.0.0 and `::` of the whole family; 0 is an ephemeral port.
     ///
     /// Fails with `AddressNotBindable`, `AddressInUse`, `TooManySockets` or `ScopeEnded`.
     pub fn bind(&self, local: SocketAddr) -> Result<Bound, NetError> {
-        let (key, local) = self.update(|state, _| state.bind(self.0.id, local))?;
-        Ok(Bound::new(self.handle(key), local))
+        self.socket()?.bind(local).map_err(|(_, error)| error)
     }
 
     /// Connects to a listener, from a bound socket of the same scope or any free port. A failure closes the bound
@@ -71,25 +77,28 @@ impl Scope {
     /// included), `AddressNotBindable` when `from` is of the other family or network, `AddressInUse` without a free port,
     /// `TooManySockets` or `ScopeEnded`.
     pub fn connect(&self, from: Option<Bound>, to: SocketAddr) -> Result<Connecting, NetError> {
-        match from {
-            None => self.start(Source::Any, to),
-            Some(bound) => {
-                let handle = bound.into_handle();
-                if !handle.network.is(&self.0.network) {
-                    return Err(NetError::AddressNotBindable);
-                }
-                let (_, conn) = self.update(|state, after| {
-                    state.connect(self.0.id, Source::Bound(handle.key), to, after)
-                })?;
-                Ok(Connecting::new(handle, conn))
+        let begun = match from {
+            None => self.socket()?.connect(to),
+            Some(bound) if !bound.is_of(&self.0.network) => {
+                return Err(NetError::AddressNotBindable);
             }
-        }
+            Some(bound) => bound.connect(to),
+        };
+        begun.map_err(|(_, error)| error)
     }
 
     /// Connects from outside the network, as a published port does: the listener's side sees `peer`, of whatever
     /// family, and no port is taken. Fails as [`Self::connect`] does.
     pub fn connect_as(&self, peer: SocketAddr, to: SocketAddr) -> Result<Connecting, NetError> {
-        self.start(Source::Outside(peer), to)
+        let (key, begun) = self.update(|state, after| {
+            let key = state.open_outside(self.0.id);
+            let begun = state.connect(Source::Outside(key, peer), to, after);
+            if begun.is_err() {
+                state.remove(key, Close::Socket, after);
+            }
+            begun.map(|begun| (key, begun))
+        })?;
+        Ok(Connecting::new(self.handle(key), begun))
     }
 
     /// A UDP socket on a port of 127.0.0.0/8, `::1`, or with 0.0.0.0 and `::` of the whole family; 0 is an ephemeral
@@ -97,8 +106,7 @@ impl Scope {
     ///
     /// Fails with `AddressNotBindable`, `AddressInUse`, `TooManySockets` or `ScopeEnded`.
     pub fn bind_udp(&self, local: SocketAddr) -> Result<UdpSocket, NetError> {
-        let (key, local) = self.update(|state, _| state.bind_udp(self.0.id, local))?;
-        Ok(UdpSocket::new(self.handle(key), local))
+        self.socket()?.bind_udp(local).map_err(|(_, error)| error)
     }
 
     /// A way for clients outside to a UDP port, whoever holds it at the time, as a published port is. One a port: a new
@@ -106,12 +114,6 @@ impl Scope {
     pub fn open_gateway(&self, port: u16) -> Result<UdpGateway, NetError> {
         let key = self.update(|state, _| state.open_gateway(self.0.id, port))?;
         Ok(UdpGateway::new(self.handle(key)))
-    }
-
-    fn start(&self, source: Source, to: SocketAddr) -> Result<Connecting, NetError> {
-        let (key, conn) =
-            self.update(|state, after| state.connect(self.0.id, source, to, after))?;
-        Ok(Connecting::new(self.handle(key), conn))
     }
 
     fn handle(&self, key: SocketKey) -> Handle {

@@ -8,23 +8,18 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     task::coop,
 };
 
 use super::{
-    NetLimits, ReadEnd, WriteEnd,
+    ReadEnd, WriteEnd,
     conn::{Conn, Side},
     network::Handle,
     pipe::{Pipe, Sent, Taken},
 };
-
-/// The smallest receive buffer, in bytes.
-const MIN_BUFFER: usize = 1 << 10;
-/// The largest one, in multiples of [`NetLimits::buffer`].
-const MAX_BUFFER: usize = 4;
 
 /// An established connection. Dropping it closes it: the peer reads what was sent, then end of stream, or a reset
 /// when bytes were left unread here; what it writes from then on fails.
@@ -87,6 +82,16 @@ impl Reader {
         self.pipe().poll_readable(cx)
     }
 
+    /// Copies what there is to `out`, as far as it fits, or waits for bytes or an end. Shares its place with
+    /// [`Self::poll_ready`].
+    pub fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut impl BufMut,
+    ) -> Poll<Result<usize, ReadEnd>> {
+        self.pipe().poll_read(cx, out)
+    }
+
     /// `shutdown(receive)` of `wasi:sockets/tcp`: what is buffered and what arrives is discarded, and reads end. The
     /// peer does not notice: its writes succeed, as they do on Linux.
     pub fn stop(&mut self) {
@@ -98,10 +103,10 @@ impl Reader {
         self.pipe().capacity()
     }
 
-    /// Sets it, from 1 KiB to four times the network's default; other values are clamped. Bytes that are buffered
-    /// or that the peer was promised room for stay. Returns what it is, in bytes.
+    /// Sets it, clamped from [`super::MIN_BUFFER`] to [`super::MAX_BUFFER`]. Bytes that are buffered or that the peer
+    /// was promised room for stay. Returns what it is, in bytes.
     pub fn set_buffer(&mut self, bytes: usize) -> usize {
-        let bytes = clamp_buffer(self.0.handle.network.limits(), bytes);
+        let bytes = self.0.handle.network.limits().clamp_buffer(bytes);
         self.pipe().set_capacity(bytes);
         bytes
     }
@@ -127,9 +132,30 @@ impl Writer {
         self.pipe().write(data)
     }
 
-    /// Bytes that [`Self::try_write`] takes now. The promise holds even if the peer's buffer is made smaller.
+    /// Bytes that the next [`Self::try_write`] takes, up to 64 KiB. The promise holds even if the peer's buffer is made
+    /// smaller; it keeps that room from the network's other sockets until then, or until it is asked for again.
     pub fn capacity(&self) -> Result<usize, WriteEnd> {
         self.pipe().offer()
+    }
+
+    /// [`Self::capacity`] once it is not 0. Shares its place with [`Self::poll_ready`].
+    pub fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteEnd>> {
+        self.pipe().poll_offer(cx)
+    }
+
+    /// Copies as much of `data` as the peer's receive buffer has room for, or waits for room or an end. Shares its place
+    /// with [`Self::poll_ready`].
+    pub fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<Result<usize, WriteEnd>> {
+        self.pipe().poll_write(cx, data)
+    }
+
+    /// Why nothing can be written any more, if that is so.
+    pub fn end(&self) -> Option<WriteEnd> {
+        self.pipe().write_end()
     }
 
     /// Whether there is room, or an end. One task at a time: the last to poll is woken.
@@ -160,12 +186,6 @@ impl Drop for Writer {
             self.shutdown();
         }
     }
-}
-
-/// What a receive buffer of that size really is.
-pub(super) fn clamp_buffer(limits: &NetLimits, bytes: usize) -> usize {
-    let max = limits.buffer.saturating_mul(MAX_BUFFER);
-    bytes.clamp(MIN_BUFFER.min(max), max)
 }
 
 // === tokio's traits ===

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{MAX_DATAGRAM_V4, NetError, network::Handle};
+use super::{NetError, network::Handle};
 
 /// A datagram, with its other end: who sent it, or for what leaves by a gateway, whom it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +28,6 @@ pub struct UdpSocket {
 pub struct UdpGateway {
     handle: Handle,
 }
-
-/// The smallest receive buffer: one datagram fits whatever the limit.
-const MIN_BUFFER: usize = 2_048;
 
 // === impl UdpSocket ===
 
@@ -86,10 +83,10 @@ impl UdpSocket {
         receive(&self.handle).await
     }
 
-    /// Sets how many bytes may wait to be read, clamped to 2 KiB and four times the network's own. Returns what it is.
+    /// Sets how many bytes may wait to be read, clamped from [`super::MIN_BUFFER`] to [`super::MAX_BUFFER`]; one datagram
+    /// fits whatever that is. Returns what it is.
     pub fn set_buffer(&self, bytes: usize) -> usize {
-        let most = self.handle.network.limits().datagrams.saturating_mul(4);
-        let bytes = bytes.clamp(MIN_BUFFER, most.max(MAX_DATAGRAM_V4));
+        let bytes = self.handle.network.limits().clamp_buffer(bytes);
         self.update(|state| state.set_datagram_buffer(self.handle.key, bytes));
         bytes
     }
@@ -111,6 +108,13 @@ impl UdpGateway {
         self.handle
             .network
             .update(|state, after| state.deliver(self.handle.key, from, data, after));
+    }
+
+    /// Takes a client for one that was never heard of: the service reaches it no longer.
+    pub fn forget(&self, client: SocketAddr) {
+        self.handle
+            .network
+            .update(|state, _| state.forget_client(self.handle.key, client));
     }
 
     /// The next datagram for a client. Cancellation loses none; `ScopeEnded` is the only error, and final.

@@ -10,7 +10,7 @@ mod refusals;
 mod resolver;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -25,7 +25,7 @@ use grants::Grants;
 
 pub use reason::DenyReason;
 pub use refusals::{Attempt, Refusal, Refusals, refusals};
-pub use resolver::{ResolveError, Resolver};
+pub use resolver::{ResolveError, Resolver, is_own};
 
 /// The name that stands for the worker's own 127.0.0.1.
 pub const HOST_NAME: &str = "host.warren.internal";
@@ -133,8 +133,8 @@ impl Policy {
     /// a rule of the egress names it; its addresses may then be connected to, on that rule's ports, for the answer's
     /// TTL and 60 s at least. Dropping the future abandons the lookup.
     pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        if let Ok(ip) = name.parse::<IpAddr>() {
-            return Ok(vec![ip.to_canonical()]);
+        if let Some(ip) = resolver::literal(name) {
+            return Ok(vec![ip]);
         }
         let name = resolver::normalise(name)?;
         if name.is_localhost() {

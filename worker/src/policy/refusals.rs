@@ -1,28 +1,40 @@
 //! What becomes known of refusals: the guest sees an error code, the workload's owner the reason.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{DenyReason, Op, Role};
 
-/// Refusals of one guest that are told; a guest that goes on trying has made its point.
+/// Attempts of one guest that are told apart; a guest that goes on trying others has made its point.
 const MAX_TOLD: usize = 16;
 /// Refusals of one replica that wait to be read.
 const MAX_WAITING: usize = 64;
 
 /// What a guest was not allowed to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Refusal {
     pub role: Role,
     /// "service" or the component's name.
     pub guest: Arc<str>,
     pub attempt: Attempt,
     pub reason: DenyReason,
-    /// No more will be told of this guest.
+    /// No more will be told of this guest: what else it is refused counts here.
     pub last: bool,
+    /// How often it was refused, which goes on.
+    pub times: Times,
 }
+
+/// A number that grows.
+#[derive(Clone, Debug)]
+pub struct Times(Arc<AtomicU64>);
 
 /// What a guest tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +43,11 @@ pub enum Attempt {
     Lookup(String),
 }
 
-/// Where the refusals of one guest are told: each attempt once, however often it is made.
+/// Where the refusals of one guest are told: each attempt once, and counted each time.
 pub struct Refusals {
     role: Role,
     guest: Arc<str>,
-    told: Mutex<Vec<Attempt>>,
+    told: Mutex<Vec<(Attempt, Times)>>,
     reader: mpsc::Sender<Refusal>,
 }
 
@@ -59,20 +71,33 @@ impl Refusals {
     /// Never waits.
     pub(super) fn tell(&self, attempt: Attempt, reason: &DenyReason) {
         let mut told = self.told.lock();
-        if told.len() >= MAX_TOLD || told.contains(&attempt) {
+        let is_full = told.len() == MAX_TOLD;
+        let before = told.iter().find(|(before, _)| *before == attempt);
+        if let Some((_, times)) = before.or(told.last().filter(|_| is_full)) {
+            times.0.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        told.push(attempt.clone());
+        let times = Times(Arc::new(AtomicU64::new(1)));
         let refusal = Refusal {
             role: self.role,
             guest: Arc::clone(&self.guest),
-            attempt,
+            attempt: attempt.clone(),
             reason: reason.clone(),
-            last: told.len() == MAX_TOLD,
+            last: told.len() + 1 == MAX_TOLD,
+            times: times.clone(),
         };
-        drop(told);
-        // A replica that is gone, or has more to read than anyone would, is not told.
-        let _ = self.reader.try_send(refusal);
+        // A replica that is gone is not told, and one that has more to read than anyone would not this time.
+        if self.reader.try_send(refusal).is_ok() {
+            told.push((attempt, times));
+        }
+    }
+}
+
+// === impl Times ===
+
+impl Times {
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -86,7 +111,7 @@ impl fmt::Display for Refusal {
         }
         write!(f, " was not allowed to {}: {}", self.attempt, self.reason)?;
         match self.last {
-            true => f.write_str("; its later refusals are not told"),
+            true => f.write_str("; whatever else it is refused is only counted"),
             false => Ok(()),
         }
     }

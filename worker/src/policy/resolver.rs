@@ -26,7 +26,7 @@ use super::DenyReason;
 const CONCURRENCY: usize = 16;
 /// Answers kept, of one policy.
 const CACHE: usize = 256;
-/// For one server to answer; there are two attempts.
+/// What a server has to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a name has no addresses. `Denied` and `InvalidName` stay so; the others may change.
@@ -38,6 +38,8 @@ pub enum ResolveError {
     InvalidName,
     #[error("the name does not exist or has no address")]
     NotFound,
+    #[error("no name server answers")]
+    TimedOut,
     #[error("the name cannot be resolved at present: {0}")]
     Temporary(String),
 }
@@ -49,6 +51,8 @@ pub struct Resolver(Arc<Shared>);
 struct Shared {
     /// None is the system's configuration.
     config: Option<ResolverConfig>,
+    /// For one server to answer; there are two attempts.
+    patience: Duration,
     hosts: OnceLock<Hosts>,
     /// Made at the first lookup, again if that failed.
     dns: Mutex<Option<TokioResolver>>,
@@ -73,22 +77,30 @@ pub(super) struct Answer {
 impl Resolver {
     /// As `/etc/resolv.conf` and `/etc/hosts` say at the first lookup.
     pub fn system() -> Self {
-        Self::with(None)
+        Self::with(None, TIMEOUT)
     }
 
     /// Asks these servers alone, by UDP and, for long answers, TCP; no hosts file, no search domains.
     pub fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self::patient_servers(servers, TIMEOUT)
+    }
+
+    pub(super) fn patient_servers(
+        servers: impl IntoIterator<Item = SocketAddr>,
+        patience: Duration,
+    ) -> Self {
         let mut config = ResolverConfig::new();
         for server in servers {
             config.add_name_server(NameServerConfig::new(server, Protocol::Udp));
             config.add_name_server(NameServerConfig::new(server, Protocol::Tcp));
         }
-        Self::with(Some(config))
+        Self::with(Some(config), patience)
     }
 
-    fn with(config: Option<ResolverConfig>) -> Self {
+    fn with(config: Option<ResolverConfig>, patience: Duration) -> Self {
         Self(Arc::new(Shared {
             config,
+            patience,
             hosts: OnceLock::new(),
             dns: Mutex::default(),
             lookups: Semaphore::new(CONCURRENCY),
@@ -111,6 +123,7 @@ impl Resolver {
         let found = match dns.lookup_ip(query).await {
             Ok(found) => found,
             Err(error) if is_absent(&error) => return Err(ResolveError::NotFound),
+            Err(error) if is_late(&error) => return Err(ResolveError::TimedOut),
             Err(error) => return Err(temporary(&error)),
         };
         let addresses: Vec<_> = found.iter().filter(|ip| is_usable(*ip)).collect();
@@ -145,7 +158,7 @@ impl Resolver {
         let options = builder.options_mut();
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.cache_size = CACHE;
-        options.timeout = options.timeout.min(TIMEOUT);
+        options.timeout = options.timeout.min(self.0.patience);
         options.use_hosts_file = ResolveHosts::Never;
         Ok(dns.insert(builder.build()).clone())
     }
@@ -170,6 +183,18 @@ impl HostName {
     }
 }
 
+/// An address that stands for itself: IPv6 also in brackets, as URLs have it.
+pub(super) fn literal(text: &str) -> Option<IpAddr> {
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let ip = match bracketed {
+        Some(inside) => inside.parse::<std::net::Ipv6Addr>().ok()?.into(),
+        None => text.parse::<IpAddr>().ok()?,
+    };
+    Some(ip.to_canonical())
+}
+
 /// Checks a name as a guest wrote it. Names in other scripts become their ASCII form (IDNA), as `ip-name-lookup` says.
 pub(super) fn normalise(text: &str) -> Result<HostName, ResolveError> {
     let absolute = text.ends_with('.');
@@ -180,6 +205,14 @@ pub(super) fn normalise(text: &str) -> Result<HostName, ResolveError> {
         return Err(ResolveError::InvalidName);
     }
     Ok(HostName { name, absolute })
+}
+
+/// Whether a host, as a URL names it, is the workload itself: `localhost`, or a loopback address.
+pub fn is_own(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback(),
+        Err(_) => normalise(host).is_ok_and(|name| name.is_localhost()),
+    }
 }
 
 fn listed(hosts: &Hosts, name: &Name) -> Vec<IpAddr> {
@@ -206,6 +239,12 @@ fn is_absent(error: &hickory_resolver::ResolveError) -> bool {
             ..
         })
     )
+}
+
+/// Whether no server said anything.
+fn is_late(error: &hickory_resolver::ResolveError) -> bool {
+    let kind = error.proto().map(|error| error.kind());
+    matches!(kind, Some(ProtoErrorKind::Timeout))
 }
 
 /// WASI never hands out IPv4-mapped addresses, and no rule is meant for them.

@@ -57,15 +57,17 @@ pub(crate) async fn relay(
 async fn upload(client: ReadHalf<'_>, guest: &mut Writer) -> io::Result<()> {
     loop {
         poll_fn(|cx| guest.poll_ready(cx)).await;
-        let room = match guest.capacity() {
-            Ok(room) => cmp::min(room, CHUNK),
-            Err(end) => return ended(end),
-        };
         // A guest that has closed is not kept waiting for by a client that has nothing to say.
         tokio::select! {
             end = poll_fn(|cx| guest.poll_end(cx)) => return ended(end),
             readable = client.readable() => readable?,
         }
+        // Asked only now: what is promised is kept from all others.
+        let room = match guest.capacity() {
+            Ok(0) => continue,
+            Ok(room) => cmp::min(room, CHUNK),
+            Err(end) => return ended(end),
+        };
         // Allocated only now, so that idle connections cost nothing.
         let mut data = BytesMut::with_capacity(room).limit(room);
         match client.try_read_buf(&mut data) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wasmtime::{Engine, Store, component::ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     net::{End, Network, Scope},
     policy::Policy,
     sockets::{GuestNetwork, SocketsView},
+    volumes::Mount,
 };
 
 use super::{
@@ -37,21 +38,36 @@ pub struct GuestTemplate {
     pub meter: Arc<MemoryMeter>,
     pub network: Network,
     pub policy: Arc<Policy>,
+    pub(super) outgoing: Outgoing,
     pub log: ReplicaLog,
 }
 
 impl GuestTemplate {
+    /// For instances that share no HTTP connection with others: a service's next life.
+    pub fn renewed(&self) -> Self {
+        Self {
+            outgoing: self.outgoing.renewed(),
+            ..self.clone()
+        }
+    }
+
     /// A fresh store with nothing open. `depth` counts the WIT calls that led here.
     pub fn store(&self, engine: &Engine, depth: u32) -> GuestStore {
-        let scope = self.network.scope();
-        let network = GuestNetwork {
-            scope: scope.clone(),
-            policy: Arc::clone(&self.policy),
-        };
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
-        let wasi = WasiCtx::builder()
-            .args(&self.args)
+        self.store_of(engine, depth, self.wasi().build())
+    }
+
+    /// As [`Self::store`], for a service, which sees directories.
+    pub fn service_store(&self, engine: &Engine, mounts: &[Mount]) -> wasmtime::Result<GuestStore> {
+        let mut wasi = self.wasi();
+        for mount in mounts {
+            mount.open(&mut wasi)?;
+        }
+        Ok(self.store_of(engine, 0, wasi.build()))
+    }
+
+    fn wasi(&self) -> WasiCtxBuilder {
+        let mut wasi = WasiCtx::builder();
+        wasi.args(&self.args)
             .envs(&self.env)
             .stdout(GuestOutput::new(
                 self.log.writer(&self.source, Stream::Stdout),
@@ -63,14 +79,24 @@ impl GuestTemplate {
             .allow_tcp(true)
             .socket_addr_check(|_, _| Box::pin(async { true }))
             .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .build();
+            .allow_ip_name_lookup(false);
+        wasi
+    }
+
+    fn store_of(&self, engine: &Engine, depth: u32, wasi: WasiCtx) -> GuestStore {
+        let scope = self.network.scope();
+        let network = GuestNetwork {
+            scope: scope.clone(),
+            policy: Arc::clone(&self.policy),
+        };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
         let mut store = Store::new(
             engine,
             Guest {
                 wasi,
                 http: WasiHttpCtx::new(),
-                outgoing: Outgoing::new(network.clone()),
+                outgoing: self.outgoing.clone(),
                 table,
                 network,
                 limiter: Limiter::new(self.memory_limit, Arc::clone(&self.meter)),

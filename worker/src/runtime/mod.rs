@@ -14,7 +14,7 @@ mod service;
 mod stdio;
 mod workload;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, thread};
 
 use warren_model::digest::Digest;
 use wasmtime::{Engine, component::Linker};
@@ -53,6 +53,14 @@ pub enum RuntimeError {
     Engine(wasmtime::Error),
     #[error(transparent)]
     Cache(#[from] CacheError),
+}
+
+/// The threads that tokio needs to run guests. A guest that spins holds its thread until its epoch ends, and tokio looks
+/// at timers and sockets only between tasks: with as many threads as cores two such guests delay every heartbeat by half
+/// a second, with many more threads than cores the kernel shares the cores and nothing is late.
+pub fn threads() -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    (cores * 2).max(16)
 }
 
 impl Runtime {

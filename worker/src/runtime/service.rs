@@ -1,7 +1,11 @@
 //! One life of a service: a fresh store, `run` until it ends, and how it ended.
 
+use std::sync::Arc;
+
 use wasmtime::component::InstancePre;
 use wasmtime_wasi::{I32Exit, p2, p3};
+
+use crate::volumes::Mount;
 
 use super::{
     Guest,
@@ -12,6 +16,7 @@ use super::{
 /// A service that can be started, any number of times.
 pub struct ServiceRuntime {
     template: GuestTemplate,
+    mounts: Arc<[Mount]>,
     run: Run,
 }
 
@@ -31,10 +36,16 @@ pub enum ServiceEnd {
     OutOfMemory(String),
     /// It did not get as far as `run`.
     StartFailed(String),
+    /// It was ended because of what its liveness probe found.
+    Unhealthy(String),
 }
 
 impl ServiceRuntime {
-    pub(super) fn new(template: GuestTemplate, pre: &InstancePre<Guest>) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        template: GuestTemplate,
+        mounts: Arc<[Mount]>,
+        pre: &InstancePre<Guest>,
+    ) -> wasmtime::Result<Self> {
         let run = match p2::bindings::CommandPre::new(pre.clone()) {
             Ok(command) => Run::P2(command),
             Err(error) => match p3::bindings::CommandPre::new(pre.clone()) {
@@ -43,16 +54,24 @@ impl ServiceRuntime {
                 Err(_) => return Err(error),
             },
         };
-        Ok(Self { template, run })
+        Ok(Self {
+            template,
+            mounts,
+            run,
+        })
     }
 
     /// Runs until the service ends; `started` is called when its instance is there and its `run` is about to be called.
     /// Dropping the future kills it: its sockets are reset at once.
     pub async fn run(&self, started: impl FnOnce() + Send) -> ServiceEnd {
-        self.template.log.begin(&self.template.source);
+        let template = self.template.renewed();
+        template.log.begin(&template.source);
         match &self.run {
             Run::P2(command) => {
-                let mut guest = self.template.store(command.engine(), 0);
+                let mut guest = match template.service_store(command.engine(), &self.mounts) {
+                    Ok(guest) => guest,
+                    Err(error) => return ServiceEnd::StartFailed(describe(&error)),
+                };
                 let command = match command.instantiate_async(&mut guest.store).await {
                     Ok(command) => command,
                     Err(error) => return ServiceEnd::StartFailed(describe(&error)),
@@ -62,7 +81,10 @@ impl ServiceRuntime {
                 self.end(guest, result)
             }
             Run::P3(command) => {
-                let mut guest = self.template.store(command.engine(), 0);
+                let mut guest = match template.service_store(command.engine(), &self.mounts) {
+                    Ok(guest) => guest,
+                    Err(error) => return ServiceEnd::StartFailed(describe(&error)),
+                };
                 let command = match command.instantiate_async(&mut guest.store).await {
                     Ok(command) => command,
                     Err(error) => return ServiceEnd::StartFailed(describe(&error)),

@@ -1,7 +1,7 @@
 //! Everything of one replica made ready to run: guests linked, instances prepared.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -11,7 +11,7 @@ use warren_model::{
     digest::Digest,
     egress::EgressRule,
     name::Name,
-    spec::{Component as ComponentSpec, WorkloadSpec},
+    spec::{Component as ComponentSpec, RouteProtocol, Service, WorkloadSpec},
 };
 use wasmtime::component::InstancePre;
 
@@ -19,12 +19,14 @@ use crate::{
     logs::ReplicaLog,
     net::Network,
     policy::{HostAccess, Policy, Refusal, Refusals, Role},
+    volumes::Mount,
 };
 
 use super::{
     Compiled, ComponentRuntime, Guest, Runtime, ServiceRuntime,
     guest::GuestTemplate,
     link::{self, LinkError},
+    outgoing::{Outgoing, Ways},
 };
 
 /// How the service's own lines and refusals are marked; no component has this name.
@@ -36,6 +38,8 @@ pub struct ReplicaContext {
     pub network: Network,
     pub log: ReplicaLog,
     pub host: HostAccess,
+    /// Directories that the service sees.
+    pub mounts: Arc<[Mount]>,
     /// Told what the guests were not allowed to do.
     pub refusals: mpsc::Sender<Refusal>,
 }
@@ -77,10 +81,12 @@ impl Runtime {
         artifacts: &HashMap<Digest, Compiled>,
         context: &ReplicaContext,
     ) -> Result<Prepared, PrepareError> {
+        let http2_ports = http2_ports(spec.service.as_ref());
         let mut components = Components {
             runtime: self,
             artifacts,
             context,
+            http2_ports: &http2_ports,
             specs: &spec.components,
             done: HashMap::new(),
             path: Vec::new(),
@@ -100,6 +106,7 @@ impl Runtime {
                 let pre = self
                     .link(service.component, artifacts, &components)
                     .map_err(PrepareError::Service)?;
+                let policy = policy(Role::Service, SERVICE.into(), &service.egress, context);
                 let template = GuestTemplate {
                     source: SERVICE.into(),
                     // The program's own name comes first, as everywhere.
@@ -110,10 +117,11 @@ impl Runtime {
                     memory_limit: service.memory_bytes,
                     meter: Arc::clone(&self.memory),
                     network: context.network.clone(),
-                    policy: policy(Role::Service, SERVICE.into(), &service.egress, context),
+                    outgoing: outgoing(&policy, &http2_ports, context),
+                    policy,
                     log: context.log.clone(),
                 };
-                let runtime = ServiceRuntime::new(template, &pre)
+                let runtime = ServiceRuntime::new(template, Arc::clone(&context.mounts), &pre)
                     .map_err(|error| PrepareError::Service(GuestError::Wasmtime(error)))?;
                 Some(Arc::new(runtime))
             }
@@ -146,6 +154,7 @@ struct Components<'a> {
     runtime: &'a Runtime,
     artifacts: &'a HashMap<Digest, Compiled>,
     context: &'a ReplicaContext,
+    http2_ports: &'a Arc<[u16]>,
     specs: &'a [ComponentSpec],
     done: HashMap<Name, Arc<ComponentRuntime>>,
     /// Those being prepared, outermost first.
@@ -179,14 +188,16 @@ impl Components<'_> {
             .map_err(failed)?;
         let source: Arc<str> = spec.name.as_str().into();
         let role = Role::Component;
+        let policy = policy(role, Arc::clone(&source), &spec.egress, self.context);
         let template = GuestTemplate {
-            source: Arc::clone(&source),
+            source,
             args: Arc::new([spec.name.to_string()]),
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
             meter: Arc::clone(&self.runtime.memory),
             network: self.context.network.clone(),
-            policy: policy(role, source, &spec.egress, self.context),
+            outgoing: outgoing(&policy, self.http2_ports, self.context),
+            policy,
             log: self.context.log.clone(),
         };
         let component = ComponentRuntime::new(
@@ -237,4 +248,24 @@ fn policy(
     let refusals = Refusals::new(role, guest, context.refusals.clone());
     let policy = Policy::new(role, egress.to_vec(), context.host.clone());
     Arc::new(policy.with_refusals(refusals))
+}
+
+fn outgoing(policy: &Arc<Policy>, http2_ports: &Arc<[u16]>, context: &ReplicaContext) -> Outgoing {
+    Outgoing::new(Ways {
+        network: context.network.clone(),
+        policy: Arc::clone(policy),
+        http2_ports: Arc::clone(http2_ports),
+    })
+}
+
+/// Ports of the service that speak HTTP/2 with prior knowledge: those to which every route leads so.
+fn http2_ports(service: Option<&Service>) -> Arc<[u16]> {
+    let routes = service.map_or(&[][..], |service| &service.routes);
+    let is_http2 = |port| {
+        let mut to_it = routes.iter().filter(|route| route.port == port);
+        to_it.all(|route| route.protocol == RouteProtocol::H2c)
+    };
+    let ports: BTreeSet<_> = routes.iter().map(|route| route.port).collect();
+    let ports = ports.into_iter().filter(|port| is_http2(*port));
+    ports.map(|port| port.get()).collect()
 }

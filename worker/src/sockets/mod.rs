@@ -59,6 +59,8 @@ pub enum SocketError {
     WouldBlock,
     #[error("too many sockets")]
     TooManySockets,
+    #[error("out of memory")]
+    OutOfMemory,
     #[error("address not bindable")]
     AddressNotBindable,
     #[error("address in use")]
@@ -107,6 +109,8 @@ impl From<NetError> for SocketError {
             NetError::ConnectionRefused => Self::ConnectionRefused,
             NetError::Timeout => Self::Timeout,
             NetError::TooManySockets => Self::TooManySockets,
+            // `listen` fails with ENOBUFS.
+            NetError::TooManyListeners => Self::OutOfMemory,
             NetError::DatagramTooLarge => Self::DatagramTooLarge,
             NetError::ScopeEnded => Self::InvalidState,
         }

@@ -1,5 +1,7 @@
 //! Socket options: what was set reads back, clamped as systems clamp it.
 
+use crate::net::{MAX_BUFFER, MIN_BUFFER, NetLimits};
+
 use super::SocketError;
 
 const SECOND: u64 = 1_000_000_000;
@@ -7,8 +9,6 @@ const SECOND: u64 = 1_000_000_000;
 const KEEP_ALIVE_SECONDS: u64 = 32_767;
 /// What Linux takes at most for the number of probes.
 const KEEP_ALIVE_PROBES: u32 = 127;
-/// Bytes that one direction of a connection may buffer.
-const BUFFER: std::ops::RangeInclusive<u64> = 2_048..=4 << 20;
 
 /// The options of one TCP socket, inherited by what it accepts. Times in nanoseconds, sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,20 +23,27 @@ pub struct Options {
 }
 
 impl Default for Options {
+    /// In a network with the default limits.
     fn default() -> Self {
+        Self::new(&NetLimits::default())
+    }
+}
+
+impl Options {
+    /// Of a new socket.
+    pub fn new(limits: &NetLimits) -> Self {
         Self {
             keep_alive: false,
             keep_alive_idle: 7_200 * SECOND,
             keep_alive_interval: 75 * SECOND,
             keep_alive_count: 9,
             hop_limit: 64,
-            receive_buffer: 64 << 10,
-            send_buffer: 64 << 10,
+            receive_buffer: limits.buffer as u64,
+            // There is none: what is written is with the receiver at once.
+            send_buffer: limits.buffer as u64,
         }
     }
-}
 
-impl Options {
     pub fn receive_bytes(&self) -> usize {
         usize::try_from(self.receive_buffer).unwrap_or(usize::MAX)
     }
@@ -66,11 +73,11 @@ pub fn hop_limit(hops: u8) -> Result<u8, SocketError> {
     }
 }
 
-/// A buffer size: a hint, clamped. 0 is `invalid-argument`.
+/// A buffer size: a hint, clamped as the network clamps it. 0 is `invalid-argument`.
 pub fn buffer_size(bytes: u64) -> Result<u64, SocketError> {
     match bytes {
         0 => Err(SocketError::InvalidArgument),
-        n => Ok(n.clamp(*BUFFER.start(), *BUFFER.end())),
+        n => Ok(n.clamp(MIN_BUFFER as u64, MAX_BUFFER as u64)),
     }
 }
 
@@ -84,8 +91,8 @@ mod tests {
         assert_eq!(keep_alive_time(1), Ok(SECOND));
         assert_eq!(keep_alive_time(u64::MAX), Ok(KEEP_ALIVE_SECONDS * SECOND));
         assert_eq!(keep_alive_count(u32::MAX), Ok(KEEP_ALIVE_PROBES));
-        assert_eq!(buffer_size(1), Ok(2_048));
-        assert_eq!(buffer_size(u64::MAX), Ok(4 << 20));
+        assert_eq!(buffer_size(1), Ok(MIN_BUFFER as u64));
+        assert_eq!(buffer_size(u64::MAX), Ok(MAX_BUFFER as u64));
         assert_eq!(keep_alive_time(0), Err(SocketError::InvalidArgument));
         assert_eq!(keep_alive_count(0), Err(SocketError::InvalidArgument));
         assert_eq!(hop_limit(0), Err(SocketError::InvalidArgument));

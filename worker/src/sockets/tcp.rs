@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    net::{Bound, Connecting, Listener, Reader, Stream, Writer},
+    net::{self, Bound, Connecting, Listener, NetError, Reader, Stream, Writer},
     policy::Op,
 };
 
@@ -23,13 +23,21 @@ use super::{Family, GuestNetwork, Place, SocketError, options::Options};
 const BACKLOG: usize = 128;
 
 enum State {
-    Unbound,
+    Unbound(net::Socket),
     Bound(Bound),
     Connecting(Box<Connecting>),
     Connected(Connection),
     Listening(Listener),
-    /// After a failed connect: no operation succeeds any more.
-    Closed,
+    /// After a failed connect: no operation succeeds any more. It counts as a socket until it is dropped.
+    Closed {
+        _place: Option<net::Socket>,
+    },
+}
+
+impl State {
+    fn closed(place: Option<net::Socket>) -> Self {
+        Self::Closed { _place: place }
+    }
 }
 
 /// The two directions and addresses of a connection.
@@ -44,12 +52,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn new(stream: Stream, options: &Options) -> Self {
+    fn new(stream: Stream) -> Self {
         let (local, remote) = (stream.local_addr(), stream.peer_addr());
-        let (mut reader, writer) = stream.split();
-        if options.receive_buffer != Options::default().receive_buffer {
-            reader.set_buffer(options.receive_bytes());
-        }
+        let (reader, writer) = stream.split();
         Self {
             reader: Arc::new(Mutex::new(reader)),
             writer: Arc::new(Mutex::new(writer)),
@@ -69,14 +74,16 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    pub fn new(network: GuestNetwork, family: Family) -> Self {
-        Self {
+    /// Fails when the workload has too many already.
+    pub fn new(network: GuestNetwork, family: Family) -> Result<Self, SocketError> {
+        let socket = network.scope.socket()?;
+        Ok(Self {
+            options: Options::new(network.scope.network().limits()),
             network,
             family,
-            options: Options::default(),
             backlog: BACKLOG,
-            state: State::Unbound,
-        }
+            state: State::Unbound(socket),
+        })
     }
 
     pub fn family(&self) -> Family {
@@ -85,15 +92,18 @@ impl TcpSocket {
 
     /// Binds to an address of the workload's network.
     pub fn bind(&mut self, local: SocketAddr) -> Result<(), SocketError> {
-        if !matches!(self.state, State::Unbound) {
+        if !matches!(self.state, State::Unbound(_)) {
             return Err(SocketError::InvalidState);
         }
         self.family.check_local(local)?;
         match self.network.decide(Op::TcpBind(local))? {
-            Place::Workload => {
-                self.state = State::Bound(self.network.scope.bind(local)?);
-                Ok(())
-            }
+            Place::Workload => self.step(|state| match state {
+                State::Unbound(socket) => match socket.bind(local) {
+                    Ok(bound) => (State::Bound(bound), Ok(())),
+                    Err((socket, error)) => (State::Unbound(socket), Err(error)),
+                },
+                state => (state, Err(NetError::ScopeEnded)),
+            }),
             Place::Machine(_) => Err(SocketError::AddressNotBindable),
         }
     }
@@ -101,23 +111,44 @@ impl TcpSocket {
     /// Begins to connect. `Some` is an address of the machine's network, which this socket cannot reach:
     /// the face makes a real one and this stays as it was.
     pub fn connect(&mut self, remote: SocketAddr) -> Result<Option<SocketAddr>, SocketError> {
-        if !matches!(self.state, State::Unbound | State::Bound(_)) {
+        if !matches!(self.state, State::Unbound(_) | State::Bound(_)) {
             return Err(SocketError::InvalidState);
         }
         self.family.check_remote(remote)?;
         match self.network.decide(Op::TcpConnect(remote))? {
-            Place::Machine(address) if matches!(self.state, State::Unbound) => Ok(Some(address)),
+            Place::Machine(address) if matches!(self.state, State::Unbound(_)) => Ok(Some(address)),
             // A socket bound to loopback has no way out of it.
             Place::Machine(_) => Err(SocketError::InvalidArgument),
             Place::Workload => {
-                let from = match mem::replace(&mut self.state, State::Closed) {
-                    State::Bound(bound) => Some(bound),
-                    _ => None,
-                };
-                let connecting = self.network.scope.connect(from, remote)?;
-                self.state = State::Connecting(Box::new(connecting));
+                self.step(|state| {
+                    let begun = match state {
+                        State::Unbound(socket) => socket.connect(remote),
+                        State::Bound(bound) => bound.connect(remote),
+                        state => return (state, Err(NetError::ScopeEnded)),
+                    };
+                    match begun {
+                        Ok(connecting) => (State::Connecting(Box::new(connecting)), Ok(())),
+                        Err((socket, error)) => (State::closed(Some(socket)), Err(error)),
+                    }
+                })?;
                 Ok(None)
             }
+        }
+    }
+
+    /// Gives up a connection that is not there yet, and frees its port and its place in a backlog.
+    pub fn stop_connecting(&mut self) {
+        self.state = match mem::replace(&mut self.state, State::closed(None)) {
+            State::Connecting(connecting) => State::closed(connecting.give_up()),
+            state => state,
+        };
+    }
+
+    /// What a socket that leaves the workload's network keeps here, so that it counts as one.
+    pub fn into_place(self) -> Option<net::Socket> {
+        match self.state {
+            State::Unbound(socket) => Some(socket),
+            _ => None,
         }
     }
 
@@ -129,17 +160,16 @@ impl TcpSocket {
         match &mut self.state {
             State::Connecting(connecting) => {
                 let result = ready!(Pin::new(connecting.as_mut()).poll(cx));
-                match result {
-                    Ok(stream) => {
-                        let connection = Connection::new(stream, &self.options);
-                        self.state = State::Connected(connection.clone());
-                        Poll::Ready(Ok(connection))
+                Poll::Ready(self.step(|state| match (result, state) {
+                    (Ok(stream), _) => {
+                        let connection = Connection::new(stream);
+                        (State::Connected(connection.clone()), Ok(connection))
                     }
-                    Err(error) => {
-                        self.state = State::Closed;
-                        Poll::Ready(Err(error.into()))
+                    (Err(error), State::Connecting(connecting)) => {
+                        (State::closed(connecting.give_up()), Err(error))
                     }
-                }
+                    (Err(error), state) => (state, Err(error)),
+                }))
             }
             State::Connected(connection) => Poll::Ready(Ok(connection.clone())),
             _ => Poll::Ready(Err(SocketError::InvalidState)),
@@ -154,18 +184,21 @@ impl TcpSocket {
         match self.network.decide(Op::TcpListen(bound.local_addr()))? {
             Place::Machine(_) => Err(SocketError::NotSupported),
             Place::Workload => {
-                let State::Bound(bound) = mem::replace(&mut self.state, State::Closed) else {
-                    return Err(SocketError::InvalidState);
-                };
-                self.state = State::Listening(bound.listen(self.backlog)?);
-                Ok(())
+                let backlog = self.backlog;
+                self.step(|state| match state {
+                    State::Bound(bound) => match bound.try_listen(backlog) {
+                        Ok(listener) => (State::Listening(listener), Ok(())),
+                        Err((bound, error)) => (State::Bound(bound), Err(error)),
+                    },
+                    state => (state, Err(NetError::ScopeEnded)),
+                })
             }
         }
     }
 
     /// [`Self::listen`], on any free port where none is bound, as 0.3 does.
     pub fn listen_anywhere(&mut self) -> Result<(), SocketError> {
-        if matches!(self.state, State::Unbound) {
+        if matches!(self.state, State::Unbound(_)) {
             self.bind(SocketAddr::new(self.family.unspecified(), 0))?;
         }
         self.listen()
@@ -188,23 +221,25 @@ impl TcpSocket {
             return Poll::Ready(Err(SocketError::InvalidState));
         };
         let connection = match ready!(listener.poll_accept(cx)) {
-            Ok(stream) => Connection::new(stream, &self.options),
+            Ok(stream) => Connection::new(stream),
             Err(error) => return Poll::Ready(Err(error.into())),
         };
-        let socket = TcpSocket {
+        let mut socket = TcpSocket {
             network: self.network.clone(),
             family: self.family,
             options: self.options,
             backlog: self.backlog,
             state: State::Connected(connection.clone()),
         };
+        // The listener's may have changed since the connection came.
+        socket.apply_options();
         Poll::Ready(Ok((socket, connection)))
     }
 
     /// Ready when what was begun has ended, or a connection waits to be accepted; at once otherwise.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.state {
-            State::Connecting(_) => self.poll_connected(cx).map(|_| ()),
+            State::Connecting(connecting) => connecting.poll_ready(cx),
             State::Listening(listener) => listener.poll_ready(cx),
             _ => Poll::Ready(()),
         }
@@ -214,8 +249,9 @@ impl TcpSocket {
         match &self.state {
             State::Bound(bound) => Ok(bound.local_addr()),
             State::Listening(listener) => Ok(listener.local_addr()),
+            State::Connecting(connecting) => Ok(connecting.local_addr()),
             State::Connected(connection) => Ok(connection.local),
-            State::Unbound | State::Connecting(_) | State::Closed => Err(SocketError::InvalidState),
+            State::Unbound(_) | State::Closed { .. } => Err(SocketError::InvalidState),
         }
     }
 
@@ -238,7 +274,7 @@ impl TcpSocket {
         }
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         match &self.state {
-            State::Unbound | State::Bound(_) => self.backlog = size,
+            State::Unbound(_) | State::Bound(_) => self.backlog = size,
             State::Listening(listener) => listener.set_backlog(size),
             _ => return Err(SocketError::InvalidState),
         }
@@ -248,12 +284,25 @@ impl TcpSocket {
     /// Makes a changed option take effect. Only the receive buffer has one inside this network: there are
     /// no packets that could need a hop limit, and no dead peer that goes unnoticed.
     pub fn apply_options(&mut self) {
-        if let State::Connected(connection) = &self.state {
-            connection
-                .reader
-                .lock()
-                .set_buffer(self.options.receive_bytes());
+        let bytes = self.options.receive_bytes();
+        match &self.state {
+            State::Unbound(socket) => drop(socket.set_buffer(bytes)),
+            State::Bound(bound) => drop(bound.set_buffer(bytes)),
+            State::Connecting(connecting) => connecting.set_buffer(bytes),
+            State::Listening(listener) => drop(listener.set_buffer(bytes)),
+            State::Connected(connection) => drop(connection.reader.lock().set_buffer(bytes)),
+            State::Closed { .. } => {}
         }
+    }
+
+    /// Replaces the state by what `f` makes of it.
+    fn step<T>(
+        &mut self,
+        f: impl FnOnce(State) -> (State, Result<T, NetError>),
+    ) -> Result<T, SocketError> {
+        let (state, result) = f(mem::replace(&mut self.state, State::closed(None)));
+        self.state = state;
+        Ok(result?)
     }
 
     /// Ends one or both directions.

@@ -34,7 +34,13 @@ pub struct UdpSocket {
     network: GuestNetwork,
     family: Family,
     options: UdpOptions,
-    bound: Option<Arc<BoundUdp>>,
+    state: State,
+}
+
+enum State {
+    /// None while it is being bound.
+    Unbound(Option<net::Socket>),
+    Bound(Arc<BoundUdp>),
 }
 
 /// What a bound socket and its streams share.
@@ -50,28 +56,23 @@ pub struct BoundUdp {
     receiving: tokio::sync::Mutex<()>,
 }
 
-// === impl UdpOptions ===
-
-impl Default for UdpOptions {
-    fn default() -> Self {
-        Self {
-            hop_limit: 64,
-            receive_buffer: 256 << 10,
-            send_buffer: 256 << 10,
-        }
-    }
-}
-
 // === impl UdpSocket ===
 
 impl UdpSocket {
-    pub fn new(network: GuestNetwork, family: Family) -> Self {
-        Self {
+    /// Fails when the workload has too many already.
+    pub fn new(network: GuestNetwork, family: Family) -> Result<Self, SocketError> {
+        let socket = network.scope.socket()?;
+        let buffer = network.scope.network().limits().datagrams as u64;
+        Ok(Self {
             network,
             family,
-            options: UdpOptions::default(),
-            bound: None,
-        }
+            options: UdpOptions {
+                hop_limit: 64,
+                receive_buffer: buffer,
+                send_buffer: buffer,
+            },
+            state: State::Unbound(Some(socket)),
+        })
     }
 
     pub fn family(&self) -> Family {
@@ -102,15 +103,20 @@ impl UdpSocket {
 
     /// Binds to an address of the workload's network.
     pub fn bind(&mut self, local: SocketAddr) -> Result<(), SocketError> {
-        if self.bound.is_some() {
+        let State::Unbound(socket) = &mut self.state else {
             return Err(SocketError::InvalidState);
-        }
+        };
         self.family.check_local(local)?;
         match self.network.decide(Op::UdpBind(local))? {
             Place::Machine(_) => Err(SocketError::AddressNotBindable),
             Place::Workload => {
-                self.bound = Some(Arc::new(BoundUdp {
-                    workload: self.network.scope.bind_udp(local)?,
+                let unbound = socket.take().ok_or(SocketError::InvalidState)?;
+                let workload = unbound.bind_udp(local).map_err(|(unbound, error)| {
+                    *socket = Some(unbound);
+                    error
+                })?;
+                self.state = State::Bound(Arc::new(BoundUdp {
+                    workload,
                     network: self.network.clone(),
                     family: self.family,
                     hop_limit: self.options.hop_limit,
@@ -124,23 +130,69 @@ impl UdpSocket {
         }
     }
 
-    /// The bound socket, made on any free port if it is not bound yet, as 0.3 does.
-    pub fn bind_implicitly(&mut self) -> Result<&Arc<BoundUdp>, SocketError> {
-        if self.bound.is_none() {
+    /// [`BoundUdp::connect`], of a socket that is bound to any free port if it is not yet, as 0.3 does.
+    pub fn connect(&mut self, peer: SocketAddr) -> Result<(), SocketError> {
+        self.family.check_remote(peer)?;
+        self.bind_implicitly()?.connect(peer)
+    }
+
+    /// The bound socket to send such a datagram with, made on any free port if there is none, as 0.3 does. What cannot be
+    /// sent binds nothing.
+    pub fn to_send(
+        &mut self,
+        length: usize,
+        to: Option<SocketAddr>,
+    ) -> Result<&Arc<BoundUdp>, SocketError> {
+        if let State::Unbound(_) = self.state {
+            destination(self.family, None, to, length)?;
+        }
+        self.bind_implicitly()
+    }
+
+    pub fn bound(&self) -> Result<&Arc<BoundUdp>, SocketError> {
+        match &self.state {
+            State::Bound(bound) => Ok(bound),
+            State::Unbound(_) => Err(SocketError::InvalidState),
+        }
+    }
+
+    fn bind_implicitly(&mut self) -> Result<&Arc<BoundUdp>, SocketError> {
+        if let State::Unbound(_) = self.state {
             self.bind(SocketAddr::new(self.family.unspecified(), 0))?;
         }
         self.bound()
     }
 
-    pub fn bound(&self) -> Result<&Arc<BoundUdp>, SocketError> {
-        self.bound.as_ref().ok_or(SocketError::InvalidState)
-    }
-
     fn apply_buffer(&self) {
-        if let Some(bound) = &self.bound {
+        if let State::Bound(bound) = &self.state {
             let bytes = usize::try_from(self.options.receive_buffer).unwrap_or(usize::MAX);
             bound.workload.set_buffer(bytes);
         }
+    }
+}
+
+/// Where a datagram goes that is sent to the peer or to `to`.
+fn destination(
+    family: Family,
+    peer: Option<SocketAddr>,
+    to: Option<SocketAddr>,
+    length: usize,
+) -> Result<SocketAddr, SocketError> {
+    if let Some(to) = to {
+        family.check_remote(to)?;
+    }
+    let to = match (to, peer) {
+        (Some(to), Some(peer)) if to != peer => return Err(SocketError::InvalidArgument),
+        (Some(to), _) | (None, Some(to)) => to,
+        (None, None) => return Err(SocketError::InvalidArgument),
+    };
+    let largest = match family {
+        Family::Ipv4 => MAX_DATAGRAM_V4,
+        Family::Ipv6 => MAX_DATAGRAM_V6,
+    };
+    match length > largest {
+        true => Err(SocketError::DatagramTooLarge),
+        false => Ok(to),
     }
 }
 
@@ -179,24 +231,7 @@ impl BoundUdp {
     /// Sends one datagram, to the peer or to `to`. `would-block` only while the machine's socket has no room.
     pub fn try_send(&self, data: Bytes, to: Option<SocketAddr>) -> Result<(), SocketError> {
         let peer = *self.peer.lock();
-        let to = match (to, peer) {
-            (Some(to), peer) => {
-                self.family.check_remote(to)?;
-                if peer.is_some_and(|peer| peer != to) {
-                    return Err(SocketError::InvalidArgument);
-                }
-                to
-            }
-            (None, Some(peer)) => peer,
-            (None, None) => return Err(SocketError::InvalidArgument),
-        };
-        let largest = match self.family {
-            Family::Ipv4 => MAX_DATAGRAM_V4,
-            Family::Ipv6 => MAX_DATAGRAM_V6,
-        };
-        if data.len() > largest {
-            return Err(SocketError::DatagramTooLarge);
-        }
+        let to = destination(self.family, peer, to, data.len())?;
         match self.place(to)? {
             Place::Workload => Ok(self.workload.try_send(to, data)?),
             Place::Machine(address) => {

@@ -41,8 +41,16 @@ pub enum Event {
     },
     /// The service's instance is there and its `run` was called.
     Started,
-    /// The service can take work, or no longer.
-    Ready(bool),
+    /// The service can take work.
+    Ready,
+    /// It cannot yet, or no longer.
+    NotReady {
+        why: String,
+    },
+    /// Its liveness probe failed past its threshold.
+    Unhealthy {
+        why: String,
+    },
     /// The service ended by itself. `jitter` is random, 0 to 255: it spreads restarts in time.
     Ended {
         end: ServiceEnd,
@@ -70,6 +78,8 @@ pub enum Action {
     Drain,
     /// End the service, then send [`Event::Killed`].
     Kill,
+    /// End the service for a reason of its own, then send [`Event::Ended`] with it.
+    End(ServiceEnd),
     /// Give back ports and everything prepared: it will not run again.
     Release,
 }
@@ -105,6 +115,8 @@ pub struct Life {
     running_since: Option<Instant>,
     /// The service exists, also while it is being killed.
     alive: bool,
+    /// It is being ended because it is not healthy.
+    condemned: bool,
     drained: bool,
 }
 
@@ -120,6 +132,7 @@ impl Life {
             waits: 0,
             running_since: None,
             alive: false,
+            condemned: false,
             drained: false,
         }
     }
@@ -158,14 +171,19 @@ impl Life {
                 Step::of([Action::Release], Note::warning(reason, message))
             }
             (Phase::Starting, Event::Started) => self.started(now),
-            (Phase::Running, Event::Ready(ready)) if ready != self.ready => {
-                self.ready = ready;
-                let note = if ready {
-                    Note::normal("Ready", "it takes work")
-                } else {
-                    Note::warning("NotReady", "it no longer listens on its ports")
-                };
-                Step::of([Action::SetReady(ready)], note)
+            (Phase::Running, Event::Ready) if !self.ready && !self.condemned => {
+                self.ready = true;
+                let note = Note::normal("Ready", "it takes work");
+                Step::of([Action::SetReady(true)], note)
+            }
+            (Phase::Running, Event::NotReady { why }) if !self.condemned => {
+                Step::of(self.close(), Note::warning("NotReady", why))
+            }
+            (Phase::Running, Event::Unhealthy { why }) if self.alive && !self.condemned => {
+                self.condemned = true;
+                let mut actions = self.close();
+                actions.push(Action::End(ServiceEnd::Unhealthy(why.clone())));
+                Step::of(actions, Note::warning("Unhealthy", why))
             }
             (Phase::Starting | Phase::Running, Event::Ended { end, jitter }) => {
                 self.ended(&end, jitter, now)
@@ -189,6 +207,7 @@ impl Life {
         }
         self.phase = Phase::Starting;
         self.alive = true;
+        self.condemned = false;
         self.running_since = None;
         let message = match self.restarts {
             0 => "the service is being started".to_owned(),
@@ -212,11 +231,7 @@ impl Life {
             return Step::default();
         };
         self.alive = false;
-        let mut actions = Vec::new();
-        if self.ready {
-            self.ready = false;
-            actions.push(Action::SetReady(false));
-        }
+        let mut actions = self.close();
         let succeeded = *end == ServiceEnd::Exited(0);
         let restart = match policy.restart {
             Restart::Always => true,
@@ -281,17 +296,24 @@ impl Life {
 
     fn stop(&mut self) -> Step {
         self.phase = Phase::Stopping;
-        let mut actions = Vec::new();
-        if self.ready {
-            self.ready = false;
-            actions.push(Action::SetReady(false));
-        }
+        let mut actions = self.close();
         actions.push(Action::Drain);
         Step::of(actions, Note::normal("Stopping", "it was asked to stop"))
     }
 
+    /// No more work, if there was any.
+    fn close(&mut self) -> Vec<Action> {
+        let was_ready = std::mem::take(&mut self.ready);
+        was_ready
+            .then_some(Action::SetReady(false))
+            .into_iter()
+            .collect()
+    }
+
     fn stop_if_over(&mut self) -> Step {
         match (self.drained, self.alive) {
+            // Its end is on its way.
+            (true, true) if self.condemned => Step::default(),
             (true, true) => Step {
                 actions: vec![Action::Kill],
                 note: None,
@@ -334,6 +356,7 @@ fn reason(end: &ServiceEnd) -> &'static str {
         ServiceEnd::Trapped(_) => "Trapped",
         ServiceEnd::OutOfMemory(_) => "OutOfMemory",
         ServiceEnd::StartFailed(_) => "StartFailed",
+        ServiceEnd::Unhealthy(_) => "Killed",
     }
 }
 
@@ -345,6 +368,12 @@ fn how(end: &ServiceEnd) -> String {
         ServiceEnd::OutOfMemory(cause) => format!("the service ran {}", first(cause)),
         ServiceEnd::StartFailed(cause) => {
             format!("the service could not be started: {}", first(cause))
+        }
+        ServiceEnd::Unhealthy(cause) => {
+            format!(
+                "the service was ended, because it was not healthy: {}",
+                first(cause)
+            )
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod life;
 mod prepare;
 mod readiness;
+mod refusals;
 mod replica;
 mod report;
 mod routes;
@@ -18,6 +19,7 @@ use crate::{
     logs::LogHub,
     policy::HostAccess,
     runtime::Runtime,
+    volumes::Volumes,
 };
 
 /// What every replica of a worker uses.
@@ -28,6 +30,7 @@ pub struct SupervisorParts {
     pub logs: LogHub,
     pub reports: ReportBook,
     pub host: HostAccess,
+    pub volumes: Arc<Volumes>,
     /// No grace is longer than this.
     pub longest_grace: Duration,
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::sync::mpsc;
 use warren_model::{digest::Digest, spec::WorkloadSpec};
-use warren_proto::v1::{Endpoint, condition::Status, publish};
+use warren_proto::v1::condition::Status;
 
 use crate::{
     agent::Assignment,
@@ -13,6 +13,7 @@ use crate::{
     policy::Refusal,
     publish::Published,
     runtime::{Prepared, ReplicaContext},
+    volumes::Mounts,
 };
 
 use super::{
@@ -24,8 +25,8 @@ use super::{
 pub(super) struct Ready {
     pub(super) prepared: Prepared,
     pub(super) network: Network,
-    /// With the port of the service that each leads to.
-    pub(super) published: Vec<(Published, u16)>,
+    pub(super) published: Vec<Published>,
+    pub(super) mounts: Mounts,
 }
 
 /// Why a replica can never run as it is.
@@ -72,8 +73,14 @@ pub(super) async fn prepare(
     }
     reporter.condition(ARTIFACTS_READY, Status::True, "Compiled", "");
 
+    let mounts = parts.volumes.mount(&assignment.replica, &assignment.spec);
+    let mounts = mounts.map_err(|error| CannotRun {
+        reason: "VolumeUnavailable",
+        message: error.to_string(),
+    })?;
     let network = Network::new(NetLimits::default());
     let context = ReplicaContext {
+        mounts: mounts.list(),
         network: network.clone(),
         log,
         host: parts.host.clone(),
@@ -86,35 +93,30 @@ pub(super) async fn prepare(
             reason: "LinkFailed",
             message: error.to_string(),
         })?;
-    let published = publish(&assignment.spec, reporter).await?;
+    let published = publish(&assignment.spec, &network, reporter).await?;
     Ok(Ready {
         prepared,
         network,
         published,
+        mounts,
     })
 }
 
 async fn publish(
     spec: &WorkloadSpec,
+    network: &Network,
     reporter: &Reporter,
-) -> Result<Vec<(Published, u16)>, CannotRun> {
+) -> Result<Vec<Published>, CannotRun> {
     let ports = spec.service.iter().flat_map(|service| &service.publish);
     let mut published = Vec::new();
     for port in ports {
-        let bound = crate::publish::bind(port.listen)
-            .await
-            .map_err(|error| CannotRun {
-                reason: "PortUnavailable",
-                message: error.to_string(),
-            })?;
-        published.push((bound, port.port.get()));
+        let bound = crate::publish::bind(port, network).await;
+        published.push(bound.map_err(|error| CannotRun {
+            reason: error.reason(),
+            message: error.to_string(),
+        })?);
     }
-    let endpoints = published.iter().map(|(bound, port)| Endpoint {
-        protocol: publish::Protocol::Tcp.into(),
-        guest_port: u32::from(*port),
-        address: bound.local_addr().to_string(),
-    });
-    reporter.endpoints(endpoints.collect());
+    reporter.endpoints(published.iter().map(Published::endpoint).collect());
     Ok(published)
 }
 

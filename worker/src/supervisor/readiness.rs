@@ -1,26 +1,72 @@
-//! When a service without a readiness probe takes work: once it listens where the world expects it to.
+//! When a service takes work: by its readiness probe, else once it listens where the world expects it to.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::time::Instant;
+use warren_model::{host_port::Transport, spec::Service};
 
-use crate::net::Network;
+use crate::{
+    net::Network,
+    probe::{Prober, Verdict},
+};
+
+use super::routes::expected_ports;
 
 /// A service that listens nowhere is taken for ready after this time.
 const NOT_A_SERVER: Duration = Duration::from_secs(1);
 
 /// Watches one life of a service.
-pub(super) struct Readiness {
+pub(super) enum Readiness {
+    Probed(Box<Prober>),
+    Listening(Listening),
+}
+
+/// Whether a service listens.
+pub(super) struct Listening {
     network: Network,
-    /// The ports that must all be listened on; empty: any, or none after [`NOT_A_SERVER`].
-    ports: Vec<u16>,
+    /// The ports that must all be listened on, or bound by UDP; empty: any listener, or none after [`NOT_A_SERVER`].
+    ports: Vec<(Transport, u16)>,
     deadline: Instant,
     ready: bool,
 }
 
+// === impl Readiness ===
+
 impl Readiness {
     /// The service's `run` is called now.
-    pub(super) fn new(network: Network, ports: Vec<u16>) -> Self {
+    pub(super) fn new(network: &Network, service: &Service) -> Self {
+        match &service.readiness {
+            Some(probe) => Self::Probed(Box::new(Prober::new(network, probe))),
+            None => Self::Listening(Listening::new(network.clone(), expected_ports(service))),
+        }
+    }
+
+    /// Returns each time readiness changes, or is denied for a reason that was not told before. Dropping the future
+    /// loses nothing.
+    pub(super) async fn changed(&mut self) -> Verdict {
+        match self {
+            Self::Probed(prober) => match prober.changed().await {
+                Verdict::Healthy => Verdict::Healthy,
+                Verdict::Unhealthy(why) => {
+                    Verdict::Unhealthy(format!("its readiness probe failed {why}"))
+                }
+            },
+            Self::Listening(listening) => match listening.changed().await {
+                true => Verdict::Healthy,
+                false => Verdict::Unhealthy("it no longer listens on its ports".to_owned()),
+            },
+        }
+    }
+}
+
+// === impl Listening ===
+
+impl Listening {
+    /// The service's `run` is called now.
+    fn new(network: Network, ports: Vec<(Transport, u16)>) -> Self {
         Self {
             network,
             ports,
@@ -30,7 +76,7 @@ impl Readiness {
     }
 
     /// Returns each time readiness changes, with what it is now. Dropping the future loses nothing.
-    pub(super) async fn changed(&mut self) -> bool {
+    async fn changed(&mut self) -> bool {
         let mut listening = self.network.listening();
         loop {
             // What is seen from here on wakes the wait below.
@@ -57,10 +103,18 @@ impl Readiness {
                 || self.network.counts().listeners > 0
                 || Instant::now() >= self.deadline;
         }
-        self.ports
-            .iter()
-            .all(|port| self.network.is_listening(*port))
+        self.ports.iter().all(|(transport, port)| match transport {
+            Transport::Tcp => self.network.is_listening(*port),
+            Transport::Udp => is_bound(&self.network, *port),
+        })
     }
+}
+
+/// Whether what a client of the published port sends finds somebody, by whatever family.
+fn is_bound(network: &Network, port: u16) -> bool {
+    let hosts: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let mut places = hosts.map(|host| SocketAddr::new(host, port)).into_iter();
+    places.any(|place| network.is_receiving(place))
 }
 
 #[cfg(test)]
@@ -80,7 +134,8 @@ mod tests {
     async fn every_port_is_listened_on_or_it_is_not_ready() {
         let network = Network::new(NetLimits::default());
         let scope = network.scope();
-        let mut readiness = Readiness::new(network, vec![80, 81]);
+        let ports = vec![(Transport::Tcp, 80), (Transport::Tcp, 81)];
+        let mut readiness = Listening::new(network, ports);
         let _other = listen(&scope, 9000);
         let _first = listen(&scope, 80);
         assert_eq!(readiness.changed().now_or_never(), None);
@@ -92,10 +147,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_udp_port_is_bound_and_a_tcp_port_listened_on() {
+        let network = Network::new(NetLimits::default());
+        let scope = network.scope();
+        let mut readiness = Listening::new(network, vec![(Transport::Udp, 53)]);
+        let _tcp = listen(&scope, 53);
+        assert_eq!(readiness.changed().now_or_never(), None);
+        for local in ["127.0.0.1:53", "0.0.0.0:53", "[::]:53"] {
+            let udp = scope.bind_udp(local.parse().unwrap()).unwrap();
+            assert_eq!(readiness.changed().now_or_never(), Some(true), "{local}");
+            drop(udp);
+            assert_eq!(readiness.changed().now_or_never(), Some(false), "{local}");
+        }
+    }
+
+    #[tokio::test]
     async fn without_ports_the_first_listener_counts_and_stays_counted() {
         let network = Network::new(NetLimits::default());
         let scope = network.scope();
-        let mut readiness = Readiness::new(network, Vec::new());
+        let mut readiness = Listening::new(network, Vec::new());
         assert_eq!(readiness.changed().now_or_never(), None);
         let first = listen(&scope, 9000);
         assert_eq!(readiness.changed().now_or_never(), Some(true));

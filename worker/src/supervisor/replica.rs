@@ -19,9 +19,11 @@ use crate::{
     agent::Assignment,
     ingress::{Router, ServicePort},
     logs::{LogHub, ReplicaLog},
-    policy::{self, Refusal},
+    policy,
+    probe::{Prober, Verdict},
     publish::PublishGuard,
     runtime::ServiceEnd,
+    volumes::Mounts,
 };
 
 use super::{
@@ -29,8 +31,9 @@ use super::{
     life::{Action, Event, Life, Note, Phase},
     prepare::{CannotRun, Ready, prepare},
     readiness::Readiness,
+    refusals::{Again, Told},
     report::{self, Reporter, STDERR_LINES},
-    routes::{Routes, expected_ports},
+    routes::Routes,
 };
 
 /// What a workload without a service has to finish its requests.
@@ -61,16 +64,23 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: C
         held: None,
         service: None,
         starting: None,
-        killing: false,
+        killing: None,
         readiness: None,
+        liveness: None,
         backoff: None,
         draining: None,
         asked_to_stop: false,
     };
+    let mut told = Told::default();
     while replica.life.phase() != Phase::Stopped {
         tokio::select! {
             event = replica.next_event(&mut preparing, &stop) => replica.take(event).await,
-            Some(refusal) = refusals.recv() => replica.refused(&refusal),
+            Some(refusal) = refusals.recv() => replica.refused(&told.first(refusal, Instant::now())),
+            () = told.due() => {}
+        }
+        let is_stopping = replica.life.phase() == Phase::Stopping;
+        for again in told.again(Instant::now(), is_stopping) {
+            replica.refused(&again);
         }
     }
 }
@@ -82,6 +92,15 @@ struct Held {
     published: Vec<PublishGuard>,
     /// The ports of the service that routes lead to.
     routed: Vec<Arc<ServicePort>>,
+    /// After `prepared`, whose guests have them open.
+    _mounts: Mounts,
+}
+
+/// Why the service is being ended.
+enum Killing {
+    /// It is no longer wanted.
+    Stopped,
+    Ended(ServiceEnd),
 }
 
 struct Replica<'a> {
@@ -96,8 +115,10 @@ struct Replica<'a> {
     service: Option<AbortOnDrop>,
     /// Told by the service's task when its `run` is called.
     starting: Option<oneshot::Receiver<()>>,
-    killing: bool,
+    /// What the end of the service will be told as, since it is being ended.
+    killing: Option<Killing>,
     readiness: Option<Readiness>,
+    liveness: Option<Prober>,
     backoff: Option<Boxed<'static, ()>>,
     draining: Option<Boxed<'static, ()>>,
     asked_to_stop: bool,
@@ -126,13 +147,17 @@ impl Replica<'_> {
                 Err(CannotRun { reason, message }) => Event::CannotRun { reason, message },
             },
             () = started(&mut self.starting) => {
-                let ports = expected_ports(self.assignment.spec.service.as_ref());
-                let held = self.held.as_ref();
-                self.readiness = held.map(|held| Readiness::new(held.network.clone(), ports));
+                self.watch();
                 Event::Started
             }
             end = ended(&mut self.service) => self.ended(end),
-            ready = changed(&mut self.readiness) => Event::Ready(ready),
+            verdict = readiness(&mut self.readiness) => match verdict {
+                Verdict::Healthy => Event::Ready,
+                Verdict::Unhealthy(why) => Event::NotReady { why },
+            },
+            why = unhealthy(&mut self.liveness) => Event::Unhealthy {
+                why: format!("its liveness probe failed {why}"),
+            },
             () = elapsed(&mut self.backoff) => {
                 self.backoff = None;
                 Event::BackoffElapsed
@@ -165,12 +190,8 @@ impl Replica<'_> {
                 self.ready.send_replace(ready);
             }
             Action::Drain => self.draining = Some(self.drain()),
-            Action::Kill => {
-                self.killing = true;
-                if let Some(service) = &self.service {
-                    service.0.abort();
-                }
-            }
+            Action::Kill => self.kill(Killing::Stopped),
+            Action::End(end) => self.kill(Killing::Ended(end)),
             Action::Release => {
                 self.parts.router.remove(&self.assignment.replica);
                 self.reporter.endpoints(Vec::new());
@@ -182,19 +203,17 @@ impl Replica<'_> {
     }
 
     /// The guest saw an error code, which says neither what to change nor where.
-    fn refused(&self, refusal: &Refusal) {
+    fn refused(&self, Again { refusal, count }: &Again) {
         let replica = &self.assignment.replica;
-        tracing::info!(%replica, "{refusal}");
-        let note = Note::warning("Refused", refusal.to_string());
-        self.reporter.note(&note);
+        tracing::info!(%replica, count, "{refusal}");
+        let note = Note::warning("Refused", refusal.clone());
+        self.reporter.note(&note, *count);
     }
 
     fn hold(&mut self, ready: Ready) {
         let routes = Routes::new(self.assignment, &ready.prepared, &ready.network);
-        let published = ready
-            .published
-            .into_iter()
-            .map(|(bound, port)| bound.serve(ready.network.clone(), port, self.ready.subscribe()));
+        let published = ready.published.into_iter();
+        let published = published.map(|port| port.serve(self.ready.subscribe()));
         let published = published.collect();
         let replica = &self.assignment.replica;
         self.parts.router.set(replica, routes.targets);
@@ -203,6 +222,7 @@ impl Replica<'_> {
             network: ready.network,
             published,
             routed: routes.ports,
+            _mounts: ready.mounts,
         });
     }
 
@@ -223,19 +243,44 @@ impl Replica<'_> {
         })));
     }
 
+    /// The service's `run` is called now.
+    fn watch(&mut self) {
+        let (Some(held), Some(service)) = (&self.held, &self.assignment.spec.service) else {
+            return;
+        };
+        let network = &held.network;
+        self.readiness = Some(Readiness::new(network, service));
+        let liveness = service.liveness.as_ref();
+        self.liveness = liveness.map(|probe| Prober::new(network, probe));
+    }
+
+    fn kill(&mut self, killing: Killing) {
+        // Nobody asks a service that is being ended.
+        self.readiness = None;
+        self.liveness = None;
+        self.killing = Some(killing);
+        if let Some(service) = &self.service {
+            service.0.abort();
+        }
+    }
+
     fn ended(&mut self, end: Result<ServiceEnd, JoinError>) -> Event {
         self.service = None;
         self.starting = None;
         self.readiness = None;
+        self.liveness = None;
+        let killing = self.killing.take();
         let stderr = self.log.last_stderr("service", STDERR_LINES);
-        let end = match end {
-            Ok(end) => end,
-            Err(_) if self.killing => {
+        let end = match (end, killing) {
+            (Ok(end), _) | (Err(_), Some(Killing::Ended(end))) => end,
+            (Err(_), Some(Killing::Stopped)) => {
                 self.reporter.exited(report::stopped(stderr));
                 return Event::Killed;
             }
             // A panic of ours while the guest called us: it costs this guest and no other.
-            Err(error) => ServiceEnd::Trapped(format!("the worker failed in a call: {error}")),
+            (Err(error), None) => {
+                ServiceEnd::Trapped(format!("the worker failed in a call: {error}"))
+            }
         };
         self.reporter.exited(report::exit(&end, stderr));
         Event::Ended {
@@ -313,10 +358,22 @@ async fn ended(service: &mut Option<AbortOnDrop>) -> Result<ServiceEnd, JoinErro
     }
 }
 
-async fn changed(readiness: &mut Option<Readiness>) -> bool {
+async fn readiness(readiness: &mut Option<Readiness>) -> Verdict {
     match readiness {
         Some(readiness) => readiness.changed().await,
         None => pending().await,
+    }
+}
+
+/// Why the service is not healthy any more.
+async fn unhealthy(liveness: &mut Option<Prober>) -> String {
+    let Some(prober) = liveness else {
+        return pending().await;
+    };
+    loop {
+        if let Verdict::Unhealthy(why) = prober.changed().await {
+            return why;
+        }
     }
 }
 

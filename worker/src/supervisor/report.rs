@@ -32,6 +32,8 @@ pub(super) struct Reporter {
     replica: String,
     book: ReportBook,
     state: Mutex<ReplicaState>,
+    /// Why a service that has just started is not ready: reason and message.
+    unready: (&'static str, &'static str),
 }
 
 impl Reporter {
@@ -46,7 +48,14 @@ impl Reporter {
             set(&mut state, kind, Status::False, "Pending", "");
         }
         book.record(&replica, state.clone(), None);
+        let service = assignment.spec.service.as_ref();
+        let is_probed = service.is_some_and(|service| service.readiness.is_some());
         Self {
+            unready: if is_probed {
+                ("NotProbed", "its readiness probe has not succeeded yet")
+            } else {
+                ("NotListening", "the service does not listen yet")
+            },
             replica,
             book,
             state: Mutex::new(state),
@@ -66,16 +75,16 @@ impl Reporter {
         self.record(None, |state| state.last_exit = Some(exit));
     }
 
-    /// Something is worth telling, without a step of the life.
-    pub(super) fn note(&self, note: &Note) {
+    /// Something that happened so many times is worth telling, without a step of the life.
+    pub(super) fn note(&self, note: &Note, count: u32) {
         let phase = self.state.lock().phase;
-        self.record(Some(transition(phase, note)), |_| {});
+        self.record(Some(transition(phase, note, count)), |_| {});
     }
 
     /// The life took a step.
     pub(super) fn step(&self, life: &Life, note: Option<Note>) {
         let phase = phase(life.phase());
-        let transition = note.as_ref().map(|note| transition(phase, note));
+        let transition = note.as_ref().map(|note| transition(phase, note, 1));
         self.record(transition, |state| {
             state.phase = phase;
             state.ready = life.ready();
@@ -89,13 +98,10 @@ impl Reporter {
                     if life.ready() {
                         set(state, READY, Status::True, "Ready", "");
                     } else {
-                        set(
-                            state,
-                            READY,
-                            Status::False,
-                            "NotListening",
-                            "the service does not listen yet",
-                        );
+                        let told = note.as_ref().filter(|note| note.warning);
+                        let (reason, message) =
+                            told.map_or(self.unready, |note| (note.reason, &note.message));
+                        set(state, READY, Status::False, reason, message);
                     }
                 }
                 Phase::Pending => {}
@@ -128,7 +134,7 @@ impl Reporter {
     }
 }
 
-fn transition(phase: replica::Phase, note: &Note) -> Transition {
+fn transition(phase: replica::Phase, note: &Note, count: u32) -> Transition {
     let kind = match note.warning {
         true => event::Type::Warning,
         false => event::Type::Normal,
@@ -139,6 +145,7 @@ fn transition(phase: replica::Phase, note: &Note) -> Transition {
         reason: note.reason.to_owned(),
         message: note.message.clone(),
         r#type: kind.into(),
+        count,
     }
 }
 
@@ -149,6 +156,7 @@ pub(super) fn exit(end: &ServiceEnd, stderr: Vec<String>) -> Exit {
         ServiceEnd::Trapped(cause) => (exit::Reason::Trapped, 0, cause.clone()),
         ServiceEnd::OutOfMemory(cause) => (exit::Reason::OutOfMemory, 0, cause.clone()),
         ServiceEnd::StartFailed(cause) => (exit::Reason::StartFailed, 0, cause.clone()),
+        ServiceEnd::Unhealthy(cause) => (exit::Reason::Unhealthy, 0, cause.clone()),
     };
     Exit {
         reason: reason.into(),

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use warren_model::{route::Route, spec::Service};
+use warren_model::{host_port::Transport, route::Route, spec::Service};
 
 use crate::{
     agent::Assignment,
@@ -50,13 +50,12 @@ impl Routes {
     }
 }
 
-/// Where the world expects a service to listen: the ports that it publishes and those that its routes lead to.
-pub(super) fn expected_ports(service: Option<&Service>) -> Vec<u16> {
-    let Some(service) = service else {
-        return Vec::new();
-    };
-    let published = service.publish.iter().map(|publish| publish.port.get());
-    let routed = service.routes.iter().map(|route| route.port.get());
+/// Where the world expects a service to be: the ports that it publishes and those that its routes lead to.
+pub(super) fn expected_ports(service: &Service) -> Vec<(Transport, u16)> {
+    let published = service.publish.iter();
+    let published = published.map(|publish| (publish.listen.transport, publish.port.get()));
+    let routed = service.routes.iter();
+    let routed = routed.map(|route| (Transport::Tcp, route.port.get()));
     let each_once: BTreeSet<_> = published.chain(routed).collect();
     each_once.into_iter().collect()
 }
@@ -76,6 +75,10 @@ mod tests {
             listen: "127.0.0.1:0".into(),
             ..Default::default()
         };
+        let udp = |port| v1::Publish {
+            protocol: v1::publish::Protocol::Udp.into(),
+            ..publish(port)
+        };
         let route = |path: &str, port| v1::ServiceRoute {
             host: "a.localhost".into(),
             path: path.into(),
@@ -84,7 +87,7 @@ mod tests {
         };
         let service = v1::Service {
             component: format!("sha256:{}", "0".repeat(64)),
-            publish: vec![publish(6379), publish(80)],
+            publish: vec![publish(6379), publish(80), udp(80)],
             routes: vec![route("/", 80), route("/admin", 9000), route("/x", 80)],
             ..Default::default()
         };
@@ -93,7 +96,9 @@ mod tests {
             ..Default::default()
         };
         let spec = WorkloadSpec::from_proto(&spec).unwrap();
-        assert_eq!(expected_ports(spec.service.as_ref()), [80, 6379, 9000]);
-        assert!(expected_ports(None).is_empty());
+        let tcp = [80, 6379, 9000].map(|port| (Transport::Tcp, port));
+        let udp = [(Transport::Udp, 80)];
+        let expected = expected_ports(&spec.service.unwrap());
+        assert_eq!(expected, [&tcp[..], &udp].concat());
     }
 }

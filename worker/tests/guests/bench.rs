@@ -44,18 +44,25 @@ pub struct Running {
 
 impl Bench {
     pub fn new() -> Self {
-        Self::with_host(HostAccess {
-            allow_host_loopback: false,
-            own_addresses: Vec::new(),
-        })
+        Self::with_host(HostAccess::default())
     }
 
     pub fn with_host(host: HostAccess) -> Self {
+        Self::with(host, NetLimits::default())
+    }
+
+    /// Another network than a replica has by default.
+    pub fn with_limits(limits: NetLimits) -> Self {
+        Self::with(HostAccess::default(), limits)
+    }
+
+    fn with(host: HostAccess, limits: NetLimits) -> Self {
         let logs = LogHub::new(LogLimits::default());
         let (refusals, refused) = refusals();
         Self {
             context: ReplicaContext {
-                network: Network::new(NetLimits::default()),
+                mounts: Arc::default(),
+                network: Network::new(limits),
                 log: logs.open("bench"),
                 host,
                 refusals,

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod conform;
 mod exits;
+mod hostile;
 mod http;
 mod links;
+mod outgoing;
 mod p3;
 mod sockets;
 mod udp;

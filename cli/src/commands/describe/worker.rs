@@ -42,6 +42,14 @@ pub fn describe(
         ),
     );
     text.labels(&worker.labels);
+    for volume in &worker.volumes {
+        let access = if volume.read_only {
+            ", for reading only"
+        } else {
+            ""
+        };
+        text.line(1, format!("offers volume {}{access}", volume.name));
+    }
     if !replicas.is_empty() {
         text.heading("Replicas");
     }

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use warren_control::ControlPlane;
 use warren_proto::v1;
-use warren_worker::Worker;
+use warren_worker::{HostVolume, Worker};
 
 use crate::{client::Server, process};
 
@@ -19,6 +19,7 @@ pub struct Options {
     pub listen: SocketAddr,
     pub http: SocketAddr,
     pub data: PathBuf,
+    pub volumes: Vec<HostVolume>,
     pub allow_host_loopback: bool,
 }
 
@@ -82,6 +83,7 @@ impl Cluster {
             data: options.data.join("worker"),
             cache: process::cache_dir(),
             memory: None,
+            volumes: options.volumes,
             allow_host_loopback: options.allow_host_loopback,
             advertise: None,
             insecure: false,

@@ -13,8 +13,10 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 use anyhow::{Context as _, bail};
 use tokio::{sync::watch as latest, task::JoinSet};
 
+use warren_worker::HostVolume;
+
 use crate::{
-    args::Global,
+    args::{self, Global},
     client::Server,
     logging, output,
     process::{self, exit_now},
@@ -43,6 +45,9 @@ pub struct Args {
     /// Where the cluster's state is kept [default: a temporary directory, removed at the end]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Directory that workloads may mount by its name, `:ro` for reading only; may be given several times
+    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = args::volume)]
+    volumes: Vec<HostVolume>,
     /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
@@ -91,6 +96,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
             .data
             .or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf()))
             .unwrap_or_default(),
+        volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
     };
     let mut cluster = tokio::select! {

@@ -94,7 +94,7 @@ impl Listed for v1::Workload {
             let published = published.flat_map(|service| &service.publish);
             row.extend([
                 joined(routes(self)),
-                joined(published.map(|p| format!("{}->{}", p.listen, p.port))),
+                joined(published.map(|p| way(&p.listen, p.port, p.protocol()))),
                 labels(&self.labels),
             ]);
         }
@@ -146,7 +146,7 @@ impl Listed for v1::Replica {
             let endpoints = self.endpoints.iter();
             row.extend([
                 self.revision.to_string(),
-                joined(endpoints.map(|e| format!("{}->{}", e.address, e.guest_port))),
+                joined(endpoints.map(|e| way(&e.address, e.guest_port, e.protocol()))),
                 self.last_exit
                     .as_ref()
                     .map(explain::exit_reason)
@@ -313,6 +313,14 @@ fn labels(labels: &BTreeMap<String, String>) -> String {
 
 fn yes(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
+}
+
+/// `127.0.0.1:53->53/udp`: where the way begins, and where it ends. TCP goes without saying.
+fn way(address: &str, port: u32, protocol: v1::publish::Protocol) -> String {
+    match protocol {
+        v1::publish::Protocol::Udp => format!("{address}->{port}/udp"),
+        _ => format!("{address}->{port}"),
+    }
 }
 
 fn joined(items: impl Iterator<Item = String>) -> String {

@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 
 use warren_model::name::Name;
 
-use crate::scheduler::{Needs, WorkerView};
+use crate::scheduler::{Needs, Requirements, WorkerView};
 
 mod round;
 mod rules;
@@ -38,7 +38,12 @@ pub struct Desired {
     pub replicas: u32,
     /// Of a replica of this revision.
     pub needs: Needs,
+    pub requirements: Requirements,
     pub deleting: bool,
+    /// How many replicas more than asked for an update may use.
+    pub max_surge: u32,
+    /// How many of those asked for may be missing during an update.
+    pub max_unavailable: u32,
     /// Old replicas stop before new ones start: nobody minds the gap, and two at once would confuse.
     pub stop_first: bool,
 }

@@ -8,7 +8,7 @@ use std::{
 use warren_model::name::Name;
 
 use super::{Action, Observed, Phase, Placement, Plan, ReplicaState, StopReason};
-use crate::scheduler::{self, Demand, Needs, Unschedulable, WorkerView};
+use crate::scheduler::{self, Demand, Needs, Requirements, Unschedulable, WorkerView};
 
 /// What a replica is to the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub(super) struct Round {
     /// Those of before in the order of age, the oldest first; then the new ones.
     pub replicas: Vec<Replica>,
     workers: Vec<WorkerView>,
+    requirements: Requirements,
     worker_timeout: Duration,
     /// Where replicas of this workload failed.
     avoid: BTreeSet<Name>,
@@ -111,6 +112,10 @@ impl Round {
                 .collect(),
             replicas,
             workers: observed.workers.to_vec(),
+            requirements: observed
+                .workload
+                .map(|desired| desired.requirements.clone())
+                .unwrap_or_default(),
             worker_timeout: observed.worker_timeout,
             actions: Vec::new(),
             wake_after: None,
@@ -298,6 +303,7 @@ impl Round {
         }
         let demand = Demand {
             needs,
+            requirements: &self.requirements,
             avoid: &self.avoid,
             spread: &spread,
         };

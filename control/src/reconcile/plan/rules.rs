@@ -7,9 +7,6 @@ use super::{
     round::{Class, Reach, Replica, Round},
 };
 
-/// How many replicas more than asked for an update may use, unless it stops the old ones first.
-const SURGE: usize = 1;
-
 /// A failed replica is replaced after this long, doubled for each one that failed in a row before it.
 const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
 const MAX_FAILURE_BACKOFF: Duration = Duration::from_secs(300);
@@ -43,7 +40,7 @@ pub(super) fn clear(round: &mut Round) {
 
 /// As many replicas of the present revision as asked for, with as little harm on the way as the rules allow.
 pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn FnMut() -> String) {
-    let target = usize::try_from(desired.replicas).unwrap_or(usize::MAX);
+    let target = to_usize(desired.replicas);
     mark_lost(round);
     settle_returned(round, desired, target);
     drop_useless_old(round, desired);
@@ -128,14 +125,14 @@ fn scale_down(round: &mut Round, desired: &Desired, target: usize) {
     for replica in waiting
         .into_iter()
         .rev()
-        .take(all.saturating_sub(target + surge(desired)))
+        .take(all.saturating_sub(target.saturating_add(surge(desired))))
     {
         round.forget(replica);
     }
 }
 
-/// Old replicas that are not available are of no use any more. The others stay until as many as asked for are available
-/// without them.
+/// Old replicas that are not available are of no use any more. The others stay until as many as asked for, but for those
+/// that may be missing meanwhile, are available without them.
 fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
     let is_old_live = |replica: &Replica| {
         replica.revision != desired.revision
@@ -151,14 +148,23 @@ fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
         }
         return;
     }
-    let surplus = round.count(Replica::is_available).saturating_sub(target);
+    let needed = target.saturating_sub(to_usize(desired.max_unavailable));
+    let surplus = round.count(Replica::is_available).saturating_sub(needed);
     for replica in old_victims(round, desired).into_iter().take(surplus) {
         round.stop(replica, superseded(desired));
     }
 }
 
+/// How many replicas more than asked for an update may use.
 fn surge(desired: &Desired) -> usize {
-    if desired.stop_first { 0 } else { SURGE }
+    match desired.stop_first {
+        true => 0,
+        false => to_usize(desired.max_surge),
+    }
+}
+
+fn to_usize(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// Available replicas of old revisions: completed ones first, then the newest.
@@ -226,7 +232,7 @@ fn fill_up(
     let taken = round.count(|replica| {
         is_in_use(replica) || is_slot(replica, desired) || replica.class == Class::Stopping
     });
-    let room = (target + surge(desired)).saturating_sub(taken);
+    let room = target.saturating_add(surge(desired)).saturating_sub(taken);
     for _ in 0..missing.min(room) {
         round.create(new_id(), desired.revision, 0, &desired.needs);
     }

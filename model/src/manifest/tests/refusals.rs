@@ -34,14 +34,10 @@ fn what_this_version_does_not_honour_is_refused_at_its_field() {
         format!("{at}: `{feature}` is not supported by this version of Warren yet: leave it out")
     };
     let expected = [
-        refused_field("4:3", "spec.service.readiness"),
-        refused_field("5:3", "spec.service.liveness"),
         refused_field("7:24", "spec.service.limits.cpuWeight"),
-        refused_field("8:3", "spec.service.volumes"),
         refused_field("11:14", "spec.service.exclusive"),
-        refused_field("15:1", "spec.volumes"),
-        refused_field("16:1", "spec.placement"),
-        refused_field("17:1", "spec.update"),
+        refused_field("17:61", "spec.update.progressDeadline"),
+        refused_field("17:85", "spec.update.rollbackOnFailure"),
     ];
     assert_eq!(problems(MORE), expected);
 }
@@ -169,10 +165,6 @@ fn what_the_server_would_refuse_is_found_offline() {
             "9:24: 2h is out of bounds: use 1ms to 1h",
             "10:11: `api` is the name of components[0] already",
         ],
-    );
-    refused(
-        &service("  publish: [ { port: 1, listen: 127.0.0.1:1, protocol: udp } ]"),
-        &["4:56: UDP ports cannot be published by this version of Warren yet: use TCP"],
     );
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::Violations,
+    host_port::{HostPort, Transport},
     quantity::format_duration,
     spec::{Publish, Restart, RestartPolicy, RouteProtocol, Service, ServiceRoute, defaults},
 };
@@ -177,14 +178,15 @@ fn restart(v: &mut Violations, at: &str, policy: &v1::RestartPolicy) -> RestartP
 }
 
 fn publish_all(v: &mut Violations, at: &str, all: &[v1::Publish]) -> Option<Vec<Publish>> {
-    let mut listens: Vec<SocketAddr> = Vec::new();
+    let mut listens: Vec<HostPort> = Vec::new();
     let parsed = all.iter().enumerate().map(|(i, publish)| {
         let at = format!("{at}[{i}]");
         let port = checks::guest_port(v, &at, publish.port);
-        let listen = listen(v, &at, publish);
-        protocol(v, &at, publish.protocol);
+        let address = listen(v, &at, publish);
+        let transport = transport(v, &at, publish.protocol);
+        let listen = address.map(|address| HostPort { transport, address });
         if let Some(listen) = listen {
-            if let Some(earlier) = listens.iter().find(|other| overlap(listen, **other)) {
+            if let Some(earlier) = listens.iter().find(|other| listen.conflicts(other)) {
                 v.push(
                     format!("{at}.listen"),
                     format_args!(
@@ -222,23 +224,15 @@ fn listen(v: &mut Violations, at: &str, publish: &v1::Publish) -> Option<SocketA
     valid
 }
 
-fn protocol(v: &mut Violations, at: &str, protocol: i32) {
+fn transport(v: &mut Violations, at: &str, protocol: i32) -> Transport {
     use v1::publish::Protocol;
 
     match Protocol::try_from(protocol) {
-        Ok(Protocol::Unspecified | Protocol::Tcp) => {}
-        Ok(Protocol::Udp) => v.push(
-            format!("{at}.protocol"),
-            "UDP ports cannot be published by this version of Warren yet: use TCP",
-        ),
-        Err(error) => v.push(format!("{at}.protocol"), error),
+        Ok(Protocol::Unspecified | Protocol::Tcp) => Transport::Tcp,
+        Ok(Protocol::Udp) => Transport::Udp,
+        Err(error) => {
+            v.push(format!("{at}.protocol"), error);
+            Transport::Tcp
+        }
     }
-}
-
-/// Whether two listeners cannot stand side by side on one machine.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    // `[::]` takes IPv4 as well, as Linux does unless told otherwise.
-    let covers =
-        |a: SocketAddr, b: SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
-    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
 }

@@ -1,9 +1,11 @@
 //! Valid specs of every kind, and what must hold for all of them.
 #![allow(clippy::unwrap_used)]
 
+use std::net::SocketAddr;
+
 use proptest::prelude::*;
 
-use crate::spec::*;
+use crate::{host_port::Transport, spec::*};
 
 fn durations(from: u64, to: u64) -> impl Strategy<Value = Duration> {
     (from..=to).prop_map(Duration::from_millis)
@@ -104,7 +106,7 @@ prop_compose! {
         (bytes, args) in (any::<[u8; 8]>(), prop::collection::vec("[^\0]{0,8}", 0..4)),
         env in env(),
         restart in any_restart(),
-        published in prop::collection::vec(ports(), 0..4),
+        published in prop::collection::vec((ports(), any::<bool>()), 0..4),
         routes in service_routes(),
         egress in egress(),
         readiness in prop::option::of(any_probe(1000)),
@@ -117,9 +119,12 @@ prop_compose! {
         let publish = published
             .into_iter()
             .enumerate()
-            .map(|(i, port)| Publish {
+            .map(|(i, (port, udp))| Publish {
                 port,
-                listen: SocketAddr::from(([127, 0, 0, u8::try_from(i).unwrap()], port.get())),
+                listen: HostPort {
+                    transport: if udp { Transport::Udp } else { Transport::Tcp },
+                    address: SocketAddr::from(([127, 0, 0, u8::try_from(i).unwrap()], port.get())),
+                },
             })
             .collect();
         Service {

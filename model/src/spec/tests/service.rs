@@ -144,11 +144,15 @@ fn refuses_ports_that_cannot_be_published() {
             ports(vec![publish(6379, listen)]),
         );
     }
-    let udp = v1::Publish {
-        protocol: v1::publish::Protocol::Udp.into(),
+    let unknown = v1::Publish {
+        protocol: 9,
         ..publish(1, "[::]:1")
     };
-    refused("spec.service.publish[0].protocol", "UDP", ports(vec![udp]));
+    refused(
+        "spec.service.publish[0].protocol",
+        "9",
+        ports(vec![unknown]),
+    );
 }
 
 #[test]
@@ -161,7 +165,16 @@ fn fixed_addresses_are_published_once() {
         ("127.0.0.1:80", "127.0.0.1:81", false),
         ("127.0.0.1:80", "127.0.0.2:80", false),
         ("127.0.0.1:0", "127.0.0.1:0", false),
+        ("127.0.0.1:80", "127.0.0.1:80/udp", false),
+        ("127.0.0.1:80/udp", "[::]:80/udp", true),
     ] {
+        let publish = |port, text: &str| match text.strip_suffix("/udp") {
+            None => publish(port, text),
+            Some(address) => v1::Publish {
+                protocol: v1::publish::Protocol::Udp.into(),
+                ..publish(port, address)
+            },
+        };
         let mut spec = spec();
         with_service(|s| s.publish = vec![publish(1, first), publish(2, second)])(&mut spec);
         let result = WorkloadSpec::from_proto(&spec);

@@ -7,7 +7,9 @@ use std::net::{TcpListener, TcpStream};
 
 use futures_lite::stream::unfold;
 use wstd::http::body::{Body, Bytes};
-use wstd::http::{Error, HeaderMap, Request, Response, StatusCode};
+use wstd::http::error::ErrorCode;
+use wstd::http::{Client, Error, HeaderMap, Request, Response, StatusCode};
+use wstd::time::Duration;
 
 const MEBIBYTE: usize = 1024 * 1024;
 const CHUNK: u64 = 64 * 1024;
@@ -45,6 +47,14 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
             eprintln!("a line on stderr");
             text("ok\n")
         }
+        ["fetch"] => fetch(request).await,
+        ["fetch", times] => {
+            let url = request.uri().query().unwrap_or_default();
+            text(match fetch_again(times.parse()?, url).await {
+                Ok(micros) => format!("{micros} us\n"),
+                Err(error) => format!("error {error:#}\n"),
+            })
+        }
         ["big", bytes] => Ok(Response::new(big(bytes.parse()?))),
         _ => Ok(Response::builder()
             .status(StatusCode::NOT_FOUND)
@@ -54,6 +64,58 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
 
 fn text(body: impl Into<String>) -> Result<Response<Body>, Error> {
     Ok(Response::new(body.into().into()))
+}
+
+/// Sends the request on to the URL of its query, and the answer back; an error as its code. `x-connect`, `x-first-byte` and
+/// `x-between-bytes` are milliseconds.
+async fn fetch(request: Request<Body>) -> Result<Response<Body>, Error> {
+    let (head, body) = request.into_parts();
+    let milliseconds = |name: &str| {
+        let value = head.headers.get(name)?.to_str().ok()?;
+        value.parse().ok().map(Duration::from_millis)
+    };
+    let mut client = Client::new();
+    if let Some(wait) = milliseconds("x-connect") {
+        client.set_connect_timeout(wait);
+    }
+    if let Some(wait) = milliseconds("x-first-byte") {
+        client.set_first_byte_timeout(wait);
+    }
+    if let Some(wait) = milliseconds("x-between-bytes") {
+        client.set_between_bytes_timeout(wait);
+    }
+    let url = head.uri.query().unwrap_or_default();
+    let mut outgoing = Request::builder().method(head.method.clone()).uri(url);
+    for name in ["content-type", "trailer"] {
+        if let Some(value) = head.headers.get(name) {
+            outgoing = outgoing.header(name, value);
+        }
+    }
+    match client.send(outgoing.body(body)?).await {
+        Ok(answer) => {
+            let mut response = Response::builder().status(answer.status());
+            if let Some(names) = answer.headers().get("trailer") {
+                response = response.header("trailer", names);
+            }
+            Ok(response.body(answer.into_body())?)
+        }
+        Err(error) => text(match error.downcast_ref::<ErrorCode>() {
+            Some(code) => format!("error {code:?}\n"),
+            None => format!("error {error:#}\n"),
+        }),
+    }
+}
+
+/// Asks for the same so many times, one after the other. Returns how long it took, in microseconds.
+async fn fetch_again(times: u32, url: &str) -> Result<u128, Error> {
+    let began = std::time::Instant::now();
+    for _ in 0..times {
+        let mut answer = Client::new()
+            .send(Request::get(url).body(Body::empty())?)
+            .await?;
+        answer.body_mut().contents().await?;
+    }
+    Ok(began.elapsed().as_micros())
 }
 
 fn headers(headers: &HeaderMap) -> String {

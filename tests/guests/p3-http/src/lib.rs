@@ -89,7 +89,11 @@ async fn answer(request: Request) -> Result<Response, ErrorCode> {
             let lines = number(query);
             spawn_local(async move {
                 for line in 0..lines {
-                    if !writer.write_all(format!("{line}\n").into_bytes()).await.is_empty() {
+                    if !writer
+                        .write_all(format!("{line}\n").into_bytes())
+                        .await
+                        .is_empty()
+                    {
                         return;
                     }
                     wait_for(20 * MILLISECOND).await;
@@ -110,7 +114,8 @@ async fn answer(request: Request) -> Result<Response, ErrorCode> {
             Ok(response)
         }
         "/error" => Err(ErrorCode::InternalError(Some("as asked".into()))),
-        "/fetch" => fetch(query).await,
+        "/fetch" => fetch(query, None).await,
+        "/fetch-grpc" => fetch(query, Some("application/grpc")).await,
         _ => {
             let response = text("no such path\n");
             response.set_status_code(404).expect("a status");
@@ -120,14 +125,22 @@ async fn answer(request: Request) -> Result<Response, ErrorCode> {
 }
 
 /// Asks another server, and hands its body on.
-async fn fetch(url: &str) -> Result<Response, ErrorCode> {
+async fn fetch(url: &str, content_type: Option<&str>) -> Result<Response, ErrorCode> {
     let rest = url.strip_prefix("http://").expect("an http URL");
     let (authority, path) = rest.split_once('/').expect("a path");
     let (_, trailers) = wit_future::new(|| Ok(None));
-    let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
+    let fields = Fields::new();
+    if let Some(content_type) = content_type {
+        fields
+            .set("content-type", &[content_type.into()])
+            .expect("a field");
+    }
+    let (request, _sent) = Request::new(fields, None, trailers, None);
     request.set_method(&Method::Get).expect("a method");
     request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
-    request.set_authority(Some(authority)).expect("an authority");
+    request
+        .set_authority(Some(authority))
+        .expect("an authority");
     request
         .set_path_with_query(Some(&format!("/{path}")))
         .expect("a path");

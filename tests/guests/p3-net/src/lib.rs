@@ -5,7 +5,9 @@ mod address;
 mod tcp;
 mod udp;
 
-use wasip3::{cli::environment::get_arguments, exports::cli::run::Guest, sockets::types::ErrorCode};
+use wasip3::{
+    cli::environment::get_arguments, exports::cli::run::Guest, sockets::types::ErrorCode,
+};
 
 struct Net;
 
@@ -29,10 +31,12 @@ impl Guest for Net {
             ["udp-echo", address] => report(udp::echo(address).await),
             ["udp-ping", address, size] => report(udp::ping(address, number(size)).await),
             ["udp-states", address] => udp::states(address).await,
-            ["resolve", name] => match wasip3::sockets::ip_name_lookup::resolve_addresses(name.into()).await {
-                Ok(addresses) => println!("ok {}", addresses.len()),
-                Err(error) => println!("error {error:?}"),
-            },
+            ["resolve", name] => {
+                match wasip3::sockets::ip_name_lookup::resolve_addresses(name.into()).await {
+                    Ok(addresses) => println!("ok {}", addresses.len()),
+                    Err(error) => println!("error {error:?}"),
+                }
+            }
             _ => panic!("unknown arguments: {args:?}"),
         }
         Ok(())

@@ -11,7 +11,10 @@ pub async fn echo(at: &str) -> Result<String, ErrorCode> {
     let socket = TcpSocket::create(family)?;
     socket.bind(local)?;
     let mut connections = socket.listen()?;
-    println!("listening on {}", address::show(&socket.get_local_address()?));
+    println!(
+        "listening on {}",
+        address::show(&socket.get_local_address()?)
+    );
     // The stream of connections keeps listening without it.
     drop(socket);
     while let Some(connection) = connections.next().await {

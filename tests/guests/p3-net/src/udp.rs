@@ -45,7 +45,10 @@ pub async fn states(at: &str) {
     say("other family", socket.send(vec![], Some(v6)).await);
     say("too large", socket.send(vec![0; 65_508], Some(echo)).await);
     say("connect", socket.connect(echo));
-    say("connected to another", socket.send(vec![], Some(other)).await);
+    say(
+        "connected to another",
+        socket.send(vec![], Some(other)).await,
+    );
     say("connected to it", socket.send(vec![1], Some(echo)).await);
     say("connected", socket.send(vec![2], None).await);
     say("receive", socket.receive().await);

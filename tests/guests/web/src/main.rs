@@ -1,4 +1,5 @@
-//! An HTTP server on 127.0.0.1 and the port given as first argument (8080), with HTTP/1.1 and HTTP/2.
+//! An HTTP server on 127.0.0.1 and the port given as first argument (8080), with HTTP/1.1 and HTTP/2. Where a second
+//! port is given it is bound by UDP: what arrives there is sent back with the sender's address before it.
 //!
 //!   /            what arrived: method, target, version, peer and every field, one a line
 //!   /echo        the body, as it comes, then its trailers or `x-frames: N`
@@ -8,6 +9,8 @@
 //!   /slow?MS     answers after so many milliseconds
 //!   /half        promises 100 bytes, sends 10, breaks off
 //!   /empty       204
+//!   /close       204, and closes the connection
+//!   /exit        ends the program with code 0
 //!   /ws          WebSocket: echoes messages until it is closed
 
 use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
@@ -25,7 +28,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    time::sleep,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{handshake::derive_accept_key, protocol::Role},
@@ -37,6 +43,10 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 async fn main() -> io::Result<()> {
     let port = std::env::args().nth(1).unwrap_or_else(|| "8080".into());
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
+    if let Some(port) = std::env::args().nth(2) {
+        let socket = UdpSocket::bind(format!("127.0.0.1:{port}")).await?;
+        tokio::spawn(echo_datagrams(socket));
+    }
     println!("web: listening on {}", listener.local_addr()?);
     loop {
         let (stream, peer) = listener.accept().await?;
@@ -48,6 +58,16 @@ async fn main() -> io::Result<()> {
                 eprintln!("web: {error}");
             }
         });
+    }
+}
+
+async fn echo_datagrams(socket: UdpSocket) -> io::Result<()> {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (length, peer) = socket.recv_from(&mut buffer).await?;
+        let mut reply = format!("{peer} ").into_bytes();
+        reply.extend_from_slice(&buffer[..length]);
+        socket.send_to(&reply, peer).await?;
     }
 }
 
@@ -63,6 +83,8 @@ async fn answer(
         "/slow" => slow(request.uri().query()).await,
         "/half" => half(),
         "/empty" => status(StatusCode::NO_CONTENT),
+        "/close" => close(),
+        "/exit" => std::process::exit(0),
         "/ws" => websocket(request),
         _ => text(&told(&request, peer)),
     })
@@ -154,6 +176,13 @@ fn half() -> Response<Body> {
     response
         .headers_mut()
         .insert(header::CONTENT_LENGTH, 100.into());
+    response
+}
+
+fn close() -> Response<Body> {
+    let mut response = status(StatusCode::NO_CONTENT);
+    let close = header::HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
     response
 }
 

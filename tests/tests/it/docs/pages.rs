@@ -50,6 +50,7 @@ sessions! {
     readme_cluster: "README.md" "cluster";
     manifest: "docs/manifest.md" "";
     operations: "docs/operations.md" "";
+    operations_placement: "docs/operations.md" "placement";
     troubleshooting: "docs/troubleshooting.md" "";
     troubleshooting_pending: "docs/troubleshooting.md" "pending";
     troubleshooting_failing: "docs/troubleshooting.md" "failing";

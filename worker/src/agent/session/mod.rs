@@ -37,6 +37,7 @@ pub struct SessionConfig {
     /// Where others reach the worker: an "http://HOST:PORT" URL.
     pub address: String,
     pub labels: BTreeMap<String, String>,
+    pub volumes: Vec<v1::HostVolume>,
     pub capacity: v1::Resources,
 }
 
@@ -225,6 +226,7 @@ impl Session {
             name: self.config.name.to_string(),
             address: self.config.address.clone(),
             labels: self.config.labels.clone(),
+            volumes: self.config.volumes.clone(),
             capacity: Some(self.config.capacity),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas: known.reports,

@@ -251,6 +251,7 @@ fn failed(refused: &Refused) -> (ReplicaState, v1::Transition) {
         reason: "InvalidSpec".to_owned(),
         message,
         r#type: Type::Warning.into(),
+        count: 1,
     };
     (state, transition)
 }

@@ -43,6 +43,7 @@ impl Fixture {
             name: Name::parse("worker-1").unwrap(),
             address: "http://127.0.0.1:7701".to_owned(),
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+            volumes: Vec::new(),
             capacity: v1::Resources {
                 memory_bytes: 1 << 30,
                 replicas: 10,

@@ -87,7 +87,7 @@ fn is_h2c(upgrade: &HeaderValue) -> bool {
 }
 
 /// Whether a request is one of gRPC, which needs HTTP/2.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| {
         let prefix = value.as_bytes().get(..GRPC.len());

@@ -16,12 +16,12 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
     body::{Held, RequestBody, ResponseBody, Sending},
-    dial::{Dialer, Driver, Io},
     exchange::{Channel, Delivered, Release, Sent, Waiting, deliver, deliver_again, sent},
     failure::Failure,
     pool::{Lease, Pool},
 };
 use crate::{
+    dial::{Dialer, Driver, Io},
     ingress::{Body, server::MAX_HEAD, tunnel::Tunnel},
     publish::relay::{Early, relay, reset},
 };

@@ -13,11 +13,13 @@ use tokio::{
 use super::{
     PortLimits,
     body::{Held, RequestBody, ResponseBody},
-    dial::{Dialer, Driver},
     exchange::{Channel, Sent, Waiting, deliver, deliver_again, sent},
     failure::Failure,
 };
-use crate::ingress::{Body, server::MAX_HEAD};
+use crate::{
+    dial::{Dialer, Driver},
+    ingress::{Body, server::MAX_HEAD},
+};
 
 /// Requests at once on one connection: what every server should allow (RFC 9113, section 6.5.2).
 const STREAMS: u32 = 100;

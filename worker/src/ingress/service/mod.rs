@@ -5,7 +5,6 @@
 //! body, and, when it is sent over a connection that was used before and may be sent twice, a copy of its head.
 
 mod body;
-mod dial;
 mod exchange;
 mod failure;
 mod head;
@@ -23,10 +22,11 @@ use tokio_util::task::AbortOnDropHandle;
 use warren_model::{name::WorkloadId, spec::RouteProtocol};
 
 use super::{Body, HttpTarget, RequestMeta};
-use crate::net::Network;
+use crate::{dial::Dialer, net::Network};
+
+pub(crate) use head::is_grpc;
 
 use body::RequestBody;
-use dial::Dialer;
 use exchange::{Release, Waiting};
 use failure::Failure;
 use http2::Streams;
@@ -128,7 +128,7 @@ impl ServicePort {
         let slot = self.slot()?;
         let mut request = request;
         let mut asked = head::take_hop_by_hop(request.headers_mut());
-        let http2 = protocol == RouteProtocol::H2c || head::is_grpc(request.headers());
+        let http2 = protocol == RouteProtocol::H2c || is_grpc(request.headers());
         let upgrade = match &asked.upgrade {
             None => None,
             // It may not ask (RFC 9110, section 7.8).

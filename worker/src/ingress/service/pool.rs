@@ -6,7 +6,8 @@ use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{PortLimits, body::RequestBody, dial::Driver};
+use super::{PortLimits, body::RequestBody};
+use crate::dial::Driver;
 
 /// A connection of HTTP/1.1 in one pair of hands. Dropping it resets the connection.
 pub(super) struct Lease {

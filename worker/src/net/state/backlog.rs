@@ -20,8 +20,6 @@ use crate::net::{
 /// What a listener has not accepted yet.
 pub(super) struct Backlog {
     limit: usize,
-    /// The receive buffer of what is accepted, in bytes.
-    buffer: usize,
     /// Established; these sockets are the listener's own until they are accepted.
     queue: VecDeque<SocketKey>,
     /// Not established for want of room, by ticket: first come, first served.
@@ -40,16 +38,21 @@ pub(super) struct Waiting {
 
 /// What a connection comes from.
 pub enum Source {
-    /// A socket bound before.
-    Bound(SocketKey),
-    /// Whatever port is free.
-    Any,
+    /// A socket; one without a port takes whatever is free.
+    Socket(SocketKey),
     /// The outside, as published ports do: this address is told to the peer, and no port is taken.
-    Outside(SocketAddr),
+    Outside(SocketKey, SocketAddr),
+}
+
+/// A connection that is being made.
+pub struct Begun {
+    pub local: SocketAddr,
+    /// None as long as the listener's backlog has no room.
+    pub conn: Option<Arc<Conn>>,
 }
 
 impl State {
-    /// Makes a bound socket listen.
+    /// Makes a bound socket listen; one that fails stays bound.
     pub fn listen(
         &mut self,
         key: SocketKey,
@@ -64,9 +67,12 @@ impl State {
         else {
             return Err(NetError::ScopeEnded);
         };
+        if self.listeners >= self.limits.listeners {
+            return Err(NetError::TooManyListeners);
+        }
+        self.listeners += 1;
         *kind = Kind::Listening(Box::new(Backlog {
             limit: backlog.clamp(1, MAX_BACKLOG),
-            buffer: self.limits.buffer,
             queue: VecDeque::new(),
             waiting: BTreeMap::new(),
             waker: None,
@@ -76,20 +82,28 @@ impl State {
         Ok(())
     }
 
-    /// Begins a connection: established at once when the listener's backlog has room.
+    /// Begins a connection: established at once when the listener's backlog has room. One that fails leaves the socket
+    /// as it was.
     pub fn connect(
         &mut self,
-        scope: u64,
         source: Source,
         to: SocketAddr,
         after: &mut After,
-    ) -> Result<(SocketKey, Option<Arc<Conn>>), NetError> {
+    ) -> Result<Begun, NetError> {
+        let (Source::Socket(key) | Source::Outside(key, _)) = source;
+        let Some(Socket {
+            kind: Kind::Unbound | Kind::Bound,
+            ..
+        }) = self.sockets.get(&key)
+        else {
+            return Err(NetError::ScopeEnded);
+        };
         let (family, host) = address::connectable(to.ip()).ok_or(NetError::ConnectionRefused)?;
         let listener = self
             .ports
             .listener(family, host, to.port())
             .ok_or(NetError::ConnectionRefused)?;
-        let (key, local) = self.client(scope, source, family)?;
+        let local = self.client(source, family)?;
         let ticket = self.next_id();
         let waiting = Waiting {
             listener,
@@ -105,13 +119,11 @@ impl State {
             backlog.waiting.insert(ticket, key);
         }
         self.admit(listener, after);
-        match self.sockets.get(&key) {
-            Some(Socket {
-                kind: Kind::Connected(conn, _),
-                ..
-            }) => Ok((key, Some(Arc::clone(conn)))),
-            _ => Ok((key, None)),
-        }
+        let conn = match self.sockets.get(&key).map(|socket| &socket.kind) {
+            Some(Kind::Connected(conn, _)) => Some(Arc::clone(conn)),
+            _ => None,
+        };
+        Ok(Begun { local, conn })
     }
 
     /// Whether the connection stands.
@@ -175,51 +187,38 @@ impl State {
         }
     }
 
-    pub fn set_accept_buffer(&mut self, listener: SocketKey, bytes: usize) {
-        if let Some(backlog) = self.backlog(listener) {
-            backlog.buffer = bytes;
+    /// The address that a connection starts from. Its socket counts for the peer's too from now on, so that a connection
+    /// which is let in later cannot fail for want of room.
+    fn client(&mut self, source: Source, family: Family) -> Result<SocketAddr, NetError> {
+        let key = match source {
+            Source::Socket(key) => key,
+            Source::Outside(key, peer) => {
+                self.check_room(1)?;
+                self.weigh(key);
+                return Ok(address::plain(peer));
+            }
+        };
+        let held = self.sockets.get(&key).and_then(|socket| socket.port);
+        if held.is_some_and(|port| port.family() != family) {
+            return Err(NetError::AddressNotBindable);
         }
+        self.check_room(1)?;
+        let port = match held {
+            Some(port) => port,
+            None => self.ports.take(family, address::localhost(family), 0)?,
+        };
+        if let Some(socket) = self.sockets.get_mut(&key) {
+            socket.port = Some(port);
+        }
+        self.weigh(key);
+        Ok(port.source())
     }
 
-    /// The socket that a connection starts from, and its address. It counts for the peer's too from now on, so
-    /// that a connection which is let in later cannot fail for want of room.
-    fn client(
-        &mut self,
-        scope: u64,
-        source: Source,
-        family: Family,
-    ) -> Result<(SocketKey, SocketAddr), NetError> {
-        match source {
-            Source::Bound(key) => {
-                let port = match self.sockets.get(&key) {
-                    Some(Socket {
-                        port: Some(port),
-                        kind: Kind::Bound,
-                        ..
-                    }) => *port,
-                    _ => return Err(NetError::ScopeEnded),
-                };
-                if port.family() != family {
-                    return Err(NetError::AddressNotBindable);
-                }
-                self.check_room(1)?;
-                self.used += 1;
-                if let Some(socket) = self.sockets.get_mut(&key) {
-                    socket.weight += 1;
-                }
-                Ok((key, port.source()))
-            }
-            Source::Any => {
-                self.check_room(2)?;
-                let port = self.ports.take(family, address::localhost(family), 0)?;
-                let key = self.insert(scope, Some(port), 2, Kind::Bound);
-                Ok((key, port.source()))
-            }
-            Source::Outside(peer) => {
-                self.check_room(1)?;
-                let key = self.insert(scope, None, 1, Kind::Bound);
-                Ok((key, address::plain(peer)))
-            }
+    /// Makes a socket count for one more.
+    fn weigh(&mut self, key: SocketKey) {
+        if let Some(socket) = self.sockets.get_mut(&key) {
+            socket.weight += 1;
+            self.used += 1;
         }
     }
 
@@ -252,15 +251,16 @@ impl State {
             return;
         };
         backlog.queue.push_back(server);
-        let up = backlog.buffer;
-        let down = self.limits.buffer;
+        let up = self.sockets.get(&listener).map(|socket| socket.buffer);
+        let up = up.unwrap_or(self.limits.buffer);
         let Some(socket) = self.sockets.get_mut(&client) else {
             return;
         };
         let Kind::Waiting(waiting) = mem::replace(&mut socket.kind, Kind::Bound) else {
             return;
         };
-        let conn = Arc::new(Conn::new(waiting.local, waiting.peer, up, down));
+        let addresses = (waiting.local, waiting.peer);
+        let conn = Arc::new(Conn::new(addresses, (up, socket.buffer), &self.pool));
         // The place that the client held for it.
         socket.weight -= 1;
         socket.kind = Kind::Connected(Arc::clone(&conn), Side::Client);
@@ -270,6 +270,7 @@ impl State {
             Socket {
                 port: None,
                 weight: 1,
+                buffer: up,
                 kind: accepted,
             },
         );

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     mem,
     net::SocketAddr,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -14,6 +15,7 @@ use crate::net::{
     Datagram, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6, NetError,
     address::{self, Family},
     pipe,
+    pool::Pool,
     ports::PortKey,
 };
 
@@ -41,8 +43,9 @@ pub(super) struct Gateway {
     queue: Queue,
 }
 
-/// Datagrams up to a number of bytes.
+/// Datagrams up to a number of bytes, which it takes of the pool.
 struct Queue {
+    pool: Arc<Pool>,
     limit: usize,
     held: usize,
     datagrams: VecDeque<Datagram>,
@@ -50,24 +53,31 @@ struct Queue {
 }
 
 impl State {
-    /// A new UDP socket that holds the port.
+    /// Makes a socket one of UDP, and gives it a port.
     pub fn bind_udp(
         &mut self,
-        scope: u64,
+        key: SocketKey,
         to: SocketAddr,
-    ) -> Result<(SocketKey, SocketAddr), NetError> {
+        after: &mut After,
+    ) -> Result<SocketAddr, NetError> {
+        let Some(Socket {
+            kind: kind @ Kind::Unbound,
+            ..
+        }) = self.sockets.get_mut(&key)
+        else {
+            return Err(NetError::ScopeEnded);
+        };
         let (family, host) = address::bindable(to.ip()).ok_or(NetError::AddressNotBindable)?;
-        self.check_room(1)?;
         let port = self.udp_ports.take(family, host, to.port())?;
-        let socket = Datagrams {
+        *kind = Kind::Datagrams(Box::new(Datagrams {
             port,
             peer: None,
             refused: false,
-            queue: Queue::new(self.limits.datagrams),
-        };
-        let key = self.insert(scope, None, 1, Kind::Datagrams(Box::new(socket)));
+            queue: Queue::new(self.limits.datagrams, &self.pool),
+        }));
         self.udp_ports.listen(port, key);
-        Ok((key, SocketAddr::new(to.ip(), port.port())))
+        after.listeners_changed = true;
+        Ok(SocketAddr::new(to.ip(), port.port()))
     }
 
     /// A way from outside to a UDP port. One a port: a second takes the first one's place.
@@ -77,9 +87,9 @@ impl State {
             port,
             clients: HashMap::new(),
             heard: 0,
-            queue: Queue::new(self.limits.datagrams),
+            queue: Queue::new(self.limits.datagrams, &self.pool),
         };
-        let key = self.insert(scope, None, 1, Kind::Gateway(Box::new(gateway)));
+        let key = self.insert(scope, 1, Kind::Gateway(Box::new(gateway)));
         self.gateways.insert(port, key);
         Ok(key)
     }
@@ -126,16 +136,20 @@ impl State {
         if data.len() > longest {
             return Err(NetError::DatagramTooLarge);
         }
-        let Some((family, host)) = address::connectable(to.ip()) else {
-            let gateway = self
-                .gateway_to(key, to)
-                .ok_or(NetError::ConnectionRefused)?;
-            if let Some(gateway) = self.gateway(gateway) {
-                after.wakers.extend(gateway.queue.push(to, data));
-            }
+        let inside = address::connectable(to.ip());
+        let receiver =
+            inside.and_then(|(family, host)| self.udp_ports.listener(family, host, to.port()));
+        // A client on the worker itself has a loopback address too: what is bound in here comes first.
+        if receiver.is_none()
+            && let Some(gateway) = self.gateway_to(key, to)
+            && let Some(gateway) = self.gateway(gateway)
+        {
+            after.wakers.extend(gateway.queue.push(to, data));
             return Ok(());
-        };
-        let receiver = self.udp_ports.listener(family, host, to.port());
+        }
+        if inside.is_none() {
+            return Err(NetError::ConnectionRefused);
+        }
         match receiver.and_then(|receiver| self.datagrams(receiver)) {
             Some(receiver) if receiver.takes(source) => {
                 after.wakers.extend(receiver.queue.push(source, data));
@@ -172,6 +186,20 @@ impl State {
         {
             after.wakers.extend(receiver.queue.push(from, data));
         }
+    }
+
+    /// Takes a client for one that was never heard of.
+    pub fn forget_client(&mut self, key: SocketKey, client: SocketAddr) {
+        if let Some(gateway) = self.gateway(key) {
+            gateway.clients.remove(&address::plain(client));
+        }
+    }
+
+    /// Whether a datagram to this loopback address would find a socket.
+    pub fn is_receiving(&self, at: SocketAddr) -> bool {
+        address::connectable(at.ip()).is_some_and(|(family, host)| {
+            self.udp_ports.listener(family, host, at.port()).is_some()
+        })
     }
 
     /// The next datagram of a socket or a gateway, or what went wrong with one that was sent.
@@ -213,18 +241,22 @@ impl State {
     }
 
     /// Frees what a removed socket held.
-    pub(super) fn close_datagrams(&mut self, socket: Datagrams, after: &mut After) {
+    pub(super) fn close_datagrams(&mut self, mut socket: Datagrams, after: &mut After) {
         self.udp_ports.free(socket.port);
-        after.wakers.extend(socket.queue.waker);
-        after.datagrams.push(socket.queue.datagrams);
+        after.listeners_changed = true;
+        socket.queue.close(after);
     }
 
-    pub(super) fn close_gateway(&mut self, key: SocketKey, gateway: Gateway, after: &mut After) {
+    pub(super) fn close_gateway(
+        &mut self,
+        key: SocketKey,
+        mut gateway: Gateway,
+        after: &mut After,
+    ) {
         if self.gateways.get(&gateway.port) == Some(&key) {
             self.gateways.remove(&gateway.port);
         }
-        after.wakers.extend(gateway.queue.waker);
-        after.datagrams.push(gateway.queue.datagrams);
+        gateway.queue.close(after);
     }
 
     /// The gateway that a datagram to this client takes: that of the port the socket holds for all addresses or for
@@ -297,8 +329,9 @@ impl Gateway {
 }
 
 impl Queue {
-    fn new(limit: usize) -> Self {
+    fn new(limit: usize, pool: &Arc<Pool>) -> Self {
         Self {
+            pool: Arc::clone(pool),
             limit,
             held: 0,
             datagrams: VecDeque::new(),
@@ -306,10 +339,11 @@ impl Queue {
         }
     }
 
-    /// Drops what does not fit, except into an empty queue. Returns whom to wake.
+    /// Drops what does not fit: into this queue, unless it is empty, or into the pool. Returns whom to wake.
     fn push(&mut self, address: SocketAddr, data: Bytes) -> Option<Waker> {
         let size = data.len() + OVERHEAD;
-        if !self.datagrams.is_empty() && self.held + size > self.limit {
+        let fits = self.datagrams.is_empty() || self.held + size <= self.limit;
+        if !fits || !self.pool.take_all(size) {
             return None;
         }
         self.held += size;
@@ -319,13 +353,25 @@ impl Queue {
 
     fn pop(&mut self) -> Option<Datagram> {
         let datagram = self.datagrams.pop_front()?;
-        self.held -= datagram.data.len() + OVERHEAD;
+        self.give(datagram.data.len() + OVERHEAD);
         Some(datagram)
     }
 
     fn keep(&mut self, keep: impl Fn(&Datagram) -> bool) {
         self.datagrams.retain(keep);
-        self.held = self.bytes() + self.datagrams.len() * OVERHEAD;
+        let kept = self.bytes() + self.datagrams.len() * OVERHEAD;
+        self.give(self.held - kept);
+    }
+
+    fn give(&mut self, bytes: usize) {
+        self.held -= bytes;
+        self.pool.give(bytes);
+    }
+
+    fn close(&mut self, after: &mut After) {
+        self.give(self.held);
+        after.wakers.extend(self.waker.take());
+        after.datagrams.push(mem::take(&mut self.datagrams));
     }
 
     fn bytes(&self) -> usize {

@@ -16,12 +16,13 @@ use super::{
     Counts, Datagram, End, NetError, NetLimits,
     address::{self, Family},
     conn::{Close, Conn, Side},
+    pool::Pool,
     ports::{PortKey, Ports},
 };
 use backlog::{Backlog, Waiting};
 use datagram::{Datagrams, Gateway};
 
-pub(super) use backlog::Source;
+pub(super) use backlog::{Begun, Source};
 
 /// A socket, ordered by the scope that holds it. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,8 +38,11 @@ pub(super) struct State {
     /// By the UDP port that each leads to.
     gateways: BTreeMap<u16, SocketKey>,
     sockets: BTreeMap<SocketKey, Socket>,
+    pool: Arc<Pool>,
     /// The sum of the sockets' `weight`.
     used: usize,
+    /// Sockets that listen.
+    listeners: usize,
     /// Of sockets, and of places in queues.
     next_id: u64,
 }
@@ -48,10 +52,13 @@ struct Socket {
     port: Option<PortKey>,
     /// What it counts for in [`NetLimits::sockets`].
     weight: usize,
+    /// The receive buffer of its connections, in bytes.
+    buffer: usize,
     kind: Kind,
 }
 
 enum Kind {
+    Unbound,
     Bound,
     Listening(Box<Backlog>),
     Waiting(Box<Waiting>),
@@ -69,9 +76,11 @@ pub(super) struct After {
     wakers: Vec<Waker>,
     replaced: Option<Waker>,
     closes: Vec<(Arc<Conn>, Side, Close)>,
+    /// A receive buffer's new size, in bytes.
+    resized: Option<(Arc<Conn>, Side, usize)>,
     /// Dropped when the lock is free.
     datagrams: Vec<VecDeque<Datagram>>,
-    /// A listener opened or closed.
+    /// A TCP listener or a UDP socket opened or closed.
     pub listeners_changed: bool,
 }
 
@@ -79,6 +88,9 @@ impl After {
     pub fn run(self) {
         for (conn, side, close) in self.closes {
             conn.close(side, close);
+        }
+        if let Some((conn, side, bytes)) = self.resized {
+            conn.incoming(side).set_capacity(bytes);
         }
         for waker in self.wakers {
             waker.wake();
@@ -88,29 +100,84 @@ impl After {
 }
 
 impl State {
-    pub fn new(limits: NetLimits) -> Self {
+    pub fn new(limits: NetLimits, pool: Arc<Pool>) -> Self {
         Self {
             limits,
+            pool,
             ports: Ports::default(),
             udp_ports: Ports::default(),
             gateways: BTreeMap::new(),
             sockets: BTreeMap::new(),
             used: 0,
+            listeners: 0,
             next_id: 0,
         }
     }
 
-    /// A new socket that holds the port.
-    pub fn bind(
-        &mut self,
-        scope: u64,
-        to: SocketAddr,
-    ) -> Result<(SocketKey, SocketAddr), NetError> {
-        let (family, host) = address::bindable(to.ip()).ok_or(NetError::AddressNotBindable)?;
+    /// A new socket that has no port.
+    pub fn open(&mut self, scope: u64) -> Result<SocketKey, NetError> {
         self.check_room(1)?;
+        Ok(self.insert(scope, 1, Kind::Unbound))
+    }
+
+    /// The outer end of a connection from outside, which its publisher counts.
+    pub fn open_outside(&mut self, scope: u64) -> SocketKey {
+        self.insert(scope, 0, Kind::Unbound)
+    }
+
+    /// Gives a socket a port.
+    pub fn bind(&mut self, key: SocketKey, to: SocketAddr) -> Result<SocketAddr, NetError> {
+        let Some(Socket {
+            port: held,
+            kind: kind @ Kind::Unbound,
+            ..
+        }) = self.sockets.get_mut(&key)
+        else {
+            return Err(NetError::ScopeEnded);
+        };
+        let (family, host) = address::bindable(to.ip()).ok_or(NetError::AddressNotBindable)?;
         let port = self.ports.take(family, host, to.port())?;
-        let key = self.insert(scope, Some(port), 1, Kind::Bound);
-        Ok((key, SocketAddr::new(to.ip(), port.port())))
+        *held = Some(port);
+        *kind = Kind::Bound;
+        Ok(SocketAddr::new(to.ip(), port.port()))
+    }
+
+    /// Takes the port from a socket that has no other use for it.
+    pub fn unbind(&mut self, key: SocketKey) {
+        if let Some(socket) = self.sockets.get_mut(&key)
+            && matches!(socket.kind, Kind::Bound)
+        {
+            socket.kind = Kind::Unbound;
+            if let Some(port) = socket.port.take() {
+                self.ports.free(port);
+            }
+        }
+    }
+
+    /// Ends what a socket has begun, so that it is as [`Self::open`] made it.
+    pub fn give_up(&mut self, key: SocketKey, after: &mut After) {
+        let Some(socket) = self.sockets.get_mut(&key) else {
+            return;
+        };
+        let fresh = Socket {
+            port: None,
+            weight: 1,
+            buffer: socket.buffer,
+            kind: Kind::Unbound,
+        };
+        self.remove(key, Close::Socket, after);
+        self.used += fresh.weight;
+        self.sockets.insert(key, fresh);
+    }
+
+    /// The receive buffer of the connections that come of a socket, or of the one that it is.
+    pub fn set_buffer(&mut self, key: SocketKey, bytes: usize, after: &mut After) {
+        if let Some(socket) = self.sockets.get_mut(&key) {
+            socket.buffer = bytes;
+            if let Kind::Connected(conn, side) = &socket.kind {
+                after.resized = Some((Arc::clone(conn), *side, bytes));
+            }
+        }
     }
 
     /// Forgets a socket, in whatever state, and frees all that it holds. A second time does nothing.
@@ -123,7 +190,7 @@ impl State {
             self.ports.free(port);
         }
         match socket.kind {
-            Kind::Bound | Kind::Failed(_) => {}
+            Kind::Unbound | Kind::Bound | Kind::Failed(_) => {}
             Kind::Connected(conn, side) => after.closes.push((conn, side, close)),
             Kind::Waiting(waiting) => {
                 if let Some(backlog) = self.backlog(waiting.listener) {
@@ -131,7 +198,10 @@ impl State {
                 }
                 after.wakers.extend(waiting.waker);
             }
-            Kind::Listening(backlog) => self.close_backlog(*backlog, after),
+            Kind::Listening(backlog) => {
+                self.listeners -= 1;
+                self.close_backlog(*backlog, after);
+            }
             Kind::Datagrams(datagrams) => self.close_datagrams(*datagrams, after),
             Kind::Gateway(gateway) => self.close_gateway(key, *gateway, after),
         }
@@ -166,7 +236,7 @@ impl State {
         };
         for socket in self.sockets.values() {
             match &socket.kind {
-                Kind::Bound | Kind::Failed(_) => {}
+                Kind::Unbound | Kind::Bound | Kind::Failed(_) => {}
                 Kind::Listening(_) => counts.listeners += 1,
                 Kind::Waiting(_) => counts.waiting += 1,
                 Kind::Connected(conn, side) => counts.buffered += conn.incoming(*side).buffered(),
@@ -190,19 +260,19 @@ impl State {
         self.used
     }
 
-    fn insert(
-        &mut self,
-        scope: u64,
-        port: Option<PortKey>,
-        weight: usize,
-        kind: Kind,
-    ) -> SocketKey {
+    fn insert(&mut self, scope: u64, weight: usize, kind: Kind) -> SocketKey {
         let key = SocketKey {
             scope,
             id: self.next_id(),
         };
+        let socket = Socket {
+            port: None,
+            weight,
+            buffer: self.limits.buffer,
+            kind,
+        };
         self.used += weight;
-        self.sockets.insert(key, Socket { port, weight, kind });
+        self.sockets.insert(key, socket);
         key
     }
 

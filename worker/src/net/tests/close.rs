@@ -180,6 +180,8 @@ fn a_closed_listener_resets_what_it_had_not_accepted() {
             "again"
         );
         drop((reader, writer));
+        assert_eq!(network.counts().ports, 0, "its port is free");
+        drop(waiting);
         assert_empty(&network);
     }
 }

@@ -295,11 +295,11 @@ fn extreme_numbers_are_clamped() {
     let mut listener = listen(&scope, "127.0.0.1:80", 0);
     let one = connected(&scope, at("127.0.0.1:80"));
     listener.set_backlog(usize::MAX);
-    assert_eq!(listener.set_buffer(0), 1 << 10);
-    assert_eq!(listener.set_buffer(usize::MAX), 256 << 10);
+    assert_eq!(listener.set_buffer(0), MIN_BUFFER);
+    assert_eq!(listener.set_buffer(usize::MAX), MAX_BUFFER);
     let mut reader = one.split().0;
-    assert_eq!(reader.set_buffer(usize::MAX), 256 << 10);
-    assert_eq!(reader.set_buffer(0), 1 << 10);
+    assert_eq!(reader.set_buffer(usize::MAX), MAX_BUFFER);
+    assert_eq!(reader.set_buffer(0), MIN_BUFFER);
     assert!(
         reader
             .try_read(usize::MAX)

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 256 << 10;
 
 fn chunk(len: usize) -> Bytes {
     Bytes::from(vec![7; len])
@@ -71,7 +71,7 @@ fn the_receivers_buffer_can_be_changed() {
     sr.set_buffer(8_192);
     assert!(flag.take(), "a larger one makes room");
     assert_eq!(cw.capacity(), Ok(4_096));
-    sr.set_buffer(1_024);
+    sr.set_buffer(2_048);
     assert_eq!(
         cw.try_write(chunk(4_096)),
         Ok(4_096),

@@ -6,6 +6,7 @@ mod bind;
 mod close;
 mod connect;
 mod data;
+mod limits;
 mod model;
 mod stress;
 mod udp;
@@ -105,4 +106,5 @@ fn pair() -> Pair {
 fn assert_empty(network: &Network) {
     assert_eq!(network.counts(), Counts::default());
     assert_eq!(network.used(), 0);
+    assert_eq!(network.taken(), 0);
 }

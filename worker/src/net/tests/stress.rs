@@ -108,8 +108,8 @@ async fn no_wake_up_is_lost_in_a_flood() {
     const TOTAL: usize = 8 << 20;
     // (receive buffer, bytes a write, bytes a read)
     for (buffer, write, read) in [
-        (1 << 10, 1_000, 777),
-        (1 << 10, 5_000, 100_000),
+        (2 << 10, 1_000, 777),
+        (2 << 10, 5_000, 100_000),
         (64 << 10, 65_536, 65_536),
     ] {
         let network = network();

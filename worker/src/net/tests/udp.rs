@@ -1,6 +1,7 @@
 //! UDP: who receives what, what is lost, and what a published port lets through.
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 
 use super::*;
 
@@ -252,6 +253,20 @@ async fn clients_outside_reach_the_port_and_are_answered_there_alone() {
     send(&service, "192.0.2.1:4000", "answer");
     let answer = gateway.receive().await.unwrap();
     assert_eq!((answer.address, &answer.data[..]), (client, &b"answer"[..]));
+
+    // On the worker itself clients have loopback addresses, of which the network has its own.
+    let local = at("127.0.0.1:4000");
+    gateway.deliver(local, Bytes::from_static(b"from here"));
+    assert_eq!(read(&service).as_deref(), Some("127.0.0.1:4000 from here"));
+    send(&service, "127.0.0.1:4000", "outside");
+    assert_eq!(gateway.receive().await.unwrap().address, local);
+    let inside = bound(&guest, "127.0.0.1:4000");
+    send(&service, "127.0.0.1:4000", "inside");
+    assert_eq!(read(&inside).as_deref(), Some("127.0.0.1:53 inside"));
+    drop(inside);
+    gateway.forget(local);
+    send(&service, "127.0.0.1:4000", "lost");
+    assert_eq!(gateway.receive().now_or_never(), None);
 
     // Neither somebody who never asked, nor from another socket.
     assert!(!service.reaches(stranger));

@@ -218,6 +218,16 @@ async fn errors_say_whether_to_try_again() {
 }
 
 #[tokio::test]
+async fn servers_that_do_not_answer_are_not_waited_for_for_ever() {
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let servers = [silent.local_addr().unwrap()];
+    let resolver = Resolver::patient_servers(servers, Duration::from_millis(20));
+    let policy = policy(Role::Component, &["*.example.com:80"]).with_resolver(resolver);
+    let answer = policy.resolve("a.example.com").await;
+    assert_eq!(answer, Err(ResolveError::TimedOut));
+}
+
+#[tokio::test]
 async fn the_host_needs_its_rule_to_be_resolved() {
     let dns = Dns::start(&[("host.warren.internal", "192.0.2.1", 60)]).await;
     for (egress, resolves) in [

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod decisions;
-mod dns;
+pub(crate) mod dns;
 mod lookups;
 mod refusals;
 

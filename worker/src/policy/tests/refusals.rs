@@ -21,6 +21,7 @@ async fn each_attempt_is_told_once_with_guest_address_and_rule() {
     }
     let mut lines = Vec::new();
     while let Ok(refusal) = told.try_recv() {
+        assert_eq!(refusal.times.get(), 3, "{refusal}");
         lines.push(refusal.to_string());
     }
     assert_eq!(
@@ -54,9 +55,35 @@ fn a_guest_that_tries_every_port_is_told_of_a_few_times() {
         last = Some(refusal);
     }
     assert_eq!(count, 16);
+    let last = last.unwrap();
+    let text = last.to_string();
     assert!(
-        last.unwrap()
-            .to_string()
-            .ends_with("its later refusals are not told")
+        text.ends_with("whatever else it is refused is only counted"),
+        "{text}"
     );
+    assert_eq!(last.times.get(), u64::from(u16::MAX) - 15);
+}
+
+#[test]
+fn what_does_not_fit_is_told_the_next_time() {
+    let (sender, mut told) = refusals();
+    let policies: Vec<_> = (0..5)
+        .map(|_| {
+            let refusals = Refusals::new(Role::Component, "api".into(), sender.clone());
+            policy(Role::Component, &[]).with_refusals(refusals)
+        })
+        .collect();
+    let attempt = |policy: &Policy, port: u16| {
+        policy.decide(Op::TcpBind(SocketAddr::new(at("127.0.0.1:1").ip(), port)));
+    };
+    for policy in &policies {
+        (1..=16).for_each(|port| attempt(policy, port));
+    }
+    let mut count = 0;
+    while told.try_recv().is_ok() {
+        count += 1;
+    }
+    assert_eq!(count, 64);
+    attempt(&policies[4], 1);
+    assert_eq!(told.try_recv().unwrap().times.get(), 1);
 }

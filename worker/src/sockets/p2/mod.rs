@@ -75,6 +75,7 @@ impl From<SocketError> for ErrorCode {
             SocketError::InvalidState => Self::InvalidState,
             SocketError::WouldBlock => Self::WouldBlock,
             SocketError::TooManySockets => Self::NewSocketLimit,
+            SocketError::OutOfMemory => Self::OutOfMemory,
             SocketError::AddressNotBindable => Self::AddressNotBindable,
             SocketError::AddressInUse => Self::AddressInUse,
             SocketError::ConnectionRefused => Self::ConnectionRefused,

@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    mem,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -61,13 +62,27 @@ fn reset() -> wasmtime::Error {
 /// What one write may carry: what the host allocates for it.
 const CHUNK: usize = 64 << 10;
 
-pub(super) struct TcpOutput(pub Arc<Mutex<Writer>>);
+pub(super) struct TcpOutput {
+    writer: Arc<Mutex<Writer>>,
+    /// The guest has flushed, and asked nothing since.
+    flushed: bool,
+}
+
+impl TcpOutput {
+    pub fn new(writer: Arc<Mutex<Writer>>) -> Self {
+        Self {
+            writer,
+            flushed: false,
+        }
+    }
+}
 
 #[async_trait]
 impl OutputStream for TcpOutput {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.flushed = false;
         let length = bytes.len();
-        match self.0.lock().try_write(bytes) {
+        match self.writer.lock().try_write(bytes) {
             Ok(written) if written == length => Ok(()),
             Ok(_) => Err(StreamError::trap("wrote more than check-write permitted")),
             Err(end) => Err(write_error(end)),
@@ -75,12 +90,19 @@ impl OutputStream for TcpOutput {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // What was written is with the receiver already.
-        self.0.lock().capacity().map(drop).map_err(write_error)
+        // The stream is closed by this side's own shutdown.
+        if self.writer.lock().end() == Some(WriteEnd::Shutdown) {
+            return Err(StreamError::Closed);
+        }
+        // What was written is with the receiver already. If it has closed since, the next write tells: the one before
+        // has succeeded, and C libraries flush as a part of it.
+        self.flushed = true;
+        Ok(())
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        match self.0.lock().capacity() {
+        self.flushed = false;
+        match self.writer.lock().capacity() {
             Ok(free) => Ok(free.min(CHUNK)),
             Err(end) => Err(write_error(end)),
         }
@@ -89,6 +111,7 @@ impl OutputStream for TcpOutput {
     // The provided one waits for room after the last byte too: a full buffer would hold its writer
     // until the peer reads, which no system does.
     async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
+        self.flushed = false;
         while !bytes.is_empty() {
             let permit = self.write_ready().await?;
             let chunk = bytes.split_to(permit.min(bytes.len()));
@@ -98,24 +121,19 @@ impl OutputStream for TcpOutput {
     }
 
     async fn write_ready(&mut self) -> StreamResult<usize> {
-        poll_fn(|cx| {
-            let mut writer = self.0.lock();
-            match writer.poll_ready(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(()) => Poll::Ready(match writer.capacity() {
-                    Ok(free) => Ok(free.min(CHUNK)),
-                    Err(end) => Err(write_error(end)),
-                }),
-            }
-        })
-        .await
+        // The second half of `blocking-flush`, which waits for the bytes to leave and not for room.
+        if mem::take(&mut self.flushed) {
+            return Ok(0);
+        }
+        let room = poll_fn(|cx| self.writer.lock().poll_capacity(cx)).await;
+        room.map(|free| free.min(CHUNK)).map_err(write_error)
     }
 }
 
 #[async_trait]
 impl Pollable for TcpOutput {
     async fn ready(&mut self) {
-        poll_fn(|cx| self.0.lock().poll_ready(cx)).await;
+        poll_fn(|cx| self.writer.lock().poll_ready(cx)).await;
     }
 }
 
@@ -129,4 +147,75 @@ fn write_error(end: WriteEnd) -> StreamError {
 /// Asks once whether something is ready, for calls that must not wait.
 pub(super) fn once() -> Context<'static> {
     Context::from_waker(Waker::noop())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::SocketAddr;
+
+    use crate::net::{NetLimits, Network, Stream};
+
+    use super::*;
+
+    async fn connection() -> (Stream, Stream) {
+        let scope = Network::new(NetLimits::default()).scope();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut listener = scope.bind(any).unwrap().listen_default().unwrap();
+        let client = scope.connect(None, listener.local_addr()).unwrap();
+        let server = listener.accept().await.unwrap();
+        (client.await.unwrap(), server)
+    }
+
+    fn output(stream: Stream) -> (TcpInput, TcpOutput) {
+        let (reader, writer) = stream.split();
+        let input = TcpInput(Arc::new(Mutex::new(reader)));
+        (input, TcpOutput::new(Arc::new(Mutex::new(writer))))
+    }
+
+    /// `blocking-flush`, as wasmtime calls it.
+    async fn blocking_flush(output: &mut TcpOutput) -> StreamResult<()> {
+        output.flush()?;
+        output.write_ready().await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn a_flush_does_not_wait_for_room() {
+        let (client, mut server) = connection().await;
+        let (_input, mut output) = output(client);
+        let mut written = 0;
+        loop {
+            let permit = output.check_write().unwrap();
+            if permit == 0 {
+                break;
+            }
+            output.write(vec![7; permit].into()).unwrap();
+            written += permit;
+            blocking_flush(&mut output).await.unwrap();
+        }
+        assert_eq!(written, NetLimits::default().buffer);
+        // Whoever asks for room does wait for it.
+        let mut room = Box::pin(output.write_ready());
+        assert!(room.as_mut().poll(&mut once()).is_pending());
+        let mut byte = [0];
+        tokio::io::AsyncReadExt::read_exact(&mut server, &mut byte)
+            .await
+            .unwrap();
+        assert_eq!(room.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_succeeded_is_not_undone_by_its_flush() {
+        let (client, mut server) = connection().await;
+        let (_input, mut output) = output(client);
+        output.check_write().unwrap();
+        output.write(Bytes::from_static(b"last words")).unwrap();
+        let mut read = [0; 10];
+        tokio::io::AsyncReadExt::read_exact(&mut server, &mut read)
+            .await
+            .unwrap();
+        drop(server);
+        blocking_flush(&mut output).await.unwrap();
+        assert!(matches!(output.check_write(), Err(StreamError::Closed)));
+    }
 }

@@ -1,6 +1,6 @@
 //! `wasi:sockets/tcp` and `tcp-create-socket` 0.2.
 
-use std::{future::poll_fn, net::SocketAddr, task::Poll};
+use std::{future::poll_fn, mem, net::SocketAddr, task::Poll};
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::{
@@ -17,7 +17,10 @@ use wasmtime_wasi::{
     },
 };
 
-use crate::sockets::{Family, TcpSocket, options, tcp::Connection};
+use crate::{
+    net,
+    sockets::{Family, TcpSocket, options, tcp::Connection},
+};
 
 use super::{
     SocketError, SocketsView,
@@ -38,6 +41,8 @@ pub(super) struct Socket {
     pub(super) kind: Kind,
     in_progress: Option<Operation>,
     family: Family,
+    /// A socket of the machine's network counts in the workload's.
+    place: Option<net::Socket>,
 }
 
 pub(super) enum Kind {
@@ -51,6 +56,7 @@ impl Socket {
             family: socket.family(),
             kind: Kind::Workload(socket),
             in_progress: None,
+            place: None,
         }
     }
 
@@ -68,6 +74,14 @@ impl Socket {
         }
     }
 
+    /// A call that makes no sense before `operation` is finished.
+    fn not_during(&self, operation: Operation) -> SocketResult<()> {
+        match self.in_progress == Some(operation) {
+            true => Err(ErrorCode::InvalidState.into()),
+            false => Ok(()),
+        }
+    }
+
     fn finish(&mut self, operation: Operation) -> SocketResult<()> {
         if self.in_progress != Some(operation) {
             return Err(ErrorCode::NotInProgress.into());
@@ -81,6 +95,8 @@ impl Socket {
 impl Pollable for Socket {
     async fn ready(&mut self) {
         match &mut self.kind {
+            // They can be finished at once.
+            _ if matches!(self.in_progress, Some(Operation::Bind | Operation::Listen)) => {}
             Kind::Workload(socket) => poll_fn(|cx| socket.poll_ready(cx)).await,
             Kind::Machine(machine) => machine.ready().await,
         }
@@ -103,7 +119,7 @@ impl SocketsView<'_> {
         socket: &Resource<Socket>,
     ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
         let input: DynInputStream = Box::new(TcpInput(connection.reader));
-        let output: DynOutputStream = Box::new(TcpOutput(connection.writer));
+        let output: DynOutputStream = Box::new(TcpOutput::new(connection.writer));
         let input = self.table.push_child(input, socket)?;
         let output = self.table.push_child(output, socket)?;
         Ok((input, output))
@@ -157,7 +173,7 @@ impl tcp_create_socket::Host for SocketsView<'_> {
             IpAddressFamily::Ipv4 => Family::Ipv4,
             IpAddressFamily::Ipv6 => Family::Ipv6,
         };
-        let socket = Socket::new(TcpSocket::new(self.network.clone(), family));
+        let socket = Socket::new(TcpSocket::new(self.network.clone(), family)?);
         let socket = self.table.push(socket)?;
         Ok(Resource::new_own(socket.rep()))
     }
@@ -200,7 +216,11 @@ impl tcp::HostTcpSocket for SocketsView<'_> {
             Ok(None) => {}
             Ok(Some(address)) => {
                 let machine = self.connect_machine(family, options, address, network)?;
-                self.socket(&this)?.kind = Kind::Machine(machine);
+                let socket = self.socket(&this)?;
+                let kind = mem::replace(&mut socket.kind, Kind::Machine(machine));
+                if let Kind::Workload(left) = kind {
+                    socket.place = left.into_place();
+                }
             }
             Err(error) => return Err(error.into()),
         }
@@ -252,7 +272,9 @@ impl tcp::HostTcpSocket for SocketsView<'_> {
         Resource<DynInputStream>,
         Resource<DynOutputStream>,
     )> {
-        match self.socket(&this)?.workload()?.poll_accept(&mut once()) {
+        let socket = self.socket(&this)?;
+        socket.not_during(Operation::Listen)?;
+        match socket.workload()?.poll_accept(&mut once()) {
             Poll::Pending => Err(ErrorCode::WouldBlock.into()),
             Poll::Ready(Err(error)) => Err(error.into()),
             Poll::Ready(Ok((socket, connection))) => {
@@ -264,6 +286,7 @@ impl tcp::HostTcpSocket for SocketsView<'_> {
     }
 
     fn local_address(&mut self, this: Resource<RealSocket>) -> SocketResult<IpSocketAddress> {
+        self.socket(&this)?.not_during(Operation::Bind)?;
         self.option(
             this,
             |real, socket| real.local_address(socket),
@@ -272,6 +295,7 @@ impl tcp::HostTcpSocket for SocketsView<'_> {
     }
 
     fn remote_address(&mut self, this: Resource<RealSocket>) -> SocketResult<IpSocketAddress> {
+        self.socket(&this)?.not_during(Operation::Connect)?;
         self.option(
             this,
             |real, socket| real.remote_address(socket),
@@ -280,10 +304,11 @@ impl tcp::HostTcpSocket for SocketsView<'_> {
     }
 
     fn is_listening(&mut self, this: Resource<RealSocket>) -> wasmtime::Result<bool> {
-        match &self.table.get(&own(&this))?.kind {
-            Kind::Workload(socket) => Ok(socket.is_listening()),
-            Kind::Machine(_) => Ok(false),
-        }
+        let socket = self.table.get(&own(&this))?;
+        Ok(match &socket.kind {
+            Kind::Workload(tcp) => tcp.is_listening() && socket.in_progress.is_none(),
+            Kind::Machine(_) => false,
+        })
     }
 
     fn address_family(&mut self, this: Resource<RealSocket>) -> wasmtime::Result<IpAddressFamily> {
@@ -348,6 +373,7 @@ impl tcp::HostTcpSocket for SocketsView<'_> {
             ShutdownType::Send => (false, true),
             ShutdownType::Both => (true, true),
         };
+        self.socket(&this)?.not_during(Operation::Connect)?;
         self.option(
             this,
             |real, socket| real.shutdown(socket, shutdown_type),

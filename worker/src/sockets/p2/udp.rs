@@ -40,6 +40,16 @@ struct Socket {
     streams: u64,
 }
 
+impl Socket {
+    /// What it is bound to, once that is finished.
+    fn bound(&self) -> Result<&Arc<BoundUdp>, SocketError> {
+        match self.binding {
+            true => Err(SocketError::InvalidState),
+            false => self.socket.bound(),
+        }
+    }
+}
+
 /// One of the two streams of a socket.
 struct Stream {
     socket: Arc<BoundUdp>,
@@ -118,7 +128,7 @@ impl udp_create_socket::Host for SocketsView<'_> {
             IpAddressFamily::Ipv6 => Family::Ipv6,
         };
         let socket = Socket {
-            socket: UdpSocket::new(self.network.clone(), family),
+            socket: UdpSocket::new(self.network.clone(), family)?,
             binding: false,
             streams: 0,
         };
@@ -163,7 +173,7 @@ impl udp::HostUdpSocket for SocketsView<'_> {
         Resource<OutgoingDatagramStream>,
     )> {
         let socket = self.udp(&this)?;
-        let bound = Arc::clone(socket.socket.bound()?);
+        let bound = Arc::clone(socket.bound()?);
         match remote_address {
             Some(remote) => bound.connect(remote.into())?,
             // Without a peer there is nothing to take back.
@@ -189,11 +199,11 @@ impl udp::HostUdpSocket for SocketsView<'_> {
     }
 
     fn local_address(&mut self, this: Resource<RealSocket>) -> SocketResult<IpSocketAddress> {
-        Ok(self.udp(&this)?.socket.bound()?.local_addr().into())
+        Ok(self.udp(&this)?.bound()?.local_addr().into())
     }
 
     fn remote_address(&mut self, this: Resource<RealSocket>) -> SocketResult<IpSocketAddress> {
-        Ok(self.udp(&this)?.socket.bound()?.peer_addr()?.into())
+        Ok(self.udp(&this)?.bound()?.peer_addr()?.into())
     }
 
     fn address_family(&mut self, this: Resource<RealSocket>) -> wasmtime::Result<IpAddressFamily> {

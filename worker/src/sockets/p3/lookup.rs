@@ -37,6 +37,6 @@ fn error_code(error: &ResolveError) -> ErrorCode {
         ResolveError::Denied(_) => ErrorCode::AccessDenied,
         ResolveError::InvalidName => ErrorCode::InvalidArgument,
         ResolveError::NotFound => ErrorCode::NameUnresolvable,
-        ResolveError::Temporary(_) => ErrorCode::TemporaryResolverFailure,
+        ResolveError::TimedOut | ResolveError::Temporary(_) => ErrorCode::TemporaryResolverFailure,
     }
 }

@@ -44,7 +44,8 @@ impl From<SocketError> for ErrorCode {
             SocketError::InvalidArgument => Self::InvalidArgument,
             SocketError::InvalidState => Self::InvalidState,
             SocketError::WouldBlock => Self::Other(Some("would block".to_owned())),
-            SocketError::TooManySockets => Self::OutOfMemory,
+            // 0.3 has no code of its own for EMFILE.
+            SocketError::TooManySockets | SocketError::OutOfMemory => Self::OutOfMemory,
             SocketError::AddressNotBindable => Self::AddressNotBindable,
             SocketError::AddressInUse => Self::AddressInUse,
             SocketError::ConnectionRefused => Self::ConnectionRefused,

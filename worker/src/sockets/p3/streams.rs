@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::oneshot};
 use wasmtime::{
@@ -221,13 +221,9 @@ impl From {
     fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<Result<usize, SocketError>> {
         match self {
             Self::Workload(reader) => {
-                let mut reader = reader.lock();
-                ready!(reader.poll_ready(cx));
-                Poll::Ready(match reader.try_read(into.len()) {
-                    Ok(bytes) => {
-                        into[..bytes.len()].copy_from_slice(&bytes);
-                        Ok(bytes.len())
-                    }
+                let read = ready!(reader.lock().poll_copy(cx, &mut &mut *into));
+                Poll::Ready(match read {
+                    Ok(read) => Ok(read),
                     Err(ReadEnd::Eof) => Ok(0),
                     Err(ReadEnd::Reset) => Err(SocketError::ConnectionReset),
                 })
@@ -256,15 +252,9 @@ impl To {
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, SocketError>> {
         match self {
             Self::Workload(writer) => {
-                let mut writer = writer.lock();
-                ready!(writer.poll_ready(cx));
-                let room = match writer.capacity() {
-                    Ok(room) => room,
-                    Err(end) => return Poll::Ready(Err(end.into())),
-                };
-                let length = bytes.len().min(room).min(CHUNK);
-                let chunk = Bytes::copy_from_slice(&bytes[..length]);
-                Poll::Ready(writer.try_write(chunk).map_err(SocketError::from))
+                let bytes = &bytes[..bytes.len().min(CHUNK)];
+                let written = writer.lock().poll_copy(cx, bytes);
+                written.map_err(SocketError::from)
             }
             Self::Machine(stream) => loop {
                 ready!(stream.poll_write_ready(cx))?;

@@ -17,6 +17,7 @@ use wasmtime_wasi::p3::bindings::sockets::types::{
 };
 
 use crate::{
+    net,
     runtime::Guest,
     sockets::{
         Family, SocketError, Sockets, SocketsView, TcpSocket,
@@ -34,6 +35,8 @@ use super::{
 pub(super) struct Socket {
     family: Family,
     kind: Kind,
+    /// A socket of the machine's network counts in the workload's.
+    place: Option<net::Socket>,
     /// Each direction may be taken once.
     sent: bool,
     received: bool,
@@ -43,6 +46,17 @@ enum Kind {
     /// Shared with the stream of what it accepts.
     Workload(Arc<Mutex<TcpSocket>>),
     Machine(Machine),
+}
+
+/// A connection attempt, which ends with the call: a guest that cancels it has a closed socket.
+struct Attempt(Option<Arc<Mutex<TcpSocket>>>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            socket.lock().stop_connecting();
+        }
+    }
 }
 
 /// The guest's type of the resource is only a typed number.
@@ -57,6 +71,7 @@ impl Socket {
         Self {
             family: socket.family(),
             kind: Kind::Workload(Arc::new(Mutex::new(socket))),
+            place: None,
             sent: false,
             received: false,
         }
@@ -77,8 +92,18 @@ impl Socket {
         };
         let options = socket.options;
         drop(socket);
-        self.kind = Kind::Machine(Machine::connect(self.family, options, remote, address)?);
+        let machine = Machine::connect(self.family, options, remote, address)?;
+        let kind = mem::replace(&mut self.kind, Kind::Machine(machine));
+        if let Kind::Workload(left) = kind
+            && let Some(left) = Arc::into_inner(left)
+        {
+            self.place = left.into_inner().into_place();
+        }
         Ok(())
+    }
+
+    fn attempt(&self) -> Attempt {
+        Attempt(self.workload().ok().cloned())
     }
 
     fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
@@ -164,8 +189,11 @@ impl HostTcpSocketWithStore<Guest> for Sockets {
         this: Resource<RealSocket>,
         remote_address: IpSocketAddress,
     ) -> SocketResult<()> {
-        store.with(|mut store| -> SocketResult<()> {
-            Ok(store.get().tcp(&this)?.connect(remote_address.into())?)
+        let _attempt = store.with(|mut store| -> SocketResult<Attempt> {
+            let mut view = store.get();
+            let socket = view.tcp(&this)?;
+            socket.connect(remote_address.into())?;
+            Ok(socket.attempt())
         })?;
         poll_fn(|cx| {
             store.with(|mut store| match store.get().tcp(&this) {
@@ -234,7 +262,7 @@ fn failed(
 
 impl HostTcpSocket for SocketsView<'_> {
     fn create(&mut self, family: IpAddressFamily) -> SocketResult<Resource<RealSocket>> {
-        let socket = Socket::new(TcpSocket::new(self.network.clone(), family.into()));
+        let socket = Socket::new(TcpSocket::new(self.network.clone(), family.into())?);
         let socket = self.table.push(socket).map_err(Trappable::trap)?;
         Ok(Resource::new_own(socket.rep()))
     }

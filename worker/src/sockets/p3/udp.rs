@@ -34,10 +34,12 @@ impl HostUdpSocketWithStore<Guest> for Sockets {
         data: Vec<u8>,
         remote_address: Option<IpSocketAddress>,
     ) -> SocketResult<()> {
-        let bound = store.with(|mut store| -> SocketResult<_> {
-            Ok(Arc::clone(store.get().udp3(&this)?.bind_implicitly()?))
-        })?;
         let to = remote_address.map(Into::into);
+        let bound = store.with(|mut store| -> SocketResult<_> {
+            let mut view = store.get();
+            let socket = view.udp3(&this)?;
+            Ok(Arc::clone(socket.to_send(data.len(), to)?))
+        })?;
         Ok(bound.send(Bytes::from(data), to).await?)
     }
 
@@ -55,7 +57,7 @@ impl HostUdpSocketWithStore<Guest> for Sockets {
 
 impl HostUdpSocket for SocketsView<'_> {
     async fn create(&mut self, family: IpAddressFamily) -> SocketResult<Resource<RealSocket>> {
-        let socket = UdpSocket::new(self.network.clone(), family.into());
+        let socket = UdpSocket::new(self.network.clone(), family.into())?;
         let socket = self.table.push(socket).map_err(Trappable::trap)?;
         Ok(Resource::new_own(socket.rep()))
     }
@@ -73,8 +75,7 @@ impl HostUdpSocket for SocketsView<'_> {
         this: Resource<RealSocket>,
         remote_address: IpSocketAddress,
     ) -> SocketResult<()> {
-        let bound = self.udp3(&this)?.bind_implicitly()?;
-        Ok(bound.connect(remote_address.into())?)
+        Ok(self.udp3(&this)?.connect(remote_address.into())?)
     }
 
     fn disconnect(&mut self, this: Resource<RealSocket>) -> SocketResult<()> {

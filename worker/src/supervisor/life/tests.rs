@@ -27,7 +27,7 @@ fn running(restart: Restart, now: Instant) -> Life {
     assert_eq!(life.phase(), Phase::Starting);
     assert_eq!(life.step(Event::Started, now).actions, []);
     assert_eq!(
-        life.step(Event::Ready(true), now).actions,
+        life.step(Event::Ready, now).actions,
         [Action::SetReady(true)]
     );
     life
@@ -147,6 +147,31 @@ fn a_replica_that_its_worker_forgot_counts_on() {
 }
 
 #[test]
+fn an_unhealthy_service_takes_no_work_is_ended_and_starts_again() {
+    let now = Instant::now();
+    let mut life = running(Restart::OnFailure, now);
+    let why = || "its liveness probe failed 3 times in a row: no answer".to_owned();
+    let end = ServiceEnd::Unhealthy(why());
+    let step = life.step(Event::Unhealthy { why: why() }, now);
+    assert_eq!(
+        step.actions,
+        [Action::SetReady(false), Action::End(end.clone())]
+    );
+    assert_eq!(step.note.unwrap().reason, "Unhealthy");
+    assert_eq!(life.step(Event::Ready, now), Step::default());
+    let step = life.step(ended(end), now);
+    assert_eq!(life.phase(), Phase::Backoff);
+    let note = step.note.unwrap();
+    assert_eq!(note.reason, "Killed");
+    assert!(note.message.contains(&why()), "{note:?}");
+    started_again(&mut life, now);
+    assert_eq!(
+        life.step(Event::Ready, now).actions,
+        [Action::SetReady(true)]
+    );
+}
+
+#[test]
 fn a_workload_of_components_is_ready_once_it_is_prepared() {
     let mut life = Life::new(None, 0);
     let step = life.step(Event::Prepared, Instant::now());
@@ -228,12 +253,19 @@ fn every_event_in_every_state() {
         reason: "PortUnavailable",
         message: "127.0.0.1:1 is taken".into(),
     };
-    let events: [(&str, Event); 10] = [
+    let unready = || Event::NotReady {
+        why: "no answer".into(),
+    };
+    let unhealthy = || Event::Unhealthy {
+        why: "no answer".into(),
+    };
+    let events: [(&str, Event); 11] = [
         ("Prepared", Event::Prepared),
         ("CannotRun", taken()),
         ("Started", Event::Started),
-        ("Ready", Event::Ready(true)),
-        ("Unready", Event::Ready(false)),
+        ("Ready", Event::Ready),
+        ("NotReady", unready()),
+        ("Unhealthy", unhealthy()),
         ("Ended", ended(TRAP())),
         ("Killed", Event::Killed),
         ("Elapsed", Event::BackoffElapsed),
@@ -241,9 +273,11 @@ fn every_event_in_every_state() {
         ("Drained", Event::Drained),
     ];
     let after = |more: &[Event]| [&[Event::Prepared, Event::Started], more].concat();
-    let ready = after(&[Event::Ready(true)]);
+    let ready = after(&[Event::Ready]);
     let trapped = after(&[ended(TRAP())]);
     let exited = after(&[ended(ServiceEnd::Exited(0))]);
+    let condemned = after(&[Event::Ready, unhealthy()]);
+    let dying = after(&[unhealthy(), Event::Stop, Event::Drained]);
     let stopping = after(&[Event::Stop]);
     let killing = after(&[Event::Stop, Event::Drained]);
     let stopped = vec![Event::Stop, Event::Drained];
@@ -251,17 +285,19 @@ fn every_event_in_every_state() {
     // What leads to a phase, and the phase after each event, in their order above; `.`: it asks for nothing.
     #[rustfmt::skip]
     let table = [
-        (always, vec![], Phase::Pending, "Starting Failed . . . . . . Stopping ."),
-        (always, vec![Event::Prepared], Phase::Starting, ". . Running . . Backoff . . Stopping ."),
-        (always, after(&[]), Phase::Running, ". . . Running . Backoff . . Stopping ."),
-        (always, ready, Phase::Running, ". . . . Running Backoff . . Stopping ."),
-        (always, trapped.clone(), Phase::Backoff, ". . . . . . . Starting Stopping ."),
-        (on_failure, exited, Phase::Completed, ". . . . . . . . Stopping ."),
-        (never, trapped, Phase::Failed, ". . . . . . . . Stopping ."),
-        (always, vec![taken()], Phase::Failed, ". . . . . . . . Stopping ."),
-        (always, stopping, Phase::Stopping, ". . . . . . . . . Stopping"),
-        (always, killing, Phase::Stopping, ". . . . . Stopped Stopped . . ."),
-        (always, stopped, Phase::Stopped, ". . . . . . . . . ."),
+        (always, vec![], Phase::Pending, "Starting Failed . . . . . . . Stopping ."),
+        (always, vec![Event::Prepared], Phase::Starting, ". . Running . . . Backoff . . Stopping ."),
+        (always, after(&[]), Phase::Running, ". . . Running Running Running Backoff . . Stopping ."),
+        (always, ready, Phase::Running, ". . . . Running Running Backoff . . Stopping ."),
+        (always, condemned, Phase::Running, ". . . . . . Backoff . . Stopping ."),
+        (always, trapped.clone(), Phase::Backoff, ". . . . . . . . Starting Stopping ."),
+        (on_failure, exited, Phase::Completed, ". . . . . . . . . Stopping ."),
+        (never, trapped, Phase::Failed, ". . . . . . . . . Stopping ."),
+        (always, vec![taken()], Phase::Failed, ". . . . . . . . . Stopping ."),
+        (always, stopping, Phase::Stopping, ". . . . . . . . . . Stopping"),
+        (always, killing, Phase::Stopping, ". . . . . . Stopped Stopped . . ."),
+        (always, dying, Phase::Stopping, ". . . . . . Stopped Stopped . . ."),
+        (always, stopped, Phase::Stopped, ". . . . . . . . . . ."),
     ];
     for (restart, history, phase, row) in table {
         let wanted: Vec<_> = row.split_whitespace().collect();
@@ -289,6 +325,8 @@ fn every_event_in_every_state() {
 struct Shell {
     alive: bool,
     killing: bool,
+    /// Its end was asked for, and will come as this.
+    ending: Option<ServiceEnd>,
     released: bool,
     ready: bool,
 }
@@ -304,11 +342,17 @@ impl Shell {
                         "started after its resources were given back"
                     );
                     self.alive = true;
+                    self.ending = None;
                 }
                 Action::Kill => {
                     assert!(self.alive, "killed what is not there");
-                    assert!(!self.killing, "killed twice");
+                    assert!(!self.killing && self.ending.is_none(), "killed twice");
                     self.killing = true;
+                }
+                Action::End(end) => {
+                    assert!(self.alive, "ended what is not there");
+                    assert!(!self.killing && self.ending.is_none(), "ended twice");
+                    self.ending = Some(end.clone());
                 }
                 Action::SetReady(ready) => {
                     assert_ne!(self.ready, *ready);
@@ -339,7 +383,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Prepared),
         4 => Just(Event::Started),
         1 => Just(Event::CannotRun { reason: "Broken", message: String::new() }),
-        4 => any::<bool>().prop_map(Event::Ready),
+        4 => Just(Event::Ready),
+        2 => Just(Event::NotReady { why: String::new() }),
+        2 => Just(Event::Unhealthy { why: "no answer".into() }),
         6 => (any_end(), any::<u8>()).prop_map(|(end, jitter)| Event::Ended { end, jitter }),
         6 => Just(Event::BackoffElapsed),
         1 => Just(Event::Stop),
@@ -373,6 +419,14 @@ proptest! {
                 }
                 shell.alive = false;
             }
+            // Whoever is ended for a reason ends by it.
+            let event = match (event, shell.ending.take()) {
+                (Event::Ended { jitter, .. }, Some(end)) => Event::Ended { end, jitter },
+                (event, ending) => {
+                    shell.ending = ending;
+                    event
+                }
+            };
             let before = life.phase();
             let step = life.step(event, now);
             shell.apply(&step);

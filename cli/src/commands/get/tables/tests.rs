@@ -29,11 +29,18 @@ fn counter() -> v1::Workload {
         spec: Some(v1::WorkloadSpec {
             replicas: Some(2),
             service: Some(v1::Service {
-                publish: vec![v1::Publish {
-                    port: 6379,
-                    listen: "127.0.0.1:6379".into(),
-                    ..Default::default()
-                }],
+                publish: vec![
+                    v1::Publish {
+                        port: 6379,
+                        listen: "127.0.0.1:6379".into(),
+                        ..Default::default()
+                    },
+                    v1::Publish {
+                        port: 53,
+                        listen: "0.0.0.0:53".into(),
+                        protocol: v1::publish::Protocol::Udp.into(),
+                    },
+                ],
                 routes: vec![v1::ServiceRoute {
                     path: "/ws".into(),
                     port: 8080,
@@ -68,8 +75,8 @@ fn workloads_with_and_without_more() {
     );
     assert_eq!(
         table(&counter, &look(true, true)).to_string(),
-        "NAMESPACE   NAME      READY   STATUS     REVISION   AGE   ROUTES                    PUBLISH                LABELS\n\
-         shop        counter   1/2     NotReady   3          -     counter.localhost/,*/ws   127.0.0.1:6379->6379   tier=back\n"
+        "NAMESPACE   NAME      READY   STATUS     REVISION   AGE   ROUTES                    PUBLISH                                   LABELS\n\
+         shop        counter   1/2     NotReady   3          -     counter.localhost/,*/ws   127.0.0.1:6379->6379,0.0.0.0:53->53/udp   tier=back\n"
     );
 }
 

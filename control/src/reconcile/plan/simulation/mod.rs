@@ -23,6 +23,8 @@ enum Step {
     Scale(u32),
     Update {
         port: Option<u16>,
+        /// Surge and unavailable, not both 0.
+        steps: (u32, u32),
     },
     Delete,
     /// Its session ends; its guests go on.
@@ -38,10 +40,15 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let worker = 0..WORKERS;
+    let steps = prop_oneof![
+        3 => Just((1, 0)),
+        1 => (1..3_u32, 0..3_u32),
+        1 => (0..3_u32, 1..3_u32),
+    ];
     let port = prop_oneof![3 => Just(None), 2 => (80..82_u16).prop_map(Some)];
     prop_oneof![
         3 => (0..5_u32).prop_map(Step::Scale),
-        3 => port.prop_map(|port| Step::Update { port }),
+        3 => (port, steps).prop_map(|(port, steps)| Step::Update { port, steps }),
         1 => Just(Step::Delete),
         3 => worker.clone().prop_map(Step::Away),
         5 => worker.clone().prop_map(Step::Back),

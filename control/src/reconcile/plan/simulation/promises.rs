@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::{world::Worker, *};
-use crate::scheduler::conflicts;
 
 impl World {
     pub fn available(&self) -> usize {
@@ -58,13 +57,15 @@ impl World {
             .filter(|record| self.is_live(&record.state))
             .count();
         if created && !self.ever_port {
-            assert!(live <= target + 1, "{live} live after {:?}", plan.actions);
+            let most = target + desired.max_surge as usize;
+            assert!(live <= most, "{live} live after {:?}", plan.actions);
         }
         // No update, scaling or return of a worker takes away what is needed; losses did so before the plan was made.
         let lost = |action: &&Action| matches!(action, Action::MarkLost { .. });
         let lost = plan.actions.iter().filter(lost).count();
         if !self.ever_port {
-            let kept = (available_before - lost.min(available_before)).min(target);
+            let needed = target.saturating_sub(desired.max_unavailable as usize);
+            let kept = (available_before - lost.min(available_before)).min(needed);
             assert!(self.available() >= kept, "{:?}", plan.actions);
         }
     }
@@ -93,10 +94,7 @@ impl World {
             let ports: Vec<_> = known.flat_map(|(_, guest)| &guest.ports).collect();
             for (index, one) in ports.iter().enumerate() {
                 for other in &ports[index + 1..] {
-                    assert!(
-                        !conflicts(**one, **other),
-                        "{one} is held twice on one worker"
-                    );
+                    assert!(!one.conflicts(other), "{one} is held twice on one worker");
                 }
             }
             for (id, guest) in &worker.guests {

@@ -3,8 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
-    net::SocketAddr,
+    sync::Arc,
 };
+
+use warren_model::host_port::HostPort;
 
 use super::*;
 
@@ -22,7 +24,7 @@ pub(super) struct Guest {
     pub phase: Phase,
     pub ready: bool,
     pub stopping: bool,
-    pub ports: Vec<SocketAddr>,
+    pub ports: Vec<HostPort>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +57,7 @@ impl World {
                 replicas: 0,
                 replicas_max: 0,
                 taken_ports: Vec::new(),
+                offers: Arc::default(),
             },
             heard: Duration::ZERO,
             guests: BTreeMap::new(),
@@ -68,7 +71,10 @@ impl World {
                     memory: MIB,
                     ports: Vec::new(),
                 },
+                requirements: Requirements::default(),
                 deleting: false,
+                max_surge: 1,
+                max_unavailable: 0,
                 stop_first: false,
             }),
             records: BTreeMap::new(),
@@ -284,9 +290,10 @@ impl World {
                     desired.replicas = replicas;
                 }
             }
-            Step::Update { port } => {
+            Step::Update { port, steps } => {
                 if let Some(desired) = &mut self.desired {
                     desired.revision += 1;
+                    (desired.max_surge, desired.max_unavailable) = steps;
                     let address = |port| format!("0.0.0.0:{port}").parse().unwrap();
                     desired.needs.ports = port.map(address).into_iter().collect();
                     self.ever_port |= port.is_some();

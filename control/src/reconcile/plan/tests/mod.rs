@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use super::*;
 
 mod ends;
@@ -31,7 +33,10 @@ fn scene(replicas: u32) -> Scene {
                 memory: MIB,
                 ports: Vec::new(),
             },
+            requirements: Requirements::default(),
             deleting: false,
+            max_surge: 1,
+            max_unavailable: 0,
             stop_first: false,
         }),
         replicas: Vec::new(),
@@ -50,6 +55,7 @@ impl Scene {
             replicas: 0,
             replicas_max: 0,
             taken_ports: Vec::new(),
+            offers: Arc::default(),
         });
         self
     }

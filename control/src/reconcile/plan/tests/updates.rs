@@ -97,6 +97,30 @@ fn an_update_adds_one_waits_for_it_and_then_retires_one() {
 }
 
 #[test]
+fn an_update_takes_the_steps_that_it_may() {
+    let old = |surge, unavailable| {
+        let mut scene = scene(3).worker("a");
+        let desired = scene.desired.as_mut().unwrap();
+        (desired.max_surge, desired.max_unavailable) = (surge, unavailable);
+        let scene = scene.replica("r1", 1, "a", Running);
+        let scene = scene.replica("r2", 1, "a", Running);
+        scene.replica("r3", 1, "a", Running)
+    };
+    let stop = |id: &str| format!("stop {id}: revision 2 takes its place");
+    old(2, 0).gives(&["create new1 on a", "create new2 on a"]);
+    old(9, 0).gives(&["create new1 on a", "create new2 on a", "create new3 on a"]);
+    // The place of one that may be missing is free once it has stopped.
+    old(0, 1).gives(&[&stop("r3")]);
+    old(1, 1).gives(&[&stop("r3"), "create new1 on a"]);
+    old(0, 9).gives(&[&stop("r3"), &stop("r2"), &stop("r1")]);
+    // One that is ready makes up for one that may be missing.
+    let next = old(0, 1).replica("n1", 2, "a", Running);
+    next.gives(&[&stop("r3"), &stop("r2")]);
+    let starting = old(1, 1).replica("n1", 2, "a", Starting);
+    starting.gives(&[&stop("r3")]);
+}
+
+#[test]
 fn an_update_that_stops_first_never_runs_two() {
     let mut one = scene(1).worker("a");
     one.desired.as_mut().unwrap().stop_first = true;

@@ -241,7 +241,7 @@ pub(in crate::manifest) static PUBLISH: Schema = Schema {
             "protocol",
             Word(&["tcp", "udp"]),
             Default("tcp"),
-            "The transport; `udp` is refused by this version",
+            "The transport; a port number may be published by both",
         ),
     ],
 };

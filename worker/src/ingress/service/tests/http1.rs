@@ -198,7 +198,7 @@ async fn what_is_no_answer_is_told_as_such() {
         assert!(answer.starts_with("HTTP/1.1 502 "), "{bytes:?}: {answer}");
         assert!(answer.contains(wanted), "{bytes:?}: {answer}");
     }
-    let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(100 << 10));
+    let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(101));
     for bytes in [huge, many] {
         let rig = Rig::start(QUICK).await;

@@ -3,12 +3,14 @@
 //! After each operation everything that can be observed is compared; and whoever was told to wait, and by the
 //! reference need not wait any more, must have been woken.
 
+mod datagrams;
 mod real;
 mod reference;
 mod step;
+mod streams;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::LazyLock,
 };
@@ -18,8 +20,9 @@ use proptest::{prelude::*, test_runner::RngAlgorithm};
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
+use datagrams::DATAGRAMS;
 use real::{Real, Waiter};
-use reference::{BUFFER, Reference, SOCKETS, State};
+use reference::{BUFFER, LISTENERS, Reference, SOCKETS, State};
 use step::{Step, place, step};
 
 /// A connection that waits makes a timer, which is never asked for.
@@ -35,10 +38,13 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(buffered: usize) -> Self {
         let limits = NetLimits {
             sockets: SOCKETS,
+            listeners: LISTENERS,
             buffer: BUFFER,
+            datagrams: DATAGRAMS,
+            buffered,
             ..NetLimits::default()
         };
         let network = Network::new(limits);
@@ -47,7 +53,10 @@ impl World {
             network,
             scopes,
             real: HashMap::new(),
-            model: Reference::default(),
+            model: Reference {
+                buffered,
+                ..Reference::default()
+            },
             next: 0,
         }
     }
@@ -151,6 +160,18 @@ impl World {
                     self.model.set_backlog(socket, backlog);
                 }
             }
+            Step::SetBuffer { which, size } => {
+                if let Some(socket) = self.pick(which, |real| !matches!(real, Real::Udp(..))) {
+                    self.set_buffer(socket, size);
+                }
+            }
+            Step::BindUdp { .. }
+            | Step::Send { .. }
+            | Step::SendTo { .. }
+            | Step::Receive { .. }
+            | Step::WaitReceivable { .. }
+            | Step::SetPeer { .. }
+            | Step::SetQueue { .. } => self.datagram(step)?,
             Step::DropOther { which } => {
                 let other = |real: &Real| !matches!(real, Real::Connected { .. });
                 if let Some(socket) = self.pick(which, other) {
@@ -199,6 +220,20 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn set_buffer(&mut self, socket: usize, size: usize) {
+        match self.real.get_mut(&socket) {
+            Some(Real::Bound(bound)) => drop(bound.set_buffer(size)),
+            Some(Real::Listener(listener, _)) => drop(listener.set_buffer(size)),
+            Some(Real::Connecting(connecting, _)) => connecting.set_buffer(size),
+            Some(Real::Connected {
+                reader: Some((reader, _)),
+                ..
+            }) => drop(reader.set_buffer(size)),
+            _ => return,
+        }
+        self.model.set_buffer(socket, size);
     }
 
     fn connect(
@@ -288,89 +323,12 @@ impl World {
         Ok(())
     }
 
-    fn write(&mut self, socket: usize, step: &Step) -> Result<(), TestCaseError> {
-        let (conn, side) = self.end_of(socket).unwrap();
-        let Some(Real::Connected { writer, reader }) = self.real.get_mut(&socket) else {
-            unreachable!()
-        };
-        let closes = reader.is_none();
-        let (real, waiter) = writer.as_mut().unwrap();
-        match *step {
-            Step::Write { len, .. } => {
-                self.next = self.next.wrapping_add(1);
-                let data = vec![self.next; len];
-                let expected = match self.model.write_end(conn, side) {
-                    Some(end) => Err(end),
-                    None => Ok(self.model.room(conn, side)),
-                };
-                prop_assert_eq!(real.capacity(), expected);
-                let result = real.try_write(Bytes::from(data.clone()));
-                prop_assert_eq!(result, self.model.write(conn, side, &data));
-            }
-            Step::WaitWritable { .. } => {
-                let ready = waiter.poll(|cx| real.poll_ready(cx)).is_ready();
-                prop_assert_eq!(ready, self.model.is_writable(conn, side));
-            }
-            Step::Shutdown { .. } => {
-                real.shutdown();
-                self.model.shutdown(conn, side);
-            }
-            _ => {
-                *writer = None;
-                self.model.drop_writer(conn, side);
-                if closes {
-                    self.real.remove(&socket);
-                    self.model.close(socket, None);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, socket: usize, step: &Step) -> Result<(), TestCaseError> {
-        let (conn, side) = self.end_of(socket).unwrap();
-        let Some(Real::Connected { writer, reader }) = self.real.get_mut(&socket) else {
-            unreachable!()
-        };
-        let closes = writer.is_none();
-        let (real, waiter) = reader.as_mut().unwrap();
-        match *step {
-            Step::Read { len, .. } => match real.try_read(len) {
-                Ok(data) => {
-                    let inbox = &mut self.model.conns[conn][side].inbox;
-                    prop_assert!(data.len() <= len.min(inbox.len()));
-                    prop_assert!(!data.is_empty() || len == 0 || inbox.is_empty());
-                    prop_assert!(data.iter().copied().eq(inbox.drain(..data.len())));
-                    if data.is_empty() && len > 0 {
-                        prop_assert_eq!(self.model.read_end(conn, side), None);
-                    }
-                }
-                Err(end) => prop_assert_eq!(Some(end), self.model.read_end(conn, side)),
-            },
-            Step::WaitReadable { .. } => {
-                let ready = waiter.poll(|cx| real.poll_ready(cx)).is_ready();
-                prop_assert_eq!(ready, self.model.is_readable(conn, side));
-            }
-            Step::Stop { .. } => {
-                real.stop();
-                self.model.stop(conn, side);
-            }
-            _ => {
-                *reader = None;
-                self.model.drop_reader(conn, side);
-                if closes {
-                    self.real.remove(&socket);
-                    self.model.close(socket, None);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Everything that can be seen from outside, and everybody who waits.
     fn check(&self) -> Result<(), TestCaseError> {
         prop_assert_eq!(self.network.counts(), self.model.counts());
         prop_assert_eq!(self.network.used(), self.model.weight());
+        prop_assert_eq!(self.network.taken(), self.model.taken());
+        prop_assert!(self.network.taken() <= self.model.buffered);
         for (&socket, real) in &self.real {
             let state = &self.model.sockets[socket].state;
             match real {
@@ -382,13 +340,16 @@ impl World {
                 Real::Connecting(_, waiter) => {
                     waiter.check(!matches!(state, State::Waiting { .. }), "connect")?;
                 }
+                Real::Udp(_, waiter) => {
+                    waiter.check(self.model.is_receivable(socket), "receive")?;
+                }
                 Real::Connected { reader, writer } => {
                     let (conn, side) = self.end_of(socket).unwrap();
                     if let Some((_, waiter)) = reader {
                         waiter.check(self.model.is_readable(conn, side), "read")?;
                     }
                     if let Some((_, waiter)) = writer {
-                        waiter.check(self.model.is_writable(conn, side), "write")?;
+                        waiter.check(self.model.wakes_writer(conn, side), "write")?;
                     }
                 }
             }
@@ -406,16 +367,30 @@ proptest! {
     })]
     #[test]
     fn behaves_as_the_reference(steps in prop::collection::vec(step(), 1..100)) {
-        let _context = TIMERS.enter();
-        let mut world = World::new();
-        for (i, step) in steps.iter().enumerate() {
-            world.run(step).map_err(|error| error_at(i, step, error))?;
-            world.check().map_err(|error| error_at(i, step, error))?;
-        }
-        let network = world.network.clone();
-        drop(world);
-        assert_empty(&network);
+        run(1 << 20, &steps)?;
     }
+
+    /// With less for all buffers together than each may hold.
+    #[test]
+    fn behaves_as_the_reference_when_buffers_run_out(
+        buffered in 0_usize..300,
+        steps in prop::collection::vec(step(), 1..100),
+    ) {
+        run(buffered, &steps)?;
+    }
+}
+
+fn run(buffered: usize, steps: &[Step]) -> Result<(), TestCaseError> {
+    let _context = TIMERS.enter();
+    let mut world = World::new(buffered);
+    for (i, step) in steps.iter().enumerate() {
+        world.run(step).map_err(|error| error_at(i, step, error))?;
+        world.check().map_err(|error| error_at(i, step, error))?;
+    }
+    let network = world.network.clone();
+    drop(world);
+    assert_empty(&network);
+    Ok(())
 }
 
 fn error_at(i: usize, step: &Step, error: TestCaseError) -> TestCaseError {

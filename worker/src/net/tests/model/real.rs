@@ -9,6 +9,7 @@ pub enum Real {
     Bound(Bound),
     Listener(Listener, Waiter),
     Connecting(Connecting, Waiter),
+    Udp(UdpSocket, Waiter),
     Connected {
         reader: Option<(Reader, Waiter)>,
         writer: Option<(Writer, Waiter)>,

@@ -5,14 +5,18 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use crate::net::{Counts, End, NetError, ReadEnd, WriteEnd};
+use super::{datagrams::Udp, streams::Side};
+use crate::net::{Counts, End, NetError};
 
 /// Small, so that random sequences meet the limits.
 pub const SOCKETS: usize = 16;
+pub const LISTENERS: usize = 3;
 pub const BUFFER: usize = 32;
 
 #[derive(Default)]
 pub struct Reference {
+    /// Bytes of all buffers together.
+    pub buffered: usize,
     pub scopes: [Option<End>; 2],
     /// In the order they were made; the number of a socket is its place here.
     pub sockets: Vec<Socket>,
@@ -25,6 +29,8 @@ pub struct Socket {
     pub scope: usize,
     /// None once closed or taken from it.
     pub port: Option<SocketAddr>,
+    /// The receive buffer of its connections.
+    pub buffer: usize,
     pub state: State,
 }
 
@@ -42,24 +48,11 @@ pub enum State {
     /// The connection, and 0 for the client's end or 1 for the server's.
     Connected(usize, usize),
     Failed(NetError),
+    Udp(Udp),
     Gone,
 }
 
-/// One end of a connection and what happened to it.
-#[derive(Clone, Debug, Default)]
-pub struct Side {
-    /// Bytes that arrived and were not read.
-    pub inbox: VecDeque<u8>,
-    /// What it sent last: `Some(true)` is an end of stream, `Some(false)` a reset.
-    ended: Option<bool>,
-    stopped: bool,
-    reader_dropped: bool,
-    lost: bool,
-    /// Closed for good: cleanly, or not.
-    closed: Option<bool>,
-}
-
-fn overlap(a: IpAddr, b: IpAddr) -> bool {
+pub fn overlap(a: IpAddr, b: IpAddr) -> bool {
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => a == b || a.is_unspecified() || b.is_unspecified(),
         (IpAddr::V6(_), IpAddr::V6(_)) => true,
@@ -68,10 +61,12 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 }
 
 impl Reference {
-    fn is_free(&self, address: SocketAddr) -> bool {
+    /// Of TCP, or of UDP.
+    pub fn is_free(&self, address: SocketAddr, udp: bool) -> bool {
         !self
             .sockets
             .iter()
+            .filter(|socket| matches!(socket.state, State::Udp(_)) == udp)
             .filter_map(|socket| socket.port)
             .any(|held| held.port() == address.port() && overlap(held.ip(), address.ip()))
     }
@@ -85,8 +80,13 @@ impl Reference {
         self.sockets.iter().map(weight).sum()
     }
 
-    fn add(&mut self, scope: usize, port: Option<SocketAddr>, state: State) -> usize {
-        self.sockets.push(Socket { scope, port, state });
+    pub fn add(&mut self, scope: usize, port: Option<SocketAddr>, state: State) -> usize {
+        self.sockets.push(Socket {
+            scope,
+            port,
+            buffer: BUFFER,
+            state,
+        });
         self.sockets.len() - 1
     }
 
@@ -95,13 +95,13 @@ impl Reference {
         if self.scopes[scope].is_some() {
             return Err(NetError::ScopeEnded);
         }
-        if !(local.ip().is_loopback() || local.ip().is_unspecified()) {
-            return Err(NetError::AddressNotBindable);
-        }
         if self.weight() + 1 > SOCKETS {
             return Err(NetError::TooManySockets);
         }
-        if !self.is_free(local) {
+        if !(local.ip().is_loopback() || local.ip().is_unspecified()) {
+            return Err(NetError::AddressNotBindable);
+        }
+        if !self.is_free(local, false) {
             return Err(NetError::AddressInUse);
         }
         Ok(self.add(scope, Some(local), State::Bound))
@@ -110,7 +110,8 @@ impl Reference {
     /// Checks and remembers the port that was chosen for 0.
     pub fn chosen(&mut self, socket: usize, local: SocketAddr) -> bool {
         self.sockets[socket].port = None;
-        let free = self.is_free(local) && (32_768..=60_999).contains(&local.port());
+        let udp = matches!(self.sockets[socket].state, State::Udp(_));
+        let free = self.is_free(local, udp) && (32_768..=60_999).contains(&local.port());
         self.sockets[socket].port = Some(local);
         free
     }
@@ -118,6 +119,10 @@ impl Reference {
     pub fn listen(&mut self, socket: usize, backlog: usize) -> Result<(), NetError> {
         if self.sockets[socket].state != State::Bound {
             return Err(NetError::ScopeEnded);
+        }
+        if self.counts().listeners >= LISTENERS {
+            self.close(socket, None);
+            return Err(NetError::TooManyListeners);
         }
         let (queue, waiting) = Default::default();
         self.sockets[socket].state = State::Listening {
@@ -150,6 +155,9 @@ impl Reference {
     ) -> Result<usize, NetError> {
         if self.scopes[scope].is_some() {
             return Err(NetError::ScopeEnded);
+        }
+        if from.is_none() && self.weight() + 1 > SOCKETS {
+            return Err(NetError::TooManySockets);
         }
         let listener = self.sockets.iter().position(|socket| {
             matches!(socket.state, State::Listening { .. })
@@ -194,7 +202,10 @@ impl Reference {
                 return;
             };
             queue.push_back(server);
-            self.conns.push(Default::default());
+            let mut sides: [Side; 2] = Default::default();
+            sides[0].buffer = self.sockets[client].buffer;
+            sides[1].buffer = self.sockets[listener].buffer;
+            self.conns.push(sides);
             self.conns_of
                 .extend([(client, (conn, 0)), (server, (conn, 1))]);
             self.add(scope, None, State::Connected(conn, 1));
@@ -222,7 +233,7 @@ impl Reference {
     pub fn close(&mut self, socket: usize, how: Option<End>) {
         self.sockets[socket].port = None;
         match std::mem::replace(&mut self.sockets[socket].state, State::Gone) {
-            State::Bound | State::Failed(_) | State::Gone => {}
+            State::Bound | State::Failed(_) | State::Udp(_) | State::Gone => {}
             State::Listening { queue, waiting, .. } => {
                 for server in queue {
                     self.close(server, Some(End::Aborted));
@@ -237,14 +248,7 @@ impl Reference {
                 }
             }
             State::Connected(conn, side) => {
-                let side = &mut self.conns[conn][side];
-                let clean = match how {
-                    None => !side.lost && side.inbox.is_empty(),
-                    Some(end) => end == End::Closed,
-                };
-                side.inbox.clear();
-                side.closed = Some(clean);
-                side.ended.get_or_insert(clean);
+                self.close_end(conn, side, how);
             }
         }
     }
@@ -261,86 +265,11 @@ impl Reference {
         }
     }
 
-    pub fn read_end(&self, conn: usize, side: usize) -> Option<ReadEnd> {
-        let (this, peer) = (&self.conns[conn][side], &self.conns[conn][1 - side]);
-        let end = |clean| if clean { ReadEnd::Eof } else { ReadEnd::Reset };
-        match this {
-            Side {
-                closed: Some(clean),
-                ..
-            } => Some(end(*clean)),
-            Side { stopped: true, .. } => Some(ReadEnd::Eof),
-            Side { inbox, .. } if !inbox.is_empty() => None,
-            _ => peer.ended.map(end),
-        }
-    }
-
-    pub fn write_end(&self, conn: usize, side: usize) -> Option<WriteEnd> {
-        let (this, peer) = (&self.conns[conn][side], &self.conns[conn][1 - side]);
-        match (this.ended, peer.closed) {
-            (Some(true), _) => Some(WriteEnd::Shutdown),
-            (Some(false), _) | (None, Some(false)) => Some(WriteEnd::Reset),
-            (None, Some(true)) => Some(WriteEnd::Closed),
-            (None, None) => None,
-        }
-    }
-
-    pub fn room(&self, conn: usize, side: usize) -> usize {
-        BUFFER - self.conns[conn][1 - side].inbox.len()
-    }
-
-    pub fn write(&mut self, conn: usize, side: usize, data: &[u8]) -> Result<usize, WriteEnd> {
-        if let Some(end) = self.write_end(conn, side) {
-            return Err(end);
-        }
-        let n = data.len().min(self.room(conn, side));
-        let peer = &mut self.conns[conn][1 - side];
-        peer.lost |= peer.reader_dropped && !peer.stopped && n > 0;
-        if !peer.stopped && !peer.reader_dropped {
-            peer.inbox.extend(&data[..n]);
-        }
-        Ok(n)
-    }
-
-    pub fn shutdown(&mut self, conn: usize, side: usize) {
-        self.conns[conn][side].ended.get_or_insert(true);
-    }
-
-    pub fn stop(&mut self, conn: usize, side: usize) {
-        let side = &mut self.conns[conn][side];
-        if side.closed.is_none() {
-            side.stopped = true;
-            side.inbox.clear();
-        }
-    }
-
-    pub fn drop_reader(&mut self, conn: usize, side: usize) {
-        let side = &mut self.conns[conn][side];
-        if side.closed.is_none() && !side.stopped {
-            side.reader_dropped = true;
-            side.lost = !side.inbox.is_empty();
-            side.inbox.clear();
-        }
-    }
-
-    pub fn drop_writer(&mut self, conn: usize, side: usize) {
-        if !self.conns[conn][side].lost {
-            self.shutdown(conn, side);
-        }
-    }
-
-    pub fn is_readable(&self, conn: usize, side: usize) -> bool {
-        !self.conns[conn][side].inbox.is_empty() || self.read_end(conn, side).is_some()
-    }
-
-    pub fn is_writable(&self, conn: usize, side: usize) -> bool {
-        self.write_end(conn, side).is_some() || self.room(conn, side) > 0
-    }
-
     pub fn counts(&self) -> Counts {
         let count = |f: &dyn Fn(&Socket) -> bool| self.sockets.iter().filter(|s| f(s)).count();
         let buffered = |socket: &Socket| match socket.state {
             State::Connected(conn, side) => self.conns[conn][side].inbox.len(),
+            State::Udp(ref udp) => udp.queue.iter().map(|(_, data)| data.len()).sum(),
             _ => 0,
         };
         Counts {

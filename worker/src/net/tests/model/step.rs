@@ -80,8 +80,45 @@ pub enum Step {
     DropWriter {
         which: usize,
     },
+    /// Of a socket, or of what becomes of it.
+    SetBuffer {
+        which: usize,
+        size: usize,
+    },
     DropOther {
         which: usize,
+    },
+    BindUdp {
+        scope: usize,
+        address: usize,
+        port: usize,
+    },
+    /// To where a random address is, which is seldom somebody.
+    Send {
+        which: usize,
+        address: usize,
+        port: usize,
+        len: usize,
+    },
+    SendTo {
+        which: usize,
+        whom: usize,
+        len: usize,
+    },
+    Receive {
+        which: usize,
+    },
+    WaitReceivable {
+        which: usize,
+    },
+    /// Exchanges datagrams with one other alone, or with all again.
+    SetPeer {
+        which: usize,
+        whom: Option<usize>,
+    },
+    SetQueue {
+        which: usize,
+        size: usize,
     },
     End {
         scope: usize,
@@ -95,8 +132,9 @@ pub fn step() -> impl Strategy<Value = Step> {
         let field = |at: u32, modulo: usize| ((bits >> at) & 0xff) as usize % modulo;
         let (which, scope) = (field(8, 12), field(16, 2));
         let (address, port) = (field(24, ADDRESSES.len()), field(32, PORTS.len()));
-        let (len, backlog) = (field(40, BUFFER + 9), field(48, 4));
-        match field(0, 57) {
+        let (len, backlog, size) = (field(40, BUFFER + 9), field(48, 4), field(40, 3) * BUFFER);
+        let whom = field(56, 12);
+        match field(0, 88) {
             0..=2 => Step::Bind {
                 scope,
                 address,
@@ -126,6 +164,29 @@ pub fn step() -> impl Strategy<Value = Step> {
             50..=51 => Step::DropReader { which },
             52..=53 => Step::DropWriter { which },
             54..=55 => Step::DropOther { which },
+            56..=60 => Step::SetBuffer { which, size },
+            61..=65 => Step::BindUdp {
+                scope,
+                address,
+                port,
+            },
+            66..=67 => Step::Send {
+                which,
+                address,
+                port,
+                len,
+            },
+            68..=75 => Step::SendTo { which, whom, len },
+            76..=80 => Step::Receive { which },
+            81..=82 => Step::WaitReceivable { which },
+            83..=85 => Step::SetPeer {
+                which,
+                whom: (backlog > 0).then_some(whom),
+            },
+            86 => Step::SetQueue {
+                which,
+                size: size * 4,
+            },
             _ => Step::End {
                 scope,
                 aborted: backlog % 2 == 0,

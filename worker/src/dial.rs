@@ -1,4 +1,4 @@
-//! Connections from the ingress to a port of a service, over the workload's network.
+//! Connections from the worker itself to a port of a service, over the workload's network: the ingress's, and probes.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A connection's transport, as hyper takes it.
-pub(super) type Io = TokioIo<Stream>;
+pub(crate) type Io = TokioIo<Stream>;
 
 /// What the service sees as the client of an IPv6 connection: [`HOST_ADDRESS`] in the prefix of translators (RFC 6052).
 const HOST_ADDRESS_V6: Ipv6Addr = {
@@ -31,7 +31,7 @@ const FIRST_PORT: u16 = 49_152;
 /// The service sees them come from the worker, which it knows as [`HOST_ADDRESS`]. Not from the client: a connection
 /// carries the requests of many, and `X-Forwarded-For` tells each. Not from loopback either: there only the workload's
 /// own components come from, and many programs allow more to whoever does.
-pub(super) struct Dialer {
+pub(crate) struct Dialer {
     network: Network,
     port: u16,
     /// Tells connections apart in a service's log.
@@ -39,7 +39,7 @@ pub(super) struct Dialer {
 }
 
 /// A connection that a task drives. Dropping it resets the connection.
-pub(super) struct Driver {
+pub(crate) struct Driver {
     scope: Scope,
     // Held for its drop.
     _task: AbortOnDropHandle<()>,
@@ -48,7 +48,7 @@ pub(super) struct Driver {
 // === impl Dialer ===
 
 impl Dialer {
-    pub(super) fn new(network: Network, port: u16) -> Self {
+    pub(crate) fn new(network: Network, port: u16) -> Self {
         Self {
             network,
             port,
@@ -58,7 +58,7 @@ impl Dialer {
 
     /// Connects to whoever listens on the port of 127.0.0.1, else of `::1`. The scope holds the connection and nothing
     /// else.
-    pub(super) async fn connect(&self) -> Result<(Io, Scope), NetError> {
+    pub(crate) async fn connect(&self) -> Result<(Io, Scope), NetError> {
         let scope = self.network.scope();
         let from = FIRST_PORT + self.next.fetch_add(1, Ordering::Relaxed) % (u16::MAX - FIRST_PORT);
         for (source, host) in [
@@ -83,7 +83,7 @@ impl Dialer {
 
 impl Driver {
     /// Runs a connection, which `scope` holds, until it ends or this is dropped.
-    pub(super) fn spawn<F>(connection: F, scope: Scope) -> Self
+    pub(crate) fn spawn<F>(connection: F, scope: Scope) -> Self
     where
         F: Future<Output = hyper::Result<()>> + Send + 'static,
     {
@@ -99,12 +99,12 @@ impl Driver {
     }
 
     /// Closes in good order: the service reads what was sent, then the end of the stream.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.scope.end(End::Closed);
     }
 
     /// What holds the connection in the network.
-    pub(super) fn scope(&self) -> &Scope {
+    pub(crate) fn scope(&self) -> &Scope {
         &self.scope
     }
 }

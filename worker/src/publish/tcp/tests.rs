@@ -7,8 +7,13 @@ use tokio::{
     time::timeout,
 };
 
+use warren_model::{host_port::HostPort, spec::Publish};
+
 use super::*;
-use crate::net::{Counts, End, Listener, NetLimits};
+use crate::{
+    net::{Counts, End, Listener, NetLimits},
+    publish::{self, PublishError, PublishGuard, Published},
+};
 
 /// Longer than anything here takes: what waits for it has failed.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -21,11 +26,19 @@ struct Rig {
     address: SocketAddr,
 }
 
+async fn bind(listen: SocketAddr, port: u16, network: &Network) -> Result<Published, PublishError> {
+    let publish = Publish {
+        port: port.try_into().unwrap(),
+        listen: HostPort::tcp(listen),
+    };
+    publish::bind(&publish, network).await
+}
+
 async fn rig(listen: &str, port: u16) -> Rig {
     let network = Network::new(NetLimits::default());
-    let published = bind(listen.parse().unwrap()).await.unwrap();
+    let published = bind(listen.parse().unwrap(), port, &network).await;
     let ready = watch::Sender::new(true);
-    let guard = published.serve(network.clone(), port, ready.subscribe());
+    let guard = published.unwrap().serve(ready.subscribe());
     let (scope, address) = (network.scope(), guard.local_addr());
     Rig {
         network,
@@ -70,18 +83,16 @@ async fn read_error(client: &mut TcpStream) -> ErrorKind {
 
 #[tokio::test]
 async fn a_taken_port_is_unavailable_and_named() {
-    let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    assert_ne!(first.local_addr().port(), 0);
-    let error = bind(first.local_addr()).await.unwrap_err();
-    let PublishError::PortUnavailable { listen, cause } = &error;
-    assert_eq!(
-        (*listen, cause.kind()),
-        (first.local_addr(), ErrorKind::AddrInUse)
-    );
-    assert!(
-        error.to_string().contains(&first.local_addr().to_string()),
-        "{error}"
-    );
+    let network = Network::new(NetLimits::default());
+    let first = bind("127.0.0.1:0".parse().unwrap(), 80, &network).await;
+    let taken = first.unwrap();
+    assert_ne!(taken.local_addr().port(), 0);
+    let error = bind(taken.local_addr(), 80, &network).await.err().unwrap();
+    assert_eq!(error.reason(), "PortUnavailable");
+    let text = error.to_string();
+    for part in [&taken.local_addr().to_string(), "in use"] {
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -249,7 +260,7 @@ async fn closing_ends_connections_and_frees_the_port() {
     assert_eq!(within(client.read(&mut [0; 4])).await.unwrap(), 0);
     drop((guest, listener));
     assert_eq!(rig.network.counts(), Counts::default());
-    assert!(bind(rig.address).await.is_ok());
+    assert!(bind(rig.address, 80, &rig.network).await.is_ok());
 }
 
 #[tokio::test]
@@ -270,13 +281,13 @@ async fn whichever_family_the_service_listens_on() {
 
 #[tokio::test]
 async fn an_ipv4_client_of_an_ipv6_listener_is_seen_as_ipv4() {
-    let Ok(published) = bind("[::]:0".parse().unwrap()).await else {
+    let network = Network::new(NetLimits::default());
+    let Ok(published) = bind("[::]:0".parse().unwrap(), 80, &network).await else {
         return; // No IPv6 on this machine.
     };
-    let network = Network::new(NetLimits::default());
     let port = published.local_addr().port();
     let ready = watch::Sender::new(true);
-    let _guard = published.serve(network.clone(), 80, ready.subscribe());
+    let _guard = published.serve(ready.subscribe());
     let scope = network.scope();
     let mut listener = listener(&scope, "0.0.0.0:80");
     let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))

@@ -1,0 +1,173 @@
+//! The programs that are measured, as the same components on every side.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context as _, bail};
+use tokio::task::AbortHandle;
+use warren_model::digest::Digest;
+use warren_worker::runtime::{Compiled, Runtime};
+
+/// What anything that is not measured may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A guest's WASI, and with it how it does input and output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// The standard library's blocking sockets over `wasi:io` streams.
+    P2,
+    /// Streams of the component model.
+    P3,
+}
+
+/// The end of a measurement that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// Sends back what it receives.
+    Echo,
+    /// Counts what it receives.
+    Sink,
+    /// Accepts and closes.
+    Close,
+    /// Keeps so many connections, and echoes on the next.
+    Hold(usize),
+}
+
+/// The end that connects, and measures for about as long as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// Round trips of so many bytes.
+    Ping(usize),
+    /// 64 KiB chunks one way.
+    Send,
+    /// Connections, each until both ends have closed it.
+    Connect,
+    /// Round trips of 64 bytes, beside so many idle connections.
+    Idle(usize),
+}
+
+/// What a client did: round trips, bytes or connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Did {
+    pub count: u64,
+    pub took: Duration,
+}
+
+/// A running server. Dropping it ends it.
+pub struct Serving {
+    pub port: u16,
+    task: AbortHandle,
+}
+
+/// A component by the digest of its bytes.
+#[derive(Clone)]
+pub struct Guest {
+    pub digest: Digest,
+    pub code: Compiled,
+}
+
+/// The lines that a guest or a host's program prints.
+pub trait Lines {
+    /// The next one; `None` at the end.
+    async fn next(&mut self) -> anyhow::Result<Option<String>>;
+}
+
+// === impl Generation ===
+
+impl Generation {
+    /// Compiled by the worker's own engine, as the worker does.
+    pub async fn load(self, runtime: &Runtime) -> anyhow::Result<Guest> {
+        let name = match self {
+            Self::P2 => "bench-net.wasm",
+            Self::P3 => "bench-net-p3.wasm",
+        };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/guests/components")
+            .join(name);
+        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let digest = Digest::of(&bytes);
+        let code = runtime.load(digest, &path).await?;
+        Ok(Guest { digest, code })
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    pub fn args(self) -> Vec<String> {
+        match self {
+            Self::Echo => vec!["echo".into()],
+            Self::Sink => vec!["sink".into()],
+            Self::Close => vec!["close".into()],
+            Self::Hold(count) => vec!["hold".into(), count.to_string()],
+        }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    pub fn args(self, port: u16, time: Duration) -> Vec<String> {
+        let (port, millis) = (port.to_string(), time.as_millis().to_string());
+        match self {
+            Self::Ping(size) => vec!["ping".into(), port, size.to_string(), millis],
+            Self::Send => vec!["send".into(), port, millis],
+            Self::Connect => vec!["connect".into(), port, millis],
+            Self::Idle(count) => {
+                vec!["idle".into(), port, count.to_string(), "64".into(), millis]
+            }
+        }
+    }
+}
+
+// === impl Serving ===
+
+impl Serving {
+    pub fn new(port: u16, task: AbortHandle) -> Self {
+        Self { port, task }
+    }
+
+    /// Of a server that says where it listens.
+    pub async fn of(lines: &mut impl Lines, task: AbortHandle) -> anyhow::Result<Self> {
+        match words(&line(lines).await?)[..] {
+            ["listening", port] => Ok(Self::new(port.parse()?, task)),
+            ref other => bail!("a server said {other:?}"),
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === impl Did ===
+
+impl Did {
+    /// What a client tells in the end. `holding` is called where it says that its connections stand.
+    pub async fn of(lines: &mut impl Lines, mut holding: impl FnMut()) -> anyhow::Result<Self> {
+        loop {
+            match words(&line(lines).await?)[..] {
+                ["holding", _] => holding(),
+                ["did", count, nanos] => {
+                    return Ok(Self {
+                        count: count.parse()?,
+                        took: Duration::from_nanos(nanos.parse()?),
+                    });
+                }
+                ref other => bail!("a client said {other:?}"),
+            }
+        }
+    }
+}
+
+async fn line(lines: &mut impl Lines) -> anyhow::Result<String> {
+    tokio::time::timeout(PATIENCE, lines.next())
+        .await
+        .context("a guest said nothing for a minute")??
+        .context("a guest ended without a word")
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}

@@ -1,0 +1,159 @@
+//! Guests over a workload's network, linked and run as the worker does.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::task::JoinHandle;
+use warren_model::spec::{Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec};
+use warren_worker::{
+    logs::{LogHub, LogLimits, LogQuery, LogStream},
+    net::{NetLimits, Network},
+    policy::{HostAccess, refusals},
+    runtime::{ReplicaContext, Runtime, ServiceEnd},
+};
+
+use crate::guests::{Client, Did, Guest, Lines, Server, Serving};
+
+/// The network of one replica, and what its guests share.
+pub struct Workload {
+    runtime: Arc<Runtime>,
+    network: Network,
+    logs: LogHub,
+    started: AtomicU64,
+}
+
+/// What a guest wrote.
+struct Log {
+    stream: LogStream,
+    lines: VecDeque<String>,
+}
+
+// === impl Workload ===
+
+impl Workload {
+    pub fn new(runtime: Arc<Runtime>) -> Self {
+        Self {
+            runtime,
+            network: network(),
+            logs: LogHub::new(LogLimits::default()),
+            started: AtomicU64::new(0),
+        }
+    }
+
+    pub async fn serve(&self, guest: &Guest, server: Server) -> anyhow::Result<Serving> {
+        let (mut log, task) = self.start(guest, server.args())?;
+        Serving::of(&mut log, task.abort_handle()).await
+    }
+
+    pub async fn run(
+        &self,
+        guest: &Guest,
+        client: Client,
+        port: u16,
+        time: Duration,
+        holding: impl FnMut(),
+    ) -> anyhow::Result<Did> {
+        let (mut log, task) = self.start(guest, client.args(port, time))?;
+        let did = Did::of(&mut log, holding).await?;
+        match task.await? {
+            ServiceEnd::Exited(0) => Ok(did),
+            end => bail!("the client ended otherwise: {end:?}"),
+        }
+    }
+
+    /// Each guest is a service with a log of its own, in the same network.
+    fn start(
+        &self,
+        guest: &Guest,
+        args: Vec<String>,
+    ) -> anyhow::Result<(Log, JoinHandle<ServiceEnd>)> {
+        let name = format!("bench-{}", self.started.fetch_add(1, Ordering::Relaxed));
+        let (refusals, _) = refusals();
+        let context = ReplicaContext {
+            mounts: Arc::default(),
+            network: self.network.clone(),
+            log: self.logs.open(&name),
+            host: HostAccess::default(),
+            refusals,
+        };
+        let spec = WorkloadSpec {
+            replicas: None,
+            service: Some(service(guest, args)),
+            components: Vec::new(),
+            volumes: Vec::new(),
+            placement: Placement::default(),
+            update: Update::default(),
+        };
+        let artifacts = HashMap::from([(guest.digest, guest.code.clone())]);
+        let prepared = self.runtime.prepare(&spec, &artifacts, &context)?;
+        let service = prepared.service.context("a service was asked for")?;
+        let query = LogQuery {
+            follow: true,
+            ..LogQuery::default()
+        };
+        let stream = self.logs.subscribe(&name, query).context("its log")?;
+        let logs = self.logs.clone();
+        let task = tokio::spawn(async move {
+            let end = service.run(|| {}).await;
+            logs.close(&name);
+            end
+        });
+        let lines = VecDeque::new();
+        Ok((Log { stream, lines }, task))
+    }
+}
+
+/// As a replica's, but for the number of sockets: an idle connection is two.
+pub fn network() -> Network {
+    Network::new(NetLimits {
+        sockets: 8 << 10,
+        ..NetLimits::default()
+    })
+}
+
+fn service(guest: &Guest, args: Vec<String>) -> Service {
+    Service {
+        component: guest.digest,
+        args,
+        env: BTreeMap::new(),
+        restart: RestartPolicy {
+            restart: Restart::Never,
+            initial_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(30),
+            reset_after: Duration::from_secs(60),
+            max_restarts: 10,
+            window: Duration::from_secs(300),
+        },
+        publish: Vec::new(),
+        routes: Vec::new(),
+        egress: Vec::new(),
+        readiness: None,
+        liveness: None,
+        volumes: Vec::new(),
+        memory_bytes: 256 << 20,
+        cpu_weight: 100,
+        stop_grace: Duration::from_secs(10),
+        exclusive: false,
+    }
+}
+
+// === impl Log ===
+
+impl Lines for Log {
+    async fn next(&mut self) -> anyhow::Result<Option<String>> {
+        while self.lines.is_empty() {
+            match self.stream.next().await {
+                Some(batch) => self.lines.extend(batch.into_iter().map(|line| line.line)),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.lines.pop_front())
+    }
+}

@@ -1,0 +1,146 @@
+//! TCP: a listener, and a task for each connection.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::sleep,
+};
+
+use super::relay::{Early, relay, reset};
+use crate::net::{NetError, Network, Scope, Stream};
+
+/// Connections of one published port at once; more wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 1024;
+/// How long to leave a listener alone that cannot accept: the machine is out of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// A listener that leads to a port of a workload's network.
+pub(super) struct Port {
+    listener: TcpListener,
+    network: Network,
+    /// The service's.
+    port: u16,
+}
+
+/// Counts one connection while it lives.
+struct Open(watch::Sender<usize>);
+
+// === impl Port ===
+
+impl Port {
+    /// Returns with the address that it has, which differs where port 0 was asked for.
+    pub async fn bind(
+        listen: SocketAddr,
+        port: u16,
+        network: Network,
+    ) -> io::Result<(SocketAddr, Self)> {
+        let listener = TcpListener::bind(listen).await?;
+        let local = listener.local_addr()?;
+        let port = Self {
+            listener,
+            network,
+            port,
+        };
+        Ok((local, port))
+    }
+
+    /// Until it is dropped, and all connections with it.
+    pub async fn serve(self, ready: watch::Receiver<bool>, open: watch::Sender<usize>) {
+        let port = self.port;
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            // The set holds at most as many as there are places: what has ended is taken out first.
+            while connections.try_join_next().is_some() {}
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let (client, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(port, %error, "a published port cannot accept");
+                    sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            if !*ready.borrow() {
+                reset(client);
+                continue;
+            }
+            let held = (place, Open::new(&open));
+            connections.spawn(connection(client, peer, self.network.scope(), port, held));
+        }
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    fn new(connections: &watch::Sender<usize>) -> Self {
+        connections.send_modify(|n| *n += 1);
+        Self(connections.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
+
+async fn connection(
+    mut client: TcpStream,
+    peer: SocketAddr,
+    scope: Scope,
+    port: u16,
+    _held: (OwnedSemaphorePermit, Open),
+) {
+    // A listener on `::` reports IPv4 clients as mapped addresses, which guests never see.
+    let seen = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let guest = match connect(&scope, seen, port).await {
+        Ok(guest) => guest,
+        Err(error) => {
+            tracing::debug!(port, %peer, %error, "a published port refused a connection");
+            return reset(client);
+        }
+    };
+    // Latency matters more than packets: what a guest writes is a message more often than not.
+    let _ = client.set_nodelay(true);
+    if let Err(error) = relay(&mut client, guest, &scope, Early::default()).await {
+        tracing::debug!(port, %peer, %error, "a published connection broke");
+        reset(client);
+    }
+}
+
+/// To whoever listens on the port, in the client's own family if both are there.
+async fn connect(scope: &Scope, peer: SocketAddr, port: u16) -> Result<Stream, NetError> {
+    let (v4, v6) = (
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::from(Ipv6Addr::LOCALHOST),
+    );
+    let hosts = if peer.is_ipv4() { [v4, v6] } else { [v6, v4] };
+    for host in hosts {
+        // A socket of one family cannot report a peer of the other: then the port alone is the client's.
+        let seen = match host.is_ipv4() == peer.is_ipv4() {
+            true => peer,
+            false => SocketAddr::new(host, peer.port()),
+        };
+        match scope.connect_as(seen, SocketAddr::new(host, port)) {
+            Ok(connecting) => return connecting.await,
+            Err(NetError::ConnectionRefused) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(NetError::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests;
