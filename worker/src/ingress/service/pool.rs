@@ -48,13 +48,14 @@ impl Pool {
         }
     }
 
-    /// The connection that was used last, if there is one. What the service has closed meanwhile is let go.
+    /// The connection that was used last, if there is one: rather one that takes a request at once. What the service has
+    /// closed meanwhile is let go.
     pub(super) fn take(&self) -> Option<Lease> {
         let mut idle = self.idle.lock();
         idle.retain(|idle| !idle.lease.sender.is_closed());
-        // One that has only just been given back may not have noticed the end of its response yet.
-        let ready = idle.iter().rposition(|idle| idle.lease.sender.is_ready())?;
-        idle.remove(ready).map(|idle| idle.lease)
+        let ready = idle.iter().rposition(|idle| idle.lease.sender.is_ready());
+        let best = ready.or_else(|| idle.len().checked_sub(1))?;
+        idle.remove(best).map(|idle| idle.lease)
     }
 
     /// Keeps a connection whose response is over.
