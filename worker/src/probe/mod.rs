@@ -38,8 +38,10 @@ pub struct Prober {
     asking: Option<BoxFuture<'static, Result<(), String>>>,
     /// A service that begins to listen is asked at once, so that it need not wait for the next question.
     early: bool,
-    /// When the last answer came.
+    /// When the last answer came, early or not.
     answered: Instant,
+    /// When the next question is asked at the latest: early ones do not put it off.
+    next: Instant,
     listening: watch::Receiver<u64>,
 }
 
@@ -59,6 +61,7 @@ impl Prober {
             asking: None,
             early: true,
             answered: now.checked_sub(EARLIEST).unwrap_or(now),
+            next: now + probe.interval,
             listening: network.listening(),
             probe: Arc::new(probe.clone()),
         }
@@ -85,6 +88,7 @@ impl Prober {
             if excused {
                 continue;
             }
+            self.next = self.answered + self.probe.interval;
             if let Some(verdict) = self.tally.take(answer, self.began.elapsed()) {
                 return verdict;
             }
@@ -93,18 +97,18 @@ impl Prober {
 
     /// Waits for the time of the next question.
     async fn due(&mut self) {
-        let next = self.answered + self.probe.interval;
         while !self.early {
             tokio::select! {
-                () = sleep_until(next) => return,
+                () = sleep_until(self.next) => return,
                 // The network lives as long as the dialer, so its word does not end.
                 _ = self.listening.changed(), if !self.tally.has_succeeded() => self.early = true,
             }
         }
-        let earliest = next.min(self.answered + EARLIEST);
+        let earliest = self.next.min(self.answered + EARLIEST);
         // A timer takes a turn of its driver even when its time is over.
         if earliest > Instant::now() {
             sleep_until(earliest).await;
         }
+        self.early = Instant::now() < self.next;
     }
 }

@@ -238,3 +238,22 @@ async fn early_questions_have_a_pause_between_them() {
         assert!(pair[1] - pair[0] >= EARLIEST, "{answers:?}");
     }
 }
+
+/// Nor do they put off the question that counts.
+#[tokio::test]
+async fn a_guest_that_only_opens_and_closes_is_found_out() {
+    let network = network();
+    let scope = network.scope();
+    let mut prober = Prober::new(&network, &http_probe());
+    let flapping = async {
+        loop {
+            drop(listen(&scope));
+            tokio::task::yield_now().await;
+        }
+    };
+    let verdict = tokio::select! {
+        verdict = next(&mut prober) => verdict,
+        () = flapping => unreachable!("it has no end"),
+    };
+    assert!(matches!(verdict, Verdict::Unhealthy(_)), "{verdict:?}");
+}
