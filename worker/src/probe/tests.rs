@@ -244,7 +244,12 @@ async fn early_questions_have_a_pause_between_them() {
 async fn a_guest_that_only_opens_and_closes_is_found_out() {
     let network = network();
     let scope = network.scope();
-    let mut prober = Prober::new(&network, &http_probe());
+    // Far more than the pause between early questions.
+    let seldom = Probe {
+        interval: EARLIEST * 50,
+        ..http_probe()
+    };
+    let mut prober = Prober::new(&network, &seldom);
     let flapping = async {
         loop {
             drop(listen(&scope));
