@@ -1,16 +1,20 @@
 //! Benchmarks that put Warren beside what it replaces, in one process and one run: figures of another day, machine or
-//! build say little about a ratio.
+//! build say little about a ratio. And figures of a whole worker, as its users see it.
 
+mod cluster;
+mod density;
 mod guests;
 mod host;
 mod kernel;
 mod loopback;
 mod machine;
+mod restart;
 mod stats;
 mod workload;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
 
@@ -43,6 +47,24 @@ enum Command {
         #[arg(long)]
         case: Option<String>,
     },
+    /// How soon a service that traps accepts connections again
+    Restart {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// So many restarts
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        restarts: u32,
+    },
+    /// How many idle services fit on a worker: memory of each, and how soon all of them are ready
+    Density {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// So many services; a worker takes 1,000
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+        services: u32,
+    },
     /// One side's idle connections, in a process of its own: its memory is what is measured
     #[command(hide = true)]
     Idle {
@@ -55,38 +77,52 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    // The processes of a cluster are this program under another name: what is measured is what was just built.
+    if cluster::is_warren() {
+        return Ok(warren::main());
+    }
     let cli = Cli::parse();
     let runtime = Builder::new_multi_thread()
         .worker_threads(warren_worker::runtime::threads())
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        // On one of the runtime's threads, as everything in a worker: this one is not part of it.
-        tokio::spawn(async move {
-            match cli.command {
-                Command::Loopback {
-                    json,
-                    rounds,
-                    millis,
-                    only,
-                    case,
-                } => {
-                    let plan = Plan {
-                        rounds,
-                        time: Duration::from_millis(millis),
-                        sides: only,
-                        case,
-                    };
-                    loopback::run(plan, json).await
-                }
-                Command::Idle {
-                    side,
-                    millis,
-                    cache,
-                } => loopback::idle::run_child(side, Duration::from_millis(millis), &cache).await,
-            }
-        })
-        .await?
-    })
+    match cli.command {
+        Command::Restart { json, restarts } => runtime.block_on(restart::run(restarts, json))?,
+        Command::Density { json, services } => runtime.block_on(density::run(services, json))?,
+        Command::Loopback {
+            json,
+            rounds,
+            millis,
+            only,
+            case,
+        } => {
+            let plan = Plan {
+                rounds,
+                time: Duration::from_millis(millis),
+                sides: only,
+                case,
+            };
+            runtime.block_on(inside(loopback::run(plan, json)))?;
+        }
+        Command::Idle {
+            side,
+            millis,
+            cache,
+        } => {
+            let time = Duration::from_millis(millis);
+            let child = async move { loopback::idle::run_child(side, time, &cache).await };
+            runtime.block_on(inside(child))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs on one of the runtime's threads, as everything in a worker: the one that waits for it is not part of it.
+async fn inside(
+    measurement: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> anyhow::Result<()> {
+    tokio::spawn(measurement)
+        .await
+        .context("the benchmark broke off")?
 }

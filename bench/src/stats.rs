@@ -38,6 +38,33 @@ impl Summary {
     }
 }
 
+/// How many measurements are how large: what a client can count on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    /// One of a hundred is above.
+    pub p99: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    /// `None` without measurements.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        // The smallest measurement with so many hundredths of all at or below it.
+        let at = |percent: usize| {
+            let rank = (sorted.len() * percent).div_ceil(100);
+            sorted.get(rank.checked_sub(1)?).copied()
+        };
+        Some(Self {
+            median: at(50)?,
+            p99: at(99)?,
+            most: at(100)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +80,16 @@ mod tests {
         assert_eq!(summary(&[2.0, 1.0]), Some((1.25, 1.5, 1.75)));
         assert_eq!(summary(&[5.0, 1.0, 3.0, 2.0, 4.0]), Some((2.0, 3.0, 4.0)));
         assert_eq!(summary(&[1.0, 1e9, 1.0, 1.0, 1.0]), Some((1.0, 1.0, 1.0)));
+    }
+
+    #[test]
+    fn hundredths() {
+        assert_eq!(Spread::of([]), None);
+        let spread =
+            |last: u32| Spread::of((1..=last).map(f64::from)).map(|s| (s.median, s.p99, s.most));
+        assert_eq!(spread(1), Some((1.0, 1.0, 1.0)));
+        assert_eq!(spread(100), Some((50.0, 99.0, 100.0)));
+        assert_eq!(spread(1000), Some((500.0, 990.0, 1000.0)));
     }
 
     #[test]

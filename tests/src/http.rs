@@ -47,6 +47,13 @@ pub async fn request(
     within("the answer's body", Reply::read(response)).await
 }
 
+/// As [`get`], for a client that bears it when there is no answer; it waits for as long as it takes.
+pub async fn try_get(address: SocketAddr, host: &str, path: &str) -> Result<Reply, String> {
+    let request = head(Method::GET, host, path).body(Full::new(Bytes::new()));
+    let response = try_send(address, request.expect("a test's request is valid")).await?;
+    Ok(Reply::read(response).await)
+}
+
 /// Sends a request and waits for the head of its answer alone.
 pub async fn open(address: SocketAddr, host: &str, path: &str, first: &'static str) -> Open {
     let (body, frames) = mpsc::unbounded();
@@ -66,19 +73,27 @@ async fn send<B>(address: SocketAddr, request: Request<B>) -> Response<Incoming>
 where
     B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
 {
+    match within("an answer", try_send(address, request)).await {
+        Ok(response) => response,
+        Err(error) => panic!("no answer: {error}"),
+    }
+}
+
+async fn try_send<B>(address: SocketAddr, request: Request<B>) -> Result<Response<Incoming>, String>
+where
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+{
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
     let exchange = async {
-        let stream = TcpStream::connect(address)
-            .await
-            .expect("the ingress listens");
         let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the answer, or with the test.
         tokio::spawn(connection);
         client.send_request(request).await
     };
-    match within("an answer", exchange).await {
-        Ok(response) => response,
-        Err(error) => panic!("no answer: {error}"),
-    }
+    exchange
+        .await
+        .map_err(|error: hyper::Error| error.to_string())
 }
 
 // === impl Reply ===

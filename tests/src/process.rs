@@ -54,6 +54,21 @@ impl Process {
         self.child.id().expect("it has not ended")
     }
 
+    /// Whether it has not ended.
+    pub fn is_alive(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("it can be waited for");
+        ended.is_none()
+    }
+
+    /// Its memory that is in RAM, in bytes. It must be alive.
+    pub fn resident(&self) -> u64 {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.id()));
+        let statm = statm.expect("it has not ended");
+        let pages = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok());
+        let pages: u64 = pages.expect("proc(5) says that it stands there");
+        pages * rustix::param::page_size() as u64
+    }
+
     /// Everything on stdout so far.
     pub fn stdout(&self) -> Vec<String> {
         self.stdout.borrow().clone()

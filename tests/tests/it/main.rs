@@ -24,6 +24,7 @@ mod restarts;
 mod updates;
 mod volumes;
 mod wit;
+mod zoo;
 
 use warren_tests::{Cluster, Lab, guest};
 

@@ -1,0 +1,142 @@
+//! How soon a service that traps accepts connections again, as a client of its published port sees it.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+use warren_tests::guest;
+
+use crate::{cluster, machine::Machine, stats::Spread};
+
+/// The shortest that a manifest may ask for. Its jitter makes it a tenth less at most, and never more.
+const BACKOFF: Duration = Duration::from_millis(1);
+/// Without the backoff, in milliseconds.
+const GOAL: f64 = 10.0;
+/// Between two attempts to connect.
+const PAUSE: Duration = Duration::from_micros(100);
+/// Before a service that never comes back ends the benchmark.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Restarts before it counts.
+const WARM_UP: usize = 20;
+
+#[derive(Serialize)]
+struct Report {
+    machine: Machine,
+    component_bytes: u64,
+    restarts: u32,
+    /// In milliseconds, from the last byte of a service that is about to trap to the first of its next life.
+    all: Spread,
+    /// The same without the backoff.
+    without_backoff: Spread,
+    goal_met: bool,
+}
+
+pub async fn run(restarts: u32, json: bool) -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let cluster = cluster::start(scratch.path()).await?;
+    let component = guest("trapper");
+    let backoff = BACKOFF.as_millis();
+    cluster
+        .apply(&format!(
+            "name: trapper\nreplicas: 1\nservice:\n  component: {component}\n  \
+             publish: [ {{ port: 8080, listen: \"127.0.0.1:0\" }} ]\n  \
+             restart: {{ initialBackoff: {backoff}ms, maxBackoff: {backoff}ms, maxRestarts: 4000000000 }}\n"
+        ))
+        .await;
+    let port = cluster.published("trapper").await;
+    let lives = WARM_UP + restarts as usize;
+    // A thread that blocks: no runtime's timer stands between it and the clock.
+    let waits = tokio::task::spawn_blocking(move || measure(port, lives)).await??;
+    let told = cluster.replica("trapper").await["restarts"].as_u64();
+    ensure!(
+        told.is_some_and(|told| told >= lives as u64),
+        "the worker counts {told:?} restarts, and not {lives}"
+    );
+
+    let spread = |less: Duration| {
+        let waits = waits.iter().skip(WARM_UP);
+        Spread::of(waits.map(|wait| wait.saturating_sub(less).as_secs_f64() * 1e3))
+            .context("there was no restart")
+    };
+    let report = Report {
+        machine: Machine::here(),
+        component_bytes: fs::metadata(&component)?.len(),
+        restarts,
+        all: spread(Duration::ZERO)?,
+        without_backoff: spread(BACKOFF)?,
+        goal_met: spread(BACKOFF)?.p99 < GOAL,
+    };
+    report.print(json)
+}
+
+/// From each end of the service to its next greeting.
+fn measure(port: SocketAddr, lives: usize) -> anyhow::Result<Vec<Duration>> {
+    let mut waits = Vec::with_capacity(lives);
+    let mut ended = greeted(port, Instant::now())?.1;
+    while waits.len() < lives {
+        let (answered, next_end) = greeted(port, ended)?;
+        waits.push(answered - ended);
+        ended = next_end;
+    }
+    Ok(waits)
+}
+
+/// Connects until the service says hello: when its first byte was there, and when it closed the connection, which is
+/// right before it traps.
+fn greeted(port: SocketAddr, since: Instant) -> anyhow::Result<(Instant, Instant)> {
+    loop {
+        if let Some(times) = greet(port) {
+            return Ok(times);
+        }
+        ensure!(
+            since.elapsed() < PATIENCE,
+            "the service did not come back within {PATIENCE:?}"
+        );
+        thread::sleep(PAUSE);
+    }
+}
+
+fn greet(port: SocketAddr) -> Option<(Instant, Instant)> {
+    let mut stream = TcpStream::connect(port).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(b"hi\n").ok()?;
+    let mut said = [0; 6];
+    stream.read_exact(&mut said[..1]).ok()?;
+    let answered = Instant::now();
+    stream.read_exact(&mut said[1..]).ok()?;
+    let at_end = matches!(stream.read(&mut [0]), Ok(0));
+    (at_end && said == *b"hello\n").then(|| (answered, Instant::now()))
+}
+
+// === impl Report ===
+
+impl Report {
+    #[expect(clippy::print_stdout, reason = "this is the program's output")]
+    fn print(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            println!("{}", serde_json::to_string_pretty(self)?);
+            return Ok(());
+        }
+        let kib = self.component_bytes >> 10;
+        println!(
+            "{} restarts of a component of {kib} KiB, from its trap to its next answer",
+            self.restarts
+        );
+        for (name, spread) in [
+            ("with the backoff of 1 ms", self.all),
+            ("without it", self.without_backoff),
+        ] {
+            let Spread { median, p99, most } = spread;
+            println!("{name:26} median {median:.2} ms, p99 {p99:.2} ms, longest {most:.2} ms");
+        }
+        let met = if self.goal_met { "met" } else { "missed" };
+        println!("goal: p99 below {GOAL} ms without the backoff: {met}");
+        Ok(())
+    }
+}

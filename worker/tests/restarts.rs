@@ -1,0 +1,261 @@
+//! A service that listens, traps and is started again, without end, leaves nothing behind: no memory, no task, no file
+//! descriptor, and no port once its replica has stopped.
+//!
+//! `WARREN_RESTARTS` says how often. One test in a process of its own: it looks at what the whole process holds.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+    sync::watch,
+    time::timeout,
+};
+use warren_model::digest::Digest;
+use warren_proto::v1::{self, replica::Phase};
+use warren_worker::{
+    agent::{Assignment, Replicas as _, artifacts::Artifacts, reports::ReportBook},
+    ingress::Router,
+    logs::{LogHub, LogLimits},
+    policy::HostAccess,
+    runtime::Runtime,
+    supervisor::{Supervisor, SupervisorParts},
+    volumes::Volumes,
+};
+
+const REPLICA: &str = "beast-1";
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Of all restarts, how many come before it counts: logs and reports are then as full as they may be, and the allocator
+/// has its busiest moment behind it.
+const WARM_UP: u32 = 2;
+/// What resident memory may grow by, in bytes: a tenth of a page for each of 10,000 restarts.
+const SLACK: u64 = 4 << 20;
+
+/// What the process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    tasks: usize,
+    descriptors: usize,
+    threads: usize,
+}
+
+struct Worker {
+    supervisor: Arc<Supervisor>,
+    reports: ReportBook,
+    runtime: Arc<Runtime>,
+    digest: Digest,
+    _source: watch::Sender<Option<tonic::transport::Channel>>,
+}
+
+fn restarts() -> u32 {
+    let restarts = std::env::var("WARREN_RESTARTS");
+    restarts.map_or(400, |restarts| restarts.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_lives_that_are_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = Worker::open(dir.path());
+    let empty = Held::now();
+    worker.assign();
+    let port = worker.port().await;
+
+    let mut done = restarts() / WARM_UP;
+    worker.restart_to(done, port).await;
+    let ready = Held::settled_as(None).await;
+    // The allocator keeps what its busiest moment took, whenever that comes: it may come late, but a leak comes each time.
+    let mut growth = Vec::new();
+    for _ in 0..3 {
+        let (before, began) = (resident(), Instant::now());
+        let goal = done + restarts();
+        worker.restart_to(goal, port).await;
+        Held::settled_as(Some(ready)).await;
+        let (took, after) = (began.elapsed(), resident());
+        eprintln!(
+            "{} restarts in {took:?}: resident {before}, then {after}; {ready:?}",
+            goal - done
+        );
+        done = goal;
+        growth.push(after.saturating_sub(before));
+        if after < before + SLACK {
+            growth.clear();
+            break;
+        }
+    }
+    assert!(
+        growth.is_empty(),
+        "resident memory grew by {growth:?} bytes"
+    );
+
+    // While it runs the port is taken, and afterwards not.
+    assert!(TcpListener::bind(port).await.is_err());
+    worker.supervisor.stop(REPLICA);
+    worker
+        .reports_that(|report| report.phase() == Phase::Stopped)
+        .await;
+    Held::settled_as(Some(empty)).await;
+    assert_eq!(worker.runtime.memory_used(), 0);
+    TcpListener::bind(port).await.unwrap();
+}
+
+// === impl Worker ===
+
+impl Worker {
+    fn open(dir: &Path) -> Self {
+        let artifacts = dir.join("artifacts");
+        let source = watch::Sender::new(None);
+        let held = Artifacts::open(artifacts.clone(), source.subscribe()).unwrap();
+        let bytes = fs::read(component()).unwrap();
+        let digest = Digest::of(&bytes);
+        fs::write(artifacts.join(format!("{}.wasm", digest.hex())), bytes).unwrap();
+        // Compiled code survives from test to test.
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
+        let runtime = Arc::new(Runtime::new(&cache).unwrap());
+        let reports = ReportBook::new();
+        let supervisor = Supervisor::new(SupervisorParts {
+            runtime: Arc::clone(&runtime),
+            artifacts: Arc::new(held),
+            router: Router::new(),
+            logs: LogHub::new(LogLimits::default()),
+            reports: reports.clone(),
+            host: HostAccess::default(),
+            volumes: Arc::new(Volumes::open(dir, Vec::new()).unwrap()),
+            longest_grace: Duration::ZERO,
+        });
+        Self {
+            supervisor,
+            reports,
+            runtime,
+            digest,
+            _source: source,
+        }
+    }
+
+    fn assign(&self) {
+        let soon = prost_types::Duration {
+            seconds: 0,
+            nanos: 1_000_000,
+        };
+        let service = v1::Service {
+            component: self.digest.to_string(),
+            args: vec!["trap-on-connect".to_owned()],
+            restart: Some(v1::RestartPolicy {
+                initial_backoff: Some(soon),
+                max_backoff: Some(soon),
+                max_restarts: Some(u32::MAX),
+                ..Default::default()
+            }),
+            publish: vec![v1::Publish {
+                port: 8080,
+                listen: "127.0.0.1:0".to_owned(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let assignment = v1::Assignment {
+            replica: REPLICA.to_owned(),
+            namespace: "default".to_owned(),
+            workload: "beast".to_owned(),
+            workload_uid: "1".to_owned(),
+            revision: 1,
+            spec: Some(v1::WorkloadSpec {
+                service: Some(service),
+                ..Default::default()
+            }),
+            restarts: 0,
+        };
+        self.supervisor
+            .assign(Assignment::from_proto(assignment).unwrap());
+    }
+
+    /// Returns the replica's report once it is so.
+    async fn reports_that(&self, is_so: impl Fn(&v1::ReplicaReport) -> bool) -> v1::ReplicaReport {
+        let wait = async {
+            loop {
+                let batch = self.reports.all();
+                // As a session that keeps up with it.
+                self.reports.confirm(batch.version);
+                if let Some(report) = batch.reports.into_iter().find(&is_so) {
+                    return report;
+                }
+                self.reports.changed(batch.version).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.unwrap()
+    }
+
+    async fn port(&self) -> SocketAddr {
+        let report = self.reports_that(|report| report.ready).await;
+        report.endpoints[0].address.parse().unwrap()
+    }
+
+    /// Connects, whenever the service is ready, until it was started again so often.
+    async fn restart_to(&self, goal: u32, port: SocketAddr) {
+        loop {
+            let report = self.reports_that(|report| report.ready).await;
+            if report.restarts >= goal {
+                return;
+            }
+            // It traps for this, and resets the connection: before or after it was accepted.
+            if let Ok(mut stream) = TcpStream::connect(port).await {
+                let _ = timeout(PATIENCE, stream.read_to_end(&mut Vec::new()))
+                    .await
+                    .unwrap();
+            }
+            let next = report.restarts + 1;
+            self.reports_that(|report| report.restarts >= next).await;
+        }
+    }
+}
+
+fn component() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    root.join("tests/guests/components/hostile.wasm")
+}
+
+// === impl Held ===
+
+impl Held {
+    fn now() -> Self {
+        let entries = |path: &str| fs::read_dir(path).unwrap().count();
+        Self {
+            tasks: Handle::current().metrics().num_alive_tasks(),
+            descriptors: entries("/proc/self/fd"),
+            threads: entries("/proc/self/task"),
+        }
+    }
+
+    /// Returns when it is so, or stays as it is: what has ended is counted until it was put away.
+    async fn settled_as(wanted: Option<Self>) -> Self {
+        let mut last = Self::now();
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = Self::now();
+            // Threads for blocking work end by themselves, some seconds after their last.
+            let is_back =
+                |wanted: Self| now.tasks == wanted.tasks && now.descriptors == wanted.descriptors;
+            match wanted {
+                Some(wanted) if is_back(wanted) => return now,
+                None if now == last => return now,
+                _ => last = now,
+            }
+            assert!(began.elapsed() < PATIENCE, "{now:?}, not {wanted:?}");
+        }
+    }
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    let pages = statm.split_whitespace().nth(1).unwrap();
+    pages.parse::<u64>().unwrap() * rustix::param::page_size() as u64
+}
