@@ -15,6 +15,7 @@ pub mod supervisor;
 pub mod volumes;
 
 pub use agent::{Config, OpenError, ServeError, Worker};
+pub use logs::DiskLimits;
 pub use volumes::HostVolume;
 
 /// Where the ingress listens when nothing else is asked for.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use clap::error::ErrorKind;
 use warren_model::listen;
-use warren_worker::{Config, HostVolume, Worker};
+use warren_worker::{Config, DiskLimits, HostVolume, Worker};
 
 use crate::{args, client::ServerUrl, logging, output, process};
 
@@ -24,7 +24,7 @@ pub struct Args {
     /// Label for placement; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Where its identity, artifacts and compiled code are kept [default: $XDG_DATA_HOME/warren/worker]
+    /// Where its identity, artifacts, compiled code and guests' logs are kept [default: $XDG_DATA_HOME/warren/worker]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where it answers HTTP for every route; port 0 takes any free one
@@ -39,6 +39,12 @@ pub struct Args {
     /// Memory for guests, such as 2GiB [default: 80% of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
     memory: Option<u64>,
+    /// What is kept of each replica's log, at least 256KiB; then its oldest lines go
+    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "8MiB")]
+    log_max_size: u64,
+    /// What is kept of all logs; then the oldest lines of ended replicas go first
+    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "1GiB")]
+    log_max_total: u64,
     /// Directory that workloads may mount by its name, `:ro` for reading only; may be given several times
     #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = args::volume)]
     volumes: Vec<HostVolume>,
@@ -77,6 +83,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         data,
         cache: None,
         memory: args.memory,
+        logs: DiskLimits {
+            replica: args.log_max_size,
+            total: args.log_max_total,
+        },
         volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
         longest_grace: None,

@@ -1,6 +1,7 @@
 //! Looking at what runs: logs, events, health, and data for programs.
 
 mod events;
+mod kept;
 mod logs;
 mod wait;
 

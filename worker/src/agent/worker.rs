@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, task::JoinError};
+use tokio::{net::TcpListener, sync::watch, task::JoinError, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::transport::{Channel, Endpoint};
 use warren_model::{
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     health::Health,
     ingress::{self, Router},
-    logs::{LogHub, LogLimits},
+    logs::{DiskLimits, LogHub, LogLimits},
     policy::HostAccess,
     runtime::{Runtime, RuntimeError},
     supervisor::{Supervisor, SupervisorParts},
@@ -39,12 +39,14 @@ pub struct Config {
     /// `None`: the host's name, or one made from the worker's id.
     pub name: Option<String>,
     pub labels: BTreeMap<String, String>,
-    /// Belongs to one worker: its id, its artifacts.
+    /// Belongs to one worker: its id, its artifacts, what its guests wrote.
     pub data: PathBuf,
     /// Compiled code, which several workers may share. `None`: in the data directory.
     pub cache: Option<PathBuf>,
     /// Bytes that guests may use. `None`: four fifths of the machine's or the control group's.
     pub memory: Option<u64>,
+    /// How much of what guests write is kept.
+    pub logs: DiskLimits,
     /// Directories that workloads may mount by name.
     pub volumes: Vec<HostVolume>,
     /// Guests whose egress names `host.warren.internal` reach the machine's own 127.0.0.1.
@@ -87,6 +89,13 @@ pub enum OpenError {
     Identity(#[from] IdentityError),
     #[error("cannot keep artifacts in {}: {source}", path.display())]
     Artifacts { path: PathBuf, source: io::Error },
+    #[error(
+        "{0} bytes are too few for a replica's log: give at least {least}KiB with --log-max-size",
+        least = DiskLimits::LEAST >> 10
+    )]
+    LogSize(u64),
+    #[error("cannot keep guests' lines in {}: {source}", path.display())]
+    Logs { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Volumes(#[from] VolumeError),
     #[error(transparent)]
@@ -117,6 +126,8 @@ pub enum ServeError {
 const DRAIN: Duration = Duration::from_secs(10);
 /// Replicas stop within their own grace, of an hour at most: this is for one that does not.
 const STOP: Duration = Duration::from_secs(3660);
+/// For the last lines of guests to be written.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 // === impl Worker ===
 
@@ -136,6 +147,9 @@ impl Worker {
         if !violations.0.is_empty() {
             return Err(OpenError::Labels(violations));
         }
+        if config.logs.replica < DiskLimits::LEAST {
+            return Err(OpenError::LogSize(config.logs.replica));
+        }
         let given = config.name.as_deref().map(Name::parse).transpose()?;
         let identity = Identity::open(&config.data)?;
         let name = given.unwrap_or_else(|| default_name(&host_name(), identity.id));
@@ -150,7 +164,9 @@ impl Worker {
             .unwrap_or_else(|| config.data.join("cache"));
         let volumes = Arc::new(Volumes::open(&config.data, config.volumes.clone())?);
         let (router, reports) = (Router::new(), ReportBook::new());
-        let logs = LogHub::new(LogLimits::default());
+        let path = config.data.join("logs");
+        let logs = LogHub::on_disk(LogLimits::default(), path.clone(), config.logs)
+            .map_err(|source| OpenError::Logs { path, source })?;
         let supervisor = Supervisor::new(SupervisorParts {
             runtime: Arc::new(Runtime::new(&cache)?),
             artifacts: Arc::new(artifacts),
@@ -229,7 +245,12 @@ impl Worker {
         ending.draining.cancel();
         draining.cancel();
         finish(ingress_task).await;
+        // Their replicas may be started again by the next worker on this directory.
+        self.logs.leave();
         self.supervisor.shutdown(STOP).await;
+        if timeout(LAST_LINES, self.logs.finish()).await.is_err() {
+            tracing::warn!("the disk takes too long: guests' last lines are lost");
+        }
         ending.close.cancel();
         finish(session_task).await;
         closing.cancel();
@@ -309,6 +330,7 @@ mod tests {
             data: data.path().to_owned(),
             cache: None,
             memory: Some(1 << 30),
+            logs: DiskLimits::default(),
             volumes: Vec::new(),
             allow_host_loopback: false,
             advertise: None,
@@ -343,6 +365,14 @@ mod tests {
             ..good.clone()
         };
         assert!(refused(labels).await.contains("labels[a b]"));
+        let logs = Config {
+            logs: DiskLimits {
+                replica: 1000,
+                ..DiskLimits::default()
+            },
+            ..good.clone()
+        };
+        assert!(refused(logs).await.contains("at least 256KiB"));
         let _held = Worker::open(good.clone()).await.unwrap();
         assert!(refused(good).await.contains("in use by another worker"));
     }

@@ -1,7 +1,8 @@
 //! The lines themselves, in bounded memory. Pure.
 //!
-//! What a service said before it crashed is looked for after it was started again, when the run that is on has long
-//! written more than there is room for. So the run before has a share of the memory that the present one cannot take.
+//! Lines that a file has fall first, all but a few. Where no file has them, what a service said before it crashed is
+//! looked for after it was started again, when the run that is on has long written more than there is room for: so the
+//! run before has a share of the memory that the present one cannot take.
 
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
@@ -32,6 +33,10 @@ pub(super) struct Kept {
     present: Part,
     run: u32,
     next: u64,
+    /// Files have the lines before this position, or nobody has them.
+    written: u64,
+    /// No line from this position on was given up.
+    floor: u64,
 }
 
 #[derive(Default)]
@@ -56,7 +61,15 @@ impl Kept {
             present: Part::default(),
             run: 0,
             next: 0,
+            written: 0,
+            floor: 0,
         }
+    }
+
+    /// Goes on from what files have.
+    pub fn resume(&mut self, next: u64, run: u32) {
+        (self.next, self.written, self.floor) = (next, next, next);
+        self.run = run;
     }
 
     /// The present run.
@@ -81,18 +94,52 @@ impl Kept {
     pub fn push(&mut self, line: Line) {
         self.next = line.position + 1;
         self.present.push(Arc::new(line));
+        self.give_written();
         while self.is_full() {
-            if self.falls_from_past() {
-                self.past.pop();
+            let fallen = if self.falls_from_past() {
+                self.past.pop()
             } else {
-                self.present.pop();
-            }
+                self.present.pop()
+            };
+            self.floor = fallen.map_or(self.floor, |position| self.floor.max(position + 1));
         }
+    }
+
+    /// Files have the lines before this position.
+    pub fn wrote(&mut self, until: u64) {
+        self.written = self.written.max(until);
+        self.give_written();
+    }
+
+    /// Position of the first line that no file has, if there is one.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// From this position on, whatever is kept is kept here. Lines before it are in files.
+    pub fn base(&self) -> u64 {
+        self.floor.min(self.written)
     }
 
     /// Lines from a position on that are kept.
     pub fn from(&self, position: u64) -> impl DoubleEndedIterator<Item = &Arc<Line>> {
         self.past.from(position).chain(self.present.from(position))
+    }
+
+    /// Keeps a few for those who follow.
+    fn give_written(&mut self) {
+        while self.past.bytes + self.present.bytes > self.limits.recent_bytes {
+            let oldest = match self.past.lines.is_empty() {
+                true => &mut self.present,
+                false => &mut self.past,
+            };
+            let first = oldest.lines.front();
+            if first.is_none_or(|line| line.position >= self.written) {
+                break;
+            }
+            let fallen = oldest.pop();
+            self.floor = fallen.map_or(self.floor, |position| self.floor.max(position + 1));
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -119,10 +166,11 @@ impl Part {
         self.lines.push_back(line);
     }
 
-    fn pop(&mut self) {
-        if let Some(oldest) = self.lines.pop_front() {
-            self.bytes -= cost(&oldest);
-        }
+    /// Gives up the oldest line, which was at this position.
+    fn pop(&mut self) -> Option<u64> {
+        let oldest = self.lines.pop_front()?;
+        self.bytes -= cost(&oldest);
+        Some(oldest.position)
     }
 
     fn take(&mut self, newer: &mut Self) {

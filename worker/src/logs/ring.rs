@@ -9,17 +9,21 @@ use std::{
 use warren_proto::v1;
 
 use super::{
+    files::{Resumed, record_bytes},
     kept::{Kept, Line},
     rate::Rate,
+    read::{Search, Wanted},
 };
 
 /// Bounds of each replica's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLimits {
-    /// Lines kept.
+    /// Lines kept in memory while no file has them.
     pub lines: usize,
     /// Memory of the lines kept, in bytes.
     pub bytes: usize,
+    /// Memory of the last lines when files have them, in bytes.
+    pub recent_bytes: usize,
     /// What is over this in one line is cut, in bytes.
     pub line_bytes: usize,
     /// Lines taken over a long time; those above are dropped and counted.
@@ -60,6 +64,7 @@ impl Default for LogLimits {
         Self {
             lines: 10_000,
             bytes: 1 << 20,
+            recent_bytes: 64 << 10,
             line_bytes: 16 << 10,
             lines_per_second: 1_000,
             burst: 10_000,
@@ -88,6 +93,18 @@ impl Ring {
             sources: HashMap::new(),
             rate: Rate::new(limits.lines_per_second, limits.burst),
             closed: false,
+        }
+    }
+
+    /// Goes on from what files have.
+    pub fn resume(&mut self, at: Resumed) {
+        self.kept.resume(at.next, at.run);
+        for (source, next) in at.numbers {
+            let counts = Source {
+                next,
+                ..Source::default()
+            };
+            self.sources.insert(source, counts);
         }
     }
 
@@ -159,23 +176,63 @@ impl Ring {
         self.kept.from(position)
     }
 
-    /// Where the last lines that match begin: at most `tail`, and none that is older than `since`.
+    /// Files have the lines before this position, or nobody has them.
+    pub fn written(&self) -> u64 {
+        self.kept.written()
+    }
+
+    /// Files have the lines before this position.
+    pub fn wrote(&mut self, until: u64) {
+        self.kept.wrote(until);
+    }
+
+    /// The next lines that no file has, of so many bytes as records at most; one whatever its size.
+    pub fn unwritten(&self, most: u64) -> Vec<Arc<Line>> {
+        let mut bytes = 0;
+        let fits = |line: &&Arc<Line>| {
+            let is_first = bytes == 0;
+            bytes += record_bytes(line);
+            is_first || bytes <= most
+        };
+        let lines = self.from(self.written()).take_while(fits);
+        lines.cloned().collect()
+    }
+
+    /// From this position on, whatever is kept is kept here. Lines before it are in files.
+    pub fn base(&self) -> u64 {
+        self.kept.base()
+    }
+
+    /// Where the last lines that are wanted begin: at most `tail`, and none that is older than `since`. Lines that are
+    /// only in files are not looked at: if they can change it, what to look for there.
     pub fn start(
         &self,
         since: Option<SystemTime>,
         tail: Option<u32>,
-        matches: impl Fn(&Line) -> bool,
-    ) -> u64 {
-        let recent = self
-            .from(0)
-            .rev()
-            .take_while(|line| since.is_none_or(|since| line.time >= since));
-        let wanted = recent.filter(|line| matches(line));
-        let tail = tail.map_or(usize::MAX, |tail| tail as usize);
-        wanted
-            .take(tail)
-            .last()
-            .map_or(self.next(), |line| line.position)
+        wanted: &Wanted,
+    ) -> (u64, Option<Search>) {
+        let base = self.base();
+        if tail.is_none() && since.is_none() {
+            return (0, None);
+        }
+        let mut begin = self.next();
+        let mut left = tail.map_or(usize::MAX, |tail| tail as usize);
+        for line in self.from(base).rev() {
+            if left == 0 || since.is_some_and(|since| line.time < since) {
+                return (begin, None);
+            }
+            if wanted.takes(&line.source, line.run) {
+                begin = line.position;
+                left -= 1;
+            }
+        }
+        let search = Search {
+            below: base,
+            begin,
+            tail: left,
+            since,
+        };
+        (begin, (left > 0 && base > 0).then_some(search))
     }
 
     /// For each source, the number that its next line has for a reader who begins at a position and missed nothing.

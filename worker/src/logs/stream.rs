@@ -1,28 +1,42 @@
 //! Reading a replica's log from a position on.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, io, sync::Arc, time::SystemTime};
 
+use tokio::task;
 use warren_proto::v1;
 
-use super::{LogQuery, ReplicaLog, kept::Line};
+use super::{
+    LogQuery, ReplicaLog,
+    files::Files,
+    kept::Line,
+    read::{Cursor, Page, Search, Wanted},
+};
 
-/// Lines of one replica in the order in which they were written.
+/// Lines of one replica in the order in which they were written: from files, then from memory.
 pub struct LogStream {
     log: ReplicaLog,
     wanted: Wanted,
+    /// Where to begin is in a file, and not known yet.
+    search: Option<Search>,
     /// Of the next line to read.
     position: u64,
+    /// Where reading files went on to.
+    cursor: Option<Cursor>,
     /// Where to stop; `None` follows.
     until: Option<u64>,
-    /// The number of the next line of each source, if none is missed.
+    /// The number of the next line of each source that was read, if none is missed.
     expected: HashMap<Arc<str>, u64>,
+    /// The same of each source at a position, for those of which no line before that is read.
+    known: (u64, HashMap<Arc<str>, u64>),
 }
 
-/// Which lines are read.
-struct Wanted {
-    source: Option<String>,
-    /// One run only; nothing where there was none.
-    run: Option<Option<u32>>,
+/// What there is to read.
+enum Found {
+    Lines(Vec<Arc<Line>>),
+    /// Files have lines up to here.
+    Files(u64),
+    Nothing,
+    End,
 }
 
 /// Bounds of what is read at once: far below the 4 MiB that a gRPC message may have.
@@ -41,41 +55,61 @@ impl LogStream {
             source: query.source,
             run: query.previous.then(|| ring.run().checked_sub(1)),
         };
-        let position = ring.start(since, query.tail, |line| wanted.takes(line));
+        let (position, search) = ring.start(since, query.tail, &wanted);
         let until = (!query.follow).then(|| ring.next());
-        let expected = ring.expected(position);
+        let known_at = position.max(ring.base());
+        let known = (known_at, ring.expected(known_at));
         drop(ring);
         Self {
             log,
             wanted,
+            search,
             position,
+            cursor: None,
             until,
-            expected,
+            expected: HashMap::new(),
+            known,
         }
     }
 
     /// The next lines, at least one, as many as there are up to a bound; waits for them when following.
     /// `None` at the end. Cancel-safe: a dropped future has read nothing.
     pub async fn next(&mut self) -> Option<Vec<v1::LogLine>> {
+        if let Some(search) = self.search.clone() {
+            let begin = self.find(search.clone()).await;
+            self.position = begin.unwrap_or(search.begin);
+            self.search = None;
+        }
         loop {
             let shared = Arc::clone(&self.log.0);
             // Registered before the look, so that a line which comes in between is not missed.
             let changed = shared.changed.notified();
-            let (lines, at_end) = self.read();
+            let lines = match self.read() {
+                Found::Lines(lines) => lines.iter().map(|line| self.tell(line)).collect(),
+                Found::Files(until) => self.page(until).await,
+                Found::Nothing => {
+                    changed.await;
+                    continue;
+                }
+                Found::End => return None,
+            };
             if !lines.is_empty() {
                 return Some(lines);
             }
-            if at_end {
-                return None;
-            }
-            changed.await;
         }
     }
 
-    fn read(&mut self) -> (Vec<v1::LogLine>, bool) {
+    fn read(&mut self) -> Found {
         let mut found: Vec<Arc<Line>> = Vec::new();
         let mut bytes = 0;
         let ring = self.log.0.ring.lock();
+        if self.until.is_some_and(|until| self.position >= until) {
+            return Found::End;
+        }
+        if self.position < ring.base() {
+            let written = ring.written();
+            return Found::Files(self.until.map_or(written, |until| until.min(written)));
+        }
         let mut more = false;
         // What was given up before it was read is passed over; the next line tells how many.
         for line in ring.from(self.position) {
@@ -87,18 +121,62 @@ impl LogStream {
                 break;
             }
             self.position = line.position + 1;
-            if self.wanted.takes(line) {
+            if self.wanted.takes(&line.source, line.run) {
                 bytes += line.text.len();
                 found.push(Arc::clone(line));
             }
         }
         let at_end = !more && (self.until.is_some() || ring.is_closed());
-        drop(ring);
-        (found.iter().map(|line| self.tell(line)).collect(), at_end)
+        match found.is_empty() && !more {
+            true if at_end => Found::End,
+            true => Found::Nothing,
+            false => Found::Lines(found),
+        }
+    }
+
+    /// Where the wanted lines begin. `None` when no file can tell.
+    async fn find(&self, search: Search) -> Option<u64> {
+        let wanted = self.wanted.clone();
+        let begin = self.blocking(move |files| files.find(&search, &wanted));
+        begin.await
+    }
+
+    /// The wanted lines of some more of what files have before a position; there may be none.
+    async fn page(&mut self, until: u64) -> Vec<v1::LogLine> {
+        let (from, cursor, wanted) = (self.position, self.cursor, self.wanted.clone());
+        let page = self.blocking(move |files| files.page(from, until, cursor, &wanted));
+        let page = page.await.unwrap_or(Page {
+            lines: Vec::new(),
+            next: until,
+            cursor: None,
+        });
+        self.position = page.next;
+        self.cursor = page.cursor;
+        page.lines.iter().map(|line| self.tell(line)).collect()
+    }
+
+    /// Waits for the disk elsewhere. `None`, and a word to the operator, when it fails.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
+    ) -> Option<T> {
+        let file = self.log.0.file.as_ref()?;
+        // Never closed.
+        let _turn = file.disk.reads.acquire().await;
+        let files = Arc::clone(&file.files);
+        let read = task::spawn_blocking(move || read(&files)).await;
+        let read = read.map_err(io::Error::other).flatten();
+        let replica = &self.log.0.replica;
+        read.inspect_err(|error| tracing::warn!(%replica, %error, "cannot read its earlier lines"))
+            .ok()
     }
 
     fn tell(&mut self, line: &Line) -> v1::LogLine {
-        let expected = self.expected.entry(Arc::clone(&line.source)).or_default();
+        let expected = self.expected.entry(Arc::clone(&line.source));
+        let expected = expected.or_insert_with(|| match line.position < self.known.0 {
+            true => line.number - line.dropped_before,
+            false => self.known.1.get(&line.source).copied().unwrap_or(0),
+        });
         let missed = line.number.saturating_sub(*expected);
         *expected = line.number + 1;
         v1::LogLine {
@@ -110,17 +188,5 @@ impl LogStream {
             dropped_before: u32::try_from(missed).unwrap_or(u32::MAX),
             restarts: line.run,
         }
-    }
-}
-
-// === impl Wanted ===
-
-impl Wanted {
-    fn takes(&self, line: &Line) -> bool {
-        let source = self
-            .source
-            .as_ref()
-            .is_none_or(|source| **source == *line.source);
-        source && self.run.is_none_or(|run| run == Some(line.run))
     }
 }

@@ -193,6 +193,7 @@ impl Replica<'_> {
             Action::Kill => self.kill(Killing::Stopped),
             Action::End(end) => self.kill(Killing::Ended(end)),
             Action::Release => {
+                self.log.end();
                 self.parts.router.remove(&self.assignment.replica);
                 self.reporter.endpoints(Vec::new());
                 // Before anyone is told: whoever takes the replica's place may want the same ports.

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use warren_control::ControlPlane;
 use warren_proto::v1;
-use warren_worker::{HostVolume, Worker};
+use warren_worker::{DiskLimits, HostVolume, Worker};
 
 use crate::{client::Server, process};
 
@@ -83,6 +83,7 @@ impl Cluster {
             data: options.data.join("worker"),
             cache: process::cache_dir(),
             memory: None,
+            logs: DiskLimits::default(),
             volumes: options.volumes,
             allow_host_loopback: options.allow_host_loopback,
             advertise: None,

@@ -9,7 +9,7 @@ use warren_tests::{Cluster, eventually, get, guest, within};
 use crate::{cluster, http_echo};
 
 /// A service that answers one client and traps, with a component in front of it.
-fn trapper() -> String {
+pub fn trapper() -> String {
     let (trapper, front) = (guest("trapper"), guest("trapper-front"));
     format!(
         "name: trapper\n\
@@ -21,7 +21,7 @@ fn trapper() -> String {
 }
 
 /// What `warren logs` prints as data.
-async fn lines(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
+pub async fn lines(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
     let words = [&["logs"], arguments, &["-o", "json"]].concat();
     let printed = cluster.warren(&words).await.ok();
     let lines = printed.lines();
@@ -30,7 +30,7 @@ async fn lines(cluster: &Cluster, arguments: &[&str]) -> Vec<Value> {
         .collect()
 }
 
-fn texts(lines: &[Value]) -> Vec<&str> {
+pub fn texts(lines: &[Value]) -> Vec<&str> {
     lines
         .iter()
         .map(|line| line["line"].as_str().unwrap())

@@ -1,6 +1,9 @@
 //! A session that is open.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     sync::mpsc,
@@ -144,7 +147,7 @@ impl<'a> Open<'a> {
         if self.session.ending.draining.is_cancelled() {
             return;
         }
-        let (term, generation) = (message.term, message.generation);
+        let (term, generation, complete) = (message.term, message.generation, message.complete);
         if !self.seen.admit(term, generation) {
             tracing::warn!(term, generation, seen = ?self.seen, "dropped assignments older than those seen");
             return;
@@ -167,6 +170,12 @@ impl<'a> Open<'a> {
                 let (state, transition) = failed(&refused);
                 reports.record(&refused.replica, state, Some(transition));
             }
+        }
+        if complete {
+            let held: BTreeSet<_> = replicas.replicas().into_iter().collect();
+            self.session
+                .logs
+                .forget_others(|replica| held.contains(replica));
         }
     }
 

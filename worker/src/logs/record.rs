@@ -1,0 +1,176 @@
+//! A line as it stands in a file: text that `grep` and `tail` read too. Pure.
+//!
+//! `TIME SOURCE STREAM RUN,POSITION,NUMBER,DROPPED TEXT`, such as
+//! `2026-05-04T03:02:01.123456Z service stderr 2,1042,998,0 cannot connect`.
+//! What a crash or a full disk left of a record is no record: it lacks its line end, or does not parse.
+
+use std::{io::Write as _, sync::Arc, time::SystemTime};
+
+use prost_types::Timestamp;
+
+use super::{kept::Line, ring::Stream};
+
+/// Everything of a record but its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head<'a> {
+    time: &'a str,
+    pub source: &'a str,
+    pub stream: Stream,
+    pub run: u32,
+    pub position: u64,
+    pub number: u64,
+    pub dropped_before: u64,
+}
+
+/// No record is longer than its text and this: a time, a DNS label, a word and four numbers.
+pub(super) const HEAD_BYTES: usize = 256;
+
+/// Appends a line as a record; `dropped_before` counts what no file has of its source right before it.
+pub(super) fn write(out: &mut Vec<u8>, line: &Line, dropped_before: u64) {
+    let stream = match line.stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
+    };
+    // Memory takes whatever is written.
+    let _ = write!(
+        out,
+        "{} {} {stream} {},{},{},{dropped_before} ",
+        Timestamp::from(line.time),
+        line.source,
+        line.run,
+        line.position,
+        line.number,
+    );
+    let text = out.len();
+    out.extend_from_slice(line.text.as_bytes());
+    // It would end the record.
+    for byte in &mut out[text..] {
+        if *byte == b'\n' {
+            *byte = b' ';
+        }
+    }
+    out.push(b'\n');
+}
+
+/// Reads a record without its line end, and its text.
+pub(super) fn parse(bytes: &[u8]) -> Option<(Head<'_>, &str)> {
+    let mut parts = std::str::from_utf8(bytes).ok()?.splitn(5, ' ');
+    let (time, source) = (parts.next()?, parts.next()?);
+    let stream = match parts.next()? {
+        "stdout" => Stream::Stdout,
+        "stderr" => Stream::Stderr,
+        _ => return None,
+    };
+    let mut numbers = parts.next()?.split(',');
+    let head = Head {
+        time,
+        source,
+        stream,
+        run: numbers.next()?.parse().ok()?,
+        position: numbers.next()?.parse().ok()?,
+        number: numbers.next()?.parse().ok()?,
+        dropped_before: numbers.next()?.parse().ok()?,
+    };
+    let is_whole = numbers.next().is_none() && head.dropped_before <= head.number;
+    is_whole.then_some((head, parts.next()?))
+}
+
+// === impl Head ===
+
+impl Head<'_> {
+    /// `None` where it is no time.
+    pub fn time(&self) -> Option<SystemTime> {
+        let time: Timestamp = self.time.parse().ok()?;
+        SystemTime::try_from(time).ok()
+    }
+
+    pub fn line(&self, text: &str) -> Option<Line> {
+        Some(Line {
+            position: self.position,
+            run: self.run,
+            time: self.time()?,
+            source: Arc::from(self.source),
+            stream: self.stream,
+            text: text.to_owned(),
+            number: self.number,
+            dropped_before: self.dropped_before,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        Line {
+            position: 1042,
+            run: 2,
+            time: SystemTime::UNIX_EPOCH + Duration::from_nanos(1_777_863_721_123_456_000),
+            source: "service".into(),
+            stream: Stream::Stderr,
+            text: text.to_owned(),
+            number: 998,
+            dropped_before: 0,
+        }
+    }
+
+    fn written(line: &Line) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out, line, 7);
+        out
+    }
+
+    #[test]
+    fn a_record_is_a_line_that_people_read() {
+        let text = String::from_utf8(written(&line("cannot connect"))).unwrap();
+        assert_eq!(
+            text,
+            "2026-05-04T03:02:01.123456Z service stderr 2,1042,998,7 cannot connect\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_record_is_told_from_one() {
+        let good = written(&line("x"));
+        let good = good.strip_suffix(b"\n").unwrap();
+        assert!(parse(good).is_some());
+        // Torn anywhere before its text.
+        for cut in 0..good.len() - 1 {
+            assert_eq!(parse(&good[..cut]), None, "{cut}");
+        }
+        for bad in [
+            "t service stdlog 1,2,3,0 x",
+            "t service stdout 1,2,3 x",
+            "t service stdout 1,2,3,4 x",
+            "t service stdout 1,2,3,0,5 x",
+            "t service stdout 1,-2,3,0 x",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(parse(b"t service stdout 1,2,3,0 \xff"), None);
+        let (head, text) = parse(b"now service stdout 1,2,3,0 x").unwrap();
+        assert!(head.line(text).is_none(), "it has no time");
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_read_as_it_was_written(text in ".*", nanos in 0_u64..4_000_000_000_000_000_000) {
+            let mut line = line(&text);
+            line.time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
+            let bytes = written(&line);
+            prop_assert!(bytes.len() <= text.len() + HEAD_BYTES);
+            prop_assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let (head, read) = parse(bytes.strip_suffix(b"\n").unwrap()).unwrap();
+            let read = head.line(read).unwrap();
+            prop_assert_eq!(read.text, text.replace('\n', " "));
+            prop_assert_eq!(read.time, line.time);
+            prop_assert_eq!((read.position, read.run, read.number, read.dropped_before), (1042, 2, 998, 7));
+        }
+    }
+}
