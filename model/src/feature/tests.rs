@@ -118,7 +118,6 @@ fn all_that_is_not_honoured_is_refused_at_its_field() {
         fields,
         [
             "spec.service.env[0].secret",
-            "spec.service.limits.cpu_weight",
             "spec.service.exclusive",
             "spec.components[0].env[0].secret",
             "spec.update.progress_deadline",
@@ -126,7 +125,7 @@ fn all_that_is_not_honoured_is_refused_at_its_field() {
     );
     assert_eq!(
         found[1].message,
-        "`spec.service.limits.cpuWeight` is not supported by this version of Warren yet: leave it out"
+        "`spec.service.exclusive` is not supported by this version of Warren yet: leave it out"
     );
 }
 

@@ -15,6 +15,7 @@ use crate::logs::Stream;
 
 use super::{
     Guest,
+    cpu::CpuShare,
     failure::Failure,
     guest::{GuestStore, GuestTemplate},
     handler::Handler,
@@ -108,6 +109,10 @@ impl ComponentRuntime {
                 TryAcquireError::NoPermits => Failure::Busy { limit: self.limit },
                 TryAcquireError::Closed => Failure::Stopped,
             })
+    }
+
+    pub(super) fn cpu(&self) -> &CpuShare {
+        &self.template.cpu
     }
 
     pub(super) fn store(&self, depth: u32) -> GuestStore {

@@ -1,22 +1,10 @@
-//! The wasmtime engine, its settings, and the clock that makes guests share the CPU.
-
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+//! The wasmtime engine and its settings.
 
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
 };
 
 use super::limits::TABLE_ELEMENTS;
-
-/// How often a running guest gives other tasks a turn.
-pub const EPOCH: Duration = Duration::from_millis(5);
 
 /// Instances at once over all workloads. Slots are address space until they are used: 4 GiB each.
 const INSTANCES: u32 = 8_000;
@@ -36,48 +24,9 @@ pub enum Generation {
     P3,
 }
 
-/// An engine and the thread that advances its epoch. Dropping it ends the thread.
-pub struct TickingEngine {
-    engine: Engine,
-    stop: Arc<AtomicBool>,
-    ticker: Option<JoinHandle<()>>,
-}
-
-impl TickingEngine {
-    /// Fails when the machine has no address space left for the engine's pool.
-    pub fn new(generation: Generation) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&config(generation))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let ticker = thread::Builder::new().name("epoch".into()).spawn({
-            let (engine, stop) = (engine.clone(), Arc::clone(&stop));
-            move || {
-                while !stop.load(Ordering::Relaxed) {
-                    thread::park_timeout(EPOCH);
-                    engine.increment_epoch();
-                }
-            }
-        })?;
-        Ok(Self {
-            engine,
-            stop,
-            ticker: Some(ticker),
-        })
-    }
-
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-}
-
-impl Drop for TickingEngine {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(ticker) = self.ticker.take() {
-            ticker.thread().unpark();
-            // The thread only sleeps and counts: it cannot have panicked.
-            let _ = ticker.join();
-        }
-    }
+/// An engine with Warren's settings. Fails when the machine has no address space left for its pool.
+pub fn engine(generation: Generation) -> wasmtime::Result<Engine> {
+    Engine::new(&config(generation))
 }
 
 fn config(generation: Generation) -> Config {

@@ -15,9 +15,11 @@ use crate::{
 };
 
 use super::{
-    limits::{Limiter, MemoryMeter},
+    cpu::{self, CpuShare},
+    limits::Limiter,
     outgoing::Outgoing,
     stdio::GuestOutput,
+    usage::ReplicaUsage,
 };
 
 /// Handles that one instance may hold: sockets, streams, requests, pollables.
@@ -35,7 +37,8 @@ pub struct GuestTemplate {
     pub env: Arc<[(String, String)]>,
     /// In bytes, of one instance.
     pub memory_limit: u64,
-    pub meter: Arc<MemoryMeter>,
+    pub usage: Arc<ReplicaUsage>,
+    pub cpu: Arc<CpuShare>,
     pub network: Network,
     pub policy: Arc<Policy>,
     pub(super) outgoing: Outgoing,
@@ -99,14 +102,13 @@ impl GuestTemplate {
                 outgoing: self.outgoing.clone(),
                 table,
                 network,
-                limiter: Limiter::new(self.memory_limit, Arc::clone(&self.meter)),
+                limiter: Limiter::new(self.memory_limit, Arc::clone(&self.usage)),
                 depth,
             },
         );
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        cpu::share_cpu(&mut store);
         GuestStore {
             sockets: SocketsOfStore(scope),
             store,

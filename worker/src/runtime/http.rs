@@ -70,6 +70,7 @@ impl ComponentRuntime {
             async move {
                 let _slot = slot;
                 let run = component.run(pre, request, meta, outcome, fate);
+                let run = component.cpu().run(run);
                 let result = component.within_timeout(run).await;
                 if let Err(failure) = &result {
                     component.log_failure(failure);

@@ -1,12 +1,13 @@
 //! What one instance may take of the machine's memory.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
+use super::usage::ReplicaUsage;
+
+/// What an element of a table takes, in bytes.
+const ELEMENT_BYTES: usize = size_of::<usize>();
 /// Elements over all tables of one instance. The largest of real programs have tens of thousands.
 pub(super) const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, memories and tables of one component.
@@ -14,35 +15,24 @@ const CORE_INSTANCES: usize = 200;
 const MEMORIES: usize = 20;
 const TABLES: usize = 200;
 
-/// Linear memory of all guests, in bytes.
-#[derive(Debug, Default)]
-pub struct MemoryMeter(AtomicU64);
-
-impl MemoryMeter {
-    pub fn used(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Caps linear memory of one store, summed over its memories, and remembers that the cap was hit.
-#[derive(Debug)]
+/// Caps the memory of one store, summed over its linear memories and tables, and remembers that the cap was hit.
 pub struct Limiter {
     memory_limit: usize,
     memory_used: usize,
     table_used: usize,
     refused: bool,
-    meter: Arc<MemoryMeter>,
+    usage: Arc<ReplicaUsage>,
 }
 
 impl Limiter {
     /// `memory_limit` in bytes.
-    pub fn new(memory_limit: u64, meter: Arc<MemoryMeter>) -> Self {
+    pub fn new(memory_limit: u64, usage: Arc<ReplicaUsage>) -> Self {
         Self {
             memory_limit: usize::try_from(memory_limit).unwrap_or(usize::MAX),
             memory_used: 0,
             table_used: 0,
             refused: false,
-            meter,
+            usage,
         }
     }
 
@@ -51,20 +41,22 @@ impl Limiter {
         self.refused
     }
 
-    fn grow(used: &mut usize, limit: usize, current: usize, desired: usize) -> bool {
-        let total = used.saturating_add(desired.saturating_sub(current));
-        if total > limit {
+    /// `grown` in bytes.
+    fn grow(&mut self, grown: usize) -> bool {
+        let total = self.memory_used.saturating_add(grown);
+        if total > self.memory_limit {
+            self.refused = true;
             return false;
         }
-        *used = total;
+        self.memory_used = total;
+        self.usage.grew(grown as u64);
         true
     }
 }
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        let used = self.memory_used as u64;
-        self.meter.0.fetch_sub(used, Ordering::Relaxed);
+        self.usage.shrank(self.memory_used as u64);
     }
 }
 
@@ -75,13 +67,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = Self::grow(&mut self.memory_used, self.memory_limit, current, desired);
-        if allowed {
-            let grown = desired.saturating_sub(current) as u64;
-            self.meter.0.fetch_add(grown, Ordering::Relaxed);
-        }
-        self.refused |= !allowed;
-        Ok(allowed)
+        Ok(self.grow(desired.saturating_sub(current)))
     }
 
     fn table_growing(
@@ -90,8 +76,16 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = Self::grow(&mut self.table_used, TABLE_ELEMENTS, current, desired);
-        self.refused |= !allowed;
+        let grown = desired.saturating_sub(current);
+        let elements = self.table_used.saturating_add(grown);
+        if elements > TABLE_ELEMENTS {
+            self.refused = true;
+            return Ok(false);
+        }
+        let allowed = self.grow(grown.saturating_mul(ELEMENT_BYTES));
+        if allowed {
+            self.table_used = elements;
+        }
         Ok(allowed)
     }
 
@@ -113,28 +107,47 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    use crate::net::{NetLimits, Network};
+    use crate::runtime::usage::MemoryMeter;
+
+    fn usage(worker: &Arc<MemoryMeter>) -> Arc<ReplicaUsage> {
+        let network = Network::new(NetLimits::default());
+        Arc::new(ReplicaUsage::new(network, Arc::clone(worker)))
+    }
+
     #[test]
-    fn memory_is_capped_over_all_memories_of_the_instance() {
-        let meter = Arc::new(MemoryMeter::default());
-        let mut limiter = Limiter::new(100, Arc::clone(&meter));
+    fn memory_is_capped_over_all_memories_and_tables_of_the_instance() {
+        let worker = Arc::default();
+        let usage = usage(&worker);
+        let mut limiter = Limiter::new(100, Arc::clone(&usage));
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 41, None).unwrap());
         assert!(limiter.was_refused());
-        assert!(limiter.memory_growing(0, 40, None).unwrap());
-        assert_eq!(meter.used(), 100);
+        assert!(limiter.table_growing(10, 12, None).unwrap());
+        assert!(!limiter.memory_growing(0, 25, None).unwrap());
+        assert!(limiter.memory_growing(0, 24, None).unwrap());
+        assert!(!limiter.table_growing(12, 13, None).unwrap());
+        assert_eq!((usage.memory_bytes(), worker.used()), (100, 100));
         drop(limiter);
-        assert_eq!(meter.used(), 0);
+        assert_eq!((usage.memory_bytes(), worker.used()), (0, 0));
+    }
+
+    #[test]
+    fn elements_of_tables_have_a_bound_of_their_own() {
+        let mut limiter = Limiter::new(u64::MAX, usage(&Arc::default()));
+        assert!(limiter.table_growing(0, TABLE_ELEMENTS, None).unwrap());
+        assert!(!limiter.table_growing(0, 1, None).unwrap());
+        assert!(limiter.was_refused());
     }
 
     #[test]
     fn hostile_sizes_do_not_overflow() {
-        let mut limiter = Limiter::new(u64::MAX, Arc::default());
+        let usage = usage(&Arc::default());
+        let mut limiter = Limiter::new(u64::MAX - 1, Arc::clone(&usage));
         assert!(limiter.memory_growing(0, 1, None).unwrap());
-        assert!(limiter.memory_growing(0, usize::MAX, None).unwrap());
-        assert!(
-            !Limiter::new(1 << 20, Arc::default())
-                .memory_growing(1, usize::MAX, None)
-                .unwrap()
-        );
+        assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
+        assert!(!limiter.table_growing(0, usize::MAX, None).unwrap());
+        let mut limiter = Limiter::new(1 << 20, usage);
+        assert!(!limiter.memory_growing(1, usize::MAX, None).unwrap());
     }
 }

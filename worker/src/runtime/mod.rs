@@ -2,6 +2,7 @@
 
 mod compiled;
 mod component;
+mod cpu;
 mod engine;
 mod failure;
 mod guest;
@@ -12,35 +13,39 @@ mod link;
 mod outgoing;
 mod service;
 mod stdio;
+mod usage;
 mod workload;
 
-use std::{path::Path, sync::Arc, thread};
+use std::{path::Path, sync::Arc};
 
 use warren_model::digest::Digest;
 use wasmtime::{Engine, component::Linker};
 
 pub use compiled::{CacheError, CompileError, Compiled};
 pub use component::ComponentRuntime;
+pub use cpu::threads;
 pub use guest::Guest;
 pub use http::ComponentHandle;
 pub use service::{ServiceEnd, ServiceRuntime};
+pub use usage::ReplicaUsage;
 pub use workload::{PrepareError, Prepared, ReplicaContext};
 
 use compiled::CompileCache;
-use engine::{Generation, TickingEngine};
-use limits::MemoryMeter;
+use cpu::CpuScheduler;
+use engine::Generation;
+use usage::MemoryMeter;
 
 /// Everything that guests of this worker share. One a process.
 pub struct Runtime {
     p2: Half,
     p3: Half,
     memory: Arc<MemoryMeter>,
+    /// Its clock makes guests yield.
+    cpu: Arc<CpuScheduler>,
 }
 
 /// What guests of one generation of WASI share.
 struct Half {
-    /// Held for its clock: without ticks no guest yields.
-    _engine: TickingEngine,
     cache: CompileCache,
     /// All of WASI with the workload's network; each guest gets a clone and its links.
     wasi: Linker<Guest>,
@@ -51,25 +56,23 @@ struct Half {
 pub enum RuntimeError {
     #[error("cannot start the WebAssembly engine: {0:#}")]
     Engine(wasmtime::Error),
+    #[error("cannot start the thread that makes guests share the CPU: {0}")]
+    Clock(std::io::Error),
     #[error(transparent)]
     Cache(#[from] CacheError),
-}
-
-/// The threads that tokio needs to run guests. A guest that spins holds its thread until its epoch ends, and tokio looks
-/// at timers and sockets only between tasks: with as many threads as cores two such guests delay every heartbeat by half
-/// a second, with many more threads than cores the kernel shares the cores and nothing is late.
-pub fn threads() -> usize {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    (cores * 2).max(16)
 }
 
 impl Runtime {
     /// `cache` is the directory of compiled code; only this user may be able to write there.
     pub fn new(cache: &Path) -> Result<Self, RuntimeError> {
+        let new = |generation| engine::engine(generation).map_err(RuntimeError::Engine);
+        let (p2, p3) = (new(Generation::P2)?, new(Generation::P3)?);
+        let cpu = CpuScheduler::start(vec![p2.clone(), p3.clone()]);
         Ok(Self {
-            p2: Half::new(Generation::P2, cache)?,
-            p3: Half::new(Generation::P3, cache)?,
+            p2: Half::new(&p2, Generation::P2, cache)?,
+            p3: Half::new(&p3, Generation::P3, cache)?,
             memory: Arc::default(),
+            cpu: Arc::new(cpu.map_err(RuntimeError::Clock)?),
         })
     }
 
@@ -105,14 +108,10 @@ impl Runtime {
 }
 
 impl Half {
-    fn new(generation: Generation, cache: &Path) -> Result<Self, RuntimeError> {
-        let engine = TickingEngine::new(generation).map_err(RuntimeError::Engine)?;
-        let cache = CompileCache::open(engine.engine(), generation, cache)?;
-        let wasi = wasi(engine.engine(), generation).map_err(RuntimeError::Engine)?;
+    fn new(engine: &Engine, generation: Generation, cache: &Path) -> Result<Self, RuntimeError> {
         Ok(Self {
-            _engine: engine,
-            cache,
-            wasi,
+            cache: CompileCache::open(engine, generation, cache)?,
+            wasi: wasi(engine, generation).map_err(RuntimeError::Engine)?,
         })
     }
 }

@@ -64,6 +64,10 @@ impl ServiceRuntime {
     /// Runs until the service ends; `started` is called when its instance is there and its `run` is about to be called.
     /// Dropping the future kills it: its sockets are reset at once.
     pub async fn run(&self, started: impl FnOnce() + Send) -> ServiceEnd {
+        self.template.cpu.run(self.live(started)).await
+    }
+
+    async fn live(&self, started: impl FnOnce() + Send) -> ServiceEnd {
         let template = self.template.renewed();
         template.log.begin(&template.source);
         match &self.run {

@@ -23,7 +23,8 @@ use crate::{
 };
 
 use super::{
-    Compiled, ComponentRuntime, Guest, Runtime, ServiceRuntime,
+    Compiled, ComponentRuntime, Guest, ReplicaUsage, Runtime, ServiceRuntime,
+    cpu::CpuShare,
     guest::GuestTemplate,
     link::{self, LinkError},
     outgoing::{Outgoing, Ways},
@@ -31,6 +32,9 @@ use super::{
 
 /// How the service's own lines and refusals are marked; no component has this name.
 const SERVICE: &str = "service";
+
+/// Of a workload's components together: that of a service which names none.
+const COMPONENTS_CPU_WEIGHT: u32 = 100;
 
 /// What a replica's guests share.
 #[derive(Clone)]
@@ -49,6 +53,7 @@ pub struct Prepared {
     pub service: Option<Arc<ServiceRuntime>>,
     /// In the order of the spec.
     pub components: Vec<Arc<ComponentRuntime>>,
+    pub usage: Arc<ReplicaUsage>,
 }
 
 /// Why a replica cannot run. Apply refuses such workloads, so most of these tell of a mistake of ours.
@@ -82,10 +87,16 @@ impl Runtime {
         context: &ReplicaContext,
     ) -> Result<Prepared, PrepareError> {
         let http2_ports = http2_ports(spec.service.as_ref());
+        let usage = ReplicaUsage::new(context.network.clone(), Arc::clone(&self.memory));
+        let usage = Arc::new(usage);
+        // A share of their own: a service goes on while its components spin.
+        let cpu = Arc::new(CpuShare::new(&self.cpu, COMPONENTS_CPU_WEIGHT, &usage));
         let mut components = Components {
             runtime: self,
             artifacts,
             context,
+            usage: &usage,
+            cpu,
             http2_ports: &http2_ports,
             specs: &spec.components,
             done: HashMap::new(),
@@ -115,7 +126,8 @@ impl Runtime {
                         .collect(),
                     env: variables(&service.env),
                     memory_limit: service.memory_bytes,
-                    meter: Arc::clone(&self.memory),
+                    cpu: Arc::new(CpuShare::new(&self.cpu, service.cpu_weight, &usage)),
+                    usage: Arc::clone(&usage),
                     network: context.network.clone(),
                     outgoing: outgoing(&policy, &http2_ports, context),
                     policy,
@@ -129,6 +141,7 @@ impl Runtime {
         Ok(Prepared {
             service,
             components,
+            usage,
         })
     }
 
@@ -154,6 +167,8 @@ struct Components<'a> {
     runtime: &'a Runtime,
     artifacts: &'a HashMap<Digest, Compiled>,
     context: &'a ReplicaContext,
+    usage: &'a Arc<ReplicaUsage>,
+    cpu: Arc<CpuShare>,
     http2_ports: &'a Arc<[u16]>,
     specs: &'a [ComponentSpec],
     done: HashMap<Name, Arc<ComponentRuntime>>,
@@ -194,7 +209,8 @@ impl Components<'_> {
             args: Arc::new([spec.name.to_string()]),
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
-            meter: Arc::clone(&self.runtime.memory),
+            usage: Arc::clone(self.usage),
+            cpu: Arc::clone(&self.cpu),
             network: self.context.network.clone(),
             outgoing: outgoing(&policy, self.http2_ports, self.context),
             policy,

@@ -34,7 +34,6 @@ fn what_this_version_does_not_honour_is_refused_at_its_field() {
         format!("{at}: `{feature}` is not supported by this version of Warren yet: leave it out")
     };
     let expected = [
-        refused_field("7:24", "spec.service.limits.cpuWeight"),
         refused_field("11:14", "spec.service.exclusive"),
         refused_field("17:61", "spec.update.progressDeadline"),
         refused_field("17:85", "spec.update.rollbackOnFailure"),

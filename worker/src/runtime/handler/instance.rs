@@ -65,7 +65,7 @@ impl Instance {
             let (component, pre) = (Arc::clone(component), pre.clone());
             async move {
                 tokio::select! {
-                    () = serve(&component, &pre, queue, reuse, job, Fate(end)) => {}
+                    () = component.cpu().run(serve(&component, &pre, queue, reuse, job, Fate(end))) => {}
                     () = component.stopped() => {}
                 }
             }
