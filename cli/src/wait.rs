@@ -96,13 +96,10 @@ pub async fn ready_showing(
             ))));
         };
         if now.revision > workload.revision
-            && now.revision_cause() == v1::revision::Cause::RolledBack
+            && let Some(headline) = judge::taken_back(workload.revision, now)
         {
             return Ok(Err(NotDone {
-                headline: format!(
-                    "revision {} of {title} was rolled back to revision {}",
-                    workload.revision, now.source_revision
-                ),
+                headline: format!("{title}: {headline}"),
                 why: trouble,
                 earlier_serves: true,
             }));
@@ -115,6 +112,13 @@ pub async fn ready_showing(
                 return Ok(Err(NotDone {
                     headline: format!("{title} did not become ready"),
                     why: broken.flat_map(explain::trouble).collect(),
+                    earlier_serves: earlier_serves(now, &replicas),
+                }));
+            }
+            Verdict::Stalled(why) => {
+                return Ok(Err(NotDone {
+                    headline: format!("{title} did not become ready: {why}"),
+                    why: explain::unready(now, &replicas),
                     earlier_serves: earlier_serves(now, &replicas),
                 }));
             }
@@ -225,4 +229,5 @@ impl fmt::Display for NotDone {
 impl std::error::Error for NotDone {}
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

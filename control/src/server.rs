@@ -53,7 +53,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Silence after which a worker's replicas are LOST and replaced.
     pub worker_timeout: Duration,
-    /// Updates stop the old replica before the new one starts, instead of running one more for a while.
+    /// Updates stop the old replica before the new one starts, instead of running one more for a while, and one that
+    /// stalls is not taken back: for somebody who is working on the workload.
     pub stop_first: bool,
 }
 
@@ -128,23 +129,24 @@ impl ControlPlane {
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         });
-        let reconciler = Reconciler {
+        let shared = Arc::new(Shared {
             state: state.clone(),
             index: index.clone(),
             events: events.clone(),
-            leases,
-            dirty,
-            worker_timeout: config.worker_timeout,
-            stop_first: config.stop_first,
-        };
-        let shared = Arc::new(Shared {
-            state,
-            index,
-            events,
             fleet,
             artifacts,
             references: tokio::sync::RwLock::new(()),
         });
+        let reconciler = Reconciler {
+            state,
+            index,
+            events,
+            leases,
+            dirty,
+            worker_timeout: config.worker_timeout,
+            stop_first: config.stop_first,
+            shared: shared.clone(),
+        };
         Ok(Self {
             store,
             shared,

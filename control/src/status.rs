@@ -1,9 +1,10 @@
 //! What a workload's replicas add up to: a pure function, so that every reader derives the same.
 
 use prost_types::Timestamp;
-use warren_proto::v1::{self, condition::Status, replica::Phase};
+use warren_model::{quantity::format_duration, spec};
+use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause, rollout::State};
 
-use crate::state::records::condition;
+use crate::state::{records::condition, rollout};
 
 /// The status of a workload with these replicas.
 ///
@@ -20,7 +21,7 @@ pub fn derive(workload: &v1::Workload, replicas: &[v1::Replica]) -> v1::Workload
     };
     let progressing = v1::Condition {
         r#type: "Progressing".to_owned(),
-        status: if tally.is_settled() {
+        status: if tally.is_settled() || tally.is_stalled() {
             Status::False
         } else {
             Status::True
@@ -28,13 +29,17 @@ pub fn derive(workload: &v1::Workload, replicas: &[v1::Replica]) -> v1::Workload
         .into(),
         reason: tally.progress_reason().to_owned(),
         message: tally.progress_message(),
-        last_transition_time: tally.last_change(),
+        last_transition_time: match tally.stalled() {
+            Some(stalled) => stalled.state_time,
+            None => tally.last_change(),
+        },
     };
     v1::WorkloadStatus {
         replicas: count(tally.existing),
         ready_replicas: count(tally.ready.len()),
         observed_generation: workload.generation,
         conditions: vec![ready, progressing],
+        rollout: rollout::of(workload).cloned(),
     }
 }
 
@@ -107,6 +112,27 @@ impl<'a> Tally<'a> {
             && self.older == 0
             && self.existing == self.wanted
             && self.ready.len() + self.completed == self.wanted
+            && self.is_noted()
+    }
+
+    /// Whether the next revision could go back to this one: who sees that it is rolled out may rely on that.
+    fn is_noted(&self) -> bool {
+        self.wanted == 0
+            || rollout::of(self.workload).is_none_or(|noted| noted.state() == State::Complete)
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalled().is_some()
+    }
+
+    /// The rollout, if it stalled and has not moved since.
+    fn stalled(&self) -> Option<&'a v1::Rollout> {
+        let available = count(self.ready.len() + self.completed);
+        rollout::of(self.workload).filter(|noted| {
+            noted.state() == State::Stalled
+                && available <= noted.ready_replicas
+                && !self.is_deleting()
+        })
     }
 
     fn verdict(&self) -> Verdict {
@@ -153,6 +179,8 @@ impl<'a> Tally<'a> {
             "Deleting"
         } else if self.is_settled() {
             "Complete"
+        } else if self.is_stalled() {
+            "ProgressDeadlineExceeded"
         } else if self.older > 0 {
             "RollingOut"
         } else if self.existing > self.wanted {
@@ -167,10 +195,21 @@ impl<'a> Tally<'a> {
         match self.progress_reason() {
             "Complete" => format!("revision {} is rolled out", self.workload.revision),
             "Deleting" => format!("{} replicas are still to stop", self.existing),
-            "RollingOut" => format!(
-                "{} of {} replicas run revision {}, {} run an older one",
-                current, self.wanted, self.workload.revision, self.older
-            ),
+            "ProgressDeadlineExceeded" => self.stall_message(),
+            "RollingOut" => {
+                let mut message = format!(
+                    "{} of {} replicas run revision {}, {} run an older one",
+                    current, self.wanted, self.workload.revision, self.older
+                );
+                if self.workload.revision_cause() == Cause::RolledBackOnFailure {
+                    message.push_str(&format!(
+                        "; it brings revision {} back, because revision {} stalled",
+                        self.workload.source_revision,
+                        self.workload.revision - 1
+                    ));
+                }
+                message
+            }
             "ScalingDown" => {
                 format!(
                     "{} replicas are still to stop",
@@ -179,6 +218,25 @@ impl<'a> Tally<'a> {
             }
             _ => format!("{} of {} replicas are ready", self.ready.len(), self.wanted),
         }
+    }
+
+    fn stall_message(&self) -> String {
+        let spec = self.workload.spec.as_ref();
+        let update = spec.and_then(|spec| spec.update).unwrap_or_default();
+        let deadline = spec::progress_deadline(&update);
+        let mut message = format!(
+            "revision {} made no progress within {}: {} of {} replicas are ready, {} run an older revision",
+            self.workload.revision,
+            format_duration(deadline),
+            self.ready.len(),
+            self.wanted,
+            self.older
+        );
+        let refusal = self.stalled().map_or("", |stalled| &stalled.message);
+        if !refusal.is_empty() {
+            message.push_str(&format!("; it was not rolled back: {refusal}"));
+        }
+        message
     }
 
     /// When the last of the replicas that are needed became ready, or when readiness was last lost.

@@ -193,6 +193,16 @@ fn workload() {
             condition("Ready", v1::condition::Status::True),
             condition("Progressing", v1::condition::Status::False),
         ],
+        rollout: Some(v1::Rollout {
+            revision: 2,
+            state: v1::rollout::State::Stalled.into(),
+            state_time: time(50),
+            progress_time: time(40),
+            ready_replicas: 1,
+            earlier_replicas: Some(0),
+            stable_revision: 1,
+            message: "an artifact was deleted".into(),
+        }),
     };
     let workload = v1::Workload {
         namespace: "default".into(),
@@ -213,6 +223,7 @@ fn workload() {
     };
     golden("workload", &workload);
     golden("workload_default", &v1::Workload::default());
+    golden("rollout_default", &v1::Rollout::default());
     let spec = v1::WorkloadSpec {
         service: Some(v1::Service::default()),
         ..Default::default()

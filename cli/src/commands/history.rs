@@ -98,6 +98,11 @@ fn cause(revision: &v1::Revision) -> String {
         Cause::Applied => "applied".to_owned(),
         Cause::Restarted => "restarted".to_owned(),
         Cause::RolledBack => format!("rolled back to {}", revision.source_revision),
+        Cause::RolledBackOnFailure => format!(
+            "rolled back to {}: {} stalled",
+            revision.source_revision,
+            revision.revision.saturating_sub(1)
+        ),
     }
 }
 

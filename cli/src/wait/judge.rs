@@ -1,6 +1,6 @@
 //! What the state of a workload and its replicas says about being ready. Pure.
 
-use warren_proto::v1::{self, replica::Phase};
+use warren_proto::v1::{self, replica::Phase, revision::Cause, rollout::State};
 
 use super::Patience;
 
@@ -9,6 +9,8 @@ pub enum Verdict {
     Ready,
     /// The id of the replica that is why.
     Broken(String),
+    /// Its rollout makes no progress, for this reason.
+    Stalled(String),
     Waiting,
 }
 
@@ -39,9 +41,43 @@ pub fn judge(workload: &v1::Workload, replicas: &[v1::Replica], patience: Patien
         }
     }
     match broken {
-        _ if settled >= wanted && alive <= wanted => Verdict::Ready,
+        _ if settled >= wanted && alive <= wanted && is_noted(workload, wanted) => Verdict::Ready,
         Some(id) if settled < wanted => Verdict::Broken(id),
-        _ => Verdict::Waiting,
+        _ => match stalled(workload).filter(|_| patience != Patience::Endless) {
+            Some(why) => Verdict::Stalled(why),
+            None => Verdict::Waiting,
+        },
+    }
+}
+
+/// Whether the server knows that the revision works, so that a later one can go back to it. Servers of before do not say.
+fn is_noted(workload: &v1::Workload, wanted: u32) -> bool {
+    let status = workload.status.as_ref();
+    let rollout = status.and_then(|status| status.rollout.as_ref());
+    wanted == 0 || rollout.is_none_or(|rollout| rollout.state() == State::Complete)
+}
+
+/// Why the rollout of the present revision takes no further step, if it does not.
+fn stalled(workload: &v1::Workload) -> Option<String> {
+    let status = workload.status.as_ref()?;
+    let is_stalled = |held: &&v1::Condition| {
+        held.r#type == "Progressing" && held.reason == "ProgressDeadlineExceeded"
+    };
+    let condition = status.conditions.iter().find(is_stalled)?;
+    Some(condition.message.clone())
+}
+
+/// That a revision was rolled back, in words, if the present one did that.
+pub fn taken_back(revision: u32, now: &v1::Workload) -> Option<String> {
+    let source = now.source_revision;
+    match now.revision_cause() {
+        Cause::RolledBack => Some(format!(
+            "revision {revision} was rolled back to revision {source}"
+        )),
+        Cause::RolledBackOnFailure => Some(format!(
+            "revision {revision} made no progress within its deadline and was rolled back to revision {source}"
+        )),
+        Cause::Unspecified | Cause::Applied | Cause::Restarted => None,
     }
 }
 

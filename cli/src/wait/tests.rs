@@ -126,6 +126,45 @@ fn verdicts() {
 }
 
 #[test]
+fn what_the_server_has_not_noted_is_not_done() {
+    let mut workload = workload(1);
+    workload.status.as_mut().unwrap().rollout = Some(v1::Rollout {
+        state: v1::rollout::State::Progressing.into(),
+        ..Default::default()
+    });
+    let replicas = [replica(REVISION, Phase::Running, true)];
+    let verdict = |workload: &v1::Workload| judge(workload, &replicas, Patience::UntilFailed);
+    assert_eq!(verdict(&workload), Verdict::Waiting);
+    let status = workload.status.as_mut().unwrap();
+    status
+        .rollout
+        .as_mut()
+        .unwrap()
+        .set_state(v1::rollout::State::Complete);
+    assert_eq!(verdict(&workload), Verdict::Ready);
+}
+
+#[test]
+fn a_rollout_that_stalled_is_waited_for_by_the_endlessly_patient_only() {
+    let mut workload = workload(1);
+    let status = workload.status.as_mut().unwrap();
+    status.conditions = vec![v1::Condition {
+        r#type: "Progressing".into(),
+        reason: "ProgressDeadlineExceeded".into(),
+        message: "no progress".into(),
+        ..Default::default()
+    }];
+    let verdict = |replicas: &[v1::Replica], patience| judge(&workload, replicas, patience);
+    let starting = [replica(REVISION, Phase::Starting, false)];
+    let stalled = Verdict::Stalled("no progress".into());
+    assert_eq!(verdict(&starting, Patience::UntilFailed), stalled);
+    assert_eq!(verdict(&starting, Patience::Endless), Verdict::Waiting);
+    // It got there after all.
+    let ready = [replica(REVISION, Phase::Running, true)];
+    assert_eq!(verdict(&ready, Patience::UntilFailed), Verdict::Ready);
+}
+
+#[test]
 fn a_state_from_before_the_change_says_nothing() {
     let mut workload = workload(1);
     workload.generation += 1;

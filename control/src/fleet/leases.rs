@@ -13,6 +13,8 @@ pub struct Leases {
     /// Before it nobody could have been heard: no worker is lost for that.
     started: Instant,
     heard: Mutex<HashMap<String, Heard>>,
+    /// When each worker's last session began.
+    joined: Mutex<HashMap<String, Instant>>,
 }
 
 #[derive(Clone, Copy)]
@@ -29,7 +31,25 @@ impl Leases {
         Arc::new(Self {
             started: Instant::now(),
             heard: Mutex::default(),
+            joined: Mutex::default(),
         })
+    }
+
+    /// A worker's session begins.
+    pub fn joined(&self, worker: &str) {
+        self.joined.lock().insert(worker.to_owned(), Instant::now());
+        self.heard(worker);
+    }
+
+    /// How long a worker's session stands, or stood; zero for one that has not had any.
+    pub fn connected_for(&self, worker: &str) -> Duration {
+        let joined = self.joined.lock().get(worker).copied();
+        joined.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// How long this control plane runs.
+    pub fn up_for(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// A worker gave a sign of life.

@@ -42,7 +42,7 @@ impl Member<'_> {
             return Err(name_taken(&self.name));
         }
         // It lives, even if that cannot be written down at present.
-        self.fleet.leases.heard(self.name.as_str());
+        self.fleet.leases.joined(self.name.as_str());
         let may_take = |before: &v1::Worker| {
             before.id == greeting.id || other.as_ref().is_some_and(|other| other.id == before.id)
         };

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use prost_types::Timestamp;
 use warren_model::{
     name::{Name, WorkloadId},
+    quantity::format_duration,
     spec::WorkloadSpec,
 };
-use warren_proto::v1::{self, condition::Status, event::Type, replica::Phase};
+use warren_proto::v1::{self, condition::Status, event::Type, replica::Phase, rollout::State};
 
 use super::{
     observe,
-    plan::{Action, Placement},
+    plan::{self, Action, Placement, RolloutState},
 };
 use crate::{
     events::{Events, Subject},
@@ -19,6 +20,7 @@ use crate::{
     state::{
         Stored, Transaction, keys,
         records::{ReplicaRecord, set_condition},
+        rollout,
     },
 };
 
@@ -28,6 +30,8 @@ pub(super) struct Execution {
     pub transaction: Transaction,
     /// The workload goes, with all that belongs to it.
     pub finish: bool,
+    /// The workload goes back to this revision, after the transaction.
+    pub roll_back_to: Option<u32>,
     notes: Vec<Note>,
 }
 
@@ -113,6 +117,8 @@ impl Execution {
                             .remove(keys::replica(scene.id, &id), held.revision);
                     }
                 }
+                Action::Note(note) => execution.note_rollout(scene, &note),
+                Action::RollBack { revision } => execution.roll_back_to = Some(revision),
                 Action::Finish => {
                     execution.finish = true;
                     execution.note(None, Type::Normal, "Deleted", "all replicas have stopped");
@@ -180,6 +186,21 @@ impl Execution {
             .create(keys::replica(scene.id, &id), &record);
     }
 
+    /// Written by the state that it was planned upon: a revision made meanwhile has a rollout of its own.
+    fn note_rollout(&mut self, scene: &Scene<'_>, note: &plan::Note) {
+        let (Some(held), Some(spec)) = (&scene.observation.workload, scene.spec) else {
+            return;
+        };
+        let mut workload = v1::Workload::clone(&held.value);
+        if note.state == RolloutState::Stalled {
+            let message = stalled(&workload, note.most_available, spec);
+            self.note(None, Type::Warning, DEADLINE_EXCEEDED, message);
+        }
+        note_rollout(&mut workload, note, scene.now);
+        self.transaction
+            .replace(keys::workload(scene.id), &workload, held.revision);
+    }
+
     fn change(
         &mut self,
         scene: &Scene<'_>,
@@ -212,6 +233,46 @@ impl Execution {
             message: message.into(),
         });
     }
+}
+
+/// The event and the condition of a rollout that stalled.
+pub(super) const DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
+
+/// Why a rollout stalled, in words.
+pub(super) fn stalled(workload: &v1::Workload, most_available: u32, spec: &WorkloadSpec) -> String {
+    format!(
+        "revision {} made no progress within {}: {most_available} of {} replicas were ready",
+        workload.revision,
+        format_duration(spec.update.progress_deadline),
+        spec.replicas.unwrap_or(1),
+    )
+}
+
+fn note_rollout(workload: &mut v1::Workload, note: &plan::Note, now: Timestamp) {
+    let mut noted = match rollout::of(workload) {
+        Some(noted) => noted.clone(),
+        None => v1::Rollout {
+            revision: workload.revision,
+            stable_revision: rollout::stable_revision(workload),
+            ..v1::Rollout::default()
+        },
+    };
+    let state = match note.state {
+        RolloutState::Progressing => State::Progressing,
+        RolloutState::Complete => State::Complete,
+        RolloutState::Stalled => State::Stalled,
+    };
+    rollout::enter(&mut noted, state, now);
+    if note.moved {
+        noted.progress_time = Some(now);
+        noted.message.clear();
+    }
+    if note.state == RolloutState::Complete {
+        noted.stable_revision = workload.revision;
+    }
+    noted.ready_replicas = note.most_available;
+    noted.earlier_replicas = Some(note.fewest_earlier);
+    rollout::note(workload, noted);
 }
 
 fn place(record: &mut ReplicaRecord, worker: &Name, now: Timestamp) {

@@ -8,18 +8,32 @@ use warren_model::{
     name::{Name, WorkloadId},
     spec::{self, VolumeSource, WorkloadSpec},
 };
-use warren_proto::v1::{self, condition::Status};
+use warren_proto::v1::{self, condition::Status, revision::Cause, rollout::State};
 
-use super::plan::{Desired, Phase, ReplicaState};
+use super::plan::{Desired, Phase, ReplicaState, Rollout, RolloutState};
 use crate::{
     clock,
+    fleet::leases::Leases,
     index::WorkerUsage,
     scheduler::{Access, Needs, Offers, Requirements, TakenPort, WorkerView},
-    state::records::{ReplicaRecord, condition},
+    state::{
+        records::{ReplicaRecord, condition},
+        rollout,
+    },
 };
 
+/// The reason of a replica's ArtifactsReady, as workers report it, while they compile.
+const COMPILING: &str = "Compiling";
+
 /// What a stored workload asks for.
-pub fn desired(workload: &v1::Workload, spec: &WorkloadSpec, stop_first: bool) -> Desired {
+///
+/// With `stop_first` updates do so, and none that stalls is taken back: somebody works on it.
+pub fn desired(
+    workload: &v1::Workload,
+    spec: &WorkloadSpec,
+    stop_first: bool,
+    now: &Timestamp,
+) -> Desired {
     let requirements = requirements(spec);
     // Two that write to one directory would spoil it for each other.
     let writes = requirements
@@ -35,7 +49,31 @@ pub fn desired(workload: &v1::Workload, spec: &WorkloadSpec, stop_first: bool) -
         max_surge: spec.update.max_surge,
         max_unavailable: spec.update.max_unavailable,
         stop_first: stop_first || writes,
+        rollout: rollout::of(workload).map(|noted| noted_rollout(noted, now)),
+        progress_deadline: spec.update.progress_deadline,
+        roll_back_to: roll_back_to(workload)
+            .filter(|_| spec.update.rollback_on_failure && !stop_first),
     }
+}
+
+fn noted_rollout(noted: &v1::Rollout, now: &Timestamp) -> Rollout {
+    Rollout {
+        state: match noted.state() {
+            State::Unspecified | State::Progressing => RolloutState::Progressing,
+            State::Complete => RolloutState::Complete,
+            State::Stalled => RolloutState::Stalled,
+        },
+        most_available: noted.ready_replicas,
+        fewest_earlier: noted.earlier_replicas,
+        idle: age(&noted.progress_time, now),
+    }
+}
+
+/// Where a workload would go back to. Not from a revision that a failure made: that would be a loop.
+fn roll_back_to(workload: &v1::Workload) -> Option<u32> {
+    let stable = rollout::stable_revision(workload);
+    let is_earlier = (1..workload.revision).contains(&stable);
+    (is_earlier && workload.revision_cause() != Cause::RolledBackOnFailure).then_some(stable)
 }
 
 /// Which workers may run a replica.
@@ -78,19 +116,17 @@ pub fn needs(spec: &WorkloadSpec) -> Needs {
 
 pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
     let replica = &record.replica;
-    let age = |since: &Option<Timestamp>| {
-        let since = since.as_ref().map_or(0, clock::millis);
-        Duration::from_millis(clock::millis(now).saturating_sub(since))
-    };
     ReplicaState {
         id: replica.id.clone(),
         revision: replica.revision,
         worker: record.worker(),
         phase: phase(record.phase()),
         ready: replica.ready,
-        age: age(&replica.create_time),
-        phase_age: age(&record.since),
+        age: age(&replica.create_time, now),
+        phase_age: age(&record.since, now),
         attempt: record.attempt,
+        compiling: condition(&replica.conditions, "ArtifactsReady")
+            .is_some_and(|held| held.status() == Status::False && held.reason == COMPILING),
         waiting: condition(&replica.conditions, "Scheduled")
             .filter(|held| held.status() == Status::False)
             .map(|held| held.message.clone()),
@@ -101,15 +137,21 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
     }
 }
 
-/// A worker, and how long ago it was last heard of.
-pub fn worker(held: &WorkerUsage, silent_for: Duration) -> Option<WorkerView> {
+fn age(since: &Option<Timestamp>, now: &Timestamp) -> Duration {
+    let since = since.as_ref().map_or(0, clock::millis);
+    Duration::from_millis(clock::millis(now).saturating_sub(since))
+}
+
+/// A worker, how long ago it was last heard of, and for how long its session stands.
+pub fn worker(held: &WorkerUsage, leases: &Leases) -> Option<WorkerView> {
     let worker = &held.worker;
     let capacity = worker.capacity.unwrap_or_default();
     Some(WorkerView {
         name: Name::parse(&worker.name).ok()?,
         ready: worker.ready,
         cordoned: worker.cordoned,
-        silent_for,
+        silent_for: leases.silent_for(&worker.name),
+        connected_for: leases.connected_for(&worker.name),
         memory_free: capacity
             .memory_bytes
             .saturating_sub(held.usage.memory_bytes),

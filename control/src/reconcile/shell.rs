@@ -5,25 +5,31 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use warren_model::{
     name::{WorkloadId, replica_id},
     spec::WorkloadSpec,
 };
+use warren_proto::v1::{self, event::Type};
 
 use super::{
     dirty::DirtySet,
-    execute::{Execution, Scene},
+    execute::{self, Execution, Scene},
     observe,
     plan::{self, Action, Observed, Placement},
     timers::Timers,
 };
 use crate::{
+    api::{
+        Shared, error,
+        workload::{RolledBack, roll_back_failed},
+    },
     clock,
-    events::Events,
+    events::{Events, Subject},
     fleet::leases::Leases,
     index::{Index, Observation},
     scheduler::{Needs, TakenPort, WorkerView},
-    state::{State, Transaction, claims, keys},
+    state::{State, Transaction, claims, keys, rollout},
     store::{Durability, Revision, StoreError},
 };
 
@@ -41,12 +47,15 @@ pub struct Reconciler {
     pub dirty: Arc<DirtySet>,
     pub worker_timeout: Duration,
     pub stop_first: bool,
+    /// For what is done as a user's request is.
+    pub shared: Arc<Shared>,
 }
 
 /// A workload's plan, ready to be committed.
 struct Job {
     id: WorkloadId,
     observation: Observation,
+    spec: Option<WorkloadSpec>,
     execution: Execution,
 }
 
@@ -107,6 +116,14 @@ impl Reconciler {
         }
         // The next plan must see what this one did, or it would do it again.
         self.index.reached(written).await;
+        for job in &jobs {
+            if let Some(to) = job.execution.roll_back_to
+                && let Err(error) = self.roll_back(job, to).await
+            {
+                tracing::error!(workload = %job.id, %error, "the rollout could not be taken back");
+                timers.set(&job.id, Some(Instant::now() + RETRY));
+            }
+        }
         for (job, result) in jobs.iter().zip(&committed) {
             if result.is_ok() {
                 self.dirty.reconciled(&job.id);
@@ -131,6 +148,7 @@ impl Reconciler {
                 Job {
                     id,
                     observation,
+                    spec,
                     execution: Execution::default(),
                 },
                 None,
@@ -145,7 +163,7 @@ impl Reconciler {
             .workload
             .as_ref()
             .zip(spec.as_ref())
-            .map(|(held, spec)| observe::desired(&held.value, spec, self.stop_first));
+            .map(|(held, spec)| observe::desired(&held.value, spec, self.stop_first, &now));
         let wants_ports = desired
             .as_ref()
             .is_some_and(|desired| !desired.needs.ports.is_empty());
@@ -155,6 +173,7 @@ impl Reconciler {
             replicas: &replicas,
             workers: own.as_deref().unwrap_or(workers),
             worker_timeout: self.worker_timeout,
+            up_for: self.leases.up_for(),
         };
         let plan = plan::plan(&observed, &mut || replica_id(&id.name));
         for action in &plan.actions {
@@ -171,6 +190,7 @@ impl Reconciler {
             Job {
                 id,
                 observation,
+                spec,
                 execution,
             },
             plan.wake_after,
@@ -194,12 +214,48 @@ impl Reconciler {
             .map(Some)
     }
 
+    /// Goes back to an earlier revision as `Rollback` does, or notes why that cannot be. An error is for a later try.
+    async fn roll_back(&self, job: &Job, to: u32) -> Result<(), Status> {
+        let Some((held, spec)) = job.observation.workload.as_ref().zip(job.spec.as_ref()) else {
+            return Ok(());
+        };
+        let now = clock::now();
+        let failed = held.value.revision;
+        let refusal = match roll_back_failed(&self.shared, &job.id, failed, to).await? {
+            RolledBack::Done => None,
+            // Another change came first: the index marks the workload, and it is planned anew.
+            RolledBack::Overtaken => return Ok(()),
+            RolledBack::Refused(refusal) => {
+                let mut stalled = v1::Workload::clone(&held.value);
+                rollout::stall(&mut stalled, refusal.clone(), now);
+                let mut transaction = Transaction::default();
+                transaction.replace(keys::workload(&job.id), &stalled, held.revision);
+                match self.state.commit(transaction, Durability::Flushed).await {
+                    Ok(revision) => self.index.reached(revision).await,
+                    Err(StoreError::Conflict { .. }) => return Ok(()),
+                    Err(error) => return Err(error::store(error)),
+                }
+                Some(refusal)
+            }
+        };
+        let ready = rollout::of(&held.value).map_or(0, |noted| noted.ready_replicas);
+        let mut message = execute::stalled(&held.value, ready, spec);
+        if let Some(refusal) = refusal {
+            message.push_str(&format!("; it was not rolled back: {refusal}"));
+        }
+        let subject = Subject::Workload(&job.id);
+        let (kind, reason) = (Type::Warning, execute::DEADLINE_EXCEEDED);
+        self.events
+            .record_at(now, 1, subject, kind, reason, message);
+        Ok(())
+    }
+
     /// The workload with its routes and revisions. That it is as it was read guards all of them:
     /// while it is being deleted nobody else changes its claims.
     async fn finish(
         &self,
         id: &WorkloadId,
-        workload: &crate::state::Stored<Arc<warren_proto::v1::Workload>>,
+        workload: &crate::state::Stored<Arc<v1::Workload>>,
         transaction: &mut Transaction,
     ) -> Result<(), StoreError> {
         transaction.remove(keys::workload(id), workload.revision);
@@ -218,11 +274,9 @@ impl Reconciler {
 
     fn workers(&self) -> Vec<WorkerView> {
         let held = self.index.workers();
-        let view = |held: &crate::index::WorkerUsage| {
-            let silent_for = self.leases.silent_for(&held.worker.name);
-            observe::worker(held, silent_for)
-        };
-        held.iter().filter_map(view).collect()
+        held.iter()
+            .filter_map(|held| observe::worker(held, &self.leases))
+            .collect()
     }
 }
 

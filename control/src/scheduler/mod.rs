@@ -62,6 +62,8 @@ pub struct WorkerView {
     pub cordoned: bool,
     /// Since it was last heard of, or since the control plane's start where that is later.
     pub silent_for: Duration,
+    /// How long its session stands.
+    pub connected_for: Duration,
     /// In bytes.
     pub memory_free: u64,
     pub replicas: u32,

@@ -16,6 +16,7 @@ fn worker(text: &str) -> WorkerView {
         ready: true,
         cordoned: false,
         silent_for: Duration::ZERO,
+        connected_for: Duration::ZERO,
         memory_free: 1024 * MIB,
         replicas: 0,
         replicas_max: 0,

@@ -3,6 +3,7 @@
 pub mod claims;
 pub mod keys;
 pub mod records;
+pub mod rollout;
 
 use std::sync::Arc;
 

@@ -161,3 +161,61 @@ fn says_why_nothing_was_placed() {
         "0 of 1 replicas are ready: no workers"
     );
 }
+
+#[test]
+fn a_stalled_rollout_is_told_until_it_gets_there() {
+    let mut workload = workload(2);
+    workload.spec.as_mut().unwrap().update = Some(v1::Update {
+        progress_deadline: Some(prost_types::Duration {
+            seconds: 90,
+            nanos: 0,
+        }),
+        ..Default::default()
+    });
+    let stalled = Timestamp {
+        seconds: 77,
+        nanos: 0,
+    };
+    rollout::begin(&mut workload, Timestamp::default());
+    rollout::stall(&mut workload, "a route is taken".into(), stalled);
+    let noted = workload.status.as_mut().unwrap().rollout.as_mut().unwrap();
+    noted.ready_replicas = 1;
+    let old = replica("a", 1, Phase::Running, true);
+    let new = |ready| replica("b", 2, Phase::Running, ready);
+    let status = derive(
+        &workload,
+        &[
+            old.clone(),
+            new(true),
+            replica("c", 2, Phase::Starting, false),
+        ],
+    );
+    let progressing = &status.conditions[1];
+    assert_eq!(
+        (progressing.status(), progressing.reason.as_str()),
+        (Status::False, "ProgressDeadlineExceeded")
+    );
+    assert_eq!(progressing.last_transition_time, Some(stalled));
+    assert_eq!(
+        progressing.message,
+        "revision 2 made no progress within 1m30s: 1 of 2 replicas are ready, 1 run an older revision; \
+         it was not rolled back: a route is taken"
+    );
+    // One more than it stalled with: it goes on, and is rolled out once that is noted.
+    let both = [new(true), replica("c", 2, Phase::Running, true)];
+    let status = derive(&workload, &both);
+    assert_eq!(
+        (
+            status.conditions[1].status(),
+            status.conditions[1].reason.as_str()
+        ),
+        (Status::True, "Starting")
+    );
+    // Of a revision before it says nothing.
+    workload.revision = 3;
+    let status = derive(&workload, &[old]);
+    assert_eq!(
+        (status.conditions[1].reason.as_str(), status.rollout),
+        ("RollingOut", None)
+    );
+}

@@ -216,11 +216,12 @@ async fn a_field_that_this_version_does_not_honour_is_refused_by_name() {
     control.push(&service).await;
     let mut workload = service_workload("w", None, &service);
     let spec = workload.spec.as_mut().unwrap();
-    spec.update = Some(v1::Update {
-        rollback_on_failure: Some(false),
-        ..Default::default()
-    });
-    spec.service.as_mut().unwrap().exclusive = true;
+    let service = spec.service.as_mut().unwrap();
+    service.exclusive = true;
+    service.env = vec![v1::EnvVar {
+        name: "PASSWORD".to_owned(),
+        source: Some(v1::env_var::Source::Secret("db".to_owned())),
+    }];
     let refused = control.apply(workload).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let details = refused.get_error_details();
@@ -230,7 +231,7 @@ async fn a_field_that_this_version_does_not_honour_is_refused_by_name() {
     assert!(
         fields
             .iter()
-            .any(|field| field.starts_with("spec.update.rollback_on_failure")),
+            .any(|field| field.starts_with("spec.service.env[0].secret")),
         "{fields:?}"
     );
 }

@@ -17,6 +17,7 @@ mod pages;
 mod places;
 mod restarts;
 mod revisions;
+mod rollouts;
 mod selectors;
 mod watch;
 mod worker;

@@ -120,7 +120,6 @@ fn all_that_is_not_honoured_is_refused_at_its_field() {
             "spec.service.env[0].secret",
             "spec.service.exclusive",
             "spec.components[0].env[0].secret",
-            "spec.update.progress_deadline",
         ]
     );
     assert_eq!(
@@ -133,15 +132,15 @@ fn all_that_is_not_honoured_is_refused_at_its_field() {
 fn what_else_is_wrong_is_reported_with_it() {
     let broken = workload(|spec| {
         spec.replicas = Some(5000);
-        // That it is too short is not worth a word while it is not supported at all.
-        spec.update = Some(v1::Update {
-            progress_deadline: Some(prost_types::Duration::default()),
-            ..Default::default()
-        });
+        // That it has no name is not worth a word while it is not supported at all.
+        spec.service.as_mut().unwrap().env = vec![v1::EnvVar {
+            name: "A".into(),
+            source: Some(v1::env_var::Source::Secret(String::new())),
+        }];
     });
     let Violations(found) = admit(&broken).unwrap_err();
     let fields: Vec<_> = found.iter().map(|v| v.field.as_str()).collect();
-    assert_eq!(fields, ["spec.update.progress_deadline", "spec.replicas"]);
+    assert_eq!(fields, ["spec.service.env[0].secret", "spec.replicas"]);
 }
 
 #[test]

@@ -39,6 +39,14 @@ const UPDATE: Update = Update {
     rollback_on_failure: true,
 };
 
+/// How long a rollout may make no progress, whatever of it is written.
+pub fn progress_deadline(update: &v1::Update) -> Duration {
+    let given = update.progress_deadline;
+    given
+        .and_then(|deadline| deadline.try_into().ok())
+        .unwrap_or(UPDATE.progress_deadline)
+}
+
 /// The shortest message that means the same: without fields that are set to their defaults, and without messages that
 /// say nothing then. What is not valid stays as it is.
 pub fn without_defaults(spec: &v1::WorkloadSpec) -> v1::WorkloadSpec {

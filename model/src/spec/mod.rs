@@ -14,7 +14,7 @@ mod defaults;
 mod from_proto;
 mod to_proto;
 
-pub use defaults::without_defaults;
+pub use defaults::{progress_deadline, without_defaults};
 pub use from_proto::{DEFAULT_NAMESPACE, validate_workload};
 
 /// A workload whose every field is checked.

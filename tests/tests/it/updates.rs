@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use warren_tests::{Reply, Resp, example, get, own_loopback};
+use warren_tests::{Cluster, Reply, Resp, eventually, example, get, own_loopback};
 
-use crate::{cluster, http_echo};
+use crate::{cluster, http_echo, lab};
 
 /// Asks again and again; `finish` ends it and returns every answer.
 struct Client {
@@ -116,4 +116,99 @@ async fn a_fixed_port_goes_from_one_revision_to_the_next() {
     cluster.apply(&manifest("  args: [ again ]\n")).await;
     assert_ne!(run_id().await, before, "the revision before still answers");
     assert_eq!(cluster.replica("cache").await["revision"], 2);
+}
+
+/// What never gets ready, for nobody listens at the port that is asked.
+fn never_ready(more: &str) -> String {
+    let cache = example("cache");
+    let service = format!(
+        "service: {{ component: {cache}, readiness: {{ tcp: {{ port: 81 }}, interval: 50ms }} }}\n"
+    );
+    colour("green") + &service + &format!("update: {{ progressDeadline: 2s{more} }}\n")
+}
+
+#[tokio::test]
+async fn an_update_that_never_gets_ready_is_rolled_back() {
+    let cluster = cluster(1).await;
+    cluster.apply(&colour("red")).await;
+    let before = cluster.replica("echo").await;
+    let client = Client::start(cluster.http());
+    cluster.try_apply(&never_ready("")).await.refused(
+        1,
+        &[
+            "revision 2 made no progress within its deadline and was rolled back to revision 1",
+            "nothing listens there",
+        ],
+    );
+    let settled = eventually("the rollback is rolled out", async || {
+        let workload = cluster.workload("echo").await;
+        let whole = workload["status"]["rollout"]["state"] == "COMPLETE";
+        if whole { Ok(workload) } else { Err(workload) }
+    })
+    .await;
+    assert_eq!(
+        (
+            &settled["revision"],
+            &settled["sourceRevision"],
+            &settled["revisionCause"]
+        ),
+        (&3.into(), &1.into(), &"ROLLED_BACK_ON_FAILURE".into())
+    );
+    let replies = client.finish().await;
+    let failed: Vec<&Reply> = replies
+        .iter()
+        .filter(|reply| reply.text() != "COLOUR=red\n")
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?} of {}", replies.len());
+    let history = cluster.warren(&["history", "echo"]).await.ok();
+    assert!(history.contains("rolled back to 1: 2 stalled"), "{history}");
+    let after = cluster.replica("echo").await;
+    assert_ne!(
+        before["id"], after["id"],
+        "a rollback is a rollout like any"
+    );
+}
+
+#[tokio::test]
+async fn an_update_that_stalls_is_left_as_it_is_where_that_was_asked_for() {
+    let mut cluster = Cluster::start_with(lab(), 1, &["--worker-timeout", "3s"], &[]).await;
+    cluster.apply(&colour("red")).await;
+    let before = cluster.replica("echo").await;
+    let stalls = never_ready(", rollbackOnFailure: false");
+    cluster.try_apply(&stalls).await.refused(
+        1,
+        &[
+            "revision 2 made no progress within 2s",
+            "nothing listens there",
+        ],
+    );
+    let is_left = async |cluster: &Cluster| {
+        let workload = cluster.workload("echo").await;
+        let conditions = workload["status"]["conditions"].as_array().unwrap();
+        let progressing = conditions.iter().find(|one| one["type"] == "Progressing");
+        let progressing = progressing.unwrap();
+        assert_eq!(
+            (&progressing["status"], &progressing["reason"]),
+            (&"FALSE".into(), &"ProgressDeadlineExceeded".into())
+        );
+        assert_eq!(workload["revision"], 2);
+        let replicas = cluster.replicas("echo").await;
+        assert_eq!(replicas.len(), 2, "{replicas:#?}");
+        assert!(
+            replicas
+                .iter()
+                .any(|one| one["id"] == before["id"] && one["ready"] == true)
+        );
+        assert_eq!(
+            cluster.get("echo.localhost", "/env").await.text(),
+            "COLOUR=red\n"
+        );
+    };
+    is_left(&cluster).await;
+    // The control plane that comes after knows.
+    cluster.control.process.kill().await;
+    cluster.control.start_again(&cluster.lab).await;
+    is_left(&cluster).await;
+    cluster.warren(&["rollback", "echo", "--wait"]).await.ok();
+    assert_eq!(cluster.replica("echo").await["revision"], 3);
 }

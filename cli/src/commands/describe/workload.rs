@@ -135,6 +135,15 @@ fn revision(text: &Text, workload: &v1::Workload) -> String {
             let source = workload.source_revision;
             words.push_str(&format!(": a rollback to revision {source}"));
         }
+        Cause::RolledBackOnFailure => {
+            let (source, failed) = (
+                workload.source_revision,
+                workload.revision.saturating_sub(1),
+            );
+            words.push_str(&format!(
+                ": a rollback to revision {source}, because revision {failed} stalled"
+            ));
+        }
     }
     words
 }

@@ -15,7 +15,7 @@ use super::decide::{self, Author, Decision, Effect, Wish};
 use crate::{
     api::{Shared, error, layers::authz::Caller, scope},
     clock,
-    state::{Stored, Transaction, claims, keys},
+    state::{Stored, Transaction, claims, keys, rollout},
     store::{Durability, StoreError},
 };
 
@@ -95,7 +95,9 @@ impl Change<'_> {
             (Some(stored), wish) => {
                 decide::check_revision(Some(stored), self.expected_revision)?;
                 let kept = match wish {
-                    Wish::Rollback(_) => self.shared.state.snapshots(self.id).await,
+                    Wish::Rollback(_) | Wish::RollbackOnFailure(_) => {
+                        self.shared.state.snapshots(self.id).await
+                    }
                     _ => Ok(Vec::new()),
                 };
                 decide::change(stored, &kept.map_err(error::store)?, wish, author)
@@ -131,7 +133,7 @@ impl Change<'_> {
             let before = stored.map(|stored| &stored.value);
             self.claim_routes(&spec, before, &mut transaction).await?;
             transaction.put(keys::revision(self.id, workload.revision), workload);
-            self.drop_old_revisions(&mut transaction).await?;
+            self.drop_old_revisions(workload, &mut transaction).await?;
         }
         Ok(transaction)
     }
@@ -216,8 +218,13 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Keeps the newest snapshots, and those that a replica may still be assigned by.
-    async fn drop_old_revisions(&self, transaction: &mut Transaction) -> Result<(), Status> {
+    /// Keeps the newest snapshots, those that a replica may still be assigned by, and the one that a rollout which stalls
+    /// goes back to.
+    async fn drop_old_revisions(
+        &self,
+        workload: &v1::Workload,
+        transaction: &mut Transaction,
+    ) -> Result<(), Status> {
         let kept = self.shared.state.revisions(self.id).await;
         let kept = kept.map_err(error::store)?;
         let replicas = self.shared.index.replicas_of(self.id);
@@ -227,7 +234,7 @@ impl Change<'_> {
             let runs = replicas
                 .iter()
                 .any(|held| held.value.replica.revision == number);
-            if !runs {
+            if !runs && number != rollout::stable_revision(workload) {
                 transaction.clear(keys::revision(self.id, number));
             }
         }

@@ -8,7 +8,7 @@ use warren_model::{
 };
 use warren_proto::v1::{self, revision::Cause};
 
-use crate::api::error;
+use crate::{api::error, state::rollout};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -26,6 +26,8 @@ pub(super) enum Wish {
     Restart,
     /// To this revision; 0: the newest whose spec differs from the present one.
     Rollback(u32),
+    /// The present revision's rollout stalled: to this one.
+    RollbackOnFailure(u32),
     Delete,
 }
 
@@ -75,7 +77,12 @@ pub(super) fn change(
         Wish::Apply(wanted) => applied(stored, wanted, author),
         Wish::Scale(replicas) => scaled(stored, *replicas, author)?,
         Wish::Restart => revised(stored.clone(), Cause::Restarted, 0, author),
-        Wish::Rollback(revision) => rolled_back(stored, kept, *revision, author)?,
+        Wish::Rollback(revision) => {
+            rolled_back(stored, kept, *revision, Cause::RolledBack, author)?
+        }
+        Wish::RollbackOnFailure(revision) => {
+            rolled_back(stored, kept, *revision, Cause::RolledBackOnFailure, author)?
+        }
         Wish::Delete => Decision {
             effect: Effect::Changed,
             workload: v1::Workload {
@@ -151,6 +158,7 @@ fn applied(stored: &v1::Workload, wanted: &ValidWorkload, author: Author<'_>) ->
     }
     if scaled {
         author.caller.clone_into(&mut workload.caller);
+        rollout::give_time(&mut workload, author.now);
     }
     let effect = if scaled || workload.labels != stored.labels {
         Effect::Changed
@@ -176,6 +184,7 @@ fn scaled(stored: &v1::Workload, number: u32, author: Author<'_>) -> Result<Deci
     }
     workload.generation += 1;
     author.caller.clone_into(&mut workload.caller);
+    rollout::give_time(&mut workload, author.now);
     Ok(Decision {
         effect: Effect::Changed,
         workload,
@@ -186,6 +195,7 @@ fn rolled_back(
     stored: &v1::Workload,
     kept: &[v1::Workload],
     revision: u32,
+    cause: Cause,
     author: Author<'_>,
 ) -> Result<Decision, Status> {
     // A name's former life has other revisions of the same numbers.
@@ -209,12 +219,7 @@ fn rolled_back(
         ..stored.clone()
     };
     workload.spec.get_or_insert_default().replicas = Some(replicas(stored));
-    Ok(revised(
-        workload,
-        Cause::RolledBack,
-        target.revision,
-        author,
-    ))
+    Ok(revised(workload, cause, target.revision, author))
 }
 
 /// The workload with the next revision.
@@ -229,6 +234,7 @@ fn revised(
     workload.set_revision_cause(cause);
     workload.source_revision = source_revision;
     author.caller.clone_into(&mut workload.caller);
+    rollout::begin(&mut workload, author.now);
     Decision {
         effect: Effect::Revision,
         workload,

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{index::ShownReplica, state::keys};
 use verbs::Verbs;
+pub use verbs::{RolledBack, roll_back_failed};
 
 pub struct WorkloadApi(pub Arc<Shared>);
 

@@ -1,6 +1,6 @@
 //! Apply, Scale, Restart, Rollback, Delete: each a wish, what is told of it, and its answer.
 
-use tonic::Status;
+use tonic::{Code, Status};
 use warren_model::{feature, name::WorkloadId};
 use warren_proto::v1::{self, apply_response::Outcome};
 
@@ -12,6 +12,9 @@ use crate::{
     api::{Shared, error, layers::authz::Caller, scope},
     events::Subject,
 };
+
+/// The caller of what the control plane does by itself.
+const CONTROL_PLANE: &str = "control-plane";
 
 /// One request's way to the store and back.
 pub(super) struct Verbs<'a> {
@@ -111,6 +114,40 @@ impl Verbs<'_> {
     }
 }
 
+/// What became of taking a rollout back.
+pub enum RolledBack {
+    Done,
+    /// The workload has changed since it stalled.
+    Overtaken,
+    /// It cannot be, for this reason; trying again does not help.
+    Refused(String),
+}
+
+/// Goes back from a revision whose rollout stalled, by the same way as Rollback. An error is for a later try.
+pub async fn roll_back_failed(
+    shared: &Shared,
+    id: &WorkloadId,
+    failed: u32,
+    to: u32,
+) -> Result<RolledBack, Status> {
+    let verbs = Verbs {
+        shared,
+        caller: &Caller::new(CONTROL_PLANE),
+    };
+    let changed = verbs
+        .commit(id, &Wish::RollbackOnFailure(to), Some(failed))
+        .await;
+    match changed {
+        Ok(changed) if changed.decision.effect == Effect::Nothing => Ok(RolledBack::Refused(
+            format!("revision {to} runs the same, but for the number"),
+        )),
+        Ok(_) => Ok(RolledBack::Done),
+        Err(status) if status.code() == Code::Aborted => Ok(RolledBack::Overtaken),
+        Err(status) if status.code() == Code::Unavailable => Err(status),
+        Err(status) => Ok(RolledBack::Refused(status.message().to_owned())),
+    }
+}
+
 /// What is told of a change: a reason and a sentence.
 fn news(wish: &Wish, changed: &Changed) -> Option<(&'static str, String)> {
     let Changed {
@@ -129,7 +166,7 @@ fn news(wish: &Wish, changed: &Changed) -> Option<(&'static str, String)> {
             "Restarted",
             format!("revision {revision} takes the place of every replica"),
         ),
-        (Effect::Revision, Wish::Rollback(_)) => (
+        (Effect::Revision, Wish::Rollback(_) | Wish::RollbackOnFailure(_)) => (
             "RolledBack",
             format!(
                 "revision {revision} brings revision {} back",

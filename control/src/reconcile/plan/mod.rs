@@ -9,6 +9,7 @@ use warren_model::name::Name;
 
 use crate::scheduler::{Needs, Requirements, WorkerView};
 
+mod rollout;
 mod round;
 mod rules;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use rollout::{Note, Rollout, RolloutState};
 use round::Round;
 
 /// One workload and all that matters for it.
@@ -28,6 +30,8 @@ pub struct Observed<'a> {
     pub workers: &'a [WorkerView],
     /// A worker that is silent for this long is lost.
     pub worker_timeout: Duration,
+    /// How long this control plane runs: before one worker timeout it may not have heard of everybody.
+    pub up_for: Duration,
 }
 
 /// What should be.
@@ -46,6 +50,12 @@ pub struct Desired {
     pub max_unavailable: u32,
     /// Old replicas stop before new ones start: nobody minds the gap, and two at once would confuse.
     pub stop_first: bool,
+    /// `None`: nothing was noted of this revision's.
+    pub rollout: Option<Rollout>,
+    /// A rollout that makes no progress for so long stalls.
+    pub progress_deadline: Duration,
+    /// The revision to go back to when the rollout stalls.
+    pub roll_back_to: Option<u32>,
 }
 
 /// What one replica is, as far as the control plane knows.
@@ -63,6 +73,8 @@ pub struct ReplicaState {
     pub phase_age: Duration,
     /// How many replicas before it failed in a row, as [`Action::Create`] gave it.
     pub attempt: u32,
+    /// Its worker makes machine code of its components.
+    pub compiling: bool,
     /// Why it has no worker, as it was last told.
     pub waiting: Option<String>,
     /// Of its own revision.
@@ -87,7 +99,7 @@ pub enum Phase {
 /// Everything to do, and when to look again if nothing happens before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// At most one for each replica.
+    /// At most one for each replica, and one for the rollout.
     pub actions: Vec<Action>,
     pub wake_after: Option<Duration>,
 }
@@ -114,6 +126,10 @@ pub enum Action {
     MarkLost { id: String },
     /// LOST no more: its worker is back and nothing took its place. Its phase is what the worker says.
     Readmit { id: String },
+    /// The rollout moved on, came to its end, or stalled.
+    Note(Note),
+    /// The rollout stalled, and an earlier revision takes its place: the next plan is about that one.
+    RollBack { revision: u32 },
     /// Nothing is left of the deleted workload but itself.
     Finish,
 }

@@ -47,6 +47,7 @@ pub(super) struct Replica {
     pub attempt: u32,
     pub waiting: Option<String>,
     pub needs: Needs,
+    pub compiling: bool,
     /// There is an action for it: no other may follow.
     pub done: bool,
 }
@@ -57,6 +58,7 @@ pub(super) struct Round {
     workers: Vec<WorkerView>,
     requirements: Requirements,
     worker_timeout: Duration,
+    up_for: Duration,
     /// Where replicas of this workload failed.
     avoid: BTreeSet<Name>,
     actions: Vec<Action>,
@@ -87,6 +89,7 @@ impl Replica {
             attempt: state.attempt,
             waiting: state.waiting.clone(),
             needs: state.needs.clone(),
+            compiling: state.compiling,
             done: false,
         }
     }
@@ -117,6 +120,7 @@ impl Round {
                 .map(|desired| desired.requirements.clone())
                 .unwrap_or_default(),
             worker_timeout: observed.worker_timeout,
+            up_for: observed.up_for,
             actions: Vec::new(),
             wake_after: None,
         }
@@ -165,18 +169,31 @@ impl Round {
 
     /// How a replica's worker can be reached; one that nobody knows is lost.
     pub fn reach(&self, replica: usize) -> Reach {
-        let name = self.replicas[replica].worker.as_ref();
-        match self
-            .workers
-            .iter()
-            .find(|worker| Some(&worker.name) == name)
-        {
+        match self.worker_of(replica) {
             Some(worker) if worker.ready => Reach::Ready,
             Some(worker) if worker.silent_for < self.worker_timeout => {
                 Reach::Away(self.worker_timeout - worker.silent_for)
             }
             _ => Reach::Lost,
         }
+    }
+
+    /// How long the session of a replica's worker stands.
+    pub fn connected_for(&self, replica: usize) -> Duration {
+        self.worker_of(replica)
+            .map_or(Duration::ZERO, |worker| worker.connected_for)
+    }
+
+    /// How long it takes until every worker that lives has had the time to say so.
+    pub fn until_all_were_heard(&self) -> Duration {
+        self.worker_timeout.saturating_sub(self.up_for)
+    }
+
+    fn worker_of(&self, replica: usize) -> Option<&WorkerView> {
+        let name = self.replicas[replica].worker.as_ref();
+        self.workers
+            .iter()
+            .find(|worker| Some(&worker.name) == name)
     }
 
     /// Lets a replica go: by its worker where that can be told.
@@ -252,6 +269,7 @@ impl Round {
             attempt,
             waiting: None,
             needs: needs.clone(),
+            compiling: false,
             done: true,
         });
         self.act(Action::Create {

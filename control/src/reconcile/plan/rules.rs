@@ -4,6 +4,7 @@ use std::{cmp::Reverse, time::Duration};
 
 use super::{
     Desired, StopReason,
+    rollout::{self, Course},
     round::{Class, Reach, Replica, Round},
 };
 
@@ -43,15 +44,34 @@ pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn Fn
     let target = to_usize(desired.replicas);
     mark_lost(round);
     settle_returned(round, desired, target);
-    drop_useless_old(round, desired);
-    scale_down(round, desired, target);
-    retire_old(round, desired, target);
-    place_waiting(round);
-    replace_failed(round, desired, target, new_id);
-    fill_up(round, desired, target, new_id);
-    stop_first(round, desired);
+    let course = rollout::course(round, desired, target);
+    if course != Course::Back {
+        drop_useless_old(round, desired);
+        scale_down(round, desired, target);
+        if course == Course::Halted {
+            rollout::scale_down_earlier(round, old_victims(round, desired), target);
+        } else {
+            retire_old(round, desired, target);
+        }
+        place_waiting(round);
+        if course == Course::Onward || !earlier_do_the_work(round, desired, target) {
+            replace_failed(round, desired, target, new_id);
+            fill_up(round, desired, target, new_id);
+        }
+        if course == Course::Onward {
+            stop_first(round, desired);
+        }
+    }
+    rollout::note(round, desired, target, course);
     forget_lost(round, target);
     wake_for_losses(round);
+}
+
+/// Whether a halted rollout can be left as it is: replicas of earlier revisions serve, and no more are missing than may
+/// be. Where there are none, nothing is lost by trying on.
+fn earlier_do_the_work(round: &Round, desired: &Desired, target: usize) -> bool {
+    let needed = target.saturating_sub(to_usize(desired.max_unavailable));
+    !old_victims(round, desired).is_empty() && round.count(Replica::is_available) >= needed
 }
 
 /// Replicas of a worker that was not heard of for the timeout are LOST. One that has ended keeps its end: nothing of it

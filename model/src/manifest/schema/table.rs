@@ -253,14 +253,14 @@ pub(in crate::manifest) static UPDATE: Schema = Schema {
             "progressDeadline",
             Duration,
             Default("2m"),
-            "A rollout without progress for so long has failed",
+            "A rollout without progress for so long stalls: it takes no further step, and what still serves stays",
         )
         .within("1s", "1d"),
         Field::new(
             "rollbackOnFailure",
             Boolean,
             Default("true"),
-            "A failed rollout goes back to the revision before",
+            "A rollout that stalls goes back to the last revision that was rolled out whole",
         ),
     ],
 };

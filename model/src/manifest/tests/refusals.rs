@@ -33,11 +33,7 @@ fn what_this_version_does_not_honour_is_refused_at_its_field() {
     let refused_field = |at: &str, feature: &str| {
         format!("{at}: `{feature}` is not supported by this version of Warren yet: leave it out")
     };
-    let expected = [
-        refused_field("11:14", "spec.service.exclusive"),
-        refused_field("17:61", "spec.update.progressDeadline"),
-        refused_field("17:85", "spec.update.rollbackOnFailure"),
-    ];
+    let expected = [refused_field("11:14", "spec.service.exclusive")];
     assert_eq!(problems(MORE), expected);
 }
 

@@ -94,6 +94,7 @@ fn workload() -> v1::Workload {
             replicas: 2,
             ready_replicas: 1,
             observed_generation: 3,
+            rollout: None,
             conditions: vec![v1::Condition {
                 r#type: "Ready".into(),
                 status: Holds::False.into(),

@@ -9,6 +9,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 
 mod promises;
+mod revisions;
 mod world;
 
 use world::World;
@@ -16,6 +17,7 @@ use world::World;
 const WORKERS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -25,7 +27,13 @@ enum Step {
         port: Option<u16>,
         /// Surge and unavailable, not both 0.
         steps: (u32, u32),
+        /// Whether its guests can get ready.
+        works: bool,
+        /// Whether it goes back when it stalls.
+        returns: bool,
     },
+    /// The control plane is killed and started again: at first it knows of no session.
+    Restart,
     Delete,
     /// Its session ends; its guests go on.
     Away(usize),
@@ -48,7 +56,9 @@ fn step() -> impl Strategy<Value = Step> {
     let port = prop_oneof![3 => Just(None), 2 => (80..82_u16).prop_map(Some)];
     prop_oneof![
         3 => (0..5_u32).prop_map(Step::Scale),
-        3 => (port, steps).prop_map(|(port, steps)| Step::Update { port, steps }),
+        3 => (port, steps, prop::bool::weighted(0.7), any::<bool>())
+            .prop_map(|(port, steps, works, returns)| Step::Update { port, steps, works, returns }),
+        1 => Just(Step::Restart),
         1 => Just(Step::Delete),
         3 => worker.clone().prop_map(Step::Away),
         5 => worker.clone().prop_map(Step::Back),

@@ -13,6 +13,7 @@ impl World {
     }
 
     pub fn check_before(&self, plan: &Plan) {
+        self.check_halted(plan);
         let mut seen = BTreeSet::new();
         for action in &plan.actions {
             let (id, worker) = match action {
@@ -28,7 +29,7 @@ impl World {
                 | Action::Forget { id }
                 | Action::MarkLost { id }
                 | Action::Readmit { id } => (id, None),
-                Action::Finish => continue,
+                Action::Note(_) | Action::RollBack { .. } | Action::Finish => continue,
             };
             assert!(
                 seen.insert(id),
@@ -38,6 +39,25 @@ impl World {
             let chosen = |held: &&Worker| worker == Some(&held.view.name);
             if let Some(worker) = self.workers.iter().find(chosen) {
                 assert!(worker.view.ready && !worker.view.cordoned);
+            }
+        }
+    }
+
+    /// A rollout that stalled costs no replica that still serves.
+    fn check_halted(&self, plan: &Plan) {
+        let goes_on = |action: &Action| matches!(action, Action::Note(note) if note.moved);
+        if !self.revisions.is_stalled() || plan.actions.iter().any(goes_on) {
+            return;
+        }
+        for action in &plan.actions {
+            if let Action::Stop { id, reason } = action
+                && matches!(
+                    reason,
+                    StopReason::Superseded { .. } | StopReason::StopFirst { .. }
+                )
+            {
+                let state = &self.records[id].state;
+                assert!(!is_available(state), "{id} still served: {reason}");
             }
         }
     }
@@ -116,6 +136,14 @@ impl World {
         let target = usize::try_from(desired.replicas).unwrap();
         let states: Vec<_> = self.records.values().map(|record| &record.state).collect();
         let available = states.iter().filter(|state| is_available(state)).count();
+        if target > 0 && !self.revisions.works(desired.revision) {
+            // Nothing that works was there to go back to, or nobody asked for it.
+            assert!(self.revisions.is_stalled(), "{desired:#?}");
+            let present = |state: &&&ReplicaState| state.revision == desired.revision;
+            let most = target.max(desired.max_surge as usize);
+            assert!(states.iter().filter(present).count() <= most, "{states:#?}");
+            return;
+        }
         if !desired.needs.ports.is_empty() && target > WORKERS {
             // More than can be: no worker holds a port twice. What is there of old ones may stay.
             assert!(available >= WORKERS, "{states:#?}");
@@ -129,6 +157,7 @@ impl World {
                 .all(|state| state.revision == desired.revision),
             "{states:#?}"
         );
+        assert!(target == 0 || self.revisions.is_complete(), "{desired:#?}");
         let guests: usize = self.workers.iter().map(|worker| worker.guests.len()).sum();
         assert_eq!(guests, target);
     }

@@ -8,7 +8,7 @@ use std::{
 
 use warren_model::host_port::HostPort;
 
-use super::*;
+use super::{revisions::Revisions, *};
 
 /// What the store holds of a replica.
 #[derive(Clone, Debug)]
@@ -21,6 +21,7 @@ pub(super) struct Record {
 /// What a worker really runs.
 #[derive(Clone, Debug)]
 pub(super) struct Guest {
+    pub revision: u32,
     pub phase: Phase,
     pub ready: bool,
     pub stopping: bool,
@@ -31,6 +32,7 @@ pub(super) struct Guest {
 pub(super) struct Worker {
     pub view: WorkerView,
     pub heard: Duration,
+    pub connected: Duration,
     pub guests: BTreeMap<String, Guest>,
 }
 
@@ -43,6 +45,9 @@ pub(super) struct World {
     pub completed: BTreeSet<String>,
     /// Whether some revision so far published a fixed port.
     pub ever_port: bool,
+    pub revisions: Revisions,
+    /// When the control plane was started.
+    pub started: Duration,
 }
 
 impl World {
@@ -53,6 +58,7 @@ impl World {
                 ready: true,
                 cordoned: false,
                 silent_for: Duration::ZERO,
+                connected_for: Duration::ZERO,
                 memory_free: 0,
                 replicas: 0,
                 replicas_max: 0,
@@ -60,6 +66,7 @@ impl World {
                 offers: Arc::default(),
             },
             heard: Duration::ZERO,
+            connected: Duration::ZERO,
             guests: BTreeMap::new(),
         };
         Self {
@@ -76,16 +83,24 @@ impl World {
                 max_surge: 1,
                 max_unavailable: 0,
                 stop_first: false,
+                rollout: None,
+                progress_deadline: DEADLINE,
+                roll_back_to: None,
             }),
             records: BTreeMap::new(),
             workers: (0..WORKERS).map(worker).collect(),
             ids: 0,
             completed: BTreeSet::new(),
             ever_port: false,
+            revisions: Revisions::beginning(),
+            started: Duration::ZERO,
         }
     }
 
     pub fn plan(&mut self) -> Plan {
+        if let Some(desired) = &mut self.desired {
+            self.revisions.describe(desired, self.now);
+        }
         let replicas: Vec<ReplicaState> = self
             .records
             .values()
@@ -101,6 +116,7 @@ impl World {
             .map(|worker| {
                 let mut view = WorkerView {
                     silent_for: self.now - worker.heard,
+                    connected_for: self.now - worker.connected,
                     memory_free: 100 * MIB,
                     ..worker.view.clone()
                 };
@@ -120,6 +136,7 @@ impl World {
                 replicas: &replicas,
                 workers: &workers,
                 worker_timeout: TIMEOUT,
+                up_for: self.now - self.started,
             },
             &mut || {
                 *ids += 1;
@@ -137,11 +154,11 @@ impl World {
             self.execute(action);
         }
         self.check_after(&plan, available);
-        // What a worker says of a replica that it brings back is news; nothing else is.
+        // What a worker says of a replica that it brings back is news, and so is another revision; nothing else is.
         if plan
             .actions
             .iter()
-            .any(|action| matches!(action, Action::Readmit { .. }))
+            .any(|action| matches!(action, Action::Readmit { .. } | Action::RollBack { .. }))
         {
             return self.reconcile();
         }
@@ -176,6 +193,7 @@ impl World {
                     age: Duration::ZERO,
                     phase_age: Duration::ZERO,
                     attempt,
+                    compiling: false,
                     waiting,
                     needs: self.desired.as_ref().unwrap().needs.clone(),
                 };
@@ -212,6 +230,11 @@ impl World {
             }
             Action::Forget { id } => {
                 self.records.remove(&id).unwrap();
+            }
+            Action::Note(note) => self.revisions.note(&note, self.now),
+            Action::RollBack { revision } => {
+                let desired = self.desired.as_mut().unwrap();
+                self.revisions.roll_back(desired, revision, self.now);
             }
             Action::Finish => {
                 assert!(self.desired.take().unwrap().deleting && self.records.is_empty());
@@ -252,6 +275,7 @@ impl World {
                         .guests
                         .entry(state.id.clone())
                         .or_insert_with(|| Guest {
+                            revision: state.revision,
                             phase: Phase::Pending,
                             ready: false,
                             stopping: false,
@@ -288,15 +312,21 @@ impl World {
             Step::Scale(replicas) => {
                 if let Some(desired) = &mut self.desired {
                     desired.replicas = replicas;
+                    self.revisions.scaled(self.now);
                 }
             }
-            Step::Update { port, steps } => {
+            Step::Update {
+                port,
+                steps,
+                works,
+                returns,
+            } => {
                 if let Some(desired) = &mut self.desired {
-                    desired.revision += 1;
                     (desired.max_surge, desired.max_unavailable) = steps;
                     let address = |port| format!("0.0.0.0:{port}").parse().unwrap();
                     desired.needs.ports = port.map(address).into_iter().collect();
                     self.ever_port |= port.is_some();
+                    self.revisions.update(desired, works, returns, self.now);
                 }
             }
             Step::Delete => {
@@ -307,6 +337,13 @@ impl World {
             Step::Away(worker) => {
                 let worker = &mut self.workers[worker];
                 if worker.view.ready {
+                    worker.view.ready = false;
+                    worker.heard = self.now;
+                }
+            }
+            Step::Restart => {
+                self.started = self.now;
+                for worker in &mut self.workers {
                     worker.view.ready = false;
                     worker.heard = self.now;
                 }
@@ -333,6 +370,7 @@ impl World {
             return;
         }
         worker.heard = now;
+        worker.connected = now;
         let worker = worker.clone();
         for (id, guest) in &worker.guests {
             self.report(id, guest.phase, guest.ready);
@@ -345,11 +383,12 @@ impl World {
             return;
         };
         let guest = worker.guests.get_mut(&id).unwrap();
+        let works = self.revisions.works(guest.revision);
         let (phase, ready) = match (guest.stopping, guest.phase) {
             (true, _) => (Phase::Stopped, false),
             (_, Phase::Pending) => (Phase::Starting, false),
             (_, Phase::Starting) => (Phase::Running, false),
-            (_, Phase::Running) => (Phase::Running, true),
+            (_, Phase::Running) => (Phase::Running, works),
             (_, phase) => (phase, false),
         };
         (guest.phase, guest.ready) = (phase, ready);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::*;
 
 mod ends;
+mod rollouts;
 mod updates;
 
 const MIB: u64 = 1024 * 1024;
@@ -38,6 +39,15 @@ fn scene(replicas: u32) -> Scene {
             max_surge: 1,
             max_unavailable: 0,
             stop_first: false,
+            // What is about a rollout is said where it matters.
+            rollout: Some(Rollout {
+                state: RolloutState::Complete,
+                most_available: 0,
+                fewest_earlier: None,
+                idle: Duration::ZERO,
+            }),
+            progress_deadline: secs(120),
+            roll_back_to: None,
         }),
         replicas: Vec::new(),
         workers: Vec::new(),
@@ -51,6 +61,7 @@ impl Scene {
             ready: true,
             cordoned: false,
             silent_for: Duration::ZERO,
+            connected_for: secs(60),
             memory_free: 1024 * MIB,
             replicas: 0,
             replicas_max: 0,
@@ -94,6 +105,7 @@ impl Scene {
             age: secs(1000 - u64::try_from(self.replicas.len()).unwrap()),
             phase_age: secs(0),
             attempt: 0,
+            compiling: false,
             waiting: None,
             needs,
         };
@@ -128,6 +140,7 @@ impl Scene {
                 replicas: &self.replicas,
                 workers: &self.workers,
                 worker_timeout: TIMEOUT,
+                up_for: secs(3600),
             },
             &mut || {
                 made += 1;
@@ -177,6 +190,16 @@ fn short(action: &Action) -> String {
         Action::Forget { id } => format!("forget {id}"),
         Action::MarkLost { id } => format!("lost {id}"),
         Action::Readmit { id } => format!("readmit {id}"),
+        Action::Note(Note {
+            state,
+            moved,
+            most_available,
+            fewest_earlier,
+        }) => {
+            let moved = if *moved { "moved, " } else { "" };
+            format!("{state:?}: {moved}{most_available} available, {fewest_earlier} earlier")
+        }
+        Action::RollBack { revision } => format!("roll back to {revision}"),
         Action::Finish => "finish".to_owned(),
     }
 }

@@ -1,0 +1,228 @@
+//! Whether the rollout of the present revision moves on, has come to its end, or stalls.
+
+use std::time::Duration;
+
+use super::{
+    Action, Desired, StopReason,
+    round::{Class, Reach, Replica, Round},
+};
+
+/// How long a worker's session must have stood before what it has not reported counts as not so: after its return it
+/// first says what became of its replicas.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// The rollout of the present revision, as it was last noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    pub state: RolloutState,
+    /// The most replicas of the revision that were available at once.
+    pub most_available: u32,
+    /// The fewest replicas of earlier revisions that were left; `None`: not counted yet.
+    pub fewest_earlier: Option<u32>,
+    /// Since it last made progress.
+    pub idle: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutState {
+    Progressing,
+    Complete,
+    Stalled,
+}
+
+/// What is to be noted of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub state: RolloutState,
+    /// It made progress just now.
+    pub moved: bool,
+    pub most_available: u32,
+    pub fewest_earlier: u32,
+}
+
+/// What the rules may do for the revision in this round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// Whatever brings it forward.
+    Onward,
+    /// Nothing that costs a replica of an earlier revision, or makes one more of this.
+    Halted,
+    /// Nothing: another revision takes its place first.
+    Back,
+}
+
+/// Looks at what was reached so far, before this round changes it.
+pub(super) fn course(round: &mut Round, desired: &Desired, target: usize) -> Course {
+    if !is_judged(desired, target) {
+        return Course::Onward;
+    }
+    let noted = desired.rollout.as_ref();
+    let reached = Counts::of(round, desired);
+    if reached.are_whole(target) || moves(round, desired, &reached) {
+        return Course::Onward;
+    }
+    if noted.is_some_and(|noted| noted.state == RolloutState::Stalled) {
+        return Course::Halted;
+    }
+    let left = patience(round, desired);
+    if left > Duration::ZERO {
+        round.wake_after(left);
+        return Course::Onward;
+    }
+    match desired.roll_back_to {
+        Some(revision) => {
+            round.act(Action::RollBack { revision });
+            Course::Back
+        }
+        None => Course::Halted,
+    }
+}
+
+/// Notes what is new once this round is done.
+pub(super) fn note(round: &mut Round, desired: &Desired, target: usize, course: Course) {
+    if !is_judged(desired, target) || course == Course::Back {
+        return;
+    }
+    let noted = desired.rollout.as_ref();
+    let reached = Counts::of(round, desired);
+    let moved = moves(round, desired, &reached);
+    let state = match course {
+        _ if reached.are_whole(target) => RolloutState::Complete,
+        Course::Halted if !moved => RolloutState::Stalled,
+        _ => RolloutState::Progressing,
+    };
+    if moved || noted.is_none_or(|noted| noted.state != state) {
+        round.act(Action::Note(reached.note(state, moved, noted)));
+    }
+}
+
+/// Whether there is progress since it was last noted.
+fn moves(round: &mut Round, desired: &Desired, reached: &Counts) -> bool {
+    let Some(noted) = &desired.rollout else {
+        return true;
+    };
+    if reached.are_better_than(noted) {
+        return true;
+    }
+    // A large component takes a busy machine minutes: that it goes on is worth a note now and then, and no more.
+    let compiles = |replica: &Replica| {
+        !is_earlier(replica, desired) && replica.compiling && replica.class == Class::Live
+    };
+    if round.count(compiles) == 0 {
+        return false;
+    }
+    let left = (desired.progress_deadline / 2).saturating_sub(noted.idle);
+    if left > Duration::ZERO {
+        round.wake_after(left);
+    }
+    left == Duration::ZERO
+}
+
+/// Whether there is something to wait for: once it was whole, what happens is no matter of the rollout; and with no
+/// replica wanted nothing can show that the revision works.
+fn is_judged(desired: &Desired, target: usize) -> bool {
+    let noted = desired.rollout.as_ref();
+    target > 0 && noted.is_none_or(|noted| noted.state != RolloutState::Complete)
+}
+
+/// Lets go of those earlier replicas that nobody asked for any more, though the rollout is halted.
+pub(super) fn scale_down_earlier(round: &mut Round, victims: Vec<usize>, target: usize) {
+    let surplus = round.count(Replica::is_available).saturating_sub(target);
+    let replicas = u32::try_from(target).unwrap_or(u32::MAX);
+    for replica in victims.into_iter().take(surplus) {
+        round.stop(replica, StopReason::ScaledDown { replicas });
+    }
+}
+
+/// How long the rollout may go on without progress: nothing while it is known why it is late, or not yet known whether
+/// it is.
+fn patience(round: &Round, desired: &Desired) -> Duration {
+    let idle = desired
+        .rollout
+        .as_ref()
+        .map_or(Duration::ZERO, |rollout| rollout.idle);
+    let left = desired.progress_deadline.saturating_sub(idle);
+    if left > Duration::ZERO {
+        return left;
+    }
+    // Those that stop have their grace, and whoever waits for their place must wait. Their end is progress.
+    if round.count(|replica| is_earlier(replica, desired) && replica.class == Class::Stopping) > 0 {
+        return desired.progress_deadline;
+    }
+    let own = round.all(|replica| {
+        !is_earlier(replica, desired) && matches!(replica.class, Class::Live | Class::Lost)
+    });
+    let unheard = own.into_iter().map(|replica| match round.reach(replica) {
+        Reach::Away(left) => left,
+        Reach::Ready => SETTLED.saturating_sub(round.connected_for(replica)),
+        Reach::Lost => Duration::ZERO,
+    });
+    unheard
+        .max()
+        .unwrap_or_default()
+        .max(round.until_all_were_heard())
+}
+
+fn is_earlier(replica: &Replica, desired: &Desired) -> bool {
+    replica.revision != desired.revision
+}
+
+/// What there is of the present revision and of those before.
+struct Counts {
+    available: usize,
+    /// All that are left, those that stop among them; lost ones are nobody's concern.
+    earlier: usize,
+    /// Those that still do something.
+    earlier_in_use: usize,
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn of(round: &Round, desired: &Desired) -> Self {
+        let earlier = |replica: &Replica| is_earlier(replica, desired);
+        Self {
+            available: round.count(|replica| !earlier(replica) && replica.is_available()),
+            earlier: round.count(|replica| {
+                earlier(replica) && !matches!(replica.class, Class::Gone | Class::Lost)
+            }),
+            earlier_in_use: round.count(|replica| {
+                earlier(replica)
+                    && matches!(
+                        replica.class,
+                        Class::Waiting | Class::Live | Class::Completed
+                    )
+            }),
+        }
+    }
+
+    /// As many of the revision as asked for are available, and no earlier one does anything.
+    fn are_whole(&self, target: usize) -> bool {
+        self.available >= target && self.earlier_in_use == 0
+    }
+
+    fn are_better_than(&self, noted: &Rollout) -> bool {
+        let fewer = match noted.fewest_earlier {
+            Some(fewest) => count(self.earlier) < fewest,
+            // Those of a first revision are never counted.
+            None => self.earlier > 0,
+        };
+        count(self.available) > noted.most_available || fewer
+    }
+
+    fn note(&self, state: RolloutState, moved: bool, noted: Option<&Rollout>) -> Note {
+        let most = noted.map_or(0, |noted| noted.most_available);
+        let fewest = noted.and_then(|noted| noted.fewest_earlier);
+        let earlier = count(self.earlier);
+        Note {
+            state,
+            moved,
+            most_available: most.max(count(self.available)),
+            fewest_earlier: fewest.map_or(earlier, |fewest| fewest.min(earlier)),
+        }
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
