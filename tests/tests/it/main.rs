@@ -18,6 +18,7 @@ mod outage;
 mod outgoing;
 mod probes;
 mod publish_udp;
+mod reboot;
 mod reflection;
 mod refusals;
 mod restarts;

@@ -9,6 +9,7 @@ pub mod identity;
 mod log_push;
 pub mod reports;
 pub mod session;
+pub mod state;
 #[cfg(test)]
 mod testing;
 mod worker;

@@ -154,6 +154,13 @@ impl ReportBook {
         self.book.lock().entries.contains_key(replica)
     }
 
+    /// Whether a replica has ended for good, and was not asked to stop.
+    pub fn has_ended(&self, replica: &str) -> bool {
+        let book = self.book.lock();
+        let entry = book.entries.get(replica);
+        entry.is_some_and(|entry| matches!(entry.state.phase, Phase::Completed | Phase::Failed))
+    }
+
     /// Ids of the replicas that are known and not stopped.
     pub fn unstopped(&self) -> Vec<String> {
         let book = self.book.lock();

@@ -330,8 +330,11 @@ impl Replicas for NotedReplicas {
     fn assign(&self, assignment: Assignment) {
         let id = assignment.replica;
         if self.held.lock().insert(id.clone()) {
-            self.reports
-                .record(&id, ReplicaState::new(Phase::Running), None);
+            let state = ReplicaState {
+                restarts: assignment.restarts,
+                ..ReplicaState::new(Phase::Running)
+            };
+            self.reports.record(&id, state, None);
             let _ = self.calls.send(format!("assign {id}"));
         }
     }

@@ -1,6 +1,13 @@
 //! A whole worker: put together, served, stopped in order.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, sync::watch, task::JoinError, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -16,12 +23,15 @@ use warren_proto::v1;
 use super::{
     address::own_addresses,
     artifacts::Artifacts,
+    assignment::{Assignment, Seen},
     capacity::{MAX_REPLICAS, default_memory},
     identity::{Identity, IdentityError, default_name, host_name},
     reports::ReportBook,
     session::{Ending, InvalidControl, Session, SessionConfig, SessionError, endpoint},
+    state::Keeper,
 };
 use crate::{
+    agent::Replicas as _,
     health::Health,
     ingress::{self, Router},
     logs::{DiskLimits, LogHub, LogLimits},
@@ -71,6 +81,9 @@ pub struct Worker {
     router: Router,
     logs: LogHub,
     reports: ReportBook,
+    keeper: Arc<Keeper>,
+    /// What an earlier worker on this directory ran, and had seen.
+    last: (Vec<Assignment>, Seen),
     source: watch::Sender<Option<Channel>>,
 }
 
@@ -94,6 +107,8 @@ pub enum OpenError {
         least = DiskLimits::LEAST >> 10
     )]
     LogSize(u64),
+    #[error("cannot keep what runs in {}: {source}", path.display())]
+    State { path: PathBuf, source: io::Error },
     #[error("cannot keep guests' lines in {}: {source}", path.display())]
     Logs { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -167,6 +182,14 @@ impl Worker {
         let path = config.data.join("logs");
         let logs = LogHub::on_disk(LogLimits::default(), path.clone(), config.logs)
             .map_err(|source| OpenError::Logs { path, source })?;
+        let path = config.data.join("replicas");
+        let (keeper, last) =
+            Keeper::open(path.clone()).map_err(|source| OpenError::State { path, source })?;
+        let seen = last.seen;
+        let (left, ended) = last.split();
+        for (replica, state) in ended {
+            reports.record(&replica, state, None);
+        }
         let supervisor = Supervisor::new(SupervisorParts {
             runtime: Arc::new(Runtime::new(&cache)?),
             artifacts: Arc::new(artifacts),
@@ -190,6 +213,8 @@ impl Worker {
             router,
             logs,
             reports,
+            keeper,
+            last: (left, seen),
             source,
         })
     }
@@ -202,7 +227,7 @@ impl Worker {
     /// Serves until `shutdown`, then stops in order: health says so, requests in flight finish, replicas stop, the
     /// control plane hears of it. `http` is the ingress, `listen` answers for health. Dropped, it stops at once.
     pub async fn serve(
-        self,
+        mut self,
         http: TcpListener,
         listen: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
@@ -225,6 +250,8 @@ impl Worker {
         ));
         let session = self.session(address, opened, ending.clone());
         let mut session_task = spawn(session.run());
+        let keeping = Arc::clone(&self.keeper).watch(self.reports.clone(), closing.clone());
+        let mut keeper_task = spawn(keeping);
 
         let serving = async {
             // Fails when the session is gone, which its task tells.
@@ -238,6 +265,7 @@ impl Worker {
             () = serving => Ok(()),
             ended = &mut session_task => ended.map_err(ServeError::Bug).and_then(|r| Ok(r?)),
             ended = &mut ingress_task => ended.map_err(ServeError::Bug),
+            ended = &mut keeper_task => ended.map_err(ServeError::Bug),
             ended = &mut health_task => ended.map_err(ServeError::Bug).and_then(|r| Ok(r?)),
         };
 
@@ -247,6 +275,7 @@ impl Worker {
         finish(ingress_task).await;
         // Their replicas may be started again by the next worker on this directory.
         self.logs.leave();
+        let ran = self.supervisor.replicas();
         self.supervisor.shutdown(STOP).await;
         if timeout(LAST_LINES, self.logs.finish()).await.is_err() {
             tracing::warn!("the disk takes too long: guests' last lines are lost");
@@ -255,6 +284,10 @@ impl Worker {
         finish(session_task).await;
         closing.cancel();
         finish(health_task).await;
+        finish(keeper_task).await;
+        // What the control plane knows to have stopped, it has replaced. What it could not be told goes on next time.
+        let told = ran.into_iter().filter(|it| !self.reports.contains(it));
+        self.keeper.forget(told.collect()).await;
         result
     }
 
@@ -269,7 +302,7 @@ impl Worker {
         }
     }
 
-    fn session(&self, address: String, opened: watch::Sender<bool>, ending: Ending) -> Session {
+    fn session(&mut self, address: String, opened: watch::Sender<bool>, ending: Ending) -> Session {
         let config = SessionConfig {
             control: self.control.clone(),
             worker_id: self.identity.id.to_string(),
@@ -287,6 +320,10 @@ impl Worker {
             replicas: self.supervisor.clone(),
             reports: self.reports.clone(),
             logs: self.logs.clone(),
+            keeper: self.keeper.clone(),
+            left: std::mem::take(&mut self.last.0),
+            seen: self.last.1,
+            told: AtomicBool::new(false),
             source: self.source.clone(),
             opened,
             ending,

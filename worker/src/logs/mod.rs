@@ -143,15 +143,19 @@ impl LogHub {
     pub fn forget_others(&self, exist: impl Fn(&str) -> bool) {
         let Some(writer) = &self.writer else { return };
         for replica in writer.disk().left() {
-            if exist(&replica) {
-                continue;
+            if !exist(&replica) {
+                self.forget(&replica);
             }
-            if self.replicas.read().contains_key(&replica) {
-                // Somebody reads it.
-                self.close(&replica);
-            } else {
-                writer.disk().remove(replica);
-            }
+        }
+    }
+
+    /// Removes the lines of a replica that is gone, and of which this worker runs nothing.
+    pub fn forget(&self, replica: &str) {
+        if self.replicas.read().contains_key(replica) {
+            // Somebody reads it.
+            self.close(replica);
+        } else if let Some(writer) = &self.writer {
+            writer.disk().remove(replica.to_owned());
         }
     }
 

@@ -4,7 +4,16 @@ mod error;
 mod open;
 mod outbox;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use prost::Message as _;
 use tokio::{
@@ -25,7 +34,9 @@ use self::{
     open::{Open, Timing},
     outbox::Outbox,
 };
-use super::{Replicas, assignment::Seen, backoff::Backoff, reports::ReportBook};
+use super::{
+    Assignment, Replicas, assignment::Seen, backoff::Backoff, reports::ReportBook, state::Keeper,
+};
 use crate::logs::LogHub;
 
 /// Who the worker is and where its control planes are.
@@ -47,9 +58,16 @@ pub struct Session {
     pub replicas: Arc<dyn Replicas>,
     pub reports: ReportBook,
     pub logs: LogHub,
+    pub keeper: Arc<Keeper>,
+    /// What an earlier worker ran: run again if no control plane can be asked.
+    pub left: Vec<Assignment>,
+    /// What it had seen.
+    pub seen: Seen,
+    /// Set when a control plane has said all that should run.
+    pub told: AtomicBool,
     /// Where artifacts come from: a connection of its own, so that bytes never delay a heartbeat.
     pub source: watch::Sender<Option<Channel>>,
-    /// Becomes true with the first session.
+    /// Becomes true with the first session, or when the worker goes on without one.
     pub opened: watch::Sender<bool>,
     pub ending: Ending,
 }
@@ -76,6 +94,8 @@ pub struct Ending {
 const CONNECT: Duration = Duration::from_secs(5);
 /// For a session to open: connect, Hello, Welcome. The control plane first brings its records in line with Hello.
 const OPENING: Duration = Duration::from_secs(30);
+/// For a control plane to say what should run, before a worker that starts goes on with what it last ran.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Between tries that cannot succeed before somebody has changed something.
 const SLOW: Duration = Duration::from_secs(10);
 /// Messages between this task and the connection.
@@ -126,16 +146,34 @@ impl Tries {
 impl Session {
     /// Keeps a session open until it is told to close. Fails only before the first one has opened, and only where
     /// somebody has to change something.
-    pub async fn run(self) -> Result<(), SessionError> {
-        let mut tries = Tries::default();
-        for control in self.config.control.iter().cycle() {
-            let Err(error) = self.attend(control, &mut tries).await else {
-                break;
+    pub async fn run(mut self) -> Result<(), SessionError> {
+        let mut tries = Tries {
+            seen: self.seen,
+            ..Tries::default()
+        };
+        let mut left = mem::take(&mut self.left);
+        let patience = time::Instant::now() + PATIENCE;
+        for (number, control) in (1..).zip(self.config.control.iter().cycle()) {
+            let ended = {
+                let mut session = pin!(self.attend(control, &mut tries));
+                loop {
+                    tokio::select! {
+                        ended = &mut session => break ended,
+                        () = time::sleep_until(patience), if !left.is_empty() => {
+                            self.start_alone(mem::take(&mut left));
+                        }
+                    }
+                }
             };
+            let Err(error) = ended else { break };
             if error.needs_people() && !*self.opened.borrow() {
                 return Err(error);
             }
             tries.report(control, &error);
+            // All were asked.
+            if number >= self.config.control.len() {
+                self.start_alone(mem::take(&mut left));
+            }
             let wait = if error.needs_people() {
                 SLOW
             } else {
@@ -147,6 +185,23 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Goes on with what ran last, unless a control plane has said what should run.
+    fn start_alone(&self, left: Vec<Assignment>) {
+        let no_more = self.told.load(Relaxed) || self.ending.draining.is_cancelled();
+        if left.is_empty() || no_more {
+            return;
+        }
+        let replicas = left.len();
+        tracing::warn!(
+            replicas,
+            "no control plane says what should run: going on with what ran last"
+        );
+        for assignment in left {
+            self.replicas.assign(assignment);
+        }
+        self.opened.send_replace(true);
     }
 
     /// Opens a session and stays in it to its end, which is `Ok` where the worker wanted it.

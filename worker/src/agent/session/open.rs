@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
 
+use futures::future::OptionFuture;
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
+    task::{JoinError, JoinHandle, JoinSet},
     time::{self, Instant, MissedTickBehavior},
 };
 use tonic::{Streaming, transport::Channel};
@@ -21,6 +23,7 @@ use crate::agent::{
     assignment::{Orders, Refused, Seen},
     log_push::push_logs,
     reports::ReplicaState,
+    state::Kept,
 };
 
 pub(super) struct Open<'a> {
@@ -34,6 +37,9 @@ pub(super) struct Open<'a> {
     heard: Instant,
     /// Carries what is not control messages.
     bulk: Channel,
+    /// Assignments on their way to the disk. Nothing else is read meanwhile, so they are followed in order; a task of its
+    /// own finishes what it began when the session ends.
+    keeping: Option<JoinHandle<Kept>>,
     /// Answers to LogsWanted; they end with the session.
     pushes: JoinSet<()>,
 }
@@ -69,6 +75,7 @@ impl<'a> Open<'a> {
             timing,
             heard: Instant::now(),
             bulk,
+            keeping: None,
             pushes: JoinSet::new(),
         }
     }
@@ -81,7 +88,8 @@ impl<'a> Open<'a> {
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = self.inbound.message() => self.receive(message)?,
+                message = self.inbound.message(), if self.keeping.is_none() => self.receive(message)?,
+                Some(kept) = OptionFuture::from(self.keeping.as_mut()) => self.kept(kept),
                 _ = beats.tick() => self.beat(),
                 () = reports.changed(self.outbox.taken()), if self.outbox.is_empty() => {
                     self.outbox.fill(reports.since(self.outbox.taken()));
@@ -116,7 +124,7 @@ impl<'a> Open<'a> {
             Some(session_response::Message::HeartbeatAck(ack)) => {
                 self.acknowledged(ack.sequence);
             }
-            Some(session_response::Message::Assignments(message)) => self.follow(message),
+            Some(session_response::Message::Assignments(message)) => self.keep(message),
             Some(session_response::Message::LogsWanted(wanted)) => self.push_logs(wanted),
             // A second Welcome, or what a later version sends: nothing that this one has to know.
             Some(session_response::Message::Welcome(_)) | None => {}
@@ -142,25 +150,52 @@ impl<'a> Open<'a> {
         }
     }
 
-    fn follow(&mut self, message: v1::Assignments) {
-        // What is assigned to a worker that stops is told again when it is back.
-        if self.session.ending.draining.is_cancelled() {
-            return;
-        }
-        let (term, generation, complete) = (message.term, message.generation, message.complete);
+    /// Nothing is followed before it is on disk: what is told to stop, and has stopped, must not start with the next worker.
+    fn keep(&mut self, message: v1::Assignments) {
+        let (term, generation) = (message.term, message.generation);
         if !self.seen.admit(term, generation) {
             tracing::warn!(term, generation, seen = ?self.seen, "dropped assignments older than those seen");
             return;
         }
+        let keeper = Arc::clone(&self.session.keeper);
+        let ends = self.session.ending.draining.is_cancelled();
+        self.keeping = Some(tokio::spawn(keeper.follow(message, !ends)));
+    }
+
+    fn kept(&mut self, kept: Result<Kept, JoinError>) {
+        self.keeping = None;
+        match kept {
+            Ok(kept) => self.follow(kept),
+            Err(error) => tracing::error!(%error, "a part of the worker ended by a bug"),
+        }
+    }
+
+    fn follow(&mut self, kept: Kept) {
+        // All that runs is being stopped, and what is assigned now is told again to the next worker.
+        if self.session.ending.draining.is_cancelled() {
+            return;
+        }
+        let Kept { message, restarts } = kept;
+        let complete = message.complete;
         let (replicas, reports) = (&self.session.replicas, &self.session.reports);
-        let orders = Orders::of(message, &replicas.replicas(), &reports.unstopped());
+        let held = replicas.replicas();
+        let orders = Orders::of(message, &held, &reports.unstopped());
         for replica in orders.stop {
             replicas.stop(&replica);
         }
         for replica in orders.gone {
             reports.record_gone(&replica);
+            self.session.logs.forget(&replica);
         }
-        for assignment in orders.assign {
+        for mut assignment in orders.assign {
+            let replica = &assignment.replica;
+            // An earlier worker saw its end, which is reported.
+            if reports.has_ended(replica) && !held.contains(replica) {
+                continue;
+            }
+            // Starts that the control plane has not heard of count, too.
+            let counted = restarts.get(replica).copied().unwrap_or(0);
+            assignment.restarts = assignment.restarts.max(counted);
             replicas.assign(assignment);
         }
         for refused in orders.refused {
@@ -172,10 +207,11 @@ impl<'a> Open<'a> {
             }
         }
         if complete {
-            let held: BTreeSet<_> = replicas.replicas().into_iter().collect();
-            self.session
-                .logs
-                .forget_others(|replica| held.contains(replica));
+            self.session.told.store(true, Relaxed);
+            let ended = reports.unstopped().into_iter();
+            let known: BTreeSet<_> = replicas.replicas().into_iter().chain(ended).collect();
+            let logs = &self.session.logs;
+            logs.forget_others(|replica| known.contains(replica));
         }
     }
 

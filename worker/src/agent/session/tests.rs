@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod assignments;
+mod kept;
 
+use tempfile::TempDir;
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
 use tonic::Status;
 use v1::{replica::Phase, session_response::Message};
@@ -25,6 +27,8 @@ struct Fixture {
     ending: Ending,
     source: watch::Receiver<Option<Channel>>,
     running: JoinHandle<Result<(), SessionError>>,
+    /// Where the session keeps what it is told.
+    data: TempDir,
 }
 
 impl Fixture {
@@ -33,6 +37,17 @@ impl Fixture {
     }
 
     fn with(control: Control, reports: ReportBook) -> Self {
+        Self::on(tempfile::tempdir().unwrap(), control, reports)
+    }
+
+    /// As a worker that starts on a data directory.
+    fn on(data: TempDir, control: Control, reports: ReportBook) -> Self {
+        let (keeper, last) = Keeper::open(data.path().join("replicas")).unwrap();
+        let last_seen = last.seen;
+        let (left, ended) = last.split();
+        for (replica, state) in ended {
+            reports.record(&replica, state, None);
+        }
         let (replicas, told) = NotedReplicas::new(reports.clone());
         let logs = LogHub::new(LogLimits::default());
         let source = watch::Sender::new(None);
@@ -54,10 +69,16 @@ impl Fixture {
             replicas,
             reports: reports.clone(),
             logs: logs.clone(),
+            keeper: keeper.clone(),
+            left,
+            seen: last_seen,
+            told: AtomicBool::new(false),
             source,
             opened: watch::Sender::new(false),
             ending: ending.clone(),
         };
+        // It ends with the test.
+        tokio::spawn(keeper.watch(reports.clone(), ending.close.clone()));
         let running = tokio::spawn(session.run());
         Self {
             control,
@@ -67,6 +88,7 @@ impl Fixture {
             ending,
             source: receiver,
             running,
+            data,
         }
     }
 

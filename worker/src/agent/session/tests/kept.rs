@@ -1,0 +1,173 @@
+//! What a worker that starts does with what an earlier one was told.
+
+use std::{fs, path::PathBuf};
+
+use super::*;
+use crate::agent::state::{Restored, Saved};
+
+/// As the machine ends it: at once.
+impl Fixture {
+    fn killed(self) -> TempDir {
+        self.running.abort();
+        self.data
+    }
+
+    fn file(&self, replica: &str) -> PathBuf {
+        let replicas = self.data.path().join("replicas");
+        replicas.join(format!("{replica}.replica"))
+    }
+
+    fn kept(&self, replica: &str) -> Saved {
+        Saved::from_bytes(&fs::read(self.file(replica)).unwrap()).unwrap()
+    }
+}
+
+/// Waits for what is done on disk.
+async fn eventually(mut holds: impl FnMut() -> bool) {
+    let held = async {
+        while !holds() {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    time::timeout(Duration::from_secs(20), held).await.unwrap();
+}
+
+/// A control plane where nobody answers.
+async fn nobody() -> Control {
+    let mut control = Control::start().await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    control.url = format!("http://{}", gone.local_addr().unwrap());
+    control
+}
+
+fn restarts(fixture: &Fixture) -> BTreeMap<String, u32> {
+    let reports = fixture.reports.all().reports.into_iter();
+    reports.map(|it| (it.replica, it.restarts)).collect()
+}
+
+/// A worker that was told to run `a`, `b` and `c`, then to stop `a`, was killed.
+async fn before() -> TempDir {
+    let mut fixture = Fixture::start().await;
+    let (peer, _) = fixture.control.welcome(5).await;
+    peer.assign((5, 1), true, &["a", "b", "c"], &[]).await;
+    for _ in 0..3 {
+        fixture.told.recv().await.unwrap();
+    }
+    peer.assign((5, 2), false, &[], &["a"]).await;
+    assert_eq!(fixture.told.recv().await.unwrap(), "stop a");
+    // Before it is done, and so before it is told.
+    assert!(!fixture.file("a").exists());
+    eventually(|| {
+        ["b", "c"]
+            .iter()
+            .all(|id| fixture.kept(id).next_start() == 1)
+    })
+    .await;
+    fixture.killed()
+}
+
+#[tokio::test]
+async fn alone_it_goes_on_with_what_it_was_told_last() {
+    let data = before().await;
+    let mut fixture = Fixture::on(data, nobody().await, ReportBook::new());
+    let mut told = vec![
+        fixture.told.recv().await.unwrap(),
+        fixture.told.recv().await.unwrap(),
+    ];
+    told.sort();
+    assert_eq!(told, ["assign b", "assign c"]);
+    let expected = [("b".to_owned(), 1), ("c".to_owned(), 1)];
+    assert_eq!(restarts(&fixture), BTreeMap::from(expected));
+}
+
+#[tokio::test]
+async fn what_a_control_plane_says_comes_before_what_was_last() {
+    let data = before().await;
+    let mut fixture = Fixture::on(data, Control::start().await, ReportBook::new());
+    let (mut peer, hello) = fixture.control.welcome(5).await;
+    assert_eq!(hello.replicas, []);
+    // Older than what the worker saw before it was killed.
+    peer.assign((5, 1), true, &["a", "b", "c"], &[]).await;
+    peer.assign((5, 3), true, &["b", "d"], &[]).await;
+    peer.settle().await;
+    assert_eq!(fixture.told(), ["assign b", "assign d"]);
+    // Its start counts, though the control plane has not heard of the first one.
+    let restarts = restarts(&fixture);
+    assert_eq!((restarts["b"], restarts["d"]), (1, 0));
+    assert!(fixture.file("d").exists() && !fixture.file("c").exists());
+}
+
+#[tokio::test]
+async fn what_it_began_alone_goes_when_it_was_replaced() {
+    let data = before().await;
+    let control = Control::start().await;
+    // It is there, and has no time.
+    let busy = Status::unavailable("not yet");
+    control.script.refuse.lock().push_back(busy);
+    let mut fixture = Fixture::on(data, control, ReportBook::new());
+    for _ in 0..2 {
+        fixture.told.recv().await.unwrap();
+    }
+    let (mut peer, hello) = fixture.control.welcome(6).await;
+    let held: Vec<&str> = hello
+        .replicas
+        .iter()
+        .map(|it| it.replica.as_str())
+        .collect();
+    assert_eq!(held, ["b", "c"]);
+    peer.assign((6, 1), true, &["c", "d"], &[]).await;
+    peer.settle().await;
+    assert_eq!(fixture.told(), ["stop b", "assign d"]);
+    assert!(!fixture.file("b").exists());
+}
+
+#[tokio::test]
+async fn what_has_ended_is_told_and_does_not_run_again() {
+    let mut fixture = Fixture::start().await;
+    let (peer, _) = fixture.control.welcome(1).await;
+    peer.assign((1, 1), true, &["a", "b"], &[]).await;
+    for _ in 0..2 {
+        fixture.told.recv().await.unwrap();
+    }
+    let ended = |phase| ReplicaState {
+        restarts: 3,
+        ..ReplicaState::new(phase)
+    };
+    fixture.reports.record("a", ended(Phase::Completed), None);
+    let is_kept = || matches!(fixture.kept("a").restore(), Ok(Restored::Ended(..)));
+    eventually(is_kept).await;
+
+    let data = fixture.killed();
+    let mut fixture = Fixture::on(data, Control::start().await, ReportBook::new());
+    let (mut peer, hello) = fixture.control.welcome(1).await;
+    let told = &hello.replicas[0];
+    assert_eq!(
+        (told.replica.as_str(), told.phase(), told.restarts),
+        ("a", Phase::Completed, 3)
+    );
+    peer.assign((1, 2), true, &["a", "b"], &[]).await;
+    peer.assign((1, 3), false, &[], &["a"]).await;
+    let report = loop {
+        let report = peer.report().await;
+        if report.replica == "a" {
+            break report;
+        }
+    };
+    assert_eq!((report.phase(), report.restarts), (Phase::Stopped, 3));
+    assert_eq!(fixture.told(), ["assign b"]);
+}
+
+#[tokio::test]
+async fn what_is_told_to_stop_while_the_worker_ends_does_not_come_back() {
+    let mut fixture = Fixture::start().await;
+    let (peer, _) = fixture.control.welcome(1).await;
+    peer.assign((1, 1), true, &["a", "b"], &[]).await;
+    for _ in 0..2 {
+        fixture.told.recv().await.unwrap();
+    }
+    fixture.ending.draining.cancel();
+    peer.assign((1, 2), false, &["c"], &["a"]).await;
+    eventually(|| !fixture.file("a").exists()).await;
+    assert!(fixture.file("b").exists() && !fixture.file("c").exists());
+    assert_eq!(fixture.told(), Vec::<String>::new());
+}

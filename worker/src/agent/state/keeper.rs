@@ -1,0 +1,187 @@
+//! What the worker last ran, on disk before it is followed: a worker that starts while the control plane is away goes on
+//! with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use tokio::{sync::Mutex, task};
+use tokio_util::sync::CancellationToken;
+use warren_proto::v1;
+
+use super::{
+    saved::{Changes, Restored, Saved},
+    store::Store,
+};
+use crate::agent::{
+    assignment::{Assignment, Seen},
+    reports::{ReplicaState, ReportBook},
+};
+
+pub struct Keeper {
+    store: Store,
+    kept: Mutex<BTreeMap<String, Saved>>,
+    /// The disk took the last change.
+    works: AtomicBool,
+}
+
+/// A message that may be followed now.
+pub struct Kept {
+    pub message: v1::Assignments,
+    /// What the next start of each replica that was kept before is counted as.
+    pub restarts: HashMap<String, u32>,
+}
+
+/// What a worker that starts knows.
+#[derive(Debug, Default)]
+pub struct Last {
+    pub seen: Seen,
+    pub replicas: Vec<Restored>,
+}
+
+// === impl Last ===
+
+impl Last {
+    /// Those that are to run, and those that have ended, which is still to be told.
+    pub fn split(self) -> (Vec<Assignment>, Vec<(String, ReplicaState)>) {
+        let (mut run, mut ended) = (Vec::new(), Vec::new());
+        for restored in self.replicas {
+            match restored {
+                Restored::Run(assignment) => run.push(*assignment),
+                Restored::Ended(replica, state) => ended.push((replica, state)),
+            }
+        }
+        (run, ended)
+    }
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Opens the directory, made if missing. What in it cannot be used is told and ignored. Waits for the disk.
+    pub fn open(dir: PathBuf) -> io::Result<(Arc<Self>, Last)> {
+        let (store, left) = Store::open(dir)?;
+        for (path, why) in &left.unreadable {
+            let path = path.display();
+            tracing::warn!(%path, %why, "ignoring what was kept of a replica: the control plane knows it");
+        }
+        let mut last = Last {
+            seen: left.seen,
+            replicas: Vec::new(),
+        };
+        for (replica, saved) in &left.replicas {
+            match saved.clone().restore() {
+                Ok(restored) => last.replicas.push(restored),
+                Err(refused) => {
+                    tracing::warn!(replica, why = %refused.why, "ignoring what was kept of a replica");
+                }
+            }
+        }
+        let keeper = Self {
+            store,
+            kept: Mutex::new(left.replicas.into_iter().collect()),
+            works: AtomicBool::new(true),
+        };
+        Ok((Arc::new(keeper), last))
+    }
+
+    /// Keeps what a message of assignments says; to be awaited before it is followed. What is to stop is gone from the
+    /// disk first: it must not start again, whenever the machine ends. A disk that refuses costs the start without a control plane, and nothing else.
+    /// Without `run`, for a worker that ends, what is new is not kept.
+    /// Dropped before its end, the disk may have it in part: let a task of its own run it.
+    pub async fn follow(self: Arc<Self>, message: v1::Assignments, run: bool) -> Kept {
+        let mut kept = self.kept.lock().await;
+        let Changes { remove, add } = Changes::of(&message, kept.keys());
+        let mut restarts = HashMap::new();
+        for assignment in &message.assign {
+            if let Some(saved) = kept.get(&assignment.replica) {
+                restarts.insert(assignment.replica.clone(), saved.next_start());
+            }
+        }
+        kept.retain(|replica, _| !remove.contains(replica));
+        let new: Vec<(String, Saved)> = add
+            .into_iter()
+            .filter(|_| run)
+            .map(|assignment| (assignment.replica.clone(), Saved::new(assignment)))
+            .collect();
+        kept.extend(new.iter().cloned());
+        let known: Option<BTreeSet<String>> =
+            message.complete.then(|| kept.keys().cloned().collect());
+        let seen = Seen {
+            term: message.term,
+            generation: message.generation,
+        };
+        self.change(move |store| {
+            store.remove(remove.iter())?;
+            if let Some(known) = known {
+                store.remove_others(|replica| known.contains(replica))?;
+            }
+            for (replica, saved) in &new {
+                store.save(replica, saved)?;
+            }
+            store.save_seen(seen)
+        })
+        .await;
+        Kept { message, restarts }
+    }
+
+    /// Keeps how far replicas came, until it is told to end.
+    pub async fn watch(self: Arc<Self>, reports: ReportBook, end: CancellationToken) {
+        let mut version = 0;
+        loop {
+            tokio::select! {
+                () = reports.changed(version) => {}
+                () = end.cancelled() => return,
+            }
+            let batch = reports.since(version);
+            version = batch.version;
+            let mut kept = self.kept.lock().await;
+            let mut changed = Vec::new();
+            for report in batch.reports {
+                if let Some(saved) = kept.get_mut(&report.replica)
+                    && saved.note(&report)
+                {
+                    changed.push((report.replica, saved.clone()));
+                }
+            }
+            if !changed.is_empty() {
+                // Held meanwhile, so that what is removed does not come back.
+                self.change(move |store| {
+                    let mut saved = changed.iter();
+                    saved.try_for_each(|(replica, saved)| store.save(replica, saved))
+                })
+                .await;
+            }
+            drop(kept);
+        }
+    }
+
+    /// These do not start again: the control plane knows that they have stopped.
+    pub async fn forget(&self, replicas: Vec<String>) {
+        let mut kept = self.kept.lock().await;
+        kept.retain(|replica, _| !replicas.contains(replica));
+        self.change(move |store| store.remove(replicas.iter()))
+            .await;
+    }
+
+    async fn change(&self, change: impl FnOnce(&Store) -> io::Result<()> + Send + 'static) {
+        let store = self.store.clone();
+        let changed = task::spawn_blocking(move || change(&store)).await;
+        let changed = changed.map_err(io::Error::other).flatten();
+        let worked = self.works.swap(changed.is_ok(), Relaxed);
+        if let Err(error) = changed
+            && worked
+        {
+            tracing::warn!(
+                %error,
+                "cannot keep what this worker runs: without a control plane it would not all start again"
+            );
+        }
+    }
+}
