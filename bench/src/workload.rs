@@ -11,7 +11,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tokio::task::JoinHandle;
-use warren_model::spec::{Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec};
+use warren_model::spec::{
+    BodyLimits, Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec,
+};
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery, LogStream},
     net::{NetLimits, Network},
@@ -139,6 +141,7 @@ fn service(guest: &Guest, args: Vec<String>) -> Service {
         volumes: Vec::new(),
         memory_bytes: 256 << 20,
         cpu_weight: 100,
+        bodies: BodyLimits::default(),
         stop_grace: Duration::from_secs(10),
         exclusive: false,
     }

@@ -124,6 +124,7 @@ impl ControlPlane {
             leases: leases.clone(),
             logs: LogsBroker::new(registry.clone()),
             registry,
+            routes: Arc::default(),
             term,
             worker_timeout: config.worker_timeout,
             tasks: TaskTracker::new(),
@@ -175,6 +176,8 @@ impl ControlPlane {
         let background = TaskTracker::new();
         background.spawn(index_task.run(ending.clone()));
         background.spawn(reconciler.run(ending.clone()));
+        let (board, index) = (fleet.routes.clone(), fleet.index.clone());
+        background.spawn(board.follow(index, ending.clone()));
         let (events, state) = (shared.events.clone(), shared.state.clone());
         let events_end = ending.clone();
         background.spawn(async move { events.write_behind(state, events_end).await });

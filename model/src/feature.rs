@@ -21,9 +21,9 @@ pub(crate) const NOT_YET: [&str; 3] = [
     "spec.components.env.secret",
 ];
 
-/// What the first servers, which named no fields in `GetInfo`, did not honour. It never changes: what leaves [`NOT_YET`]
-/// stays here.
-const NOT_BY_THE_FIRST: [&str; 12] = [
+/// What the first servers, which named no fields in `GetInfo`, did not honour. What leaves [`NOT_YET`] stays here, and what
+/// the contract gains joins it.
+const NOT_BY_THE_FIRST: [&str; 16] = [
     "spec.service.readiness",
     "spec.service.liveness",
     "spec.service.volumes",
@@ -36,6 +36,10 @@ const NOT_BY_THE_FIRST: [&str; 12] = [
     "spec.service.limits.cpuWeight",
     "spec.service.env.secret",
     "spec.components.env.secret",
+    "spec.service.limits.requestBodyBytes",
+    "spec.service.limits.responseBodyBytes",
+    "spec.components.limits.requestBodyBytes",
+    "spec.components.limits.responseBodyBytes",
 ];
 
 /// A field that a workload uses: one that says something else than its absence would.

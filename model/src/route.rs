@@ -133,6 +133,24 @@ impl<T> RouteTable<T> {
         table
     }
 
+    /// Gives a route these entries in place of those that it had; none at all removes it.
+    pub fn replace(&mut self, route: &Route, values: Vec<T>) {
+        let paths = match &route.host {
+            Some(host) => self.by_host.entry(host.clone()).or_default(),
+            None => &mut self.any_host,
+        };
+        paths.retain(|(known, _)| *known != route.path);
+        if !values.is_empty() {
+            let longer = paths.partition_point(|(known, _)| known.len() >= route.path.len());
+            paths.insert(longer, (route.path.clone(), values));
+        }
+        if let Some(host) = &route.host
+            && self.by_host.get(host).is_some_and(Vec::is_empty)
+        {
+            self.by_host.remove(host);
+        }
+    }
+
     /// The first entry of the route that [`Self::lookup_all`] finds.
     pub fn lookup(&self, host: &str, path: &str) -> Option<&T> {
         self.lookup_all(host, path).first()

@@ -90,6 +90,8 @@ fn spec() -> v1::WorkloadSpec {
         limits: Some(v1::ServiceLimits {
             memory_bytes: Some(64 << 20),
             cpu_weight: Some(100),
+            request_body_bytes: Some(1 << 20),
+            response_body_bytes: Some(1 << 30),
         }),
         stop_grace: seconds(10),
         readiness: Some(readiness()),
@@ -118,6 +120,8 @@ fn spec() -> v1::WorkloadSpec {
             memory_bytes: Some(32 << 20),
             timeout: seconds(30),
             concurrency: Some(256),
+            request_body_bytes: Some(1 << 20),
+            response_body_bytes: Some(1 << 30),
         }),
         reuse: Some(v1::Reuse {
             requests: Some(128),

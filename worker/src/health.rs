@@ -1,10 +1,6 @@
 //! `grpc.health.v1` at the worker's `--listen` address.
 
-use std::time::Duration;
-
-use tokio::{net::TcpListener, time};
-use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::service::Routes;
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -19,9 +15,6 @@ pub struct Health {
 
 /// The names that are answered for: the whole process, and the worker in it.
 const SERVICES: [&str; 2] = ["", "warren.v1.Worker"];
-/// For calls in flight when the listener closes.
-const DRAIN: Duration = Duration::from_secs(1);
-const MAX_STREAMS: u32 = 128;
 
 impl Health {
     /// Not serving yet.
@@ -45,32 +38,16 @@ impl Health {
         }
     }
 
-    /// Answers until told to close; then within a second.
-    pub async fn serve(
-        mut self,
-        listener: TcpListener,
-        close: CancellationToken,
-    ) -> Result<(), tonic::transport::Error> {
-        let service = HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()));
-        let mut server = Server::builder()
-            .max_concurrent_streams(MAX_STREAMS)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(20)));
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let serving = server
-            .add_service(service)
-            .serve_with_incoming_shutdown(incoming, close.clone().cancelled_owned());
-        let closing = async {
-            close.cancelled().await;
-            // Ends the streams of those who watch; else they would hold the server open.
-            for service in SERVICES {
-                self.reporter.clear_service_status(service).await;
-            }
-            time::sleep(DRAIN).await;
-        };
-        tokio::select! {
-            result = serving => result,
-            () = closing => Ok(()),
+    /// The service, for a listener.
+    pub fn routes(&self) -> Routes {
+        let service = HealthService::from_health_reporter(self.reporter.clone());
+        Routes::new(HealthServer::new(service))
+    }
+
+    /// Ends the streams of those who watch; else they would hold their listener open.
+    pub async fn close(&mut self) {
+        for service in SERVICES {
+            self.reporter.clear_service_status(service).await;
         }
     }
 }
@@ -84,14 +61,22 @@ mod tests {
         health_client::HealthClient,
     };
 
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::ingress::{ClusterFront, Router, server::serve};
 
     #[tokio::test]
     async fn tells_everyone_who_asks_or_watches() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (health, close) = (Health::new().await, CancellationToken::new());
-        let serving = tokio::spawn(health.clone().serve(listener, close.clone()));
+        let (mut health, close) = (Health::new().await, CancellationToken::new());
+        let front = ClusterFront::new(Router::new(), health.routes());
+        let long = Duration::from_secs(60);
+        let serving = tokio::spawn(serve(listener, front, close.clone(), long));
         let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
         let mut client = HealthClient::new(channel);
         let asked = |service: &str| HealthCheckRequest {
@@ -123,6 +108,7 @@ mod tests {
 
         // One who watches does not hold the server open.
         close.cancel();
-        serving.await.unwrap().unwrap();
+        health.close().await;
+        serving.await.unwrap();
     }
 }

@@ -7,6 +7,7 @@ mod member;
 mod orders;
 mod registry;
 mod report;
+pub mod routes;
 mod service;
 mod session;
 
@@ -18,6 +19,7 @@ use crate::{events::Events, index::Index, reconcile::dirty::DirtySet, state::Sta
 use leases::Leases;
 use logs::LogsBroker;
 pub use registry::Registry;
+use routes::RouteBoard;
 pub use service::FleetApi;
 
 /// What all sessions share.
@@ -29,6 +31,7 @@ pub struct Fleet {
     pub leases: Arc<Leases>,
     pub registry: Arc<Registry>,
     pub logs: LogsBroker,
+    pub routes: Arc<RouteBoard>,
     /// Grows with every start of a control plane over this store.
     pub term: u64,
     /// Silence after which a worker's replicas are LOST.

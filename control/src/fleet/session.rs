@@ -116,6 +116,7 @@ impl Session<'_> {
         self.assign(true).await?;
         let mut lease = Instant::now() + timeout;
         let wake = self.wake.clone();
+        let mut routes = self.member.fleet.routes.news();
         let mut retry = interval(RETRY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -131,6 +132,10 @@ impl Session<'_> {
                 () = wake.notified() => self.assign(false).await?,
                 Some(wanted) = seat.logs.recv() => {
                     self.send(session_response::Message::LogsWanted(wanted)).await?;
+                }
+                news = routes.next() => {
+                    let news = Arc::unwrap_or_clone(news);
+                    self.send(session_response::Message::FleetRoutes(news)).await?;
                 }
                 _ = retry.tick(), if !self.unstored.is_empty() => {
                     for report in std::mem::take(&mut self.unstored).into_values() {

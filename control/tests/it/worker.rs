@@ -234,7 +234,7 @@ impl Session {
             session_response::Message::HeartbeatAck(ack) => {
                 self.acknowledged.send_replace(ack.sequence);
             }
-            session_response::Message::Welcome(_) => {}
+            session_response::Message::Welcome(_) | session_response::Message::FleetRoutes(_) => {}
         }
     }
 

@@ -159,6 +159,7 @@ fn a_default_that_is_written_out_needs_no_feature() {
         let limits = v1::ServiceLimits {
             memory_bytes: Some(64 << 20),
             cpu_weight: Some(100),
+            ..v1::ServiceLimits::default()
         };
         spec.service.as_mut().unwrap().limits = Some(limits);
     });

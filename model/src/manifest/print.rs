@@ -58,6 +58,8 @@ fn service(service: &v1::Service) -> Yaml {
             fields([
                 ("memory", bytes(limits.memory_bytes)),
                 ("cpuWeight", optional(limits.cpu_weight)),
+                ("requestBody", bytes(limits.request_body_bytes)),
+                ("responseBody", bytes(limits.response_body_bytes)),
             ]),
         ),
         ("volumes", list(&service.volumes, mount)),
@@ -80,6 +82,8 @@ fn component(component: &v1::Component) -> Yaml {
                 ("memory", bytes(limits.memory_bytes)),
                 ("timeout", duration(limits.timeout)),
                 ("concurrency", optional(limits.concurrency)),
+                ("requestBody", bytes(limits.request_body_bytes)),
+                ("responseBody", bytes(limits.response_body_bytes)),
             ]),
         ),
         ("reuse", group(component.reuse.as_ref(), reuse)),

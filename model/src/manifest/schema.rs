@@ -180,10 +180,12 @@ impl Field {
 /// The field of the message that a field of a manifest becomes, as [`feature`] names it.
 fn feature_of(path: &str) -> String {
     let path = path.replace("[]", "");
-    match path.strip_suffix(".memory") {
-        Some(limits) => format!("spec.{limits}.memoryBytes"),
-        None => format!("spec.{path}"),
-    }
+    // Sizes: the message names their unit.
+    let is_size = [".memory", ".requestBody", ".responseBody"]
+        .iter()
+        .any(|size| path.ends_with(size));
+    let unit = if is_size { "Bytes" } else { "" };
+    format!("spec.{path}{unit}")
 }
 
 // === impl Kind ===

@@ -95,6 +95,8 @@ fn limits(r: &mut Reader, node: &Node, at: &str) -> Option<v1::ServiceLimits> {
     Some(v1::ServiceLimits {
         memory_bytes: r.bytes(map, "memory", &format!("{at}.memory_bytes")),
         cpu_weight: r.number(map, "cpuWeight", &format!("{at}.cpu_weight")),
+        request_body_bytes: r.bytes(map, "requestBody", &format!("{at}.request_body_bytes")),
+        response_body_bytes: r.bytes(map, "responseBody", &format!("{at}.response_body_bytes")),
     })
 }
 

@@ -143,6 +143,8 @@ fn limits(r: &mut Reader, node: &Node, at: &str) -> Option<v1::ComponentLimits> 
         memory_bytes: r.bytes(map, "memory", &format!("{at}.memory_bytes")),
         timeout: r.duration(map, "timeout", &format!("{at}.timeout")),
         concurrency: r.number(map, "concurrency", &format!("{at}.concurrency")),
+        request_body_bytes: r.bytes(map, "requestBody", &format!("{at}.request_body_bytes")),
+        response_body_bytes: r.bytes(map, "responseBody", &format!("{at}.response_body_bytes")),
     })
 }
 

@@ -99,6 +99,25 @@ fn table_prefers_the_host_then_the_longest_path() {
     assert!(empty.lookup_all("a", "/").is_empty());
 }
 
+#[test]
+fn a_replaced_route_is_as_if_it_had_been_so_from_the_beginning() {
+    let mut table = RouteTable::new([(route("a", "/"), 1), (route("", "/x"), 2)]);
+    table.replace(&route("a", "/api"), vec![3, 4]);
+    table.replace(&route("a", "/"), vec![5]);
+    table.replace(&route("b", "/"), vec![6]);
+    assert_eq!(table.lookup_all("a", "/api/v1"), [3, 4]);
+    assert_eq!(table.lookup("a", "/other"), Some(&5));
+    table.replace(&route("a", "/api"), vec![]);
+    table.replace(&route("a", "/none"), vec![]);
+    table.replace(&route("b", "/"), vec![]);
+    assert_eq!(table.lookup("a", "/api/v1"), Some(&5));
+    assert_eq!(table.lookup("b", "/x"), Some(&2));
+    table.replace(&route("", "/x"), vec![]);
+    assert_eq!(table.lookup("b", "/x"), None);
+    table.replace(&route("a", "/"), vec![]);
+    assert!(table.by_host.is_empty() && table.any_host.is_empty());
+}
+
 fn any_route() -> impl Strategy<Value = Route> {
     ("[ab]?", "(/[ab]{1,2}){0,3}").prop_map(|(host, path)| route(&host, &path))
 }

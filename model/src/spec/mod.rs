@@ -55,6 +55,8 @@ pub struct Service {
     pub volumes: Vec<VolumeMount>,
     pub memory_bytes: u64,
     pub cpu_weight: u32,
+    /// Of what its routes carry.
+    pub bodies: BodyLimits,
     pub stop_grace: Duration,
     /// Never two replicas at once.
     pub exclusive: bool,
@@ -71,8 +73,16 @@ pub struct Component {
     pub memory_bytes: u64,
     pub timeout: Duration,
     pub concurrency: u32,
+    pub bodies: BodyLimits,
     /// `None`: a fresh instance for each invocation.
     pub reuse: Option<Reuse>,
+}
+
+/// The largest bodies of HTTP messages, in bytes. `None`: bounded by time and back-pressure alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BodyLimits {
+    pub request: Option<u64>,
+    pub response: Option<u64>,
 }
 
 /// How many requests one instance of a component serves.

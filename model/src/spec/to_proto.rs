@@ -39,6 +39,8 @@ fn service(service: &Service) -> v1::Service {
         limits: Some(v1::ServiceLimits {
             memory_bytes: Some(service.memory_bytes),
             cpu_weight: (service.cpu_weight != defaults::CPU_WEIGHT).then_some(service.cpu_weight),
+            request_body_bytes: service.bodies.request,
+            response_body_bytes: service.bodies.response,
         }),
         stop_grace: Some(duration(service.stop_grace)),
         readiness: service.readiness.as_ref().map(probe),
@@ -59,6 +61,8 @@ fn component(component: &Component) -> v1::Component {
             memory_bytes: Some(component.memory_bytes),
             timeout: Some(duration(component.timeout)),
             concurrency: Some(component.concurrency),
+            request_body_bytes: component.bodies.request,
+            response_body_bytes: component.bodies.response,
         }),
         reuse: component.reuse.map(|reuse| v1::Reuse {
             requests: Some(reuse.requests),

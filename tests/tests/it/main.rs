@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad;
+mod bounds;
 mod commands;
 mod counter;
 mod delete;
@@ -9,6 +10,7 @@ mod dev;
 mod docs;
 mod egress;
 mod examples;
+mod fleet;
 mod http;
 mod http3;
 mod input;

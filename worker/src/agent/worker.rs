@@ -25,6 +25,7 @@ use super::{
     artifacts::Artifacts,
     assignment::{Assignment, Seen},
     capacity::{MAX_REPLICAS, default_memory},
+    descriptors,
     identity::{Identity, IdentityError, default_name, host_name},
     reports::ReportBook,
     session::{Ending, InvalidControl, Session, SessionConfig, SessionError, endpoint},
@@ -33,7 +34,7 @@ use super::{
 use crate::{
     agent::Replicas as _,
     health::Health,
-    ingress::{self, Router},
+    ingress::{ClusterFront, FleetRoutes, Router, server},
     logs::{DiskLimits, LogHub, LogLimits},
     policy::HostAccess,
     runtime::{Runtime, RuntimeError},
@@ -79,6 +80,7 @@ pub struct Worker {
     supervisor: Arc<Supervisor>,
     volumes: Arc<Volumes>,
     router: Router,
+    fleet: Arc<FleetRoutes>,
     logs: LogHub,
     reports: ReportBook,
     keeper: Arc<Keeper>,
@@ -131,14 +133,14 @@ pub enum ServeError {
     Listener(#[from] io::Error),
     #[error(transparent)]
     Session(#[from] SessionError),
-    #[error("the health listener failed: {0}")]
-    Health(#[from] tonic::transport::Error),
     #[error("a part of the worker ended by a bug: {0}")]
     Bug(#[from] JoinError),
 }
 
 /// For HTTP requests in flight when the worker stops.
 const DRAIN: Duration = Duration::from_secs(10);
+/// For what is still asked of `listen` when the replicas have stopped.
+const CLOSE: Duration = Duration::from_secs(1);
 /// Replicas stop within their own grace, of an hour at most: this is for one that does not.
 const STOP: Duration = Duration::from_secs(3660);
 /// For the last lines of guests to be written.
@@ -147,7 +149,8 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 // === impl Worker ===
 
 impl Worker {
-    /// Takes hold of the data directory and starts the engine. Opens no connection and no listener.
+    /// Takes hold of the data directory and starts the engine. Opens no connection and no listener. Raises the process's
+    /// soft limit of open files to the hard one.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         if config.control.is_empty() {
             return Err(OpenError::NoControl);
@@ -165,6 +168,7 @@ impl Worker {
         if config.logs.replica < DiskLimits::LEAST {
             return Err(OpenError::LogSize(config.logs.replica));
         }
+        descriptors::raise_limit();
         let given = config.name.as_deref().map(Name::parse).transpose()?;
         let identity = Identity::open(&config.data)?;
         let name = given.unwrap_or_else(|| default_name(&host_name(), identity.id));
@@ -205,6 +209,7 @@ impl Worker {
         });
         Ok(Self {
             identity,
+            fleet: FleetRoutes::new(name.as_str()),
             name,
             config,
             control,
@@ -225,7 +230,8 @@ impl Worker {
     }
 
     /// Serves until `shutdown`, then stops in order: health says so, requests in flight finish, replicas stop, the
-    /// control plane hears of it. `http` is the ingress, `listen` answers for health. Dropped, it stops at once.
+    /// control plane hears of it. `http` is the ingress, `listen` answers other workers and for health. Dropped, it stops at
+    /// once.
     pub async fn serve(
         mut self,
         http: TcpListener,
@@ -233,16 +239,21 @@ impl Worker {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ServeError> {
         let address = self.address(&listen)?;
-        let health = Health::new().await;
+        let mut health = Health::new().await;
         let (ending, draining, closing) =
             <(Ending, CancellationToken, CancellationToken)>::default();
         let opened = watch::Sender::new(false);
         let mut first_session = opened.subscribe();
 
-        let mut health_task = spawn(health.clone().serve(listen, closing.clone()));
-        let mut ingress_task = spawn(ingress::server::serve(
+        let front = ClusterFront::new(self.router.clone(), health.routes());
+        let mut listen_task = spawn(server::serve(listen, front, closing.clone(), CLOSE));
+        let ingress = server::Ingress {
+            router: self.router.clone(),
+            fleet: Arc::clone(&self.fleet),
+        };
+        let mut ingress_task = spawn(server::serve(
             http,
-            self.router.clone(),
+            ingress,
             draining.clone(),
             self.config
                 .longest_grace
@@ -266,7 +277,7 @@ impl Worker {
             ended = &mut session_task => ended.map_err(ServeError::Bug).and_then(|r| Ok(r?)),
             ended = &mut ingress_task => ended.map_err(ServeError::Bug),
             ended = &mut keeper_task => ended.map_err(ServeError::Bug),
-            ended = &mut health_task => ended.map_err(ServeError::Bug).and_then(|r| Ok(r?)),
+            ended = &mut listen_task => ended.map_err(ServeError::Bug),
         };
 
         health.set(false).await;
@@ -283,7 +294,8 @@ impl Worker {
         ending.close.cancel();
         finish(session_task).await;
         closing.cancel();
-        finish(health_task).await;
+        health.close().await;
+        finish(listen_task).await;
         finish(keeper_task).await;
         // What the control plane knows to have stopped, it has replaced. What it could not be told goes on next time.
         let told = ran.into_iter().filter(|it| !self.reports.contains(it));
@@ -319,6 +331,7 @@ impl Worker {
             config,
             replicas: self.supervisor.clone(),
             reports: self.reports.clone(),
+            routes: Arc::clone(&self.fleet),
             logs: self.logs.clone(),
             keeper: self.keeper.clone(),
             left: std::mem::take(&mut self.last.0),

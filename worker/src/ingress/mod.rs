@@ -1,10 +1,13 @@
 //! HTTP from the machine's network to what has routes: components, and ports of services.
 
+mod fleet;
+pub(crate) mod limit;
 pub mod router;
 pub mod server;
 mod service;
 mod tunnel;
 
+pub use fleet::{ClusterFront, FleetRoutes};
 pub use router::{HttpTarget, RequestMeta, Router};
 pub use service::{PortLimits, ServicePort, ServiceTarget};
 

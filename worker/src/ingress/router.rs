@@ -43,9 +43,9 @@ pub struct RequestMeta {
 pub struct Router(Arc<Inner>);
 
 /// What the router says about a host and a path.
-pub enum Choice {
+pub enum Choice<T = Arc<dyn HttpTarget>> {
     /// This replica answers.
-    Target(Arc<dyn HttpTarget>),
+    Target(T),
     /// The route exists, and no replica of it is ready.
     NotReady,
     NoRoute,
@@ -66,9 +66,16 @@ struct Replica {
 
 type Table = RouteTable<Group>;
 
+/// The route that a request takes.
+pub(super) struct Best {
+    pub route: Route,
+    /// `None`: no replica of it is ready.
+    pub target: Option<Arc<dyn HttpTarget>>,
+}
+
 /// Every replica of one route.
-#[derive(Default)]
 struct Group {
+    route: Route,
     members: Vec<Member>,
     turn: AtomicUsize,
 }
@@ -113,11 +120,26 @@ impl Router {
 
     /// The replica that answers next for this host (with or without port) and path.
     pub fn choose(&self, host: &str, path: &str) -> Choice {
-        let table = Arc::clone(&self.0.table.read());
-        match table.lookup(host, path) {
+        match self.best(host, path) {
             None => Choice::NoRoute,
-            Some(group) => group.next().map_or(Choice::NotReady, Choice::Target),
+            Some(best) => best.target.map_or(Choice::NotReady, Choice::Target),
         }
+    }
+
+    /// The same, with the route that was found.
+    pub(super) fn best(&self, host: &str, path: &str) -> Option<Best> {
+        let table = Arc::clone(&self.0.table.read());
+        table.lookup(host, path).map(|group| Best {
+            route: group.route.clone(),
+            target: group.next(),
+        })
+    }
+
+    /// The replica that answers next for this route and no other.
+    pub(super) fn exact(&self, route: &Route) -> Option<Arc<dyn HttpTarget>> {
+        // Nothing is longer than the route itself.
+        let best = self.best(route.host.as_deref().unwrap_or_default(), &route.path)?;
+        best.target.filter(|_| best.route == *route)
     }
 }
 
@@ -134,11 +156,12 @@ impl Inner {
                     ready,
                     target: Arc::clone(target),
                 };
-                groups
-                    .entry(route.clone())
-                    .or_default()
-                    .members
-                    .push(member);
+                let group = groups.entry(route.clone()).or_insert_with(|| Group {
+                    route: route.clone(),
+                    members: Vec::new(),
+                    turn: AtomicUsize::new(0),
+                });
+                group.members.push(member);
             }
         }
         *self.table.write() = Arc::new(RouteTable::new(groups));

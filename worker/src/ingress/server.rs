@@ -23,6 +23,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use parking_lot::Mutex;
+use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -30,17 +31,23 @@ use tokio::{
     time,
 };
 use tokio_util::sync::CancellationToken;
+use warren_model::route::Route;
 
-use super::{Body, HttpTarget, RequestMeta, Router, plain_text, router::Choice, tunnel::Tunnel};
+use super::{
+    Body, HttpTarget, RequestMeta, Router,
+    fleet::{self, FleetRoutes, Remote},
+    plain_text,
+    router::Choice,
+    tunnel::Tunnel,
+};
 
-/// Connections at once, upgraded ones included; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
-/// For a request's head to arrive, and for an idle connection to be used again.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a message, in bytes. Of its fields HTTP/1.1 allows 100, which is hyper's own bound.
 pub(super) const MAX_HEAD: u32 = 64 << 10;
 /// Requests at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+pub(super) const MAX_STREAMS: u32 = 256;
+/// Bytes of one request's or response's body that wait for a slow guest or client. All streams of a connection have as much
+/// at once, so that none can hold up another.
+pub(super) const STREAM_WINDOW: u32 = 64 << 10;
 /// When the process has no file descriptors left, accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,16 +55,59 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// Bounds of one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// At once, upgraded ones included; more wait in the kernel's queue.
+    pub connections: usize,
+    /// For a request's head to arrive, and for an idle connection to be used again.
+    pub head_timeout: Duration,
+    /// For a client to take anything of what it was sent; then its connection is cut. Silence is not concerned, such as that
+    /// of a stream of events.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Who answers the requests of a listener.
+pub trait Front: Clone + Send + Sync + 'static {
+    /// Answers a request from `peer`. Dropping the future, or the response's body, gives the request up.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> BoxFuture<'static, Response<Body>>;
+}
+
 /// Serves until told to drain: then takes no more connections, lets requests in flight and upgraded connections finish
 /// for as long as `drain`, and cuts what is left.
-pub async fn serve(
+pub async fn serve<F: Front>(
     listener: TcpListener,
-    router: Router,
+    front: F,
     draining: CancellationToken,
     drain: Duration,
 ) {
-    let http = Arc::new(http_server());
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    serve_within(Limits::default(), listener, front, draining, drain).await;
+}
+
+/// The same, with other bounds.
+pub async fn serve_within<F: Front>(
+    limits: Limits,
+    listener: TcpListener,
+    front: F,
+    draining: CancellationToken,
+    drain: Duration,
+) {
+    let http = Arc::new(http_server(limits));
+    let slots = Arc::new(Semaphore::new(limits.connections));
     // Owns every connection: what is left in it at the end is cut.
     let mut connections = JoinSet::new();
     loop {
@@ -67,10 +117,10 @@ pub async fn serve(
             () = draining.cancelled() => break,
         };
         connections.spawn(serve_connection(
-            Arc::clone(&http),
+            (Arc::clone(&http), limits),
             stream,
             peer,
-            router.clone(),
+            front.clone(),
             draining.clone(),
             slot,
         ));
@@ -113,38 +163,44 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn http_server() -> auto::Builder<TokioExecutor> {
+fn http_server(limits: Limits) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(limits.head_timeout)
         .max_buf_size(MAX_HEAD as usize);
     server
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
+        .max_send_buf_size(STREAM_WINDOW as usize)
         .max_header_list_size(MAX_HEAD)
-        .keep_alive_interval(Some(HEAD_TIMEOUT))
-        .keep_alive_timeout(HEAD_TIMEOUT);
+        .keep_alive_interval(Some(limits.head_timeout))
+        .keep_alive_timeout(limits.head_timeout);
     server
 }
 
-async fn serve_connection(
-    http: Arc<auto::Builder<TokioExecutor>>,
+async fn serve_connection<F: Front>(
+    (http, limits): (Arc<auto::Builder<TokioExecutor>>, Limits),
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    front: F,
     draining: CancellationToken,
     _slot: Option<OwnedSemaphorePermit>,
 ) {
     // Small writes at once: a response's head should not wait for its body.
     let _ = stream.set_nodelay(true);
+    // hyper asks a body for nothing while its connection takes nothing, so only the kernel knows.
+    let stall = u32::try_from(limits.stall_timeout.as_millis()).unwrap_or(u32::MAX);
+    let _ = sockopt::set_tcp_user_timeout(&stream, stall);
     let used = AtomicBool::new(false);
     let tunnel = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
         used.store(true, Ordering::Relaxed);
-        let answer = answer(&router, request, peer);
+        let answer = front.answer(request, peer);
         let tunnel = Arc::clone(&tunnel);
         async move {
             let mut response = answer.await;
@@ -157,7 +213,7 @@ async fn serve_connection(
     let serving = async {
         let io = TokioIo::new(stream);
         let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
-        let head_timeout = time::sleep(HEAD_TIMEOUT);
+        let head_timeout = time::sleep(limits.head_timeout);
         tokio::pin!(head_timeout);
         let mut waiting = true;
         loop {
@@ -187,27 +243,90 @@ async fn serve_connection(
     }
 }
 
-fn answer(
-    router: &Router,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-) -> BoxFuture<'static, Response<Body>> {
-    match route(router, request, peer) {
-        Ok((target, request, meta)) => target.call(request, meta),
-        Err(response) => Box::pin(future::ready(*response)),
+/// The listener of routes: any of the fleet's, wherever its replicas are.
+#[derive(Clone)]
+pub struct Ingress {
+    pub router: Router,
+    pub fleet: Arc<FleetRoutes>,
+}
+
+/// Who answers a request.
+enum Answerer {
+    Own(Arc<dyn HttpTarget>),
+    Other(Arc<Remote>),
+}
+
+// === impl Ingress ===
+
+impl Ingress {
+    /// The best route of all decides, wherever it is known from; of its replicas this worker's own come first.
+    fn choose(&self, host: &str, path: &str) -> Choice<Answerer> {
+        let own = self.router.best(host, path);
+        let other = self.fleet.lookup(host, path);
+        let other = match (&own, other) {
+            (Some(own), Some(other)) => {
+                let is_better = rank(&other.route) > rank(&own.route);
+                let is_same = other.route == own.route;
+                (is_better || is_same && own.target.is_none()).then_some(other)
+            }
+            (_, other) => other,
+        };
+        match (other, own) {
+            (Some(other), _) => Choice::Target(Answerer::Other(other)),
+            (None, Some(own)) => own
+                .target
+                .map_or(Choice::NotReady, |own| Choice::Target(Answerer::Own(own))),
+            (None, None) => Choice::NoRoute,
+        }
     }
 }
 
-type Routed = (Arc<dyn HttpTarget>, Request<Incoming>, RequestMeta);
+/// A host of its own before any host, then the longest path.
+fn rank(route: &Route) -> (bool, usize) {
+    (route.host.is_some(), route.path.len())
+}
 
-fn route(
-    router: &Router,
+impl Front for Ingress {
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> BoxFuture<'static, Response<Body>> {
+        let choose = |host: &str, path: &str| self.choose(host, path);
+        match route(choose, request, peer) {
+            Ok((Answerer::Own(target), request, meta)) => target.call(request, meta),
+            Ok((Answerer::Other(remote), request, meta)) => {
+                Box::pin(fleet::forward(remote, request, meta))
+            }
+            Err(response) => Box::pin(future::ready(*response)),
+        }
+    }
+}
+
+/// The replicas of one worker alone.
+impl Front for Router {
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> BoxFuture<'static, Response<Body>> {
+        match route(|host, path| self.choose(host, path), request, peer) {
+            Ok((target, request, meta)) => target.call(request, meta),
+            Err(response) => Box::pin(future::ready(*response)),
+        }
+    }
+}
+
+type Routed<T> = (T, Request<Incoming>, RequestMeta);
+
+fn route<T>(
+    choose: impl FnOnce(&str, &str) -> Choice<T>,
     mut request: Request<Incoming>,
     peer: SocketAddr,
-) -> Result<Routed, Box<Response<Body>>> {
+) -> Result<Routed<T>, Box<Response<Body>>> {
     let authority = authority(&request)?;
     let path = request.uri().path();
-    match router.choose(host(&authority), path) {
+    match choose(host(&authority), path) {
         Choice::Target(target) => {
             forwarded(request.headers_mut(), peer, &authority);
             Ok((
@@ -239,7 +358,7 @@ fn route(
 }
 
 /// Whom the client asked for: the request's target where it names one, else the `Host` header (RFC 9112, section 3.2).
-fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
+pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
     let bad = |text| Err(Box::new(plain_text(StatusCode::BAD_REQUEST, text)));
     if request.method() == Method::CONNECT {
         let text = "this is not a forward proxy";

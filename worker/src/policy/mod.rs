@@ -94,6 +94,11 @@ impl Policy {
         }
     }
 
+    /// Whose policy it is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// With another resolver.
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = resolver;

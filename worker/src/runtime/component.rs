@@ -1,17 +1,20 @@
 //! One component of one replica: fresh instances, bounded in number, time and memory.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use warren_model::{name::Name, spec::Reuse};
+use warren_model::{
+    name::Name,
+    spec::{BodyLimits, Component as Spec},
+};
 use wasmtime::{
     Engine,
     component::{Component, Instance, InstancePre},
 };
 use wasmtime_wasi_http::{p2::bindings::ProxyPre, p3::bindings::ServicePre};
 
-use crate::logs::Stream;
+use crate::{logs::Stream, policy::Role};
 
 use super::{
     Guest,
@@ -19,6 +22,7 @@ use super::{
     failure::Failure,
     guest::{GuestStore, GuestTemplate},
     handler::Handler,
+    slots::{Slot, Slots},
 };
 
 /// How deep components may call each other: enough for any real chain, and few enough that the stacks
@@ -33,8 +37,8 @@ pub struct ComponentRuntime {
     pre: InstancePre<Guest>,
     http: Option<Http>,
     timeout: Duration,
-    limit: u32,
-    slots: Arc<Semaphore>,
+    bodies: BodyLimits,
+    slots: Slots,
     stopped: CancellationToken,
 }
 
@@ -46,39 +50,49 @@ pub(super) enum Http {
     P3(Handler),
 }
 
+/// Who makes a WIT call.
+#[derive(Clone, Copy)]
+pub(super) struct Caller {
+    role: Role,
+    /// Calls that led to it.
+    depth: u32,
+}
+
 /// A live instance and the place it takes. Dropping it ends the instance.
 pub struct Invocation {
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
     pub guest: GuestStore,
     pub instance: Instance,
 }
 
+impl Caller {
+    pub(super) fn of(guest: &Guest) -> Self {
+        Self {
+            role: guest.role(),
+            depth: guest.depth(),
+        }
+    }
+}
+
 impl ComponentRuntime {
-    pub(super) fn new(
-        name: Name,
-        template: GuestTemplate,
-        pre: InstancePre<Guest>,
-        timeout: Duration,
-        concurrency: u32,
-        reuse: Option<Reuse>,
-    ) -> Self {
+    pub(super) fn new(spec: &Spec, template: GuestTemplate, pre: InstancePre<Guest>) -> Self {
         // A component without a handler has no routes: Apply saw to that.
         let http = match ProxyPre::new(pre.clone()) {
             Ok(proxy) => Some(Http::P2(proxy)),
             Err(_) => match ServicePre::new(pre.clone()) {
-                Ok(service) => Some(Http::P3(Handler::new(service, reuse))),
+                Ok(service) => Some(Http::P3(Handler::new(service, spec.reuse))),
                 Err(_) => None,
             },
         };
         Self {
-            name,
+            name: spec.name.clone(),
             engine: pre.engine().clone(),
             template,
             http,
             pre,
-            timeout,
-            limit: concurrency,
-            slots: Arc::new(Semaphore::new(concurrency as usize)),
+            timeout: spec.timeout,
+            bodies: spec.bodies,
+            slots: Slots::new(spec.concurrency),
             stopped: CancellationToken::new(),
         }
     }
@@ -87,9 +101,18 @@ impl ComponentRuntime {
         &self.name
     }
 
-    /// In time, from the first instruction to the last byte of the answer.
+    /// In time, from the arrival to the last byte of the answer.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// When an invocation that arrives now must have ended.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    pub(super) fn bodies(&self) -> BodyLimits {
+        self.bodies
     }
 
     pub(super) fn component(&self) -> &Component {
@@ -100,15 +123,18 @@ impl ComponentRuntime {
         self.http.as_ref()
     }
 
-    /// A place for one invocation, or [`Failure::Busy`]. Nobody waits: a caller with nothing to wait for
-    /// it can only hold up more.
-    pub(super) fn slot(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.slots)
-            .try_acquire_owned()
-            .map_err(|error| match error {
-                TryAcquireError::NoPermits => Failure::Busy { limit: self.limit },
-                TryAcquireError::Closed => Failure::Stopped,
-            })
+    /// A place for an HTTP request that must have ended by `deadline`; waits for one where the component is busy.
+    pub(super) async fn request_slot(&self, deadline: Instant) -> Result<Slot, Failure> {
+        self.slots.request(deadline, self.timeout).await
+    }
+
+    /// A place for a WIT call. Those of the service wait for one, as requests do. A component that calls another does not:
+    /// it holds a place and an instance itself, and whoever holds what others wait for should not wait.
+    async fn call_slot(&self, caller: Caller, deadline: Instant) -> Result<Slot, Failure> {
+        match caller.role {
+            Role::Service => self.slots.wait(deadline, self.timeout).await,
+            Role::Component => self.slots.now(),
+        }
     }
 
     pub(super) fn cpu(&self) -> &CpuShare {
@@ -119,12 +145,17 @@ impl ComponentRuntime {
         self.template.store(&self.engine, depth)
     }
 
-    /// A fresh instance, called from `depth` calls down.
-    pub(super) async fn begin(&self, depth: u32) -> Result<Invocation, Failure> {
+    /// A fresh instance for a call that must have ended by `deadline`.
+    pub(super) async fn begin(
+        &self,
+        caller: Caller,
+        deadline: Instant,
+    ) -> Result<Invocation, Failure> {
+        let depth = caller.depth;
         if depth >= CALL_DEPTH {
             return Err(Failure::TooDeep(CALL_DEPTH));
         }
-        let slot = self.slot()?;
+        let slot = self.call_slot(caller, deadline).await?;
         let mut guest = self.store(depth + 1);
         match self.pre.instantiate_async(&mut guest.store).await {
             Ok(instance) => Ok(Invocation {
@@ -141,12 +172,13 @@ impl ComponentRuntime {
     }
 
     /// `work`, ended when the component's time is over. Guests yield with each epoch, so it does end.
-    pub(super) async fn within_timeout<R>(
+    pub(super) async fn until<R>(
         &self,
+        deadline: Instant,
         work: impl Future<Output = Result<R, Failure>>,
     ) -> Result<R, Failure> {
         tokio::select! {
-            result = tokio::time::timeout(self.timeout, work) => {
+            result = timeout_at(deadline, work) => {
                 result.unwrap_or(Err(Failure::Timeout(self.timeout)))
             }
             () = self.stopped.cancelled() => Err(Failure::Stopped),
@@ -166,14 +198,13 @@ impl ComponentRuntime {
         }
     }
 
-    /// Takes no more invocations and returns when the last has ended.
+    /// Takes no more requests and returns when the last has ended, with those that wait. WIT calls are answered until
+    /// [`Self::stop`]: requests in flight, and a service that finishes its work, may need them.
     pub async fn drain(&self) {
-        // Only `stop` could make this fail, and then nothing runs either.
-        let _all = self.slots.acquire_many(self.limit).await;
-        self.slots.close();
+        self.slots.drain().await;
     }
 
-    /// Takes no more invocations and ends those that run.
+    /// Takes no more invocations and ends those that wait or run.
     pub fn stop(&self) {
         self.slots.close();
         self.stopped.cancel();

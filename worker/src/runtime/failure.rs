@@ -9,8 +9,14 @@ use super::Guest;
 /// The end of one invocation that gave no answer. It ends that invocation and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    #[error("{limit} invocations are running already")]
+    #[error("{limit} invocations are running, and as many wait")]
     Busy { limit: u32 },
+    #[error("it waited {timeout:?} for one of {limit} invocations to end")]
+    Waited { limit: u32, timeout: Duration },
+    #[error("the request's body is larger than the {limit} bytes that it takes")]
+    RequestTooLarge { limit: u64 },
+    #[error("its answer's body is larger than the {limit} bytes that it may give")]
+    ResponseTooLarge { limit: u64 },
     #[error("it did not answer within {0:?}")]
     Timeout(Duration),
     #[error("calls are nested more than {0} deep")]

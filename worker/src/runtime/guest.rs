@@ -9,13 +9,14 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::{
     logs::{ReplicaLog, Stream},
     net::{End, Network, Scope},
-    policy::Policy,
+    policy::{Policy, Role},
     sockets::{GuestNetwork, SocketsView},
     volumes::Mount,
 };
 
 use super::{
     cpu::{self, CpuShare},
+    files::OpenFiles,
     limits::Limiter,
     outgoing::Outgoing,
     stdio::GuestOutput,
@@ -103,6 +104,7 @@ impl GuestTemplate {
                 table,
                 network,
                 limiter: Limiter::new(self.memory_limit, Arc::clone(&self.usage)),
+                files: OpenFiles::default(),
                 depth,
             },
         );
@@ -150,12 +152,21 @@ pub struct Guest {
     table: ResourceTable,
     network: GuestNetwork,
     limiter: Limiter,
+    files: OpenFiles,
     depth: u32,
 }
 
 impl Guest {
     pub fn limiter(&self) -> &Limiter {
         &self.limiter
+    }
+
+    pub(super) fn files(&mut self) -> &mut OpenFiles {
+        &mut self.files
+    }
+
+    pub fn role(&self) -> Role {
+        self.network.policy.role()
     }
 
     pub fn depth(&self) -> u32 {

@@ -6,7 +6,6 @@ mod instance;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
@@ -30,7 +29,7 @@ pub(super) struct Handler {
 
 /// A request on its way to an instance.
 struct Job {
-    request: Request<Incoming>,
+    request: Request<WasiBody>,
     answer: oneshot::Sender<Result<Answer, Failure>>,
 }
 
@@ -58,16 +57,16 @@ impl Handler {
         }
     }
 
-    /// Answers a request within the component's timeout, from its arrival to the last byte of the answer. Dropping the
+    /// Answers a request until `deadline`, from its arrival to the last byte of the answer. Dropping the
     /// future, or the body, gives the request up, and with it an instance that serves no other.
     pub async fn handle(
         &self,
         component: &Arc<ComponentRuntime>,
-        mut request: Request<Incoming>,
+        mut request: Request<WasiBody>,
         meta: &RequestMeta,
+        deadline: Instant,
     ) -> Result<Response<Body>, Failure> {
-        let slot = component.slot()?;
-        let deadline = Instant::now() + component.timeout();
+        let slot = component.request_slot(deadline).await?;
         super::http::name_target(&mut request, meta);
         let (answer, answered) = oneshot::channel();
         let lease = self.take(component, Box::new(Job { request, answer }));

@@ -14,16 +14,21 @@ use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+use warren_model::spec::BodyLimits;
 use wasmtime_wasi_http::{
-    WasiHttpView as _,
+    Error, WasiBody, WasiHttpView as _,
     p2::{
         bindings::{ProxyPre, http::types},
         body::HyperOutgoingBody,
     },
 };
 
-use crate::ingress::{Body, BoxError, HttpTarget, RequestMeta, plain_text};
+use crate::ingress::{
+    Body, BoxError, HttpTarget, RequestMeta,
+    limit::{Bounded, LimitError, Limited, Overrun, TooLarge, answers_more, declares_more},
+    plain_text,
+};
 
 use super::{ComponentRuntime, Guest, component::Http, failure::Failure};
 
@@ -57,12 +62,61 @@ impl ComponentRuntime {
         request: Request<Incoming>,
         meta: RequestMeta,
     ) -> Result<Response<Body>, Failure> {
-        let pre = match self.http() {
-            Some(Http::P2(pre)) => pre,
-            Some(Http::P3(handler)) => return handler.handle(self, request, &meta).await,
-            None => return Err(Failure::Trapped("it exports no HTTP handler".into())),
+        let deadline = self.deadline();
+        let limits = self.bodies();
+        if declares_more(request.headers(), limits.request) {
+            return Err(self.too_large(TooLarge::Request));
+        }
+        let (request, overrun) = limited(request, limits.request);
+        let method = request.method().clone();
+        let answering = async {
+            match self.http() {
+                Some(Http::P2(pre)) => self.ask(pre, request, meta, deadline).await,
+                Some(Http::P3(handler)) => handler.handle(self, request, &meta, deadline).await,
+                None => Err(Failure::Trapped("it exports no HTTP handler".into())),
+            }
         };
-        let slot = self.slot()?;
+        let answer = answering.await;
+        if overrun.happened() {
+            return Err(self.too_large(TooLarge::Request));
+        }
+        let answer = answer?;
+        if answers_more(&method, answer.headers(), limits.response) {
+            return Err(self.too_large(TooLarge::Response));
+        }
+        if limits == BodyLimits::default() {
+            return Ok(answer);
+        }
+        let component = Arc::clone(self);
+        let told = move |what| component.too_large(what).into();
+        Ok(answer.map(|body| Bounded::new(body, limits.response, overrun, told).boxed_unsync()))
+    }
+
+    /// What is told when a body was larger than its limit, which there is.
+    fn too_large(&self, what: TooLarge) -> Failure {
+        let limits = self.bodies();
+        match what {
+            TooLarge::Request => Failure::RequestTooLarge {
+                limit: limits.request.unwrap_or_default(),
+            },
+            TooLarge::Response => {
+                let failure = Failure::ResponseTooLarge {
+                    limit: limits.response.unwrap_or_default(),
+                };
+                self.log_failure(&failure);
+                failure
+            }
+        }
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        pre: &ProxyPre<Guest>,
+        request: Request<WasiBody>,
+        meta: RequestMeta,
+        deadline: Instant,
+    ) -> Result<Response<Body>, Failure> {
+        let slot = self.request_slot(deadline).await?;
         let (outcome, answered) = oneshot::channel();
         let fate = Fate::default();
         let guest = tokio::spawn({
@@ -71,7 +125,7 @@ impl ComponentRuntime {
                 let _slot = slot;
                 let run = component.run(pre, request, meta, outcome, fate);
                 let run = component.cpu().run(run);
-                let result = component.within_timeout(run).await;
+                let result = component.until(deadline, run).await;
                 if let Err(failure) = &result {
                     component.log_failure(failure);
                 }
@@ -95,7 +149,7 @@ impl ComponentRuntime {
     async fn run(
         &self,
         pre: ProxyPre<Guest>,
-        mut request: Request<Incoming>,
+        mut request: Request<WasiBody>,
         meta: RequestMeta,
         outcome: oneshot::Sender<Outcome>,
         fate: Fate,
@@ -134,8 +188,26 @@ impl ComponentRuntime {
     }
 }
 
+/// The request with a body that fails beyond its limit.
+fn limited(request: Request<Incoming>, limit: Option<u64>) -> (Request<WasiBody>, Overrun) {
+    let mut overrun = Overrun::default();
+    let request = request.map(|body| {
+        let Some(bytes) = limit else {
+            return body.map_err(Error::from).boxed_unsync();
+        };
+        let body = Limited::new(body, limit);
+        overrun = body.overrun();
+        let told = move |error| match error {
+            LimitError::TooLarge => Error::HttpRequestBodySize(Some(bytes)),
+            LimitError::Body(error) => Error::from(error),
+        };
+        body.map_err(told).boxed_unsync()
+    });
+    (request, overrun)
+}
+
 /// Gives the request's target a scheme and an authority, which 0.3 takes from there alone.
-pub(super) fn name_target(request: &mut Request<Incoming>, meta: &RequestMeta) {
+pub(super) fn name_target<B>(request: &mut Request<B>, meta: &RequestMeta) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     let named = parts
         .authority
@@ -152,7 +224,7 @@ pub(super) fn name_target(request: &mut Request<Incoming>, meta: &RequestMeta) {
 }
 
 /// HTTP/1.0 may come without a host, which the interface insists on.
-fn name_authority(request: &mut Request<Incoming>, meta: &RequestMeta) {
+fn name_authority<B>(request: &mut Request<B>, meta: &RequestMeta) {
     let named = request.uri().authority().is_some() || request.headers().contains_key(header::HOST);
     if !named {
         name_target(request, meta);
@@ -161,13 +233,14 @@ fn name_authority(request: &mut Request<Incoming>, meta: &RequestMeta) {
 
 fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
     let (status, text) = match failure {
-        Failure::Busy { .. } | Failure::Stopped => {
+        Failure::Busy { .. } | Failure::Waited { .. } | Failure::Stopped => {
             (StatusCode::SERVICE_UNAVAILABLE, failure.to_string())
         }
+        Failure::RequestTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, failure.to_string()),
         Failure::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, failure.to_string()),
         // Backtraces are for the workload's owner, in its log, not for its clients.
         Failure::Trapped(_) => (StatusCode::INTERNAL_SERVER_ERROR, "it failed".to_owned()),
-        Failure::OutOfMemory { .. } | Failure::TooDeep(_) => {
+        Failure::OutOfMemory { .. } | Failure::TooDeep(_) | Failure::ResponseTooLarge { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string())
         }
     };

@@ -10,7 +10,11 @@ use wasmtime::component::{
     types::{ComponentFunc, ComponentItem, Type},
 };
 
-use super::{ComponentRuntime, Guest, component::Invocation, failure::Failure};
+use super::{
+    ComponentRuntime, Guest,
+    component::{Caller, Invocation},
+    failure::Failure,
+};
 
 /// Why a guest's imports cannot be answered. Apply checks the same, so this tells of a mistake of ours.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +120,9 @@ impl Callee {
     ) -> wasmtime::Result<()> {
         instance.func_new_async(name, move |store, _, params, results| {
             let callee = Arc::clone(&self);
-            let depth = store.data().depth();
+            let caller = Caller::of(store.data());
             Box::new(async move {
-                match callee.call_dynamic(depth, params, results).await {
+                match callee.call_dynamic(caller, params, results).await {
                     Ok(()) => Ok(()),
                     Err(failure) => {
                         let value = match callee.failures {
@@ -136,13 +140,14 @@ impl Callee {
 
     async fn call_dynamic(
         &self,
-        depth: u32,
+        caller: Caller,
         params: &[Val],
         results: &mut [Val],
     ) -> Result<(), Failure> {
+        let deadline = self.component.deadline();
         self.component
-            .within_timeout(async {
-                let mut callee = self.component.begin(depth).await?;
+            .until(deadline, async {
+                let mut callee = self.component.begin(caller, deadline).await?;
                 let result = async {
                     let function = callee.function(&self.export)?;
                     function
@@ -157,14 +162,15 @@ impl Callee {
     }
 
     /// With types known here: no intermediate form.
-    async fn call_typed<P, R>(&self, depth: u32, params: P) -> Result<R, Failure>
+    async fn call_typed<P, R>(&self, caller: Caller, params: P) -> Result<R, Failure>
     where
         P: ComponentNamedList + Lower + Send + Sync + 'static,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
+        let deadline = self.component.deadline();
         self.component
-            .within_timeout(async {
-                let mut callee = self.component.begin(depth).await?;
+            .until(deadline, async {
+                let mut callee = self.component.begin(caller, deadline).await?;
                 let result = async {
                     let function = callee.function(&self.export)?;
                     let typed = function.typed::<P, R>(&callee.guest.store)?;

@@ -5,6 +5,7 @@ mod component;
 mod cpu;
 mod engine;
 mod failure;
+mod files;
 mod guest;
 mod handler;
 mod http;
@@ -12,6 +13,7 @@ mod limits;
 mod link;
 mod outgoing;
 mod service;
+mod slots;
 mod stdio;
 mod usage;
 mod workload;
@@ -126,5 +128,6 @@ fn wasi(engine: &Engine, generation: Generation) -> wasmtime::Result<Linker<Gues
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         crate::sockets::p3::add_to_linker(&mut linker)?;
     }
+    files::add_to_linker(&mut linker, generation)?;
     Ok(linker)
 }

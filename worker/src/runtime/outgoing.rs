@@ -26,6 +26,9 @@ use client::Client;
 /// What a guest waits at most for a connection, a first byte or a next one, unless it asks for less.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Bytes of a body that its guest has written and that wait for its reader. One chunk more may be on its way.
+const BODY_CHUNK: usize = 64 << 10;
+
 type Sent = Result<
     (
         Response<WasiBody>,
@@ -93,6 +96,15 @@ impl WasiHttpHooks for Outgoing {
     /// The client below adds it, for the versions that have one.
     fn set_host_header(&mut self) -> bool {
         false
+    }
+
+    /// What one write of a guest copies at most, of answers too: a chunk waits for each body that nobody reads.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
     }
 
     fn send_request(

@@ -216,14 +216,7 @@ impl Components<'_> {
             policy,
             log: self.context.log.clone(),
         };
-        let component = ComponentRuntime::new(
-            spec.name.clone(),
-            template,
-            pre,
-            spec.timeout,
-            spec.concurrency,
-            spec.reuse,
-        );
+        let component = ComponentRuntime::new(spec, template, pre);
         self.done.insert(spec.name.clone(), Arc::new(component));
         Ok(())
     }

@@ -212,7 +212,7 @@ impl Replica<'_> {
     }
 
     fn hold(&mut self, ready: Ready) {
-        let routes = Routes::new(self.assignment, &ready.prepared, &ready.network);
+        let routes = Routes::new(self.assignment, &ready.prepared, &ready.network, &self.log);
         let published = ready.published.into_iter();
         let published = published.map(|port| port.serve(self.ready.subscribe()));
         let published = published.collect();

@@ -10,6 +10,7 @@ use warren_model::{host_port::Transport, route::Route, spec::Service};
 use crate::{
     agent::Assignment,
     ingress::{HttpTarget, PortLimits, ServicePort, ServiceTarget},
+    logs::ReplicaLog,
     net::Network,
     runtime::{ComponentHandle, Prepared},
 };
@@ -24,7 +25,12 @@ pub(super) struct Routes {
 // === impl Routes ===
 
 impl Routes {
-    pub(super) fn new(assignment: &Assignment, prepared: &Prepared, network: &Network) -> Self {
+    pub(super) fn new(
+        assignment: &Assignment,
+        prepared: &Prepared,
+        network: &Network,
+        log: &ReplicaLog,
+    ) -> Self {
         let spec = &assignment.spec;
         let mut targets = Vec::new();
         for (spec, component) in spec.components.iter().zip(&prepared.components) {
@@ -32,10 +38,15 @@ impl Routes {
             targets.extend(spec.routes.iter().map(|r| (r.clone(), Arc::clone(&target))));
         }
         let mut ports = BTreeMap::new();
+        let bodies = spec.service.as_ref().map(|service| service.bodies);
+        let limits = PortLimits {
+            bodies: bodies.unwrap_or_default(),
+            ..PortLimits::default()
+        };
         for route in spec.service.iter().flat_map(|service| &service.routes) {
             let port = ports.entry(route.port).or_insert_with(|| {
-                let limits = PortLimits::default();
-                ServicePort::new(&assignment.id, route.port, network.clone(), limits)
+                let (network, log) = (network.clone(), log.clone());
+                ServicePort::new(&assignment.id, route.port, network, limits, log)
             });
             let target = ServiceTarget {
                 port: Arc::clone(port),

@@ -12,7 +12,9 @@ use warren_model::{
     digest::Digest,
     egress::EgressRule,
     name::Name,
-    spec::{Component, Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec},
+    spec::{
+        BodyLimits, Component, Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec,
+    },
 };
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery},
@@ -203,6 +205,7 @@ pub fn service(guest: &str, args: &[&str]) -> Service {
         volumes: Vec::new(),
         memory_bytes: 64 << 20,
         cpu_weight: 100,
+        bodies: BodyLimits::default(),
         stop_grace: Duration::from_secs(10),
         exclusive: false,
     }
@@ -218,6 +221,7 @@ pub fn component(name: &str, guest: &str) -> Component {
         memory_bytes: 32 << 20,
         timeout: Duration::from_secs(30),
         concurrency: 256,
+        bodies: BodyLimits::default(),
         reuse: None,
     }
 }

@@ -47,7 +47,8 @@ impl Site {
             name: Name::parse("site").unwrap(),
         };
         let number = NonZeroU16::new(8080).unwrap();
-        let port = ServicePort::new(&workload, number, bench.context.network.clone(), limits);
+        let (network, log) = (bench.context.network.clone(), bench.context.log.clone());
+        let port = ServicePort::new(&workload, number, network, limits, log);
         let router = Router::new();
         let mut routes: Vec<(Route, Arc<dyn HttpTarget>)> = Vec::new();
         for (host, protocol) in [

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod bounds;
 mod conform;
 mod exits;
 mod hostile;

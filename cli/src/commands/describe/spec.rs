@@ -65,6 +65,7 @@ fn service(text: &mut Text, service: &v1::Service) {
             format!("a share of the processor of {weight}, where 100 is usual"),
         );
     }
+    bodies(text, limits.request_body_bytes, limits.response_body_bytes);
     if let Some(grace) = duration(service.stop_grace) {
         text.line(2, format!("has {grace} to stop"));
     }
@@ -92,9 +93,10 @@ fn component(text: &mut Text, component: &v1::Component) {
     if let Some(concurrency) = limits.concurrency {
         text.line(
             2,
-            format!("at most {concurrency} invocations at once in a replica"),
+            format!("at most {concurrency} invocations at once in a replica; as many again wait"),
         );
     }
+    bodies(text, limits.request_body_bytes, limits.response_body_bytes);
     if let Some(reuse) = &component.reuse {
         let requests = reuse.requests.unwrap_or(128);
         let concurrency = reuse.concurrency.unwrap_or(16);
@@ -102,6 +104,15 @@ fn component(text: &mut Text, component: &v1::Component) {
             2,
             format!("one instance serves up to {requests} requests, {concurrency} of them at once"),
         );
+    }
+}
+
+fn bodies(text: &mut Text, request: Option<u64>, response: Option<u64>) {
+    for (what, bytes) in [("request", request), ("response", response)] {
+        if let Some(bytes) = bytes {
+            let most = format_bytes(bytes);
+            text.line(2, format!("a {what}'s body of at most {most}"));
+        }
     }
 }
 

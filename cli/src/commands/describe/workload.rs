@@ -181,8 +181,7 @@ fn ways_in(
             false => "; closed now: no replica is ready",
         };
         text.rows(urls);
-        let where_ =
-            "at the --http port, 8000 unless it was chosen, of a worker that runs a replica";
+        let where_ = "at the --http port, 8000 unless it was chosen, of any worker";
         text.line(1, format!("({where_}{closed})"));
     }
     let rest = published.len().saturating_sub(MOST_REPLICAS);

@@ -158,6 +158,7 @@ mod tests {
                 limits: Some(v1::ServiceLimits {
                     memory_bytes: Some(64 << 20),
                     cpu_weight: Some(100),
+                    ..v1::ServiceLimits::default()
                 }),
                 ..Default::default()
             }),

@@ -164,9 +164,23 @@ pub(in crate::manifest) static COMPONENT_LIMITS: Schema = Schema {
             "concurrency",
             Number,
             Default("256"),
-            "Invocations at once in one replica",
+            "Invocations at once in one replica; as many again wait for a place",
         )
         .within("1", "1000"),
+        Field::new(
+            "requestBody",
+            Size,
+            Optional("1MiB"),
+            "The largest body of an HTTP request; a larger one is answered 413",
+        )
+        .within("1B", "1TiB"),
+        Field::new(
+            "responseBody",
+            Size,
+            Optional("64MiB"),
+            "The largest body of an HTTP response; a larger one breaks off",
+        )
+        .within("1B", "1TiB"),
     ],
 };
 

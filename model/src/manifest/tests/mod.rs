@@ -53,7 +53,7 @@ service:
   publish: [ { port: 6379, listen: "127.0.0.1:6379", protocol: tcp } ]
   routes: [ { host: db.localhost, path: /q, port: 8080, protocol: h2c }, { port: 9 } ]
   egress: [ "db.internal:5432", "10.0.0.0/8:*" ]
-  limits: { memory: 128MiB }
+  limits: { memory: 128MiB, requestBody: 1MiB }
   stopGrace: 5s
 components:
   - name: api
@@ -62,7 +62,7 @@ components:
     env:
       MODE: fast
     egress: []
-    limits: { memory: 16MiB, timeout: 2s, concurrency: 10 }
+    limits: { memory: 16MiB, timeout: 2s, concurrency: 10, requestBody: 64KiB, responseBody: 1GiB }
   - name: words
     component: sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 "#;
@@ -123,6 +123,8 @@ fn reads_every_field() {
         limits: Some(v1::ServiceLimits {
             memory_bytes: Some(128 << 20),
             cpu_weight: None,
+            request_body_bytes: Some(1 << 20),
+            response_body_bytes: None,
         }),
         stop_grace: seconds(5),
         routes: vec![
@@ -149,6 +151,8 @@ fn reads_every_field() {
             memory_bytes: Some(16 << 20),
             timeout: seconds(2),
             concurrency: Some(10),
+            request_body_bytes: Some(64 << 10),
+            response_body_bytes: Some(1 << 30),
         }),
         reuse: None,
     };

@@ -47,6 +47,7 @@ service:
     - "10.0.0.0/8:*"
   limits:
     memory: 128MiB
+    requestBody: 1MiB
   stopGrace: 5s
 components:
   - name: api
@@ -60,6 +61,8 @@ components:
       memory: 16MiB
       timeout: 2s
       concurrency: 10
+      requestBody: 64KiB
+      responseBody: 1GiB
   - name: words
     component: sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 "#

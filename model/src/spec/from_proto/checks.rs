@@ -12,6 +12,7 @@ use crate::{
     error::Violations,
     quantity::{format_bytes, format_duration},
     route::Route,
+    spec::BodyLimits,
 };
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
@@ -19,6 +20,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
+const BODY: RangeInclusive<u64> = 1..=1 << 40;
 
 /// What a duration is when absent, and what it may be.
 pub(super) struct Bounds {
@@ -94,6 +96,23 @@ pub(super) fn memory_bytes(v: &mut Violations, at: &str, bytes: u64) -> u64 {
         &MEMORY,
         |n| format_bytes(*n),
     )
+}
+
+/// The bounds of HTTP bodies, of whatever stands at `at`.
+pub(super) fn bodies(
+    v: &mut Violations,
+    at: &str,
+    request: Option<u64>,
+    response: Option<u64>,
+) -> BodyLimits {
+    let mut within = |field: &str, bytes: Option<u64>| {
+        let at = format!("{at}.limits.{field}");
+        bytes.map(|bytes| within(v, at, bytes, &BODY, |n| format_bytes(*n)))
+    };
+    BodyLimits {
+        request: within("request_body_bytes", request),
+        response: within("response_body_bytes", response),
+    }
 }
 
 /// A port of the service, at the field `port` of what stands at `at`.

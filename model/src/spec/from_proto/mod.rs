@@ -176,6 +176,7 @@ fn component(v: &mut Violations, at: &str, component: &v1::Component) -> Option<
         &CONCURRENCY,
         u32::to_string,
     );
+    let bodies = checks::bodies(v, at, limits.request_body_bytes, limits.response_body_bytes);
     let reuse = component
         .reuse
         .map(|given| reuse(v, &format!("{at}.reuse"), given));
@@ -188,6 +189,7 @@ fn component(v: &mut Violations, at: &str, component: &v1::Component) -> Option<
         memory_bytes,
         timeout,
         concurrency,
+        bodies,
         reuse,
     })
 }

@@ -61,6 +61,7 @@ pub(super) fn service(
         &CPU_WEIGHT,
         u32::to_string,
     );
+    let bodies = checks::bodies(v, at, limits.request_body_bytes, limits.response_body_bytes);
     let grace = Bounds {
         default: defaults::STOP_GRACE,
         range: Duration::ZERO..=HOUR,
@@ -79,6 +80,7 @@ pub(super) fn service(
         volumes: volumes?,
         memory_bytes,
         cpu_weight,
+        bodies,
         stop_grace,
         exclusive: service.exclusive,
     })

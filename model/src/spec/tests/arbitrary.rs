@@ -113,6 +113,7 @@ prop_compose! {
         liveness in prop::option::of(any_probe(1)),
         memory_bytes in 64_u64 << 10..=4 << 30,
         cpu_weight in prop_oneof![Just(100_u32), 1_u32..=10_000],
+        bodies in bodies(),
         stop_grace in durations(0, 3_600_000),
         exclusive: bool,
     ) -> Service {
@@ -140,10 +141,16 @@ prop_compose! {
             volumes: Vec::new(),
             memory_bytes,
             cpu_weight,
+            bodies,
             stop_grace,
             exclusive,
         }
     }
+}
+
+fn bodies() -> impl Strategy<Value = BodyLimits> {
+    let size = || prop::option::of(1_u64..=1 << 40);
+    (size(), size()).prop_map(|(request, response)| BodyLimits { request, response })
 }
 
 prop_compose! {
@@ -155,6 +162,7 @@ prop_compose! {
         memory_bytes in 64_u64 << 10..=4 << 30,
         timeout in durations(1, 3_600_000),
         concurrency in 1_u32..=1000,
+        bodies in bodies(),
         reuse in prop::option::of((1_u32..=1_000_000, 1_u32..=1000)),
     ) -> Component {
         Component {
@@ -166,6 +174,7 @@ prop_compose! {
             memory_bytes,
             timeout,
             concurrency,
+            bodies,
             reuse: reuse.map(|(requests, concurrency)| Reuse { requests, concurrency }),
         }
     }

@@ -120,6 +120,7 @@ fn absent_fields_become_the_documented_defaults() {
             volumes: vec![],
             memory_bytes: 64 * MIB,
             cpu_weight: 100,
+            bodies: BodyLimits::default(),
             stop_grace: Duration::from_secs(10),
             exclusive: false,
         }),
@@ -132,6 +133,7 @@ fn absent_fields_become_the_documented_defaults() {
             memory_bytes: 32 * MIB,
             timeout: Duration::from_secs(30),
             concurrency: 256,
+            bodies: BodyLimits::default(),
             reuse: None,
         }],
         volumes: vec![],
@@ -183,7 +185,7 @@ fn refuses_numbers_out_of_bounds() {
         with_service(|s| {
             s.limits = Some(v1::ServiceLimits {
                 memory_bytes: Some(65535),
-                cpu_weight: None,
+                ..v1::ServiceLimits::default()
             });
         }),
     );
@@ -206,6 +208,36 @@ fn refuses_numbers_out_of_bounds() {
             "use 1 to 1000",
             with_component(move |c| {
                 c.limits.get_or_insert_default().concurrency = Some(concurrency);
+            }),
+        );
+    }
+    for (bytes, told) in [(0, "0B"), ((1 << 40) + 1, "1099511627777B")] {
+        refused(
+            "spec.components[0].limits.request_body_bytes",
+            &format!("{told} is out of bounds: use 1B to 1TiB"),
+            with_component(move |c| {
+                c.limits.get_or_insert_default().request_body_bytes = Some(bytes);
+            }),
+        );
+        refused(
+            "spec.components[0].limits.response_body_bytes",
+            "use 1B to 1TiB",
+            with_component(move |c| {
+                c.limits.get_or_insert_default().response_body_bytes = Some(bytes);
+            }),
+        );
+        refused(
+            "spec.service.limits.request_body_bytes",
+            "use 1B to 1TiB",
+            with_service(move |s| {
+                s.limits.get_or_insert_default().request_body_bytes = Some(bytes);
+            }),
+        );
+        refused(
+            "spec.service.limits.response_body_bytes",
+            "use 1B to 1TiB",
+            with_service(move |s| {
+                s.limits.get_or_insert_default().response_body_bytes = Some(bytes);
             }),
         );
     }

@@ -5,25 +5,35 @@
 //!   write=PATH   writes a file
 //!   list=PATH    the names in a directory
 //!   link=PATH    makes a link to /etc in this directory and reads through it
+//!   open=PATH    opens the file as often as it may, keeps all, and tells how often that was and the error
+//!   until=LINES  ends with failure unless the last count was this
 //!   exit=CODE    ends with failure unless it is 0
 //!   stay         listens on 127.0.0.1:8080 and does nothing else
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     net::TcpListener,
     process,
 };
 
 fn main() {
+    let mut open = Vec::new();
+    let mut counted = 0;
     for word in std::env::args().skip(1) {
         let (verb, path) = word.split_once('=').unwrap_or((&word, ""));
         let outcome = match verb {
-            "count" => count(path).map(|lines| lines.to_string()),
+            "count" => count(path).map(|lines| {
+                counted = lines;
+                lines.to_string()
+            }),
             "read" => fs::read_to_string(path).map(|text| text.trim_end().to_owned()),
             "write" => fs::write(path, "written by a guest\n").map(|()| String::new()),
             "list" => list(path),
             "link" => link(path),
+            "open" => open_all(path, &mut open),
+            "until" if path.parse() == Ok(counted) => Ok(String::new()),
+            "until" => process::exit(1),
             "exit" => process::exit(path.parse().unwrap_or(1)),
             "stay" => stay(),
             _ => panic!("unknown: {word}"),
@@ -39,6 +49,19 @@ fn count(path: &str) -> io::Result<usize> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     writeln!(file, "here")?;
     Ok(fs::read_to_string(path)?.lines().count())
+}
+
+fn open_all(path: &str, open: &mut Vec<File>) -> io::Result<String> {
+    let before = open.len();
+    loop {
+        match File::open(path) {
+            Ok(file) => open.push(file),
+            Err(error) => {
+                let times = open.len() - before;
+                return Ok(format!("{times} times, then {:?}", error.kind()));
+            }
+        }
+    }
 }
 
 fn list(path: &str) -> io::Result<String> {

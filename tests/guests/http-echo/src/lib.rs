@@ -9,6 +9,7 @@ use futures_lite::stream::unfold;
 use wstd::http::body::{Body, Bytes};
 use wstd::http::error::ErrorCode;
 use wstd::http::{Client, Error, HeaderMap, Request, Response, StatusCode};
+use wstd::task::sleep;
 use wstd::time::Duration;
 
 const MEBIBYTE: usize = 1024 * 1024;
@@ -25,6 +26,21 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         ["headers"] => text(headers(request.headers())),
         ["env"] => text(env()),
         ["status", code] => Ok(Response::builder().status(code).body(Body::empty())?),
+        // The request's body is not read.
+        ["wait", milliseconds] => {
+            sleep(Duration::from_millis(milliseconds.parse()?)).await;
+            text("waited\n")
+        }
+        ["read"] => {
+            let mut body = request.into_body();
+            let bytes = body.contents().await?.len();
+            text(format!("{bytes}\n"))
+        }
+        ["length", bytes] => {
+            let length: u64 = bytes.parse()?;
+            let response = Response::builder().header("content-length", length);
+            Ok(response.body(big(length))?)
+        }
         ["panic"] => panic!("asked to panic"),
         ["spin"] => loop {
             black_box(());

@@ -37,7 +37,7 @@ use self::{
 use super::{
     Assignment, Replicas, assignment::Seen, backoff::Backoff, reports::ReportBook, state::Keeper,
 };
-use crate::logs::LogHub;
+use crate::{ingress::FleetRoutes, logs::LogHub};
 
 /// Who the worker is and where its control planes are.
 pub struct SessionConfig {
@@ -57,6 +57,8 @@ pub struct Session {
     pub config: SessionConfig,
     pub replicas: Arc<dyn Replicas>,
     pub reports: ReportBook,
+    /// Told which workers serve which routes.
+    pub routes: Arc<FleetRoutes>,
     pub logs: LogHub,
     pub keeper: Arc<Keeper>,
     /// What an earlier worker ran: run again if no control plane can be asked.

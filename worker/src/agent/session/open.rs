@@ -126,6 +126,7 @@ impl<'a> Open<'a> {
             }
             Some(session_response::Message::Assignments(message)) => self.keep(message),
             Some(session_response::Message::LogsWanted(wanted)) => self.push_logs(wanted),
+            Some(session_response::Message::FleetRoutes(news)) => self.session.routes.learn(news),
             // A second Welcome, or what a later version sends: nothing that this one has to know.
             Some(session_response::Message::Welcome(_)) | None => {}
         }

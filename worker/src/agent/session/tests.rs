@@ -68,6 +68,7 @@ impl Fixture {
             config,
             replicas,
             reports: reports.clone(),
+            routes: FleetRoutes::new("worker-1"),
             logs: logs.clone(),
             keeper: keeper.clone(),
             left,

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn;
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use hyper::{body::Frame, client::conn};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::mpsc,
@@ -61,6 +61,10 @@ struct Fixture {
 impl Fixture {
     /// One route, `a.localhost/api`, whose replica is ready.
     async fn start(drain: Duration) -> Self {
+        Self::within(Limits::default(), drain).await
+    }
+
+    async fn within(limits: Limits, drain: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (router, draining) = (Router::new(), CancellationToken::new());
@@ -75,7 +79,13 @@ impl Fixture {
             vec![(Route::parse("a.localhost", "/api").unwrap(), echo)],
         );
         router.set_ready("r", true);
-        let serving = tokio::spawn(serve(listener, router.clone(), draining.clone(), drain));
+        let serving = tokio::spawn(serve_within(
+            limits,
+            listener,
+            router.clone(),
+            draining.clone(),
+            drain,
+        ));
         Self {
             address,
             router,
@@ -260,4 +270,106 @@ fn hosts_are_read_without_port() {
     ] {
         assert_eq!(host(authority), wanted);
     }
+}
+
+/// Heads that come byte by byte, or not at all, of either version: each connection is cut in time, and others are answered
+/// meanwhile.
+#[tokio::test]
+async fn a_head_that_does_not_end_in_time_is_cut_off() {
+    let limits = Limits {
+        head_timeout: Duration::from_millis(700),
+        ..Limits::default()
+    };
+    let fixture = Fixture::within(limits, HOUR).await;
+    let mut slow = Vec::new();
+    for (first, rest) in [
+        ("", ""),
+        (
+            "",
+            "GET /api HTTP/1.1\r\nHost: a.localhost\r\nX-Very-Long-Field-That-Never-Comes-To-Its-End: ",
+        ),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""),
+    ] {
+        for _ in 0..8 {
+            let mut client = TcpStream::connect(fixture.address).await.unwrap();
+            slow.push(tokio::spawn(async move {
+                client.write_all(first.as_bytes()).await.unwrap();
+                let (mut from, mut to) = client.into_split();
+                let drip = async {
+                    for byte in rest.bytes().chain(std::iter::repeat(b'x')) {
+                        time::sleep(Duration::from_millis(50)).await;
+                        // Closed by the other side: reading tells.
+                        if rest.is_empty() || to.write_all(&[byte]).await.is_err() {
+                            future::pending::<()>().await;
+                        }
+                    }
+                };
+                let ended = async {
+                    let mut answer = Vec::new();
+                    let _ = from.read_to_end(&mut answer).await;
+                };
+                tokio::select! {
+                    () = drip => {}
+                    () = ended => {}
+                }
+            }));
+        }
+    }
+    let request = "GET /api HTTP/1.1\r\nHost: a.localhost\r\nConnection: close\r\n\r\n";
+    let mut answers = 0;
+    while !slow.iter().all(JoinHandle::is_finished) {
+        assert!(fixture.raw(request).await.starts_with("HTTP/1.1 200 "));
+        answers += 1;
+        time::sleep(Duration::from_millis(10)).await;
+        assert!(answers < 6_000, "some were not cut");
+    }
+    assert!(answers > 5, "{answers} answers meanwhile");
+}
+
+/// A body that says when it is let go of, and never ends.
+struct Endless(mpsc::UnboundedSender<()>);
+
+impl HttpTarget for Endless {
+    fn call(&self, _: Request<Incoming>, _: RequestMeta) -> BoxFuture<'static, Response<Body>> {
+        let told = Dropped(self.0.clone());
+        let chunks = futures::stream::repeat_with(move || {
+            let _held = &told;
+            Ok(Frame::data(Bytes::from_static(&[0; 16 << 10])))
+        });
+        let body = StreamBody::new(chunks).boxed_unsync();
+        Box::pin(future::ready(Response::new(body)))
+    }
+}
+
+struct Dropped(mpsc::UnboundedSender<()>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off() {
+    let limits = Limits {
+        stall_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let fixture = Fixture::within(limits, HOUR).await;
+    let (dropped, mut told) = mpsc::unbounded_channel();
+    let route = Route::parse("endless.localhost", "/").unwrap();
+    fixture
+        .router
+        .set("e", vec![(route, Arc::new(Endless(dropped)))]);
+    fixture.router.set_ready("e", true);
+    let mut client = TcpStream::connect(fixture.address).await.unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: endless.localhost\r\n\r\n")
+        .await
+        .unwrap();
+    time::timeout(Duration::from_secs(60), told.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    drop(client);
 }

@@ -15,14 +15,17 @@ use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    ingress::BoxError,
+    ingress::{
+        BoxError,
+        limit::{LimitError, Limited, Overrun},
+    },
     net::{End, Scope},
 };
 
 /// The body of a client's request, as a service's connection reads it.
 pub(super) struct RequestBody {
     /// `None`: empty.
-    body: Option<Incoming>,
+    body: Option<Limited<Incoming>>,
     sending: Option<Arc<Sending>>,
     /// While it is there, nothing is read: the service was asked first (`Expect: 100-continue`).
     hold: Option<oneshot::Receiver<()>>,
@@ -49,7 +52,8 @@ impl RequestBody {
     }
 
     /// With a word about its progress, unless there is nothing to send.
-    pub(super) fn new(body: Incoming) -> (Self, Option<Arc<Sending>>) {
+    /// `limit` in bytes.
+    pub(super) fn new(body: Incoming, limit: Option<u64>) -> (Self, Option<Arc<Sending>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
         }
@@ -58,12 +62,17 @@ impl RequestBody {
             last: Mutex::new(Instant::now()),
         });
         let body = Self {
-            body: Some(body),
+            body: Some(Limited::new(body, limit)),
             sending: Some(Arc::clone(&sending)),
             hold: None,
             carrier: None,
         };
         (body, Some(sending))
+    }
+
+    /// Learns of it when the body was too large.
+    pub(super) fn overrun(&self) -> Overrun {
+        self.body.as_ref().map(Limited::overrun).unwrap_or_default()
     }
 
     /// A service shall not take a part for the whole: hyper closes a connection of HTTP/1.1 in good order even when the
@@ -84,12 +93,12 @@ impl RequestBody {
 
 impl HttpBody for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = LimitError<hyper::Error>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         if let Some(hold) = &mut this.hold {
             // Used or dropped is the same.

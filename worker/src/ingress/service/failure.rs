@@ -32,6 +32,10 @@ pub(super) enum Failure {
     Timeout(Duration),
     #[error("the request ended before it was whole")]
     Request,
+    #[error("the request's body is larger than the {0} bytes that it takes")]
+    RequestTooLarge(u64),
+    #[error("its response's body is larger than the {0} bytes that it may give")]
+    ResponseTooLarge(u64),
     #[error(
         "it is spoken to with HTTP/2, which has no upgrades: `protocol: http1` for its route allows them"
     )]
@@ -65,11 +69,14 @@ impl Failure {
             Self::Busy(_) | Self::Stopping | Self::Unreachable(NetError::TooManySockets) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::NotListening | Self::Dropped | Self::Malformed { .. } | Self::Unreachable(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::NotListening
+            | Self::Dropped
+            | Self::Malformed { .. }
+            | Self::Unreachable(_)
+            | Self::ResponseTooLarge(_) => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Request => StatusCode::BAD_REQUEST,
+            Self::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoUpgrade => StatusCode::NOT_IMPLEMENTED,
         }
     }

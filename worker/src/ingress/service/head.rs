@@ -14,7 +14,7 @@ const NOBODY: &str = "localhost";
 
 /// What the fields of one connection, which were taken out, asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(in crate::ingress) struct Asked {
     /// Another protocol. One that may be ignored, HTTP/2 over HTTP/1.1, is not told.
     pub upgrade: Option<HeaderValue>,
     /// `TE: trailers`.
@@ -23,7 +23,7 @@ pub(super) struct Asked {
 
 /// Removes the fields that are about one connection and not about the message (RFC 9110, section 7.6.1), and a length
 /// that the framing overrides (RFC 9112, section 6.3).
-pub(super) fn take_hop_by_hop(headers: &mut HeaderMap) -> Asked {
+pub(in crate::ingress) fn take_hop_by_hop(headers: &mut HeaderMap) -> Asked {
     let mut asked = Asked {
         upgrade: None,
         trailers: has_token(headers, &header::TE, "trailers"),
@@ -99,7 +99,12 @@ const GRPC: &[u8] = b"application/grpc";
 
 /// Makes a request one of HTTP/1.1 for the server itself. `authority` is whom the client asked for; `chunked` says that
 /// there is a body whose length nobody knows.
-pub(super) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str, chunked: bool) {
+pub(in crate::ingress) fn to_http1(
+    head: &mut request::Parts,
+    asked: &Asked,
+    authority: &str,
+    chunked: bool,
+) {
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }
@@ -130,7 +135,7 @@ pub(super) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str
 }
 
 /// Makes a request one of HTTP/2 (RFC 9113, section 8.3.1). `authority` is whom the client asked for.
-pub(super) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str) {
+pub(in crate::ingress) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str) {
     head.version = Version::HTTP_2;
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
@@ -149,7 +154,7 @@ pub(super) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str
 }
 
 /// Makes a service's response one of this ingress: the connection to the client has fields of its own.
-pub(super) fn to_client<B>(response: &mut Response<B>) {
+pub(in crate::ingress) fn to_client<B>(response: &mut Response<B>) {
     let protocol = match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => response.headers().get(header::UPGRADE).cloned(),
         _ => None,

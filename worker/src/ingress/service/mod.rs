@@ -7,7 +7,7 @@
 mod body;
 mod exchange;
 mod failure;
-mod head;
+pub(super) mod head;
 mod http1;
 mod http2;
 mod pool;
@@ -16,17 +16,28 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, join};
 use http::{Request, Response, Version, header};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::task::AbortOnDropHandle;
-use warren_model::{name::WorkloadId, spec::RouteProtocol};
+use warren_model::{
+    name::WorkloadId,
+    spec::{BodyLimits, RouteProtocol},
+};
 
-use super::{Body, HttpTarget, RequestMeta};
-use crate::{dial::Dialer, net::Network};
+use super::{
+    Body, HttpTarget, RequestMeta,
+    limit::{Bounded, TooLarge, answers_more, declares_more},
+};
+use crate::{
+    dial::Dialer,
+    logs::{ReplicaLog, Stream},
+    net::Network,
+};
 
 pub(crate) use head::is_grpc;
 
-use body::RequestBody;
+use body::{RequestBody, Sending};
 use exchange::{Release, Waiting};
 use failure::Failure;
 use http2::Streams;
@@ -44,6 +55,7 @@ pub struct ServicePort {
     place: String,
     dialer: Dialer,
     limits: PortLimits,
+    log: ReplicaLog,
     slots: Arc<Semaphore>,
     idle: Arc<Pool>,
     streams: Arc<Streams>,
@@ -65,6 +77,8 @@ pub struct PortLimits {
     pub head_timeout: Duration,
     /// How long a body of `Expect: 100-continue` waits for a service that does not answer the expectation.
     pub continue_timeout: Duration,
+    /// The largest bodies.
+    pub bodies: BodyLimits,
 }
 
 impl Default for PortLimits {
@@ -75,6 +89,7 @@ impl Default for PortLimits {
             idle_timeout: Duration::from_secs(30),
             head_timeout: Duration::from_secs(60),
             continue_timeout: Duration::from_secs(1),
+            bodies: BodyLimits::default(),
         }
     }
 }
@@ -82,12 +97,13 @@ impl Default for PortLimits {
 // === impl ServicePort ===
 
 impl ServicePort {
-    /// Needs a runtime: its idle connections are closed by a task, which ends with it.
+    /// `log` hears of responses that were cut. Needs a runtime: its idle connections are closed by a task, which ends with it.
     pub fn new(
         workload: &WorkloadId,
         port: NonZeroU16,
         network: Network,
         limits: PortLimits,
+        log: ReplicaLog,
     ) -> Arc<Self> {
         let idle = Arc::new(Pool::new(limits));
         let streams = Arc::new(Streams::new(limits));
@@ -101,6 +117,7 @@ impl ServicePort {
             place: format!("port {port} of the service of workload {workload}"),
             dialer: Dialer::new(network, port.get()),
             limits,
+            log,
             slots: Arc::new(Semaphore::new(limits.requests)),
             idle,
             streams,
@@ -120,9 +137,55 @@ impl ServicePort {
     }
 
     async fn answer(
-        &self,
+        self: &Arc<Self>,
         protocol: RouteProtocol,
         request: Request<Incoming>,
+        meta: &RequestMeta,
+    ) -> Result<Response<Body>, Failure> {
+        let limits = self.limits.bodies;
+        if declares_more(request.headers(), limits.request) {
+            return Err(self.too_large(TooLarge::Request));
+        }
+        let method = request.method().clone();
+        let (request, body) = request.into_parts();
+        let (body, sending) = RequestBody::new(body, limits.request);
+        let overrun = body.overrun();
+        let request = Request::from_parts(request, body);
+        let answer = self.forward(protocol, request, sending, meta).await;
+        if overrun.happened() {
+            return Err(self.too_large(TooLarge::Request));
+        }
+        let answer = answer?;
+        if answers_more(&method, answer.headers(), limits.response) {
+            return Err(self.too_large(TooLarge::Response));
+        }
+        if limits == BodyLimits::default() {
+            return Ok(answer);
+        }
+        let port = Arc::clone(self);
+        let told = move |what| port.too_large(what).into();
+        Ok(answer.map(|body| Bounded::new(body, limits.response, overrun, told).boxed_unsync()))
+    }
+
+    /// What is told when a body was larger than its limit, which there is.
+    fn too_large(&self, what: TooLarge) -> Failure {
+        let limits = self.limits.bodies;
+        match what {
+            TooLarge::Request => Failure::RequestTooLarge(limits.request.unwrap_or_default()),
+            TooLarge::Response => {
+                let failure = Failure::ResponseTooLarge(limits.response.unwrap_or_default());
+                let line = format!("{}: {failure}", self.place);
+                self.log.line("service", Stream::Stderr, &line);
+                failure
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        protocol: RouteProtocol,
+        request: Request<RequestBody>,
+        sending: Option<Arc<Sending>>,
         meta: &RequestMeta,
     ) -> Result<Response<Body>, Failure> {
         let slot = self.slot()?;
@@ -144,7 +207,6 @@ impl ServicePort {
         // What they say is about the client's connection.
         parts.extensions.clear();
         let chunked = body.size_hint().exact().is_none() && !body.is_end_stream();
-        let (body, sending) = RequestBody::new(body);
         let mut waiting = Waiting {
             limits: self.limits,
             sending,

@@ -13,14 +13,14 @@ use http::{Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::oneshot,
     time::{Instant, Sleep, sleep_until},
 };
 use wasmtime_wasi_http::WasiBody;
 
 use crate::{
     ingress::{Body, BoxError},
-    runtime::{ComponentRuntime, failure::Failure},
+    runtime::{ComponentRuntime, failure::Failure, slots::Slot},
 };
 
 use super::{Answer, Lease};
@@ -41,14 +41,14 @@ struct GuestBody {
 struct Open {
     lease: Lease,
     _done: oneshot::Sender<()>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 /// The answer with its place in the instance.
 pub(super) fn response(
     answer: Answer,
     lease: Lease,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
     deadline: Instant,
     component: &Arc<ComponentRuntime>,
 ) -> Response<Body> {

@@ -11,7 +11,7 @@ use wasmtime::{
     },
 };
 
-use super::{super::Guest, Callee, Failure};
+use super::{super::Guest, Callee, Caller, Failure};
 
 /// The shapes that are worth a type of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +146,9 @@ where
 {
     instance.func_wrap_async(name, move |store: StoreContextMut<'_, Guest>, params: P| {
         let callee = Arc::clone(&callee);
-        let depth = store.data().depth();
+        let caller = Caller::of(store.data());
         Box::new(async move {
-            match callee.call_typed::<P, R>(depth, params).await {
+            match callee.call_typed::<P, R>(caller, params).await {
                 Ok(answer) => Ok(answer),
                 Err(failure) => R::failed(&callee, &failure).ok_or_else(|| callee.trap(&failure)),
             }

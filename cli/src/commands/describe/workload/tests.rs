@@ -58,6 +58,7 @@ fn service() -> v1::Service {
         limits: Some(v1::ServiceLimits {
             memory_bytes: Some(64 << 20),
             cpu_weight: Some(100),
+            ..v1::ServiceLimits::default()
         }),
         ..Default::default()
     }
@@ -179,7 +180,7 @@ Workload counter in namespace shop
 Ways in
   http://<any host>/       component api
   http://ws.localhost/ws   port 8080 of the service
-  (at the --http port, 8000 unless it was chosen, of a worker that runs a replica)
+  (at the --http port, 8000 unless it was chosen, of any worker)
   tcp 10.0.0.5:6380 (bound to 0.0.0.0:6380) on worker w1 leads to its port 6379
 
 Replicas

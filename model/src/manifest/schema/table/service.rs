@@ -273,6 +273,20 @@ pub(in crate::manifest) static SERVICE_LIMITS: Schema = Schema {
             "Its share of the processor beside others that want it too",
         )
         .within("1", "10000"),
+        Field::new(
+            "requestBody",
+            Size,
+            Optional("1MiB"),
+            "The largest body of a request that its routes take; a larger one is answered 413",
+        )
+        .within("1B", "1TiB"),
+        Field::new(
+            "responseBody",
+            Size,
+            Optional("64MiB"),
+            "The largest body of a response that its routes give; a larger one breaks off",
+        )
+        .within("1B", "1TiB"),
     ],
 };
 

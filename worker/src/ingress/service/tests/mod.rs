@@ -21,6 +21,7 @@ use warren_model::{name::Name, route::Route};
 use super::*;
 use crate::{
     ingress::{Router, server},
+    logs::{LogHub, LogLimits},
     net::{Counts, Listener, NetLimits, Scope, Stream},
 };
 
@@ -34,6 +35,10 @@ const QUICK: PortLimits = PortLimits {
     idle_timeout: Duration::from_secs(30),
     head_timeout: Duration::from_secs(30),
     continue_timeout: Duration::from_secs(30),
+    bodies: BodyLimits {
+        request: None,
+        response: None,
+    },
 };
 
 /// A service on port 80 with the route `a.localhost`, over HTTP/1.1, and `b.localhost`, over HTTP/2.
@@ -55,7 +60,8 @@ impl Rig {
             name: Name::parse("shop").unwrap(),
         };
         let number = NonZeroU16::new(80).unwrap();
-        let port = ServicePort::new(&workload, number, network.clone(), limits);
+        let log = LogHub::new(LogLimits::default()).open("shop");
+        let port = ServicePort::new(&workload, number, network.clone(), limits, log);
         let target = |protocol| -> Arc<dyn HttpTarget> {
             let port = Arc::clone(&port);
             Arc::new(ServiceTarget { port, protocol })

@@ -1,0 +1,84 @@
+//! The `--listen` address: requests that other workers send on, and the worker's own interface.
+
+use std::net::SocketAddr;
+
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode, uri::Scheme};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tonic::service::Routes;
+use tower::Service as _;
+
+use super::wire;
+use crate::ingress::{
+    Body, BoxError, RequestMeta, Router, plain_text,
+    server::{Front, authority},
+};
+
+/// Answers what comes to `--listen`. Forwarded requests are answered by replicas of this worker alone: what comes from
+/// another worker goes to no third one, whatever either of them believes.
+#[derive(Clone)]
+pub struct ClusterFront {
+    router: Router,
+    own: Routes,
+}
+
+// === impl ClusterFront ===
+
+impl ClusterFront {
+    /// `own` are the gRPC services of the worker itself.
+    pub fn new(router: Router, own: Routes) -> Self {
+        Self {
+            router,
+            own: own.prepare(),
+        }
+    }
+
+    async fn forwarded(
+        self,
+        request: Request<Incoming>,
+        forwarded: wire::Forwarded,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let authority = match authority(&request) {
+            Ok(authority) => authority,
+            Err(response) => return *response,
+        };
+        let Some(target) = self.router.exact(&forwarded.route) else {
+            return wire::unserved();
+        };
+        let meta = RequestMeta {
+            scheme: Scheme::HTTP,
+            authority,
+            peer: forwarded.client.unwrap_or(peer),
+        };
+        let mut response = target.call(request, meta).await;
+        wire::is_served(&mut response);
+        response
+    }
+
+    async fn own(mut self, request: Request<Incoming>) -> Response<Body> {
+        let request = request.map(tonic::body::Body::new);
+        // Never fails.
+        let Ok(response) = self.own.call(request).await;
+        response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+    }
+}
+
+impl Front for ClusterFront {
+    fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> BoxFuture<'static, Response<Body>> {
+        let front = self.clone();
+        match wire::take(request.headers_mut()) {
+            None => Box::pin(front.own(request)),
+            Some(Ok(forwarded)) => Box::pin(front.forwarded(request, forwarded, peer)),
+            Some(Err(wire::Malformed)) => Box::pin(async {
+                let text = "the request names a route that is none";
+                plain_text(StatusCode::BAD_REQUEST, text)
+            }),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The routes of the whole fleet, as the control plane tells them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+use warren_model::route::{Route, RouteTable};
+use warren_proto::v1;
+
+use super::peer::Peer;
+
+/// Who serves which route, on other workers than this one. Kept as it is while the control plane is away.
+pub struct FleetRoutes {
+    /// This worker's name: it is not its own peer.
+    me: String,
+    version: Mutex<u64>,
+    table: RwLock<RouteTable<Arc<Remote>>>,
+    /// By address. A worker that no route leads to is forgotten, with its connections.
+    peers: Mutex<HashMap<String, Weak<Peer>>>,
+}
+
+/// One route and the other workers that have ready replicas of it.
+pub(in crate::ingress) struct Remote {
+    pub route: Route,
+    peers: Vec<Arc<Peer>>,
+    turn: AtomicUsize,
+}
+
+// === impl FleetRoutes ===
+
+impl FleetRoutes {
+    /// Knows of no route yet. `me` is this worker's name.
+    pub fn new(me: &str) -> Arc<Self> {
+        Arc::new(Self {
+            me: me.to_owned(),
+            version: Mutex::default(),
+            table: RwLock::default(),
+            peers: Mutex::default(),
+        })
+    }
+
+    /// Takes in what the control plane tells: a whole table, or changes of the one before.
+    pub fn learn(&self, news: v1::FleetRoutes) {
+        let mut version = self.version.lock();
+        if !news.complete && news.version <= *version {
+            tracing::warn!(
+                version = news.version,
+                seen = *version,
+                "dropped old news of routes"
+            );
+            return;
+        }
+        *version = news.version;
+        let read = |route: &v1::Route| Route::parse(&route.host, &route.path).ok();
+        let told: Vec<_> = news
+            .routes
+            .iter()
+            .filter_map(|told| Some((read(told.route.as_ref()?)?, &told.places)))
+            .map(|(route, places)| Arc::new(self.remote(route, places)))
+            .collect();
+        if news.complete {
+            let all = told
+                .into_iter()
+                .map(|remote| (remote.route.clone(), remote));
+            *self.table.write() = RouteTable::new(all);
+        } else {
+            let mut table = self.table.write();
+            for route in news.removed.iter().filter_map(read) {
+                table.replace(&route, Vec::new());
+            }
+            for remote in told {
+                table.replace(&remote.route.clone(), vec![remote]);
+            }
+        }
+        let mut peers = self.peers.lock();
+        peers.retain(|_, peer| peer.strong_count() > 0);
+    }
+
+    /// The best route for this host (with or without port) and path.
+    pub(in crate::ingress) fn lookup(&self, host: &str, path: &str) -> Option<Arc<Remote>> {
+        self.table.read().lookup(host, path).cloned()
+    }
+
+    fn remote(&self, route: Route, places: &[v1::RoutePlace]) -> Remote {
+        let others = places.iter().filter(|place| place.worker != self.me);
+        Remote {
+            route,
+            peers: others
+                .filter_map(|place| self.peer(&place.address))
+                .collect(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    fn peer(&self, address: &str) -> Option<Arc<Peer>> {
+        let mut peers = self.peers.lock();
+        if let Some(peer) = peers.get(address).and_then(Weak::upgrade) {
+            return Some(peer);
+        }
+        let Some(peer) = Peer::new(address) else {
+            tracing::warn!(address, "a worker's address is no http://HOST:PORT URL");
+            return None;
+        };
+        let peer = Arc::new(peer);
+        peers.insert(address.to_owned(), Arc::downgrade(&peer));
+        Some(peer)
+    }
+}
+
+// === impl Remote ===
+
+impl Remote {
+    /// The next to ask, other than these: of those that could be reached, the one with the fewest requests on their way to it;
+    /// among equals they take turns.
+    pub fn next(&self, tried: &[Arc<Peer>]) -> Option<Arc<Peer>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.peers.len();
+        let in_turn = (0..count).map(|i| &self.peers[(turn.wrapping_add(i)) % count]);
+        let rest = in_turn.filter(|peer| !tried.iter().any(|t| Arc::ptr_eq(t, peer)));
+        rest.min_by_key(|peer| peer.burden()).cloned()
+    }
+}

@@ -1,0 +1,195 @@
+//! Places for the invocations of one component: some run, as many again wait in order, more are refused.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+use super::failure::Failure;
+
+/// The places of one component.
+pub(super) struct Slots {
+    limit: u32,
+    /// Fair: who waits longest is next, and nobody who comes later gets in between.
+    running: Arc<Semaphore>,
+    /// Places in the queue, as many as may run.
+    queue: Semaphore,
+    /// HTTP requests that wait or run.
+    requests: TaskTracker,
+}
+
+/// A place. Dropping it lets the next one in.
+pub(super) struct Slot {
+    _running: OwnedSemaphorePermit,
+    _request: Option<TaskTrackerToken>,
+}
+
+// === impl Slots ===
+
+impl Slots {
+    pub fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            running: Arc::new(Semaphore::new(limit as usize)),
+            queue: Semaphore::new(limit as usize),
+            requests: TaskTracker::new(),
+        }
+    }
+
+    /// A place for an HTTP request; see [`Self::wait`]. None any more once [`Self::drain`] was called.
+    pub async fn request(&self, until: Instant, timeout: Duration) -> Result<Slot, Failure> {
+        let request = self.requests.token();
+        // In this order: a drain that does not see the token is seen here.
+        if self.requests.is_closed() {
+            return Err(Failure::Stopped);
+        }
+        let mut slot = self.wait(until, timeout).await?;
+        slot._request = Some(request);
+        Ok(slot)
+    }
+
+    /// A place, once there is one: in the order of arrival, and until this moment at most, where `timeout` from the
+    /// arrival ends. [`Failure::Busy`] at once when the queue is full too. Dropping the future leaves the queue.
+    pub async fn wait(&self, until: Instant, timeout: Duration) -> Result<Slot, Failure> {
+        match self.now() {
+            Err(Failure::Busy { .. }) => {}
+            decided => return decided,
+        }
+        let busy = |_| Failure::Busy { limit: self.limit };
+        let _queued = self.queue.try_acquire().map_err(busy)?;
+        let running = Arc::clone(&self.running).acquire_owned();
+        match timeout_at(until, running).await {
+            Ok(permit) => permit
+                .map(Slot::new)
+                .map_err(|_: AcquireError| Failure::Stopped),
+            Err(_) => Err(Failure::Waited {
+                limit: self.limit,
+                timeout,
+            }),
+        }
+    }
+
+    /// A place at once, or [`Failure::Busy`].
+    pub fn now(&self) -> Result<Slot, Failure> {
+        let permit = Arc::clone(&self.running).try_acquire_owned();
+        permit.map(Slot::new).map_err(|error| match error {
+            TryAcquireError::NoPermits => Failure::Busy { limit: self.limit },
+            TryAcquireError::Closed => Failure::Stopped,
+        })
+    }
+
+    /// Takes no more requests, and returns when those that wait or run have ended. WIT calls go on: requests in flight
+    /// make them.
+    pub async fn drain(&self) {
+        self.requests.close();
+        self.requests.wait().await;
+    }
+
+    /// Nobody gets a place any more; who waits for one is told so.
+    pub fn close(&self) {
+        self.requests.close();
+        self.running.close();
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn new(running: OwnedSemaphorePermit) -> Self {
+        Self {
+            _running: running,
+            _request: None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::{FutureExt as _, poll};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn later() -> Instant {
+        Instant::now() + LONG
+    }
+
+    #[tokio::test]
+    async fn some_run_as_many_wait_in_order_and_more_are_refused() {
+        let slots = Slots::new(2);
+        let first = slots.request(later(), LONG).await.unwrap();
+        let second = slots.wait(later(), LONG).await.unwrap();
+        let mut third = pin!(slots.request(later(), LONG));
+        let mut fourth = pin!(slots.wait(later(), LONG));
+        assert!(poll!(&mut third).is_pending() && poll!(&mut fourth).is_pending());
+        let fifth = slots.request(later(), LONG).now_or_never().unwrap();
+        assert!(matches!(fifth, Err(Failure::Busy { limit: 2 })));
+
+        drop(first);
+        // Whoever does not wait is not let in before those who do.
+        assert!(matches!(slots.now(), Err(Failure::Busy { limit: 2 })));
+        assert!(poll!(&mut fourth).is_pending(), "the third came before it");
+        let third = third.await.unwrap();
+        drop((second, third));
+        let _fourth = fourth.await.unwrap();
+        assert!(slots.now().is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_or_waited_long_enough_leaves_the_queue() {
+        let slots = Slots::new(1);
+        let held = slots.now().unwrap();
+        {
+            let mut gone = pin!(slots.request(later(), LONG));
+            assert!(poll!(&mut gone).is_pending());
+        }
+        let short = Duration::from_millis(5);
+        let waited = slots.wait(Instant::now() + short, short).await;
+        assert!(matches!(waited, Err(Failure::Waited { limit: 1, .. })));
+        let mut next = pin!(slots.wait(later(), LONG));
+        assert!(
+            poll!(&mut next).is_pending(),
+            "the queue has its place back"
+        );
+        drop(held);
+        assert!(next.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_drain_waits_for_requests_and_those_that_wait_and_refuses_new_ones() {
+        let slots = Slots::new(1);
+        let running = slots.request(later(), LONG).await.unwrap();
+        let mut waiting = pin!(slots.request(later(), LONG));
+        assert!(poll!(&mut waiting).is_pending());
+        let mut drain = pin!(slots.drain());
+        assert!(poll!(&mut drain).is_pending());
+        let late = slots.request(later(), LONG).now_or_never().unwrap();
+        assert!(matches!(late, Err(Failure::Stopped)));
+
+        drop(running);
+        let waiting = waiting.await.unwrap();
+        assert!(poll!(&mut drain).is_pending(), "one runs");
+        drop(waiting);
+        drain.await;
+        // A call that a request in flight elsewhere makes.
+        assert!(slots.now().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_the_queue() {
+        let slots = Slots::new(1);
+        let _held = slots.now().unwrap();
+        let mut waiting = pin!(slots.wait(later(), LONG));
+        assert!(poll!(&mut waiting).is_pending());
+        slots.close();
+        assert!(matches!(waiting.await, Err(Failure::Stopped)));
+        assert!(matches!(slots.now(), Err(Failure::Stopped)));
+    }
+}
