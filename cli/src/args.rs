@@ -13,7 +13,7 @@ use crate::{
     client::ServerUrl,
     commands::{
         apply, completions, control, delete, describe, dev, events, get, health, history, inspect,
-        logs, push, restart, rollback, scale, validate, version, worker,
+        logs, maintenance, push, restart, rollback, scale, validate, version, worker,
     },
 };
 
@@ -70,6 +70,12 @@ pub enum Command {
     History(history::Args),
     /// Roll an earlier revision of a workload out again
     Rollback(rollback::Args),
+    /// Let workers take no new replicas; those that they have stay
+    Cordon(maintenance::Args),
+    /// Let workers take replicas again
+    Uncordon(maintenance::Args),
+    /// Cordon workers and move their replicas to others, with the care of an update
+    Drain(maintenance::DrainArgs),
     /// Print what a workload wrote to stdout and stderr
     Logs(logs::Args),
     /// Print what happened
@@ -88,14 +94,17 @@ pub enum Command {
     Completions(completions::Args),
 }
 
-/// Commands that ask no server, and what has no effect on them: not shown, and refused.
-const WITHOUT_EFFECT: [(&str, &[&str]); 6] = [
+/// Global arguments that have no effect on a command: not shown, and refused.
+const WITHOUT_EFFECT: [(&str, &[&str]); 9] = [
     ("dev", &["server"]),
     ("control", &["server", "namespace"]),
     ("worker", &["server", "namespace"]),
     ("inspect", &["server", "namespace"]),
     ("validate", &["server"]),
     ("completions", &["server", "namespace"]),
+    ("cordon", &["namespace"]),
+    ("uncordon", &["namespace"]),
+    ("drain", &["namespace"]),
 ];
 
 /// The definition of the command line.

@@ -3,6 +3,7 @@
 //! Nothing is asked again and again: two watches tell of every change, and go on where they were when their connection
 //! breaks and comes back.
 
+mod drain;
 mod judge;
 mod show;
 mod view;
@@ -17,6 +18,7 @@ use warren_proto::v1;
 
 use crate::{client::Server, explain, source};
 
+pub use drain::drained;
 use judge::{Verdict, earlier_serves, judge};
 use show::Show;
 use view::View;

@@ -347,8 +347,20 @@ fn worker() {
             name: "data".into(),
             read_only: true,
         }],
+        drain: Some(v1::Drain {
+            start_time: time(20),
+            caller: "anonymous".into(),
+            replicas: 2,
+            obstacles: vec![v1::drain::Obstacle {
+                namespace: "default".into(),
+                workload: "counter".into(),
+                replicas: 2,
+                message: "2 replicas have no other worker: no workers".into(),
+            }],
+        }),
     };
     golden("worker", &worker);
+    golden("drain_default", &v1::Drain::default());
     golden("worker_default", &v1::Worker::default());
 }
 

@@ -129,9 +129,10 @@ impl Cluster {
         list(&answer.json()).cloned().collect()
     }
 
-    /// A workload's only replica.
+    /// A workload's only replica, but for those that are on their way out.
     pub async fn replica(&self, name: &str) -> Value {
         let mut replicas = self.replicas(name).await;
+        replicas.retain(|replica| replica["phase"] != "STOPPING" && replica["phase"] != "STOPPED");
         assert_eq!(replicas.len(), 1, "{replicas:#?}");
         replicas.remove(0)
     }

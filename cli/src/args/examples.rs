@@ -17,7 +17,7 @@ pub fn text(examples: &[Example]) -> String {
     format!("Examples:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
-pub const EXAMPLES: [(&str, &[Example]); 26] = [
+pub const EXAMPLES: [(&str, &[Example]); 29] = [
     (
         "dev",
         &[
@@ -193,6 +193,21 @@ pub const EXAMPLES: [(&str, &[Example]); 26] = [
                 "back to a revision of your choice",
             ),
         ],
+    ),
+    (
+        "cordon",
+        &[(
+            "warren cordon w1",
+            "it keeps what it runs, and takes no more",
+        )],
+    ),
+    ("uncordon", &[("warren uncordon w1", "end its maintenance")]),
+    (
+        "drain",
+        &[(
+            "warren drain w1 --wait --timeout 10m",
+            "return when nothing runs there any more, or say what holds it up",
+        )],
     ),
     (
         "logs",

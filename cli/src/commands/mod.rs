@@ -12,6 +12,7 @@ pub mod health;
 pub mod history;
 pub mod inspect;
 pub mod logs;
+pub mod maintenance;
 pub mod push;
 mod requests;
 pub mod restart;
@@ -57,6 +58,9 @@ async fn ask(command: Command, global: &Global) -> anyhow::Result<()> {
         Command::Restart(args) => restart::run(args, global).await,
         Command::History(args) => history::run(args, global).await,
         Command::Rollback(args) => rollback::run(args, global).await,
+        Command::Cordon(args) => maintenance::cordon(args, global).await,
+        Command::Uncordon(args) => maintenance::uncordon(args, global).await,
+        Command::Drain(args) => maintenance::drain(args, global).await,
         Command::Logs(args) => logs::run(args, global).await,
         Command::Events(args) => events::run(args, global).await,
         Command::Push(args) => push::run(args, global).await,

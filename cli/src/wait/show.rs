@@ -75,6 +75,39 @@ impl Show {
     }
 }
 
+/// One line that says how something goes: on a terminal it changes, elsewhere each change is a line of its own.
+pub struct Line {
+    title: String,
+    bar: Option<Bar>,
+    said: String,
+}
+
+// === impl Line ===
+
+impl Line {
+    pub fn new(title: String) -> Self {
+        Self {
+            title,
+            bar: None,
+            said: String::new(),
+        }
+    }
+
+    pub fn say(&mut self, text: String) {
+        if self.said == text {
+            return;
+        }
+        let line = format!("{}: {text}", self.title);
+        if progress::is_shown() {
+            let bar = self.bar.get_or_insert_with(|| progress::spinner(""));
+            bar.say(line);
+        } else {
+            output::note(format_args!("{line}"));
+        }
+        self.said = text;
+    }
+}
+
 /// `1 of 4 ready, 2 STARTING, 1 PENDING, 3 of earlier revisions`.
 pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
     let present = |replica: &&v1::Replica| replica.revision == workload.revision;

@@ -8,7 +8,9 @@ use crate::{artifact::MAX_ARTIFACT_BYTES, store::SCHEMA};
 
 /// What this server can do beyond the first version of the contract, for clients to ask before they use it.
 /// What it honours in a spec comes from the model.
-const ABILITIES: [&str; 15] = [
+const ABILITIES: [&str; 17] = [
+    "cordon",
+    "drain",
     "egress",
     "labels.select",
     "logs.follow",

@@ -8,18 +8,55 @@ use warren_proto::v1::{self, worker_service_server::WorkerService};
 
 use super::{
     Responses, Shared, error,
+    layers::authz::Caller,
     page::{self, Listing},
     scope::Selector,
     suggest,
     watch::Watch,
 };
-use crate::fleet::leases::Leases;
+use crate::{clock, events::Subject, fleet::leases::Leases, store::Durability};
 
 pub struct WorkerApi(pub Arc<Shared>);
 
 // === impl WorkerApi ===
 
 impl WorkerApi {
+    /// Changes what people decided about a worker, and tells of it, unless it was so already.
+    async fn decide(
+        &self,
+        name: &str,
+        caller: &Caller,
+        news: (&'static str, &'static str),
+        change: impl Fn(&mut v1::Worker) + Send + Sync,
+    ) -> Result<v1::Worker, Status> {
+        let name = parse(name)?;
+        let time = clock::now();
+        let mut known = false;
+        let written = self
+            .0
+            .state
+            .update_worker(&name, Durability::Flushed, |held| {
+                known = held.is_some();
+                let before = held?;
+                let mut after = before.clone();
+                change(&mut after);
+                (after != before).then_some(after)
+            })
+            .await
+            .map_err(error::store)?;
+        if let Some(revision) = written {
+            self.0.index.reached(revision).await;
+            let subject = Subject::Worker(&name);
+            let (reason, message) = news;
+            self.0
+                .events
+                .record_by(caller.as_str(), time, subject, reason, message);
+        }
+        let held = self.0.index.shown_worker(&name).filter(|_| known);
+        let held = held.ok_or_else(|| self.no_worker(&name))?;
+        Ok(shown(&self.0.fleet.leases, &held))
+    }
+
     fn no_worker(&self, name: &Name) -> Status {
         let (workers, _) = self.0.index.shown_workers(None, usize::MAX, |_| true);
         let names = workers.iter().map(|worker| worker.name.clone());
@@ -95,6 +132,53 @@ impl WorkerService for WorkerApi {
         };
         let responses = watch.begin(&self.0, &request.resource_version).await?;
         Ok(Response::new(responses))
+    }
+
+    async fn cordon(
+        &self,
+        request: Request<v1::CordonRequest>,
+    ) -> Result<Response<v1::CordonResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let name = request.into_inner().name;
+        let news = ("Cordoned", "it takes no new replicas");
+        let worker = self.decide(&name, &caller, news, |worker| worker.cordoned = true);
+        let worker = Some(worker.await?);
+        Ok(Response::new(v1::CordonResponse { worker }))
+    }
+
+    async fn uncordon(
+        &self,
+        request: Request<v1::UncordonRequest>,
+    ) -> Result<Response<v1::UncordonResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let name = request.into_inner().name;
+        let news = ("Uncordoned", "it takes replicas again");
+        let worker = self.decide(&name, &caller, news, |worker| {
+            worker.cordoned = false;
+            worker.drain = None;
+        });
+        let worker = Some(worker.await?);
+        Ok(Response::new(v1::UncordonResponse { worker }))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<v1::DrainRequest>,
+    ) -> Result<Response<v1::DrainResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let name = request.into_inner().name;
+        let news = ("Draining", "its replicas move to other workers");
+        let drain = v1::Drain {
+            start_time: Some(clock::now()),
+            caller: caller.as_str().to_owned(),
+            ..v1::Drain::default()
+        };
+        let worker = self.decide(&name, &caller, news, |worker| {
+            worker.cordoned = true;
+            worker.drain.get_or_insert_with(|| drain.clone());
+        });
+        let worker = Some(worker.await?);
+        Ok(Response::new(v1::DrainResponse { worker }))
     }
 }
 

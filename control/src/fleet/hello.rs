@@ -83,12 +83,14 @@ impl Greeting {
 
     /// The worker as it is stored from now on; what people decided about it stays.
     pub fn worker(&self, before: Option<v1::Worker>) -> v1::Worker {
+        let before = before.filter(|before| before.id == self.id);
         v1::Worker {
             id: self.id.clone(),
             name: self.name.to_string(),
             address: self.address.clone(),
             ready: true,
-            cordoned: before.is_some_and(|before| before.id == self.id && before.cordoned),
+            cordoned: before.as_ref().is_some_and(|before| before.cordoned),
+            drain: before.and_then(|before| before.drain),
             labels: self.labels.clone(),
             capacity: Some(self.capacity),
             last_heartbeat: Some(crate::clock::now()),

@@ -26,6 +26,8 @@ pub struct Contents {
     pub workers: BTreeMap<Name, WorkerEntry>,
     /// Workloads with a replica that has no worker yet: they gain when a worker does.
     pub unplaced: BTreeSet<WorkloadId>,
+    /// Workers that are drained: what holds that up is seen in workloads.
+    pub draining: BTreeSet<Name>,
 }
 
 #[derive(Default)]
@@ -165,6 +167,15 @@ impl Contents {
     fn put_worker(&mut self, name: &Name, change: &Change, effects: &mut Effects) {
         let entry = self.workers.entry(name.clone()).or_default();
         entry.stored = read(change);
+        let drained = entry
+            .stored
+            .as_ref()
+            .is_some_and(|held| held.value.drain.is_some());
+        if drained {
+            self.draining.insert(name.clone());
+        } else {
+            self.draining.remove(name);
+        }
         effects.workloads.extend(entry.replicas.values().cloned());
         if entry
             .stored

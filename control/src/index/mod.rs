@@ -3,6 +3,7 @@
 //! A thousand watchers share one view of the store and one derivation of each workload's status.
 
 mod contents;
+mod drain;
 mod feed;
 mod follow;
 mod show;

@@ -47,6 +47,7 @@ impl Contents {
             seen.replicas
                 .extend(self.show_replica(workload, id, *revision));
         }
+        self.touch_draining(touched);
         for (name, revision) in &touched.workers {
             seen.workers.extend(self.show_worker(name, *revision));
         }
@@ -135,6 +136,7 @@ impl Contents {
 
     /// As [`Self::assemble`], for a worker. That it was heard of again is no change.
     fn show_worker(&mut self, name: &Name, revision: Revision) -> Option<feed::Change<v1::Worker>> {
+        let drain = self.drain(name);
         let entry = self.workers.get_mut(name)?;
         let before = entry.shown.clone();
         entry.shown = match &entry.stored {
@@ -145,6 +147,7 @@ impl Contents {
                     memory_bytes: entry.usage.memory_bytes,
                     replicas: entry.usage.replicas,
                 });
+                worker.drain = drain;
                 if let Some(before) = &before {
                     let same = v1::Worker {
                         resource_version: before.resource_version.clone(),

@@ -150,6 +150,7 @@ pub fn worker(held: &WorkerUsage, leases: &Leases) -> Option<WorkerView> {
         name: Name::parse(&worker.name).ok()?,
         ready: worker.ready,
         cordoned: worker.cordoned,
+        draining: worker.drain.is_some(),
         silent_for: leases.silent_for(&worker.name),
         connected_for: leases.connected_for(&worker.name),
         memory_free: capacity

@@ -60,6 +60,8 @@ pub struct WorkerView {
     /// Its session is open and its heartbeats arrive.
     pub ready: bool,
     pub cordoned: bool,
+    /// Its replicas are to leave. It is cordoned as well.
+    pub draining: bool,
     /// Since it was last heard of, or since the control plane's start where that is later.
     pub silent_for: Duration,
     /// How long its session stands.

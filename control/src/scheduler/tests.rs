@@ -15,6 +15,7 @@ fn worker(text: &str) -> WorkerView {
         name: name(text),
         ready: true,
         cordoned: false,
+        draining: false,
         silent_for: Duration::ZERO,
         connected_for: Duration::ZERO,
         memory_free: 1024 * MIB,

@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod components;
+mod drains;
 mod errors;
 mod fleet;
 #[cfg(target_os = "linux")]

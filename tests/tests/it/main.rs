@@ -8,6 +8,7 @@ mod counter;
 mod delete;
 mod dev;
 mod docs;
+mod drain;
 mod egress;
 mod examples;
 mod fleet;

@@ -25,6 +25,18 @@ pub fn describe(
     if worker.cordoned {
         text.line(1, "cordoned: it takes no new replicas");
     }
+    if let Some(drain) = &worker.drain {
+        let since = text.age(drain.start_time.as_ref());
+        let left = match drain.replicas {
+            0 => "nothing runs there any more".to_owned(),
+            left => format!("{} left", count(left, "replica")),
+        };
+        text.line(1, format!("drained since {since}: {left}"));
+        for held_up in &drain.obstacles {
+            let place = format!("{}/{}: ", held_up.namespace, held_up.workload);
+            text.line(2, place + &held_up.message);
+        }
+    }
     text.line(
         1,
         format!(
@@ -75,6 +87,17 @@ mod tests {
             address: "http://127.0.0.1:7701".into(),
             ready: true,
             cordoned: true,
+            drain: Some(v1::Drain {
+                start_time: Some(prost_types::Timestamp::default()),
+                replicas: 1,
+                obstacles: vec![v1::drain::Obstacle {
+                    namespace: "default".into(),
+                    workload: "counter".into(),
+                    replicas: 1,
+                    message: "1 replica has no other worker: no workers".into(),
+                }],
+                ..Default::default()
+            }),
             version: "0.1.0".into(),
             labels: [("zone".to_owned(), "a".to_owned())].into(),
             last_heartbeat: Some(prost_types::Timestamp::default()),
@@ -97,6 +120,8 @@ mod tests {
 Worker w1
   ready, its last heartbeat came 0s ago
   cordoned: it takes no new replicas
+  drained since 0s: 1 replica left
+    default/counter: 1 replica has no other worker: no workers
   at http://127.0.0.1:7701, version 0.1.0, id 0199
   0B of 0B of memory promised to 0 replicas
   labels zone=a

@@ -190,11 +190,23 @@ impl Listed for v1::Worker {
         let allocated = self.allocated.unwrap_or_default();
         let mut row = vec![
             self.name.clone(),
-            match (self.ready, self.cordoned) {
+            match (self.ready, self.cordoned, &self.drain) {
                 _ if gone => GONE.to_owned(),
-                (ready, false) => yes(ready),
-                (true, true) => "cordoned".to_owned(),
-                (false, true) => "no,cordoned".to_owned(),
+                (ready, false, _) => yes(ready),
+                (true, true, None) => "cordoned".to_owned(),
+                (false, true, None) => "no,cordoned".to_owned(),
+                (ready, true, Some(drain)) => {
+                    let how = if drain.replicas == 0 {
+                        "drained"
+                    } else {
+                        "draining"
+                    };
+                    if ready {
+                        how.to_owned()
+                    } else {
+                        format!("no,{how}")
+                    }
+                }
             },
             allocated.replicas.to_string(),
             format!(

@@ -156,6 +156,8 @@ pub enum StopReason {
     StopFirst {
         revision: u32,
     },
+    /// Its worker is drained.
+    Drained,
     /// It failed and another one takes its place.
     Failed,
     /// It was lost and came back after another one took its place.
@@ -199,6 +201,7 @@ impl fmt::Display for StopReason {
             Self::StopFirst { revision } => {
                 write!(f, "revision {revision} is started once it has stopped")
             }
+            Self::Drained => f.write_str("its worker is drained"),
             Self::Failed => f.write_str("it failed and another replica takes its place"),
             Self::Replaced => f.write_str("its worker was lost and another replica took its place"),
         }

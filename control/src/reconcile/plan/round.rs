@@ -48,6 +48,8 @@ pub(super) struct Replica {
     pub waiting: Option<String>,
     pub needs: Needs,
     pub compiling: bool,
+    /// Its worker is drained.
+    pub leaving: bool,
     /// There is an action for it: no other may follow.
     pub done: bool,
 }
@@ -68,7 +70,7 @@ pub(super) struct Round {
 // === impl Replica ===
 
 impl Replica {
-    fn new(state: &ReplicaState) -> Self {
+    fn new(state: &ReplicaState, workers: &[WorkerView]) -> Self {
         let class = match state.phase {
             Phase::Stopped => Class::Gone,
             _ if state.worker.is_none() => Class::Waiting,
@@ -90,6 +92,9 @@ impl Replica {
             waiting: state.waiting.clone(),
             needs: state.needs.clone(),
             compiling: state.compiling,
+            leaving: workers
+                .iter()
+                .any(|worker| worker.draining && Some(&worker.name) == state.worker.as_ref()),
             done: false,
         }
     }
@@ -104,7 +109,11 @@ impl Replica {
 
 impl Round {
     pub fn new(observed: &Observed<'_>) -> Self {
-        let mut replicas: Vec<Replica> = observed.replicas.iter().map(Replica::new).collect();
+        let mut replicas: Vec<Replica> = observed
+            .replicas
+            .iter()
+            .map(|state| Replica::new(state, observed.workers))
+            .collect();
         replicas.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.id.cmp(&b.id)));
         let failed = replicas
             .iter()
@@ -270,6 +279,7 @@ impl Round {
             waiting: None,
             needs: needs.clone(),
             compiling: false,
+            leaving: false,
             done: true,
         });
         self.act(Action::Create {
@@ -281,6 +291,11 @@ impl Round {
                 Err(reason) => Placement::Waiting(reason.to_string()),
             },
         });
+    }
+
+    /// Whether there is a worker for one more replica.
+    pub fn fits(&self, needs: &Needs, revision: u32) -> bool {
+        self.best(needs, revision, &self.workers).is_ok()
     }
 
     /// Whether there would be a worker if one replica were gone from where it is.

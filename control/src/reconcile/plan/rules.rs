@@ -59,6 +59,7 @@ pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn Fn
             fill_up(round, desired, target, new_id);
         }
         if course == Course::Onward {
+            move_leaving(round, desired, target);
             stop_first(round, desired);
         }
     }
@@ -172,6 +173,41 @@ fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
     let surplus = round.count(Replica::is_available).saturating_sub(needed);
     for replica in old_victims(round, desired).into_iter().take(surplus) {
         round.stop(replica, superseded(desired));
+    }
+}
+
+/// Replicas of the present revision whose worker is drained go as old ones do, with one difference: what takes their
+/// place is no better than they are. So none stops for which there is no other worker, unless there are enough without
+/// it.
+fn move_leaving(round: &mut Round, desired: &Desired, target: usize) {
+    let is_leaving = |replica: &Replica| {
+        is_present(replica, desired) && replica.leaving && replica.class == Class::Live
+    };
+    // Those that are of no use first, then the newest.
+    let mut leaving = round.open(is_leaving);
+    leaving.sort_by_key(|replica| {
+        let Replica { ready, age, .. } = &round.replicas[*replica];
+        (*ready, *age, Reverse(*replica))
+    });
+    for replica in leaving {
+        let available = round.count(Replica::is_available);
+        let ready = round.replicas[replica].ready;
+        let left = available - usize::from(ready);
+        // Each one that stops first needs a place of its own, found or to be found.
+        let on_their_way = round.count(|other| {
+            is_slot(other, desired) && !other.is_available() && other.class == Class::Live
+        });
+        let promised = round.count(|other| {
+            is_present(other, desired) && other.leaving && other.class == Class::Stopping
+        });
+        let may_be_missing = to_usize(desired.max_unavailable);
+        let enough = left >= target;
+        let spared = left.saturating_add(may_be_missing) >= target || desired.stop_first || !ready;
+        let fits = round.fits(&desired.needs, desired.revision);
+        let has_place = on_their_way + usize::from(fits) > promised;
+        if enough || (spared && has_place) {
+            round.stop(replica, StopReason::Drained);
+        }
     }
 }
 
@@ -304,13 +340,18 @@ fn wake_for_losses(round: &mut Round) {
     }
 }
 
-/// Whether it fills one of the places of the present revision, or will.
+/// Whether it fills one of the places of the present revision, or will, and stays there.
 fn is_slot(replica: &Replica, desired: &Desired) -> bool {
+    is_present(replica, desired)
+        && match replica.class {
+            Class::Live => !replica.leaving,
+            Class::Waiting | Class::Completed | Class::Failed => true,
+            Class::Stopping | Class::Lost | Class::Gone => false,
+        }
+}
+
+fn is_present(replica: &Replica, desired: &Desired) -> bool {
     replica.revision == desired.revision
-        && matches!(
-            replica.class,
-            Class::Waiting | Class::Live | Class::Completed | Class::Failed
-        )
 }
 
 /// Whether it is where it should be, so that no lost one has to come back.

@@ -39,6 +39,8 @@ enum Step {
     Away(usize),
     Back(usize),
     Cordon(usize, bool),
+    /// Cordoned as well. Uncordoning ends it.
+    Drain(usize),
     Wait(u64),
     /// A guest goes on in its life and its worker says so.
     Advance(usize, u8),
@@ -63,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => worker.clone().prop_map(Step::Away),
         5 => worker.clone().prop_map(Step::Back),
         2 => (worker.clone(), any::<bool>()).prop_map(|(worker, cordon)| Step::Cordon(worker, cordon)),
+        2 => worker.clone().prop_map(Step::Drain),
         6 => prop::sample::select(vec![1, 5, 11, 60, 700]).prop_map(Step::Wait),
         30 => (worker.clone(), any::<u8>()).prop_map(|(worker, guest)| Step::Advance(worker, guest)),
         3 => (worker.clone(), any::<u8>()).prop_map(|(worker, guest)| Step::Fail(worker, guest)),
@@ -74,7 +77,9 @@ impl World {
     /// Everybody behaves until nothing changes any more.
     fn settle(&mut self) {
         for worker in 0..WORKERS {
-            self.workers[worker].view.cordoned = false;
+            // One is drained to the end, if it is.
+            let drained = worker == 0 && self.workers[worker].view.draining;
+            self.happen(Step::Cordon(worker, drained));
             self.happen(Step::Back(worker));
             self.reconcile();
         }

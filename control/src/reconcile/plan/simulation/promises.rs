@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{world::Worker, *};
+use super::{
+    world::{Guest, Worker},
+    *,
+};
 
 impl World {
     pub fn available(&self) -> usize {
@@ -126,6 +129,14 @@ impl World {
         }
     }
 
+    /// Nothing runs where nothing should. What has ended there is only shown.
+    fn check_drained(&self) {
+        for worker in self.workers.iter().filter(|worker| worker.view.draining) {
+            let ended = |guest: &Guest| matches!(guest.phase, Phase::Completed | Phase::Failed);
+            assert!(worker.guests.values().all(ended), "{:#?}", worker.guests);
+        }
+    }
+
     pub fn check_settled(&self) {
         let Some(desired) = &self.desired else {
             assert!(self.records.is_empty());
@@ -144,9 +155,14 @@ impl World {
             assert!(states.iter().filter(present).count() <= most, "{states:#?}");
             return;
         }
-        if !desired.needs.ports.is_empty() && target > WORKERS {
+        let drained = self.workers.iter().filter(|worker| worker.view.draining);
+        let hosts = WORKERS - drained.count();
+        if desired.needs.ports.is_empty() {
+            self.check_drained();
+        }
+        if !desired.needs.ports.is_empty() && target > hosts {
             // More than can be: no worker holds a port twice. What is there of old ones may stay.
-            assert!(available >= WORKERS, "{states:#?}");
+            assert!(available >= hosts, "{states:#?}");
             return;
         }
         assert_eq!(available, target, "{states:#?}");

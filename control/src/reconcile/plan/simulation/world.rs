@@ -57,6 +57,7 @@ impl World {
                 name: Name::parse(&format!("w{number}")).unwrap(),
                 ready: true,
                 cordoned: false,
+                draining: false,
                 silent_for: Duration::ZERO,
                 connected_for: Duration::ZERO,
                 memory_free: 0,
@@ -349,7 +350,15 @@ impl World {
                 }
             }
             Step::Back(worker) => self.come_back(worker),
-            Step::Cordon(worker, cordoned) => self.workers[worker].view.cordoned = cordoned,
+            Step::Cordon(worker, cordoned) => {
+                let view = &mut self.workers[worker].view;
+                view.cordoned = cordoned;
+                view.draining &= cordoned;
+            }
+            Step::Drain(worker) => {
+                let view = &mut self.workers[worker].view;
+                (view.cordoned, view.draining) = (true, true);
+            }
             Step::Wait(seconds) => {
                 self.now += Duration::from_secs(seconds);
                 for worker in self.workers.iter_mut().filter(|worker| worker.view.ready) {
@@ -407,6 +416,10 @@ impl World {
         };
         let guest = worker.guests.get_mut(&id).unwrap();
         if guest.phase != Phase::Running || guest.stopping {
+            return;
+        }
+        // What has completed has done its work: a revision that does not work never gets there.
+        if phase == Phase::Completed && !self.revisions.works(guest.revision) {
             return;
         }
         (guest.phase, guest.ready) = (phase, false);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 
+mod drains;
 mod ends;
 mod rollouts;
 mod updates;
@@ -60,6 +61,7 @@ impl Scene {
             name: Name::parse(name).unwrap(),
             ready: true,
             cordoned: false,
+            draining: false,
             silent_for: Duration::ZERO,
             connected_for: secs(60),
             memory_free: 1024 * MIB,

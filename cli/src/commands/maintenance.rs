@@ -1,0 +1,83 @@
+//! `warren cordon`, `warren uncordon`, `warren drain`: a worker that is about to be away.
+
+use anyhow::bail;
+use warren_proto::v1;
+
+use super::{Wait, connect};
+use crate::{
+    args::{self, Global},
+    client::{Server, incomplete},
+    output, wait,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One or several workers
+    #[arg(value_name = "WORKER", required = true, value_parser = args::name)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DrainArgs {
+    /// One or several workers, which are cordoned all before the first is waited for
+    #[arg(value_name = "WORKER", required = true, value_parser = args::name)]
+    names: Vec<String>,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+pub async fn cordon(args: Args, global: &Global) -> anyhow::Result<()> {
+    let server = connect(global).await?;
+    for name in args.names {
+        let request = v1::CordonRequest { name: name.clone() };
+        server.workers().cordon(request).await?;
+        output::line(format_args!("worker/{name} cordoned"))?;
+    }
+    Ok(())
+}
+
+pub async fn uncordon(args: Args, global: &Global) -> anyhow::Result<()> {
+    let server = connect(global).await?;
+    for name in args.names {
+        let request = v1::UncordonRequest { name: name.clone() };
+        server.workers().uncordon(request).await?;
+        output::line(format_args!("worker/{name} takes replicas again"))?;
+    }
+    Ok(())
+}
+
+pub async fn drain(args: DrainArgs, global: &Global) -> anyhow::Result<()> {
+    let server = connect(global).await?;
+    let mut draining = Vec::new();
+    for name in &args.names {
+        let worker = begin(&server, name).await?;
+        let left = worker.drain.as_ref().map_or(0, |drain| drain.replicas);
+        output::line(match left {
+            0 => format!("worker/{name} drained"),
+            left => format!(
+                "worker/{name} is being drained: {} to move",
+                output::count(left, "replica")
+            ),
+        })?;
+        if left > 0 {
+            draining.push(worker);
+        }
+    }
+    for worker in draining.iter().filter(|_| args.wait.wait) {
+        wait::drained(&server, worker, args.wait.timeout).await??;
+        output::line(format_args!("worker/{} drained", worker.name))?;
+    }
+    Ok(())
+}
+
+async fn begin(server: &Server, name: &str) -> anyhow::Result<v1::Worker> {
+    let request = v1::DrainRequest {
+        name: name.to_owned(),
+    };
+    let response = server.workers().drain(request).await?.into_inner();
+    let worker = response.worker.ok_or_else(|| incomplete("worker"))?;
+    if worker.drain.is_none() {
+        bail!("worker/{name} was uncordoned at the same time: it is not drained");
+    }
+    Ok(worker)
+}

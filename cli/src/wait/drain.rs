@@ -1,0 +1,135 @@
+//! Waiting until nothing runs on a worker any more.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::time::{self, Instant};
+use tonic::Status;
+use warren_proto::v1;
+
+use super::{
+    NotDone, rounded,
+    show::Line,
+    watch::{Change, Target, changes},
+};
+use crate::{client::Server, output};
+
+/// Waits until a worker is drained. The outer error is one of the server that trying again does not help.
+pub async fn drained(
+    server: &Server,
+    worker: &v1::Worker,
+    timeout: Duration,
+) -> Result<Result<(), NotDone>, Status> {
+    let title = format!("worker/{}", worker.name);
+    let target = Target {
+        server: server.clone(),
+        namespace: String::new(),
+        name: worker.name.clone(),
+        labels: Default::default(),
+    };
+    let deadline = Instant::now() + timeout;
+    let mut changes = changes::<v1::Worker>(target);
+    let mut line = Line::new(title.clone());
+    let mut left = worker.drain.clone().unwrap_or_default();
+    let mut broken = None;
+    loop {
+        let Ok(change) = time::timeout_at(deadline, changes.next()).await else {
+            let replicas = output::count(left.replicas, "replica");
+            let mut not_done = NotDone::because(format!(
+                "{title} still has {replicas} after {}; it goes on being drained",
+                rounded(timeout)
+            ));
+            not_done.why = left.obstacles.iter().map(obstacle).collect();
+            not_done.why.extend(broken);
+            return Ok(Err(not_done));
+        };
+        let change = change.unwrap_or_else(|| Err(Status::unavailable("the watch has ended")));
+        match change? {
+            Change::Broken(why) => {
+                line.say(format!(
+                    "{}; trying again",
+                    why.lines().next().unwrap_or_default()
+                ));
+                broken = Some(why);
+            }
+            Change::Gone(_) => {
+                return Ok(Err(NotDone::because(format!("{title} was removed"))));
+            }
+            Change::Is(now) => match now.drain {
+                _ if now.id != worker.id => {
+                    let headline = format!("{title} is another machine by now");
+                    return Ok(Err(NotDone::because(headline)));
+                }
+                None => {
+                    let headline = format!("{title} was uncordoned: it is not drained any more");
+                    return Ok(Err(NotDone::because(headline)));
+                }
+                Some(drain) if drain.replicas == 0 => return Ok(Ok(())),
+                Some(drain) => {
+                    broken = None;
+                    line.say(summary(&drain));
+                    left = drain;
+                }
+            },
+            Change::Anew | Change::Complete => {}
+        }
+    }
+}
+
+/// `3 replicas left; default/web: 2 replicas wait until web-abc on worker w2 is ready`.
+fn summary(drain: &v1::Drain) -> String {
+    let mut text = format!("{} left", output::count(drain.replicas, "replica"));
+    for held_up in drain.obstacles.iter().take(MOST_SHOWN) {
+        text.push_str(&format!("; {}", obstacle(held_up)));
+    }
+    let more = drain.obstacles.len().saturating_sub(MOST_SHOWN);
+    if more > 0 {
+        text.push_str(&format!("; and {}", output::count(more as u64, "workload")));
+    }
+    text
+}
+
+/// Workloads in one line.
+const MOST_SHOWN: usize = 3;
+
+fn obstacle(held_up: &v1::drain::Obstacle) -> String {
+    let v1::drain::Obstacle {
+        namespace,
+        workload,
+        message,
+        ..
+    } = held_up;
+    format!("{namespace}/{workload}: {message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_left_and_why() {
+        let obstacle = |workload: &str| v1::drain::Obstacle {
+            namespace: "default".into(),
+            workload: workload.into(),
+            replicas: 1,
+            message: "1 replica has no other worker: no workers".into(),
+        };
+        let mut drain = v1::Drain {
+            replicas: 1,
+            obstacles: vec![obstacle("a")],
+            ..Default::default()
+        };
+        assert_eq!(
+            summary(&drain),
+            "1 replica left; default/a: 1 replica has no other worker: no workers"
+        );
+        drain.obstacles = ["a", "b", "c", "d", "e"].map(obstacle).into();
+        drain.replicas = 5;
+        let text = summary(&drain);
+        assert!(text.starts_with("5 replicas left; default/a: "), "{text}");
+        assert!(
+            text.ends_with("; and 2 workloads") && !text.contains("default/d"),
+            "{text}"
+        );
+    }
+}
