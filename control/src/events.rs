@@ -1,6 +1,7 @@
 //! What happened, for people: kept in memory, written to the store behind the reader's back.
 //!
-//! Events are told again by nobody, but losing the last of them in a crash harms nobody either: they are not flushed.
+//! They are not flushed one by one. What a worker tells it tells again until it hears that it is on the disk, see
+//! [`Events::written`]; the rest loses its last moments in a crash, which harms nobody.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,14 +11,17 @@ use std::{
 
 use parking_lot::Mutex;
 use prost_types::Timestamp;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use warren_model::name::{Name, WorkloadId};
 use warren_proto::v1::{self, event::Type};
 
 use crate::{
     clock,
-    state::{State, Transaction, decode, keys},
+    state::{
+        State, Transaction, decode, keys,
+        records::{Account, EventRecord},
+    },
     store::{Durability, StoreError},
 };
 
@@ -36,6 +40,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Events {
     inner: Mutex<Inner>,
     unwritten: Notify,
+    /// How many of those recorded are in the store.
+    written: watch::Sender<u64>,
     live: broadcast::Sender<Arc<v1::Event>>,
 }
 
@@ -43,13 +49,24 @@ pub struct Events {
 struct Inner {
     namespaces: BTreeMap<String, Namespace>,
     /// Keys of the store that differ from what is here. Bounded by what is kept and what was dropped since the last write.
-    unwritten: BTreeMap<String, Option<Arc<v1::Event>>>,
+    unwritten: Batch,
+    /// How many were recorded.
+    recorded: u64,
+}
+
+type Batch = BTreeMap<String, Option<Held>>;
+
+/// An event, and whose account of it was followed how far.
+#[derive(Clone, Debug, PartialEq)]
+struct Held {
+    event: Arc<v1::Event>,
+    account: Option<Account>,
 }
 
 #[derive(Default)]
 struct Namespace {
     /// By sequence number: the order of their last occurrence.
-    events: BTreeMap<u64, Arc<v1::Event>>,
+    events: BTreeMap<u64, Held>,
     by_content: HashMap<Content, u64>,
     next: u64,
 }
@@ -78,10 +95,15 @@ impl Events {
             let Some((namespace, sequence)) = keys::parse_event(&key) else {
                 continue;
             };
-            let event = decode::<v1::Event>(&key, &held.value, held.revision)?.value;
+            let record = decode::<EventRecord>(&key, &held.value, held.revision)?.value;
+            let Some(event) = record.event else { continue };
             let namespace = inner.namespaces.entry(namespace).or_default();
             namespace.by_content.insert(content(&event), sequence);
-            namespace.events.insert(sequence, Arc::new(event));
+            let held = Held {
+                event: Arc::new(event),
+                account: record.account,
+            };
+            namespace.events.insert(sequence, held);
             namespace.next = namespace.next.max(sequence + 1);
         }
         Ok(Self::with(inner))
@@ -91,6 +113,7 @@ impl Events {
         Self {
             inner: Mutex::new(inner),
             unwritten: Notify::new(),
+            written: watch::Sender::new(0),
             live: broadcast::Sender::new(FOLLOW_BUFFER),
         }
     }
@@ -103,7 +126,8 @@ impl Events {
         reason: &str,
         message: impl Into<String>,
     ) {
-        self.put(subject.event(kind, reason, message.into()), clock::now());
+        let event = subject.event(kind, reason, message.into());
+        self.put(event, clock::now(), None);
     }
 
     /// Notes what a caller's request did, at the time when that was decided: what follows from it comes after it.
@@ -117,22 +141,34 @@ impl Events {
     ) {
         let mut event = subject.event(Type::Normal, reason, message.into());
         caller.clone_into(&mut event.caller);
-        self.put(event, time);
+        self.put(event, time, None);
     }
 
-    /// Notes what happened, so many times, the last time when somebody else tells.
+    /// Notes what a worker tells: that it happened so many times in all, and when the last time. Of what was told before
+    /// nothing is counted again.
     pub fn record_at(
         &self,
         time: Timestamp,
-        count: u32,
+        account: Account,
         subject: Subject<'_>,
         kind: Type,
         reason: &str,
         message: impl Into<String>,
     ) {
-        let mut event = subject.event(kind, reason, message.into());
-        event.count = count.max(1);
-        self.put(event, time);
+        let event = subject.event(kind, reason, message.into());
+        self.put(event, time, Some(account));
+    }
+
+    /// How many times something was recorded in this process's life.
+    pub fn recorded(&self) -> u64 {
+        self.inner.lock().recorded
+    }
+
+    /// Returns once so many are in the store, if not yet on its disk.
+    pub async fn written(&self, recorded: u64) {
+        let mut written = self.written.subscribe();
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = written.wait_for(|written| *written >= recorded).await;
     }
 
     /// What is kept, oldest first, that `keep` keeps; and what happens from now on.
@@ -145,6 +181,7 @@ impl Events {
             .namespaces
             .values()
             .flat_map(|namespace| namespace.events.values())
+            .map(|held| &held.event)
             .filter(|event| keep(event))
             .cloned()
             .collect();
@@ -159,8 +196,15 @@ impl Events {
                 () = self.unwritten.notified() => false,
                 () = shutdown.cancelled() => true,
             };
-            let batch = std::mem::take(&mut self.inner.lock().unwritten);
-            if let Err(error) = write(&state, &batch).await {
+            let (batch, recorded) = {
+                let mut inner = self.inner.lock();
+                (std::mem::take(&mut inner.unwritten), inner.recorded)
+            };
+            let written = write(&state, &batch).await;
+            if written.is_ok() {
+                self.written.send_replace(recorded);
+            }
+            if let Err(error) = written {
                 tracing::warn!(%error, "events were not stored");
                 self.put_back(batch);
                 tokio::select! {
@@ -174,36 +218,49 @@ impl Events {
         }
     }
 
-    fn put(&self, mut event: v1::Event, time: Timestamp) {
+    fn put(&self, mut event: v1::Event, time: Timestamp, account: Option<Account>) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let namespace = inner.namespaces.entry(event.namespace.clone()).or_default();
         let content = content(&event);
+        if let Some(account) = account {
+            event.count = account
+                .total
+                .saturating_sub(namespace.told(&content, &account));
+            if event.count == 0 {
+                return;
+            }
+        }
+        inner.recorded += 1;
         let repeated = namespace.by_content.get(&content).and_then(|sequence| {
             let held = namespace.events.get(sequence)?;
-            clock::is_within(held.time.as_ref()?, REPEATS_WITHIN, &time).then_some(*sequence)
+            let last = held.event.time.as_ref()?;
+            clock::is_within(last, REPEATS_WITHIN, &time).then_some(*sequence)
         });
         event.time = Some(time);
         if let Some(sequence) = repeated
             && let Some(held) = namespace.events.remove(&sequence)
         {
-            event.count = event.count.saturating_add(held.count);
+            event.count = event.count.saturating_add(held.event.count);
             erase(
                 &mut inner.unwritten,
                 keys::event(&event.namespace, sequence),
             );
         }
         let event = Arc::new(event);
+        let held = Held {
+            event: event.clone(),
+            account,
+        };
         namespace.by_content.insert(content, namespace.next);
-        namespace.events.insert(namespace.next, event.clone());
-        inner.unwritten.insert(
-            keys::event(&event.namespace, namespace.next),
-            Some(event.clone()),
-        );
+        namespace.events.insert(namespace.next, held.clone());
+        let key = keys::event(&event.namespace, namespace.next);
+        inner.unwritten.insert(key, Some(held));
         namespace.next += 1;
         while namespace.events.len() > KEPT
             && let Some((sequence, dropped)) = namespace.events.pop_first()
         {
+            let dropped = dropped.event;
             let content = self::content(&dropped);
             if namespace.by_content.get(&content) == Some(&sequence) {
                 namespace.by_content.remove(&content);
@@ -219,12 +276,35 @@ impl Events {
     }
 
     /// What was not written is still to be written, unless something newer is.
-    fn put_back(&self, batch: BTreeMap<String, Option<Arc<v1::Event>>>) {
+    fn put_back(&self, batch: Batch) {
         let mut inner = self.inner.lock();
         for (key, event) in batch {
             inner.unwritten.entry(key).or_insert(event);
         }
         self.unwritten.notify_one();
+    }
+}
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// How much of a worker's account was counted before.
+    fn told(&self, content: &Content, account: &Account) -> u32 {
+        let sequence = self.by_content.get(content);
+        let held = sequence.and_then(|sequence| self.events.get(sequence)?.account);
+        held.filter(|held| held.since == account.since)
+            .map_or(0, |held| held.total)
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn record(&self) -> EventRecord {
+        EventRecord {
+            event: Some(v1::Event::clone(&self.event)),
+            account: self.account,
+        }
     }
 }
 
@@ -252,17 +332,14 @@ impl Subject<'_> {
     }
 }
 
-async fn write(
-    state: &State,
-    batch: &BTreeMap<String, Option<Arc<v1::Event>>>,
-) -> Result<(), StoreError> {
+async fn write(state: &State, batch: &Batch) -> Result<(), StoreError> {
     if batch.is_empty() {
         return Ok(());
     }
     let mut transaction = Transaction::default();
     for (key, event) in batch {
         match event {
-            Some(event) => transaction.put(key.clone(), event.as_ref()),
+            Some(held) => transaction.put(key.clone(), &held.record()),
             None => transaction.clear(key.clone()),
         };
     }
@@ -273,7 +350,7 @@ async fn write(
 }
 
 /// Notes that a key should not be in the store; nothing is to be done where it has not got there yet.
-fn erase(unwritten: &mut BTreeMap<String, Option<Arc<v1::Event>>>, key: String) {
+fn erase(unwritten: &mut Batch, key: String) {
     if let Some(Some(_)) = unwritten.get(&key) {
         unwritten.remove(&key);
     } else {
@@ -299,97 +376,4 @@ fn content(event: &v1::Event) -> Content {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp { seconds, nanos: 0 }
-    }
-
-    fn seen(events: &Events) -> Vec<(String, u32, i64)> {
-        let (kept, _) = events.follow(|_| true);
-        kept.iter()
-            .map(|event| {
-                (
-                    event.reason.clone(),
-                    event.count,
-                    event.time.unwrap().seconds,
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn repetitions_are_counted_for_a_while_and_come_again_with_their_count() {
-        let id = keys::parse_id("default/w").unwrap();
-        let events = Events::with(Inner::default());
-        let (_, mut live) = events.follow(|_| true);
-        let happens = |seconds, count, reason| {
-            events.record_at(
-                at(seconds),
-                count,
-                Subject::Workload(&id),
-                Type::Normal,
-                reason,
-                "m",
-            );
-        };
-        // Who does not say how often means once.
-        happens(0, 0, "A");
-        happens(1, 1, "B");
-        happens(2, 1, "A");
-        assert_eq!(
-            seen(&events),
-            [("B".to_owned(), 1, 1), ("A".to_owned(), 2, 2)]
-        );
-        let counts: Vec<_> = std::iter::from_fn(|| live.try_recv().ok())
-            .map(|event| event.count)
-            .collect();
-        assert_eq!(counts, [1, 1, 2]);
-        happens(2 + 601, 1, "A");
-        assert_eq!(seen(&events).last().unwrap(), &("A".to_owned(), 1, 603));
-        happens(604, 7, "A");
-        assert_eq!(seen(&events).last().unwrap(), &("A".to_owned(), 8, 604));
-    }
-
-    #[test]
-    fn what_a_replica_was_refused_is_told_apart_and_its_failures_are_not() {
-        let workload = keys::parse_id("default/w").unwrap();
-        let events = Events::with(Inner::default());
-        for (reason, message) in [
-            ("Trapped", "at 0x10"),
-            ("Trapped", "at 0x20"),
-            ("Refused", "port 80"),
-            ("Refused", "port 81"),
-            ("Refused", "port 80"),
-        ] {
-            let subject = Subject::Replica {
-                workload: &workload,
-                id: "w-1",
-            };
-            events.record(subject, Type::Warning, reason, message);
-        }
-        let (kept, _) = events.follow(|_| true);
-        let kept: Vec<_> = kept
-            .iter()
-            .map(|event| (event.message.as_str(), event.count))
-            .collect();
-        assert_eq!(kept, [("at 0x20", 2), ("port 81", 1), ("port 80", 2)]);
-    }
-
-    #[test]
-    fn the_oldest_go_and_what_is_to_be_written_stays_bounded() {
-        let id = keys::parse_id("default/w").unwrap();
-        let events = Events::with(Inner::default());
-        for number in 0..3 * KEPT {
-            let time = at(i64::try_from(number).unwrap());
-            let reason = number.to_string();
-            events.record_at(time, 1, Subject::Workload(&id), Type::Normal, &reason, "");
-        }
-        let kept = seen(&events);
-        assert_eq!((kept.len(), kept[0].0.as_str()), (KEPT, "2000"));
-        let inner = events.inner.lock();
-        assert_eq!(inner.unwritten.len(), KEPT);
-        assert_eq!(inner.namespaces["default"].by_content.len(), KEPT);
-    }
-}
+mod tests;

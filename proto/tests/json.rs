@@ -295,6 +295,14 @@ fn replica() {
         message: "wasm trap: unreachable".into(),
         time: time(5),
         stderr: vec!["panicked at src/main.rs:3:5".into()],
+        run_duration: Some(Duration {
+            seconds: 1,
+            nanos: 500_000_000,
+        }),
+    };
+    let kept = v1::Exit {
+        stderr: Vec::new(),
+        ..last_exit.clone()
     };
     let replica = v1::Replica {
         id: "counter-abcdefgh23".into(),
@@ -315,6 +323,8 @@ fn replica() {
         }],
         create_time: time(1),
         resource_version: "18".into(),
+        last_exits: vec![kept],
+        next_start_time: time(7),
     };
     golden("replica", &replica);
     golden("replica_default", &v1::Replica::default());
@@ -371,8 +381,8 @@ fn event() {
         time: time(3),
         object: "replica/counter-abcdefgh23".into(),
         r#type: v1::event::Type::Warning.into(),
-        reason: "Trapped".into(),
-        message: "wasm trap: unreachable".into(),
+        reason: "Exited".into(),
+        message: "the service trapped after 1.5s: wasm trap: unreachable".into(),
         count: 4,
         workload: "counter".into(),
         caller: String::new(),

@@ -13,7 +13,7 @@ use crate::{
     api::error,
     clock,
     events::Subject,
-    state::records::ReplicaRecord,
+    state::records::{Account, ReplicaRecord},
     store::{Durability, StoreError},
 };
 
@@ -141,12 +141,12 @@ impl Member<'_> {
             .await
     }
 
-    /// Makes events of what happened to a replica.
+    /// Makes events of what happened to a replica: exactly of what was not told before.
     pub fn tell_transitions(&self, report: &v1::ReplicaReport) {
         let Some(workload) = self.fleet.index.placed_on(&self.name, &report.replica) else {
             return;
         };
-        for step in &report.transitions {
+        for step in report.earlier.iter().chain(&report.transitions) {
             let subject = Subject::Replica {
                 workload: &workload,
                 id: &report.replica,
@@ -157,10 +157,24 @@ impl Member<'_> {
             } else {
                 Type::Normal
             };
+            let account = Account {
+                since: report.since,
+                total: step.total,
+            };
             let message = step.message.as_str();
             self.fleet
                 .events
-                .record_at(time, step.count, subject, kind, &step.reason, message);
+                .record_at(time, account, subject, kind, &step.reason, message);
+        }
+    }
+
+    /// Returns once everything that was told so far, and its events, are on the disk.
+    pub fn keep(&self) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        let recorded = self.fleet.events.recorded();
+        let (events, state) = (self.fleet.events.clone(), self.fleet.state.clone());
+        async move {
+            events.written(recorded).await;
+            state.flush().await
         }
     }
 

@@ -3,7 +3,10 @@
 use prost_types::Timestamp;
 use warren_proto::v1::{self, condition::Status, replica::Phase};
 
-use crate::state::records::{ReplicaRecord, set_condition};
+use crate::state::{
+    exits,
+    records::{ReplicaRecord, set_condition, set_worker_conditions},
+};
 
 /// What a worker may tell of a replica at most: more is a broken worker.
 const MAX_CONDITIONS: usize = 16;
@@ -27,9 +30,12 @@ pub(super) fn apply(
     }
     let mut after = record.clone();
     after.replica.restarts = report.restarts;
-    if report.last_exit.is_some() {
-        after.replica.last_exit.clone_from(&report.last_exit);
+    if record.phase() == Phase::Lost {
+        exits::withdraw_loss(&mut after.replica, record.since);
     }
+    let last = report.last_exit.as_ref();
+    exits::merge(&mut after.replica, last, &report.last_exits);
+    after.replica.next_start_time = report.next_start_time.filter(|_| phase == Phase::Backoff);
     after.replica.endpoints = report
         .endpoints
         .iter()
@@ -42,7 +48,7 @@ pub(super) fn apply(
             after.replica.ready = false;
             after.replica.endpoints.clear();
         }
-        (Phase::Stopping, _) => {}
+        (Phase::Stopping, _) => after.replica.next_start_time = None,
         (Phase::Lost, _) => {
             after.reported = phase.into();
             after.reported_ready = report.ready;
@@ -52,9 +58,11 @@ pub(super) fn apply(
             after.replica.ready = report.ready;
         }
     }
-    if record.phase() != Phase::Stopping {
-        merge_conditions(&mut after.replica.conditions, &report.conditions);
-    }
+    // It may not have heard yet that it is to stop.
+    let obeys = record.phase() != Phase::Stopping || is_ending(phase);
+    let reported = report.conditions.iter();
+    let reported = reported.filter(|reported| obeys || reported.r#type != "Ready");
+    merge_conditions(&mut after.replica.conditions, reported);
     (after != *record).then_some(after)
 }
 
@@ -62,10 +70,20 @@ pub(super) fn apply(
 pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<ReplicaRecord> {
     let mut after = record.clone();
     after.replica.ready = false;
+    after.replica.next_start_time = None;
     after.replica.endpoints.clear();
     match record.phase() {
-        Phase::Stopping => after.enter(Phase::Stopped, now),
+        Phase::Stopping => {
+            after.enter(Phase::Stopped, now);
+            let conditions = &mut after.replica.conditions;
+            let message = "its worker does not hold it any more";
+            for kind in ["Started", "Ready"] {
+                set_condition(conditions, kind, Status::False, "Stopped", message, now);
+            }
+        }
         Phase::Lost => {
+            exits::withdraw_loss(&mut after.replica, record.since);
+            start_anew(&mut after.replica.conditions, now);
             count_restart(&mut after, record.reported());
             after.reported = Phase::Pending.into();
             after.reported_ready = false;
@@ -75,19 +93,19 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
         before => {
             count_restart(&mut after, before);
             after.enter(Phase::Pending, now);
-            let conditions = &mut after.replica.conditions;
-            let message = "its worker came back without it and starts it anew";
-            set_condition(
-                conditions,
-                "Ready",
-                Status::False,
-                "WorkerRestarted",
-                message,
-                now,
-            );
+            start_anew(&mut after.replica.conditions, now);
         }
     }
     (after != *record).then_some(after)
+}
+
+fn start_anew(conditions: &mut Vec<v1::Condition>, now: Timestamp) {
+    let message = "its worker came back without it and starts it anew";
+    set_worker_conditions(conditions, Status::False, "WorkerRestarted", message, now);
+}
+
+fn is_ending(phase: Phase) -> bool {
+    matches!(phase, Phase::Stopping | Phase::Stopped)
 }
 
 /// What ran, or waited to run again, is started again. What waits for its first start is not.
@@ -98,14 +116,19 @@ fn count_restart(record: &mut ReplicaRecord, before: Phase) {
 }
 
 /// The worker's conditions beside the control plane's own.
-fn merge_conditions(held: &mut Vec<v1::Condition>, reported: &[v1::Condition]) {
-    held.retain(|held| {
-        held.r#type == "Scheduled" || reported.iter().all(|other| other.r#type != held.r#type)
-    });
-    let news = reported
-        .iter()
-        .filter(|condition| condition.r#type != "Scheduled");
-    held.extend(news.take(MAX_CONDITIONS).cloned());
+fn merge_conditions<'a>(
+    held: &mut Vec<v1::Condition>,
+    reported: impl Iterator<Item = &'a v1::Condition>,
+) {
+    let news = reported.filter(|condition| condition.r#type != "Scheduled");
+    for news in news.take(MAX_CONDITIONS) {
+        let known = held.iter().position(|held| held.r#type == news.r#type);
+        match known {
+            Some(at) => held[at].clone_from(news),
+            None if held.len() < MAX_CONDITIONS => held.push(news.clone()),
+            None => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::future::{BoxFuture, FutureExt as _, pending};
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, MissedTickBehavior, interval, timeout},
@@ -44,6 +45,17 @@ struct Session<'a> {
     unstored: BTreeMap<String, v1::ReplicaReport>,
     /// Wakes when what should run here may have changed.
     wake: Arc<Notify>,
+}
+
+/// What the worker was told that it need not tell again.
+#[derive(Default)]
+struct Keeping {
+    /// Something was reported that may get lost yet.
+    dirty: bool,
+    /// The heartbeat before which all was, and what brings it to the disk.
+    underway: Option<(u64, BoxFuture<'static, Result<(), StoreError>>)>,
+    /// The last heartbeat before which everything is on the disk.
+    kept: u64,
 }
 
 /// Serves a worker until it goes, is silent for too long, is replaced, or the control plane ends.
@@ -117,13 +129,18 @@ impl Session<'_> {
         let mut lease = Instant::now() + timeout;
         let wake = self.wake.clone();
         let mut routes = self.member.fleet.routes.news();
+        // Hello has reports.
+        let mut keeping = Keeping {
+            dirty: true,
+            ..Keeping::default()
+        };
         let mut retry = interval(RETRY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 message = inbound.message() => match message? {
                     Some(message) => {
-                        if self.take(message).await? {
+                        if self.take(message, &mut keeping).await? {
                             lease = Instant::now() + timeout;
                         }
                     }
@@ -142,6 +159,7 @@ impl Session<'_> {
                         self.store(report).await?;
                     }
                 }
+                () = keeping.progress() => {}
                 () = tokio::time::sleep_until(lease) => {
                     return Err(error::late(format!("no heartbeat for {timeout:?}")));
                 }
@@ -181,18 +199,27 @@ impl Session<'_> {
     }
 
     /// Whether the message was a heartbeat.
-    async fn take(&mut self, message: v1::SessionRequest) -> Result<bool, Status> {
+    async fn take(
+        &mut self,
+        message: v1::SessionRequest,
+        keeping: &mut Keeping,
+    ) -> Result<bool, Status> {
         match message.message {
             Some(session_request::Message::Heartbeat(heartbeat)) => {
                 self.member.fleet.leases.heard(self.member.name.as_str());
+                if self.unstored.is_empty() {
+                    keeping.begin(heartbeat.sequence, &self.member);
+                }
                 let ack = v1::HeartbeatAck {
                     sequence: heartbeat.sequence,
+                    kept_sequence: keeping.kept,
                 };
                 self.send(session_response::Message::HeartbeatAck(ack))
                     .await?;
                 Ok(true)
             }
             Some(session_request::Message::Report(report)) => {
+                keeping.dirty = true;
                 self.member.tell_transitions(&report);
                 self.store(report).await?;
                 Ok(false)
@@ -269,5 +296,37 @@ impl Session<'_> {
             Ok(Err(_)) => Err(error::gone("the worker closed its stream")),
             Err(_) => Err(error::late("the worker does not read its session")),
         }
+    }
+}
+
+// === impl Keeping ===
+
+impl Keeping {
+    /// All that was reported before this heartbeat is stored, if not yet on the disk.
+    fn begin(&mut self, sequence: u64, member: &Member<'_>) {
+        if self.underway.is_some() {
+            return;
+        }
+        if !self.dirty {
+            self.kept = sequence;
+            return;
+        }
+        self.dirty = false;
+        self.underway = Some((sequence, member.keep().boxed()));
+    }
+
+    /// Returns each time that something is kept, or cannot be. Dropping the future loses nothing.
+    async fn progress(&mut self) {
+        let Some((sequence, keep)) = &mut self.underway else {
+            return pending().await;
+        };
+        match keep.await {
+            Ok(()) => self.kept = *sequence,
+            Err(error) => {
+                tracing::warn!(%error, "reports are not on the disk yet");
+                self.dirty = true;
+            }
+        }
+        self.underway = None;
     }
 }

@@ -18,8 +18,8 @@ use crate::{
     events::{Events, Subject},
     index::Observation,
     state::{
-        Stored, Transaction, keys,
-        records::{ReplicaRecord, set_condition},
+        Stored, Transaction, exits, keys,
+        records::{ReplicaRecord, set_condition, set_worker_conditions},
         rollout,
     },
 };
@@ -171,6 +171,13 @@ impl Execution {
             ..ReplicaRecord::default()
         };
         record.enter(Phase::Pending, scene.now);
+        set_worker_conditions(
+            &mut record.replica.conditions,
+            Status::False,
+            "Pending",
+            "no worker has taken it up yet",
+            scene.now,
+        );
         match placement {
             Placement::On(worker) => {
                 place(&mut record, &worker, scene.now);
@@ -304,6 +311,7 @@ fn wait(record: &mut ReplicaRecord, reason: &str, now: Timestamp) {
 fn stop(record: &mut ReplicaRecord, now: Timestamp) {
     record.enter(Phase::Stopping, now);
     record.replica.ready = false;
+    record.replica.next_start_time = None;
     let conditions = &mut record.replica.conditions;
     set_condition(
         conditions,
@@ -324,21 +332,16 @@ fn lose(record: &mut ReplicaRecord, now: Timestamp) {
         "worker `{}` is not heard of any more",
         record.replica.worker
     );
-    record.replica.last_exit = Some(v1::Exit {
+    record.replica.next_start_time = None;
+    let exit = v1::Exit {
         reason: v1::exit::Reason::Lost.into(),
         message: message.clone(),
         time: Some(now),
         ..v1::Exit::default()
-    });
+    };
+    exits::keep(&mut record.replica, exit);
     let conditions = &mut record.replica.conditions;
-    set_condition(
-        conditions,
-        "Ready",
-        Status::Unknown,
-        "WorkerLost",
-        &message,
-        now,
-    );
+    set_worker_conditions(conditions, Status::Unknown, "WorkerLost", &message, now);
 }
 
 fn readmit(record: &mut ReplicaRecord, now: Timestamp) {

@@ -1,6 +1,7 @@
 //! The control plane's state as typed objects over the store's keys.
 
 pub mod claims;
+pub mod exits;
 pub mod keys;
 pub mod records;
 pub mod rollout;
@@ -174,6 +175,12 @@ impl State {
         durability: Durability,
     ) -> Result<Revision, StoreError> {
         self.store.commit(transaction.writes, durability).await
+    }
+
+    /// Returns once everything that was committed before is on the disk.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let nothing = self.store.commit(Vec::new(), Durability::Flushed);
+        nothing.await.map(drop)
     }
 
     pub async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {

@@ -32,6 +32,30 @@ pub struct ReplicaRecord {
     pub reported_ready: bool,
 }
 
+/// An event as it is stored.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EventRecord {
+    /// Absent in what an earlier version stored, whose events are not kept.
+    #[prost(message, optional, tag = "16")]
+    pub event: Option<v1::Event>,
+    /// Of what a worker tells.
+    #[prost(message, optional, tag = "17")]
+    pub account: Option<Account>,
+}
+
+/// How often something happened by a worker's account: the same account again, or a later one, is counted once.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Account {
+    /// When the worker began to count: another time is another account.
+    #[prost(message, optional, tag = "1")]
+    pub since: Option<Timestamp>,
+    #[prost(uint32, tag = "2")]
+    pub total: u32,
+}
+
+/// Conditions of a replica that its worker knows.
+const OF_WORKER: [&str; 3] = ["ArtifactsReady", "Started", "Ready"];
+
 // === impl ReplicaRecord ===
 
 impl ReplicaRecord {
@@ -50,6 +74,19 @@ impl ReplicaRecord {
             self.since = Some(now);
         }
         self.replica.set_phase(phase);
+    }
+}
+
+/// Sets what its worker would know of a replica, had it told.
+pub fn set_worker_conditions(
+    conditions: &mut Vec<v1::Condition>,
+    status: v1::condition::Status,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    for kind in OF_WORKER {
+        set_condition(conditions, kind, status, reason, message, now);
     }
 }
 

@@ -319,7 +319,7 @@ pub fn report(id: &str, phase: Phase) -> v1::ReplicaReport {
             reason: phase.as_str_name().to_owned(),
             message: String::new(),
             r#type: v1::event::Type::Normal.into(),
-            count: 1,
+            total: 1,
         }],
         ..Default::default()
     }

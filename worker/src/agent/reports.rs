@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::SystemTime,
 };
 
 use parking_lot::Mutex;
@@ -15,6 +16,11 @@ const MAX_TRANSITIONS: usize = 32;
 const MAX_MESSAGE: usize = 16 << 10;
 const MAX_STDERR_LINES: usize = 20;
 const MAX_STDERR_LINE: usize = 2 << 10;
+/// Exits kept of each replica. All but the last go without lines, and with less of their message.
+pub const MAX_EXITS: usize = 5;
+const MAX_OLD_MESSAGE: usize = 4 << 10;
+/// What guests were refused is told apart by its message: a policy tells of no more than this for each guest.
+const REFUSED: &str = "Refused";
 
 /// The state of every replica, and the transitions that the control plane was not told of yet.
 /// Shared by the supervisor, which records, and the session, which sends; cheap to clone.
@@ -33,6 +39,9 @@ pub struct ReplicaState {
     /// How often its service was started again, exactly.
     pub restarts: u32,
     pub last_exit: Option<v1::Exit>,
+    /// Newest first, at most [`MAX_EXITS`].
+    pub last_exits: Vec<v1::Exit>,
+    pub next_start_time: Option<prost_types::Timestamp>,
     pub conditions: Vec<v1::Condition>,
     pub endpoints: Vec<v1::Endpoint>,
 }
@@ -55,9 +64,18 @@ struct Book {
 struct Entry {
     state: ReplicaState,
     changed: u64,
+    /// When it was taken up.
+    since: prost_types::Timestamp,
+    /// How often each kind of step was taken since.
+    totals: HashMap<Kind, u32>,
     /// Each with the version that brought it.
     transitions: VecDeque<(u64, v1::Transition)>,
+    /// Of those that found no place above, the last of each kind.
+    earlier: BTreeMap<Kind, (u64, v1::Transition)>,
 }
+
+/// What makes two steps of a replica the same: type, reason, and what was refused.
+type Kind = (i32, String, String);
 
 // === impl ReportBook ===
 
@@ -69,25 +87,27 @@ impl ReportBook {
         }
     }
 
-    /// Notes the state of a replica and, where it took a step, the step. Never blocks; an unchanged state without
-    /// a step costs no message. [`Phase::Stopped`] is the last: once the control plane has it, the replica is forgotten.
+    /// Notes the state of a replica and the steps that it took, `total` of each being how often it took it now. Never
+    /// blocks; an unchanged state without a step costs no message. [`Phase::Stopped`] is the last: once the control plane
+    /// has it, the replica is forgotten.
     pub fn record(
         &self,
         replica: &str,
         mut state: ReplicaState,
-        mut transition: Option<v1::Transition>,
+        transitions: impl IntoIterator<Item = v1::Transition>,
     ) {
         state.clip();
-        if let Some(transition) = &mut transition {
+        let mut transitions: Vec<_> = transitions.into_iter().collect();
+        for transition in &mut transitions {
             clip(&mut transition.message, MAX_MESSAGE);
         }
         let version = {
             let mut book = self.book.lock();
             let same = book.entries.get(replica).is_some_and(|e| e.state == state);
-            if same && transition.is_none() {
+            if same && transitions.is_empty() {
                 return;
             }
-            book.record(replica, state, transition)
+            book.record(replica, state, transitions)
         };
         self.wake(version);
     }
@@ -103,7 +123,7 @@ impl ReportBook {
                 ready: false,
                 ..state
             };
-            book.record(replica, state, None)
+            book.record(replica, state, Vec::new())
         };
         self.wake(version);
     }
@@ -188,6 +208,8 @@ impl ReplicaState {
             ready: false,
             restarts: 0,
             last_exit: None,
+            last_exits: Vec::new(),
+            next_start_time: None,
             conditions: Vec::new(),
             endpoints: Vec::new(),
         }
@@ -201,6 +223,11 @@ impl ReplicaState {
             exit.stderr
                 .iter_mut()
                 .for_each(|line| clip(line, MAX_STDERR_LINE));
+        }
+        self.last_exits.truncate(MAX_EXITS);
+        for exit in &mut self.last_exits {
+            clip(&mut exit.message, MAX_OLD_MESSAGE);
+            exit.stderr.clear();
         }
         self.conditions
             .iter_mut()
@@ -219,25 +246,18 @@ impl Book {
         &mut self,
         replica: &str,
         state: ReplicaState,
-        transition: Option<v1::Transition>,
+        transitions: Vec<v1::Transition>,
     ) -> u64 {
         self.version += 1;
         let version = self.version;
-        let mut transitions = VecDeque::new();
-        if let Some(entry) = self.entries.remove(replica) {
-            self.order.remove(&entry.changed);
-            transitions = entry.transitions;
-        }
-        transitions.extend(transition.map(|transition| (version, transition)));
-        if transitions.len() > MAX_TRANSITIONS {
-            transitions.pop_front();
+        let mut entry = self.entries.remove(replica).unwrap_or_else(Entry::new);
+        self.order.remove(&entry.changed);
+        entry.state = state;
+        entry.changed = version;
+        for transition in transitions {
+            entry.take(version, transition);
         }
         self.order.insert(version, replica.to_owned());
-        let entry = Entry {
-            state,
-            changed: version,
-            transitions,
-        };
         self.entries.insert(replica.to_owned(), entry);
         version
     }
@@ -250,6 +270,7 @@ impl Book {
                 .take_while(|(at, _)| *at <= version)
                 .count();
             entry.transitions.drain(..sent);
+            entry.earlier.retain(|_, (at, _)| *at > version);
         }
         let order = &mut self.order;
         self.entries.retain(|_, entry| {
@@ -265,25 +286,59 @@ impl Book {
 // === impl Entry ===
 
 impl Entry {
+    fn new() -> Self {
+        Self {
+            state: ReplicaState::new(Phase::Pending),
+            changed: 0,
+            since: SystemTime::now().into(),
+            totals: HashMap::new(),
+            transitions: VecDeque::new(),
+            earlier: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a step, and keeps it among the last ones.
+    fn take(&mut self, version: u64, mut transition: v1::Transition) {
+        let total = self.totals.entry(kind(&transition)).or_default();
+        *total = total.saturating_add(transition.total.max(1));
+        transition.total = *total;
+        self.transitions.push_back((version, transition));
+        if self.transitions.len() > MAX_TRANSITIONS
+            && let Some((version, dropped)) = self.transitions.pop_front()
+        {
+            self.earlier.insert(kind(&dropped), (version, dropped));
+        }
+    }
+
     fn report(&self, replica: &str, after: u64) -> v1::ReplicaReport {
         let state = self.state.clone();
-        let transitions = self
-            .transitions
-            .iter()
-            .filter(|(version, _)| *version > after);
+        let since =
+            |(version, step): &(u64, v1::Transition)| (*version > after).then(|| step.clone());
+        let mut earlier: Vec<_> = self.earlier.values().collect();
+        earlier.sort_by_key(|(version, _)| *version);
         v1::ReplicaReport {
             replica: replica.to_owned(),
             phase: state.phase.into(),
             ready: state.ready,
             restarts: state.restarts,
             last_exit: state.last_exit,
+            last_exits: state.last_exits,
+            next_start_time: state.next_start_time,
             conditions: state.conditions,
             endpoints: state.endpoints,
-            transitions: transitions
-                .map(|(_, transition)| transition.clone())
-                .collect(),
+            transitions: self.transitions.iter().filter_map(since).collect(),
+            earlier: earlier.into_iter().filter_map(since).collect(),
+            since: Some(self.since),
         }
     }
+}
+
+fn kind(transition: &v1::Transition) -> Kind {
+    let message = match transition.reason.as_str() {
+        REFUSED => transition.message.clone(),
+        _ => String::new(),
+    };
+    (transition.r#type, transition.reason.clone(), message)
 }
 
 #[cfg(test)]

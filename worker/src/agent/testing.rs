@@ -178,9 +178,15 @@ impl Peer {
         }
     }
 
+    /// What was reported before is kept at once.
     pub async fn ack(&self, sequence: u64) {
+        self.ack_keeping(sequence, sequence).await;
+    }
+
+    pub async fn ack_keeping(&self, sequence: u64, kept_sequence: u64) {
         self.send(session_response::Message::HeartbeatAck(v1::HeartbeatAck {
             sequence,
+            kept_sequence,
         }))
         .await;
     }

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use warren_model::{
-    quantity::format_duration,
-    spec::{Restart, RestartPolicy},
-};
+use warren_model::spec::{Restart, RestartPolicy};
 
+pub use self::note::Note;
 use crate::runtime::ServiceEnd;
+
+mod note;
 
 /// Where a replica is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,10 @@ pub enum Event {
     BackoffElapsed,
     /// It should stop.
     Stop,
-    /// What was in flight has finished, or its time is over.
-    Drained,
+    /// What was in flight has finished, or its time is over: `late` says which.
+    Drained {
+        late: bool,
+    },
 }
 
 /// What to do.
@@ -84,19 +86,12 @@ pub enum Action {
     Release,
 }
 
-/// What to tell of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    pub reason: &'static str,
-    pub message: String,
-    pub warning: bool,
-}
-
 /// What follows from an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     pub actions: Vec<Action>,
-    pub note: Option<Note>,
+    /// In the order in which it happened.
+    pub notes: Vec<Note>,
 }
 
 /// One replica's state.
@@ -155,13 +150,23 @@ impl Life {
     pub fn step(&mut self, event: Event, now: Instant) -> Step {
         match (self.phase, event) {
             (Phase::Stopped, _) => Step::default(),
-            (Phase::Stopping, Event::Drained) if !self.drained => {
+            (Phase::Stopping, Event::Drained { late }) if !self.drained => {
                 self.drained = true;
-                self.stop_if_over()
+                match self.alive && !self.condemned {
+                    true => Step::of([Action::Kill], Note::killed_to_stop(late)),
+                    // Its end is on its way, or has been.
+                    false => self.stop_if_over(Vec::new()),
+                }
             }
-            (Phase::Stopping, Event::Ended { .. } | Event::Killed) => {
+            (Phase::Stopping, Event::Ended { end, .. }) if self.alive => {
                 self.alive = false;
-                self.stop_if_over()
+                let killed = Note::killed(&end);
+                let exited = Note::exited(&end, self.ran_for(now));
+                self.stop_if_over(killed.into_iter().chain([exited]).collect())
+            }
+            (Phase::Stopping, Event::Killed) if self.alive && self.drained => {
+                self.alive = false;
+                self.stop_if_over(vec![Note::stopped(self.ran_for(now))])
             }
             (Phase::Stopping, _) => Step::default(),
             (_, Event::Stop) => self.stop(),
@@ -209,11 +214,10 @@ impl Life {
         self.alive = true;
         self.condemned = false;
         self.running_since = None;
-        let message = match self.restarts {
-            0 => "the service is being started".to_owned(),
-            n => format!("the service is being started again (restart {n})"),
-        };
-        Step::of([Action::Start], Note::normal("Starting", message))
+        Step {
+            actions: vec![Action::Start],
+            notes: Vec::new(),
+        }
     }
 
     fn started(&mut self, now: Instant) -> Step {
@@ -232,6 +236,9 @@ impl Life {
         };
         self.alive = false;
         let mut actions = self.close();
+        let ran_for = self.ran_for(now);
+        let mut notes: Vec<_> = Note::killed(end).into_iter().collect();
+        notes.push(Note::exited(end, ran_for));
         let succeeded = *end == ServiceEnd::Exited(0);
         let restart = match policy.restart {
             Restart::Always => true,
@@ -240,22 +247,17 @@ impl Life {
         };
         if !restart {
             actions.push(Action::Release);
-            let note = if succeeded {
+            let message = "its policy asks for no restart";
+            notes.push(if succeeded {
                 self.phase = Phase::Completed;
-                Note::normal("Completed", "the service ended with code 0")
+                Note::normal("Completed", message)
             } else {
                 self.phase = Phase::Failed;
-                Note::warning(
-                    "Failed",
-                    format!("{}; its policy asks for no restart", how(end)),
-                )
-            };
-            return Step {
-                actions,
-                note: Some(note),
-            };
+                Note::warning("Failed", message)
+            });
+            return Step { actions, notes };
         }
-        if self.ran_for(now) >= policy.reset_after {
+        if ran_for >= policy.reset_after {
             self.waits = 0;
         }
         self.recent
@@ -263,33 +265,22 @@ impl Life {
         if self.recent.len() >= policy.max_restarts as usize {
             self.phase = Phase::Failed;
             actions.push(Action::Release);
-            let message = format!(
-                "{}; restarted {} times within {}, which is the most its policy allows",
-                how(end),
-                self.recent.len(),
-                format_duration(policy.window)
-            );
-            return Step {
-                actions,
-                note: Some(Note::warning("TooManyRestarts", message)),
-            };
+            notes.push(Note::too_many_restarts(&policy, self.recent.len()));
+            return Step { actions, notes };
         }
         self.recent.push_back(now);
         let wait = backoff(&policy, self.waits, jitter);
         self.waits = self.waits.saturating_add(1);
         self.phase = Phase::Backoff;
         actions.push(Action::Wait(wait));
-        Step {
-            actions,
-            note: Some(Note {
-                reason: reason(end),
-                message: format!("{}; starting again in {:?}", how(end), rounded(wait)),
-                warning: !succeeded,
-            }),
-        }
+        let mut note = Note::backoff(&policy, wait, self.recent.len());
+        note.warning = !succeeded;
+        notes.push(note);
+        Step { actions, notes }
     }
 
-    fn ran_for(&self, now: Instant) -> Duration {
+    /// How long the service has run, or had when it ended; zero when it never did.
+    pub fn ran_for(&self, now: Instant) -> Duration {
         self.running_since
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
@@ -298,7 +289,11 @@ impl Life {
         self.phase = Phase::Stopping;
         let mut actions = self.close();
         actions.push(Action::Drain);
-        Step::of(actions, Note::normal("Stopping", "it was asked to stop"))
+        // Whoever asked has told why.
+        Step {
+            actions,
+            notes: Vec::new(),
+        }
     }
 
     /// No more work, if there was any.
@@ -310,20 +305,14 @@ impl Life {
             .collect()
     }
 
-    fn stop_if_over(&mut self) -> Step {
-        match (self.drained, self.alive) {
-            // Its end is on its way.
-            (true, true) if self.condemned => Step::default(),
-            (true, true) => Step {
-                actions: vec![Action::Kill],
-                note: None,
-            },
-            (true, false) => {
-                self.phase = Phase::Stopped;
-                Step::of([Action::Release], Note::normal("Stopped", "it stopped"))
-            }
-            (false, _) => Step::default(),
+    fn stop_if_over(&mut self, mut notes: Vec<Note>) -> Step {
+        let mut actions = Vec::new();
+        if self.drained && !self.alive {
+            self.phase = Phase::Stopped;
+            actions.push(Action::Release);
+            notes.push(Note::normal("Stopped", "it stopped"));
         }
+        Step { actions, notes }
     }
 }
 
@@ -340,67 +329,11 @@ fn backoff(policy: &RestartPolicy, waits: u32, jitter: u8) -> Duration {
         .min(policy.max_backoff)
 }
 
-/// To three digits or so: nobody reads more.
-fn rounded(wait: Duration) -> Duration {
-    let unit: u128 = match wait.as_millis() {
-        1_000.. => 10_000_000,
-        1.. => 10_000,
-        0 => return wait,
-    };
-    Duration::from_nanos(u64::try_from(wait.as_nanos() / unit * unit).unwrap_or(u64::MAX))
-}
-
-fn reason(end: &ServiceEnd) -> &'static str {
-    match end {
-        ServiceEnd::Exited(_) => "Exited",
-        ServiceEnd::Trapped(_) => "Trapped",
-        ServiceEnd::OutOfMemory(_) => "OutOfMemory",
-        ServiceEnd::StartFailed(_) => "StartFailed",
-        ServiceEnd::Unhealthy(_) => "Killed",
-    }
-}
-
-fn how(end: &ServiceEnd) -> String {
-    let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-    match end {
-        ServiceEnd::Exited(code) => format!("the service ended with code {code}"),
-        ServiceEnd::Trapped(cause) => format!("the service trapped: {}", first(cause)),
-        ServiceEnd::OutOfMemory(cause) => format!("the service ran {}", first(cause)),
-        ServiceEnd::StartFailed(cause) => {
-            format!("the service could not be started: {}", first(cause))
-        }
-        ServiceEnd::Unhealthy(cause) => {
-            format!(
-                "the service was ended, because it was not healthy: {}",
-                first(cause)
-            )
-        }
-    }
-}
-
-impl Note {
-    fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            warning: false,
-        }
-    }
-
-    pub(super) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            warning: true,
-        }
-    }
-}
-
 impl Step {
     fn of(actions: impl Into<Vec<Action>>, note: Note) -> Self {
         Self {
             actions: actions.into(),
-            note: Some(note),
+            notes: vec![note],
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Replicas of this worker: each a task that owns everything of it, from artifacts to published ports.
 
+mod conditions;
+mod exits;
 pub mod life;
 mod prepare;
 mod readiness;

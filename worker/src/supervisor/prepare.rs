@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::sync::mpsc;
 use warren_model::{digest::Digest, spec::WorkloadSpec};
-use warren_proto::v1::condition::Status;
 
 use crate::{
     agent::Assignment,
@@ -16,10 +15,7 @@ use crate::{
     volumes::Mounts,
 };
 
-use super::{
-    SupervisorParts,
-    report::{ARTIFACTS_READY, Reporter},
-};
+use super::{SupervisorParts, report::Reporter};
 
 /// Everything of a replica that outlives a restart of its service.
 pub(super) struct Ready {
@@ -46,10 +42,7 @@ pub(super) async fn prepare(
 ) -> Result<Ready, CannotRun> {
     let mut artifacts = HashMap::new();
     for digest in digests(&assignment.spec) {
-        let unready = |reason, message: String| {
-            reporter.condition(ARTIFACTS_READY, Status::False, reason, &message);
-        };
-        unready("Pulling", format!("pulling artifact {}", digest.short()));
+        reporter.artifacts_unready("Pulling", format!("pulling artifact {}", digest.short()));
         let path = parts
             .artifacts
             .ensure(digest)
@@ -59,10 +52,8 @@ pub(super) async fn prepare(
                 message: error.to_string(),
             })?;
         if !parts.runtime.is_compiled(digest) {
-            unready(
-                "Compiling",
-                format!("compiling artifact {}", digest.short()),
-            );
+            let message = format!("compiling artifact {}", digest.short());
+            reporter.artifacts_unready("Compiling", message);
         }
         let compiled = parts.runtime.load(digest, &path).await;
         let compiled = compiled.map_err(|error| CannotRun {
@@ -71,7 +62,7 @@ pub(super) async fn prepare(
         })?;
         artifacts.insert(digest, compiled);
     }
-    reporter.condition(ARTIFACTS_READY, Status::True, "Compiled", "");
+    reporter.artifacts_ready();
 
     let mounts = parts.volumes.mount(&assignment.replica, &assignment.spec);
     let mounts = mounts.map_err(|error| CannotRun {

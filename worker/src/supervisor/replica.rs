@@ -14,6 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use warren_model::spec::Restart;
 
 use crate::{
     agent::Assignment,
@@ -28,11 +29,12 @@ use crate::{
 
 use super::{
     SupervisorParts,
+    exits::{self, STDERR_LINES},
     life::{Action, Event, Life, Note, Phase},
     prepare::{CannotRun, Ready, prepare},
     readiness::Readiness,
     refusals::{Again, Told},
-    report::{self, Reporter, STDERR_LINES},
+    report::Reporter,
     routes::Routes,
 };
 
@@ -63,6 +65,7 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: C
         ready: watch::Sender::new(false),
         held: None,
         service: None,
+        over: CancellationToken::new(),
         starting: None,
         killing: None,
         readiness: None,
@@ -113,6 +116,8 @@ struct Replica<'a> {
     ready: watch::Sender<bool>,
     held: Option<Held>,
     service: Option<AbortOnDrop>,
+    /// Cancelled when `service` has ended.
+    over: CancellationToken,
     /// Told by the service's task when its `run` is called.
     starting: Option<oneshot::Receiver<()>>,
     /// What the end of the service will be told as, since it is being ended.
@@ -120,7 +125,8 @@ struct Replica<'a> {
     readiness: Option<Readiness>,
     liveness: Option<Prober>,
     backoff: Option<Boxed<'static, ()>>,
-    draining: Option<Boxed<'static, ()>>,
+    /// Whether the grace ended first.
+    draining: Option<Boxed<'static, bool>>,
     asked_to_stop: bool,
 }
 
@@ -162,27 +168,27 @@ impl Replica<'_> {
                 self.backoff = None;
                 Event::BackoffElapsed
             }
-            () = elapsed(&mut self.draining) => {
+            late = drained(&mut self.draining) => {
                 self.draining = None;
-                Event::Drained
+                Event::Drained { late }
             }
         }
     }
 
     async fn take(&mut self, event: Event) {
         let step = self.life.step(event, Instant::now());
-        for action in step.actions {
+        for action in &step.actions {
             self.act(action).await;
         }
-        if let Some(note) = &step.note {
+        for note in &step.notes {
             let replica = &self.assignment.replica;
             tracing::info!(%replica, reason = note.reason, "{}", note.message);
         }
-        self.reporter.step(&self.life, step.note);
+        self.reporter.step(&self.life, &step);
     }
 
-    async fn act(&mut self, action: Action) {
-        match action {
+    async fn act(&mut self, action: &Action) {
+        match *action {
             Action::Start => self.start(),
             Action::Wait(wait) => self.backoff = Some(Box::pin(sleep(wait))),
             Action::SetReady(ready) => {
@@ -191,7 +197,7 @@ impl Replica<'_> {
             }
             Action::Drain => self.draining = Some(self.drain()),
             Action::Kill => self.kill(Killing::Stopped),
-            Action::End(end) => self.kill(Killing::Ended(end)),
+            Action::End(ref end) => self.kill(Killing::Ended(end.clone())),
             Action::Release => {
                 self.log.end();
                 self.parts.router.remove(&self.assignment.replica);
@@ -233,6 +239,7 @@ impl Replica<'_> {
             return;
         };
         self.log.begin_run(self.life.restarts());
+        self.over = CancellationToken::new();
         let (started, starting) = oneshot::channel();
         self.starting = Some(starting);
         self.service = Some(AbortOnDrop(tokio::spawn(async move {
@@ -267,15 +274,17 @@ impl Replica<'_> {
 
     fn ended(&mut self, end: Result<ServiceEnd, JoinError>) -> Event {
         self.service = None;
+        self.over.cancel();
         self.starting = None;
         self.readiness = None;
         self.liveness = None;
+        let ran_for = self.life.ran_for(Instant::now());
         let killing = self.killing.take();
         let stderr = self.log.last_stderr("service", STDERR_LINES);
         let end = match (end, killing) {
             (Ok(end), _) | (Err(_), Some(Killing::Ended(end))) => end,
             (Err(_), Some(Killing::Stopped)) => {
-                self.reporter.exited(report::stopped(stderr));
+                self.reporter.exited(exits::stopped(ran_for, stderr));
                 return Event::Killed;
             }
             // A panic of ours while the guest called us: it costs this guest and no other.
@@ -283,18 +292,18 @@ impl Replica<'_> {
                 ServiceEnd::Trapped(format!("the worker failed in a call: {error}"))
             }
         };
-        self.reporter.exited(report::exit(&end, stderr));
+        self.reporter.exited(exits::exit(&end, ran_for, stderr));
         Event::Ended {
             end,
             jitter: rand::random(),
         }
     }
 
-    /// Requests in flight, upgraded and published connections finish, or the grace ends. What is left of the service's
-    /// then ends with it.
-    fn drain(&self) -> Boxed<'static, ()> {
+    /// Requests in flight, upgraded and published connections finish, and so does a service that is to end once; or the
+    /// grace ends, which is the answer. What is left of the service's then ends with it.
+    fn drain(&self) -> Boxed<'static, bool> {
         let Some(held) = &self.held else {
-            return Box::pin(async {});
+            return Box::pin(async { false });
         };
         let components = held.prepared.components.clone();
         let idle: Vec<_> = held.published.iter().map(PublishGuard::idle).collect();
@@ -302,18 +311,23 @@ impl Replica<'_> {
         let service = self.assignment.spec.service.as_ref();
         let grace = service.map_or(GRACE, |s| s.stop_grace);
         let grace = grace.min(self.parts.longest_grace);
+        // One that always runs waits for work, of which none comes any more: it has no end to wait for.
+        let returns = service.is_some_and(|s| s.restart.restart != Restart::Always);
+        let over = (returns && self.service.is_some()).then(|| self.over.clone());
         Box::pin(async move {
             let all = async {
                 join_all(components.iter().map(|c| c.drain())).await;
                 join_all(routed.iter().map(|port| port.drain())).await;
                 join_all(idle).await;
+                if let Some(over) = over {
+                    over.cancelled().await;
+                }
             };
-            if timeout(grace, all).await.is_err() {
-                tracing::info!(?grace, "ending what did not finish within its grace");
-            }
+            let late = timeout(grace, all).await.is_err();
             for component in components {
                 component.stop();
             }
+            late
         })
     }
 }
@@ -375,6 +389,13 @@ async fn unhealthy(liveness: &mut Option<Prober>) -> String {
         if let Verdict::Unhealthy(why) = prober.changed().await {
             return why;
         }
+    }
+}
+
+async fn drained(draining: &mut Option<Boxed<'static, bool>>) -> bool {
+    match draining {
+        Some(draining) => draining.await,
+        None => pending().await,
     }
 }
 

@@ -50,9 +50,59 @@ fn transitions_stay_until_confirmed_and_are_bounded() {
     let steps = &told(&all)[0].2;
     assert_eq!((steps.len(), steps[0], steps[31]), (32, "8", "39"));
 
+    // Each was another thing: none of those before is lost.
+    assert_eq!(all.reports[0].earlier.len(), 8);
+
     book.record("a", ReplicaState::new(Phase::Running), step("late"));
     book.confirm(all.version);
     assert_eq!(told(&book.all()), [("a", Phase::Running, vec!["late"])]);
+    assert_eq!(book.all().reports[0].earlier, []);
+}
+
+#[test]
+fn what_is_told_no_more_is_counted() {
+    let book = ReportBook::new();
+    let mut once = step("Refused").unwrap();
+    once.message = "port 80".into();
+    once.total = 5;
+    let first = [step("Started"), step("Ready"), Some(once)]
+        .into_iter()
+        .flatten();
+    book.record("a", ReplicaState::new(Phase::Running), first);
+    for _ in 0..100 {
+        let steps = [step("Exited"), step("Backoff"), step("Started")];
+        let steps = steps.into_iter().flatten();
+        book.record("a", ReplicaState::new(Phase::Backoff), steps);
+    }
+    let report = book.all().reports.remove(0);
+    assert_eq!(report.transitions.len(), MAX_TRANSITIONS);
+    let totals = |steps: &[v1::Transition]| -> Vec<(String, u32)> {
+        let steps = steps.iter().map(|step| (step.reason.clone(), step.total));
+        steps.collect()
+    };
+    let last = |reason: &str| {
+        let transitions = totals(&report.transitions).into_iter();
+        transitions.filter(|(other, _)| other == reason).next_back()
+    };
+    assert_eq!(last("Exited").unwrap().1, 100);
+    assert_eq!(last("Backoff").unwrap().1, 100);
+    assert_eq!(last("Started").unwrap().1, 101);
+    let earlier = totals(&report.earlier);
+    for told in [("Ready", 1), ("Refused", 5)] {
+        assert!(
+            earlier.contains(&(told.0.to_owned(), told.1)),
+            "{earlier:?}"
+        );
+    }
+    // Bounded by what there is to tell, and not by how often it happened.
+    assert_eq!(earlier.len(), 5, "{earlier:?}");
+
+    // What is confirmed is not told again, and its counts go on.
+    book.confirm(book.all().version);
+    book.record("a", ReplicaState::new(Phase::Backoff), step("Exited"));
+    let report = book.all().reports.remove(0);
+    assert_eq!(totals(&report.transitions), [("Exited".to_owned(), 101)]);
+    assert_eq!(report.earlier, []);
 }
 
 #[test]
@@ -100,11 +150,17 @@ fn what_a_guest_says_is_bounded() {
     };
     let book = ReportBook::new();
     let state = ReplicaState {
-        last_exit: Some(exit),
+        last_exit: Some(exit.clone()),
+        last_exits: vec![exit; 2 * MAX_EXITS],
         ..ReplicaState::new(Phase::Failed)
     };
     book.record("a", state, None);
-    let exit = book.all().reports.remove(0).last_exit.unwrap();
+    let report = book.all().reports.remove(0);
+    assert_eq!(report.last_exits.len(), MAX_EXITS);
+    for exit in &report.last_exits {
+        assert!(exit.message.len() == MAX_OLD_MESSAGE && exit.stderr.is_empty());
+    }
+    let exit = report.last_exit.unwrap();
     assert_eq!(exit.message.len(), MAX_MESSAGE);
     assert_eq!(
         exit.stderr,

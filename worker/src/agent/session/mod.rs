@@ -293,6 +293,8 @@ impl Session {
         }
         for report in &mut hello.replicas {
             report.transitions.clear();
+            report.earlier.clear();
+            report.last_exits.clear();
             report.conditions.clear();
             report.last_exit = None;
         }

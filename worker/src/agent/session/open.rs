@@ -122,7 +122,7 @@ impl<'a> Open<'a> {
         let message = message.map_err(|status| SessionError::of(status, name))?;
         match message.ok_or(SessionError::Ended)?.message {
             Some(session_response::Message::HeartbeatAck(ack)) => {
-                self.acknowledged(ack.sequence);
+                self.acknowledged(ack);
             }
             Some(session_response::Message::Assignments(message)) => self.keep(message),
             Some(session_response::Message::LogsWanted(wanted)) => self.push_logs(wanted),
@@ -133,9 +133,11 @@ impl<'a> Open<'a> {
         Ok(())
     }
 
-    fn acknowledged(&mut self, sequence: u64) {
-        if let Some(version) = self.outbox.acknowledged(sequence) {
+    fn acknowledged(&mut self, ack: v1::HeartbeatAck) {
+        if self.outbox.acknowledged(ack.sequence) {
             self.heard = Instant::now();
+        }
+        if let Some(version) = self.outbox.kept(ack.kept_sequence) {
             self.session.reports.confirm(version);
         }
     }
@@ -297,7 +299,7 @@ fn failed(refused: &Refused) -> (ReplicaState, v1::Transition) {
         reason: "InvalidSpec".to_owned(),
         message,
         r#type: Type::Warning.into(),
-        count: 1,
+        total: 1,
     };
     (state, transition)
 }

@@ -7,7 +7,7 @@ use warren_proto::v1::ReplicaReport;
 use crate::agent::reports::Batch;
 
 /// Reports on their way to the control plane. The stream keeps order, so a heartbeat that is acknowledged tells that
-/// every report sent before it has arrived.
+/// every report sent before it has arrived; one that is kept, that they are on the control plane's disk.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     /// The rest of the last batch. The next is taken when it is empty: a slow control plane gets the newest
@@ -18,7 +18,9 @@ pub(super) struct Outbox {
     /// Version up to which everything was sent.
     sent: u64,
     sequence: u64,
-    /// Heartbeats not acknowledged: their sequence, and `sent` when they were sent.
+    /// The last heartbeat that was answered.
+    answered: u64,
+    /// Heartbeats whose reports may get lost yet: their sequence, and `sent` when they were sent.
     beats: VecDeque<(u64, u64)>,
 }
 
@@ -68,9 +70,18 @@ impl Outbox {
         self.sequence
     }
 
-    /// A heartbeat was acknowledged: the version up to which the control plane has everything.
-    /// `None` for one that was acknowledged before or never sent.
-    pub fn acknowledged(&mut self, sequence: u64) -> Option<u64> {
+    /// A heartbeat was answered. False for one that was before, or was never sent.
+    pub fn acknowledged(&mut self, sequence: u64) -> bool {
+        let is_news = self.answered < sequence && sequence <= self.sequence;
+        if is_news {
+            self.answered = sequence;
+        }
+        is_news
+    }
+
+    /// What was reported before a heartbeat is kept: the version up to which it need not be told again.
+    /// `None` where that is no news.
+    pub fn kept(&mut self, sequence: u64) -> Option<u64> {
         if sequence > self.sequence {
             return None;
         }
@@ -83,7 +94,7 @@ impl Outbox {
 
     /// Whether the last heartbeat was answered.
     pub fn all_acknowledged(&self) -> bool {
-        self.beats.is_empty()
+        self.answered == self.sequence
     }
 
     fn note_sent(&mut self) {
@@ -105,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_heartbeat_confirms_the_reports_before_it() {
+    fn a_heartbeat_that_is_kept_confirms_the_reports_before_it() {
         let mut outbox = Outbox::new(3);
         let hello = outbox.beat();
         outbox.fill(batch(2, 9));
@@ -114,25 +125,30 @@ mod tests {
         outbox.pop();
         let whole = outbox.beat();
         assert!(outbox.is_empty());
-        assert_eq!(outbox.acknowledged(hello), Some(3));
-        assert_eq!(outbox.acknowledged(half), Some(3));
-        assert_eq!(outbox.acknowledged(whole), Some(9));
+        assert_eq!(outbox.kept(0), None);
+        assert_eq!(outbox.kept(hello), Some(3));
+        assert_eq!(outbox.kept(half), Some(3));
+        assert_eq!(outbox.kept(whole), Some(9));
     }
 
     #[test]
-    fn one_acknowledgement_stands_for_those_before_and_nonsense_for_none() {
+    fn one_answer_stands_for_those_before_and_nonsense_for_none() {
         let mut outbox = Outbox::new(0);
         outbox.beat();
         outbox.fill(batch(0, 5));
         let second = outbox.beat();
-        assert_eq!(outbox.acknowledged(second + 1), None);
-        assert_eq!(outbox.acknowledged(0), None);
-        assert_eq!(outbox.acknowledged(second), Some(5));
-        assert_eq!(outbox.acknowledged(second), None);
+        assert!(!outbox.acknowledged(second + 1) && !outbox.acknowledged(0));
+        assert_eq!(outbox.kept(second + 1), None);
+        assert!(!outbox.all_acknowledged());
+        assert!(outbox.acknowledged(second));
+        assert!(outbox.all_acknowledged());
+        assert!(!outbox.acknowledged(second));
+        assert_eq!(outbox.kept(second), Some(5));
+        assert_eq!(outbox.kept(second), None);
     }
 
     #[test]
-    fn unanswered_heartbeats_are_bounded() {
+    fn heartbeats_that_are_not_kept_are_bounded() {
         let mut outbox = Outbox::new(0);
         (0..3 * MAX_BEATS).for_each(|_| _ = outbox.beat());
         assert_eq!(outbox.beats.len(), MAX_BEATS);

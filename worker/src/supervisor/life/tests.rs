@@ -21,6 +21,14 @@ fn ended(end: ServiceEnd) -> Event {
     Event::Ended { end, jitter: 128 }
 }
 
+fn drained() -> Event {
+    Event::Drained { late: false }
+}
+
+fn reasons(step: &Step) -> Vec<&'static str> {
+    step.notes.iter().map(|note| note.reason).collect()
+}
+
 fn running(restart: Restart, now: Instant) -> Life {
     let mut life = Life::new(Some(policy(restart)), 0);
     assert_eq!(life.step(Event::Prepared, now).actions, [Action::Start]);
@@ -118,7 +126,7 @@ fn too_many_restarts_within_the_window_fail_it() {
     let step = life.step(ended(TRAP()), now);
     assert_eq!(life.phase(), Phase::Failed);
     assert_eq!(step.actions, [Action::Release]);
-    assert_eq!(step.note.unwrap().reason, "TooManyRestarts");
+    assert_eq!(reasons(&step), ["Exited", "TooManyRestarts"]);
     assert_eq!(life.step(Event::BackoffElapsed, now), Step::default());
 }
 
@@ -139,11 +147,10 @@ fn restarts_outside_the_window_are_forgotten() {
 fn a_replica_that_its_worker_forgot_counts_on() {
     let mut life = Life::new(Some(policy(Restart::Always)), 4);
     let now = Instant::now();
-    for event in [Event::Prepared, Event::Started] {
-        let step = life.step(event, now);
-        assert_eq!(life.restarts(), 4);
-        assert!(step.note.unwrap().message.contains("restart 4"));
-    }
+    life.step(Event::Prepared, now);
+    assert_eq!(life.restarts(), 4);
+    let step = life.step(Event::Started, now);
+    assert!(step.notes[0].message.contains("restart 4"), "{step:?}");
 }
 
 #[test]
@@ -157,13 +164,14 @@ fn an_unhealthy_service_takes_no_work_is_ended_and_starts_again() {
         step.actions,
         [Action::SetReady(false), Action::End(end.clone())]
     );
-    assert_eq!(step.note.unwrap().reason, "Unhealthy");
+    assert_eq!(reasons(&step), ["Unhealthy"]);
     assert_eq!(life.step(Event::Ready, now), Step::default());
     let step = life.step(ended(end), now);
     assert_eq!(life.phase(), Phase::Backoff);
-    let note = step.note.unwrap();
-    assert_eq!(note.reason, "Killed");
-    assert!(note.message.contains(&why()), "{note:?}");
+    assert_eq!(reasons(&step), ["Killed", "Exited", "Backoff"]);
+    for note in &step.notes[..2] {
+        assert!(note.message.contains(&why()), "{note:?}");
+    }
     started_again(&mut life, now);
     assert_eq!(
         life.step(Event::Ready, now).actions,
@@ -200,8 +208,15 @@ fn stopping_drains_before_it_kills() {
     let step = life.step(Event::Stop, now);
     assert_eq!(step.actions, [Action::SetReady(false), Action::Drain]);
     assert_eq!(life.step(Event::Stop, now), Step::default());
-    assert_eq!(life.step(Event::Drained, now).actions, [Action::Kill]);
-    assert_eq!(life.step(Event::Killed, now).actions, [Action::Release]);
+    let step = life.step(drained(), now);
+    assert_eq!(
+        (&step.actions[..], reasons(&step)),
+        (&[Action::Kill][..], vec!["Killed"])
+    );
+    assert!(!step.notes[0].warning, "{step:?}");
+    let step = life.step(Event::Killed, now);
+    assert_eq!(step.actions, [Action::Release]);
+    assert_eq!(reasons(&step), ["Exited", "Stopped"]);
     assert_eq!(life.phase(), Phase::Stopped);
 }
 
@@ -210,12 +225,85 @@ fn a_service_that_ends_while_stopping_is_not_restarted() {
     let now = Instant::now();
     let mut life = running(Restart::Always, now);
     life.step(Event::Stop, now);
+    let step = life.step(ended(ServiceEnd::Exited(0)), now);
     assert_eq!(
-        life.step(ended(ServiceEnd::Exited(0)), now),
-        Step::default()
+        (&step.actions[..], reasons(&step)),
+        (&[][..], vec!["Exited"])
     );
-    assert_eq!(life.step(Event::Drained, now).actions, [Action::Release]);
+    assert_eq!(life.step(drained(), now).actions, [Action::Release]);
     assert_eq!(life.phase(), Phase::Stopped);
+}
+
+#[test]
+fn whoever_has_to_be_ended_past_its_grace_is_told_of_with_a_warning() {
+    let now = Instant::now();
+    let mut life = running(Restart::Always, now);
+    life.step(Event::Stop, now);
+    let step = life.step(Event::Drained { late: true }, now);
+    assert_eq!(reasons(&step), ["Killed"]);
+    let note = &step.notes[0];
+    assert!(
+        note.warning && note.message.contains("stopGrace"),
+        "{note:?}"
+    );
+}
+
+/// Every end, in words that say its reason, its code, its message and how long it ran.
+#[test]
+fn every_end_is_an_exit_and_what_warren_ended_was_killed() {
+    let cases = [
+        (
+            ServiceEnd::Exited(0),
+            false,
+            "the service ended with code 0 after 1.5s",
+        ),
+        (
+            ServiceEnd::Exited(3),
+            false,
+            "the service ended with code 3 after 1.5s",
+        ),
+        (
+            ServiceEnd::Trapped("wasm trap: unreachable\n  0: main".into()),
+            false,
+            "the service trapped after 1.5s: wasm trap: unreachable",
+        ),
+        (
+            ServiceEnd::OutOfMemory("out of memory: its limit is 65536 bytes\nmore".into()),
+            true,
+            "the service ran out of memory: its limit is 65536 bytes after 1.5s",
+        ),
+        (
+            ServiceEnd::StartFailed("no slot".into()),
+            false,
+            "the service could not be started: no slot",
+        ),
+        (
+            ServiceEnd::Unhealthy("its liveness probe failed".into()),
+            true,
+            "the service was ended after 1.5s: its liveness probe failed",
+        ),
+    ];
+    for (end, killed, words) in cases {
+        let now = Instant::now();
+        let mut life = running(Restart::Always, now);
+        let step = life.step(ended(end.clone()), now + Duration::from_millis(1500));
+        let expected = match killed {
+            true => vec!["Killed", "Exited", "Backoff"],
+            false => vec!["Exited", "Backoff"],
+        };
+        assert_eq!(reasons(&step), expected, "{end:?}");
+        let exited = &step.notes[expected.len() - 2];
+        assert_eq!(exited.message, words);
+        assert_eq!(exited.warning, end != ServiceEnd::Exited(0), "{end:?}");
+        let backoff = &step.notes[expected.len() - 1].message;
+        let wait = wait_of(&step).as_millis();
+        assert_eq!(wait, 100, "{backoff}");
+        assert!(backoff.starts_with("starting again in 100."), "{backoff}");
+        assert!(
+            backoff.ends_with(", restart 1 of at most 3 within 5m"),
+            "{backoff}"
+        );
+    }
 }
 
 #[test]
@@ -228,8 +316,9 @@ fn a_service_that_ends_before_it_had_started_is_started_again_or_fails() {
         let now = Instant::now();
         let mut life = Life::new(Some(policy(restart)), 0);
         life.step(Event::Prepared, now);
-        let note = life.step(end(), now).note.unwrap();
-        assert_eq!(life.phase(), phase);
+        let step = life.step(end(), now);
+        let note = &step.notes[0];
+        assert_eq!((life.phase(), note.reason), (phase, "Exited"));
         assert!(note.warning && note.message.contains("no slot"), "{note:?}");
     }
 }
@@ -247,6 +336,13 @@ fn a_slow_start_does_not_reset_the_backoff() {
     assert!(second > first, "{first:?} {second:?}");
 }
 
+/// One end more than the budget has restarts.
+fn spent() -> Vec<Event> {
+    let again = [ended(TRAP()), Event::BackoffElapsed, Event::Started];
+    let last = [ended(TRAP())];
+    [&again[..], &again, &again, &last].concat()
+}
+
 #[test]
 fn every_event_in_every_state() {
     let taken = || Event::CannotRun {
@@ -259,7 +355,7 @@ fn every_event_in_every_state() {
     let unhealthy = || Event::Unhealthy {
         why: "no answer".into(),
     };
-    let events: [(&str, Event); 11] = [
+    let events: [(&str, Event); 12] = [
         ("Prepared", Event::Prepared),
         ("CannotRun", taken()),
         ("Started", Event::Started),
@@ -270,40 +366,51 @@ fn every_event_in_every_state() {
         ("Killed", Event::Killed),
         ("Elapsed", Event::BackoffElapsed),
         ("Stop", Event::Stop),
-        ("Drained", Event::Drained),
+        ("Drained", drained()),
+        ("Late", Event::Drained { late: true }),
     ];
     let after = |more: &[Event]| [&[Event::Prepared, Event::Started], more].concat();
     let ready = after(&[Event::Ready]);
     let trapped = after(&[ended(TRAP())]);
     let exited = after(&[ended(ServiceEnd::Exited(0))]);
     let condemned = after(&[Event::Ready, unhealthy()]);
-    let dying = after(&[unhealthy(), Event::Stop, Event::Drained]);
+    let dying = after(&[unhealthy(), Event::Stop, drained()]);
     let stopping = after(&[Event::Stop]);
-    let killing = after(&[Event::Stop, Event::Drained]);
-    let stopped = vec![Event::Stop, Event::Drained];
-    let (always, on_failure, never) = (Restart::Always, Restart::OnFailure, Restart::Never);
+    let killing = after(&[Event::Stop, drained()]);
+    let stopped = vec![Event::Stop, drained()];
+    let gone = after(&[Event::Stop, ended(TRAP())]);
+    let spent = [after(&[]), spent()].concat();
+    let components = vec![Event::Prepared];
+    let [always, on_failure, never] =
+        [Restart::Always, Restart::OnFailure, Restart::Never].map(Some);
+    // A workload of components only.
+    let none = None;
     // What leads to a phase, and the phase after each event, in their order above; `.`: it asks for nothing.
     #[rustfmt::skip]
     let table = [
-        (always, vec![], Phase::Pending, "Starting Failed . . . . . . . Stopping ."),
-        (always, vec![Event::Prepared], Phase::Starting, ". . Running . . . Backoff . . Stopping ."),
-        (always, after(&[]), Phase::Running, ". . . Running Running Running Backoff . . Stopping ."),
-        (always, ready, Phase::Running, ". . . . Running Running Backoff . . Stopping ."),
-        (always, condemned, Phase::Running, ". . . . . . Backoff . . Stopping ."),
-        (always, trapped.clone(), Phase::Backoff, ". . . . . . . . Starting Stopping ."),
-        (on_failure, exited, Phase::Completed, ". . . . . . . . . Stopping ."),
-        (never, trapped, Phase::Failed, ". . . . . . . . . Stopping ."),
-        (always, vec![taken()], Phase::Failed, ". . . . . . . . . Stopping ."),
-        (always, stopping, Phase::Stopping, ". . . . . . . . . . Stopping"),
-        (always, killing, Phase::Stopping, ". . . . . . Stopped Stopped . . ."),
-        (always, dying, Phase::Stopping, ". . . . . . Stopped Stopped . . ."),
-        (always, stopped, Phase::Stopped, ". . . . . . . . . . ."),
+        (always, vec![], Phase::Pending, "Starting Failed . . . . . . . Stopping . ."),
+        (always, vec![Event::Prepared], Phase::Starting, ". . Running . . . Backoff . . Stopping . ."),
+        (always, after(&[]), Phase::Running, ". . . Running Running Running Backoff . . Stopping . ."),
+        (always, ready, Phase::Running, ". . . . Running Running Backoff . . Stopping . ."),
+        (always, condemned, Phase::Running, ". . . . . . Backoff . . Stopping . ."),
+        (always, trapped.clone(), Phase::Backoff, ". . . . . . . . Starting Stopping . ."),
+        (on_failure, exited, Phase::Completed, ". . . . . . . . . Stopping . ."),
+        (never, trapped, Phase::Failed, ". . . . . . . . . Stopping . ."),
+        (always, spent, Phase::Failed, ". . . . . . . . . Stopping . ."),
+        (always, vec![taken()], Phase::Failed, ". . . . . . . . . Stopping . ."),
+        (always, stopping, Phase::Stopping, ". . . . . . Stopping . . . Stopping Stopping"),
+        (always, gone, Phase::Stopping, ". . . . . . . . . . Stopped Stopped"),
+        (always, killing, Phase::Stopping, ". . . . . . Stopped Stopped . . . ."),
+        (always, dying, Phase::Stopping, ". . . . . . Stopped Stopped . . . ."),
+        (always, stopped, Phase::Stopped, ". . . . . . . . . . . ."),
+        (none, vec![], Phase::Pending, "Running Failed . . . . . . . Stopping . ."),
+        (none, components, Phase::Running, ". . . . Running . . . . Stopping . ."),
     ];
     for (restart, history, phase, row) in table {
         let wanted: Vec<_> = row.split_whitespace().collect();
         assert_eq!(wanted.len(), events.len(), "{row}");
         for ((name, event), wanted) in events.iter().zip(wanted) {
-            let (mut life, now) = (Life::new(Some(policy(restart)), 0), Instant::now());
+            let (mut life, now) = (Life::new(restart.map(policy), 0), Instant::now());
             for event in &history {
                 life.step(event.clone(), now);
             }
@@ -389,7 +496,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         6 => (any_end(), any::<u8>()).prop_map(|(end, jitter)| Event::Ended { end, jitter }),
         6 => Just(Event::BackoffElapsed),
         1 => Just(Event::Stop),
-        2 => Just(Event::Drained),
+        2 => any::<bool>().prop_map(|late| Event::Drained { late }),
         2 => Just(Event::Killed),
     ]
 }
@@ -438,7 +545,11 @@ proptest! {
                 starts.pop_front();
             }
             // The first start is none of the budget's.
-            prop_assert!(starts.len() <= policy.max_restarts as usize + 1);
+            prop_assert!(starts.len() <= policy.max_restarts as usize + 1, "more restarts than the budget");
+            let owns = matches!(life.phase(), Phase::Starting | Phase::Running) && with_service;
+            let may_own = owns || life.phase() == Phase::Stopping;
+            prop_assert!(!shell.alive || may_own, "a live guest without an owner in {:?}", life.phase());
+            prop_assert!(shell.alive || !owns, "no guest in {:?}", life.phase());
             if let Some(phase) = final_phase {
                 let stopping = matches!(life.phase(), Phase::Stopping | Phase::Stopped);
                 prop_assert!(life.phase() == phase || stopping, "{:?} came back to life", before);
@@ -447,5 +558,19 @@ proptest! {
                 final_phase = Some(life.phase());
             }
         }
+        // Wherever it got to, it can be stopped.
+        for event in [Event::Stop, drained()] {
+            shell.apply(&life.step(event, now));
+        }
+        if shell.alive {
+            shell.alive = false;
+            let event = match shell.ending.take() {
+                Some(end) => ended(end),
+                None => Event::Killed,
+            };
+            shell.apply(&life.step(event, now));
+        }
+        prop_assert_eq!(life.phase(), Phase::Stopped);
+        prop_assert!(shell.released && !shell.ready);
     }
 }

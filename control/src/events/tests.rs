@@ -1,0 +1,124 @@
+use prost::Message as _;
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanos: 0 }
+}
+
+fn seen(events: &Events) -> Vec<(String, u32, i64)> {
+    let (kept, _) = events.follow(|_| true);
+    kept.iter()
+        .map(|event| {
+            (
+                event.reason.clone(),
+                event.count,
+                event.time.unwrap().seconds,
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn repetitions_are_counted_for_a_while_and_come_again_with_their_count() {
+    let id = keys::parse_id("default/w").unwrap();
+    let events = Events::with(Inner::default());
+    let (_, mut live) = events.follow(|_| true);
+    let happens = |seconds, total, reason| {
+        let account = Account {
+            since: Some(at(0)),
+            total,
+        };
+        let subject = Subject::Workload(&id);
+        events.record_at(at(seconds), account, subject, Type::Normal, reason, "m");
+    };
+    happens(0, 1, "A");
+    happens(1, 1, "B");
+    happens(2, 2, "A");
+    assert_eq!(
+        seen(&events),
+        [("B".to_owned(), 1, 1), ("A".to_owned(), 2, 2)]
+    );
+    let counts: Vec<_> = std::iter::from_fn(|| live.try_recv().ok())
+        .map(|event| event.count)
+        .collect();
+    assert_eq!(counts, [1, 1, 2]);
+    happens(2 + 601, 3, "A");
+    assert_eq!(seen(&events).last().unwrap(), &("A".to_owned(), 1, 603));
+    happens(604, 10, "A");
+    assert_eq!(seen(&events).last().unwrap(), &("A".to_owned(), 8, 604));
+}
+
+#[test]
+fn what_a_replica_was_refused_is_told_apart_and_its_failures_are_not() {
+    let workload = keys::parse_id("default/w").unwrap();
+    let events = Events::with(Inner::default());
+    for (reason, message) in [
+        ("Trapped", "at 0x10"),
+        ("Trapped", "at 0x20"),
+        ("Refused", "port 80"),
+        ("Refused", "port 81"),
+        ("Refused", "port 80"),
+    ] {
+        let subject = Subject::Replica {
+            workload: &workload,
+            id: "w-1",
+        };
+        events.record(subject, Type::Warning, reason, message);
+    }
+    let (kept, _) = events.follow(|_| true);
+    let kept: Vec<_> = kept
+        .iter()
+        .map(|event| (event.message.as_str(), event.count))
+        .collect();
+    assert_eq!(kept, [("at 0x20", 2), ("port 81", 1), ("port 80", 2)]);
+}
+
+#[test]
+fn the_oldest_go_and_what_is_to_be_written_stays_bounded() {
+    let id = keys::parse_id("default/w").unwrap();
+    let events = Events::with(Inner::default());
+    for number in 0..3 * KEPT {
+        let time = at(i64::try_from(number).unwrap());
+        let reason = number.to_string();
+        let account = Account {
+            since: None,
+            total: 1,
+        };
+        let subject = Subject::Workload(&id);
+        events.record_at(time, account, subject, Type::Normal, &reason, "");
+    }
+    let kept = seen(&events);
+    assert_eq!((kept.len(), kept[0].0.as_str()), (KEPT, "2000"));
+    let inner = events.inner.lock();
+    assert_eq!(inner.unwritten.len(), KEPT);
+    assert_eq!(inner.namespaces["default"].by_content.len(), KEPT);
+}
+
+/// Told again after a lost connection, in part or with more; by another process of the worker; and after a restart of ours.
+#[test]
+fn what_a_worker_tells_again_is_counted_once() {
+    let id = keys::parse_id("default/w").unwrap();
+    let tell = |events: &Events, since, total| {
+        let account = Account {
+            since: Some(at(since)),
+            total,
+        };
+        let subject = Subject::Workload(&id);
+        events.record_at(at(since + 1), account, subject, Type::Normal, "Exited", "m");
+        seen(events)[0].1
+    };
+    let events = Events::with(Inner::default());
+    let counts = [1, 2, 3, 2, 3, 3, 40].map(|total| tell(&events, 0, total));
+    assert_eq!(counts, [1, 2, 3, 3, 3, 3, 40]);
+    assert_eq!([1, 2].map(|total| tell(&events, 100, total)), [41, 42]);
+
+    let kept = std::mem::take(&mut events.inner.lock().unwritten);
+    let held = kept.into_values().flatten().next().unwrap();
+    let encoded = held.record().encode_to_vec();
+    let record = EventRecord::decode(&encoded[..]).unwrap();
+    assert_eq!(
+        (record.event.unwrap().count, record.account),
+        (42, held.account)
+    );
+}

@@ -1,0 +1,110 @@
+//! How a service ended, as it is told and kept.
+
+use std::time::{Duration, SystemTime};
+
+use warren_proto::v1::{Exit, exit};
+
+use crate::{
+    agent::reports::{MAX_EXITS, ReplicaState},
+    runtime::ServiceEnd,
+};
+
+/// Lines of stderr that go with an exit.
+pub(super) const STDERR_LINES: usize = 20;
+/// Bytes of an exit's message: a deep recursion's backtrace is longer than anyone reads.
+const MESSAGE_BYTES: usize = 8 << 10;
+
+/// A service ended by itself, or was ended for a reason of its own.
+pub(super) fn exit(end: &ServiceEnd, ran_for: Duration, stderr: Vec<String>) -> Exit {
+    let (reason, code, message) = match end {
+        ServiceEnd::Exited(code) => (exit::Reason::Exited, *code, format!("exit code {code}")),
+        ServiceEnd::Trapped(cause) => (exit::Reason::Trapped, 0, cause.clone()),
+        ServiceEnd::OutOfMemory(cause) => (exit::Reason::OutOfMemory, 0, cause.clone()),
+        ServiceEnd::StartFailed(cause) => (exit::Reason::StartFailed, 0, cause.clone()),
+        ServiceEnd::Unhealthy(cause) => (exit::Reason::Unhealthy, 0, cause.clone()),
+    };
+    Exit {
+        code,
+        stderr,
+        ..now(reason, truncated(message), Some(ran_for))
+    }
+}
+
+/// The end of a service that was asked to stop.
+pub(super) fn stopped(ran_for: Duration, stderr: Vec<String>) -> Exit {
+    let message = "it was asked to stop".to_owned();
+    Exit {
+        stderr,
+        ..now(exit::Reason::Stopped, message, Some(ran_for))
+    }
+}
+
+/// The end of a service whose worker ended before it could tell.
+pub(super) fn lost() -> Exit {
+    now(
+        exit::Reason::Lost,
+        "the worker that ran it ended".to_owned(),
+        None,
+    )
+}
+
+/// Keeps an exit before those of earlier lives.
+pub(super) fn keep(state: &mut ReplicaState, exit: Exit) {
+    let without_lines = Exit {
+        stderr: Vec::new(),
+        ..exit.clone()
+    };
+    state.last_exits.insert(0, without_lines);
+    state.last_exits.truncate(MAX_EXITS);
+    state.last_exit = Some(exit);
+}
+
+fn now(reason: exit::Reason, message: String, ran_for: Option<Duration>) -> Exit {
+    Exit {
+        reason: reason.into(),
+        message,
+        time: Some(SystemTime::now().into()),
+        run_duration: ran_for.and_then(|ran_for| ran_for.try_into().ok()),
+        ..Exit::default()
+    }
+}
+
+fn truncated(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+        message.push_str("\n...");
+    }
+    message
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use warren_proto::v1::replica::Phase;
+
+    use super::*;
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        let cut = truncated("ä".repeat(MESSAGE_BYTES));
+        assert!(cut.len() <= MESSAGE_BYTES + 4 && cut.ends_with("..."));
+    }
+
+    #[test]
+    fn the_newest_exits_are_kept_and_only_the_last_has_its_lines() {
+        let mut state = ReplicaState::new(Phase::Running);
+        for code in 0..8 {
+            let ran_for = Duration::from_millis(1500);
+            let lines = vec![format!("line {code}")];
+            keep(&mut state, exit(&ServiceEnd::Exited(code), ran_for, lines));
+        }
+        let codes: Vec<_> = state.last_exits.iter().map(|exit| exit.code).collect();
+        assert_eq!(codes, [7, 6, 5, 4, 3]);
+        assert!(state.last_exits.iter().all(|exit| exit.stderr.is_empty()));
+        let last = state.last_exit.unwrap();
+        assert_eq!((last.code, last.stderr), (7, vec!["line 7".to_owned()]));
+        let ran_for = last.run_duration.unwrap();
+        assert_eq!((ran_for.seconds, ran_for.nanos), (1, 500_000_000));
+        assert_eq!(lost().run_duration, None);
+    }
+}

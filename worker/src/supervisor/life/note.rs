@@ -1,0 +1,145 @@
+//! What is told of a life: events by their names in the contract, and in words.
+
+use std::time::Duration;
+
+use warren_model::{quantity::format_duration, spec::RestartPolicy};
+
+use crate::runtime::ServiceEnd;
+
+/// What to tell of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub reason: &'static str,
+    pub message: String,
+    pub warning: bool,
+}
+
+/// Lines of a cause belong to the exit that is kept; an event has the first.
+const NO_CAUSE: &str = "it did not say why";
+
+// === impl Note ===
+
+impl Note {
+    pub(super) fn normal(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            warning: false,
+        }
+    }
+
+    pub(in crate::supervisor) fn warning(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            warning: true,
+        }
+    }
+
+    /// Every end of a service is told so, whatever its cause.
+    pub(super) fn exited(end: &ServiceEnd, ran_for: Duration) -> Self {
+        Self {
+            reason: "Exited",
+            message: how(end, ran_for),
+            warning: *end != ServiceEnd::Exited(0),
+        }
+    }
+
+    /// Told besides where the service did not end by itself.
+    pub(super) fn killed(end: &ServiceEnd) -> Option<Self> {
+        match end {
+            ServiceEnd::Unhealthy(cause) => Some(Self::warning(
+                "Killed",
+                format!("the service was ended, because {}", first_line(cause)),
+            )),
+            ServiceEnd::OutOfMemory(cause) => Some(Self::warning(
+                "Killed",
+                format!("the service was ended at its limit: {}", first_line(cause)),
+            )),
+            ServiceEnd::Exited(_) | ServiceEnd::Trapped(_) | ServiceEnd::StartFailed(_) => None,
+        }
+    }
+
+    /// The service did not end by itself before its replica had to. `late`: nor did what was in flight, within the grace.
+    pub(super) fn killed_to_stop(late: bool) -> Self {
+        match late {
+            true => Self::warning(
+                "Killed",
+                "the service is ended: what was to finish before did not within its stopGrace",
+            ),
+            false => Self::normal(
+                "Killed",
+                "the service is ended: it was asked to stop, and nothing is in flight",
+            ),
+        }
+    }
+
+    pub(super) fn stopped(ran_for: Duration) -> Self {
+        let after = rounded(ran_for);
+        Self::normal(
+            "Exited",
+            format!("the service was ended after {after:?}, to stop"),
+        )
+    }
+
+    /// `restarts`: within the window, this one included.
+    pub(super) fn backoff(policy: &RestartPolicy, wait: Duration, restarts: usize) -> Self {
+        let (wait, most) = (rounded(wait), policy.max_restarts);
+        let window = format_duration(policy.window);
+        Self::normal(
+            "Backoff",
+            format!(
+                "starting again in {wait:?}, restart {restarts} of at most {most} within {window}"
+            ),
+        )
+    }
+
+    pub(super) fn too_many_restarts(policy: &RestartPolicy, restarts: usize) -> Self {
+        let window = format_duration(policy.window);
+        Self::warning(
+            "TooManyRestarts",
+            format!(
+                "restarted {restarts} times within {window}, which is the most its policy allows"
+            ),
+        )
+    }
+}
+
+fn how(end: &ServiceEnd, ran_for: Duration) -> String {
+    let after = rounded(ran_for);
+    match end {
+        ServiceEnd::Exited(code) => format!("the service ended with code {code} after {after:?}"),
+        ServiceEnd::Trapped(cause) => {
+            format!("the service trapped after {after:?}: {}", first_line(cause))
+        }
+        ServiceEnd::OutOfMemory(cause) => {
+            format!("the service ran {} after {after:?}", first_line(cause))
+        }
+        ServiceEnd::StartFailed(cause) => {
+            format!("the service could not be started: {}", first_line(cause))
+        }
+        ServiceEnd::Unhealthy(cause) => {
+            format!(
+                "the service was ended after {after:?}: {}",
+                first_line(cause)
+            )
+        }
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines()
+        .next()
+        .filter(|line| !line.is_empty())
+        .unwrap_or(NO_CAUSE)
+}
+
+/// To three digits or so: nobody reads more.
+fn rounded(time: Duration) -> Duration {
+    let unit: u128 = match time.as_millis() {
+        1_000.. => 10_000_000,
+        1.. => 10_000,
+        0 => 1_000,
+    };
+    Duration::from_nanos(u64::try_from(time.as_nanos() / unit * unit).unwrap_or(u64::MAX))
+}
