@@ -58,8 +58,15 @@ pub fn more(workload: &v1::Workload, rest: usize) -> Option<String> {
 /// A replica that is not well: where it is, what it lacks, how it last ended.
 pub fn trouble(replica: &v1::Replica) -> Vec<String> {
     let mut lines = vec![headline(replica)];
-    let unmet = replica.conditions.iter().filter_map(unmet);
-    lines.extend(unmet.map(|line| format!("  {line}")));
+    let mut causes = Vec::new();
+    for condition in &replica.conditions {
+        // What keeps it from having started keeps it from being ready.
+        let is_told = !condition.message.is_empty() && causes.contains(&&condition.message);
+        if let (Some(line), false) = (unmet(condition), is_told) {
+            causes.push(&condition.message);
+            lines.push(format!("  {line}"));
+        }
+    }
     lines.extend(
         last_exit(replica)
             .into_iter()
@@ -103,22 +110,56 @@ fn last_exit(replica: &v1::Replica) -> Vec<String> {
     last_exit_at(SystemTime::now(), replica)
 }
 
-/// As it is told at `now`: `last ended 4s ago: TRAPPED`, then its message and its last lines on stderr.
+/// As it is told at `now`: `last ended 4s ago, after 1.2s: TRAPPED`, then its message and its last lines on stderr; and
+/// the ends before it, a line each.
 pub fn last_exit_at(now: SystemTime, replica: &v1::Replica) -> Vec<String> {
     let Some(exit) = &replica.last_exit else {
         return Vec::new();
     };
-    let reason = exit_reason(exit);
-    let mut lines = vec![match &exit.time {
-        Some(time) => format!("last ended {}: {reason}", output::ago_at(now, Some(time))),
-        None => format!("last ended: {reason}"),
-    }];
+    let mut lines = vec![format!("last ended{}", when(now, exit))];
     lines.extend(exit.message.lines().map(|line| format!("  {line}")));
     if !exit.stderr.is_empty() {
         lines.push("its last lines on stderr:".to_owned());
         lines.extend(exit.stderr.iter().map(|line| format!("  | {line}")));
     }
+    let before = replica.last_exits.get(1..).unwrap_or_default();
+    if !before.is_empty() {
+        lines.push("ended before that:".to_owned());
+        lines.extend(
+            before
+                .iter()
+                .map(|exit| format!("  {}", told_shortly(now, exit))),
+        );
+    }
     lines
+}
+
+/// ` 4s ago, after 1.2s: TRAPPED`.
+fn when(now: SystemTime, exit: &v1::Exit) -> String {
+    let ago = exit
+        .time
+        .as_ref()
+        .map(|time| output::ago_at(now, Some(time)));
+    let ran_for = exit
+        .run_duration
+        .and_then(|ran_for| ran_for.try_into().ok());
+    let after = ran_for.map(|ran_for| format!("after {}", output::span(ran_for)));
+    let parts: Vec<_> = ago.into_iter().chain(after).collect();
+    match parts.join(", ").as_str() {
+        "" => format!(": {}", exit_reason(exit)),
+        when => format!(" {when}: {}", exit_reason(exit)),
+    }
+}
+
+/// `9s ago, after 1.2s: TRAPPED: wasm trap: unreachable`.
+fn told_shortly(now: SystemTime, exit: &v1::Exit) -> String {
+    let head = when(now, exit);
+    let head = head.trim_start_matches([' ', ':']);
+    let message = exit.message.lines().next().unwrap_or_default();
+    match (exit.reason(), message) {
+        (v1::exit::Reason::Exited, _) | (_, "") => head.to_owned(),
+        (_, message) => format!("{head}: {message}"),
+    }
 }
 
 /// A condition in one line: `Started is FALSE (PortUnavailable): 127.0.0.1:6379 is in use`.
@@ -143,7 +184,10 @@ fn unmet(met: &v1::Condition) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -172,19 +216,38 @@ mod tests {
                 reason: v1::exit::Reason::Trapped.into(),
                 message: "wasm trap: unreachable\n  0: cache!main".into(),
                 stderr: vec!["panicked at src/main.rs:3".into()],
+                run_duration: Some(Duration::from_millis(1250).try_into().unwrap()),
                 ..Default::default()
             }),
+            last_exits: vec![
+                v1::Exit::default(),
+                v1::Exit {
+                    reason: v1::exit::Reason::Exited.into(),
+                    code: 3,
+                    message: "exit code 3".into(),
+                    run_duration: Some(Duration::from_millis(20).try_into().unwrap()),
+                    ..Default::default()
+                },
+                v1::Exit {
+                    reason: v1::exit::Reason::Unhealthy.into(),
+                    message: "its liveness probe failed 3 times in a row: no answer".into(),
+                    ..Default::default()
+                },
+            ],
             ..Default::default()
         };
         assert_eq!(
             trouble(&replica).join("\n"),
             "cache-abc on worker w1: BACKOFF, restarted 3 times\n  \
                Ready is FALSE (NotListening): nothing listens on port 6379\n  \
-               last ended: TRAPPED\n    \
+               last ended after 1.2s: TRAPPED\n    \
                  wasm trap: unreachable\n      \
                    0: cache!main\n  \
                its last lines on stderr:\n    \
-                 | panicked at src/main.rs:3"
+                 | panicked at src/main.rs:3\n  \
+               ended before that:\n    \
+                 after 20ms: EXITED with code 3\n    \
+                 UNHEALTHY: its liveness probe failed 3 times in a row: no answer"
         );
     }
 

@@ -164,7 +164,7 @@ mod tests {
         v1::Event {
             object: "replica/cache-abc".into(),
             r#type: v1::event::Type::Warning.into(),
-            reason: "Trapped".into(),
+            reason: "Exited".into(),
             message: "wasm trap: unreachable\n  0: main".into(),
             count: 3,
             ..Default::default()
@@ -175,12 +175,12 @@ mod tests {
     fn repeated_events_say_how_often() {
         assert_eq!(
             sentence(&trapped(), Style::plain()),
-            "replica/cache-abc Trapped (x3): wasm trap: unreachable\n  0: main"
+            "replica/cache-abc Exited (x3): wasm trap: unreachable\n  0: main"
         );
         assert_eq!(
             table(&[trapped()]).to_string(),
-            "LAST   TYPE      REASON    OBJECT              COUNT   MESSAGE\n\
-             -      WARNING   Trapped   replica/cache-abc   3       wasm trap: unreachable\n"
+            "LAST   TYPE      REASON   OBJECT              COUNT   MESSAGE\n\
+             -      WARNING   Exited   replica/cache-abc   3       wasm trap: unreachable\n"
         );
     }
 
@@ -190,7 +190,7 @@ mod tests {
         let header = header(&mut columns);
         let row = columns.next(&table(&[trapped()]), None);
         assert_eq!(header.lines().count(), 1);
-        assert_eq!(header.find("REASON"), row.find("Trapped"));
+        assert_eq!(header.find("REASON"), row.find("Exited"));
         assert_eq!(header.find("OBJECT"), row.find("replica/"));
     }
 }

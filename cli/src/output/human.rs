@@ -61,6 +61,15 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// As [`duration`], with what matters of a short one: `12ms`, `1.2s`.
+pub fn span(span: Duration) -> String {
+    match span.as_millis() {
+        millis @ 0..1000 => format!("{millis}ms"),
+        millis @ 1000..10_000 => format!("{}.{}s", millis / 1000, millis / 100 % 10),
+        _ => duration(span),
+    }
+}
+
 /// In the largest binary unit that leaves at least 1, with one digit where it matters.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -98,6 +107,13 @@ mod tests {
             (864_000, "10d"),
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn short_durations() {
+        for (millis, text) in [(0, "0ms"), (999, "999ms"), (1250, "1.2s"), (61_000, "61s")] {
+            assert_eq!(span(Duration::from_millis(millis)), text);
         }
     }
 

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use prost::{Message, Name};
 use serde_json::Value;
 
-pub use human::{age, age_at, ago_at, bytes, count, times};
+pub use human::{age, age_at, ago_at, bytes, count, span, times};
 pub use style::{Colour, Style, stderr_style, stdout_style};
 pub use table::{Columns, Table};
 

@@ -175,7 +175,7 @@ impl Execution {
             &mut record.replica.conditions,
             Status::False,
             "Pending",
-            "no worker has taken it up yet",
+            "its worker has not taken it up yet",
             scene.now,
         );
         match placement {

@@ -1,5 +1,7 @@
 //! What goes on while the control plane, or a worker, is away.
 
+mod counts;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},

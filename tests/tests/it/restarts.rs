@@ -57,11 +57,28 @@ async fn a_service_that_traps_is_started_again_more_and_more_slowly() {
         assert_eq!(replica["phase"], "RUNNING");
         let exit = &replica["lastExit"];
         assert_eq!(exit["reason"], "TRAPPED", "{exit:#}");
-        assert!(
-            exit["message"].as_str().unwrap().contains("fall_over"),
-            "{exit:#}"
-        );
+        // By its name in the guest's source: demangled, from the component's name section.
+        let message = exit["message"].as_str().unwrap();
+        assert!(message.contains("!trapper::fall_over"), "{exit:#}");
         ends.push(exit["time"].as_str().unwrap().to_owned());
+        let exits = replica["lastExits"].as_array().unwrap();
+        let times: Vec<&Value> = exits.iter().map(|exit| &exit["time"]).collect();
+        let newest_first: Vec<&String> = ends.iter().rev().collect();
+        assert_eq!(times, newest_first, "{exits:#?}");
+        for exit in exits {
+            assert_eq!(exit["reason"], "TRAPPED", "{exit:#}");
+            assert!(
+                exit["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("trapper::fall_over"),
+                "{exit:#}"
+            );
+            assert!(
+                exit["runDuration"].as_str().unwrap().ends_with('s'),
+                "{exit:#}"
+            );
+        }
     }
     ends.dedup();
     assert_eq!(
@@ -96,15 +113,21 @@ async fn a_service_that_traps_is_started_again_more_and_more_slowly() {
         let its = kept.iter().filter(|event| event["reason"] == reason);
         its.map(|event| &event["count"]).collect()
     };
-    assert_eq!(of("Trapped"), [&Value::from(LIVES)], "{kept:#?}");
+    for reason in ["Exited", "Backoff"] {
+        assert_eq!(of(reason), [&Value::from(LIVES)], "{reason}: {kept:#?}");
+    }
+    for reason in ["Started", "Ready"] {
+        assert_eq!(of(reason), [&Value::from(LIVES + 1)], "{reason}: {kept:#?}");
+    }
 }
 
-/// How long an event says that the service waits: `...; starting again in 98.5ms`.
+/// How long an event says that the service waits: `starting again in 98.5ms, restart 1 of ...`.
 fn wait(event: &str) -> Option<Duration> {
     let event: Value = serde_json::from_str(event).unwrap();
     let (_, wait) = event["message"]
         .as_str()?
         .split_once("starting again in ")?;
+    let (wait, _) = wait.split_once(',')?;
     let (number, unit) = match wait.strip_suffix("ms") {
         Some(number) => (number, 0.001),
         None => (wait.strip_suffix('s')?, 1.0),
@@ -132,7 +155,10 @@ async fn describe_says_why_a_service_fell_over() {
         "fall_over",
         "| about to fall over",
         "the trapper fell over",
+        "Exited",
+        "Backoff",
         "starting again in",
+        "of at most 10 within 5m",
     ] {
         assert!(text.contains(words), "`{words}` is missing in\n{text}");
     }
@@ -215,7 +241,7 @@ async fn a_published_port_stays_bound_while_its_service_is_down() {
 
 /// Connects, says hi, and returns all that came back and the address that it came from. A connection that is reset at
 /// once may already be so when connecting returns.
-async fn greet(port: SocketAddr) -> io::Result<(String, SocketAddr)> {
+pub(crate) async fn greet(port: SocketAddr) -> io::Result<(String, SocketAddr)> {
     let talk = async {
         let mut stream = TcpStream::connect(port).await?;
         stream.write_all(b"hi\n").await?;

@@ -1,7 +1,11 @@
 //! From one revision to the next, while clients go on asking.
 
-use std::net::SocketAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
+use serde_json::Value;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use warren_tests::{Cluster, Reply, Resp, eventually, example, get, own_loopback};
 
@@ -55,6 +59,64 @@ async fn an_update_fails_no_request() {
         cluster.get("echo.localhost", "/env").await.text(),
         "COLOUR=green\n"
     );
+}
+
+/// One after the other, each new one ready before an old one goes: at no time is there one less than there should be.
+#[tokio::test]
+async fn a_restart_replaces_every_replica_and_takes_none_away() {
+    const REPLICAS: usize = 3;
+    let cluster = cluster(2).await;
+    let manifest = http_echo("").replace("replicas: 1", &format!("replicas: {REPLICAS}"));
+    cluster.apply(&manifest).await;
+    let before = ids(&cluster.replicas("echo").await);
+    let watch = cluster.follow("replicas", &["get", "replicas", "echo", "-w", "-o", "json"]);
+    watch
+        .said("the replicas", |lines| {
+            (lines.len() >= REPLICAS).then_some(())
+        })
+        .await;
+    let clients = [0, 1].map(|at| Client::start(cluster.workers[at].http));
+
+    let said = cluster.warren(&["restart", "echo", "--wait"]).await.ok();
+    assert!(
+        said.contains("workload/echo restarted, as revision 2"),
+        "{said}"
+    );
+    let after = cluster.replicas("echo").await;
+    assert!(
+        after
+            .iter()
+            .all(|one| one["ready"] == true && one["revision"] == 2)
+    );
+    let after = ids(&after);
+    assert_eq!(after.len(), REPLICAS);
+    assert!(after.is_disjoint(&before), "{before:?} {after:?}");
+    for client in clients {
+        let replies = client.finish().await;
+        let failed: Vec<&Reply> = replies.iter().filter(|reply| reply.status != 200).collect();
+        assert!(failed.is_empty(), "{failed:#?} of {}", replies.len());
+    }
+
+    // Every state that there was, in order: how many were ready, and how many there were to be so.
+    let mut present: BTreeMap<String, bool> = BTreeMap::new();
+    for line in watch.stdout() {
+        let replica: Value = serde_json::from_str(&line).unwrap();
+        let gone = replica["phase"] == "STOPPING" || replica["phase"] == "STOPPED";
+        let id = replica["id"].as_str().unwrap().to_owned();
+        let was_there = present.len() >= REPLICAS;
+        match gone {
+            true => _ = present.remove(&id),
+            false => _ = present.insert(id, replica["ready"] == true),
+        }
+        let ready = present.values().filter(|ready| **ready).count();
+        assert!(!was_there || ready >= REPLICAS, "{ready} ready at {line}");
+        assert!(present.len() <= REPLICAS + 1, "{present:?} at {line}");
+    }
+}
+
+fn ids(replicas: &[Value]) -> BTreeSet<String> {
+    let ids = replicas.iter().map(|one| one["id"].as_str().unwrap());
+    ids.map(str::to_owned).collect()
 }
 
 #[tokio::test]

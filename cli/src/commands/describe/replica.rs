@@ -1,5 +1,7 @@
 //! One replica in words.
 
+use std::time::SystemTime;
+
 use tonic::Status;
 use warren_proto::v1::{self, condition::Status as Holds, replica::Phase};
 
@@ -86,31 +88,35 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
             format!("is ready{on}{since}")
         }
         Phase::Running => {
-            let why = unmet(replica, &["Ready"]);
-            format!(
-                "runs{on} and is not ready{}",
-                because(why, "nobody knows why yet")
-            )
+            let why = because(unmet(replica, &["Ready"]), "nobody knows why yet");
+            format!("runs{on} and is not ready{why}{}", gets_work(replica))
         }
         Phase::Backoff => {
             let why = unmet(replica, &["Ready"]);
             let ended = replica.last_exit.as_ref().and_then(|exit| exit.time);
             let when = ended.map_or_else(String::new, |time| format!(" {}", text.ago(Some(&time))));
             let why = because(why, "its service ended");
-            format!("waits{on} to be started again{why}{}", parenthesised(&when))
+            let next = starts_again(text, replica);
+            let ended = parenthesised(&when);
+            format!("waits{on} to be started again{next}{why}{ended}")
         }
         Phase::Completed => {
             format!("has completed{on}: its service ended, and its policy asks for no more")
         }
         Phase::Failed => {
             let why = unmet(replica, &["ArtifactsReady", "Started", "Ready"]);
-            format!("has failed{on}{}", because(why, "it cannot run"))
+            let why = because(why, "it cannot run");
+            format!("has failed{on}{why}; another replica is to take its place")
         }
-        Phase::Stopping => format!("is stopping{on}"),
+        Phase::Stopping => {
+            format!("is stopping{on}: what is in flight finishes within its stopGrace")
+        }
         Phase::Stopped => format!("has stopped{on}"),
         Phase::Lost => match replica.worker.as_str() {
             "" => "is lost".to_owned(),
-            worker => format!("is lost: worker {worker} is not heard of any more"),
+            worker => format!(
+                "is lost: worker {worker} is not heard of any more, and another replica takes its place"
+            ),
         },
         Phase::Unspecified => "is in a phase that this program does not know".to_owned(),
     };
@@ -119,6 +125,31 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
         restarts => format!("; restarted {}", output::times(restarts)),
     };
     format!("{id} {said}{restarted}")
+}
+
+/// `, in 3s`: when its service is started again, by its worker's clock.
+fn starts_again(text: &Text, replica: &v1::Replica) -> String {
+    let next = replica.next_start_time;
+    let next = next.and_then(|next| SystemTime::try_from(next).ok());
+    match next.map(|next| next.duration_since(text.now)) {
+        Some(Ok(wait)) => format!(" in {}", output::span(wait)),
+        Some(Err(_)) => " at any moment".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// What has to happen before one that runs gets work.
+fn gets_work(replica: &v1::Replica) -> &'static str {
+    let mut conditions = replica.conditions.iter();
+    let ready = conditions.find(|one| one.r#type == "Ready");
+    match ready.map_or("", |ready| ready.reason.as_str()) {
+        "NotProbed" | "NotReady" => "; it gets work once that is well",
+        "NotListening" => {
+            "; it gets work once it listens on every port that it publishes or routes"
+        }
+        "Unhealthy" => "; it is being ended, and then started again",
+        _ => "",
+    }
 }
 
 /// `tcp 10.0.0.5:6379 leads to port 6379`: an address that means every one of the machine's is told by the worker's own.

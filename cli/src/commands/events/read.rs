@@ -140,9 +140,9 @@ mod tests {
         let mut resume = Resume::default();
         let told: Vec<bool> = [
             event("Started", 1),
-            event("Trapped", 1),
-            event("Trapped", 1),
-            event("Trapped", 2),
+            event("Exited", 1),
+            event("Exited", 1),
+            event("Exited", 2),
             event("Started", 1),
         ]
         .iter()

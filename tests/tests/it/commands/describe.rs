@@ -111,7 +111,9 @@ async fn what_is_ill_is_told_with_the_reason_and_a_way_out() {
         &text,
         &[
             "0 of 1 replica is ready at revision 1",
-            " waits on worker w1 to be started again: the service ended with code 1; starting again in",
+            " waits on worker w1 to be started again in ",
+            ": the service ended with code 1 after ",
+            "; starting again in ",
             "last ended ",
             "EXITED with code 1",
             "warren logs short --tail 20",

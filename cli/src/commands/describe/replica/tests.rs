@@ -84,7 +84,7 @@ fn each_phase_is_a_sentence() {
             Phase::Failed,
             "w1",
             unmet("Started", "127.0.0.1:6379 is in use"),
-            "has failed on worker w1: 127.0.0.1:6379 is in use",
+            "has failed on worker w1: 127.0.0.1:6379 is in use; another replica is to take its place",
         ),
         (
             Phase::Completed,
@@ -92,12 +92,17 @@ fn each_phase_is_a_sentence() {
             vec![],
             "has completed on worker w1: its service ended, and its policy asks for no more",
         ),
-        (Phase::Stopping, "w1", vec![], "is stopping on worker w1"),
+        (
+            Phase::Stopping,
+            "w1",
+            vec![],
+            "is stopping on worker w1: what is in flight finishes within its stopGrace",
+        ),
         (
             Phase::Lost,
             "w1",
             vec![],
-            "is lost: worker w1 is not heard of any more",
+            "is lost: worker w1 is not heard of any more, and another replica takes its place",
         ),
     ] {
         let replica = replica(phase, worker, conditions);
@@ -114,6 +119,39 @@ fn each_phase_is_a_sentence() {
         sentence(&text(), &ready),
         "c-x7k is ready on worker w1 since 4s; restarted 3 times"
     );
+}
+
+#[test]
+fn what_happens_next_is_told() {
+    let mut waiting = replica(
+        Phase::Backoff,
+        "w1",
+        vec![condition("Ready", Holds::False, "it trapped")],
+    );
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
+    for (next, told) in [
+        (now + Duration::from_millis(2500), " in 2.5s"),
+        (now - Duration::from_millis(1), " at any moment"),
+    ] {
+        waiting.next_start_time = Some(next.into());
+        let expected = format!("c-x7k waits on worker w1 to be started again{told}: it trapped");
+        assert_eq!(sentence(&text(), &waiting), expected);
+    }
+    for (reason, next) in [
+        ("NotProbed", "it gets work once that is well"),
+        ("NotReady", "it gets work once that is well"),
+        (
+            "NotListening",
+            "it gets work once it listens on every port that it publishes or routes",
+        ),
+        ("Unhealthy", "it is being ended, and then started again"),
+    ] {
+        let mut ready = condition("Ready", Holds::False, "why");
+        ready.reason = reason.into();
+        let expected = format!("c-x7k runs on worker w1 and is not ready: why; {next}");
+        let unready = replica(Phase::Running, "w1", vec![ready]);
+        assert_eq!(sentence(&text(), &unready), expected);
+    }
 }
 
 #[test]
@@ -170,7 +208,7 @@ fn reads_as_an_explanation() {
         time: ago(4),
         object: "replica/c-x7k".into(),
         r#type: v1::event::Type::Warning.into(),
-        reason: "Trapped".into(),
+        reason: "Exited".into(),
         message: "the service trapped: unreachable\n  0: cache!main".into(),
         count: 3,
         ..Default::default()
@@ -202,7 +240,7 @@ Last end
     | panicked at src/main.rs:3
 
 Recent events
-  4s ago   WARNING   Trapped (x3)   replica/c-x7k   the service trapped: unreachable
+  4s ago   WARNING   Exited (x3)   replica/c-x7k   the service trapped: unreachable
 
 What to do next
   warren logs c --replica c-x7k --tail 20 -n shop   what the service wrote before it ended

@@ -151,7 +151,7 @@ fn a_workload_that_is_ill_is_explained() {
         time: ago(4),
         object: "replica/counter-x7k".into(),
         r#type: v1::event::Type::Warning.into(),
-        reason: "Trapped".into(),
+        reason: "Exited".into(),
         message: "the service trapped: unreachable\n 0: main".into(),
         count: 3,
         ..Default::default()
@@ -207,7 +207,7 @@ What should run
     may connect to db.internal:5432
 
 Recent events
-  4s ago   WARNING   Trapped (x3)   replica/counter-x7k   the service trapped: unreachable
+  4s ago   WARNING   Exited (x3)   replica/counter-x7k   the service trapped: unreachable
 
 What to do next
   warren logs counter --tail 20 -n shop   what the service wrote before it ended
