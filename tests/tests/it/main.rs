@@ -25,6 +25,7 @@ mod reboot;
 mod reflection;
 mod refusals;
 mod restarts;
+mod stop;
 mod updates;
 mod volumes;
 mod wit;
