@@ -60,11 +60,17 @@ pub fn trouble(replica: &v1::Replica) -> Vec<String> {
     let mut lines = vec![headline(replica)];
     let mut causes = Vec::new();
     for condition in &replica.conditions {
+        let Some(line) = unmet(condition) else {
+            continue;
+        };
         // What keeps it from having started keeps it from being ready.
-        let is_told = !condition.message.is_empty() && causes.contains(&&condition.message);
-        if let (Some(line), false) = (unmet(condition), is_told) {
+        if condition.message.is_empty() || !causes.contains(&&condition.message) {
             causes.push(&condition.message);
             lines.push(format!("  {line}"));
+        }
+        // Without a worker nothing else can be.
+        if condition.r#type == "Scheduled" {
+            break;
         }
     }
     lines.extend(

@@ -171,13 +171,6 @@ impl Execution {
             ..ReplicaRecord::default()
         };
         record.enter(Phase::Pending, scene.now);
-        set_worker_conditions(
-            &mut record.replica.conditions,
-            Status::False,
-            "Pending",
-            "its worker has not taken it up yet",
-            scene.now,
-        );
         match placement {
             Placement::On(worker) => {
                 place(&mut record, &worker, scene.now);
@@ -294,6 +287,8 @@ fn place(record: &mut ReplicaRecord, worker: &Name, now: Timestamp) {
         &message,
         now,
     );
+    let message = "its worker has not taken it up yet";
+    set_worker_conditions(conditions, Status::False, "Pending", message, now);
 }
 
 fn wait(record: &mut ReplicaRecord, reason: &str, now: Timestamp) {
@@ -306,6 +301,8 @@ fn wait(record: &mut ReplicaRecord, reason: &str, now: Timestamp) {
         reason,
         now,
     );
+    let message = "no worker was chosen yet";
+    set_worker_conditions(conditions, Status::False, "Pending", message, now);
 }
 
 fn stop(record: &mut ReplicaRecord, now: Timestamp) {

@@ -26,7 +26,7 @@ pub(super) fn exit(end: &ServiceEnd, ran_for: Duration, stderr: Vec<String>) -> 
     Exit {
         code,
         stderr,
-        ..now(reason, truncated(message), Some(ran_for))
+        ..now(reason, truncated(readable(&message)), Some(ran_for))
     }
 }
 
@@ -69,6 +69,23 @@ fn now(reason: exit::Reason, message: String, ran_for: Option<Duration>) -> Exit
     }
 }
 
+/// Function names without the hashes that tell versions of a crate apart: `std[4c88cc36bc376bad]::io` is `std::io`.
+fn readable(message: &str) -> String {
+    let mut parts = message.split('[');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_hash = |hash: &str| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+        match part.split_once(']').filter(|(hash, _)| is_hash(hash)) {
+            Some((_, rest)) => text.push_str(rest),
+            None => {
+                text.push('[');
+                text.push_str(part);
+            }
+        }
+    }
+    text
+}
+
 fn truncated(mut message: String) -> String {
     if message.len() > MESSAGE_BYTES {
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
@@ -88,6 +105,20 @@ mod tests {
     fn long_messages_are_cut_between_characters() {
         let cut = truncated("ä".repeat(MESSAGE_BYTES));
         assert!(cut.len() <= MESSAGE_BYTES + 4 && cut.ends_with("..."));
+    }
+
+    #[test]
+    fn functions_are_told_by_their_names() {
+        for (message, told) in [
+            (
+                "2: 0x5bb7 - t.wasm!trapper[6c99bc16cfa6a6fa]::fall_over::<&[u8]>",
+                "2: 0x5bb7 - t.wasm!trapper::fall_over::<&[u8]>",
+            ),
+            ("a[0] b[[c", "a[0] b[[c"),
+            ("", ""),
+        ] {
+            assert_eq!(readable(message), told);
+        }
     }
 
     #[test]
