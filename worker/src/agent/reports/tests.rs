@@ -81,8 +81,8 @@ fn what_is_told_no_more_is_counted() {
         steps.collect()
     };
     let last = |reason: &str| {
-        let transitions = totals(&report.transitions).into_iter();
-        transitions.filter(|(other, _)| other == reason).next_back()
+        let mut transitions = totals(&report.transitions).into_iter();
+        transitions.rfind(|(other, _)| other == reason)
     };
     assert_eq!(last("Exited").unwrap().1, 100);
     assert_eq!(last("Backoff").unwrap().1, 100);
