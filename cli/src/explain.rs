@@ -103,6 +103,28 @@ fn restarted(replica: &v1::Replica) -> String {
     }
 }
 
+/// Of one core: `25%`, `0.3%`, `180%`. `None` before it was measured over some time.
+pub fn cpu_share(usage: &v1::ReplicaUsage) -> Option<String> {
+    let share = usage.cpu_millicores?;
+    Some(match (share / 10, share % 10) {
+        (percent, tenth) if percent < 10 && tenth > 0 => format!("{percent}.{tenth}%"),
+        (percent, _) => format!("{percent}%"),
+    })
+}
+
+/// `uses 3.4MiB of memory and 25% of a core, 2.2s of processor time so far`; `None` where nobody told.
+pub fn usage(replica: &v1::Replica) -> Option<String> {
+    let usage = replica.usage.as_ref()?;
+    let memory = output::bytes(usage.memory_bytes);
+    let share =
+        cpu_share(usage).map_or_else(String::new, |share| format!(" and {share} of a core"));
+    let spent = usage.cpu_time.and_then(|spent| spent.try_into().ok());
+    let spent = spent.map_or_else(String::new, |spent| {
+        format!(", {} of processor time so far", output::span(spent))
+    });
+    Some(format!("uses {memory} of memory{share}{spent}"))
+}
+
 /// `TRAPPED`, `EXITED with code 3`.
 pub fn exit_reason(exit: &v1::Exit) -> String {
     match exit.reason() {
@@ -255,6 +277,32 @@ mod tests {
                  after 20ms: EXITED with code 3\n    \
                  UNHEALTHY: its liveness probe failed 3 times in a row: no answer"
         );
+    }
+
+    #[test]
+    fn what_it_uses_is_told_as_far_as_it_is_known() {
+        let told = |cpu_millicores| {
+            usage(&v1::Replica {
+                usage: Some(v1::ReplicaUsage {
+                    memory_bytes: 3 << 20,
+                    cpu_time: Some(Duration::from_millis(2250).try_into().unwrap()),
+                    cpu_millicores,
+                    time: None,
+                }),
+                ..Default::default()
+            })
+        };
+        for (millicores, share) in [
+            (None, ""),
+            (Some(0), " and 0% of a core"),
+            (Some(3), " and 0.3% of a core"),
+            (Some(255), " and 25% of a core"),
+            (Some(1800), " and 180% of a core"),
+        ] {
+            let expected = format!("uses 3MiB of memory{share}, 2.2s of processor time so far");
+            assert_eq!(told(millicores), Some(expected));
+        }
+        assert_eq!(usage(&v1::Replica::default()), None);
     }
 
     #[test]

@@ -325,6 +325,15 @@ fn replica() {
         resource_version: "18".into(),
         last_exits: vec![kept],
         next_start_time: time(7),
+        usage: Some(v1::ReplicaUsage {
+            memory_bytes: 3 << 20,
+            cpu_time: Some(Duration {
+                seconds: 2,
+                nanos: 250_000_000,
+            }),
+            cpu_millicores: Some(250),
+            time: time(8),
+        }),
     };
     golden("replica", &replica);
     golden("replica_default", &v1::Replica::default());

@@ -10,6 +10,7 @@ mod report;
 pub mod routes;
 mod service;
 mod session;
+pub mod usage;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use logs::LogsBroker;
 pub use registry::Registry;
 use routes::RouteBoard;
 pub use service::FleetApi;
+use usage::Usages;
 
 /// What all sessions share.
 pub struct Fleet {
@@ -29,6 +31,7 @@ pub struct Fleet {
     pub events: Arc<Events>,
     pub dirty: Arc<DirtySet>,
     pub leases: Arc<Leases>,
+    pub usages: Arc<Usages>,
     pub registry: Arc<Registry>,
     pub logs: LogsBroker,
     pub routes: Arc<RouteBoard>,

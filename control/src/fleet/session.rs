@@ -104,6 +104,7 @@ pub(super) async fn run(
         let error = ended.as_ref().err();
         let cause = error.map_or("it ended the session", |status| status.message());
         tracing::info!(worker = %session.member.name, cause, "the worker is disconnected");
+        fleet.usages.forget(session.member.name.as_str());
         // Who asks for lines from now on should not wait for an answer.
         seat.logs.close();
         session.member.leave(cause, &replaced).await;
@@ -206,7 +207,9 @@ impl Session<'_> {
     ) -> Result<bool, Status> {
         match message.message {
             Some(session_request::Message::Heartbeat(heartbeat)) => {
-                self.member.fleet.leases.heard(self.member.name.as_str());
+                let (fleet, name) = (self.member.fleet, self.member.name.as_str());
+                fleet.leases.heard(name);
+                fleet.usages.heard(name, heartbeat.usage);
                 if self.unstored.is_empty() {
                     keeping.begin(heartbeat.sequence, &self.member);
                 }

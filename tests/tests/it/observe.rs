@@ -3,6 +3,7 @@
 mod events;
 mod kept;
 mod logs;
+mod usage;
 mod wait;
 
 use serde_json::Value;

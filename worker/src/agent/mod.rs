@@ -15,8 +15,17 @@ pub mod state;
 mod testing;
 mod worker;
 
+use std::time::Duration;
+
 pub use assignment::Assignment;
 pub use worker::{Config, OpenError, ServeError, Worker};
+
+/// What one replica uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub memory_bytes: u64,
+    pub cpu_time: Duration,
+}
 
 /// What the session needs of the supervisor. Every call returns at once; what becomes of a replica is
 /// told through the [`reports::ReportBook`].
@@ -32,4 +41,7 @@ pub trait Replicas: Send + Sync + 'static {
 
     /// Bytes of memory that guests use at present.
     fn memory_used(&self) -> u64;
+
+    /// What each replica uses that has something to use it: memory in bytes, and processor time since it was taken up.
+    fn usage(&self) -> Vec<(String, Usage)>;
 }

@@ -356,6 +356,10 @@ impl Replicas for NotedReplicas {
         self.held.lock().iter().cloned().collect()
     }
 
+    fn usage(&self) -> Vec<(String, crate::agent::Usage)> {
+        Vec::new()
+    }
+
     fn memory_used(&self) -> u64 {
         7
     }

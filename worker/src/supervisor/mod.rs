@@ -16,11 +16,11 @@ use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    agent::{Assignment, Replicas, artifacts::Artifacts, reports::ReportBook},
+    agent::{Assignment, Replicas, Usage, artifacts::Artifacts, reports::ReportBook},
     ingress::Router,
     logs::LogHub,
     policy::HostAccess,
-    runtime::Runtime,
+    runtime::{ReplicaUsage, Runtime},
     volumes::Volumes,
 };
 
@@ -40,9 +40,19 @@ pub struct SupervisorParts {
 /// Owns the replicas of a worker. What becomes of them is told through the [`ReportBook`].
 pub struct Supervisor {
     parts: Arc<SupervisorParts>,
-    replicas: Arc<Mutex<HashMap<String, CancellationToken>>>,
+    replicas: Arc<Mutex<HashMap<String, Handle>>>,
     tasks: TaskTracker,
 }
+
+/// A replica, as others hold it.
+#[derive(Clone, Default)]
+struct Handle {
+    stop: CancellationToken,
+    meter: Meter,
+}
+
+/// Where a replica's use is read, once it is prepared and until it gives back all.
+type Meter = Arc<Mutex<Option<Arc<ReplicaUsage>>>>;
 
 impl Supervisor {
     pub fn new(parts: SupervisorParts) -> Arc<Self> {
@@ -55,8 +65,8 @@ impl Supervisor {
 
     /// Stops every replica by its workload's rules and waits for the last one, at most `patience`.
     pub async fn shutdown(&self, patience: Duration) {
-        for stop in self.replicas.lock().values() {
-            stop.cancel();
+        for replica in self.replicas.lock().values() {
+            replica.stop.cancel();
         }
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait())
@@ -74,29 +84,43 @@ impl Supervisor {
 impl Replicas for Supervisor {
     fn assign(&self, assignment: Assignment) {
         let id = assignment.replica.clone();
-        let stop = CancellationToken::new();
+        let handle = Handle::default();
         {
             let mut replicas = self.replicas.lock();
             if self.tasks.is_closed() || replicas.contains_key(&id) {
                 return;
             }
-            replicas.insert(id.clone(), stop.clone());
+            replicas.insert(id.clone(), handle.clone());
         }
         let (parts, replicas) = (Arc::clone(&self.parts), Arc::clone(&self.replicas));
         self.tasks.spawn(async move {
-            replica::run(assignment, &parts, stop).await;
+            replica::run(assignment, &parts, handle).await;
             replicas.lock().remove(&id);
         });
     }
 
     fn stop(&self, replica: &str) {
-        if let Some(stop) = self.replicas.lock().get(replica) {
-            stop.cancel();
+        if let Some(replica) = self.replicas.lock().get(replica) {
+            replica.stop.cancel();
         }
     }
 
     fn replicas(&self) -> Vec<String> {
         self.replicas.lock().keys().cloned().collect()
+    }
+
+    fn usage(&self) -> Vec<(String, Usage)> {
+        let replicas = self.replicas.lock();
+        let measured = replicas.iter().filter_map(|(id, replica)| {
+            let meter = replica.meter.lock();
+            let meter = meter.as_ref()?;
+            let usage = Usage {
+                memory_bytes: meter.memory_bytes(),
+                cpu_time: meter.cpu_time(),
+            };
+            Some((id.clone(), usage))
+        });
+        measured.collect()
     }
 
     fn memory_used(&self) -> u64 {

@@ -28,7 +28,7 @@ use crate::{
 };
 
 use super::{
-    SupervisorParts,
+    Handle, Meter, SupervisorParts,
     exits::{self, STDERR_LINES},
     life::{Action, Event, Life, Note, Phase},
     prepare::{CannotRun, Ready, prepare},
@@ -44,7 +44,8 @@ const GRACE: Duration = Duration::from_secs(10);
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Runs a replica until it has stopped. Dropping the future ends it at once.
-pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: CancellationToken) {
+pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle: Handle) {
+    let Handle { stop, meter } = handle;
     let reporter = Reporter::new(&assignment, parts.reports.clone());
     let log = parts.logs.open(&assignment.replica);
     let _cleanup = Cleanup {
@@ -63,6 +64,7 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, stop: C
         reporter: &reporter,
         log,
         ready: watch::Sender::new(false),
+        meter,
         held: None,
         service: None,
         over: CancellationToken::new(),
@@ -114,6 +116,8 @@ struct Replica<'a> {
     log: ReplicaLog,
     /// Read by published ports.
     ready: watch::Sender<bool>,
+    /// Read with each heartbeat.
+    meter: Meter,
     held: Option<Held>,
     service: Option<AbortOnDrop>,
     /// Cancelled when `service` has ended.
@@ -202,6 +206,7 @@ impl Replica<'_> {
                 self.log.end();
                 self.parts.router.remove(&self.assignment.replica);
                 self.reporter.endpoints(Vec::new());
+                *self.meter.lock() = None;
                 // Before anyone is told: whoever takes the replica's place may want the same ports.
                 let published = self.held.take().map(|held| held.published);
                 join_all(published.into_iter().flatten().map(PublishGuard::close)).await;
@@ -224,6 +229,7 @@ impl Replica<'_> {
         let published = published.collect();
         let replica = &self.assignment.replica;
         self.parts.router.set(replica, routes.targets);
+        *self.meter.lock() = Some(Arc::clone(&ready.prepared.usage));
         self.held = Some(Held {
             prepared: ready.prepared,
             network: ready.network,

@@ -44,6 +44,9 @@ pub fn describe(text: &mut Text, view: &View) {
         restarts => format!("its service was started again {}", output::times(restarts)),
     };
     text.line(1, restarts);
+    if let Some(usage) = explain::usage(replica) {
+        text.line(1, format!("it {usage}"));
+    }
     for endpoint in &replica.endpoints {
         text.line(1, way_in(endpoint, &replica.worker, &view.workers));
     }

@@ -241,6 +241,9 @@ fn describe_replica(text: &mut Text, workload: &v1::Workload, replica: &v1::Repl
         false => format!(", of revision {}", replica.revision),
     };
     text.line(1, format!("{}{old}{made}", explain::headline(replica)));
+    if let Some(usage) = explain::usage(replica) {
+        text.line(2, usage);
+    }
     for line in explain::last_exit_at(text.now, replica) {
         text.line(2, line);
     }

@@ -123,7 +123,7 @@ impl Listed for v1::Replica {
             header.insert(0, "NAMESPACE");
         }
         if look.wide {
-            header.extend(["REVISION", "ENDPOINTS", "LASTEXIT"]);
+            header.extend(["REVISION", "MEMORY", "CPU", "ENDPOINTS", "LASTEXIT"]);
         }
         header
     }
@@ -144,8 +144,13 @@ impl Listed for v1::Replica {
         }
         if look.wide {
             let endpoints = self.endpoints.iter();
+            let usage = self.usage.as_ref();
             row.extend([
                 self.revision.to_string(),
+                usage
+                    .map(|usage| bytes(usage.memory_bytes))
+                    .unwrap_or_default(),
+                usage.and_then(explain::cpu_share).unwrap_or_default(),
                 joined(endpoints.map(|e| way(&e.address, e.guest_port, e.protocol()))),
                 self.last_exit
                     .as_ref()

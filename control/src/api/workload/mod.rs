@@ -178,7 +178,9 @@ impl WorkloadService for WorkloadApi {
         })?;
         let keep = |held: &ShownReplica| belongs(&scope, &selector, held);
         let (found, revision) = self.0.index.replicas(after.as_ref(), size + 1, keep);
-        let mut replicas: Vec<_> = found.iter().map(|held| held.replica.clone()).collect();
+        let usages = &self.0.fleet.usages;
+        let shown = found.iter().map(|held| usages.shown(&held.replica));
+        let mut replicas: Vec<_> = shown.collect();
         let more = page::cut(&mut replicas, size);
         let last = replicas.last().filter(|_| more);
         let next_page_token = last

@@ -1,7 +1,7 @@
 //! A session that is open.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
@@ -20,6 +20,7 @@ use warren_proto::v1::{
 
 use super::{Session, SessionError, outbox::Outbox};
 use crate::agent::{
+    Usage,
     assignment::{Orders, Refused, Seen},
     log_push::push_logs,
     reports::ReplicaState,
@@ -148,6 +149,7 @@ impl<'a> Open<'a> {
             let heartbeat = v1::Heartbeat {
                 sequence: self.outbox.beat(),
                 memory_used_bytes: self.session.replicas.memory_used(),
+                usage: usage(self.session.replicas.usage()),
             };
             place.send(request(session_request::Message::Heartbeat(heartbeat)));
         }
@@ -249,7 +251,7 @@ impl<'a> Open<'a> {
         let sequence = self.outbox.beat();
         let heartbeat = v1::Heartbeat {
             sequence,
-            memory_used_bytes: 0,
+            ..v1::Heartbeat::default()
         };
         self.send(session_request::Message::Heartbeat(heartbeat))
             .await?;
@@ -270,6 +272,21 @@ impl<'a> Open<'a> {
         let sent = self.outbound.send(request(message)).await;
         sent.map_err(|_| SessionError::Ended)
     }
+}
+
+/// As it is measured now.
+fn usage(measured: Vec<(String, Usage)>) -> BTreeMap<String, v1::ReplicaUsage> {
+    let time = Some(SystemTime::now().into());
+    let told = measured.into_iter().map(|(replica, usage)| {
+        let usage = v1::ReplicaUsage {
+            memory_bytes: usage.memory_bytes,
+            cpu_time: usage.cpu_time.try_into().ok(),
+            cpu_millicores: None,
+            time,
+        };
+        (replica, usage)
+    });
+    told.collect()
 }
 
 fn request(message: session_request::Message) -> SessionRequest {
