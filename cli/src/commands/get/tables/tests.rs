@@ -142,11 +142,16 @@ fn replicas_without_a_worker_and_after_an_end() {
             code: 3,
             ..Default::default()
         }),
+        usage: Some(v1::ReplicaUsage {
+            memory_bytes: 3 << 20,
+            cpu_millicores: Some(250),
+            ..Default::default()
+        }),
         ..pending
     };
     assert_eq!(
         table(&[ended], &look(true, true)).body(),
-        "-   counter-abc   counter   BACKOFF   no   4   w1   -   2   -   EXITED with code 3\n"
+        "-   counter-abc   counter   BACKOFF   no   4   w1   -   2   3MiB   25%   -   EXITED with code 3\n"
     );
 }
 
