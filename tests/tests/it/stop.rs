@@ -1,5 +1,7 @@
 //! How a service comes to its end when it is not wanted any more: work in flight first, its grace at most.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -77,6 +79,25 @@ async fn a_connection_in_flight_finishes_within_the_grace() {
     for killed in told(&cluster, "Killed").await {
         assert_eq!(killed["type"], "NORMAL", "{killed:#}");
     }
+}
+
+#[tokio::test]
+async fn what_does_not_finish_is_ended_with_its_grace() {
+    const GRACE: Duration = Duration::from_secs(2);
+    let cluster = cluster(1).await;
+    let begun = Instant::now();
+    let mut client = stopping(&cluster, &trapper("  stopGrace: 2s\n")).await;
+    let mut rest = Vec::new();
+    let end = within("the end of the connection", client.read_to_end(&mut rest)).await;
+    assert!(end.is_err(), "a clean end of what was cut off: {rest:?}");
+    assert!(begun.elapsed() >= GRACE, "after {:?}", begun.elapsed());
+    let killed = told(&cluster, "Killed").await;
+    assert_eq!(killed.len(), 1, "{killed:#?}");
+    assert_eq!(killed[0]["type"], "WARNING", "{killed:#?}");
+    assert!(
+        killed[0]["message"].as_str().unwrap().contains("stopGrace"),
+        "{killed:#?}"
+    );
 }
 
 /// One that is to end some day has its grace for that, also when nothing is in flight: here it ends by itself.

@@ -97,7 +97,7 @@ impl Drop for Open {
 }
 
 async fn connection(
-    mut client: TcpStream,
+    client: TcpStream,
     peer: SocketAddr,
     scope: Scope,
     port: u16,
@@ -105,18 +105,38 @@ async fn connection(
 ) {
     // A listener on `::` reports IPv4 clients as mapped addresses, which guests never see.
     let seen = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    // Latency matters more than packets: what a guest writes is a message more often than not.
+    let _ = client.set_nodelay(true);
+    let mut client = Unfinished(Some(client));
     let guest = match connect(&scope, seen, port).await {
         Ok(guest) => guest,
         Err(error) => {
             tracing::debug!(port, %peer, %error, "a published port refused a connection");
-            return reset(client);
+            return;
         }
     };
-    // Latency matters more than packets: what a guest writes is a message more often than not.
-    let _ = client.set_nodelay(true);
-    if let Err(error) = relay(&mut client, guest, &scope, Early::default()).await {
-        tracing::debug!(port, %peer, %error, "a published connection broke");
-        reset(client);
+    let Some(stream) = &mut client.0 else { return };
+    match relay(stream, guest, &scope, Early::default()).await {
+        Ok(()) => client.finish(),
+        Err(error) => tracing::debug!(port, %peer, %error, "a published connection broke"),
+    }
+}
+
+/// A client whose connection is reset unless it came to its end: also where its task is ended in the middle, as the port
+/// closes. An end of stream would tell it that it had everything.
+struct Unfinished(Option<TcpStream>);
+
+impl Unfinished {
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            reset(client);
+        }
     }
 }
 
