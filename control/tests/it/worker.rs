@@ -274,6 +274,7 @@ impl Session {
         let beat = v1::Heartbeat {
             sequence,
             memory_used_bytes: 0,
+            ..Default::default()
         };
         self.send(session_request::Message::Heartbeat(beat)).await;
     }
