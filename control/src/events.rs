@@ -126,8 +126,7 @@ impl Events {
         reason: &str,
         message: impl Into<String>,
     ) {
-        let event = subject.event(kind, reason, message.into());
-        self.put(event, clock::now(), None);
+        self.record_at(clock::now(), subject, kind, reason, message);
     }
 
     /// Notes what a caller's request did, at the time when that was decided: what follows from it comes after it.
@@ -144,9 +143,21 @@ impl Events {
         self.put(event, time, None);
     }
 
+    /// Notes that something happened at this time.
+    pub fn record_at(
+        &self,
+        time: Timestamp,
+        subject: Subject<'_>,
+        kind: Type,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        self.put(subject.event(kind, reason, message.into()), time, None);
+    }
+
     /// Notes what a worker tells: that it happened so many times in all, and when the last time. Of what was told before
     /// nothing is counted again.
-    pub fn record_at(
+    pub fn record_told(
         &self,
         time: Timestamp,
         account: Account,

@@ -30,7 +30,7 @@ fn repetitions_are_counted_for_a_while_and_come_again_with_their_count() {
             total,
         };
         let subject = Subject::Workload(&id);
-        events.record_at(at(seconds), account, subject, Type::Normal, reason, "m");
+        events.record_told(at(seconds), account, subject, Type::Normal, reason, "m");
     };
     happens(0, 1, "A");
     happens(1, 1, "B");
@@ -86,7 +86,7 @@ fn the_oldest_go_and_what_is_to_be_written_stays_bounded() {
             total: 1,
         };
         let subject = Subject::Workload(&id);
-        events.record_at(time, account, subject, Type::Normal, &reason, "");
+        events.record_told(time, account, subject, Type::Normal, &reason, "");
     }
     let kept = seen(&events);
     assert_eq!((kept.len(), kept[0].0.as_str()), (KEPT, "2000"));
@@ -105,7 +105,7 @@ fn what_a_worker_tells_again_is_counted_once() {
             total,
         };
         let subject = Subject::Workload(&id);
-        events.record_at(at(since + 1), account, subject, Type::Normal, "Exited", "m");
+        events.record_told(at(since + 1), account, subject, Type::Normal, "Exited", "m");
         seen(events)[0].1
     };
     let events = Events::with(Inner::default());

@@ -164,7 +164,7 @@ impl Member<'_> {
             let message = step.message.as_str();
             self.fleet
                 .events
-                .record_at(time, account, subject, kind, &step.reason, message);
+                .record_told(time, account, subject, kind, &step.reason, message);
         }
     }
 

@@ -245,8 +245,7 @@ impl Reconciler {
         }
         let subject = Subject::Workload(&job.id);
         let (kind, reason) = (Type::Warning, execute::DEADLINE_EXCEEDED);
-        self.events
-            .record_at(now, 1, subject, kind, reason, message);
+        self.events.record_at(now, subject, kind, reason, message);
         Ok(())
     }
 
