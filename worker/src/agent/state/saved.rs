@@ -114,6 +114,11 @@ impl Saved {
             phase: phase.into(),
             restarts: report.restarts,
             last_exit: report.last_exit.clone().filter(|_| ended),
+            last_exits: if ended {
+                report.last_exits.clone()
+            } else {
+                Vec::new()
+            },
             conditions: if ended {
                 report.conditions.clone()
             } else {
@@ -136,6 +141,7 @@ impl Saved {
             let state = ReplicaState {
                 restarts: mark.restarts,
                 last_exit: mark.last_exit.clone(),
+                last_exits: mark.last_exits.clone(),
                 conditions: mark.conditions.clone(),
                 ..ReplicaState::new(mark.phase())
             };
