@@ -54,7 +54,7 @@ impl Last {
         for restored in self.replicas {
             match restored {
                 Restored::Run(assignment) => run.push(*assignment),
-                Restored::Ended(replica, state) => ended.push((replica, state)),
+                Restored::Ended(replica, state) => ended.push((replica, *state)),
             }
         }
         (run, ended)

@@ -27,7 +27,7 @@ pub struct Saved {
 pub enum Restored {
     Run(Box<Assignment>),
     /// It does not run again, which is still to be told.
-    Ended(String, ReplicaState),
+    Ended(String, Box<ReplicaState>),
 }
 
 /// A file cannot be used.
@@ -145,7 +145,7 @@ impl Saved {
                 conditions: mark.conditions.clone(),
                 ..ReplicaState::new(mark.phase())
             };
-            return Ok(Restored::Ended(mark.replica, state));
+            return Ok(Restored::Ended(mark.replica, Box::new(state)));
         }
         let mut assignment = Assignment::from_proto(self.assignment.unwrap_or_default())?;
         assignment.restarts = restarts;
