@@ -60,7 +60,7 @@ pub struct CpuScheduler {
     began: Instant,
     places: usize,
     queue: Mutex<FairQueue<Waker>>,
-    /// The length of `queue`.
+    /// Shares in `queue`.
     asking: AtomicUsize,
 }
 
@@ -173,7 +173,7 @@ impl<'a> Turn<'a> {
         let scheduler = &*share.scheduler;
         let mut queue = scheduler.queue.lock();
         let tag = queue.ask(&mut share.progress.lock(), || context.waker().clone());
-        scheduler.asking.store(queue.len(), Ordering::Relaxed);
+        scheduler.asking.store(queue.shares(), Ordering::Relaxed);
         Self {
             share,
             tag,
@@ -205,7 +205,7 @@ impl Drop for Turn<'_> {
                 Some(_) => None,
                 None => queue.end(&mut progress, nanos(self.took)),
             };
-            scheduler.asking.store(queue.len(), Ordering::Relaxed);
+            scheduler.asking.store(queue.shares(), Ordering::Relaxed);
             next
         };
         if let Some(next) = next {

@@ -20,6 +20,8 @@ pub(super) struct Progress {
     weight: u64,
     /// When its next turn may begin, if the queue is not further on.
     next: Virtual,
+    /// Its turns that run and that are waited for.
+    turns: usize,
 }
 
 /// A place in the queue. Unique, and smaller goes first.
@@ -36,6 +38,8 @@ pub(super) struct FairQueue<T> {
     places: usize,
     running: usize,
     waiting: BTreeMap<Tag, T>,
+    /// Those with turns.
+    shares: usize,
     /// The latest tag that was let in.
     now: Virtual,
     arrivals: u64,
@@ -50,6 +54,7 @@ impl Progress {
         Self {
             weight: u64::from(weight).max(1),
             next: 0,
+            turns: 0,
         }
     }
 
@@ -66,6 +71,7 @@ impl<T> FairQueue<T> {
             places,
             running: 0,
             waiting: BTreeMap::new(),
+            shares: 0,
             now: 0,
             arrivals: 0,
             slice,
@@ -77,6 +83,8 @@ impl<T> FairQueue<T> {
     pub fn ask(&mut self, share: &mut Progress, waiter: impl FnOnce() -> T) -> Option<Tag> {
         let start = share.next.max(self.now);
         share.next = start.saturating_add(share.cost(self.slice));
+        share.turns += 1;
+        self.shares += usize::from(share.turns == 1);
         if self.running < self.places && self.waiting.is_empty() {
             self.begin(start);
             return None;
@@ -101,6 +109,7 @@ impl<T> FairQueue<T> {
         let took = share.cost(nanos);
         share.next = share.next.saturating_sub(expected).saturating_add(took);
         self.running -= 1;
+        self.close(share);
         let (tag, waiter) = self.waiting.pop_first()?;
         self.begin(tag.start);
         Some(waiter)
@@ -110,12 +119,18 @@ impl<T> FairQueue<T> {
     pub fn leave(&mut self, share: &mut Progress, tag: Tag) -> Option<T> {
         let waiter = self.waiting.remove(&tag)?;
         share.next = share.next.saturating_sub(share.cost(self.slice));
+        self.close(share);
         Some(waiter)
     }
 
-    /// Turns that run and that are waited for.
-    pub fn len(&self) -> usize {
-        self.running + self.waiting.len()
+    /// Shares that have turns or wait for one.
+    pub fn shares(&self) -> usize {
+        self.shares
+    }
+
+    fn close(&mut self, share: &mut Progress) {
+        share.turns -= 1;
+        self.shares -= usize::from(share.turns == 0);
     }
 
     fn begin(&mut self, start: Virtual) {

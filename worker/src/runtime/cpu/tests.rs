@@ -132,9 +132,8 @@ fn a_turn_is_given_back_however_the_work_ends() {
     let stop = Arc::new(AtomicBool::new(false));
     bench.runtime.block_on(async {
         let mut tasks = JoinSet::new();
-        let share = bench.share(100);
         for _ in 0..50 {
-            let (share, stop) = (Arc::clone(&share), Arc::clone(&stop));
+            let (share, stop) = (bench.share(100), Arc::clone(&stop));
             tasks.spawn(async move { share.run(spin(stop)).await });
         }
         while bench.scheduler.asking.load(Ordering::Relaxed) < 40 {
@@ -142,6 +141,11 @@ fn a_turn_is_given_back_however_the_work_ends() {
         }
         tasks.shutdown().await;
     });
-    let queue = bench.scheduler.queue.lock();
-    assert_eq!(queue.len(), 0);
+    let mut queue = bench.scheduler.queue.lock();
+    assert_eq!(queue.shares(), 0);
+    // Every place is free.
+    let mut share = Progress::new(100);
+    for _ in 0..bench.scheduler.places {
+        assert_eq!(queue.ask(&mut share, || Waker::noop().clone()), None);
+    }
 }

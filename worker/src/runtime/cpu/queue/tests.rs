@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
@@ -104,7 +104,8 @@ fn one_that_leaves_is_not_charged_and_frees_its_place() {
     assert_eq!(queue.leave(&mut b, tag), Some('b'));
     assert_eq!(b.next, before.max(queue.now));
     assert_eq!(queue.leave(&mut b, tag), None);
-    assert_eq!((queue.end(&mut a, SLICE), queue.len()), (None, 0));
+    assert_eq!(queue.shares(), 1);
+    assert_eq!((queue.end(&mut a, SLICE), queue.shares()), (None, 0));
 }
 
 proptest! {
@@ -144,7 +145,9 @@ proptest! {
             }
             prop_assert!(running.len() <= places);
             prop_assert!(waiting.is_empty() || running.len() == places);
-            prop_assert_eq!(queue.len(), running.len() + waiting.len());
+            let open = running.iter().map(|(share, _)| share);
+            let open: HashSet<_> = open.chain(waiting.values().map(|(share, _)| share)).collect();
+            prop_assert_eq!(queue.shares(), open.len());
         }
     }
 }
