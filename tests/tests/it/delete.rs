@@ -82,7 +82,9 @@ async fn requests_in_flight_finish_before_a_workload_is_gone() {
     .await;
     let first = cluster.workload("echo").await;
     assert!(first["deleteTime"].is_string(), "{first:#}");
-    assert_eq!(cluster.replica("echo").await["phase"], "STOPPING");
+    let replicas = cluster.replicas("echo").await;
+    assert_eq!(replicas.len(), 1, "{replicas:#?}");
+    assert_eq!(replicas[0]["phase"], "STOPPING");
     // Asking again changes nothing.
     cluster.warren(&["delete", "workload", "echo"]).await.ok();
     let second = cluster.workload("echo").await;
