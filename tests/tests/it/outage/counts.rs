@@ -78,9 +78,10 @@ async fn what_happened_while_the_control_plane_was_away_is_counted_exactly() {
     assert_eq!(get(http, MOODY, "/").await.text(), "1\n");
     assert_eq!(get(http, MOODY, "/hang").await.status, 200);
     eventually("its probe has it started again", async || {
-        match get(http, MOODY, "/").await.text().as_str() {
-            "1\n" => Ok(()),
-            text => Err(text.to_owned()),
+        let reply = get(http, MOODY, "/").await;
+        match reply.status == 200 && reply.text() == "1\n" {
+            true => Ok(()),
+            false => Err(reply),
         }
     })
     .await;
