@@ -25,6 +25,8 @@
 //! | never listens | `Ready` is `FALSE`, `NotListening`; 503 | [`listening`] |
 //! | listens late | the same until it does, then 200 | [`listening`] |
 //! | stops answering its probe | `UNHEALTHY` with what the probe found | [`listening`] |
+//!
+//! All of them at once, for longer, and how long the neighbour's answers take: `tests/soak.rs`.
 
 mod calls;
 mod ends;
