@@ -194,9 +194,9 @@ fn late(headline: String, workload: &v1::Workload, view: &View) -> NotDone {
         not_done.earlier_serves = earlier_serves(now, &replicas);
         not_done.why = explain::unready(now, &replicas);
         if not_done.why.is_empty() {
-            let earlier = replicas.iter().filter(|replica| {
-                replica.revision != now.revision && judge::takes_work(replica.phase())
-            });
+            let earlier = replicas
+                .iter()
+                .filter(|replica| replica.revision != now.revision && judge::takes_work(replica));
             not_done.why = earlier
                 .map(|replica| format!("{}, of an earlier revision", explain::headline(replica)))
                 .collect();

@@ -28,8 +28,8 @@ pub fn judge(workload: &v1::Workload, replicas: &[v1::Replica], patience: Patien
     let mut broken = None;
     for replica in replicas {
         let phase = replica.phase();
-        // One of an earlier revision still answers requests, with what was replaced, until it is told to stop.
-        alive += u32::from(takes_work(phase));
+        // One of an earlier revision still answers requests, with what was replaced, until its worker heard that it stops.
+        alive += u32::from(takes_work(replica));
         if replica.revision != workload.revision {
             continue;
         }
@@ -92,11 +92,21 @@ pub fn is_settled(replica: &v1::Replica) -> bool {
     replica.ready || replica.phase() == Phase::Completed
 }
 
-pub fn takes_work(phase: Phase) -> bool {
-    matches!(
-        phase,
-        Phase::Pending | Phase::Starting | Phase::Running | Phase::Backoff
-    )
+/// Whether it answers requests, or is about to.
+pub fn takes_work(replica: &v1::Replica) -> bool {
+    match replica.phase() {
+        Phase::Pending | Phase::Starting | Phase::Running | Phase::Backoff => true,
+        Phase::Stopping => !is_draining(replica),
+        Phase::Unspecified | Phase::Completed | Phase::Failed | Phase::Stopped | Phase::Lost => {
+            false
+        }
+    }
+}
+
+/// Whether its worker has heard that it is to stop: from then on it says itself why the replica is not ready.
+fn is_draining(replica: &v1::Replica) -> bool {
+    let mut conditions = replica.conditions.iter();
+    conditions.any(|held| held.r#type == "Ready" && held.reason == "Draining")
 }
 
 /// Whether replicas of an earlier revision do the work.

@@ -36,6 +36,12 @@ fn verdicts() {
     let old = REVISION - 1;
     let broken = || Verdict::Broken("r2".into());
     let running = replica(REVISION, Phase::Running, true);
+    let mut draining = replica(old, Phase::Stopping, false);
+    draining.conditions.push(v1::Condition {
+        r#type: "Ready".into(),
+        reason: "Draining".into(),
+        ..Default::default()
+    });
     for (what, wanted, replicas, patience, verdict) in [
         ("none yet", 1, vec![], UntilFailed, Verdict::Waiting),
         ("none wanted", 0, vec![], UntilFailed, Verdict::Ready),
@@ -61,9 +67,16 @@ fn verdicts() {
             Verdict::Waiting,
         ),
         (
-            "the earlier one is on its way out",
+            "the earlier one's worker may not have heard that it stops",
             1,
             vec![running.clone(), replica(old, Phase::Stopping, false)],
+            UntilFailed,
+            Verdict::Waiting,
+        ),
+        (
+            "the earlier one is on its way out",
+            1,
+            vec![running.clone(), draining],
             UntilFailed,
             Verdict::Ready,
         ),

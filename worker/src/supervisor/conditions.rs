@@ -67,7 +67,10 @@ pub(super) fn facts(phase: Phase, ready: bool, why: &Why) -> Facts {
         },
         // Its service may run on for its grace.
         Phase::Stopping => Facts {
-            ready: Some(Fact::not(Why::new("Stopping", "it was asked to stop"))),
+            ready: Some(Fact::not(Why::new(
+                "Draining",
+                "it was asked to stop, and takes no more work",
+            ))),
             ..Facts::default()
         },
         Phase::Stopped => Facts::neither(Why::new("Stopped", "it stopped, as it was asked to")),
@@ -163,7 +166,7 @@ mod tests {
             (Phase::Failed, false, "PortUnavailable", ["=", "F PortUnavailable", "F PortUnavailable"]),
             (Phase::Failed, false, "CompileFailed", ["F CompileFailed", "F CompileFailed", "F CompileFailed"]),
             (Phase::Failed, false, "ArtifactUnavailable", ["F ArtifactUnavailable", "F ArtifactUnavailable", "F ArtifactUnavailable"]),
-            (Phase::Stopping, false, "Any", ["=", "=", "F Stopping"]),
+            (Phase::Stopping, false, "Any", ["=", "=", "F Draining"]),
             (Phase::Stopped, false, "Any", ["=", "F Stopped", "F Stopped"]),
         ];
         for (phase, ready, reason, expected) in table {
