@@ -1,7 +1,9 @@
 //! All beasts of the zoo at once: those that spin take both cores, the others fall over and are started again. A neighbour
 //! that behaves well is answered in time, and no process ends.
 //!
-//! `WARREN_SOAK_SECONDS` says for how long. One test in a binary of its own, so that `cargo test` runs nothing beside it.
+//! `WARREN_SOAK_SECONDS` says for how long, and `WARREN_PROGRAM` names the `warren` that is asked: a release build, because
+//! the times are those of a release. A binary of its own and ignored, so that nothing else runs beside it:
+//! `.ci/run` does so for a minute, `.ci/long` for ten.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -12,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
@@ -22,6 +25,8 @@ use warren_tests::{Cluster, Lab, Neighbour, example, guest, open, try_get};
 
 /// Above the 99th percentile of the neighbour's answers.
 const IN_TIME: Duration = Duration::from_millis(50);
+/// What the worker may grow by once all beasts have begun: they have limits of about 1 GiB together, fill and empty them.
+const GROWTH: u64 = 512 << 20;
 /// Between two requests to the neighbour.
 const EVERY: Duration = Duration::from_millis(50);
 /// Between two requests to a beast that answers at once.
@@ -52,9 +57,11 @@ fn seconds() -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute of the whole machine and a release build: see .ci/run"]
 async fn a_neighbour_is_served_in_time_beside_all_beasts() {
+    let program = env::var("WARREN_PROGRAM").unwrap();
     let lab = Lab::new(
-        env!("CARGO_BIN_EXE_warren-under-test"),
+        &program,
         concat!(env!("CARGO_TARGET_TMPDIR"), "/warren-tests"),
     );
     let mut cluster = Cluster::start(lab, 1).await;
@@ -95,7 +102,8 @@ async fn a_neighbour_is_served_in_time_beside_all_beasts() {
     assert_eq!(now, processes);
     let grown = cluster.workers[0].process.resident().saturating_sub(memory);
     eprintln!("the worker grew by {} MiB", grown >> 20);
-    were_hostile(&cluster).await;
+    assert!(grown < GROWTH, "the worker grew by {grown} bytes");
+    were_hostile(&cluster, took).await;
 }
 
 /// Applies all beasts and waits until each has begun; tells how many there are.
@@ -151,7 +159,7 @@ async fn admit(cluster: &Cluster) -> usize {
 }
 
 /// That the beasts did what they are for: else all this shows nothing.
-async fn were_hostile(cluster: &Cluster) {
+async fn were_hostile(cluster: &Cluster, took: Duration) {
     let replicas = cluster
         .warren(&["get", "replicas", "-o", "json"])
         .await
@@ -179,6 +187,20 @@ async fn were_hostile(cluster: &Cluster) {
         assert_eq!(replica["phase"], "RUNNING", "{replica:#}");
         assert_eq!(replica["restarts"], 0, "{replica:#}");
     }
+    let all = replicas.as_array().unwrap().iter();
+    let computed: f64 = all.map(cpu_seconds).sum();
+    let cores = computed / took.as_secs_f64();
+    eprintln!("all guests had {cores:.1} cores");
+    // Of what is left, the worker itself has some, and the neighbour's client.
+    let most = available_parallelism().unwrap().get() as f64;
+    assert!(cores > most / 2.0, "the cores were not spun");
+}
+
+/// What the replica computed in all, as of its worker's last heartbeat.
+fn cpu_seconds(replica: &Value) -> f64 {
+    let time = replica["usage"]["cpuTime"].as_str();
+    let seconds = time.and_then(|time| time.strip_suffix('s'));
+    seconds.map_or(0.0, |seconds| seconds.parse().unwrap())
 }
 
 /// Asks for the same again and again, whatever the answer is.
