@@ -15,14 +15,14 @@ pub fn is_warren() -> bool {
     name == Some(OsStr::new(NAME))
 }
 
-/// One worker, whose files lie in `scratch`.
-pub async fn start(scratch: &Path) -> anyhow::Result<Cluster> {
+/// A control plane and so many workers, whose files lie in `scratch`.
+pub async fn start(scratch: &Path, workers: usize) -> anyhow::Result<Cluster> {
     let program = scratch.join(NAME);
     symlink(env::current_exe()?, &program).context("linking this program to its other name")?;
     let utf8 = "a temporary directory's name is UTF-8";
     let program = program.to_str().context(utf8)?;
     let lab = Lab::new(program, scratch.to_str().context(utf8)?);
-    Ok(Cluster::start(lab, 1).await)
+    Ok(Cluster::start(lab, workers).await)
 }
 
 /// Time on a CPU that a process has had, on all its threads, in user mode and in the kernel.

@@ -34,7 +34,7 @@ struct Report {
 
 pub async fn run(services: u32, json: bool) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
-    let cluster = cluster::start(scratch.path()).await?;
+    let cluster = cluster::start(scratch.path(), 1).await?;
     // The code is compiled and mapped before it counts.
     start(&cluster, 1).await?;
     let (worker, control) = (&cluster.workers[0].process, &cluster.control.process);

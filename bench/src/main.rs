@@ -9,6 +9,7 @@ mod kernel;
 mod loopback;
 mod machine;
 mod restart;
+mod scale;
 mod stats;
 mod workload;
 
@@ -65,6 +66,21 @@ enum Command {
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=1_000))]
         services: u32,
     },
+    /// A control plane with very many workloads and workers: applies, changes, a lost worker, watches
+    Scale {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// So many workloads of one replica
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(200..=100_000))]
+        workloads: u32,
+        /// So many simulated workers
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=5_000))]
+        workers: u32,
+        /// So many clients that watch
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+        watchers: u32,
+    },
     /// One side's idle connections, in a process of its own: its memory is what is measured
     #[command(hide = true)]
     Idle {
@@ -90,6 +106,19 @@ fn main() -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Restart { json, restarts } => runtime.block_on(restart::run(restarts, json))?,
         Command::Density { json, services } => runtime.block_on(density::run(services, json))?,
+        Command::Scale {
+            json,
+            workloads,
+            workers,
+            watchers,
+        } => {
+            let plan = scale::Plan {
+                workloads,
+                workers,
+                watchers,
+            };
+            runtime.block_on(scale::run(plan, json))?;
+        }
         Command::Loopback {
             json,
             rounds,

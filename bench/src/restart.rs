@@ -39,7 +39,7 @@ struct Report {
 
 pub async fn run(restarts: u32, json: bool) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
-    let cluster = cluster::start(scratch.path()).await?;
+    let cluster = cluster::start(scratch.path(), 1).await?;
     let component = guest("trapper");
     let backoff = BACKOFF.as_millis();
     cluster

@@ -2,6 +2,7 @@
 
 pub mod agent;
 mod dial;
+mod disk_cache;
 pub mod health;
 pub mod ingress;
 pub mod logs;
@@ -22,3 +23,5 @@ pub use volumes::HostVolume;
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8000";
 /// Where health, and requests of other workers, are answered when nothing else is asked for.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7701";
+/// Bytes that artifacts may take on disk, and that compiled code may, when nothing else is asked for.
+pub const DEFAULT_CACHE_LIMIT: u64 = 4 << 30;

@@ -112,13 +112,13 @@ impl Worker {
     fn open(dir: &Path) -> Self {
         let artifacts = dir.join("artifacts");
         let source = watch::Sender::new(None);
-        let held = Artifacts::open(artifacts.clone(), source.subscribe()).unwrap();
+        let held = Artifacts::open(artifacts.clone(), u64::MAX, source.subscribe()).unwrap();
         let bytes = fs::read(component()).unwrap();
         let digest = Digest::of(&bytes);
         fs::write(artifacts.join(format!("{}.wasm", digest.hex())), bytes).unwrap();
         // Compiled code survives from test to test.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-        let runtime = Arc::new(Runtime::new(&cache).unwrap());
+        let runtime = Arc::new(Runtime::new(&cache, u64::MAX).unwrap());
         let reports = ReportBook::new();
         let supervisor = Supervisor::new(SupervisorParts {
             runtime: Arc::clone(&runtime),

@@ -39,6 +39,9 @@ pub struct Args {
     /// Memory for guests, such as 2GiB [default: 80% of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
     memory: Option<u64>,
+    /// What components may take on disk, and as much again their compiled code; then those go that nothing uses
+    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "4GiB")]
+    cache_max_size: u64,
     /// What is kept of each replica's log, at least 256KiB; then its oldest lines go
     #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "8MiB")]
     log_max_size: u64,
@@ -82,6 +85,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         labels: args.labels.into_iter().collect::<BTreeMap<_, _>>(),
         data,
         cache: None,
+        cache_limit: args.cache_max_size,
         memory: args.memory,
         logs: DiskLimits {
             replica: args.log_max_size,

@@ -1,11 +1,20 @@
 //! What is deleted leaves nothing behind.
 
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, DirBuilder, File},
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+    time::UNIX_EPOCH,
+};
+
 use bytes::Bytes;
 use hyper::body::Frame;
 use tokio::net::TcpStream;
-use warren_tests::{Reply, eventually, example, get, open, within};
+use warren_tests::{Cluster, Reply, eventually, example, get, guest, open, within};
 
-use crate::{cluster, counter::count, http_echo};
+use crate::{cluster, counter::count, http_echo, lab};
 
 #[tokio::test]
 async fn a_deleted_workload_gives_back_its_routes_ports_and_replicas() {
@@ -135,4 +144,58 @@ async fn artifacts_go_when_nobody_names_them() {
         .await
         .json();
     assert_eq!(artifacts, serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_worker_keeps_no_more_of_what_nothing_uses_than_it_may() {
+    let lab = lab();
+    let data = lab.path("w1");
+    // Code of its own, which no other test has compiled, and none misses.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data.join("cache"))
+        .unwrap();
+    let cluster = Cluster::start_with(lab, 1, &[], &["--cache-max-size", "1KiB"]).await;
+    let service =
+        |name: &str, component| format!("name: {name}\nservice: {{ component: {component} }}\n");
+    let directories = [data.join("artifacts"), data.join("cache")];
+    let files = || directories.each_ref().map(|directory| names(directory));
+
+    cluster.apply(&http_echo("")).await;
+    let echo = files();
+    assert_eq!(echo.each_ref().map(BTreeSet::len), [1, 1]);
+    let delete = ["delete", "workload", "echo", "--wait"];
+    cluster.warren(&delete).await.ok();
+
+    // Too much, and yet it was used of late.
+    cluster.apply(&service("cache", example("cache"))).await;
+    let both = files();
+    assert_eq!(both.each_ref().map(BTreeSet::len), [2, 2]);
+
+    for (directory, names) in directories.iter().zip(&both) {
+        for name in names {
+            let file = File::open(directory.join(name)).unwrap();
+            file.set_modified(UNIX_EPOCH).unwrap();
+        }
+    }
+    cluster
+        .apply(&service("echo-tcp", guest("tokio-echo")))
+        .await;
+    // What runs stays, however long ago it was loaded.
+    let rest = files();
+    for ((rest, both), echo) in rest.iter().zip(&both).zip(&echo) {
+        assert_eq!(rest.len(), 2, "{rest:?}");
+        assert!(rest.is_superset(&(both - echo)), "{rest:?} of {both:?}");
+        assert!(rest.is_disjoint(echo), "{rest:?} still has {echo:?}");
+    }
+
+    // And what is gone comes back.
+    cluster.apply(&http_echo("")).await;
+    assert_eq!(cluster.get("echo.localhost", "/").await.text(), "hello\n");
+}
+
+fn names(directory: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().file_name()).collect()
 }

@@ -22,6 +22,7 @@ use warren_model::digest::{Digest, Hasher};
 use warren_proto::v1::{PullRequest, artifact_service_client::ArtifactServiceClient};
 
 use super::backoff::Backoff;
+use crate::disk_cache::DiskCache;
 
 /// The present way to the control plane's artifacts; `None` before the first session.
 pub type Source = watch::Receiver<Option<Channel>>;
@@ -29,6 +30,7 @@ pub type Source = watch::Receiver<Option<Channel>>;
 /// The artifacts that this worker holds.
 pub struct Artifacts {
     dir: PathBuf,
+    files: DiskCache,
     source: Source,
     /// What this process has written or read whole; anything else on disk may have been damaged since.
     verified: Mutex<HashSet<Digest>>,
@@ -80,8 +82,9 @@ const TEMPORARY: &str = ".pull-";
 // === impl Artifacts ===
 
 impl Artifacts {
-    /// Opens the directory, made if missing, and removes what an earlier process left half written.
-    pub fn open(dir: PathBuf, source: Source) -> io::Result<Self> {
+    /// Opens the directory, made if missing, and removes what an earlier process left half written. `limit`: see
+    /// [`Self::collect`].
+    pub fn open(dir: PathBuf, limit: u64, source: Source) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;
@@ -90,6 +93,7 @@ impl Artifacts {
             }
         }
         Ok(Self {
+            files: DiskCache::new(dir.clone(), limit),
             dir,
             source,
             verified: Mutex::default(),
@@ -102,12 +106,12 @@ impl Artifacts {
     /// waits for as long as the control plane is away. Cancel-safe: another that waits takes over.
     pub async fn ensure(&self, digest: Digest) -> Result<PathBuf, ArtifactError> {
         let path = self.path(digest);
-        if self.verified.lock().contains(&digest) {
+        if self.has(digest, &path) {
             return Ok(path);
         }
         let turn = self.turn(digest);
         let _fetching = turn.lock().await;
-        if self.verified.lock().contains(&digest) {
+        if self.has(digest, &path) {
             return Ok(path);
         }
         let failed = |source| ArtifactError::Io {
@@ -119,11 +123,31 @@ impl Artifacts {
             self.pull(digest).await?;
         }
         self.verified.lock().insert(digest);
+        DiskCache::used(&path).map_err(failed)?;
         Ok(path)
     }
 
+    /// Removes what was not used for longest, until the rest takes no more than the limit in bytes. Those `in_use` stay.
+    pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<()> {
+        for path in self.files.collect(in_use)? {
+            tracing::info!(path = %path.display(), "removed an artifact that nothing used");
+        }
+        Ok(())
+    }
+
+    /// Whether the file is known to be whole, and stays: it is used now.
+    fn has(&self, digest: Digest, path: &Path) -> bool {
+        let mut verified = self.verified.lock();
+        verified.contains(&digest)
+            && match DiskCache::used(path) {
+                Ok(()) => true,
+                // Collected, or gone otherwise: it is pulled again.
+                Err(_) => !verified.remove(&digest),
+            }
+    }
+
     fn path(&self, digest: Digest) -> PathBuf {
-        self.dir.join(format!("{}.wasm", digest.hex()))
+        self.files.path(&format!("{}.wasm", digest.hex()))
     }
 
     fn turn(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {

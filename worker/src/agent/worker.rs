@@ -54,6 +54,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Compiled code, which several workers may share. `None`: in the data directory.
     pub cache: Option<PathBuf>,
+    /// Most bytes that artifacts may take on disk, and most that compiled code may, before those go that nothing uses.
+    pub cache_limit: u64,
     /// Bytes that guests may use. `None`: four fifths of the machine's or the control group's.
     pub memory: Option<u64>,
     /// How much of what guests write is kept.
@@ -175,7 +177,7 @@ impl Worker {
 
         let source = watch::Sender::new(None);
         let path = config.data.join("artifacts");
-        let artifacts = Artifacts::open(path.clone(), source.subscribe())
+        let artifacts = Artifacts::open(path.clone(), config.cache_limit, source.subscribe())
             .map_err(|source| OpenError::Artifacts { path, source })?;
         let cache = config
             .cache
@@ -195,7 +197,7 @@ impl Worker {
             reports.record(&replica, state, None);
         }
         let supervisor = Supervisor::new(SupervisorParts {
-            runtime: Arc::new(Runtime::new(&cache)?),
+            runtime: Arc::new(Runtime::new(&cache, config.cache_limit)?),
             artifacts: Arc::new(artifacts),
             router: router.clone(),
             logs: logs.clone(),
@@ -379,6 +381,7 @@ mod tests {
             labels: BTreeMap::new(),
             data: data.path().to_owned(),
             cache: None,
+            cache_limit: 1 << 30,
             memory: Some(1 << 30),
             logs: DiskLimits::default(),
             volumes: Vec::new(),

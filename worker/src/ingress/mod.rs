@@ -1,5 +1,6 @@
 //! HTTP from the machine's network to what has routes: components, and ports of services.
 
+mod admission;
 mod fleet;
 pub(crate) mod limit;
 pub mod router;
@@ -7,8 +8,9 @@ pub mod server;
 mod service;
 mod tunnel;
 
+pub use admission::{Admission, Admissions};
 pub use fleet::{ClusterFront, FleetRoutes};
-pub use router::{HttpTarget, RequestMeta, Router};
+pub use router::{Admitted, HttpTarget, RequestMeta, Router};
 pub use service::{PortLimits, ServicePort, ServiceTarget};
 
 pub(crate) use service::is_grpc;

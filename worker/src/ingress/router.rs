@@ -15,16 +15,26 @@ use hyper::body::Incoming;
 use parking_lot::{Mutex, RwLock};
 use warren_model::route::{Route, RouteTable};
 
-use super::Body;
+use super::{Admission, Body};
 
 /// What answers the requests of a route: a component of one replica, or a port of its service.
 pub trait HttpTarget: Send + Sync {
-    /// Answers a request. Dropping the future, or the response's body, gives the request up.
+    /// Promises to answer a request. `None` when the target takes no more.
+    fn admit(&self) -> Option<Admission>;
+
+    /// Answers a request that it admitted. Dropping the future, or the response's body, gives the request up.
     fn call(
         &self,
+        admission: Admission,
         request: Request<Incoming>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// A target that promised to answer a request.
+pub struct Admitted {
+    pub(super) target: Arc<dyn HttpTarget>,
+    admission: Admission,
 }
 
 /// What the request itself does not say.
@@ -43,7 +53,7 @@ pub struct RequestMeta {
 pub struct Router(Arc<Inner>);
 
 /// What the router says about a host and a path.
-pub enum Choice<T = Arc<dyn HttpTarget>> {
+pub enum Choice<T = Admitted> {
     /// This replica answers.
     Target(T),
     /// The route exists, and no replica of it is ready.
@@ -70,7 +80,7 @@ type Table = RouteTable<Group>;
 pub(super) struct Best {
     pub route: Route,
     /// `None`: no replica of it is ready.
-    pub target: Option<Arc<dyn HttpTarget>>,
+    pub target: Option<Admitted>,
 }
 
 /// Every replica of one route.
@@ -83,6 +93,19 @@ struct Group {
 struct Member {
     ready: Arc<AtomicBool>,
     target: Arc<dyn HttpTarget>,
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    /// See [`HttpTarget::call`].
+    pub fn call(
+        self,
+        request: Request<Incoming>,
+        meta: RequestMeta,
+    ) -> BoxFuture<'static, Response<Body>> {
+        self.target.call(self.admission, request, meta)
+    }
 }
 
 // === impl Router ===
@@ -136,7 +159,7 @@ impl Router {
     }
 
     /// The replica that answers next for this route and no other.
-    pub(super) fn exact(&self, route: &Route) -> Option<Arc<dyn HttpTarget>> {
+    pub(super) fn exact(&self, route: &Route) -> Option<Admitted> {
         // Nothing is longer than the route itself.
         let best = self.best(route.host.as_deref().unwrap_or_default(), &route.path)?;
         best.target.filter(|_| best.route == *route)
@@ -172,7 +195,7 @@ impl Inner {
 
 impl Group {
     /// Ready members take turns.
-    fn next(&self) -> Option<Arc<dyn HttpTarget>> {
+    fn next(&self) -> Option<Admitted> {
         let ready = || {
             self.members
                 .iter()
@@ -183,9 +206,14 @@ impl Group {
             return None;
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
-        // One may have stopped being ready since they were counted: any other will do.
-        let member = ready().nth(turn).or_else(|| ready().next())?;
-        Some(Arc::clone(&member.target))
+        // One may have stopped being ready since they were counted, or stops just now: any other will do.
+        let mut in_turn = ready().skip(turn).chain(ready().take(turn));
+        in_turn.find_map(|member| {
+            Some(Admitted {
+                admission: member.target.admit()?,
+                target: Arc::clone(&member.target),
+            })
+        })
     }
 }
 

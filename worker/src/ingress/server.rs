@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use warren_model::route::Route;
 
 use super::{
-    Body, HttpTarget, RequestMeta, Router,
+    Admitted, Body, RequestMeta, Router,
     fleet::{self, FleetRoutes, Remote},
     plain_text,
     router::Choice,
@@ -252,7 +252,7 @@ pub struct Ingress {
 
 /// Who answers a request.
 enum Answerer {
-    Own(Arc<dyn HttpTarget>),
+    Own(Admitted),
     Other(Arc<Remote>),
 }
 

@@ -22,6 +22,7 @@ use warren_model::{
 };
 
 use super::engine::Generation;
+use crate::disk_cache::DiskCache;
 
 /// Why an artifact could not be made runnable.
 #[derive(Debug, thiserror::Error)]
@@ -79,17 +80,18 @@ impl Deref for Compiled {
 pub struct CompileCache {
     engine: Engine,
     generation: Generation,
-    directory: PathBuf,
+    files: DiskCache,
     compatibility: u64,
     loaded: Mutex<HashMap<Digest, Weak<OnceCell<Component>>>>,
 }
 
 impl CompileCache {
-    /// Opens or makes `directory`, which nobody else may be able to write.
+    /// Opens or makes `directory`, which nobody else may be able to write. `limit`: see [`Self::collect`].
     pub fn open(
         engine: &Engine,
         generation: Generation,
         directory: &Path,
+        limit: u64,
     ) -> Result<Self, CacheError> {
         let io = |e| CacheError::Io(directory.to_owned(), e);
         DirBuilder::new()
@@ -106,7 +108,7 @@ impl CompileCache {
         Ok(Self {
             engine: engine.clone(),
             generation,
-            directory: directory.to_owned(),
+            files: DiskCache::new(directory.to_owned(), limit),
             compatibility: hasher.finish(),
             loaded: Mutex::new(HashMap::new()),
         })
@@ -115,6 +117,22 @@ impl CompileCache {
     /// Whether `load` will find the code on disk or in memory.
     pub fn contains(&self, digest: Digest) -> bool {
         self.path(digest).exists()
+    }
+
+    /// Whether the code is in memory, because something runs it or may.
+    pub fn is_loaded(&self, digest: Digest) -> bool {
+        let loaded = self.loaded.lock();
+        loaded
+            .get(&digest)
+            .is_some_and(|cell| cell.strong_count() > 0)
+    }
+
+    /// Removes what was not used for longest, until the rest takes no more than the limit in bytes. Those `in_use` stay.
+    pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<()> {
+        for path in self.files.collect(in_use)? {
+            tracing::info!(path = %path.display(), "removed compiled code that nothing used");
+        }
+        Ok(())
     }
 
     /// The component of `artifact`, whose bytes the caller has verified to be `digest`.
@@ -143,11 +161,8 @@ impl CompileCache {
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
-        self.directory.join(format!(
-            "{}-{:016x}.cwasm",
-            digest.hex(),
-            self.compatibility
-        ))
+        let name = format!("{}-{:016x}.cwasm", digest.hex(), self.compatibility);
+        self.files.path(&name)
     }
 
     async fn compile(&self, digest: Digest, artifact: &Path) -> Result<Component, CompileError> {
@@ -155,7 +170,7 @@ impl CompileCache {
             (self.engine.clone(), artifact.to_owned(), self.path(digest));
         tokio::task::spawn_blocking(move || {
             if code.exists() {
-                match map(&engine, &code) {
+                match DiskCache::used(&code).map_err(Into::into).and_then(|()| map(&engine, &code)) {
                     Ok(component) => return Ok(component),
                     Err(error) => tracing::warn!(%digest, %error, "compiling again: cached code does not load"),
                 }

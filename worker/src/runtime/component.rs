@@ -14,7 +14,7 @@ use wasmtime::{
 };
 use wasmtime_wasi_http::{p2::bindings::ProxyPre, p3::bindings::ServicePre};
 
-use crate::{logs::Stream, policy::Role};
+use crate::{ingress::Admission, logs::Stream, policy::Role};
 
 use super::{
     Guest,
@@ -123,7 +123,12 @@ impl ComponentRuntime {
         self.http.as_ref()
     }
 
-    /// A place for an HTTP request that must have ended by `deadline`; waits for one where the component is busy.
+    /// Promises to answer an HTTP request, unless the component is to stop.
+    pub(super) fn admit(&self) -> Option<Admission> {
+        self.slots.admit()
+    }
+
+    /// A place for an HTTP request that was admitted and must have ended by `deadline`; waits for one where the component is busy.
     pub(super) async fn request_slot(&self, deadline: Instant) -> Result<Slot, Failure> {
         self.slots.request(deadline, self.timeout).await
     }
@@ -168,7 +173,7 @@ impl ComponentRuntime {
     }
 
     pub(super) fn failure(&self, error: &wasmtime::Error, guest: &GuestStore) -> Failure {
-        Failure::of(error, &guest.store, self.template.memory_limit)
+        Failure::of(error, &guest.store)
     }
 
     /// `work`, ended when the component's time is over. Guests yield with each epoch, so it does end.

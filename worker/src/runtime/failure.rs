@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::{Store, Trap};
 
-use super::Guest;
+use super::{Guest, limits::MemoryLimit};
 
 /// The end of one invocation that gave no answer. It ends that invocation and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +21,8 @@ pub enum Failure {
     Timeout(Duration),
     #[error("calls are nested more than {0} deep")]
     TooDeep(u32),
-    #[error("out of memory: its limit is {limit} bytes")]
-    OutOfMemory { limit: u64 },
+    #[error("out of memory: {0}")]
+    OutOfMemory(MemoryLimit),
     #[error("its replica is stopping")]
     Stopped,
     #[error("it trapped: {0}")]
@@ -37,13 +37,11 @@ impl Failure {
     }
 
     /// What an error that ended a guest says about it.
-    pub fn of(error: &wasmtime::Error, store: &Store<Guest>, memory_limit: u64) -> Self {
-        if store.data().limiter().was_refused() {
-            return Self::OutOfMemory {
-                limit: memory_limit,
-            };
+    pub fn of(error: &wasmtime::Error, store: &Store<Guest>) -> Self {
+        match store.data().limiter().refused() {
+            Some(limit) => Self::OutOfMemory(limit),
+            None => Self::Trapped(describe(error)),
         }
-        Self::Trapped(describe(error))
     }
 }
 

@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::ingress::{
-    Body, BoxError, HttpTarget, RequestMeta,
+    Admission, Body, BoxError, HttpTarget, RequestMeta,
     limit::{Bounded, LimitError, Limited, Overrun, TooLarge, answers_more, declares_more},
     plain_text,
 };
@@ -33,13 +33,19 @@ use crate::ingress::{
 use super::{ComponentRuntime, Guest, component::Http, failure::Failure};
 
 impl HttpTarget for ComponentHandle {
+    fn admit(&self) -> Option<Admission> {
+        self.0.admit()
+    }
+
     fn call(
         &self,
+        admission: Admission,
         request: Request<Incoming>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {
         let component = Arc::clone(&self.0);
         Box::pin(async move {
+            let _admission = admission;
             match component.handle(request, meta).await {
                 Ok(response) => response,
                 Err(failure) => {
@@ -240,7 +246,7 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
         Failure::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, failure.to_string()),
         // Backtraces are for the workload's owner, in its log, not for its clients.
         Failure::Trapped(_) => (StatusCode::INTERNAL_SERVER_ERROR, "it failed".to_owned()),
-        Failure::OutOfMemory { .. } | Failure::TooDeep(_) | Failure::ResponseTooLarge { .. } => {
+        Failure::OutOfMemory(_) | Failure::TooDeep(_) | Failure::ResponseTooLarge { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string())
         }
     };

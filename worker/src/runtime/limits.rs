@@ -1,6 +1,6 @@
 //! What one instance may take of the machine's memory.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use wasmtime::ResourceLimiter;
 
@@ -15,13 +15,31 @@ const CORE_INSTANCES: usize = 200;
 const MEMORIES: usize = 20;
 const TABLES: usize = 200;
 
-/// Caps the memory of one store, summed over its linear memories and tables, and remembers that the cap was hit.
+/// Caps the memory of one store, summed over its linear memories and tables, and remembers which cap was hit.
 pub struct Limiter {
     memory_limit: usize,
     memory_used: usize,
     table_used: usize,
-    refused: bool,
+    refused: Option<MemoryLimit>,
     usage: Arc<ReplicaUsage>,
+}
+
+/// Which limit refused a guest more memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    Bytes(usize),
+    TableElements(usize),
+}
+
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "its limit is {bytes} bytes"),
+            Self::TableElements(elements) => {
+                write!(f, "its tables may have {elements} elements")
+            }
+        }
+    }
 }
 
 impl Limiter {
@@ -31,13 +49,13 @@ impl Limiter {
             memory_limit: usize::try_from(memory_limit).unwrap_or(usize::MAX),
             memory_used: 0,
             table_used: 0,
-            refused: false,
+            refused: None,
             usage,
         }
     }
 
-    /// Whether the guest was refused memory: how a later trap is told from an ordinary one.
-    pub fn was_refused(&self) -> bool {
+    /// What last refused the guest memory: how a later trap is told from an ordinary one.
+    pub fn refused(&self) -> Option<MemoryLimit> {
         self.refused
     }
 
@@ -45,7 +63,7 @@ impl Limiter {
     fn grow(&mut self, grown: usize) -> bool {
         let total = self.memory_used.saturating_add(grown);
         if total > self.memory_limit {
-            self.refused = true;
+            self.refused = Some(MemoryLimit::Bytes(self.memory_limit));
             return false;
         }
         self.memory_used = total;
@@ -79,7 +97,7 @@ impl ResourceLimiter for Limiter {
         let grown = desired.saturating_sub(current);
         let elements = self.table_used.saturating_add(grown);
         if elements > TABLE_ELEMENTS {
-            self.refused = true;
+            self.refused = Some(MemoryLimit::TableElements(TABLE_ELEMENTS));
             return Ok(false);
         }
         let allowed = self.grow(grown.saturating_mul(ELEMENT_BYTES));
@@ -122,7 +140,7 @@ mod tests {
         let mut limiter = Limiter::new(100, Arc::clone(&usage));
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 41, None).unwrap());
-        assert!(limiter.was_refused());
+        assert_eq!(limiter.refused(), Some(MemoryLimit::Bytes(100)));
         assert!(limiter.table_growing(10, 12, None).unwrap());
         assert!(!limiter.memory_growing(0, 25, None).unwrap());
         assert!(limiter.memory_growing(0, 24, None).unwrap());
@@ -137,7 +155,8 @@ mod tests {
         let mut limiter = Limiter::new(u64::MAX, usage(&Arc::default()));
         assert!(limiter.table_growing(0, TABLE_ELEMENTS, None).unwrap());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
-        assert!(limiter.was_refused());
+        let refused = Some(MemoryLimit::TableElements(TABLE_ELEMENTS));
+        assert_eq!(limiter.refused(), refused);
     }
 
     #[test]

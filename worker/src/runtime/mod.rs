@@ -18,7 +18,7 @@ mod stdio;
 mod usage;
 mod workload;
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use warren_model::digest::Digest;
 use wasmtime::{Engine, component::Linker};
@@ -59,20 +59,21 @@ pub enum RuntimeError {
     #[error("cannot start the WebAssembly engine: {0:#}")]
     Engine(wasmtime::Error),
     #[error("cannot start the thread that makes guests share the CPU: {0}")]
-    Clock(std::io::Error),
+    Clock(io::Error),
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
 impl Runtime {
-    /// `cache` is the directory of compiled code; only this user may be able to write there.
-    pub fn new(cache: &Path) -> Result<Self, RuntimeError> {
+    /// `cache` is the directory of compiled code; only this user may be able to write there. Beyond `limit` bytes,
+    /// [`Self::collect`] removes what nothing uses.
+    pub fn new(cache: &Path, limit: u64) -> Result<Self, RuntimeError> {
         let new = |generation| engine::engine(generation).map_err(RuntimeError::Engine);
         let (p2, p3) = (new(Generation::P2)?, new(Generation::P3)?);
         let cpu = CpuScheduler::start(vec![p2.clone(), p3.clone()]);
         Ok(Self {
-            p2: Half::new(&p2, Generation::P2, cache)?,
-            p3: Half::new(&p3, Generation::P3, cache)?,
+            p2: Half::new(&p2, Generation::P2, cache, limit)?,
+            p3: Half::new(&p3, Generation::P3, cache, limit)?,
             memory: Arc::default(),
             cpu: Arc::new(cpu.map_err(RuntimeError::Clock)?),
         })
@@ -96,6 +97,17 @@ impl Runtime {
         self.p2.cache.contains(digest) || self.p3.cache.contains(digest)
     }
 
+    /// Whether the code is in memory, because a replica runs it or may.
+    pub fn is_loaded(&self, digest: Digest) -> bool {
+        self.p2.cache.is_loaded(digest) || self.p3.cache.is_loaded(digest)
+    }
+
+    /// Removes compiled code that nothing used for longest, down to the limit. It is compiled again when it is needed.
+    pub fn collect(&self) -> io::Result<()> {
+        // Both write into one directory.
+        self.p2.cache.collect(|digest| self.is_loaded(digest))
+    }
+
     /// Bytes of linear memory that all guests have at present.
     pub fn memory_used(&self) -> u64 {
         self.memory.used()
@@ -110,9 +122,14 @@ impl Runtime {
 }
 
 impl Half {
-    fn new(engine: &Engine, generation: Generation, cache: &Path) -> Result<Self, RuntimeError> {
+    fn new(
+        engine: &Engine,
+        generation: Generation,
+        cache: &Path,
+        limit: u64,
+    ) -> Result<Self, RuntimeError> {
         Ok(Self {
-            cache: CompileCache::open(engine, generation, cache)?,
+            cache: CompileCache::open(engine, generation, cache, limit)?,
             wasi: wasi(engine, generation).map_err(RuntimeError::Engine)?,
         })
     }

@@ -116,8 +116,8 @@ impl ServiceRuntime {
             guest.finish();
             return ServiceEnd::Exited(*code);
         }
-        match Failure::of(&error, &guest.store, self.template.memory_limit) {
-            failure @ Failure::OutOfMemory { .. } => {
+        match Failure::of(&error, &guest.store) {
+            failure @ Failure::OutOfMemory(_) => {
                 ServiceEnd::OutOfMemory(format!("{failure}\n{}", describe(&error)))
             }
             _ => ServiceEnd::Trapped(describe(&error)),

@@ -6,9 +6,9 @@ use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError},
     time::{Instant, timeout_at},
 };
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::failure::Failure;
+use crate::ingress::{Admission, Admissions};
 
 /// The places of one component.
 pub(super) struct Slots {
@@ -17,14 +17,14 @@ pub(super) struct Slots {
     running: Arc<Semaphore>,
     /// Places in the queue, as many as may run.
     queue: Semaphore,
-    /// HTTP requests that wait or run.
-    requests: TaskTracker,
+    /// HTTP requests that are on their way, wait or run.
+    requests: Admissions,
 }
 
 /// A place. Dropping it lets the next one in.
 pub(super) struct Slot {
     _running: OwnedSemaphorePermit,
-    _request: Option<TaskTrackerToken>,
+    _request: Option<Admission>,
 }
 
 // === impl Slots ===
@@ -35,17 +35,18 @@ impl Slots {
             limit,
             running: Arc::new(Semaphore::new(limit as usize)),
             queue: Semaphore::new(limit as usize),
-            requests: TaskTracker::new(),
+            requests: Admissions::default(),
         }
     }
 
-    /// A place for an HTTP request; see [`Self::wait`]. None any more once [`Self::drain`] was called.
+    /// Promises a place to an HTTP request, as soon as there is one. None any more once [`Self::drain`] was called.
+    pub fn admit(&self) -> Option<Admission> {
+        self.requests.admit()
+    }
+
+    /// A place for an HTTP request that was admitted; see [`Self::wait`].
     pub async fn request(&self, until: Instant, timeout: Duration) -> Result<Slot, Failure> {
-        let request = self.requests.token();
-        // In this order: a drain that does not see the token is seen here.
-        if self.requests.is_closed() {
-            return Err(Failure::Stopped);
-        }
+        let request = self.requests.also();
         let mut slot = self.wait(until, timeout).await?;
         slot._request = Some(request);
         Ok(slot)
@@ -84,8 +85,7 @@ impl Slots {
     /// Takes no more requests, and returns when those that wait or run have ended. WIT calls go on: requests in flight
     /// make them.
     pub async fn drain(&self) {
-        self.requests.close();
-        self.requests.wait().await;
+        self.requests.drain().await;
     }
 
     /// Nobody gets a place any more; who waits for one is told so.
@@ -170,8 +170,7 @@ mod tests {
         assert!(poll!(&mut waiting).is_pending());
         let mut drain = pin!(slots.drain());
         assert!(poll!(&mut drain).is_pending());
-        let late = slots.request(later(), LONG).now_or_never().unwrap();
-        assert!(matches!(late, Err(Failure::Stopped)));
+        assert!(slots.admit().is_none());
 
         drop(running);
         let waiting = waiting.await.unwrap();

@@ -54,6 +54,8 @@ pub struct Prepared {
     /// In the order of the spec.
     pub components: Vec<Arc<ComponentRuntime>>,
     pub usage: Arc<ReplicaUsage>,
+    /// What all of it runs, held so that it is known to be in use.
+    _code: Vec<Compiled>,
 }
 
 /// Why a replica cannot run. Apply refuses such workloads, so most of these tell of a mistake of ours.
@@ -142,6 +144,7 @@ impl Runtime {
             service,
             components,
             usage,
+            _code: artifacts.values().cloned().collect(),
         })
     }
 

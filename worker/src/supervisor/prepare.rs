@@ -1,8 +1,12 @@
 //! From an assignment to something that can be started: artifacts, code, links, ports.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    sync::Arc,
+};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task};
 use warren_model::{digest::Digest, spec::WorkloadSpec};
 
 use crate::{
@@ -41,6 +45,7 @@ pub(super) async fn prepare(
     reporter: &Reporter,
 ) -> Result<Ready, CannotRun> {
     let mut artifacts = HashMap::new();
+    let mut added = false;
     for digest in digests(&assignment.spec) {
         reporter.artifacts_unready("Pulling", format!("pulling artifact {}", digest.short()));
         let path = parts
@@ -54,6 +59,7 @@ pub(super) async fn prepare(
         if !parts.runtime.is_compiled(digest) {
             let message = format!("compiling artifact {}", digest.short());
             reporter.artifacts_unready("Compiling", message);
+            added = true;
         }
         let compiled = parts.runtime.load(digest, &path).await;
         let compiled = compiled.map_err(|error| CannotRun {
@@ -63,6 +69,9 @@ pub(super) async fn prepare(
         artifacts.insert(digest, compiled);
     }
     reporter.artifacts_ready();
+    if added {
+        collect(parts).await;
+    }
 
     let mounts = parts.volumes.mount(&assignment.replica, &assignment.spec);
     let mounts = mounts.map_err(|error| CannotRun {
@@ -91,6 +100,18 @@ pub(super) async fn prepare(
         published,
         mounts,
     })
+}
+
+/// Makes room on the disk. What cannot be removed now may be the next time.
+async fn collect(parts: &SupervisorParts) {
+    let (artifacts, runtime) = (Arc::clone(&parts.artifacts), Arc::clone(&parts.runtime));
+    let collecting = task::spawn_blocking(move || {
+        artifacts.collect(|digest| runtime.is_loaded(digest))?;
+        runtime.collect()
+    });
+    if let Err(error) = collecting.await.map_err(io::Error::other).flatten() {
+        tracing::warn!(%error, "cannot remove what nothing uses");
+    }
 }
 
 async fn publish(

@@ -29,7 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Compiled code survives from test to test: compiling is what takes time here.
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    Arc::new(Runtime::new(&cache).unwrap())
+    Arc::new(Runtime::new(&cache, u64::MAX).unwrap())
 });
 
 /// The sandbox that the guests of one replica share.

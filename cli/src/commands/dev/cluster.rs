@@ -82,6 +82,7 @@ impl Cluster {
             labels: BTreeMap::new(),
             data: options.data.join("worker"),
             cache: process::cache_dir(),
+            cache_limit: warren_worker::DEFAULT_CACHE_LIMIT,
             memory: None,
             logs: DiskLimits::default(),
             volumes: options.volumes,

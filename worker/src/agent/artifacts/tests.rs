@@ -27,7 +27,7 @@ impl Fixture {
     }
 
     fn open(&self) -> Artifacts {
-        Artifacts::open(self.dir.path().to_owned(), self.source.subscribe()).unwrap()
+        Artifacts::open(self.dir.path().to_owned(), 0, self.source.subscribe()).unwrap()
     }
 
     fn answer(&self, chunks: Vec<Result<Bytes, Status>>) {
@@ -154,4 +154,25 @@ async fn another_takes_over_from_one_that_gives_up() {
     fixture.source.send_replace(away);
     second.await.unwrap().unwrap();
     assert_eq!(fixture.pulled(), 1);
+}
+
+#[tokio::test]
+async fn what_was_collected_is_pulled_again() {
+    let fixture = Fixture::start().await;
+    let artifacts = fixture.open();
+    let digest = Digest::of(b"a component");
+    for pulled in 1..=2 {
+        fixture.answer(chunks(b"a component"));
+        let path = artifacts.ensure(digest).await.unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"a component");
+        assert_eq!(fixture.pulled(), pulled);
+        // Just used.
+        artifacts.collect(|_| false).unwrap();
+        let file = File::open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        artifacts.collect(|held| held == digest).unwrap();
+        assert!(path.exists());
+        artifacts.collect(|_| false).unwrap();
+        assert!(!path.exists());
+    }
 }

@@ -28,7 +28,7 @@ use warren_model::route::Route;
 use warren_proto::v1;
 
 use super::*;
-use crate::ingress::{Body, HttpTarget, RequestMeta, Router, plain_text, server};
+use crate::ingress::{Admission, Body, HttpTarget, RequestMeta, Router, plain_text, server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -47,8 +47,13 @@ enum Mood {
 }
 
 impl HttpTarget for Guest {
+    fn admit(&self) -> Option<Admission> {
+        Some(Admission::default())
+    }
+
     fn call(
         &self,
+        _: Admission,
         request: Request<Incoming>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {

@@ -13,7 +13,16 @@ use crate::ingress::plain_text;
 struct Unique(#[allow(dead_code, reason = "gives it a size")] u8);
 
 impl HttpTarget for Unique {
-    fn call(&self, _: Request<Incoming>, _: RequestMeta) -> BoxFuture<'static, Response<Body>> {
+    fn admit(&self) -> Option<Admission> {
+        Some(Admission::default())
+    }
+
+    fn call(
+        &self,
+        _: Admission,
+        _: Request<Incoming>,
+        _: RequestMeta,
+    ) -> BoxFuture<'static, Response<Body>> {
         Box::pin(async { plain_text(StatusCode::OK, "") })
     }
 }
@@ -119,7 +128,7 @@ proptest! {
                             Choice::NoRoute => Answer::NoRoute,
                             Choice::NotReady => Answer::NotReady,
                             Choice::Target(target) => {
-                                found.insert(id(&target));
+                                found.insert(id(&target.target));
                                 Answer::OneOf(found.clone())
                             }
                         };
@@ -146,7 +155,7 @@ fn ready_replicas_take_turns_and_others_none() {
         };
         counts[targets
             .iter()
-            .position(|t| Arc::ptr_eq(t, &target))
+            .position(|t| Arc::ptr_eq(t, &target.target))
             .unwrap()] += 1;
     }
     assert_eq!(counts, [50, 0, 50]);

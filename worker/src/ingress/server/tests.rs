@@ -11,7 +11,7 @@ use tokio::{
 use warren_model::route::Route;
 
 use super::*;
-use crate::ingress::Body;
+use crate::ingress::{Admission, Body, HttpTarget};
 
 /// Tells what reached it, and answers when it is let.
 struct Echo {
@@ -20,8 +20,13 @@ struct Echo {
 }
 
 impl HttpTarget for Echo {
+    fn admit(&self) -> Option<Admission> {
+        Some(Admission::default())
+    }
+
     fn call(
         &self,
+        _: Admission,
         request: Request<Incoming>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {
@@ -330,7 +335,16 @@ async fn a_head_that_does_not_end_in_time_is_cut_off() {
 struct Endless(mpsc::UnboundedSender<()>);
 
 impl HttpTarget for Endless {
-    fn call(&self, _: Request<Incoming>, _: RequestMeta) -> BoxFuture<'static, Response<Body>> {
+    fn admit(&self) -> Option<Admission> {
+        Some(Admission::default())
+    }
+
+    fn call(
+        &self,
+        _: Admission,
+        _: Request<Incoming>,
+        _: RequestMeta,
+    ) -> BoxFuture<'static, Response<Body>> {
         let told = Dropped(self.0.clone());
         let chunks = futures::stream::repeat_with(move || {
             let _held = &told;

@@ -26,7 +26,7 @@ use warren_model::{
 };
 
 use super::{
-    Body, HttpTarget, RequestMeta,
+    Admission, Admissions, Body, HttpTarget, RequestMeta,
     limit::{Bounded, TooLarge, answers_more, declares_more},
 };
 use crate::{
@@ -56,6 +56,7 @@ pub struct ServicePort {
     dialer: Dialer,
     limits: PortLimits,
     log: ReplicaLog,
+    admissions: Admissions,
     slots: Arc<Semaphore>,
     idle: Arc<Pool>,
     streams: Arc<Streams>,
@@ -118,6 +119,7 @@ impl ServicePort {
             dialer: Dialer::new(network, port.get()),
             limits,
             log,
+            admissions: Admissions::default(),
             slots: Arc::new(Semaphore::new(limits.requests)),
             idle,
             streams,
@@ -128,6 +130,8 @@ impl ServicePort {
     /// Takes no more requests and returns when the last one, or the protocol that followed it, has ended. They end at
     /// the latest with the service.
     pub async fn drain(&self) {
+        // Their requests have places of their own by then, or were refused.
+        self.admissions.drain().await;
         let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
         // Closed only below, and by a drain before: then nothing runs either.
         let _all = self.slots.acquire_many(all).await;
@@ -243,13 +247,19 @@ impl ServicePort {
 // === impl ServiceTarget ===
 
 impl HttpTarget for ServiceTarget {
+    fn admit(&self) -> Option<Admission> {
+        self.port.admissions.admit()
+    }
+
     fn call(
         &self,
+        admission: Admission,
         request: Request<Incoming>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {
         let (port, protocol) = (Arc::clone(&self.port), self.protocol);
         Box::pin(async move {
+            let _admission = admission;
             match port.answer(protocol, request, &meta).await {
                 Ok(response) => response,
                 Err(failure) => {

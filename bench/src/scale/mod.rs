@@ -1,0 +1,352 @@
+//! A control plane with very many workloads and workers: what a change costs, and what a lost worker does.
+//!
+//! The control plane is a process of its own, on a store on disk; workers are simulated, over real sessions. What a change
+//! costs is measured with few workloads and with all: it must not grow with those that did not change.
+
+mod fleet;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::timeout,
+};
+use tonic::transport::{Channel, Endpoint};
+use warren_proto::v1::{self, workload_service_client::WorkloadServiceClient};
+use warren_tests::{Cluster, guest};
+
+use crate::{cluster, machine::Machine, stats::Spread};
+use fleet::Fleet;
+
+/// For each step.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How many are there when a change is measured for the first time.
+const FEW: u32 = 100;
+/// Changes that are measured, one after the other.
+const CHANGES: u32 = 200;
+/// Applies at once, on so many connections.
+const AT_ONCE: usize = 128;
+const CONNECTIONS: usize = 8;
+
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub workloads: u32,
+    pub workers: u32,
+    /// For the last step.
+    pub watchers: u32,
+}
+
+#[derive(Serialize)]
+struct Report {
+    machine: Machine,
+    workloads: u32,
+    workers: u32,
+    watchers: u32,
+    /// Acknowledged, each after it was flushed.
+    applies_per_second: f64,
+    /// From the first apply until the last replica was assigned. Seconds.
+    placed_after: f64,
+    /// From an apply of a new revision until its worker is told, with few workloads and with all. Milliseconds.
+    change_among_few: Spread,
+    change_among_all: Spread,
+    /// Replicas of the worker that was lost.
+    lost: usize,
+    /// From its loss until all of them were assigned to others, worker timeout included. Seconds.
+    replaced_after: f64,
+    worker_timeout: f64,
+    /// Resident memory of the control plane, in bytes.
+    control_bytes: u64,
+    /// Applies that change something, while nobody watches and while many do.
+    unwatched_per_second: f64,
+    watched_per_second: f64,
+}
+
+struct Clients {
+    channels: Vec<Channel>,
+    /// What is applied, under other names.
+    template: v1::Workload,
+}
+
+pub async fn run(plan: Plan, json: bool) -> anyhow::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let cluster = cluster::start(scratch.path(), 0).await?;
+    let url = cluster.control.url.clone();
+    let clients = Arc::new(Clients::connect(&cluster, &url).await?);
+    let mut fleet = bound(Fleet::join(&url, plan.workers)).await?;
+
+    bound(clients.apply_all(0..FEW, 1)).await?;
+    bound(fleet.holds(FEW as usize)).await?;
+    let change_among_few = changes(&clients, &mut fleet, 2).await?;
+
+    let began = Instant::now();
+    bound(clients.apply_all(FEW..plan.workloads, 1)).await?;
+    let applied = f64::from(plan.workloads - FEW) / began.elapsed().as_secs_f64();
+    bound(fleet.holds(plan.workloads as usize)).await?;
+    let placed_after = began.elapsed().as_secs_f64();
+    fleet.drain();
+    let change_among_all = changes(&clients, &mut fleet, 2 + CHANGES).await?;
+    let control_bytes = cluster.control.process.resident();
+
+    let lost = fleet.lose()?;
+    let began = Instant::now();
+    for _ in 0..lost {
+        bound(async { fleet.assigned.recv().await.context("the fleet is there") }).await?;
+    }
+    let replaced_after = began.elapsed().as_secs_f64();
+
+    let some = 0..plan.workloads.min(2_000);
+    let unwatched_per_second = rate(&clients, some.clone(), 1_000).await?;
+    let watchers = bound(clients.watch(plan.watchers)).await?;
+    let watched_per_second = rate(&clients, some.clone(), 1_001).await?;
+    // Each has seen the last change of what it watches.
+    bound(watchers.see(1_001)).await?;
+
+    let report = Report {
+        machine: Machine::here(),
+        workloads: plan.workloads,
+        workers: plan.workers,
+        watchers: plan.watchers,
+        applies_per_second: applied,
+        placed_after,
+        change_among_few,
+        change_among_all,
+        lost,
+        replaced_after,
+        worker_timeout: 10.0,
+        control_bytes,
+        unwatched_per_second,
+        watched_per_second,
+    };
+    report.print(json)
+}
+
+/// Changes one workload after the other.
+async fn changes(clients: &Clients, fleet: &mut Fleet, first: u32) -> anyhow::Result<Spread> {
+    fleet.drain();
+    let mut took = Vec::new();
+    for change in 0..CHANGES {
+        let name = name(change % FEW);
+        let began = Instant::now();
+        let revision = clients.apply(0, &name, first + change).await?.revision;
+        let told = async {
+            loop {
+                let told = fleet.assigned.recv().await.context("the fleet is there")?;
+                if told.workload == name && told.revision == revision {
+                    return Ok(told.at);
+                }
+            }
+        };
+        took.push((bound(told).await? - began).as_secs_f64() * 1e3);
+    }
+    Spread::of(took).context("there were changes")
+}
+
+/// Applies a second that change something.
+async fn rate(
+    clients: &Arc<Clients>,
+    workloads: std::ops::Range<u32>,
+    version: u32,
+) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let applies = workloads.len() as f64;
+    bound(clients.apply_all(workloads, version)).await?;
+    Ok(applies / began.elapsed().as_secs_f64())
+}
+
+async fn bound<T>(step: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    timeout(PATIENCE, step).await.context("it takes too long")?
+}
+
+fn name(number: u32) -> String {
+    format!("w{number}")
+}
+
+// === impl Clients ===
+
+impl Clients {
+    async fn connect(cluster: &Cluster, url: &str) -> anyhow::Result<Self> {
+        let component = guest("http-echo");
+        let manifest = format!(
+            "name: template\nreplicas: 0\ncomponents:\n- name: web\n  component: {component}\n  \
+             env: {{ VERSION: \"1\" }}\n  routes: [ {{ host: template.localhost, path: / }} ]\n"
+        );
+        cluster.apply(&manifest).await;
+        let mut channels = Vec::new();
+        for _ in 0..CONNECTIONS {
+            channels.push(Endpoint::from_shared(url.to_owned())?.connect().await?);
+        }
+        let request = v1::GetRequest {
+            name: "template".to_owned(),
+            ..v1::GetRequest::default()
+        };
+        let held = WorkloadServiceClient::new(channels[0].clone())
+            .get(request)
+            .await?;
+        let template = held.into_inner().workload.context("it was applied")?;
+        Ok(Self { channels, template })
+    }
+
+    async fn apply(
+        &self,
+        connection: usize,
+        name: &str,
+        version: u32,
+    ) -> anyhow::Result<v1::Workload> {
+        let mut spec = self.template.spec.clone().context("a spec")?;
+        spec.replicas = Some(1);
+        let component = spec.components.first_mut().context("a component")?;
+        component.routes[0].host = format!("{name}.localhost");
+        component.env = vec![v1::EnvVar {
+            name: "VERSION".to_owned(),
+            source: Some(v1::env_var::Source::Value(version.to_string())),
+        }];
+        let request = v1::ApplyRequest {
+            workload: Some(v1::Workload {
+                namespace: self.template.namespace.clone(),
+                name: name.to_owned(),
+                spec: Some(spec),
+                ..v1::Workload::default()
+            }),
+            expected_revision: None,
+        };
+        let channel = self.channels[connection % self.channels.len()].clone();
+        let answer = WorkloadServiceClient::new(channel).apply(request).await?;
+        answer.into_inner().workload.context("what was applied")
+    }
+
+    /// Many at once.
+    async fn apply_all(
+        self: &Arc<Self>,
+        numbers: std::ops::Range<u32>,
+        version: u32,
+    ) -> anyhow::Result<()> {
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        let mut applies = JoinSet::new();
+        for number in numbers {
+            let slot = Arc::clone(&slots).acquire_owned().await?;
+            let clients = Arc::clone(self);
+            applies.spawn(async move {
+                let applied = clients.apply(number as usize, &name(number), version).await;
+                drop(slot);
+                applied
+            });
+        }
+        for applied in applies.join_all().await {
+            applied?;
+        }
+        Ok(())
+    }
+
+    /// So many watches, each of one workload.
+    async fn watch(&self, watchers: u32) -> anyhow::Result<Watchers> {
+        let (seen, changes) = mpsc::unbounded_channel();
+        let mut watching = JoinSet::new();
+        for number in 0..watchers {
+            let request = v1::WatchRequest {
+                name: name(number % FEW),
+                ..v1::WatchRequest::default()
+            };
+            let channel = self.channels[number as usize % self.channels.len()].clone();
+            let watch = WorkloadServiceClient::new(channel).watch(request).await?;
+            let (mut watch, seen) = (watch.into_inner(), seen.clone());
+            watching.spawn(async move {
+                while let Ok(Some(change)) = watch.message().await {
+                    let version = change.workload.as_ref().and_then(version);
+                    // The bench is over when nobody listens.
+                    let _ = seen.send((number, version));
+                }
+            });
+        }
+        Ok(Watchers {
+            watchers,
+            changes,
+            _watching: watching,
+        })
+    }
+}
+
+struct Watchers {
+    watchers: u32,
+    changes: mpsc::UnboundedReceiver<(u32, Option<u32>)>,
+    _watching: JoinSet<()>,
+}
+
+// === impl Watchers ===
+
+impl Watchers {
+    /// Until every watch has told of this version.
+    async fn see(mut self, version: u32) -> anyhow::Result<()> {
+        let mut waiting: std::collections::BTreeSet<u32> = (0..self.watchers).collect();
+        while !waiting.is_empty() {
+            let (number, seen) = self.changes.recv().await.context("the watches go on")?;
+            if seen == Some(version) {
+                waiting.remove(&number);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn version(workload: &v1::Workload) -> Option<u32> {
+    let component = workload.spec.as_ref()?.components.first()?;
+    match component.env.first()?.source.as_ref()? {
+        v1::env_var::Source::Value(value) => value.parse().ok(),
+        v1::env_var::Source::Secret(_) => None,
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    #[expect(clippy::print_stdout, reason = "this is the program's output")]
+    fn print(&self, json: bool) -> anyhow::Result<()> {
+        if json {
+            println!("{}", serde_json::to_string_pretty(self)?);
+            return Ok(());
+        }
+        let spread = |spread: &Spread| {
+            format!(
+                "median {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+                spread.median, spread.p99, spread.most
+            )
+        };
+        println!("{} workloads on {} workers", self.workloads, self.workers);
+        println!(
+            "applied, flushed              {:.0} a second",
+            self.applies_per_second
+        );
+        println!("all are placed after          {:.2} s", self.placed_after);
+        println!(
+            "a change among {FEW}           {}",
+            spread(&self.change_among_few)
+        );
+        println!(
+            "a change among all            {}",
+            spread(&self.change_among_all)
+        );
+        println!(
+            "a worker is lost with {:<4}    all are placed elsewhere after {:.2} s, of which {} s are the timeout",
+            self.lost, self.replaced_after, self.worker_timeout
+        );
+        println!(
+            "memory of the control plane   {:.1} MiB",
+            self.control_bytes as f64 / f64::from(1 << 20)
+        );
+        println!(
+            "changes while nobody watches  {:.0} a second",
+            self.unwatched_per_second
+        );
+        println!(
+            "changes with {:<5} watchers   {:.0} a second",
+            self.watchers, self.watched_per_second
+        );
+        ensure!(self.lost > 0, "the worker that was lost held nothing");
+        Ok(())
+    }
+}
