@@ -16,6 +16,7 @@ mod status;
 mod store;
 
 pub use server::{
-    Config, ControlPlane, DEFAULT_LISTEN, DEFAULT_WORKER_TIMEOUT, OpenError, ServeError,
+    Config, ControlPlane, DEFAULT_LISTEN, DEFAULT_REVISION_HISTORY_LIMIT, DEFAULT_WORKER_TIMEOUT,
+    OpenError, ServeError,
 };
-pub use store::StoreError;
+pub use store::{OnLoss, StoreError};

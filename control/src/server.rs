@@ -29,14 +29,21 @@ use crate::{
     fleet::{Fleet, Registry, leases::Leases, logs::LogsBroker, usage::Usages},
     index::{Index, IndexTask},
     reconcile::{Reconciler, dirty::DirtySet},
-    state::State,
-    store::{Durability, Store, StoreError, sled::SledStore},
+    state::{State, TERMS_PER_LOSS},
+    store::{Durability, OnLoss, Store, StoreError, sled::SledStore},
 };
 
 /// Where a control plane listens unless it is told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7700";
 /// How long a worker may be silent before its replicas are LOST, unless told otherwise.
 pub const DEFAULT_WORKER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Revisions that are kept of a workload unless told otherwise.
+pub const DEFAULT_REVISION_HISTORY_LIMIT: usize = 10;
+
+/// What stands in a data directory.
+pub(crate) const STORE: &str = "store";
+pub(crate) const ARTIFACTS: &str = "artifacts";
 
 /// How long connections and tasks may take to end after the shutdown.
 const GRACE: Duration = Duration::from_secs(5);
@@ -56,6 +63,10 @@ pub struct Config {
     /// Updates stop the old replica before the new one starts, instead of running one more for a while, and one that
     /// stalls is not taken back: for somebody who is working on the workload.
     pub stop_first: bool,
+    /// Revisions that are kept of each workload, beside those that run or are gone back to; at least 1.
+    pub revision_history_limit: usize,
+    /// Where the store lost something that was acknowledged: whether to go on with what is left.
+    pub on_loss: OnLoss,
 }
 
 /// Why a control plane could not be opened.
@@ -63,6 +74,13 @@ pub struct Config {
 pub enum OpenError {
     #[error("cannot open the store: {0}")]
     Store(#[from] StoreError),
+    #[error(
+        "{what}\n\
+         bring a backup back with `warren restore FILE --force --data {0}`, or go on with what is left by starting \
+         once with `warren control --accept-data-loss --data {0}`",
+        data.display()
+    )]
+    Damaged { data: PathBuf, what: StoreError },
     #[error("cannot open the artifacts' directory {directory}: {source}")]
     Artifacts {
         directory: PathBuf,
@@ -88,16 +106,37 @@ pub struct ControlPlane {
     reconciler: Reconciler,
 }
 
+// === impl Config ===
+
+impl Config {
+    /// A control plane of this directory, and else by default.
+    pub fn new(data: PathBuf) -> Self {
+        Self {
+            data,
+            worker_timeout: DEFAULT_WORKER_TIMEOUT,
+            stop_first: false,
+            revision_history_limit: DEFAULT_REVISION_HISTORY_LIMIT,
+            on_loss: OnLoss::Refuse,
+        }
+    }
+}
+
 // === impl ControlPlane ===
 
 impl ControlPlane {
     /// Locks and opens the data directory, and reads the present state.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
-        let data = config.data.clone();
-        let directory = data.join("artifacts");
+        let (data, on_loss) = (config.data.clone(), config.on_loss);
         let opened = tokio::task::spawn_blocking(move || {
-            let store = SledStore::open(&data.join("store"))?;
+            let store = SledStore::open(&data.join(STORE), on_loss).map_err(|error| match error {
+                what @ StoreError::Damaged(_) => OpenError::Damaged {
+                    data: data.clone(),
+                    what,
+                },
+                error => error.into(),
+            })?;
             // After the store: its lock is the data directory's.
+            let directory = data.join(ARTIFACTS);
             let artifacts = ArtifactFiles::open(&directory)
                 .map_err(|source| OpenError::Artifacts { directory, source })?;
             Ok::<_, OpenError>((store, artifacts))
@@ -107,7 +146,12 @@ impl ControlPlane {
             .map_err(|error| StoreError::Unavailable(format!("opening it ended: {error}")))??;
         let store = Arc::new(store);
         let state = State::new(store.clone());
-        let term = state.begin_term().await?;
+        if let Some(what) = store.lost() {
+            tracing::warn!(what, "the store is damaged; going on with what is left");
+        }
+        // What was lost may have begun terms that workers know of.
+        let terms = if store.lost().is_some() { TERMS_PER_LOSS } else { 1 };
+        let term = state.begin_term(terms).await?;
         let events = Arc::new(Events::load(&state).await?);
         let leases = Leases::starting_now();
         let dirty = Arc::new(DirtySet::default());
@@ -138,6 +182,7 @@ impl ControlPlane {
             fleet,
             artifacts,
             references: tokio::sync::RwLock::new(()),
+            revision_history_limit: config.revision_history_limit.max(1),
         });
         let reconciler = Reconciler {
             state,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use warren_control::{Config, ControlPlane};
+use warren_control::{Config, ControlPlane, OnLoss};
 use warren_model::listen;
 
 use crate::{args, logging, output, process};
@@ -19,6 +19,15 @@ pub struct Args {
     /// Replicas of a worker that was silent for this long are replaced
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = args::duration)]
     worker_timeout: Duration,
+    /// Revisions that are kept of each workload to roll back to, beside those that run
+    #[arg(
+        long, value_name = "N", default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    revision_history_limit: u32,
+    /// Go on with what is left of a damaged store, instead of refusing to start; `warren restore` brings a backup back
+    #[arg(long)]
+    accept_data_loss: bool,
     /// Allow an address that other machines reach, without TLS and credentials
     #[arg(long)]
     insecure: bool,
@@ -33,9 +42,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => process::data_dir("control")?,
     };
     let config = Config {
-        data,
         worker_timeout: args.worker_timeout,
-        stop_first: false,
+        revision_history_limit: args.revision_history_limit.try_into()?,
+        on_loss: match args.accept_data_loss {
+            true => OnLoss::Accept,
+            false => OnLoss::Refuse,
+        },
+        ..Config::new(data)
     };
     let listener = process::listen("--listen", args.listen).await?;
     let address = listener

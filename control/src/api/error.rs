@@ -194,7 +194,7 @@ pub fn store(error: StoreError) -> Status {
         StoreError::Conflict { .. } => aborted(format!("{error}; read it again and retry")),
         StoreError::Compacted { .. } => out_of_range(error.to_string()),
         StoreError::Unavailable(_) => unavailable("STORE_UNAVAILABLE", error.to_string()),
-        StoreError::Corrupt(_) => data_loss(error.to_string()),
+        StoreError::Corrupt(_) | StoreError::Damaged(_) => data_loss(error.to_string()),
         StoreError::InUse(_) | StoreError::SchemaTooNew { .. } | StoreError::Invalid(_) => {
             internal(error.to_string())
         }

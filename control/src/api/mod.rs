@@ -28,6 +28,8 @@ pub struct Shared {
     pub artifacts: ArtifactFiles,
     /// Held for reading while an Apply relies on artifacts, for writing while one is removed.
     pub references: tokio::sync::RwLock<()>,
+    /// Revisions that are kept of a workload, at least.
+    pub revision_history_limit: usize,
 }
 
 /// A response stream of any kind.

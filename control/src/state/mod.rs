@@ -39,6 +39,9 @@ pub struct Transaction {
     writes: Vec<Write>,
 }
 
+/// Above the last term that is known, where those of a lost state are not.
+pub const TERMS_PER_LOSS: u64 = 1 << 20;
+
 /// How often a read-modify-write is tried against others' writes before its caller is told.
 const MAX_ATTEMPTS: u32 = 32;
 
@@ -118,16 +121,16 @@ impl State {
             .collect())
     }
 
-    /// Starts a new term: a number that no control plane over this store has had before.
-    pub async fn begin_term(&self) -> Result<u64, StoreError> {
+    /// Starts a new term: a number that no control plane over this store has had before, so many above the last.
+    pub async fn begin_term(&self, above: u64) -> Result<u64, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let held = self.store.get(keys::TERM).await?;
             let term = match &held {
-                None => 1,
+                None => above,
                 Some(held) => std::str::from_utf8(&held.value)
                     .ok()
                     .and_then(|text| text.parse::<u64>().ok())
-                    .and_then(|term| term.checked_add(1))
+                    .and_then(|term| term.checked_add(above))
                     .ok_or_else(|| StoreError::Corrupt(format!("`{}` is no number", keys::TERM)))?,
             };
             let unchanged = held.map_or(Precondition::Absent, |held| {

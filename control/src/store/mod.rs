@@ -5,6 +5,8 @@
 mod history;
 mod local;
 mod lock;
+#[cfg(test)]
+pub mod sim;
 pub mod sled;
 #[cfg(test)]
 mod tests;
@@ -16,8 +18,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+pub use local::OnLoss;
+
 /// The schema number of stored values. A store that holds a newer one is refused at open.
-pub const SCHEMA: u32 = 1;
+///
+/// 2: writes are sealed.
+pub const SCHEMA: u32 = 2;
 
 /// Position in the store's history: grows with every committed transaction, not always by one.
 ///
@@ -143,6 +149,9 @@ pub enum StoreError {
     /// What is stored cannot be understood; trying again does not help.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
+    /// Something that was acknowledged is missing, or may be; trying again does not help.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
     /// A newer version wrote the directory.
     #[error(
         "`{}` holds data of schema {found}, this version knows schema {supported}: \

@@ -263,9 +263,8 @@ async fn open(data: &Path, worker_timeout: Duration) -> ControlPlane {
     let started = tokio::time::Instant::now();
     loop {
         let config = Config {
-            data: data.to_owned(),
             worker_timeout,
-            stop_first: false,
+            ..Config::new(data.to_owned())
         };
         match ControlPlane::open(config).await {
             Ok(plane) => return plane,

@@ -146,7 +146,7 @@ async fn the_server_says_what_it_is() {
         .unwrap()
         .into_inner();
     assert_eq!(info.version, env!("CARGO_PKG_VERSION"));
-    assert_eq!(info.store_schema, 1);
+    assert_eq!(info.store_schema, 2);
     assert_eq!(info.max_artifact_bytes, 256 << 20);
     let has = |feature: &str| info.features.iter().any(|held| held == feature);
     for ability in ["watch.resume", "rollback", "logs.previous", "workers.watch"] {
@@ -163,9 +163,8 @@ async fn a_data_directory_belongs_to_one_process() {
     let control = Control::start().await;
     let data = control.data().to_owned();
     let config = Config {
-        data,
         worker_timeout: WORKER_TIMEOUT,
-        stop_first: false,
+        ..Config::new(data)
     };
     let refused = ControlPlane::open(config).await.err().unwrap();
     assert!(

@@ -97,9 +97,8 @@ async fn a_data_directory_of_a_newer_version_is_left_alone() {
 async fn a_data_directory_in_use_names_who_has_it() {
     let control = Control::start().await;
     let config = Config {
-        data: control.data().to_owned(),
         worker_timeout: WORKER_TIMEOUT,
-        stop_first: false,
+        ..Config::new(control.data().to_owned())
     };
     let refused = ControlPlane::open(config).await.err().unwrap();
     let process = format!("process {}", std::process::id());
@@ -114,8 +113,7 @@ async fn a_data_directory_in_use_names_who_has_it() {
 
 fn config(data: &TempDir) -> Config {
     Config {
-        data: data.path().to_owned(),
         worker_timeout: WORKER_TIMEOUT,
-        stop_first: false,
+        ..Config::new(data.path().to_owned())
     }
 }

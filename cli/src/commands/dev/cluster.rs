@@ -65,9 +65,8 @@ impl Cluster {
         let url = format!("http://{}", listener.local_addr()?);
 
         let control = ControlPlane::open(warren_control::Config {
-            data: options.data.join("control"),
-            worker_timeout: warren_control::DEFAULT_WORKER_TIMEOUT,
             stop_first: true,
+            ..warren_control::Config::new(options.data.join("control"))
         })
         .await?;
         let stop = CancellationToken::new();

@@ -22,9 +22,6 @@ use crate::{
 /// How often a request is tried anew when another's write came between.
 const ATTEMPTS: u32 = 16;
 
-/// Snapshots of revisions that are kept of a workload, beside those that replicas still run.
-const KEPT_REVISIONS: usize = 10;
-
 /// A change of one workload that somebody asks for.
 pub(super) struct Change<'a> {
     pub shared: &'a Shared,
@@ -218,8 +215,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Keeps the newest snapshots, those that a replica may still be assigned by, and the one that a rollout which stalls
-    /// goes back to.
+    /// Keeps the newest snapshots, those that a replica may still be assigned by, the one that a rollout which stalls goes
+    /// back to, and the one that this revision went back to.
     async fn drop_old_revisions(
         &self,
         workload: &v1::Workload,
@@ -229,12 +226,13 @@ impl Change<'_> {
         let kept = kept.map_err(error::store)?;
         let replicas = self.shared.index.replicas_of(self.id);
         // One more comes with this transaction.
-        let surplus = (kept.len() + 1).saturating_sub(KEPT_REVISIONS);
+        let surplus = (kept.len() + 1).saturating_sub(self.shared.revision_history_limit);
         for number in kept.into_iter().take(surplus) {
             let runs = replicas
                 .iter()
                 .any(|held| held.value.replica.revision == number);
-            if !runs && number != rollout::stable_revision(workload) {
+            let source = [rollout::stable_revision(workload), workload.source_revision];
+            if !runs && !source.contains(&number) {
                 transaction.clear(keys::revision(self.id, number));
             }
         }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{Change, Op, Precondition, Revision, StoreError, Versioned, Write},
-    Batch,
+    Batch, Seal,
 };
 
 /// The effect of commits so far over the committed state. Pure: nothing is written yet.
 pub(super) struct Group<'a> {
     committed: &'a BTreeMap<String, Versioned>,
-    batch: Batch,
+    entries: BTreeMap<String, Option<Versioned>>,
+    revision: Revision,
     changes: Vec<Change>,
 }
 
@@ -18,10 +19,8 @@ impl<'a> Group<'a> {
     pub fn new(committed: &'a BTreeMap<String, Versioned>, revision: Revision) -> Self {
         Self {
             committed,
-            batch: Batch {
-                revision,
-                ..Batch::default()
-            },
+            entries: BTreeMap::new(),
+            revision,
             changes: Vec::new(),
         }
     }
@@ -29,7 +28,7 @@ impl<'a> Group<'a> {
     /// Adds one transaction, all of it or, with an error, nothing.
     pub fn add(&mut self, writes: Vec<Write>) -> Result<Revision, StoreError> {
         self.check(&writes)?;
-        let revision = self.batch.revision + 1;
+        let revision = self.revision + 1;
         for Write { key, op, .. } in writes {
             let value = match op {
                 Op::Put(value) => Some(value),
@@ -37,8 +36,8 @@ impl<'a> Group<'a> {
                 Op::Delete | Op::Check => continue,
             };
             let versioned = value.clone().map(|value| Versioned { value, revision });
-            self.batch.entries.insert(key.clone(), versioned);
-            self.batch.revision = revision;
+            self.entries.insert(key.clone(), versioned);
+            self.revision = revision;
             self.changes.push(Change {
                 key,
                 value,
@@ -47,7 +46,7 @@ impl<'a> Group<'a> {
                 last: false,
             });
         }
-        Ok(self.batch.revision)
+        Ok(self.revision)
     }
 
     fn check(&self, writes: &[Write]) -> Result<(), StoreError> {
@@ -77,14 +76,24 @@ impl<'a> Group<'a> {
     }
 
     fn current(&self, key: &str) -> Option<&Versioned> {
-        match self.batch.entries.get(key) {
+        match self.entries.get(key) {
             Some(pending) => pending.as_ref(),
             None => self.committed.get(key),
         }
     }
 
-    /// What is to be written, and what watches will see.
-    pub fn finish(self) -> (Batch, Vec<Change>) {
-        (self.batch, self.changes)
+    /// What is to be written over a state of this seal, and what watches will see. The seal's sequence and time are those
+    /// of the write, and not known here.
+    pub fn finish(self, before: Seal) -> (Batch, Vec<Change>) {
+        let seal = Seal {
+            revision: self.revision,
+            digest: before.digest.changed(self.committed, &self.entries),
+            ..before
+        };
+        let batch = Batch {
+            entries: self.entries,
+            seal,
+        };
+        (batch, self.changes)
     }
 }

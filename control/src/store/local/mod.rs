@@ -1,11 +1,11 @@
-//! A store of one process over one disk: state in memory, one thread that writes, one flush for many commits.
+//! A store of one process over one disk: state in memory, one writer, one flush for many commits.
 //!
-//! Readers see what is committed, never what a failed flush could take back.
+//! Readers see what is committed, never what a failed flush could take back. A commit is written, flushed, sealed and only
+//! then acknowledged, in this order; what that is good for stands in [`seal`].
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
-    thread,
 };
 
 use async_trait::async_trait;
@@ -19,9 +19,13 @@ use super::{
 };
 
 mod group;
+mod seal;
 mod writer;
 
-use writer::{Command, Commit, Writer};
+use crate::clock;
+pub(crate) use seal::{Seal, StateDigest};
+pub(crate) use writer::Writer;
+use writer::{Command, Commit};
 
 /// Commits that may wait for the writer before callers have to.
 const QUEUE: usize = 1024;
@@ -29,39 +33,71 @@ const QUEUE: usize = 1024;
 /// Revisions that a crash may have lost are skipped when the store is opened again. More are never unflushed.
 const REVISIONS_PER_OPEN: Revision = 1 << 20;
 
-/// Where the state survives. Used by one thread at a time; calls may block.
-pub(super) trait Disk: Send + 'static {
-    /// Everything that is stored. After a failed call this is the way back: it begins anew.
-    fn open(&mut self) -> Result<Contents, StoreError>;
+/// The same for the revisions of a whole life that is lost, or that a backup does not know of.
+pub(crate) const REVISIONS_PER_LOSS: Revision = 1 << 40;
 
-    /// All of a batch or nothing, even if the process dies meanwhile; with `flush`, all written so far survives that.
-    fn write(&mut self, batch: &Batch, flush: bool) -> Result<(), StoreError>;
+/// Where the state survives. Used by one task at a time; calls may block.
+#[async_trait]
+pub(crate) trait Disk: Send + 'static {
+    /// Everything that is stored. After a failed call this is the way back: it begins anew.
+    async fn open(&mut self) -> Result<Opened, StoreError>;
+
+    /// All of a batch or nothing, even if the process dies meanwhile; it survives that for sure only after a flush.
+    async fn write(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// All written so far survives the death of the process.
+    async fn flush(&mut self) -> Result<(), StoreError>;
+
+    /// Keeps the seal of what was flushed, apart from it, so that one survives what happens to the other. Dying meanwhile
+    /// leaves this seal or the one before.
+    async fn seal(&mut self, seal: &Seal) -> Result<(), StoreError>;
 
     /// Lets go of everything.
-    fn close(&mut self);
+    async fn close(&mut self);
+}
+
+/// What a disk holds, and what is known of it from elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub contents: Contents,
+    /// The last one of [`Disk::seal`].
+    pub sealed: Option<Seal>,
 }
 
 /// What a disk holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     pub entries: BTreeMap<String, Versioned>,
     /// The newest one written.
     pub revision: Revision,
+    /// Of the last batch; `None` where an earlier version of Warren wrote that.
+    pub seal: Option<Seal>,
 }
 
 /// What becomes of some keys; `None` deletes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     pub entries: BTreeMap<String, Option<Versioned>>,
-    /// The newest one once this is written.
-    pub revision: Revision,
+    /// Of everything once this is written; its revision is the newest one then.
+    pub seal: Seal,
+}
+
+/// What to do where something that was acknowledged is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLoss {
+    /// [`StoreError::Damaged`].
+    #[default]
+    Refuse,
+    /// Go on with what is left.
+    Accept,
 }
 
 /// A [`Store`] over a [`Disk`].
-pub(super) struct LocalStore {
+pub(crate) struct LocalStore {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    writer: Mutex<Option<thread::JoinHandle<()>>>,
+    /// What is missing and was accepted.
+    lost: Option<String>,
 }
 
 /// Between readers and the writer.
@@ -80,34 +116,61 @@ struct View {
 // === impl LocalStore ===
 
 impl LocalStore {
-    /// Reads the disk and starts the writer. Blocks.
-    pub fn open(mut disk: impl Disk, bounds: Bounds) -> Result<Self, StoreError> {
-        let Contents { entries, revision } = disk.open()?;
-        let revision = revision + REVISIONS_PER_OPEN;
+    /// Reads the disk. The store can be used as long as somebody runs the writer, which ends when the store is closed or
+    /// dropped, after it has flushed and let go of the disk.
+    pub async fn open<D: Disk>(
+        mut disk: D,
+        bounds: Bounds,
+        on_loss: OnLoss,
+    ) -> Result<(Self, Writer<D>), StoreError> {
+        let Opened { contents, sealed } = disk.open().await?;
+        let damage = seal::verify(&contents, sealed).err();
+        if let (Some(damage), OnLoss::Refuse) = (&damage, on_loss) {
+            disk.close().await;
+            return Err(StoreError::Damaged(damage.to_string()));
+        }
+        let mut seal = Seal::opening(&contents, sealed, clock::millis(&clock::now()));
+        seal.revision += match &damage {
+            None => REVISIONS_PER_OPEN,
+            Some(_) => REVISIONS_PER_LOSS,
+        };
+        if sealed.is_none() {
+            // Before the database says that there is one.
+            disk.seal(&Seal::default()).await?;
+        }
         let skip = Batch {
-            revision,
+            seal,
             ..Batch::default()
         };
-        disk.write(&skip, true)?;
+        disk.write(&skip).await?;
+        disk.flush().await?;
+        disk.seal(&seal).await?;
 
         let shared = Arc::new(Shared {
             view: RwLock::new(View {
-                entries,
-                history: History::new(revision, bounds),
+                entries: contents.entries,
+                history: History::new(seal.revision, bounds),
             }),
             watchers: Mutex::default(),
         });
         let (commands, queue) = mpsc::channel(QUEUE);
-        let writer = Writer::new(disk, shared.clone());
-        let writer = thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || writer.run(queue))
-            .map_err(|error| StoreError::Unavailable(format!("no thread to write: {error}")))?;
-        Ok(Self {
+        let writer = Writer::new(disk, shared.clone(), seal, queue);
+        let store = Self {
             shared,
             commands,
-            writer: Mutex::new(Some(writer)),
-        })
+            lost: damage.map(|damage| damage.to_string()),
+        };
+        Ok((store, writer))
+    }
+
+    /// Lets the writer come to its end.
+    pub fn end(&mut self) {
+        self.commands = mpsc::channel(1).0;
+    }
+
+    /// What is missing, where that was accepted when it was opened.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 }
 
@@ -116,17 +179,6 @@ impl LocalStore {
     /// Commits that the writer has not taken yet.
     pub fn queued(&self) -> usize {
         self.commands.max_capacity() - self.commands.capacity()
-    }
-}
-
-impl Drop for LocalStore {
-    /// Waits until the writer has flushed and let go of the disk, so that it can be opened again.
-    fn drop(&mut self) {
-        // Without a sender the writer does what is queued and ends.
-        self.commands = mpsc::channel(1).0;
-        if let Some(writer) = self.writer.lock().take() {
-            let _ = writer.join();
-        }
     }
 }
 

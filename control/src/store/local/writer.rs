@@ -1,18 +1,18 @@
-//! The thread that owns the disk.
+//! The one that owns the disk.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
 };
-
-use tokio::sync::{mpsc, oneshot};
 
 use super::{
     super::{Change, Durability, Op, Revision, StoreError, Versioned, Write},
-    Batch, Disk, Shared,
+    Batch, Disk, Seal, Shared,
     group::Group,
 };
+use crate::clock;
 
 /// One group: more commits than this, or more bytes, wait for the next flush.
 const GROUP_COMMITS: usize = 1024;
@@ -35,10 +35,17 @@ pub(super) struct Commit {
 
 type Reply = oneshot::Sender<Result<Revision, StoreError>>;
 
-pub(super) struct Writer<D> {
+/// Writes what a store is given. Dropped, it is as if the process had died: nothing more is written, and commits that are
+/// not acknowledged yet fail.
+pub(crate) struct Writer<D> {
     disk: D,
     shared: Arc<Shared>,
+    queue: mpsc::Receiver<Command>,
     state: DiskState,
+    /// Of the committed state.
+    seal: Seal,
+    /// The number of the last write that was tried.
+    sequence: u64,
     /// Whether the disk holds relaxed writes that are not flushed.
     unflushed: bool,
 }
@@ -63,52 +70,60 @@ struct Taken {
 // === impl Writer ===
 
 impl<D: Disk> Writer<D> {
-    pub fn new(disk: D, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        disk: D,
+        shared: Arc<Shared>,
+        seal: Seal,
+        queue: mpsc::Receiver<Command>,
+    ) -> Self {
         Self {
             disk,
             shared,
+            queue,
             state: DiskState::Usable,
+            seal,
+            sequence: seal.sequence,
             unflushed: false,
         }
     }
 
     /// Until the store is closed or dropped.
-    pub fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+    pub async fn run(mut self) {
         let mut close = None;
         while close.is_none()
-            && let Some(first) = queue.blocking_recv()
+            && let Some(first) = self.queue.recv().await
         {
             let mut taken = Taken::default();
             taken.add(first);
             while !taken.is_full()
-                && let Ok(next) = queue.try_recv()
+                && let Ok(next) = self.queue.try_recv()
             {
                 taken.add(next);
             }
-            self.commit(taken.commits);
+            self.commit(taken.commits).await;
             close = taken.close;
         }
-        if self.unflushed && self.usable().is_ok() {
-            self.flush();
+        if self.unflushed && self.usable().await.is_ok() {
+            // What is lost with an error was relaxed: nobody was told that it is safe.
+            let _ = self.flush().await;
         }
-        self.disk.close();
+        self.disk.close().await;
         self.shared.watchers.lock().close();
         // From here on commits fail at once, those in the queue as well.
-        drop(queue);
+        drop(self.queue);
         if let Some(done) = close {
             let _ = done.send(());
         }
     }
 
-    fn commit(&mut self, commits: Vec<Commit>) {
+    async fn commit(&mut self, commits: Vec<Commit>) {
         let mut replies: Vec<(Reply, Result<Revision, StoreError>)> =
             Vec::with_capacity(commits.len());
-        let usable = self.usable();
-        let shared = self.shared.clone();
+        let usable = self.usable().await;
         let mut flush = false;
 
-        let (batch, changes) = {
-            let view = shared.view.read();
+        let (mut batch, changes) = {
+            let view = self.shared.view.read();
             let mut group = Group::new(&view.entries, view.history.revision());
             for commit in commits {
                 let result = match &usable {
@@ -118,13 +133,12 @@ impl<D: Disk> Writer<D> {
                 flush |= result.is_ok() && commit.durability == Durability::Flushed;
                 replies.push((commit.reply, result));
             }
-            group.finish()
+            group.finish(self.seal)
         };
 
-        flush &= self.unflushed || !batch.entries.is_empty();
-        if (flush || !batch.entries.is_empty())
-            && let Err(error) = self.write(&batch, flush)
-        {
+        if let Err(error) = self.store(&mut batch, flush).await {
+            tracing::error!(%error, "the store cannot be written; it is opened again before the next write");
+            self.state = DiskState::Broken { retry: None };
             let reason = error.to_string();
             for (reply, result) in replies {
                 let _ = reply.send(result.and(Err(StoreError::Unavailable(reason.clone()))));
@@ -155,42 +169,56 @@ impl<D: Disk> Writer<D> {
         view.history.floor()
     }
 
-    fn write(&mut self, batch: &Batch, flush: bool) -> Result<(), StoreError> {
-        match self.disk.write(batch, flush) {
-            Ok(()) => {
-                self.unflushed = !flush;
-                Ok(())
+    /// Brings a batch to the disk, and with `flush` all that came before it too. What becomes of the state's own seal is
+    /// known once all of it is done: after an error the state is what it was.
+    async fn store(&mut self, batch: &mut Batch, flush: bool) -> Result<(), StoreError> {
+        let before = self.seal;
+        let stored = async {
+            if !batch.entries.is_empty() {
+                self.write(batch).await?;
             }
-            Err(error) => {
-                tracing::error!(%error, "the store cannot be written; it is opened again before the next write");
-                self.state = DiskState::Broken { retry: None };
-                Err(error)
+            if flush && self.unflushed {
+                self.flush().await?;
             }
+            Ok(())
+        };
+        let stored = stored.await;
+        if stored.is_err() {
+            self.seal = before;
         }
+        stored
     }
 
-    fn flush(&mut self) {
-        let nothing = Batch {
-            revision: self.shared.view.read().history.revision(),
-            ..Batch::default()
-        };
-        // What is lost with an error was relaxed: nobody was told that it is safe.
-        let _ = self.write(&nothing, true);
+    async fn write(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        // Whatever becomes of it: this number is taken.
+        self.sequence += 1;
+        batch.seal.sequence = self.sequence;
+        batch.seal.time = clock::millis(&clock::now());
+        self.disk.write(batch).await?;
+        self.seal = batch.seal;
+        self.unflushed = true;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        self.disk.flush().await?;
+        self.disk.seal(&self.seal).await?;
+        self.unflushed = false;
+        Ok(())
     }
 
     /// Opens a broken disk again; the reason why it cannot be used otherwise.
-    fn usable(&mut self) -> Result<(), String> {
+    async fn usable(&mut self) -> Result<(), String> {
         let DiskState::Broken { retry } = self.state else {
             return Ok(());
         };
         if retry.is_some_and(|retry| Instant::now() < retry) {
             return Err("it is opened again after an error".to_owned());
         }
-        match self.repair() {
+        match self.repair().await {
             Ok(()) => {
                 tracing::info!("the store can be written again");
                 self.state = DiskState::Usable;
-                self.unflushed = false;
                 Ok(())
             }
             Err(error) => {
@@ -203,16 +231,14 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Brings the disk to what is committed: commits that failed are undone, relaxed ones that were lost done again.
-    fn repair(&mut self) -> Result<(), StoreError> {
-        let found = self.disk.open()?;
-        let batch = {
-            let view = self.shared.view.read();
-            Batch {
-                entries: difference(&found.entries, &view.entries),
-                revision: view.history.revision(),
-            }
+    async fn repair(&mut self) -> Result<(), StoreError> {
+        let found = self.disk.open().await?.contents;
+        let mut batch = Batch {
+            entries: difference(&found.entries, &self.shared.view.read().entries),
+            seal: self.seal,
         };
-        self.disk.write(&batch, true)
+        self.write(&mut batch).await?;
+        self.flush().await
     }
 }
 

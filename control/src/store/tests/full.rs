@@ -26,7 +26,7 @@ fn child() {
 }
 
 async fn fill(directory: &Path) {
-    let store = SledStore::open(directory).unwrap();
+    let store = open(directory);
     let mut acknowledged = 0_u32;
     let error = loop {
         match write(&store, acknowledged).await {
@@ -57,7 +57,7 @@ async fn fill(directory: &Path) {
         tokio::task::yield_now().await;
     }
     drop(store);
-    let store = SledStore::open(directory).unwrap();
+    let store = open(directory);
     let found = store.list("k/").await.unwrap().entries.len();
     assert_eq!(found, usize::try_from(acknowledged).unwrap() + 1);
 }

@@ -1,25 +1,29 @@
-//! What every backend must do (`conformance`, `random`), and what the one on sled does besides.
+//! What every backend must do (`conformance`, `watching`, `random`), what every disk must (`faults`, `anywhere`), and what
+//! the store on sled does besides.
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
 
 use super::{
-    Change, Durability, Precondition, Revision, Store, StoreError, Watch, Write, history::Bounds,
-    local::LocalStore, sled::SledStore,
+    Change, Durability, OnLoss, Precondition, Revision, Store, StoreError, Watch, Write,
+    sim::{SimDisk, SimStore},
+    sled::SledStore,
 };
 
+mod anywhere;
 mod conformance;
 mod crash;
+mod damage;
 mod disk;
 mod faults;
 #[cfg(target_os = "linux")]
 mod full;
-mod memory;
 mod random;
+mod stage;
 mod watching;
 
 /// One place for data, empty at first, that can be opened again and again.
@@ -27,6 +31,10 @@ mod watching;
 trait Backend: Send + Sync {
     /// The store before is closed by then.
     async fn open(&self) -> Arc<dyn Store>;
+}
+
+fn open(directory: &Path) -> SledStore {
+    SledStore::open(directory, OnLoss::Refuse).unwrap()
 }
 
 struct SledBackend(TempDir);
@@ -40,23 +48,23 @@ impl SledBackend {
 #[async_trait]
 impl Backend for SledBackend {
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(SledStore::open(self.0.path()).unwrap())
+        Arc::new(open(self.0.path()))
     }
 }
 
-/// Over a disk in memory: as fast as a test of the logic alone can be.
-struct MemoryBackend(memory::MemoryDisk);
+struct SimBackend(SimDisk);
 
-impl MemoryBackend {
+impl SimBackend {
     fn new() -> Self {
-        Self(memory::MemoryDisk::default())
+        Self(SimDisk::default())
     }
 }
 
 #[async_trait]
-impl Backend for MemoryBackend {
+impl Backend for SimBackend {
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(LocalStore::open(self.0.clone(), Bounds::default()).unwrap())
+        let opened = SimStore::open(self.0.clone(), OnLoss::Refuse).await;
+        Arc::new(opened.unwrap())
     }
 }
 
@@ -69,10 +77,10 @@ macro_rules! on_every_backend {
                 super::$case(&crate::store::tests::SledBackend::new()).await;
             })+
         }
-        mod memory {
+        mod sim {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(&crate::store::tests::MemoryBackend::new()).await;
+                super::$case(&crate::store::tests::SimBackend::new()).await;
             })+
         }
     };

@@ -179,8 +179,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn memory_does_what_a_map_does(steps in vec(step(), 0..80)) {
-        block_on(run(&MemoryBackend::new(), steps));
+    fn the_simulated_store_does_what_a_map_does(steps in vec(step(), 0..80)) {
+        block_on(run(&SimBackend::new(), steps));
     }
 }
 

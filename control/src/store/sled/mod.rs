@@ -1,0 +1,403 @@
+//! The store embedded in the control plane, on sled.
+//!
+//! A flushed write is on the medium. A write error stays with a sled database until it is opened again, which the writer
+//! does. What sled makes of a damaged file is not taken on trust: see `local/seal.rs`.
+
+mod seal_file;
+
+use std::{
+    fs::File,
+    io,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use ::sled::{Batch as SledBatch, Config, Db, Error, IVec};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Durability, Revision, SCHEMA, Snapshot, Store, StoreError, Versioned, Watch, Write,
+    history::Bounds,
+    local::{Batch, Contents, Disk, LocalStore, OnLoss, Opened, Seal, StateDigest},
+    lock::DirectoryLock,
+};
+use seal_file::SealFile;
+
+/// The state is in memory already: sled's own cache only serves its housekeeping.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// Relaxed writes that nothing flushes earlier.
+const FLUSH_EVERY: Duration = Duration::from_millis(500);
+/// Threads of a database that was dropped hold sled's own lock a little longer.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// sled's directory, and the file in it that everything is in.
+const DATABASE: &str = "sled";
+const LOG: &str = "db";
+
+/// First byte of a sled key: a key of the store, or the store's own.
+const KEY: u8 = b'k';
+const SCHEMA_KEY: &[u8] = b"m/schema";
+const REVISION_KEY: &[u8] = b"m/revision";
+const SEAL_KEY: &[u8] = b"m/seal";
+
+/// A [`Store`] in a directory of this machine.
+pub struct SledStore {
+    store: LocalStore,
+    /// Ends once the store has.
+    writer: Option<thread::JoinHandle<()>>,
+}
+
+/// A directory with a lock, a database and the file SEAL.
+#[derive(Debug)]
+pub(super) struct SledDisk {
+    directory: PathBuf,
+    lock: Option<DirectoryLock>,
+    open: Option<OpenDatabase>,
+    seal: Option<SealFile>,
+}
+
+#[derive(Debug)]
+struct OpenDatabase {
+    db: Db,
+    /// The file of the database, opened once more to sync it: sled leaves it to the kernel when data reaches the medium.
+    log: File,
+    /// What is noted in it.
+    schema: Option<u32>,
+}
+
+// === impl SledStore ===
+
+impl SledStore {
+    /// Opens a directory, made where it is missing, and reads all of it. Blocks.
+    ///
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::SchemaTooNew`] when a newer version
+    /// wrote it, [`StoreError::Damaged`] when it does not hold all that was acknowledged and `on_loss` refuses that.
+    pub fn open(directory: &Path, on_loss: OnLoss) -> Result<Self, StoreError> {
+        let disk = SledDisk::lock(directory)?;
+        let located = |error| match error {
+            StoreError::Damaged(what) => disk_damaged(directory, what),
+            error => error,
+        };
+        let (tell, opened) = mpsc::sync_channel(1);
+        let writer = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(disk, on_loss, &tell))
+            .map_err(|error| StoreError::Unavailable(format!("no thread to write: {error}")))?;
+        let opened = opened.recv().unwrap_or_else(|_| {
+            let ended = "the thread that opened it ended".to_owned();
+            Err(StoreError::Unavailable(ended))
+        });
+        match opened {
+            Ok(store) => Ok(Self {
+                store,
+                writer: Some(writer),
+            }),
+            Err(error) => {
+                // It lets go of the directory first.
+                let _ = writer.join();
+                Err(located(error))
+            }
+        }
+    }
+
+    /// What is missing, where that was accepted.
+    pub fn lost(&self) -> Option<&str> {
+        self.store.lost()
+    }
+}
+
+/// The writer's thread: calls of the database block.
+fn run(
+    disk: SledDisk,
+    on_loss: OnLoss,
+    opened: &mpsc::SyncSender<Result<LocalStore, StoreError>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = opened.send(Err(StoreError::Unavailable(error.to_string())));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        match LocalStore::open(disk, Bounds::default(), on_loss).await {
+            Ok((store, writer)) => {
+                if opened.send(Ok(store)).is_ok() {
+                    writer.run().await;
+                }
+            }
+            Err(error) => {
+                let _ = opened.send(Err(error));
+            }
+        }
+    });
+}
+
+impl Drop for SledStore {
+    /// Waits until the writer has flushed and let go of the disk, so that it can be opened again.
+    fn drop(&mut self) {
+        self.store.end();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        self.store.get(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        self.store.list(prefix).await
+    }
+
+    async fn commit(
+        &self,
+        writes: Vec<Write>,
+        durability: Durability,
+    ) -> Result<Revision, StoreError> {
+        self.store.commit(writes, durability).await
+    }
+
+    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
+        self.store.watch(prefix, after)
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+// === impl SledDisk ===
+
+impl SledDisk {
+    /// A directory, made where it is missing, that nobody else has open.
+    pub fn lock(directory: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            directory: directory.to_owned(),
+            lock: Some(DirectoryLock::acquire(directory)?),
+            open: None,
+            seal: None,
+        })
+    }
+
+    fn open_database(&self) -> Result<(OpenDatabase, Contents), StoreError> {
+        let path = self.directory.join(DATABASE);
+        let config = Config::new()
+            .path(&path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(u64::try_from(FLUSH_EVERY.as_millis()).ok());
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        let db = loop {
+            match config.open() {
+                Err(Error::Io(error)) if is_lock(&error) && Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                result => break result.map_err(|error| self.error(error))?,
+            }
+        };
+        let log = File::open(path.join(LOG)).map_err(|error| self.unusable(&error))?;
+        // The names of files are synced with their directories, once.
+        for directory in [&path, &self.directory] {
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            synced.map_err(|error| self.unusable(&error))?;
+        }
+        let schema = self.schema(&db)?;
+        let contents = self.read(&db)?;
+        Ok((OpenDatabase { db, log, schema }, contents))
+    }
+
+    /// The schema number that is noted; `None` in an empty database.
+    fn schema(&self, db: &Db) -> Result<Option<u32>, StoreError> {
+        let found = match db.get(SCHEMA_KEY).map_err(|error| self.error(error))? {
+            None if db.is_empty() => return Ok(None),
+            Some(stored) => decimal(&stored).and_then(|number| u32::try_from(number).ok()),
+            None => None,
+        };
+        match found {
+            Some(found) if found > SCHEMA => Err(StoreError::SchemaTooNew {
+                directory: self.directory.clone(),
+                found,
+                supported: SCHEMA,
+            }),
+            Some(found) => Ok(Some(found)),
+            None => Err(damaged("it has no known schema number")),
+        }
+    }
+
+    fn read(&self, db: &Db) -> Result<Contents, StoreError> {
+        let mut contents = Contents::default();
+        let get = |key| db.get(key).map_err(|error| self.error(error));
+        if let Some(stored) = get(REVISION_KEY)? {
+            contents.revision =
+                decimal(&stored).ok_or_else(|| damaged("its revision is not a number"))?;
+        }
+        if let Some(stored) = get(SEAL_KEY)? {
+            let seal = decode_seal(&stored);
+            contents.seal = Some(seal.ok_or_else(|| damaged("its seal is not one"))?);
+        }
+        for item in db.scan_prefix([KEY]) {
+            let (key, value) = item.map_err(|error| self.error(error))?;
+            let entry = decode(&key, &value)
+                .ok_or_else(|| damaged(&format!("the entry of key {key:?} is not one")))?;
+            contents.entries.insert(entry.0, entry.1);
+        }
+        Ok(contents)
+    }
+
+    /// What the operating system refuses may go another time; all else comes of the files.
+    fn error(&self, error: Error) -> StoreError {
+        match error {
+            Error::Io(error)
+                if is_lock(&error)
+                    || (error.raw_os_error().is_some()
+                        && error.kind() != io::ErrorKind::NotFound) =>
+            {
+                self.unusable(&error)
+            }
+            error => damaged(&error.to_string()),
+        }
+    }
+
+    fn unusable(&self, error: &io::Error) -> StoreError {
+        StoreError::Unavailable(format!("`{}`: {error}", self.directory.display()))
+    }
+
+    fn database(&self) -> Result<&OpenDatabase, StoreError> {
+        let closed = || StoreError::Unavailable("it is not open".to_owned());
+        self.open.as_ref().ok_or_else(closed)
+    }
+}
+
+#[async_trait]
+impl Disk for SledDisk {
+    async fn open(&mut self) -> Result<Opened, StoreError> {
+        self.open = None;
+        let sealed = match SealFile::open(&self.directory).map_err(|error| self.unusable(&error))? {
+            Some((file, sealed)) => {
+                self.seal = Some(file);
+                sealed
+            }
+            None => {
+                self.seal = None;
+                None
+            }
+        };
+        // Of a damaged file sled believes some numbers that it should not, and panics.
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| self.open_database()));
+        let (open, contents) = opened.unwrap_or_else(|_| {
+            let files = "sled cannot make sense of its files";
+            Err(damaged(files))
+        })?;
+        self.open = Some(open);
+        Ok(Opened { contents, sealed })
+    }
+
+    async fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let open = self.database()?;
+        let mut writes = SledBatch::default();
+        for (key, versioned) in &batch.entries {
+            match versioned {
+                Some(versioned) => writes.insert(encode_key(key), encode(versioned)),
+                None => writes.remove(encode_key(key)),
+            }
+        }
+        let revision = batch.seal.revision.to_string();
+        writes.insert(REVISION_KEY, revision.as_bytes());
+        writes.insert(SEAL_KEY, encode_seal(&batch.seal));
+        if open.schema != Some(SCHEMA) {
+            // With the first seal: a version that knows of none must not write any more.
+            writes.insert(SCHEMA_KEY, SCHEMA.to_string().as_bytes());
+        }
+        let written = open.db.apply_batch(writes);
+        written.map_err(|error| self.error(error))?;
+        if let Some(open) = &mut self.open {
+            open.schema = Some(SCHEMA);
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        let open = self.database()?;
+        open.db.flush().map_err(|error| self.error(error))?;
+        open.log.sync_data().map_err(|error| self.unusable(&error))
+    }
+
+    async fn seal(&mut self, seal: &Seal) -> Result<(), StoreError> {
+        let written = match &mut self.seal {
+            Some(file) => file.write(seal),
+            None => SealFile::create(&self.directory, seal).map(|file| self.seal = Some(file)),
+        };
+        written.map_err(|error| self.unusable(&error))
+    }
+
+    async fn close(&mut self) {
+        self.open = None;
+        self.seal = None;
+        self.lock = None;
+    }
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(what.to_owned())
+}
+
+fn disk_damaged(directory: &Path, what: String) -> StoreError {
+    StoreError::Damaged(format!("`{}`: {what}", directory.display()))
+}
+
+fn encode_key(key: &str) -> Vec<u8> {
+    [&[KEY], key.as_bytes()].concat()
+}
+
+/// The revision in eight bytes, then the value.
+fn encode(versioned: &Versioned) -> Vec<u8> {
+    [&versioned.revision.to_be_bytes(), &versioned.value[..]].concat()
+}
+
+fn decode(key: &[u8], stored: &IVec) -> Option<(String, Versioned)> {
+    let key = std::str::from_utf8(key.get(1..)?).ok()?.to_owned();
+    let (revision, value) = stored.split_first_chunk()?;
+    let versioned = Versioned {
+        value: Bytes::copy_from_slice(value),
+        revision: Revision::from_be_bytes(*revision),
+    };
+    Some((key, versioned))
+}
+
+fn encode_seal(seal: &Seal) -> Vec<u8> {
+    [
+        &seal.sequence.to_be_bytes()[..],
+        &seal.revision.to_be_bytes(),
+        &seal.time.to_be_bytes(),
+        &seal.digest.0,
+    ]
+    .concat()
+}
+
+fn decode_seal(stored: &[u8]) -> Option<Seal> {
+    let (sequence, rest) = stored.split_first_chunk()?;
+    let (revision, rest) = rest.split_first_chunk()?;
+    let (time, digest) = rest.split_first_chunk()?;
+    Some(Seal {
+        sequence: u64::from_be_bytes(*sequence),
+        revision: u64::from_be_bytes(*revision),
+        time: u64::from_be_bytes(*time),
+        digest: StateDigest(digest.try_into().ok()?),
+    })
+}
+
+fn decimal(stored: &[u8]) -> Option<u64> {
+    std::str::from_utf8(stored).ok()?.parse().ok()
+}
+
+/// sled has no kind of error for it.
+fn is_lock(error: &io::Error) -> bool {
+    error.to_string().contains("acquire lock")
+}
