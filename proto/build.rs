@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_transport(false)
         .bytes(".warren.v1.PushRequest")
         .bytes(".warren.v1.PullResponse")
+        .bytes(".warren.v1.BackupResponse")
         .btree_map(".warren.v1")
         .compile_fds_with_config(descriptors, config)?;
     Ok(())

@@ -12,8 +12,9 @@ use warren_worker::HostVolume;
 use crate::{
     client::ServerUrl,
     commands::{
-        apply, completions, control, delete, describe, dev, events, get, health, history, inspect,
-        logs, maintenance, push, restart, rollback, scale, validate, version, worker,
+        apply, backup, completions, control, delete, describe, dev, events, get, health, history,
+        inspect, logs, maintenance, push, restart, restore, rollback, scale, validate, version,
+        worker,
     },
 };
 
@@ -86,6 +87,10 @@ pub enum Command {
     Inspect(inspect::Args),
     /// Check manifests and the components they name, without a server
     Validate(validate::Args),
+    /// Write everything that a control plane knows to a file, while it runs
+    Backup(backup::Args),
+    /// Make a control plane's data directory from a backup
+    Restore(restore::Args),
     /// Ask whether a control plane or a worker is serving
     Health(health::Args),
     /// Print the version of this program and of the server
@@ -95,7 +100,7 @@ pub enum Command {
 }
 
 /// Global arguments that have no effect on a command: not shown, and refused.
-const WITHOUT_EFFECT: [(&str, &[&str]); 9] = [
+const WITHOUT_EFFECT: [(&str, &[&str]); 11] = [
     ("dev", &["server"]),
     ("control", &["server", "namespace"]),
     ("worker", &["server", "namespace"]),
@@ -105,6 +110,8 @@ const WITHOUT_EFFECT: [(&str, &[&str]); 9] = [
     ("cordon", &["namespace"]),
     ("uncordon", &["namespace"]),
     ("drain", &["namespace"]),
+    ("backup", &["namespace"]),
+    ("restore", &["server", "namespace"]),
 ];
 
 /// The definition of the command line.

@@ -4,6 +4,7 @@
 
 mod api;
 mod artifact;
+pub mod backup;
 mod clock;
 mod events;
 mod fleet;

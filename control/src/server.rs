@@ -25,6 +25,7 @@ use crate::{
         routes,
     },
     artifact::ArtifactFiles,
+    backup,
     events::Events,
     fleet::{Fleet, Registry, leases::Leases, logs::LogsBroker, usage::Usages},
     index::{Index, IndexTask},
@@ -81,6 +82,11 @@ pub enum OpenError {
         data.display()
     )]
     Damaged { data: PathBuf, what: StoreError },
+    #[error(
+        "a restore into `{0}` was not finished: run `warren restore FILE --data {0}` again",
+        data.display()
+    )]
+    UnfinishedRestore { data: PathBuf },
     #[error("cannot open the artifacts' directory {directory}: {source}")]
     Artifacts {
         directory: PathBuf,
@@ -128,13 +134,17 @@ impl ControlPlane {
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         let (data, on_loss) = (config.data.clone(), config.on_loss);
         let opened = tokio::task::spawn_blocking(move || {
-            let store = SledStore::open(&data.join(STORE), on_loss).map_err(|error| match error {
-                what @ StoreError::Damaged(_) => OpenError::Damaged {
-                    data: data.clone(),
-                    what,
-                },
-                error => error.into(),
-            })?;
+            if backup::is_unfinished(&data) {
+                return Err(OpenError::UnfinishedRestore { data });
+            }
+            let store =
+                SledStore::open(&data.join(STORE), on_loss).map_err(|error| match error {
+                    what @ StoreError::Damaged(_) => OpenError::Damaged {
+                        data: data.clone(),
+                        what,
+                    },
+                    error => error.into(),
+                })?;
             // After the store: its lock is the data directory's.
             let directory = data.join(ARTIFACTS);
             let artifacts = ArtifactFiles::open(&directory)
@@ -150,7 +160,11 @@ impl ControlPlane {
             tracing::warn!(what, "the store is damaged; going on with what is left");
         }
         // What was lost may have begun terms that workers know of.
-        let terms = if store.lost().is_some() { TERMS_PER_LOSS } else { 1 };
+        let terms = if store.lost().is_some() {
+            TERMS_PER_LOSS
+        } else {
+            1
+        };
         let term = state.begin_term(terms).await?;
         let events = Arc::new(Events::load(&state).await?);
         let leases = Leases::starting_now();

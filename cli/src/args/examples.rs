@@ -17,7 +17,7 @@ pub fn text(examples: &[Example]) -> String {
     format!("Examples:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
-pub const EXAMPLES: [(&str, &[Example]); 29] = [
+pub const EXAMPLES: [(&str, &[Example]); 31] = [
     (
         "dev",
         &[
@@ -259,6 +259,32 @@ pub const EXAMPLES: [(&str, &[Example]); 29] = [
             "warren validate -f warren.yaml",
             "tell all problems, with line and column",
         )],
+    ),
+    (
+        "backup",
+        &[
+            (
+                "warren backup monday.warren",
+                "everything but what workloads keep themselves, in one file",
+            ),
+            (
+                "warren backup /mnt/vault/latest.warren --force",
+                "in place of the last one, once the new one is whole",
+            ),
+        ],
+    ),
+    (
+        "restore",
+        &[
+            (
+                "warren restore monday.warren --data /var/lib/warren/control",
+                "on a new machine; then start `warren control` there",
+            ),
+            (
+                "warren restore monday.warren --force",
+                "in place of a store that is damaged, which is kept beside it",
+            ),
+        ],
     ),
     (
         "health",

@@ -51,6 +51,10 @@ fn what_is_understood() {
         "validate -f a.yaml",
         "health --service warren.v1.WorkloadService --server http://127.0.0.1:7701",
         "--server http://a:1 get workers",
+        "backup monday.warren --force --server http://a:1",
+        "backup -",
+        "restore monday.warren --data d --force",
+        "control --revision-history-limit 3 --accept-data-loss",
         "version",
         "completions bash",
     ] {

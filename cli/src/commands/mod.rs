@@ -1,6 +1,7 @@
 //! One module per command.
 
 pub mod apply;
+pub mod backup;
 pub mod completions;
 pub mod control;
 pub mod delete;
@@ -16,6 +17,7 @@ pub mod maintenance;
 pub mod push;
 mod requests;
 pub mod restart;
+pub mod restore;
 pub mod rollback;
 pub mod scale;
 pub mod validate;
@@ -42,6 +44,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Worker(args) => finish(process::guest_runtime()?, worker::run(args)),
         Command::Inspect(args) => inspect::run(args, &global),
         Command::Validate(args) => validate::run(&args, &global),
+        Command::Restore(args) => restore::run(args),
         Command::Completions(args) => completions::run(args),
         command => finish(process::client_runtime()?, ask(command, &global)),
     }
@@ -64,6 +67,7 @@ async fn ask(command: Command, global: &Global) -> anyhow::Result<()> {
         Command::Logs(args) => logs::run(args, global).await,
         Command::Events(args) => events::run(args, global).await,
         Command::Push(args) => push::run(args, global).await,
+        Command::Backup(args) => backup::run(args, global).await,
         Command::Health(args) => health::run(args, global).await,
         Command::Version(args) => version::run(args, global).await,
         Command::Dev(_)
@@ -71,6 +75,7 @@ async fn ask(command: Command, global: &Global) -> anyhow::Result<()> {
         | Command::Worker(_)
         | Command::Inspect(_)
         | Command::Validate(_)
+        | Command::Restore(_)
         | Command::Completions(_) => Ok(()),
     }
 }

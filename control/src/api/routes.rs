@@ -54,7 +54,7 @@ pub fn routes(shared: &Arc<Shared>, health: &HealthReporter) -> Result<Routes, E
         .add_service(WorkloadServiceServer::new(WorkloadApi(shared.clone())))
         .add_service(artifacts)
         .add_service(WorkerServiceServer::new(WorkerApi(shared.clone())))
-        .add_service(SystemServiceServer::new(SystemApi))
+        .add_service(SystemServiceServer::new(SystemApi::new(shared.clone())))
         .add_service(fleet)
         .add_service(health)
         .add_service(reflection().build_v1()?)

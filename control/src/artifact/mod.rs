@@ -8,14 +8,18 @@ use std::{
     sync::Arc,
 };
 
+use parking_lot::Mutex;
 use tokio::{fs, sync::Semaphore};
 use warren_model::digest::Digest;
 
+mod hold;
 mod read;
 #[cfg(test)]
 mod tests;
 mod upload;
 
+pub use hold::Held;
+use hold::Holds;
 pub use read::ArtifactStream;
 pub use upload::{ArtifactUpload, FinishedUpload};
 
@@ -51,6 +55,7 @@ pub enum ArtifactError {
 pub struct ArtifactFiles {
     directory: Arc<Path>,
     uploads: Arc<Semaphore>,
+    holds: Arc<Mutex<Holds>>,
     limit: u64,
 }
 
@@ -75,6 +80,7 @@ impl ArtifactFiles {
         Ok(Self {
             directory: directory.into(),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            holds: Arc::default(),
             limit: MAX_ARTIFACT_BYTES,
         })
     }
@@ -83,7 +89,7 @@ impl ArtifactFiles {
     pub async fn begin(&self) -> Result<ArtifactUpload, ArtifactError> {
         let permit = self.uploads.clone().try_acquire_owned();
         let permit = permit.map_err(|_| ArtifactError::Busy)?;
-        ArtifactUpload::begin(self.directory.clone(), self.limit, permit).await
+        ArtifactUpload::begin(self.clone(), permit).await
     }
 
     /// The bytes, verified as they are read: the last piece only comes if all of them match the digest,
@@ -100,17 +106,27 @@ impl ArtifactFiles {
 
     /// Whether there is a file of that name; reading it may still find it damaged.
     pub async fn contains(&self, digest: Digest) -> bool {
-        fs::try_exists(path(&self.directory, digest))
-            .await
-            .unwrap_or(false)
+        !self.holds.lock().is_doomed(digest)
+            && fs::try_exists(path(&self.directory, digest))
+                .await
+                .unwrap_or(false)
     }
 
-    /// Removes an artifact; one that is not there is removed already. Those who read it go on.
+    /// Removes an artifact; one that is not there is removed already. Those who read it go on, and where somebody holds it
+    /// the file goes when they let go.
     pub async fn remove(&self, digest: Digest) -> Result<(), ArtifactError> {
+        if self.holds.lock().doom(digest) {
+            return Ok(());
+        }
         match fs::remove_file(path(&self.directory, digest)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Keeps the files of these artifacts, whoever removes them, until what this returns is dropped.
+    pub fn hold(&self, digests: impl IntoIterator<Item = Digest>) -> Held {
+        Held::begin(self.clone(), digests)
     }
 }
 

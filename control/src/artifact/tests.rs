@@ -127,6 +127,34 @@ async fn a_removed_artifact_is_gone_for_new_readers() {
 }
 
 #[tokio::test]
+async fn what_is_held_stays_until_the_last_lets_go() {
+    let fixture = Fixture::new();
+    let digest = fixture.store(b"held").await;
+    let other = fixture.store(b"other").await;
+    let (one, two) = (fixture.files.hold([digest]), fixture.files.hold([digest]));
+    fixture.files.remove(digest).await.unwrap();
+    fixture.files.remove(other).await.unwrap();
+    assert!(!fixture.files.contains(digest).await, "removed for others");
+    drop(one);
+    let (pieces, error) = read(two.files(), digest).await;
+    assert!(error.is_none() && pieces.concat() == b"held");
+    drop(two);
+    assert!(fixture.names().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_held_and_pushed_again_stays_for_good() {
+    let fixture = Fixture::new();
+    let digest = fixture.store(b"held").await;
+    let held = fixture.files.hold([digest]);
+    fixture.files.remove(digest).await.unwrap();
+    fixture.store(b"held").await;
+    assert!(fixture.files.contains(digest).await);
+    drop(held);
+    assert_eq!(fixture.names(), [digest.hex()]);
+}
+
+#[tokio::test]
 async fn damage_withholds_the_last_piece_and_pushing_again_heals() {
     let original = bytes(3 * CHUNK_BYTES);
     let mut flipped = original.clone();

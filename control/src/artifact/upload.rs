@@ -11,7 +11,7 @@ use tokio::{fs, io::AsyncWriteExt, sync::OwnedSemaphorePermit};
 use uuid::Uuid;
 use warren_model::digest::{Digest, Hasher};
 
-use super::{ArtifactError, UPLOAD_PREFIX};
+use super::{ArtifactError, ArtifactFiles, UPLOAD_PREFIX};
 
 /// Bytes that still arrive, in a temporary file that goes when this is dropped.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct FinishedUpload {
 /// Removes its file when it is dropped.
 #[derive(Debug)]
 struct Temporary {
-    directory: Arc<Path>,
+    files: ArtifactFiles,
     path: PathBuf,
     _permit: OwnedSemaphorePermit,
 }
@@ -43,14 +43,14 @@ struct Temporary {
 
 impl ArtifactUpload {
     pub(super) async fn begin(
-        directory: Arc<Path>,
-        limit: u64,
+        files: ArtifactFiles,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, ArtifactError> {
         let name = format!("{UPLOAD_PREFIX}{}", Uuid::new_v4().simple());
+        let limit = files.limit;
         let temporary = Temporary {
-            path: directory.join(name),
-            directory,
+            path: files.directory.join(name),
+            files,
             _permit: permit,
         };
         let file = fs::File::options()
@@ -110,11 +110,11 @@ impl FinishedUpload {
     /// Gives the file its name, for good once this returns. It takes the place of one that is there already: the bytes
     /// are the same, or that one was damaged.
     pub async fn keep(self) -> Result<(), ArtifactError> {
-        let Temporary {
-            directory, path, ..
-        } = &self.temporary;
-        fs::rename(path, super::path(directory, self.digest)).await?;
-        sync_directory(directory.clone()).await?;
+        let Temporary { files, path, .. } = &self.temporary;
+        // Before it has its name: whoever lets go of the old file afterwards leaves the new one.
+        files.holds.lock().spare(self.digest);
+        fs::rename(path, super::path(&files.directory, self.digest)).await?;
+        sync_directory(files.directory.clone()).await?;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use super::StoreError;
 
 /// Held for as long as this lives; the kernel lets go of it when the process dies, however it does.
 #[derive(Debug)]
-pub(super) struct DirectoryLock {
+pub(crate) struct DirectoryLock {
     _file: File,
 }
 

@@ -4,7 +4,7 @@
 
 mod history;
 mod local;
-mod lock;
+pub(crate) mod lock;
 #[cfg(test)]
 pub mod sim;
 pub mod sled;

@@ -3,6 +3,7 @@
 //! A flushed write is on the medium. A write error stays with a sled database until it is opened again, which the writer
 //! does. What sled makes of a damaged file is not taken on trust: see `local/seal.rs`.
 
+mod load;
 mod seal_file;
 
 use std::{
@@ -25,6 +26,7 @@ use super::{
     local::{Batch, Contents, Disk, LocalStore, OnLoss, Opened, Seal, StateDigest},
     lock::DirectoryLock,
 };
+pub(crate) use load::Loader;
 use seal_file::SealFile;
 
 /// The state is in memory already: sled's own cache only serves its housekeeping.
@@ -111,11 +113,7 @@ impl SledStore {
 }
 
 /// The writer's thread: calls of the database block.
-fn run(
-    disk: SledDisk,
-    on_loss: OnLoss,
-    opened: &mpsc::SyncSender<Result<LocalStore, StoreError>>,
-) {
+fn run(disk: SledDisk, on_loss: OnLoss, opened: &mpsc::SyncSender<Result<LocalStore, StoreError>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -261,6 +259,7 @@ impl SledDisk {
             {
                 self.unusable(&error)
             }
+            Error::Corruption { .. } => damaged("sled's files do not match their checksums"),
             error => damaged(&error.to_string()),
         }
     }

@@ -2,6 +2,7 @@
 //! written, and nothing is taken for damage.
 
 use super::{stage::*, *};
+use crate::store::Op;
 
 on_every_disk!(a_crash_anywhere_loses_nothing_that_was_acknowledged);
 
@@ -27,7 +28,7 @@ fn states() -> Vec<Contents> {
     for (writes, _) in commits() {
         for Write { key, op, .. } in writes {
             match op {
-                super::super::Op::Put(value) => {
+                Op::Put(value) => {
                     let value = String::from_utf8(value.to_vec()).unwrap();
                     state.insert(key, value);
                 }

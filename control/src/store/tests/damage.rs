@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeMap,
     env, fs,
+    io::{self, Write as _},
     path::PathBuf,
     process::{Command, Stdio},
 };
 
 use super::{stage::*, *};
+use crate::store::Versioned;
 
 /// Which byte of which file is flipped, for the process that opens it then.
 const DIRECTORY: &str = "WARREN_TEST_DAMAGE_DIRECTORY";
@@ -15,7 +17,6 @@ const DIRECTORY: &str = "WARREN_TEST_DAMAGE_DIRECTORY";
 const FLIPS: &str = "WARREN_FLIPS";
 
 type Found = BTreeMap<String, Versioned>;
-use super::super::Versioned;
 
 async fn contents(store: &dyn Store) -> Found {
     let entries = store.list("").await.unwrap().entries;
@@ -49,7 +50,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else if path.file_name() != Some("LOCK".as_ref()) && fs::metadata(&path).unwrap().len() > 0
+        } else if path.file_name() != Some("LOCK".as_ref())
+            && fs::metadata(&path).unwrap().len() > 0
         {
             found.push(path);
         }
@@ -71,7 +73,7 @@ fn child() {
         Ok(store) => store,
         Err(StoreError::Damaged(what)) => {
             assert!(what.contains(directory.to_str().unwrap()), "{what}");
-            println!("refused: {what}");
+            writeln!(io::stdout(), "refused: {what}").unwrap();
             return;
         }
         Err(error) => panic!("{error}"),
@@ -81,7 +83,7 @@ fn child() {
         .unwrap();
     let found = runtime.block_on(contents(&store));
     assert_eq!(format!("{found:?}"), expected, "another state");
-    println!("opened: whole");
+    writeln!(io::stdout(), "opened: whole").unwrap();
 }
 
 #[tokio::test]
@@ -155,14 +157,19 @@ async fn no_flipped_byte_brings_back_an_earlier_state() {
                 .lines()
                 .find(|line| line.starts_with("refused") || line.starts_with("opened"));
             // What stands between the directory's name and the first figure.
-            let kind = kind.unwrap_or_default().replace(store.to_str().unwrap(), "DIR");
+            let kind = kind
+                .unwrap_or_default()
+                .replace(store.to_str().unwrap(), "DIR");
             *told.entry(kind.chars().take(60).collect()).or_default() += 1;
         }
     }
-    println!("{told:#?}");
-    assert!(told.keys().any(|kind| kind.starts_with("opened")), "{told:?}");
     assert!(
-        told.keys().any(|kind| kind.contains("it holds the state of")),
+        told.keys().any(|kind| kind.starts_with("opened")),
+        "{told:?}"
+    );
+    assert!(
+        told.keys()
+            .any(|kind| kind.contains("it holds the state of")),
         "no flip made sled go back: {told:?}"
     );
 }

@@ -8,7 +8,9 @@ use super::*;
 async fn a_directory_in_use_is_refused_with_advice() {
     let directory = tempfile::tempdir().unwrap();
     let first = open(directory.path());
-    let error = SledStore::open(directory.path(), OnLoss::Refuse).err().unwrap();
+    let error = SledStore::open(directory.path(), OnLoss::Refuse)
+        .err()
+        .unwrap();
     assert!(matches!(error, StoreError::InUse(_)) && !error.is_transient());
     let message = error.to_string();
     for part in [
@@ -34,7 +36,9 @@ fn a_newer_schema_is_refused_and_left_alone() {
         let db = ::sled::open(directory.path().join("sled")).unwrap();
         db.insert("m/schema", stored).unwrap();
         drop(db);
-        let error = SledStore::open(directory.path(), OnLoss::Refuse).err().unwrap();
+        let error = SledStore::open(directory.path(), OnLoss::Refuse)
+            .err()
+            .unwrap();
         match error {
             StoreError::SchemaTooNew {
                 found: 3,
@@ -52,7 +56,9 @@ fn a_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = SledStore::open(&file.join("store"), OnLoss::Refuse).err().unwrap();
+    let error = SledStore::open(&file.join("store"), OnLoss::Refuse)
+        .err()
+        .unwrap();
     assert!(
         error.to_string().contains(file.to_str().unwrap()),
         "{error}"

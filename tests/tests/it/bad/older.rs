@@ -89,6 +89,7 @@ async fn a_method_that_the_server_does_not_have_is_told_with_both_versions() {
         (&["scale", "counter", "3"][..], "WorkloadService.Scale"),
         (&["restart", "counter"], "WorkloadService.Restart"),
         (&["get", "workers"], "WorkerService.List"),
+        (&["backup", "-"], "SystemService.Backup"),
     ] {
         let command = [command, &["--server", &server.url]].concat();
         let words = [

@@ -18,7 +18,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 use warren_proto::v1::{
-    GetInfoRequest, GetInfoResponse,
+    BackupRequest, BackupResponse, GetInfoRequest, GetInfoResponse,
     system_service_server::{SystemService, SystemServiceServer},
 };
 
@@ -97,11 +97,21 @@ impl Drop for StandIn {
 
 #[tonic::async_trait]
 impl SystemService for Introduction {
+    type BackupStream = futures::stream::Empty<Result<BackupResponse, Status>>;
+
     async fn get_info(
         &self,
         _: Request<GetInfoRequest>,
     ) -> Result<Response<GetInfoResponse>, Status> {
         Ok(Response::new(self.0.clone()))
+    }
+
+    async fn backup(
+        &self,
+        _: Request<BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        // Without a message, as where there is no such method.
+        Err(Status::unimplemented(""))
     }
 }
 

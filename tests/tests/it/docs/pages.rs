@@ -43,6 +43,7 @@ pub const CLI_EXAMPLES: &str = "tests/tests/it/docs/cli-examples.md";
 sessions! {
     cli_control: "tests/tests/it/docs/cli-examples.md" "control";
     cli_maintenance: "tests/tests/it/docs/cli-examples.md" "maintenance";
+    cli_backup: "tests/tests/it/docs/cli-examples.md" "backup";
     cli_worker: "tests/tests/it/docs/cli-examples.md" "worker";
     cli_dev: "tests/tests/it/docs/cli-examples.md" "dev";
     cli_dev_bare: "tests/tests/it/docs/cli-examples.md" "dev-bare";

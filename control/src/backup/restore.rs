@@ -1,0 +1,337 @@
+//! Bringing a backup back into a data directory that no control plane uses.
+//!
+//! Everything is made beside what is there, in `.restore`, and takes its place only when the whole file was read and found
+//! whole. Artifacts go first: they are named by what they hold, so they harm nothing where the restore ends there. Then the
+//! old store is put aside and the new one gets its name.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Write as _},
+    path::{Path, PathBuf},
+};
+
+use prost_types::Timestamp;
+use warren_model::digest::{Digest, Hasher};
+
+use super::format::{Body, Decoder, Entries, FormatError, Header};
+use crate::{
+    server::{ARTIFACTS, STORE},
+    state::{TERMS_PER_LOSS, keys},
+    store::{SCHEMA, StoreError, Versioned, lock, sled::Loader},
+};
+
+/// Where the new files are made.
+const STAGING: &str = ".restore";
+/// Begins the name of a store that was put aside.
+const REPLACED: &str = "store.replaced-";
+/// Of the file at once.
+const PIECE: usize = 256 << 10;
+
+/// What was brought back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// When the backup was taken.
+    pub time: Option<Timestamp>,
+    pub workloads: u64,
+    pub artifacts: u64,
+    /// Artifacts that the backup lacks, as it says itself.
+    pub missing: Vec<String>,
+    /// Where the store that was there before is now.
+    pub replaced: Option<PathBuf>,
+}
+
+/// Why nothing was brought back. The directory is as it was, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("cannot read it: {0}")]
+    Read(io::Error),
+    #[error(
+        "it holds data of schema {found}, written by Warren {warren}, and this version knows schema {SCHEMA}: use \
+         that version, or a newer one"
+    )]
+    Schema { found: u32, warren: String },
+    #[error("its record {0} is out of place: it was not written by `warren backup`")]
+    OutOfPlace(&'static str),
+    #[error(
+        "`{}` is not empty: it holds `{found}`; name another directory with --data, or put what is there aside with \
+         --force",
+        data.display()
+    )]
+    NotEmpty { data: PathBuf, found: String },
+    #[error("`{}`: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether a restore into this data directory was cut short at its last step, when it had put the old store aside.
+pub(crate) fn is_unfinished(data: &Path) -> bool {
+    data.join(STAGING).exists() && !data.join(STORE).exists()
+}
+
+/// Reads a backup into a data directory, made where it is missing. One that is not empty is refused without `force`, and
+/// keeps its store under another name with it; artifacts are added to those that are there. `progress` is told how many
+/// bytes were read, each time, and the header's size. Blocks.
+///
+/// Workers that have heard of a later state follow this one: its term and its revision are above all that can have been.
+pub fn restore(
+    source: impl Read,
+    data: &Path,
+    force: bool,
+    progress: impl FnMut(usize, u64),
+) -> Result<Restored, RestoreError> {
+    let staging = data.join(STAGING);
+    let store = data.join(STORE);
+    fs::create_dir_all(data).map_err(about(data))?;
+    if !force {
+        // Before the lock leaves a file of its own; again once nobody else can change it.
+        check_empty(data)?;
+    }
+    let made = !store.exists();
+    let lock = lock::DirectoryLock::acquire(&store)?;
+    let restored = (|| {
+        if !force {
+            check_empty(data)?;
+        }
+        remove(&staging)?;
+        let mut stage = Stage::begin(&staging)?;
+        stage.read(source, progress)?;
+        let staged = stage.finish()?;
+        let replaced = put_in_place(data, &staging)?;
+        Ok(Restored { replaced, ..staged })
+    })();
+    drop(lock);
+    if restored.is_err() {
+        // What is left says nothing that the error does not, and the next restore begins anew.
+        let _ = remove(&staging);
+        if made {
+            let _ = fs::remove_dir_all(&store);
+        }
+    }
+    restored
+}
+
+/// Refuses a directory with anything in it but what a restore or a file system puts there.
+fn check_empty(data: &Path) -> Result<(), RestoreError> {
+    for entry in fs::read_dir(data).map_err(about(data))? {
+        let name = entry.map_err(about(data))?.file_name();
+        let name = name.to_string_lossy();
+        let is_empty = |kept: &[&str]| -> Result<bool, RestoreError> {
+            let path = data.join(&*name);
+            let mut entries = fs::read_dir(&path).map_err(about(&path))?;
+            Ok(!entries.any(|entry| {
+                let name = entry.map(|entry| entry.file_name()).unwrap_or_default();
+                !kept.iter().any(|kept| name == **kept)
+            }))
+        };
+        let harmless = match &*name {
+            STAGING | "lost+found" => true,
+            STORE => is_empty(&["LOCK"])?,
+            ARTIFACTS => is_empty(&[])?,
+            name => name.starts_with(REPLACED),
+        };
+        if !harmless {
+            return Err(RestoreError::NotEmpty {
+                data: data.to_owned(),
+                found: name.into_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Gives everything that was made its name. The caller holds the lock of the store that is there.
+fn put_in_place(data: &Path, staging: &Path) -> Result<Option<PathBuf>, RestoreError> {
+    let artifacts = data.join(ARTIFACTS);
+    fs::create_dir_all(&artifacts).map_err(about(&artifacts))?;
+    let staged = staging.join(ARTIFACTS);
+    for entry in fs::read_dir(&staged).map_err(about(&staged))? {
+        let entry = entry.map_err(about(&staged))?;
+        let to = artifacts.join(entry.file_name());
+        fs::rename(entry.path(), &to).map_err(about(&to))?;
+    }
+    sync(&artifacts)?;
+
+    let store = data.join(STORE);
+    let only_lock = fs::read_dir(&store).map_err(about(&store))?.count() <= 1;
+    let aside = (1..)
+        .map(|number| data.join(format!("{REPLACED}{number}")))
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| data.join(REPLACED));
+    fs::rename(&store, &aside).map_err(about(&aside))?;
+    // A control plane that starts right now finds no store, and `.restore`: it refuses to begin an empty one.
+    fs::rename(staging.join(STORE), &store).map_err(about(&store))?;
+    sync(data)?;
+    remove(staging)?;
+    if only_lock {
+        remove(&aside)?;
+        return Ok(None);
+    }
+    Ok(Some(aside))
+}
+
+/// The files as they are made.
+struct Stage {
+    artifacts: PathBuf,
+    store: Loader,
+    header: Option<Header>,
+    artifact: Option<Writing>,
+    restored: Restored,
+}
+
+/// An artifact whose bytes arrive.
+struct Writing {
+    digest: Digest,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    fn begin(staging: &Path) -> Result<Self, RestoreError> {
+        let artifacts = staging.join(ARTIFACTS);
+        fs::create_dir_all(&artifacts).map_err(about(&artifacts))?;
+        Ok(Self {
+            store: Loader::create(&staging.join(STORE))?,
+            artifacts,
+            header: None,
+            artifact: None,
+            restored: Restored {
+                time: None,
+                workloads: 0,
+                artifacts: 0,
+                missing: Vec::new(),
+                replaced: None,
+            },
+        })
+    }
+
+    fn read(
+        &mut self,
+        mut source: impl Read,
+        mut progress: impl FnMut(usize, u64),
+    ) -> Result<(), RestoreError> {
+        let mut decoder = Decoder::default();
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = match source.read(&mut piece) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(RestoreError::Read(error)),
+            };
+            decoder.push(&piece[..length]);
+            while let Some(body) = decoder.record()? {
+                self.take(body)?;
+            }
+            let size = self.header.as_ref().map_or(0, |header| header.size_bytes);
+            progress(length, size);
+        }
+        Ok(decoder.finish()?)
+    }
+
+    fn take(&mut self, body: Body) -> Result<(), RestoreError> {
+        match (body, self.artifact.take()) {
+            (Body::Header(header), None) => {
+                if header.schema > SCHEMA {
+                    return Err(RestoreError::Schema {
+                        found: header.schema,
+                        warren: header.warren,
+                    });
+                }
+                self.restored.time = header.time;
+                self.restored.workloads = header.workloads;
+                self.header = Some(header);
+            }
+            (Body::Entries(entries), None) => self.add(entries)?,
+            (Body::Artifact(artifact), None) => {
+                let digest = Digest::parse(&artifact.digest)
+                    .map_err(|_| RestoreError::OutOfPlace("Artifact"))?;
+                let path = self.artifacts.join(digest.hex());
+                self.artifact = Some(Writing {
+                    digest,
+                    file: File::create(&path).map_err(about(&path))?,
+                    path,
+                    hasher: Hasher::new(),
+                });
+            }
+            (Body::Chunk(chunk), Some(mut artifact)) => {
+                artifact.hasher.update(&chunk);
+                let written = artifact.file.write_all(&chunk);
+                written.map_err(about(&artifact.path))?;
+                self.artifact = Some(artifact);
+            }
+            (Body::ArtifactEnd(end), Some(artifact)) => {
+                let Writing {
+                    digest,
+                    path,
+                    file,
+                    hasher,
+                } = artifact;
+                if end.missing.is_empty() && hasher.finish() == digest {
+                    file.sync_all().map_err(about(&path))?;
+                    self.restored.artifacts += 1;
+                } else {
+                    fs::remove_file(&path).map_err(about(&path))?;
+                    self.restored.missing.push(digest.to_string());
+                }
+            }
+            (Body::End(_), None) => {}
+            (_, None) => return Err(RestoreError::OutOfPlace("of an artifact")),
+            (_, Some(_)) => return Err(RestoreError::OutOfPlace("inside an artifact")),
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, entries: Entries) -> Result<(), RestoreError> {
+        let mut batch = BTreeMap::new();
+        for entry in entries.entries {
+            let mut value = entry.value;
+            if entry.key == keys::TERM {
+                let term = std::str::from_utf8(&value).ok();
+                let term = term.and_then(|term| term.parse::<u64>().ok());
+                let term = term.and_then(|term| term.checked_add(TERMS_PER_LOSS));
+                let unreadable = || StoreError::Corrupt(format!("`{}` is no number", keys::TERM));
+                value = term.ok_or_else(unreadable)?.to_string().into();
+            }
+            let versioned = Versioned {
+                value,
+                revision: entry.revision,
+            };
+            batch.insert(entry.key, versioned);
+        }
+        Ok(self.store.add(batch)?)
+    }
+
+    fn finish(self) -> Result<Restored, RestoreError> {
+        // The decoder saw the header and the end, or it would have refused.
+        let revision = self.header.map_or(0, |header| header.revision);
+        self.store.finish(revision)?;
+        sync(&self.artifacts)?;
+        Ok(self.restored)
+    }
+}
+
+fn about(path: &Path) -> impl FnOnce(io::Error) -> RestoreError + '_ {
+    |source| RestoreError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn sync(directory: &Path) -> Result<(), RestoreError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(about(directory))
+}
+
+fn remove(path: &Path) -> Result<(), RestoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(about(path)(error)),
+        _ => Ok(()),
+    }
+}
