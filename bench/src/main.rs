@@ -1,6 +1,8 @@
 //! Benchmarks that put Warren beside what it replaces, in one process and one run: figures of another day, machine or
 //! build say little about a ratio. And figures of a whole worker, as its users see it.
 
+mod applies;
+mod clients;
 mod cluster;
 mod density;
 mod guests;
@@ -66,6 +68,15 @@ enum Command {
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=1_000))]
         services: u32,
     },
+    /// How many applies a second are acknowledged, each after it was flushed
+    Applies {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// For each number of clients
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+        seconds: u32,
+    },
     /// A control plane with very many workloads and workers: applies, changes, a lost worker, watches
     Scale {
         /// Print JSON instead of a table
@@ -106,6 +117,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Restart { json, restarts } => runtime.block_on(restart::run(restarts, json))?,
         Command::Density { json, services } => runtime.block_on(density::run(services, json))?,
+        Command::Applies { json, seconds } => runtime.block_on(applies::run(seconds, json))?,
         Command::Scale {
             json,
             workloads,

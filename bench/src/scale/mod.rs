@@ -12,16 +12,14 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
-    time::timeout,
-};
-use tonic::transport::{Channel, Endpoint};
-use warren_proto::v1::{self, workload_service_client::WorkloadServiceClient};
-use warren_tests::{Cluster, guest};
+use tokio::time::timeout;
 
-use crate::{cluster, machine::Machine, stats::Spread};
+use crate::{
+    clients::{Clients, name},
+    cluster,
+    machine::Machine,
+    stats::Spread,
+};
 use fleet::Fleet;
 
 /// For each step.
@@ -30,9 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const FEW: u32 = 100;
 /// Changes that are measured, one after the other.
 const CHANGES: u32 = 200;
-/// Applies at once, on so many connections.
-const AT_ONCE: usize = 128;
-const CONNECTIONS: usize = 8;
 
 #[derive(Clone, Copy)]
 pub struct Plan {
@@ -67,17 +62,11 @@ struct Report {
     watched_per_second: f64,
 }
 
-struct Clients {
-    channels: Vec<Channel>,
-    /// What is applied, under other names.
-    template: v1::Workload,
-}
-
 pub async fn run(plan: Plan, json: bool) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let cluster = cluster::start(scratch.path(), 0).await?;
     let url = cluster.control.url.clone();
-    let clients = Arc::new(Clients::connect(&cluster, &url).await?);
+    let clients = Arc::new(Clients::connect(&cluster, 1).await?);
     let mut fleet = bound(Fleet::join(&url, plan.workers)).await?;
 
     bound(clients.apply_all(0..FEW, 1)).await?;
@@ -102,7 +91,7 @@ pub async fn run(plan: Plan, json: bool) -> anyhow::Result<()> {
 
     let some = 0..plan.workloads.min(2_000);
     let unwatched_per_second = rate(&clients, some.clone(), 1_000).await?;
-    let watchers = bound(clients.watch(plan.watchers)).await?;
+    let watchers = bound(clients.watch(plan.watchers, FEW)).await?;
     let watched_per_second = rate(&clients, some.clone(), 1_001).await?;
     // Each has seen the last change of what it watches.
     bound(watchers.see(1_001)).await?;
@@ -161,144 +150,6 @@ async fn rate(
 
 async fn bound<T>(step: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     timeout(PATIENCE, step).await.context("it takes too long")?
-}
-
-fn name(number: u32) -> String {
-    format!("w{number}")
-}
-
-// === impl Clients ===
-
-impl Clients {
-    async fn connect(cluster: &Cluster, url: &str) -> anyhow::Result<Self> {
-        let component = guest("http-echo");
-        let manifest = format!(
-            "name: template\nreplicas: 0\ncomponents:\n- name: web\n  component: {component}\n  \
-             env: {{ VERSION: \"1\" }}\n  routes: [ {{ host: template.localhost, path: / }} ]\n"
-        );
-        cluster.apply(&manifest).await;
-        let mut channels = Vec::new();
-        for _ in 0..CONNECTIONS {
-            channels.push(Endpoint::from_shared(url.to_owned())?.connect().await?);
-        }
-        let request = v1::GetRequest {
-            name: "template".to_owned(),
-            ..v1::GetRequest::default()
-        };
-        let held = WorkloadServiceClient::new(channels[0].clone())
-            .get(request)
-            .await?;
-        let template = held.into_inner().workload.context("it was applied")?;
-        Ok(Self { channels, template })
-    }
-
-    async fn apply(
-        &self,
-        connection: usize,
-        name: &str,
-        version: u32,
-    ) -> anyhow::Result<v1::Workload> {
-        let mut spec = self.template.spec.clone().context("a spec")?;
-        spec.replicas = Some(1);
-        let component = spec.components.first_mut().context("a component")?;
-        component.routes[0].host = format!("{name}.localhost");
-        component.env = vec![v1::EnvVar {
-            name: "VERSION".to_owned(),
-            source: Some(v1::env_var::Source::Value(version.to_string())),
-        }];
-        let request = v1::ApplyRequest {
-            workload: Some(v1::Workload {
-                namespace: self.template.namespace.clone(),
-                name: name.to_owned(),
-                spec: Some(spec),
-                ..v1::Workload::default()
-            }),
-            expected_revision: None,
-        };
-        let channel = self.channels[connection % self.channels.len()].clone();
-        let answer = WorkloadServiceClient::new(channel).apply(request).await?;
-        answer.into_inner().workload.context("what was applied")
-    }
-
-    /// Many at once.
-    async fn apply_all(
-        self: &Arc<Self>,
-        numbers: std::ops::Range<u32>,
-        version: u32,
-    ) -> anyhow::Result<()> {
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
-        let mut applies = JoinSet::new();
-        for number in numbers {
-            let slot = Arc::clone(&slots).acquire_owned().await?;
-            let clients = Arc::clone(self);
-            applies.spawn(async move {
-                let applied = clients.apply(number as usize, &name(number), version).await;
-                drop(slot);
-                applied
-            });
-        }
-        for applied in applies.join_all().await {
-            applied?;
-        }
-        Ok(())
-    }
-
-    /// So many watches, each of one workload.
-    async fn watch(&self, watchers: u32) -> anyhow::Result<Watchers> {
-        let (seen, changes) = mpsc::unbounded_channel();
-        let mut watching = JoinSet::new();
-        for number in 0..watchers {
-            let request = v1::WatchRequest {
-                name: name(number % FEW),
-                ..v1::WatchRequest::default()
-            };
-            let channel = self.channels[number as usize % self.channels.len()].clone();
-            let watch = WorkloadServiceClient::new(channel).watch(request).await?;
-            let (mut watch, seen) = (watch.into_inner(), seen.clone());
-            watching.spawn(async move {
-                while let Ok(Some(change)) = watch.message().await {
-                    let version = change.workload.as_ref().and_then(version);
-                    // The bench is over when nobody listens.
-                    let _ = seen.send((number, version));
-                }
-            });
-        }
-        Ok(Watchers {
-            watchers,
-            changes,
-            _watching: watching,
-        })
-    }
-}
-
-struct Watchers {
-    watchers: u32,
-    changes: mpsc::UnboundedReceiver<(u32, Option<u32>)>,
-    _watching: JoinSet<()>,
-}
-
-// === impl Watchers ===
-
-impl Watchers {
-    /// Until every watch has told of this version.
-    async fn see(mut self, version: u32) -> anyhow::Result<()> {
-        let mut waiting: std::collections::BTreeSet<u32> = (0..self.watchers).collect();
-        while !waiting.is_empty() {
-            let (number, seen) = self.changes.recv().await.context("the watches go on")?;
-            if seen == Some(version) {
-                waiting.remove(&number);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn version(workload: &v1::Workload) -> Option<u32> {
-    let component = workload.spec.as_ref()?.components.first()?;
-    match component.env.first()?.source.as_ref()? {
-        v1::env_var::Source::Value(value) => value.parse().ok(),
-        v1::env_var::Source::Secret(_) => None,
-    }
 }
 
 // === impl Report ===
