@@ -110,8 +110,7 @@ impl<T: Watched> Watching<T> {
         loop {
             let Ok((change, position)) = feed.next(self.cursor.as_mut()?).await else {
                 self.cursor = None;
-                let message =
-                    "this watch fell behind: resume from its last resource_version, or watch anew";
+                let message = "this watch fell behind, and what it missed is not kept: watch again without resource_version";
                 return Some(Err(error::out_of_range(message)));
             };
             if let Some((kind, object)) = seen(&change, selects) {

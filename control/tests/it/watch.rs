@@ -5,7 +5,7 @@ use warren_proto::v1::{self, watch_response::Type};
 
 use crate::{
     components,
-    harness::{Control, is_settled, next, service_workload, within},
+    harness::{Control, is_settled, next, service_workload, within, workload_with},
     worker::Machine,
 };
 
@@ -129,6 +129,56 @@ async fn a_position_of_a_former_life_is_out_of_range() {
     };
     let refused = within(control.workloads.watch(request)).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+/// A client that does not read holds nobody up: it is told, and what it missed is in the next watch's present state.
+#[tokio::test]
+async fn a_watch_that_falls_behind_is_told_so_and_watches_anew() {
+    /// More bytes than are kept of the past, and than a connection takes.
+    const CHANGES: usize = 700;
+    const ARGUMENT: usize = 60 << 10;
+
+    let mut control = Control::start().await;
+    let service = components::service("a");
+    control.run("w", 0, &service).await;
+    let mut slow = control.watch("w", "").await;
+    let first = next(&mut slow).await.unwrap().unwrap();
+    assert_eq!(first.r#type(), Type::Added);
+
+    let mut last = 0;
+    for change in 0..CHANGES {
+        let argument = format!("{change:0>ARGUMENT$}");
+        let applied = control
+            .apply(workload_with("w", &service, &argument))
+            .await
+            .unwrap();
+        last = applied.workload.unwrap().revision;
+    }
+
+    let mut seen = 0;
+    let (refused, position) = {
+        let mut position = first.resource_version;
+        loop {
+            match next(&mut slow).await {
+                Ok(told) => position = told.unwrap().resource_version,
+                Err(status) => break (status, position),
+            }
+            seen += 1;
+        }
+    };
+    assert_eq!(refused.code(), Code::OutOfRange);
+    assert!(refused.message().contains("fell behind"), "{refused}");
+    assert!(seen < CHANGES, "it did not fall behind");
+    // What it missed is gone, and it is not left to guess so.
+    let request = v1::WatchRequest {
+        resource_version: position,
+        ..Default::default()
+    };
+    let refused = within(control.workloads.watch(request)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+    let mut anew = control.watch("w", "").await;
+    let present = next(&mut anew).await.unwrap().unwrap();
+    assert_eq!(present.workload.unwrap().revision, last);
 }
 
 #[tokio::test]
