@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -21,6 +22,11 @@ const MAX_PLACES: usize = 32;
 const BEHIND: usize = 1024;
 /// Workloads whose changes are told in one message.
 const BATCH: usize = 256;
+/// Between two messages, for each session that is told: a change goes out at once, and a storm of them in few messages,
+/// so that a large fleet costs no more of a core than a small one.
+const PACE_PER_SESSION: Duration = Duration::from_micros(100);
+/// The longest that a change waits for others.
+const MAX_PACE: Duration = Duration::from_millis(100);
 
 /// A route as the map orders it: host and path.
 type Key = (String, String);
@@ -100,7 +106,12 @@ impl RouteBoard {
                     Err(_) => break,
                 }
             }
-            self.update(&index, ids);
+            if self.update(&index, ids) {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(pace(self.changes.receiver_count())) => {}
+                }
+            }
         }
     }
 
@@ -110,19 +121,21 @@ impl RouteBoard {
         index.ids().into_iter().chain(known).collect()
     }
 
-    /// Brings these workloads' routes up to date and tells what changed.
-    fn update(&self, index: &Index, ids: impl IntoIterator<Item = WorkloadId>) {
+    /// Brings these workloads' routes up to date and tells what changed, if anything did.
+    fn update(&self, index: &Index, ids: impl IntoIterator<Item = WorkloadId>) -> bool {
         let mut table = self.table.lock();
         let mut news = v1::FleetRoutes::default();
         for id in ids {
             table.put(&id, present(index, &id), &mut news);
         }
-        if news != v1::FleetRoutes::default() {
-            table.version += 1;
-            news.version = table.version;
-            // Under the lock, so that who reads the table misses nothing. No receiver is no error.
-            let _ = self.changes.send(Arc::new(news));
+        if news == v1::FleetRoutes::default() {
+            return false;
         }
+        table.version += 1;
+        news.version = table.version;
+        // Under the lock, so that who reads the table misses nothing. No receiver is no error.
+        let _ = self.changes.send(Arc::new(news));
+        true
     }
 
     /// For a session that has been told nothing.
@@ -236,6 +249,12 @@ fn present(index: &Index, id: &WorkloadId) -> BTreeMap<Key, Vec<v1::RoutePlace>>
         .take(MAX_PLACES)
         .collect();
     keys.into_iter().map(|key| (key, places.clone())).collect()
+}
+
+/// How long to wait after a message to so many sessions.
+fn pace(sessions: usize) -> Duration {
+    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    PACE_PER_SESSION.saturating_mul(sessions).min(MAX_PACE)
 }
 
 fn route((host, path): &Key) -> v1::Route {
@@ -380,5 +399,13 @@ mod tests {
         told.hear(&again);
         assert_eq!(told.shown(), ["a.localhost:w1"]);
         assert!(news.next().now_or_never().is_none());
+    }
+
+    #[test]
+    fn a_message_to_many_is_followed_by_a_pause_and_one_to_few_hardly() {
+        let cases = [(0, 0), (3, 300), (500, 50_000), (100_000, 100_000)];
+        for (sessions, micros) in cases {
+            assert_eq!(pace(sessions), Duration::from_micros(micros), "{sessions}");
+        }
     }
 }

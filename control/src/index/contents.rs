@@ -11,6 +11,7 @@ use warren_proto::v1;
 use super::{show::Seen, watched::ShownReplica};
 use crate::{
     reconcile::observe,
+    scheduler::Offers,
     state::{
         Stored, decode,
         keys::{self, Key},
@@ -45,6 +46,8 @@ pub struct WorkloadEntry {
 pub struct WorkerEntry {
     /// As stored; absent when a replica names a worker that was never heard of.
     pub stored: Option<Stored<Arc<v1::Worker>>>,
+    /// Of the same.
+    pub offers: Arc<Offers>,
     /// Ids of replicas, each with its workload.
     pub replicas: BTreeMap<String, WorkloadId>,
     pub usage: Usage,
@@ -167,6 +170,8 @@ impl Contents {
     fn put_worker(&mut self, name: &Name, change: &Change, effects: &mut Effects) {
         let entry = self.workers.entry(name.clone()).or_default();
         entry.stored = read(change);
+        let stored = entry.stored.as_ref();
+        entry.offers = stored.map_or_else(Arc::default, |held| observe::offers(&held.value).into());
         let drained = entry
             .stored
             .as_ref()

@@ -25,6 +25,7 @@ use warren_proto::v1;
 
 use crate::{
     reconcile::dirty::DirtySet,
+    scheduler::Offers,
     state::{Stored, records::ReplicaRecord},
     store::Revision,
 };
@@ -35,7 +36,7 @@ pub use follow::IndexTask;
 pub use watched::{ShownReplica, Watched};
 
 /// Workloads that a reader of [`Index::touched`] may be behind.
-const TOUCHED_BUFFER: usize = 1024;
+const TOUCHED_BUFFER: usize = 8192;
 
 /// The reading side. Every method holds a lock for the time of a map's look-up only.
 pub struct Index {
@@ -64,7 +65,9 @@ pub struct Observation {
 
 /// A worker and what was placed on it.
 pub struct WorkerUsage {
+    pub name: Name,
     pub worker: Arc<v1::Worker>,
+    pub offers: Arc<Offers>,
     pub usage: Usage,
 }
 
@@ -260,8 +263,8 @@ impl Index {
         inner
             .contents
             .workers
-            .values()
-            .filter_map(worker_usage)
+            .iter()
+            .filter_map(|(name, entry)| worker_usage(name, entry))
             .collect()
     }
 
@@ -271,7 +274,7 @@ impl Index {
             .contents
             .workers
             .get(name)
-            .and_then(worker_usage)
+            .and_then(|entry| worker_usage(name, entry))
     }
 
     /// All objects of a kind, the revision of that, and a watch of what changes from then on.
@@ -317,10 +320,12 @@ impl Index {
     }
 }
 
-fn worker_usage(entry: &contents::WorkerEntry) -> Option<WorkerUsage> {
+fn worker_usage(name: &Name, entry: &contents::WorkerEntry) -> Option<WorkerUsage> {
     let stored = entry.stored.as_ref()?;
     Some(WorkerUsage {
+        name: name.clone(),
         worker: stored.value.clone(),
+        offers: entry.offers.clone(),
         usage: entry.usage.clone(),
     })
 }

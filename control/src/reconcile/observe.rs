@@ -1,6 +1,6 @@
 //! From stored objects to the plan's own view of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use prost_types::Timestamp;
 use warren_model::{
@@ -143,11 +143,11 @@ fn age(since: &Option<Timestamp>, now: &Timestamp) -> Duration {
 }
 
 /// A worker, how long ago it was last heard of, and for how long its session stands.
-pub fn worker(held: &WorkerUsage, leases: &Leases) -> Option<WorkerView> {
+pub fn worker(held: &WorkerUsage, leases: &Leases) -> WorkerView {
     let worker = &held.worker;
     let capacity = worker.capacity.unwrap_or_default();
-    Some(WorkerView {
-        name: Name::parse(&worker.name).ok()?,
+    WorkerView {
+        name: held.name.clone(),
         ready: worker.ready,
         cordoned: worker.cordoned,
         draining: worker.drain.is_some(),
@@ -159,11 +159,16 @@ pub fn worker(held: &WorkerUsage, leases: &Leases) -> Option<WorkerView> {
         replicas: held.usage.replicas,
         replicas_max: capacity.replicas,
         taken_ports: taken_ports(&held.usage.ports),
-        offers: Arc::new(Offers {
-            labels: worker.labels.clone().into_iter().collect(),
-            volumes: worker.volumes.iter().filter_map(offered).collect(),
-        }),
-    })
+        offers: held.offers.clone(),
+    }
+}
+
+/// What a worker has.
+pub fn offers(worker: &v1::Worker) -> Offers {
+    Offers {
+        labels: worker.labels.clone().into_iter().collect(),
+        volumes: worker.volumes.iter().filter_map(offered).collect(),
+    }
 }
 
 fn offered(volume: &v1::HostVolume) -> Option<(Name, Access)> {

@@ -274,7 +274,7 @@ impl Reconciler {
     fn workers(&self) -> Vec<WorkerView> {
         let held = self.index.workers();
         held.iter()
-            .filter_map(|held| observe::worker(held, &self.leases))
+            .map(|held| observe::worker(held, &self.leases))
             .collect()
     }
 }
