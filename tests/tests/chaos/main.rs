@@ -20,6 +20,9 @@ struct Size {
     workloads: usize,
     /// Of load.
     time: Duration,
+    /// Which part of the requests that were to be sent must have been: a debug build that compiles guests on every core
+    /// leaves less for clients.
+    sent: f64,
     /// Kills of the control plane.
     kills: usize,
 }
@@ -29,12 +32,14 @@ fn size() -> Size {
         Ok("full") => Size {
             workloads: 30,
             time: Duration::from_secs(60),
+            sent: 0.9,
             kills: 50,
         },
         Ok(other) => panic!("WARREN_CHAOS={other}: it is `full` or not set"),
         Err(_) => Size {
             workloads: 6,
             time: Duration::from_secs(10),
+            sent: 0.5,
             kills: 5,
         },
     }
