@@ -8,13 +8,17 @@
 //!   open=PATH    opens the file as often as it may, keeps all, and tells how often that was and the error
 //!   until=LINES  ends with failure unless the last count was this
 //!   exit=CODE    ends with failure unless it is 0
+//!   beat=PATH    appends a line with WARREN_FENCE and the machine's uptime to the file, every 50 ms without end; the uptime
+//!                stands in /machine/uptime, as proc(5) says
+//!   env=NAME     the variable
 //!   stay         listens on 127.0.0.1:8080 and does nothing else
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     net::TcpListener,
-    process,
+    process, thread,
+    time::Duration,
 };
 
 fn main() {
@@ -34,6 +38,8 @@ fn main() {
             "open" => open_all(path, &mut open),
             "until" if path.parse() == Ok(counted) => Ok(String::new()),
             "until" => process::exit(1),
+            "beat" => beat(path),
+            "env" => env(path),
             "exit" => process::exit(path.parse().unwrap_or(1)),
             "stay" => stay(),
             _ => panic!("unknown: {word}"),
@@ -77,6 +83,21 @@ fn link(path: &str) -> io::Result<String> {
     #[allow(deprecated)]
     fs::soft_link("../../../../../../etc", format!("{path}/out"))?;
     fs::read_to_string(format!("{path}/out/hostname"))
+}
+
+fn beat(path: &str) -> io::Result<String> {
+    let fence = env("WARREN_FENCE")?;
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    loop {
+        let uptime = fs::read_to_string("/machine/uptime")?;
+        let seconds = uptime.split(' ').next().unwrap_or_default();
+        file.write_all(format!("{fence} {seconds}\n").as_bytes())?;
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn env(name: &str) -> io::Result<String> {
+    std::env::var(name).map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))
 }
 
 fn stay() -> ! {
