@@ -83,6 +83,7 @@ impl Workload {
             network: self.network.clone(),
             log: self.logs.open(&name),
             host: HostAccess::default(),
+            lease: None,
             refusals,
         };
         let spec = WorkloadSpec {
@@ -103,7 +104,7 @@ impl Workload {
         let stream = self.logs.subscribe(&name, query).context("its log")?;
         let logs = self.logs.clone();
         let task = tokio::spawn(async move {
-            let end = service.run(|| {}).await;
+            let end = service.run(None, || {}).await;
             logs.close(&name);
             end
         });

@@ -159,15 +159,17 @@ impl ControlPlane {
         if let Some(what) = store.lost() {
             tracing::warn!(what, "the store is damaged; going on with what is left");
         }
-        // What was lost may have begun terms that workers know of.
-        let terms = if store.lost().is_some() {
+        // What was lost may have begun terms that workers know of, and drawn fences.
+        let above = if store.lost().is_some() {
             TERMS_PER_LOSS
         } else {
             1
         };
-        let term = state.begin_term(terms).await?;
+        let term = state.begin_term(above).await?;
+        // Every store has one, and so has every backup, above which a restore counts on.
+        state.next_fence(above).await?;
         let events = Arc::new(Events::load(&state).await?);
-        let leases = Leases::starting_now();
+        let leases = Leases::starting_now(outlast(&state, config.worker_timeout).await?);
         let dirty = Arc::new(DirtySet::default());
         let (index, index_task) = IndexTask::load(state.clone(), dirty.clone()).await?;
         forget_connections(&state, &index).await?;
@@ -186,6 +188,7 @@ impl ControlPlane {
             routes: Arc::default(),
             term,
             worker_timeout: config.worker_timeout,
+            fences: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         });
@@ -242,6 +245,8 @@ impl ControlPlane {
         let events_end = ending.clone();
         background.spawn(async move { events.write_behind(state, events_end).await });
 
+        background.spawn(forget_earlier(fleet.clone(), ending.clone()));
+
         let health = HealthReporter::new();
         let descriptors =
             |error: &dyn std::error::Error| ServeError::Descriptors(error.to_string());
@@ -289,6 +294,35 @@ impl ControlPlane {
         }
         store.close().await;
         Ok(served?)
+    }
+}
+
+/// How long workers may count on heartbeats that were acknowledged before this start: by the timeout of then, where that
+/// was longer. Remembered until it is over, whatever happens meanwhile.
+async fn outlast(state: &State, timeout: Duration) -> Result<Duration, StoreError> {
+    let before = state.worker_timeout().await?;
+    let longest = before.unwrap_or_default().max(timeout);
+    if before != Some(longest) {
+        state.set_worker_timeout(longest).await?;
+    }
+    Ok(longest)
+}
+
+/// Once nobody goes by a longer timeout of before, the present one is what the next start has to outlast.
+async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
+    let forget = async {
+        tokio::time::sleep(fleet.leases.earlier_left()).await;
+        match fleet.state.worker_timeout().await? {
+            Some(before) if before == fleet.worker_timeout => Ok(()),
+            _ => fleet.state.set_worker_timeout(fleet.worker_timeout).await,
+        }
+    };
+    tokio::select! {
+        () = ending.cancelled() => {}
+        // Until it works, the next start waits longer than it has to, which harms nobody.
+        forgotten = forget => if let Err(error) = forgotten {
+            tracing::warn!(%error, "cannot store the worker timeout");
+        }
     }
 }
 

@@ -15,11 +15,7 @@ use crate::{
 };
 
 /// What the contract has and this version does not do yet: these fields and all below them.
-pub(crate) const NOT_YET: [&str; 3] = [
-    "spec.service.exclusive",
-    "spec.service.env.secret",
-    "spec.components.env.secret",
-];
+pub(crate) const NOT_YET: [&str; 2] = ["spec.service.env.secret", "spec.components.env.secret"];
 
 /// What the first servers, which named no fields in `GetInfo`, did not honour. What leaves [`NOT_YET`] stays here, and what
 /// the contract gains joins it.

@@ -24,6 +24,7 @@ use warren_proto::v1::{self, replica::Phase};
 use warren_worker::{
     agent::{Assignment, Replicas as _, artifacts::Artifacts, reports::ReportBook},
     ingress::Router,
+    lease::SharedLease,
     logs::{LogHub, LogLimits},
     policy::HostAccess,
     runtime::Runtime,
@@ -126,6 +127,7 @@ impl Worker {
             router: Router::new(),
             logs: LogHub::new(LogLimits::default()),
             reports: reports.clone(),
+            lease: SharedLease::new(),
             host: HostAccess::default(),
             volumes: Arc::new(Volumes::open(dir, Vec::new()).unwrap()),
             longest_grace: Duration::ZERO,
@@ -171,6 +173,7 @@ impl Worker {
                 ..Default::default()
             }),
             restarts: 0,
+            fence: 0,
         };
         self.supervisor
             .assign(Assignment::from_proto(assignment).unwrap());

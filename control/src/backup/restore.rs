@@ -17,7 +17,7 @@ use warren_model::digest::{Digest, Hasher};
 use super::format::{Body, Decoder, Entries, FormatError, Header};
 use crate::{
     server::{ARTIFACTS, STORE},
-    state::{TERMS_PER_LOSS, keys},
+    state::{self, TERMS_PER_LOSS, keys},
     store::{SCHEMA, StoreError, Versioned, lock, sled::Loader},
 };
 
@@ -76,7 +76,8 @@ pub(crate) fn is_unfinished(data: &Path) -> bool {
 /// keeps its store under another name with it; artifacts are added to those that are there. `progress` is told how many
 /// bytes were read, each time, and the header's size. Blocks.
 ///
-/// Workers that have heard of a later state follow this one: its term and its revision are above all that can have been.
+/// Workers that have heard of a later state follow this one: its term, its fence and its revision are above all that can
+/// have been.
 pub fn restore(
     source: impl Read,
     data: &Path,
@@ -292,12 +293,9 @@ impl Stage {
         let mut batch = BTreeMap::new();
         for entry in entries.entries {
             let mut value = entry.value;
-            if entry.key == keys::TERM {
-                let term = std::str::from_utf8(&value).ok();
-                let term = term.and_then(|term| term.parse::<u64>().ok());
-                let term = term.and_then(|term| term.checked_add(TERMS_PER_LOSS));
-                let unreadable = || StoreError::Corrupt(format!("`{}` is no number", keys::TERM));
-                value = term.ok_or_else(unreadable)?.to_string().into();
+            if [keys::TERM, keys::FENCE].contains(&entry.key.as_str()) {
+                let last = state::number(&entry.key, &value)?;
+                value = last.saturating_add(TERMS_PER_LOSS).to_string().into();
             }
             let versioned = Versioned {
                 value,

@@ -63,6 +63,7 @@ impl Data {
             upload.finish().await.unwrap().keep().await.unwrap();
             let store = self.store();
             State::new(store.clone()).begin_term(7).await.unwrap();
+            State::new(store.clone()).next_fence(5).await.unwrap();
             let digest = Digest::of(&component);
             let artifact = v1::Artifact {
                 digest: digest.to_string(),
@@ -130,8 +131,10 @@ fn everything_comes_back_on_another_machine() {
     assert_eq!(target.names(), [ARTIFACTS, STORE]);
     let (found, now) = target.contents();
     // Nobody who heard of a later state of the source takes this one for an earlier one.
-    let term = (7 + TERMS_PER_LOSS).to_string();
-    expected.insert(keys::TERM.to_owned(), term.into());
+    for (key, last) in [(keys::TERM, 7), (keys::FENCE, 5)] {
+        let next: u64 = last + TERMS_PER_LOSS;
+        expected.insert(key.to_owned(), next.to_string().into());
+    }
     assert!(found == expected, "the contents differ");
     assert!(now > revision + (1 << 39));
 

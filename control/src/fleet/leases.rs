@@ -12,6 +12,8 @@ use crate::clock;
 pub struct Leases {
     /// Before it nobody could have been heard: no worker is lost for that.
     started: Instant,
+    /// What earlier control planes acknowledged may count for so long after.
+    earlier: Duration,
     heard: Mutex<HashMap<String, Heard>>,
     /// When each worker's last session began.
     joined: Mutex<HashMap<String, Instant>>,
@@ -27,9 +29,11 @@ struct Heard {
 // === impl Leases ===
 
 impl Leases {
-    pub fn starting_now() -> Arc<Self> {
+    /// `earlier` is the longest worker timeout of a control plane before this one that may not be over yet.
+    pub fn starting_now(earlier: Duration) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
+            earlier,
             heard: Mutex::default(),
             joined: Mutex::default(),
         })
@@ -50,6 +54,11 @@ impl Leases {
     /// How long this control plane runs.
     pub fn up_for(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// For how long a worker may still go by what an earlier control plane acknowledged.
+    pub fn earlier_left(&self) -> Duration {
+        self.earlier.saturating_sub(self.up_for())
     }
 
     /// A worker gave a sign of life.

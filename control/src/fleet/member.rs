@@ -213,6 +213,8 @@ impl Member<'_> {
             // Without a service nothing is ever started again.
             restarts: spec.service.as_ref().map_or(0, |_| replica.restarts),
             spec: Some(spec),
+            // Drawn where it is told.
+            fence: 0,
         }))
     }
 

@@ -39,6 +39,8 @@ pub struct Fleet {
     pub term: u64,
     /// Silence after which a worker's replicas are LOST.
     pub worker_timeout: Duration,
+    /// Held while a fence is drawn: sessions take turns, and none loses a race too often.
+    pub fences: tokio::sync::Mutex<()>,
     /// Owns the tasks of sessions and log readers.
     pub tasks: TaskTracker,
     /// Ends all of them.

@@ -266,6 +266,7 @@ impl Session<'_> {
                 None => self.orders.untold(&record.replica.id),
             }
         }
+        self.fence(&mut assign).await.map_err(error::store)?;
         if complete || !assign.is_empty() || !difference.stop.is_empty() {
             self.send(session_response::Message::Assignments(v1::Assignments {
                 term: fleet.term,
@@ -282,6 +283,25 @@ impl Session<'_> {
                 .await
                 .map_err(error::store)?;
         }
+        Ok(())
+    }
+
+    /// Tells new holders of exclusive services from all before them. One number does for all that are told at once: they are
+    /// of different workloads.
+    async fn fence(&self, assign: &mut [v1::Assignment]) -> Result<(), StoreError> {
+        let is_exclusive = |it: &&mut v1::Assignment| {
+            let service = it.spec.as_ref().and_then(|spec| spec.service.as_ref());
+            service.is_some_and(|service| service.exclusive)
+        };
+        let mut exclusive = assign.iter_mut().filter(is_exclusive).peekable();
+        if exclusive.peek().is_none() {
+            return Ok(());
+        }
+        let fleet = self.member.fleet;
+        let drawing = fleet.fences.lock().await;
+        let fence = fleet.state.next_fence(1).await?;
+        drop(drawing);
+        exclusive.for_each(|it| it.fence = fence);
         Ok(())
     }
 

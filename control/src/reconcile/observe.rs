@@ -48,12 +48,19 @@ pub fn desired(
         deleting: workload.delete_time.is_some(),
         max_surge: spec.update.max_surge,
         max_unavailable: spec.update.max_unavailable,
-        stop_first: stop_first || writes,
+        stop_first: stop_first || writes || exclusive(spec),
+        exclusive: exclusive(spec),
         rollout: rollout::of(workload).map(|noted| noted_rollout(noted, now)),
         progress_deadline: spec.update.progress_deadline,
         roll_back_to: roll_back_to(workload)
             .filter(|_| spec.update.rollback_on_failure && !stop_first),
     }
+}
+
+fn exclusive(spec: &WorkloadSpec) -> bool {
+    spec.service
+        .as_ref()
+        .is_some_and(|service| service.exclusive)
 }
 
 fn noted_rollout(noted: &v1::Rollout, now: &Timestamp) -> Rollout {

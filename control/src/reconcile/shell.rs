@@ -174,6 +174,7 @@ impl Reconciler {
             workers: own.as_deref().unwrap_or(workers),
             worker_timeout: self.worker_timeout,
             up_for: self.leases.up_for(),
+            earlier_leases: self.leases.earlier_left(),
         };
         let plan = plan::plan(&observed, &mut || replica_id(&id.name));
         for action in &plan.actions {

@@ -7,6 +7,9 @@ use warren_model::{
 };
 
 pub const TERM: &str = "meta/term";
+pub const FENCE: &str = "meta/fence";
+/// In milliseconds.
+pub const WORKER_TIMEOUT: &str = "meta/worker-timeout";
 pub const WORKLOADS: &str = "workload/";
 pub const REPLICAS: &str = "replica/";
 pub const WORKERS: &str = "worker/";

@@ -6,7 +6,7 @@ pub mod keys;
 pub mod records;
 pub mod rollout;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
@@ -39,7 +39,7 @@ pub struct Transaction {
     writes: Vec<Write>,
 }
 
-/// Above the last term that is known, where those of a lost state are not.
+/// Above the last term and the last fence that are known, where those of a lost state are not.
 pub const TERMS_PER_LOSS: u64 = 1 << 20;
 
 /// How often a read-modify-write is tried against others' writes before its caller is told.
@@ -123,28 +123,50 @@ impl State {
 
     /// Starts a new term: a number that no control plane over this store has had before, so many above the last.
     pub async fn begin_term(&self, above: u64) -> Result<u64, StoreError> {
+        self.count(keys::TERM, above).await
+    }
+
+    /// A number for assignments of exclusive services, greater than all before by so many. On the disk when it is returned.
+    pub async fn next_fence(&self, above: u64) -> Result<u64, StoreError> {
+        self.count(keys::FENCE, above).await
+    }
+
+    /// The longest worker timeout by which a worker may still count the time since its last heartbeat.
+    pub async fn worker_timeout(&self) -> Result<Option<Duration>, StoreError> {
+        let held = self.store.get(keys::WORKER_TIMEOUT).await?;
+        let millis = held.map(|held| number(keys::WORKER_TIMEOUT, &held.value));
+        Ok(millis.transpose()?.map(Duration::from_millis))
+    }
+
+    pub async fn set_worker_timeout(&self, timeout: Duration) -> Result<(), StoreError> {
+        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let write = Write::put(keys::WORKER_TIMEOUT, millis.to_string());
+        let written = self.store.commit(vec![write], Durability::Flushed).await;
+        written.map(drop)
+    }
+
+    /// Counts a stored number up by so many, from 0, and returns it.
+    async fn count(&self, key: &str, above: u64) -> Result<u64, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
-            let held = self.store.get(keys::TERM).await?;
-            let term = match &held {
-                None => above,
-                Some(held) => std::str::from_utf8(&held.value)
-                    .ok()
-                    .and_then(|text| text.parse::<u64>().ok())
-                    .and_then(|term| term.checked_add(above))
-                    .ok_or_else(|| StoreError::Corrupt(format!("`{}` is no number", keys::TERM)))?,
-            };
+            let held = self.store.get(key).await?;
+            let before = held.as_ref().map(|held| number(key, &held.value));
+            let next = before
+                .transpose()?
+                .unwrap_or(0)
+                .checked_add(above)
+                .ok_or_else(|| StoreError::Corrupt(format!("`{key}` cannot be counted up")))?;
             let unchanged = held.map_or(Precondition::Absent, |held| {
                 Precondition::Revision(held.revision)
             });
-            let write = Write::put(keys::TERM, term.to_string()).when(unchanged);
+            let write = Write::put(key, next.to_string()).when(unchanged);
             match self.store.commit(vec![write], Durability::Flushed).await {
-                Ok(_) => return Ok(term),
+                Ok(_) => return Ok(next),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(StoreError::Conflict {
-            key: keys::TERM.to_owned(),
+            key: key.to_owned(),
         })
     }
 
@@ -275,6 +297,12 @@ impl Transaction {
         self.writes.push(write);
         self
     }
+}
+
+pub(crate) fn number(key: &str, value: &[u8]) -> Result<u64, StoreError> {
+    let text = std::str::from_utf8(value).ok();
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| StoreError::Corrupt(format!("`{key}` is no number")))
 }
 
 pub(crate) fn encode<M: Message>(value: &M) -> Bytes {

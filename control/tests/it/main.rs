@@ -6,6 +6,7 @@ mod artifacts;
 mod components;
 mod drains;
 mod errors;
+mod exclusive;
 mod fleet;
 #[cfg(target_os = "linux")]
 mod full;

@@ -118,13 +118,12 @@ fn all_that_is_not_honoured_is_refused_at_its_field() {
         fields,
         [
             "spec.service.env[0].secret",
-            "spec.service.exclusive",
             "spec.components[0].env[0].secret",
         ]
     );
     assert_eq!(
-        found[1].message,
-        "`spec.service.exclusive` is not supported by this version of Warren yet: leave it out"
+        found[0].message,
+        "`spec.service.env.secret` is not supported by this version of Warren yet: leave it out"
     );
 }
 

@@ -1,6 +1,12 @@
 //! What the control plane says should run, checked, and what follows from it. Pure.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 use warren_model::{
     error::Violations,
@@ -21,7 +27,18 @@ pub struct Assignment {
     pub spec: WorkloadSpec,
     /// What the service's next start is counted as: 0 unless a worker ran this replica before and forgot it.
     pub restarts: u32,
+    /// Of an exclusive service, and of no other.
+    pub fence: Option<Fence>,
 }
+
+/// Tells an assignment of an exclusive service from all of the same workload before it: it is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fence(u32);
+
+/// The greatest fence that a replica was given: the control plane tells of it with each session anew, and another replica
+/// may have run between two of them.
+#[derive(Clone, Default)]
+pub struct NewestFence(Arc<AtomicU32>);
 
 /// An assignment that this worker cannot run: it comes from another version, or is damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +86,15 @@ impl Assignment {
                 None
             }
         };
+        let exclusive = spec.as_ref().and_then(|spec| spec.service.as_ref());
+        let exclusive = exclusive.is_some_and(|service| service.exclusive);
+        let fence = u32::try_from(assignment.fence).ok().filter(|it| *it > 0);
+        if exclusive && fence.is_none() {
+            why.push(
+                "fence",
+                "an exclusive service needs one, from 1 to 4294967295",
+            );
+        }
         let (Some(namespace), Some(name), Some(spec), true) =
             (namespace, name, spec, why.0.is_empty())
         else {
@@ -81,7 +107,32 @@ impl Assignment {
             revision: assignment.revision,
             spec,
             restarts: assignment.restarts,
+            fence: fence.filter(|_| exclusive).map(Fence),
         })
+    }
+}
+
+// === impl Fence ===
+
+impl Fence {
+    /// The number of one start of the service, greater than that of every start before: of an earlier assignment, and of
+    /// this one in the same process. `starts` counts those from 0.
+    pub fn of_start(self, starts: u32) -> u64 {
+        u64::from(self.0) << 32 | u64::from(starts)
+    }
+}
+
+// === impl NewestFence ===
+
+impl NewestFence {
+    pub fn raise(&self, fence: Option<Fence>) {
+        self.0.fetch_max(fence.map_or(0, |fence| fence.0), Relaxed);
+    }
+
+    /// `None`: there was none.
+    pub fn get(&self) -> Option<Fence> {
+        let fence = self.0.load(Relaxed);
+        (fence > 0).then_some(Fence(fence))
     }
 }
 
@@ -204,6 +255,56 @@ mod tests {
         );
         assert_eq!(read.id.to_string(), "default/counter");
         assert!(read.spec.service.is_some());
+    }
+
+    #[test]
+    fn an_exclusive_service_has_a_fence_and_no_other_has() {
+        let read = |exclusive, fence| {
+            let mut assignment = v1::Assignment {
+                fence,
+                ..assignment("r-1")
+            };
+            let spec = assignment.spec.as_mut().unwrap();
+            spec.service.as_mut().unwrap().exclusive = exclusive;
+            Assignment::from_proto(assignment).map(|read| read.fence)
+        };
+        assert_eq!(read(false, 0), Ok(None));
+        assert_eq!(read(false, 7), Ok(None));
+        assert_eq!(read(true, 7), Ok(Some(Fence(7))));
+        for none in [0, 1 << 32] {
+            let refused = read(true, none).unwrap_err();
+            assert_eq!(refused.why.0[0].field, "fence");
+        }
+    }
+
+    #[test]
+    fn fences_of_starts_grow_from_assignment_to_assignment() {
+        let starts = [
+            (Fence(1), 0),
+            (Fence(1), 1),
+            (Fence(1), u32::MAX),
+            (Fence(2), 0),
+            (Fence(u32::MAX), u32::MAX),
+        ];
+        let fences = starts.map(|(fence, starts)| fence.of_start(starts));
+        assert!(fences.is_sorted_by(|a, b| a < b), "{fences:?}");
+        assert_eq!(fences[0], 1 << 32);
+    }
+
+    #[test]
+    fn a_replica_that_is_told_of_again_starts_by_the_newest_fence() {
+        let newest = NewestFence::default();
+        assert_eq!(newest.get(), None);
+        for (told, holds) in [
+            (None, None),
+            (Some(Fence(5)), Some(Fence(5))),
+            (Some(Fence(9)), Some(Fence(9))),
+            (Some(Fence(8)), Some(Fence(9))),
+            (None, Some(Fence(9))),
+        ] {
+            newest.raise(told);
+            assert_eq!(newest.get(), holds);
+        }
     }
 
     #[test]

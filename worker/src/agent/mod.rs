@@ -17,7 +17,7 @@ mod worker;
 
 use std::time::Duration;
 
-pub use assignment::Assignment;
+pub use assignment::{Assignment, Fence, NewestFence};
 pub use worker::{Config, OpenError, ServeError, Worker};
 
 /// What one replica uses.

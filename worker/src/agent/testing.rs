@@ -223,6 +223,7 @@ pub(super) fn assignment(replica: &str) -> v1::Assignment {
             ..Default::default()
         }),
         restarts: 0,
+        fence: 0,
     }
 }
 

@@ -35,6 +35,7 @@ use crate::{
     agent::Replicas as _,
     health::Health,
     ingress::{ClusterFront, FleetRoutes, Router, server},
+    lease::SharedLease,
     logs::{DiskLimits, LogHub, LogLimits},
     policy::HostAccess,
     runtime::{Runtime, RuntimeError},
@@ -85,6 +86,7 @@ pub struct Worker {
     fleet: Arc<FleetRoutes>,
     logs: LogHub,
     reports: ReportBook,
+    lease: Arc<SharedLease>,
     keeper: Arc<Keeper>,
     /// What an earlier worker on this directory ran, and had seen.
     last: (Vec<Assignment>, Seen),
@@ -191,7 +193,7 @@ impl Worker {
         let path = config.data.join("replicas");
         let (keeper, last) =
             Keeper::open(path.clone()).map_err(|source| OpenError::State { path, source })?;
-        let seen = last.seen;
+        let (seen, lease) = (last.seen, SharedLease::new());
         let (left, ended) = last.split();
         for (replica, state) in ended {
             reports.record(&replica, state, None);
@@ -202,6 +204,7 @@ impl Worker {
             router: router.clone(),
             logs: logs.clone(),
             reports: reports.clone(),
+            lease: lease.clone(),
             host: HostAccess {
                 allow_host_loopback: config.allow_host_loopback,
                 own_addresses: own_addresses(),
@@ -220,6 +223,7 @@ impl Worker {
             router,
             logs,
             reports,
+            lease,
             keeper,
             last: (left, seen),
             source,
@@ -335,6 +339,7 @@ impl Worker {
             reports: self.reports.clone(),
             routes: Arc::clone(&self.fleet),
             logs: self.logs.clone(),
+            lease: self.lease.clone(),
             keeper: self.keeper.clone(),
             left: std::mem::take(&mut self.last.0),
             seen: self.last.1,

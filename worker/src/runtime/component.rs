@@ -14,11 +14,10 @@ use wasmtime::{
 };
 use wasmtime_wasi_http::{p2::bindings::ProxyPre, p3::bindings::ServicePre};
 
-use crate::{ingress::Admission, logs::Stream, policy::Role};
+use crate::{ingress::Admission, lease::LeaseExpired, logs::Stream, policy::Role};
 
 use super::{
     Guest,
-    cpu::CpuShare,
     failure::Failure,
     guest::{GuestStore, GuestTemplate},
     handler::Handler,
@@ -142,8 +141,13 @@ impl ComponentRuntime {
         }
     }
 
-    pub(super) fn cpu(&self) -> &CpuShare {
-        &self.template.cpu
+    /// `work`, which calls into the component, by its share of the CPU and for as long as it may run at all.
+    pub(super) async fn run<R>(
+        &self,
+        work: impl Future<Output = Result<R, Failure>>,
+    ) -> Result<R, Failure> {
+        let done = self.template.run(work).await;
+        done.unwrap_or_else(|LeaseExpired| Err(Failure::LeaseExpired))
     }
 
     pub(super) fn store(&self, depth: u32) -> GuestStore {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use wasmtime::{Store, Trap};
 
 use super::{Guest, limits::MemoryLimit};
+use crate::lease::LeaseExpired;
 
 /// The end of one invocation that gave no answer. It ends that invocation and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +26,8 @@ pub enum Failure {
     OutOfMemory(MemoryLimit),
     #[error("its replica is stopping")]
     Stopped,
+    #[error("{}", LeaseExpired)]
+    LeaseExpired,
     #[error("it trapped: {0}")]
     Trapped(String),
 }
@@ -38,6 +41,9 @@ impl Failure {
 
     /// What an error that ended a guest says about it.
     pub fn of(error: &wasmtime::Error, store: &Store<Guest>) -> Self {
+        if error.is::<LeaseExpired>() {
+            return Self::LeaseExpired;
+        }
         match store.data().limiter().refused() {
             Some(limit) => Self::OutOfMemory(limit),
             None => Self::Trapped(describe(error)),

@@ -1,12 +1,13 @@
 //! What one guest is, and the store that one of its instances lives in.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use wasmtime::{Engine, Store, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::{
+    lease::{LeaseExpired, SharedLease, Tenure},
     logs::{ReplicaLog, Stream},
     net::{End, Network, Scope},
     policy::{Policy, Role},
@@ -40,6 +41,8 @@ pub struct GuestTemplate {
     pub memory_limit: u64,
     pub usage: Arc<ReplicaUsage>,
     pub cpu: Arc<CpuShare>,
+    /// What an exclusive replica's guests may run by; `None`: nothing forbids it.
+    pub lease: Option<Arc<SharedLease>>,
     pub network: Network,
     pub policy: Arc<Policy>,
     pub(super) outgoing: Outgoing,
@@ -55,18 +58,57 @@ impl GuestTemplate {
         }
     }
 
+    /// With this variable in its environment, in place of one of its name.
+    pub fn with_variable(self, name: &str, value: &str) -> Self {
+        let others = self.env.iter().filter(|(other, _)| other != name);
+        let variable = (name.to_owned(), value.to_owned());
+        Self {
+            env: others.cloned().chain([variable]).collect(),
+            ..self
+        }
+    }
+
+    /// Runs `work`, which calls into this guest, by its share of the CPU and for as long as it may run at all. Dropping the
+    /// future drops `work`.
+    pub async fn run<W: Future>(&self, work: W) -> Result<W::Output, LeaseExpired> {
+        self.run_in(self.tenure().as_ref(), work).await
+    }
+
+    /// As [`Self::run`], in a tenure that has begun; `None`: nothing forbids it.
+    pub async fn run_in<W: Future>(
+        &self,
+        tenure: Option<&Tenure>,
+        work: W,
+    ) -> Result<W::Output, LeaseExpired> {
+        let work = self.cpu.run(work);
+        match tenure {
+            Some(tenure) => tenure.guard(work).await,
+            None => Ok(work.await),
+        }
+    }
+
+    /// What a guest that starts now may run in.
+    pub fn tenure(&self) -> Option<Tenure> {
+        self.lease.as_ref().map(SharedLease::tenure)
+    }
+
     /// A fresh store with nothing open. `depth` counts the WIT calls that led here.
     pub fn store(&self, engine: &Engine, depth: u32) -> GuestStore {
-        self.store_of(engine, depth, self.wasi().build())
+        self.store_of(engine, depth, self.wasi().build(), self.tenure())
     }
 
     /// As [`Self::store`], for a service, which sees directories.
-    pub fn service_store(&self, engine: &Engine, mounts: &[Mount]) -> wasmtime::Result<GuestStore> {
+    pub fn service_store(
+        &self,
+        engine: &Engine,
+        mounts: &[Mount],
+        tenure: Option<Tenure>,
+    ) -> wasmtime::Result<GuestStore> {
         let mut wasi = self.wasi();
         for mount in mounts {
             mount.open(&mut wasi)?;
         }
-        Ok(self.store_of(engine, 0, wasi.build()))
+        Ok(self.store_of(engine, 0, wasi.build(), tenure))
     }
 
     fn wasi(&self) -> WasiCtxBuilder {
@@ -87,7 +129,13 @@ impl GuestTemplate {
         wasi
     }
 
-    fn store_of(&self, engine: &Engine, depth: u32, wasi: WasiCtx) -> GuestStore {
+    fn store_of(
+        &self,
+        engine: &Engine,
+        depth: u32,
+        wasi: WasiCtx,
+        tenure: Option<Tenure>,
+    ) -> GuestStore {
         let scope = self.network.scope();
         let network = GuestNetwork {
             scope: scope.clone(),
@@ -111,11 +159,21 @@ impl GuestTemplate {
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         cpu::share_cpu(&mut store);
+        if let Some(tenure) = tenure {
+            heed(&mut store, tenure);
+        }
         GuestStore {
             sockets: SocketsOfStore(scope),
             store,
         }
     }
+}
+
+/// Looks at the lease on every way into the guest and out of it: host calls, their returns, and the ticks of the epoch,
+/// which are calls too. So what a process does that was stopped in the midst of a guest, for however long, is to end it;
+/// and what the guest is told, such as the time, was so while the lease was held.
+fn heed(store: &mut Store<Guest>, tenure: Tenure) {
+    store.call_hook(move |_, _| Ok(tenure.check()?));
 }
 
 /// A store and all that it holds in the workload's network.

@@ -129,8 +129,7 @@ impl ComponentRuntime {
             let (component, pre, fate) = (Arc::clone(self), pre.clone(), fate.clone());
             async move {
                 let _slot = slot;
-                let run = component.run(pre, request, meta, outcome, fate);
-                let run = component.cpu().run(run);
+                let run = component.run(component.answer(pre, request, meta, outcome, fate));
                 let result = component.until(deadline, run).await;
                 if let Err(failure) = &result {
                     component.log_failure(failure);
@@ -152,7 +151,7 @@ impl ComponentRuntime {
         }
     }
 
-    async fn run(
+    async fn answer(
         &self,
         pre: ProxyPre<Guest>,
         mut request: Request<WasiBody>,
@@ -239,9 +238,10 @@ fn name_authority<B>(request: &mut Request<B>, meta: &RequestMeta) {
 
 fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
     let (status, text) = match failure {
-        Failure::Busy { .. } | Failure::Waited { .. } | Failure::Stopped => {
-            (StatusCode::SERVICE_UNAVAILABLE, failure.to_string())
-        }
+        Failure::Busy { .. }
+        | Failure::Waited { .. }
+        | Failure::Stopped
+        | Failure::LeaseExpired => (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()),
         Failure::RequestTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, failure.to_string()),
         Failure::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, failure.to_string()),
         // Backtraces are for the workload's owner, in its log, not for its clients.

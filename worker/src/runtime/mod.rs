@@ -28,7 +28,7 @@ pub use component::ComponentRuntime;
 pub use cpu::threads;
 pub use guest::Guest;
 pub use http::ComponentHandle;
-pub use service::{ServiceEnd, ServiceRuntime};
+pub use service::{ServiceEnd, ServiceRuntime, Turn};
 pub use usage::ReplicaUsage;
 pub use workload::{PrepareError, Prepared, ReplicaContext};
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use wasmtime::component::InstancePre;
 use wasmtime_wasi::{I32Exit, p2, p3};
 
-use crate::volumes::Mount;
+use crate::{
+    lease::{LeaseExpired, Tenure},
+    volumes::Mount,
+};
 
 use super::{
     Guest,
@@ -38,7 +41,20 @@ pub enum ServiceEnd {
     StartFailed(String),
     /// It was ended because of what its liveness probe found.
     Unhealthy(String),
+    /// It is exclusive, and its worker may not run such services at present.
+    LeaseExpired,
 }
+
+/// One start of an exclusive service.
+pub struct Turn {
+    /// Greater than those of all its starts before, wherever they were.
+    pub fence: u64,
+    /// Begun before the fence was drawn: one that is told later is for a later tenure.
+    pub tenure: Tenure,
+}
+
+/// The variable of an exclusive service's environment that says which of all its starts this is.
+const FENCE: &str = "WARREN_FENCE";
 
 impl ServiceRuntime {
     pub(super) fn new(
@@ -62,36 +78,53 @@ impl ServiceRuntime {
     }
 
     /// Runs until the service ends; `started` is called when its instance is there and its `run` is about to be called.
-    /// Dropping the future kills it: its sockets are reset at once.
-    pub async fn run(&self, started: impl FnOnce() + Send) -> ServiceEnd {
-        self.template.cpu.run(self.live(started)).await
+    /// `turn` is an exclusive service's. Dropping the future kills it: its sockets are reset at once.
+    pub async fn run(&self, turn: Option<Turn>, started: impl FnOnce() + Send) -> ServiceEnd {
+        let (fence, tenure) = match turn {
+            Some(turn) => (Some(turn.fence), Some(turn.tenure)),
+            None => (None, self.template.tenure()),
+        };
+        let live = self.live(fence, tenure.clone(), started);
+        let ended = self.template.run_in(tenure.as_ref(), live).await;
+        ended.unwrap_or(ServiceEnd::LeaseExpired)
     }
 
-    async fn live(&self, started: impl FnOnce() + Send) -> ServiceEnd {
+    async fn live(
+        &self,
+        fence: Option<u64>,
+        tenure: Option<Tenure>,
+        started: impl FnOnce() + Send,
+    ) -> ServiceEnd {
         let template = self.template.renewed();
+        let template = match fence {
+            Some(fence) => template.with_variable(FENCE, &fence.to_string()),
+            None => template,
+        };
         template.log.begin(&template.source);
         match &self.run {
             Run::P2(command) => {
-                let mut guest = match template.service_store(command.engine(), &self.mounts) {
+                let engine = command.engine();
+                let mut guest = match template.service_store(engine, &self.mounts, tenure) {
                     Ok(guest) => guest,
-                    Err(error) => return ServiceEnd::StartFailed(describe(&error)),
+                    Err(error) => return not_started(&error),
                 };
                 let command = match command.instantiate_async(&mut guest.store).await {
                     Ok(command) => command,
-                    Err(error) => return ServiceEnd::StartFailed(describe(&error)),
+                    Err(error) => return not_started(&error),
                 };
                 started();
                 let result = command.wasi_cli_run().call_run(&mut guest.store).await;
                 self.end(guest, result)
             }
             Run::P3(command) => {
-                let mut guest = match template.service_store(command.engine(), &self.mounts) {
+                let engine = command.engine();
+                let mut guest = match template.service_store(engine, &self.mounts, tenure) {
                     Ok(guest) => guest,
-                    Err(error) => return ServiceEnd::StartFailed(describe(&error)),
+                    Err(error) => return not_started(&error),
                 };
                 let command = match command.instantiate_async(&mut guest.store).await {
                     Ok(command) => command,
-                    Err(error) => return ServiceEnd::StartFailed(describe(&error)),
+                    Err(error) => return not_started(&error),
                 };
                 started();
                 let result = guest
@@ -117,10 +150,18 @@ impl ServiceRuntime {
             return ServiceEnd::Exited(*code);
         }
         match Failure::of(&error, &guest.store) {
+            Failure::LeaseExpired => ServiceEnd::LeaseExpired,
             failure @ Failure::OutOfMemory(_) => {
                 ServiceEnd::OutOfMemory(format!("{failure}\n{}", describe(&error)))
             }
             _ => ServiceEnd::Trapped(describe(&error)),
         }
     }
+}
+
+fn not_started(error: &wasmtime::Error) -> ServiceEnd {
+    if error.is::<LeaseExpired>() {
+        return ServiceEnd::LeaseExpired;
+    }
+    ServiceEnd::StartFailed(describe(error))
 }

@@ -16,6 +16,7 @@ use warren_model::{
 use wasmtime::component::InstancePre;
 
 use crate::{
+    lease::SharedLease,
     logs::ReplicaLog,
     net::Network,
     policy::{HostAccess, Policy, Refusal, Refusals, Role},
@@ -42,6 +43,8 @@ pub struct ReplicaContext {
     pub network: Network,
     pub log: ReplicaLog,
     pub host: HostAccess,
+    /// What the guests of an exclusive replica may run by.
+    pub lease: Option<Arc<SharedLease>>,
     /// Directories that the service sees.
     pub mounts: Arc<[Mount]>,
     /// Told what the guests were not allowed to do.
@@ -130,6 +133,7 @@ impl Runtime {
                     memory_limit: service.memory_bytes,
                     cpu: Arc::new(CpuShare::new(&self.cpu, service.cpu_weight, &usage)),
                     usage: Arc::clone(&usage),
+                    lease: context.lease.clone(),
                     network: context.network.clone(),
                     outgoing: outgoing(&policy, &http2_ports, context),
                     policy,
@@ -214,6 +218,7 @@ impl Components<'_> {
             memory_limit: spec.memory_bytes,
             usage: Arc::clone(self.usage),
             cpu: Arc::clone(&self.cpu),
+            lease: self.context.lease.clone(),
             network: self.context.network.clone(),
             outgoing: outgoing(&policy, self.http2_ports, self.context),
             policy,

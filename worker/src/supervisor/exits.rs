@@ -6,6 +6,7 @@ use warren_proto::v1::{Exit, exit};
 
 use crate::{
     agent::reports::{MAX_EXITS, ReplicaState},
+    lease::LeaseExpired,
     runtime::ServiceEnd,
 };
 
@@ -22,6 +23,7 @@ pub(super) fn exit(end: &ServiceEnd, ran_for: Duration, stderr: Vec<String>) -> 
         ServiceEnd::OutOfMemory(cause) => (exit::Reason::OutOfMemory, 0, cause.clone()),
         ServiceEnd::StartFailed(cause) => (exit::Reason::StartFailed, 0, cause.clone()),
         ServiceEnd::Unhealthy(cause) => (exit::Reason::Unhealthy, 0, cause.clone()),
+        ServiceEnd::LeaseExpired => (exit::Reason::Lost, 0, LeaseExpired.to_string()),
     };
     Exit {
         code,

@@ -74,6 +74,8 @@ pub enum Action {
     Start,
     /// Send [`Event::BackoffElapsed`] after this time.
     Wait(Duration),
+    /// Send [`Event::BackoffElapsed`] once exclusive services may run on this worker again.
+    AwaitLease,
     /// Open or close the replica's routes and published ports.
     SetReady(bool),
     /// Let what is in flight finish within the grace, then send [`Event::Drained`].
@@ -239,6 +241,12 @@ impl Life {
         let ran_for = self.ran_for(now);
         let mut notes: Vec<_> = Note::killed(end).into_iter().collect();
         notes.push(Note::exited(end, ran_for));
+        if *end == ServiceEnd::LeaseExpired {
+            self.phase = Phase::Backoff;
+            actions.push(Action::AwaitLease);
+            notes.push(Note::lease_expired());
+            return Step { actions, notes };
+        }
         let succeeded = *end == ServiceEnd::Exited(0);
         let restart = match policy.restart {
             Restart::Always => true,

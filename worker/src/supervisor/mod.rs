@@ -16,8 +16,9 @@ use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    agent::{Assignment, Replicas, Usage, artifacts::Artifacts, reports::ReportBook},
+    agent::{Assignment, NewestFence, Replicas, Usage, artifacts::Artifacts, reports::ReportBook},
     ingress::Router,
+    lease::SharedLease,
     logs::LogHub,
     policy::HostAccess,
     runtime::{ReplicaUsage, Runtime},
@@ -31,6 +32,8 @@ pub struct SupervisorParts {
     pub router: Router,
     pub logs: LogHub,
     pub reports: ReportBook,
+    /// Exclusive replicas run by it.
+    pub lease: Arc<SharedLease>,
     pub host: HostAccess,
     pub volumes: Arc<Volumes>,
     /// No grace is longer than this.
@@ -49,6 +52,7 @@ pub struct Supervisor {
 struct Handle {
     stop: CancellationToken,
     meter: Meter,
+    fence: NewestFence,
 }
 
 /// Where a replica's use is read, once it is prepared and until it gives back all.
@@ -85,9 +89,14 @@ impl Replicas for Supervisor {
     fn assign(&self, assignment: Assignment) {
         let id = assignment.replica.clone();
         let handle = Handle::default();
+        handle.fence.raise(assignment.fence);
         {
             let mut replicas = self.replicas.lock();
-            if self.tasks.is_closed() || replicas.contains_key(&id) {
+            if let Some(held) = replicas.get(&id) {
+                held.fence.raise(assignment.fence);
+                return;
+            }
+            if self.tasks.is_closed() {
                 return;
             }
             replicas.insert(id.clone(), handle.clone());

@@ -11,6 +11,7 @@ use warren_model::{digest::Digest, spec::WorkloadSpec};
 
 use crate::{
     agent::Assignment,
+    lease::SharedLease,
     logs::ReplicaLog,
     net::{NetLimits, Network},
     policy::Refusal,
@@ -84,6 +85,7 @@ pub(super) async fn prepare(
         network: network.clone(),
         log,
         host: parts.host.clone(),
+        lease: lease(assignment, parts),
         refusals,
     };
     let prepared = parts
@@ -112,6 +114,11 @@ async fn collect(parts: &SupervisorParts) {
     if let Err(error) = collecting.await.map_err(io::Error::other).flatten() {
         tracing::warn!(%error, "cannot remove what nothing uses");
     }
+}
+
+/// What its guests may run by, if they are of an exclusive service's.
+pub(super) fn lease(assignment: &Assignment, parts: &SupervisorParts) -> Option<Arc<SharedLease>> {
+    assignment.fence.map(|_| Arc::clone(&parts.lease))
 }
 
 async fn publish(

@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use warren_model::spec::Restart;
 
 use crate::{
-    agent::Assignment,
+    agent::{Assignment, NewestFence},
     ingress::{Router, ServicePort},
+    lease::SharedLease,
     logs::{LogHub, ReplicaLog},
     policy,
     probe::{Prober, Verdict},
     publish::PublishGuard,
-    runtime::ServiceEnd,
+    runtime::{ServiceEnd, Turn},
     volumes::Mounts,
 };
 
@@ -31,7 +32,7 @@ use super::{
     Handle, Meter, SupervisorParts,
     exits::{self, STDERR_LINES},
     life::{Action, Event, Life, Note, Phase},
-    prepare::{CannotRun, Ready, prepare},
+    prepare::{self, CannotRun, Ready, prepare},
     readiness::Readiness,
     refusals::{Again, Told},
     report::Reporter,
@@ -45,7 +46,7 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Runs a replica until it has stopped. Dropping the future ends it at once.
 pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle: Handle) {
-    let Handle { stop, meter } = handle;
+    let Handle { stop, meter, fence } = handle;
     let reporter = Reporter::new(&assignment, parts.reports.clone());
     let log = parts.logs.open(&assignment.replica);
     let _cleanup = Cleanup {
@@ -54,15 +55,22 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle:
         logs: parts.logs.clone(),
     };
     let (tell, mut refusals) = policy::refusals();
-    let mut preparing: Boxed<'_, Result<Ready, CannotRun>> =
-        Box::pin(prepare(&assignment, parts, log.clone(), tell, &reporter));
+    let lease = prepare::lease(&assignment, parts);
+    let mut preparing: Boxed<'_, Result<Ready, CannotRun>> = Box::pin(async {
+        let ready = prepare(&assignment, parts, log.clone(), tell, &reporter).await?;
+        held(lease.as_deref()).await;
+        Ok(ready)
+    });
     let policy = assignment.spec.service.as_ref().map(|s| s.restart.clone());
     let mut replica = Replica {
         life: Life::new(policy, assignment.restarts),
         assignment: &assignment,
         parts,
         reporter: &reporter,
-        log,
+        log: log.clone(),
+        lease: lease.clone(),
+        fence,
+        starts: 0,
         ready: watch::Sender::new(false),
         meter,
         held: None,
@@ -114,6 +122,12 @@ struct Replica<'a> {
     parts: &'a SupervisorParts,
     reporter: &'a Reporter,
     log: ReplicaLog,
+    /// An exclusive service starts only while it is held.
+    lease: Option<Arc<SharedLease>>,
+    /// Raised by each session that tells of the replica.
+    fence: NewestFence,
+    /// How often this process started the service.
+    starts: u32,
     /// Read by published ports.
     ready: watch::Sender<bool>,
     /// Read with each heartbeat.
@@ -194,7 +208,8 @@ impl Replica<'_> {
     async fn act(&mut self, action: &Action) {
         match *action {
             Action::Start => self.start(),
-            Action::Wait(wait) => self.backoff = Some(Box::pin(sleep(wait))),
+            Action::Wait(wait) => self.wait(wait),
+            Action::AwaitLease => self.wait(Duration::ZERO),
             Action::SetReady(ready) => {
                 self.parts.router.set_ready(&self.assignment.replica, ready);
                 self.ready.send_replace(ready);
@@ -239,12 +254,21 @@ impl Replica<'_> {
         });
     }
 
+    fn wait(&mut self, wait: Duration) {
+        let lease = self.lease.clone();
+        self.backoff = Some(Box::pin(async move {
+            sleep(wait).await;
+            held(lease.as_deref()).await;
+        }));
+    }
+
     fn start(&mut self) {
         let Some(held) = &self.held else { return };
         let Some(service) = held.prepared.service.clone() else {
             return;
         };
         self.log.begin_run(self.life.restarts());
+        let turn = self.turn();
         self.over = CancellationToken::new();
         let (started, starting) = oneshot::channel();
         self.starting = Some(starting);
@@ -253,8 +277,16 @@ impl Replica<'_> {
                 // Nobody waits for it when the replica stops meanwhile.
                 let _ = started.send(());
             };
-            service.run(started).await
+            service.run(turn, started).await
         })));
+    }
+
+    fn turn(&mut self) -> Option<Turn> {
+        // Before its fence is read.
+        let tenure = self.lease.as_ref()?.tenure();
+        let fence = self.fence.get()?.of_start(self.starts);
+        self.starts = self.starts.saturating_add(1);
+        Some(Turn { fence, tenure })
     }
 
     /// The service's `run` is called now.
@@ -402,6 +434,13 @@ async fn drained(draining: &mut Option<Boxed<'static, bool>>) -> bool {
     match draining {
         Some(draining) => draining.await,
         None => pending().await,
+    }
+}
+
+/// Waits until the replica may run on this worker.
+async fn held(lease: Option<&SharedLease>) {
+    if let Some(lease) = lease {
+        lease.held().await;
     }
 }
 

@@ -67,6 +67,7 @@ impl Bench {
                 network: Network::new(limits),
                 log: logs.open("bench"),
                 host,
+                lease: None,
                 refusals,
             },
             logs,
@@ -169,7 +170,7 @@ impl Bench {
 impl Running {
     pub fn of(service: Arc<ServiceRuntime>) -> Self {
         Self {
-            task: tokio::spawn(async move { service.run(|| {}).await }),
+            task: tokio::spawn(async move { service.run(None, || {}).await }),
         }
     }
 

@@ -7,6 +7,7 @@ mod conform;
 mod exits;
 mod hostile;
 mod http;
+mod lease;
 mod links;
 mod outgoing;
 mod p3;

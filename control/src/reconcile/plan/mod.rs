@@ -32,6 +32,8 @@ pub struct Observed<'a> {
     pub worker_timeout: Duration,
     /// How long this control plane runs: before one worker timeout it may not have heard of everybody.
     pub up_for: Duration,
+    /// For how long workers may still go by what an earlier control plane acknowledged: nobody is lost before.
+    pub earlier_leases: Duration,
 }
 
 /// What should be.
@@ -50,6 +52,8 @@ pub struct Desired {
     pub max_unavailable: u32,
     /// Old replicas stop before new ones start: nobody minds the gap, and two at once would confuse.
     pub stop_first: bool,
+    /// No replica starts before all others have ended for certain. At most one is asked for.
+    pub exclusive: bool,
     /// `None`: nothing was noted of this revision's.
     pub rollout: Option<Rollout>,
     /// A rollout that makes no progress for so long stalls.

@@ -52,13 +52,17 @@ pub(super) enum Course {
 }
 
 /// Looks at what was reached so far, before this round changes it.
-pub(super) fn course(round: &mut Round, desired: &Desired, target: usize) -> Course {
+pub(super) fn course(
+    round: &mut Round,
+    desired: &Desired,
+    target: usize,
+    reached: &Counts,
+) -> Course {
     if !is_judged(desired, target) {
         return Course::Onward;
     }
     let noted = desired.rollout.as_ref();
-    let reached = Counts::of(round, desired);
-    if reached.are_whole(target) || moves(round, desired, &reached) {
+    if reached.are_whole(target) || moves(round, desired, reached) {
         return Course::Onward;
     }
     if noted.is_some_and(|noted| noted.state == RolloutState::Stalled) {
@@ -78,13 +82,21 @@ pub(super) fn course(round: &mut Round, desired: &Desired, target: usize) -> Cou
     }
 }
 
-/// Notes what is new once this round is done.
-pub(super) fn note(round: &mut Round, desired: &Desired, target: usize, course: Course) {
+/// Notes what is new once this round is done. What was available before it counts, though the round takes it away: it
+/// came so far, and a drain or fewer replicas are no matter of the rollout.
+pub(super) fn note(
+    round: &mut Round,
+    desired: &Desired,
+    target: usize,
+    course: Course,
+    before: &Counts,
+) {
     if !is_judged(desired, target) || course == Course::Back {
         return;
     }
     let noted = desired.rollout.as_ref();
-    let reached = Counts::of(round, desired);
+    let mut reached = Counts::of(round, desired);
+    reached.available = reached.available.max(before.available);
     let moved = moves(round, desired, &reached);
     let state = match course {
         _ if reached.are_whole(target) => RolloutState::Complete,
@@ -168,7 +180,7 @@ fn is_earlier(replica: &Replica, desired: &Desired) -> bool {
 }
 
 /// What there is of the present revision and of those before.
-struct Counts {
+pub(super) struct Counts {
     available: usize,
     /// All that are left, those that stop among them; lost ones are nobody's concern.
     earlier: usize,
@@ -179,7 +191,7 @@ struct Counts {
 // === impl Counts ===
 
 impl Counts {
-    fn of(round: &Round, desired: &Desired) -> Self {
+    pub fn of(round: &Round, desired: &Desired) -> Self {
         let earlier = |replica: &Replica| is_earlier(replica, desired);
         Self {
             available: round.count(|replica| !earlier(replica) && replica.is_available()),

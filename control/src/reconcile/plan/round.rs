@@ -61,6 +61,7 @@ pub(super) struct Round {
     requirements: Requirements,
     worker_timeout: Duration,
     up_for: Duration,
+    earlier_leases: Duration,
     /// Where replicas of this workload failed.
     avoid: BTreeSet<Name>,
     actions: Vec<Action>,
@@ -130,6 +131,7 @@ impl Round {
                 .unwrap_or_default(),
             worker_timeout: observed.worker_timeout,
             up_for: observed.up_for,
+            earlier_leases: observed.earlier_leases,
             actions: Vec::new(),
             wake_after: None,
         }
@@ -180,10 +182,14 @@ impl Round {
     pub fn reach(&self, replica: usize) -> Reach {
         match self.worker_of(replica) {
             Some(worker) if worker.ready => Reach::Ready,
-            Some(worker) if worker.silent_for < self.worker_timeout => {
-                Reach::Away(self.worker_timeout - worker.silent_for)
+            Some(worker) => {
+                let left = self.worker_timeout.saturating_sub(worker.silent_for);
+                match left.max(self.earlier_leases) {
+                    Duration::ZERO => Reach::Lost,
+                    left => Reach::Away(left),
+                }
             }
-            _ => Reach::Lost,
+            None => Reach::Lost,
         }
     }
 

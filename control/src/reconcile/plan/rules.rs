@@ -44,7 +44,8 @@ pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn Fn
     let target = to_usize(desired.replicas);
     mark_lost(round);
     settle_returned(round, desired, target);
-    let course = rollout::course(round, desired, target);
+    let reached = rollout::Counts::of(round, desired);
+    let course = rollout::course(round, desired, target, &reached);
     if course != Course::Back {
         drop_useless_old(round, desired);
         scale_down(round, desired, target);
@@ -53,7 +54,7 @@ pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn Fn
         } else {
             retire_old(round, desired, target);
         }
-        place_waiting(round);
+        place_waiting(round, desired);
         if course == Course::Onward || !earlier_do_the_work(round, desired, target) {
             replace_failed(round, desired, target, new_id);
             fill_up(round, desired, target, new_id);
@@ -63,7 +64,7 @@ pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn Fn
             stop_first(round, desired);
         }
     }
-    rollout::note(round, desired, target, course);
+    rollout::note(round, desired, target, course, &reached);
     forget_lost(round, target);
     wake_for_losses(round);
 }
@@ -95,7 +96,8 @@ fn settle_returned(round: &mut Round, desired: &Desired, target: usize) {
     returned.retain(|replica| round.reach(*replica) == Reach::Ready);
     returned.sort_by_key(|replica| round.replicas[*replica].revision != desired.revision);
     for replica in returned {
-        if round.count(|other| holds_place(other, desired)) < target {
+        let is_free = round.count(|other| holds_place(other, desired)) < target;
+        if is_free && may_start(round, desired) {
             round.readmit(replica);
         } else {
             round.stop(replica, StopReason::Replaced);
@@ -234,10 +236,19 @@ fn old_victims(round: &Round, desired: &Desired) -> Vec<usize> {
     victims
 }
 
-fn place_waiting(round: &mut Round) {
+fn place_waiting(round: &mut Round, desired: &Desired) {
     for replica in round.open(|replica| replica.class == Class::Waiting) {
-        round.place(replica);
+        if may_start(round, desired) {
+            round.place(replica);
+        }
     }
+}
+
+/// Whether one more replica may run while the others are as they are. Of an exclusive service none may before every other
+/// has ended: its worker said so, or lost its lease, which ends before the worker counts as lost.
+fn may_start(round: &Round, desired: &Desired) -> bool {
+    let may_run = |replica: &Replica| matches!(replica.class, Class::Live | Class::Stopping);
+    !desired.exclusive || round.count(may_run) == 0
 }
 
 /// A failed replica stays, to be looked at, until its backoff is over; then another one takes its place.
@@ -262,7 +273,8 @@ fn replace_failed(
         if *phase_age < backoff {
             let wait = backoff - *phase_age;
             round.wake_after(wait);
-        } else if round.count(|other| is_in_use(other) || other.class == Class::Stopping) <= target
+        } else if may_start(round, desired)
+            && round.count(|other| is_in_use(other) || other.class == Class::Stopping) <= target
         {
             round.stop(replica, StopReason::Failed);
             round.create(new_id(), desired.revision, failures, &desired.needs);
@@ -290,6 +302,9 @@ fn fill_up(
     });
     let room = target.saturating_add(surge(desired)).saturating_sub(taken);
     for _ in 0..missing.min(room) {
+        if !may_start(round, desired) {
+            break;
+        }
         round.create(new_id(), desired.revision, 0, &desired.needs);
     }
 }

@@ -29,15 +29,6 @@ fn a_field_one_level_too_high_is_told_where_it_belongs() {
 }
 
 #[test]
-fn what_this_version_does_not_honour_is_refused_at_its_field() {
-    let refused_field = |at: &str, feature: &str| {
-        format!("{at}: `{feature}` is not supported by this version of Warren yet: leave it out")
-    };
-    let expected = [refused_field("11:14", "spec.service.exclusive")];
-    assert_eq!(problems(MORE), expected);
-}
-
-#[test]
 fn defaults_that_are_written_out_are_honoured_by_every_version() {
     let text = "name: a\nplacement: {}\nupdate: { maxSurge: 1, rollbackOnFailure: true }\nvolumes: []\nservice:\n  \
         component: a.wasm\n  exclusive: false\n  volumes: []\n  limits: { memory: 64MiB, cpuWeight: 100 }\n";

@@ -37,7 +37,7 @@ use self::{
 use super::{
     Assignment, Replicas, assignment::Seen, backoff::Backoff, reports::ReportBook, state::Keeper,
 };
-use crate::{ingress::FleetRoutes, logs::LogHub};
+use crate::{ingress::FleetRoutes, lease::SharedLease, logs::LogHub};
 
 /// Who the worker is and where its control planes are.
 pub struct SessionConfig {
@@ -60,6 +60,8 @@ pub struct Session {
     /// Told which workers serve which routes.
     pub routes: Arc<FleetRoutes>,
     pub logs: LogHub,
+    /// Renewed with each heartbeat that is acknowledged.
+    pub lease: Arc<SharedLease>,
     pub keeper: Arc<Keeper>,
     /// What an earlier worker ran: run again if no control plane can be asked.
     pub left: Vec<Assignment>,

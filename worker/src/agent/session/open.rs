@@ -19,12 +19,15 @@ use warren_proto::v1::{
 };
 
 use super::{Session, SessionError, outbox::Outbox};
-use crate::agent::{
-    Usage,
-    assignment::{Orders, Refused, Seen},
-    log_push::push_logs,
-    reports::ReplicaState,
-    state::Kept,
+use crate::{
+    agent::{
+        Usage,
+        assignment::{Orders, Refused, Seen},
+        log_push::push_logs,
+        reports::ReplicaState,
+        state::Kept,
+    },
+    lease::Lease,
 };
 
 pub(super) struct Open<'a> {
@@ -50,6 +53,8 @@ pub(super) struct Open<'a> {
 pub(super) struct Timing {
     pub heartbeat: Duration,
     pub timeout: Duration,
+    /// The timeout as the control plane counts it; zero where it does not say. Nothing that is exclusive runs for longer.
+    pub lost_after: Duration,
 }
 
 /// Log requests answered at once; a control plane has far fewer.
@@ -90,7 +95,7 @@ impl<'a> Open<'a> {
         loop {
             tokio::select! {
                 message = self.inbound.message(), if self.keeping.is_none() => self.receive(message)?,
-                Some(kept) = OptionFuture::from(self.keeping.as_mut()) => self.kept(kept),
+                Some(kept) = OptionFuture::from(self.keeping.as_mut()) => self.kept(kept)?,
                 _ = beats.tick() => self.beat(),
                 () = reports.changed(self.outbox.taken()), if self.outbox.is_empty() => {
                     self.outbox.fill(reports.since(self.outbox.taken()));
@@ -135,8 +140,10 @@ impl<'a> Open<'a> {
     }
 
     fn acknowledged(&mut self, ack: v1::HeartbeatAck) {
-        if self.outbox.acknowledged(ack.sequence) {
+        if let Some(sent) = self.outbox.acknowledged(ack.sequence) {
             self.heard = Instant::now();
+            let lease = Lease::of_heartbeat(sent, self.timing.lost_after);
+            self.session.lease.renew(lease);
         }
         if let Some(version) = self.outbox.kept(ack.kept_sequence) {
             self.session.reports.confirm(version);
@@ -147,7 +154,7 @@ impl<'a> Open<'a> {
         // A full queue means that the connection is stuck: the missing answer will tell.
         if let Ok(place) = self.outbound.try_reserve() {
             let heartbeat = v1::Heartbeat {
-                sequence: self.outbox.beat(),
+                sequence: self.outbox.beat(self.session.lease.clock().now()),
                 memory_used_bytes: self.session.replicas.memory_used(),
                 usage: usage(self.session.replicas.usage()),
             };
@@ -167,12 +174,15 @@ impl<'a> Open<'a> {
         self.keeping = Some(tokio::spawn(keeper.follow(message, !ends)));
     }
 
-    fn kept(&mut self, kept: Result<Kept, JoinError>) {
+    /// Assignments that cannot be followed end the session: an acknowledgement would let run what they were to stop.
+    fn kept(&mut self, kept: Result<Kept, JoinError>) -> Result<(), SessionError> {
         self.keeping = None;
-        match kept {
-            Ok(kept) => self.follow(kept),
-            Err(error) => tracing::error!(%error, "a part of the worker ended by a bug"),
-        }
+        let kept = kept.map_err(|error| {
+            tracing::error!(%error, "a part of the worker ended by a bug");
+            SessionError::Ended
+        })?;
+        self.follow(kept);
+        Ok(())
     }
 
     fn follow(&mut self, kept: Kept) {
@@ -248,7 +258,7 @@ impl<'a> Open<'a> {
                 self.send(session_request::Message::Report(report)).await?;
             }
         }
-        let sequence = self.outbox.beat();
+        let sequence = self.outbox.beat(self.session.lease.clock().now());
         let heartbeat = v1::Heartbeat {
             sequence,
             ..v1::Heartbeat::default()
@@ -329,7 +339,11 @@ impl Timing {
             .clamp(Duration::from_millis(20), Duration::from_secs(60));
         let timeout = duration(welcome.worker_timeout, Duration::from_secs(10))
             .clamp(2 * heartbeat, Duration::from_secs(3600));
-        Self { heartbeat, timeout }
+        Self {
+            heartbeat,
+            timeout,
+            lost_after: duration(welcome.worker_timeout, Duration::ZERO),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use warren_proto::v1::ReplicaReport;
 
-use crate::agent::reports::Batch;
+use crate::{agent::reports::Batch, lease::BootTime};
 
 /// Reports on their way to the control plane. The stream keeps order, so a heartbeat that is acknowledged tells that
 /// every report sent before it has arrived; one that is kept, that they are on the control plane's disk.
@@ -20,8 +20,17 @@ pub(super) struct Outbox {
     sequence: u64,
     /// The last heartbeat that was answered.
     answered: u64,
-    /// Heartbeats whose reports may get lost yet: their sequence, and `sent` when they were sent.
-    beats: VecDeque<(u64, u64)>,
+    /// Heartbeats whose reports may get lost yet.
+    beats: VecDeque<Beat>,
+}
+
+/// A heartbeat that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    sequence: u64,
+    at: BootTime,
+    /// Version of what was sent before it.
+    sent: u64,
 }
 
 /// More heartbeats than this without an answer and the session has long timed out.
@@ -60,23 +69,28 @@ impl Outbox {
         report
     }
 
-    /// The sequence of the next heartbeat, which is sent at once.
-    pub fn beat(&mut self) -> u64 {
+    /// The sequence of the next heartbeat, which is sent at once: `now`, or a little later.
+    pub fn beat(&mut self, now: BootTime) -> u64 {
         self.sequence += 1;
-        self.beats.push_back((self.sequence, self.sent));
+        self.beats.push_back(Beat {
+            sequence: self.sequence,
+            at: now,
+            sent: self.sent,
+        });
         if self.beats.len() > MAX_BEATS {
             self.beats.pop_front();
         }
         self.sequence
     }
 
-    /// A heartbeat was answered. False for one that was before, or was never sent.
-    pub fn acknowledged(&mut self, sequence: u64) -> bool {
-        let is_news = self.answered < sequence && sequence <= self.sequence;
-        if is_news {
-            self.answered = sequence;
+    /// A heartbeat was answered: when it was sent. `None` for one that was before, or was never sent.
+    pub fn acknowledged(&mut self, sequence: u64) -> Option<BootTime> {
+        if sequence <= self.answered {
+            return None;
         }
-        is_news
+        let beat = self.beats.iter().rfind(|beat| beat.sequence == sequence)?;
+        self.answered = sequence;
+        Some(beat.at)
     }
 
     /// What was reported before a heartbeat is kept: the version up to which it need not be told again.
@@ -86,8 +100,8 @@ impl Outbox {
             return None;
         }
         let mut confirmed = None;
-        while let Some((_, sent)) = self.beats.pop_front_if(|(sent, _)| *sent <= sequence) {
-            confirmed = Some(sent);
+        while let Some(beat) = self.beats.pop_front_if(|beat| beat.sequence <= sequence) {
+            confirmed = Some(beat.sent);
         }
         confirmed
     }
@@ -106,7 +120,12 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const NOW: BootTime = BootTime(Duration::from_secs(1));
+    const LATER: BootTime = BootTime(Duration::from_secs(2));
 
     fn batch(reports: usize, version: u64) -> Batch {
         Batch {
@@ -118,12 +137,12 @@ mod tests {
     #[test]
     fn a_heartbeat_that_is_kept_confirms_the_reports_before_it() {
         let mut outbox = Outbox::new(3);
-        let hello = outbox.beat();
+        let hello = outbox.beat(NOW);
         outbox.fill(batch(2, 9));
         outbox.pop();
-        let half = outbox.beat();
+        let half = outbox.beat(NOW);
         outbox.pop();
-        let whole = outbox.beat();
+        let whole = outbox.beat(NOW);
         assert!(outbox.is_empty());
         assert_eq!(outbox.kept(0), None);
         assert_eq!(outbox.kept(hello), Some(3));
@@ -134,15 +153,17 @@ mod tests {
     #[test]
     fn one_answer_stands_for_those_before_and_nonsense_for_none() {
         let mut outbox = Outbox::new(0);
-        outbox.beat();
+        outbox.beat(NOW);
         outbox.fill(batch(0, 5));
-        let second = outbox.beat();
-        assert!(!outbox.acknowledged(second + 1) && !outbox.acknowledged(0));
+        let second = outbox.beat(LATER);
+        assert_eq!(outbox.acknowledged(second + 1), None);
+        assert_eq!(outbox.acknowledged(0), None);
         assert_eq!(outbox.kept(second + 1), None);
         assert!(!outbox.all_acknowledged());
-        assert!(outbox.acknowledged(second));
+        assert_eq!(outbox.acknowledged(second), Some(LATER));
         assert!(outbox.all_acknowledged());
-        assert!(!outbox.acknowledged(second));
+        assert_eq!(outbox.acknowledged(second), None);
+        assert_eq!(outbox.acknowledged(second - 1), None);
         assert_eq!(outbox.kept(second), Some(5));
         assert_eq!(outbox.kept(second), None);
     }
@@ -150,7 +171,7 @@ mod tests {
     #[test]
     fn heartbeats_that_are_not_kept_are_bounded() {
         let mut outbox = Outbox::new(0);
-        (0..3 * MAX_BEATS).for_each(|_| _ = outbox.beat());
+        (0..3 * MAX_BEATS).for_each(|_| _ = outbox.beat(NOW));
         assert_eq!(outbox.beats.len(), MAX_BEATS);
     }
 }

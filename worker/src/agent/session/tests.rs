@@ -2,6 +2,7 @@
 
 mod assignments;
 mod kept;
+mod lease;
 
 use tempfile::TempDir;
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
@@ -22,6 +23,7 @@ struct Fixture {
     control: Control,
     reports: ReportBook,
     logs: LogHub,
+    lease: Arc<SharedLease>,
     /// What the replicas were told.
     told: UnboundedReceiver<String>,
     ending: Ending,
@@ -50,7 +52,7 @@ impl Fixture {
         }
         let (replicas, told) = NotedReplicas::new(reports.clone());
         let logs = LogHub::new(LogLimits::default());
-        let source = watch::Sender::new(None);
+        let (source, lease) = (watch::Sender::new(None), SharedLease::new());
         let (ending, receiver) = (Ending::default(), source.subscribe());
         let config = SessionConfig {
             control: vec![endpoint(&control.url).unwrap()],
@@ -70,6 +72,7 @@ impl Fixture {
             reports: reports.clone(),
             routes: FleetRoutes::new("worker-1"),
             logs: logs.clone(),
+            lease: lease.clone(),
             keeper: keeper.clone(),
             left,
             seen: last_seen,
@@ -85,6 +88,7 @@ impl Fixture {
             control,
             reports,
             logs,
+            lease,
             told,
             ending,
             source: receiver,

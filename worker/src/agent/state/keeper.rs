@@ -55,6 +55,12 @@ impl Last {
             match restored {
                 Restored::Run(assignment) => run.push(*assignment),
                 Restored::Ended(replica, state) => ended.push((replica, *state)),
+                Restored::Exclusive(replica) => {
+                    tracing::info!(
+                        replica,
+                        "it is exclusive: it starts when a control plane says so"
+                    );
+                }
             }
         }
         (run, ended)

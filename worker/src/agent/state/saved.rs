@@ -28,6 +28,8 @@ pub enum Restored {
     Run(Box<Assignment>),
     /// It does not run again, which is still to be told.
     Ended(String, Box<ReplicaState>),
+    /// It is exclusive: whether another one runs is not known.
+    Exclusive(String),
 }
 
 /// A file cannot be used.
@@ -131,8 +133,7 @@ impl Saved {
         !known
     }
 
-    /// What becomes of it when the worker starts and no control plane says anything. A service that must never run
-    /// twice is not to be started from here: whether another runs is not known.
+    /// What becomes of it when the worker starts and no control plane says anything.
     pub fn restore(self) -> Result<Restored, Refused> {
         let restarts = self.next_start();
         if let Some(mark) = self.mark
@@ -148,6 +149,9 @@ impl Saved {
             return Ok(Restored::Ended(mark.replica, Box::new(state)));
         }
         let mut assignment = Assignment::from_proto(self.assignment.unwrap_or_default())?;
+        if assignment.fence.is_some() {
+            return Ok(Restored::Exclusive(assignment.replica));
+        }
         assignment.restarts = restarts;
         Ok(Restored::Run(Box::new(assignment)))
     }

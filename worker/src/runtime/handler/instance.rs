@@ -64,8 +64,10 @@ impl Instance {
         let task = tokio::spawn({
             let (component, pre) = (Arc::clone(component), pre.clone());
             async move {
+                let serve = serve(&component, &pre, queue, reuse, job, Fate(end));
                 tokio::select! {
-                    () = component.cpu().run(serve(&component, &pre, queue, reuse, job, Fate(end))) => {}
+                    // Its fate is told, also when it is cut.
+                    _ = component.run(serve) => {}
                     () = component.stopped() => {}
                 }
             }
@@ -173,7 +175,7 @@ async fn serve(
     reuse: Reuse,
     first: Box<Job>,
     fate: Fate,
-) {
+) -> Result<(), Failure> {
     let mut guest = component.store(0);
     // Dropped before the store, so that an answer's body is known to have failed before it ends.
     let fate = fate;
@@ -215,6 +217,7 @@ async fn serve(
             fate.tell(Err(failure));
         }
     }
+    Ok(())
 }
 
 /// The next request; for an idle instance only as long as it waits.

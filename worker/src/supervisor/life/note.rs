@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use warren_model::{quantity::format_duration, spec::RestartPolicy};
 
-use crate::runtime::ServiceEnd;
+use crate::{lease::LeaseExpired, runtime::ServiceEnd};
 
 /// What to tell of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,10 @@ impl Note {
                 "Killed",
                 format!("the service was ended at its limit: {}", first_line(cause)),
             )),
+            ServiceEnd::LeaseExpired => Some(Self::warning(
+                "Killed",
+                "the service, which is exclusive, was ended with its worker's lease",
+            )),
             ServiceEnd::Exited(_) | ServiceEnd::Trapped(_) | ServiceEnd::StartFailed(_) => None,
         }
     }
@@ -94,6 +98,13 @@ impl Note {
         )
     }
 
+    /// The end was none of the service's own doing: it neither counts as a restart of its policy, nor is it refused one.
+    pub(super) fn lease_expired() -> Self {
+        let message = "it starts again once the control plane acknowledges this worker's heartbeats, unless another \
+                       replica took its place";
+        Self::warning("LeaseExpired", message)
+    }
+
     pub(super) fn too_many_restarts(policy: &RestartPolicy, restarts: usize) -> Self {
         let window = format_duration(policy.window);
         Self::warning(
@@ -123,6 +134,9 @@ fn how(end: &ServiceEnd, ran_for: Duration) -> String {
                 "the service was ended after {after:?}: {}",
                 first_line(cause)
             )
+        }
+        ServiceEnd::LeaseExpired => {
+            format!("the service was ended after {after:?}: {LeaseExpired}")
         }
     }
 }

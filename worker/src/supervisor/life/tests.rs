@@ -307,6 +307,34 @@ fn every_end_is_an_exit_and_what_warren_ended_was_killed() {
 }
 
 #[test]
+fn what_ends_with_the_lease_waits_for_the_next_and_uses_up_no_restart() {
+    let mut now = Instant::now();
+    for restart in [Restart::Always, Restart::OnFailure, Restart::Never] {
+        let mut life = running(restart, now);
+        for restarts in 1..10 {
+            let step = life.step(ended(ServiceEnd::LeaseExpired), now);
+            assert_eq!(step.actions.last(), Some(&Action::AwaitLease));
+            assert_eq!(reasons(&step), ["Killed", "Exited", "LeaseExpired"]);
+            assert!(step.notes.iter().all(|note| note.warning));
+            assert_eq!(life.phase(), Phase::Backoff);
+            now += Duration::from_secs(1);
+            started_again(&mut life, now);
+            assert_eq!(life.restarts(), restarts);
+        }
+        // It may be over again before the service has started, and while it stops.
+        life.step(ended(ServiceEnd::LeaseExpired), now);
+        life.step(Event::BackoffElapsed, now);
+        life.step(ended(ServiceEnd::LeaseExpired), now);
+        assert_eq!(life.phase(), Phase::Backoff);
+        started_again(&mut life, now);
+        life.step(Event::Stop, now);
+        life.step(ended(ServiceEnd::LeaseExpired), now);
+        life.step(drained(), now);
+        assert_eq!(life.phase(), Phase::Stopped);
+    }
+}
+
+#[test]
 fn a_service_that_ends_before_it_had_started_is_started_again_or_fails() {
     let end = || ended(ServiceEnd::StartFailed("no slot".into()));
     for (restart, phase) in [
@@ -470,7 +498,7 @@ impl Shell {
                     self.released = true;
                 }
                 Action::Wait(wait) => assert!(*wait <= Duration::from_secs(30)),
-                Action::Drain => {}
+                Action::AwaitLease | Action::Drain => {}
             }
         }
     }
@@ -482,6 +510,7 @@ fn any_end() -> impl Strategy<Value = ServiceEnd> {
         Just(TRAP()),
         Just(ServiceEnd::OutOfMemory("out of memory".into())),
         Just(ServiceEnd::StartFailed("no slot".into())),
+        Just(ServiceEnd::LeaseExpired),
     ]
 }
 
@@ -540,6 +569,7 @@ proptest! {
                 }
             };
             let before = life.phase();
+            let unwilling = matches!(event, Event::Ended { end: ServiceEnd::LeaseExpired, .. });
             let step = life.step(event, now);
             shell.apply(&step);
             prop_assert_eq!(shell.ready, life.ready());
@@ -549,7 +579,11 @@ proptest! {
             while starts.front().is_some_and(|at| now.duration_since(*at) >= policy.window) {
                 starts.pop_front();
             }
-            // The first start is none of the budget's.
+            // What nobody asked for is none of the budget's.
+            if unwilling {
+                starts.pop_back();
+            }
+            // Nor is the first start.
             prop_assert!(starts.len() <= policy.max_restarts as usize + 1, "more restarts than the budget");
             let owns = matches!(life.phase(), Phase::Starting | Phase::Running) && with_service;
             let may_own = owns || life.phase() == Phase::Stopping;

@@ -110,8 +110,7 @@ impl World {
     }
 }
 
-fn run(steps: Vec<Step>) {
-    let mut world = World::new();
+fn run(mut world: World, steps: Vec<Step>) {
     world.reconcile();
     for step in steps {
         world.happen(step);
@@ -127,6 +126,11 @@ proptest! {
 
     #[test]
     fn whatever_happens_it_converges(steps in vec(step(), 0..120)) {
-        run(steps);
+        run(World::new(), steps);
+    }
+
+    #[test]
+    fn whatever_happens_an_exclusive_one_never_runs_twice(steps in vec(step(), 0..120)) {
+        run(World::exclusive(), steps);
     }
 }

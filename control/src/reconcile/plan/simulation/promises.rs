@@ -109,6 +109,7 @@ impl World {
 
     /// What holds of the workers themselves, whatever the control plane thinks.
     pub fn check_workers(&self) {
+        self.check_exclusive();
         for worker in &self.workers {
             let known = worker
                 .guests
@@ -127,6 +128,19 @@ impl World {
                 );
             }
         }
+    }
+
+    fn check_exclusive(&self) {
+        let guests = self
+            .workers
+            .iter()
+            .flat_map(|worker| worker.guests.values());
+        let runs = |guest: &&Guest| {
+            !guest.ended && !matches!(guest.phase, Phase::Completed | Phase::Failed)
+        };
+        let running = guests.filter(runs);
+        let exclusive = self.desired.as_ref().is_some_and(|it| it.exclusive);
+        assert!(!exclusive || running.count() <= 1, "{:#?}", self.workers);
     }
 
     /// Nothing runs where nothing should. What has ended there is only shown.
@@ -150,9 +164,20 @@ impl World {
         if target > 0 && !self.revisions.works(desired.revision) {
             // Nothing that works was there to go back to, or nobody asked for it.
             assert!(self.revisions.is_stalled(), "{desired:#?}");
-            let present = |state: &&&ReplicaState| state.revision == desired.revision;
+            // Those that are to leave have others beside them.
+            let leaves = |state: &ReplicaState| {
+                let here = |worker: &&Worker| Some(&worker.view.name) == state.worker.as_ref();
+                let worker = self.workers.iter().find(here);
+                worker.is_some_and(|worker| worker.view.draining)
+            };
+            let present =
+                |state: &&&ReplicaState| state.revision == desired.revision && !leaves(state);
             let most = target.max(desired.max_surge as usize);
             assert!(states.iter().filter(present).count() <= most, "{states:#?}");
+            return;
+        }
+        if self.revisions.is_stalled() && available >= target {
+            // It was late for want of workers, and what came back with them serves: nothing more is taken away.
             return;
         }
         let drained = self.workers.iter().filter(|worker| worker.view.draining);

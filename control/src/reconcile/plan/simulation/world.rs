@@ -25,6 +25,8 @@ pub(super) struct Guest {
     pub phase: Phase,
     pub ready: bool,
     pub stopping: bool,
+    /// It is exclusive, was ended with its worker's lease, and was not told to go on since.
+    pub ended: bool,
     pub ports: Vec<HostPort>,
 }
 
@@ -43,7 +45,7 @@ pub(super) struct World {
     pub workers: Vec<Worker>,
     pub ids: u32,
     pub completed: BTreeSet<String>,
-    /// Whether some revision so far published a fixed port.
+    /// Whether some revision so far published a fixed port, or was exclusive: what cannot be held twice is stopped first.
     pub ever_port: bool,
     pub revisions: Revisions,
     /// When the control plane was started.
@@ -84,6 +86,7 @@ impl World {
                 max_surge: 1,
                 max_unavailable: 0,
                 stop_first: false,
+                exclusive: false,
                 rollout: None,
                 progress_deadline: DEADLINE,
                 roll_back_to: None,
@@ -96,6 +99,15 @@ impl World {
             revisions: Revisions::beginning(),
             started: Duration::ZERO,
         }
+    }
+
+    /// The same of a service that must never run twice.
+    pub fn exclusive() -> Self {
+        let mut world = Self::new();
+        let desired = world.desired.as_mut().unwrap();
+        (desired.exclusive, desired.stop_first) = (true, true);
+        world.ever_port = true;
+        world
     }
 
     pub fn plan(&mut self) -> Plan {
@@ -138,6 +150,7 @@ impl World {
                 workers: &workers,
                 worker_timeout: TIMEOUT,
                 up_for: self.now - self.started,
+                earlier_leases: TIMEOUT.saturating_sub(self.now - self.started),
             },
             &mut || {
                 *ids += 1;
@@ -263,6 +276,7 @@ impl World {
             worker.guests.retain(|id, _| assigned(id).is_some());
             for (id, guest) in &mut worker.guests {
                 guest.stopping |= assigned(id).is_some_and(|state| state.phase == Phase::Stopping);
+                guest.ended &= guest.stopping;
             }
             for record in self.records.values() {
                 let state = &record.state;
@@ -280,6 +294,7 @@ impl World {
                             phase: Phase::Pending,
                             ready: false,
                             stopping: false,
+                            ended: false,
                             ports: state.needs.ports.clone(),
                         });
                 }
@@ -312,7 +327,10 @@ impl World {
         match step {
             Step::Scale(replicas) => {
                 if let Some(desired) = &mut self.desired {
-                    desired.replicas = replicas;
+                    desired.replicas = match desired.exclusive {
+                        true => replicas.min(1),
+                        false => replicas,
+                    };
                     self.revisions.scaled(self.now);
                 }
             }
@@ -364,10 +382,24 @@ impl World {
                 for worker in self.workers.iter_mut().filter(|worker| worker.view.ready) {
                     worker.heard = self.now;
                 }
+                self.end_leases();
             }
             Step::Advance(worker, guest) => self.advance(worker, guest),
             Step::Fail(worker, guest) => self.end(worker, guest, Phase::Failed),
             Step::Complete(worker, guest) => self.end(worker, guest, Phase::Completed),
+        }
+    }
+
+    /// As workers do it by themselves, wherever the control plane is.
+    fn end_leases(&mut self) {
+        let exclusive = self.desired.as_ref().is_some_and(|it| it.exclusive);
+        for worker in &mut self.workers {
+            if exclusive && self.now - worker.heard >= TIMEOUT * 7 / 10 {
+                worker
+                    .guests
+                    .values_mut()
+                    .for_each(|guest| guest.ended = true);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use super::*;
 
 mod drains;
 mod ends;
+mod exclusive;
 mod rollouts;
 mod updates;
 
@@ -24,6 +25,7 @@ struct Scene {
     desired: Option<Desired>,
     replicas: Vec<ReplicaState>,
     workers: Vec<WorkerView>,
+    earlier_leases: Duration,
 }
 
 fn scene(replicas: u32) -> Scene {
@@ -40,6 +42,7 @@ fn scene(replicas: u32) -> Scene {
             max_surge: 1,
             max_unavailable: 0,
             stop_first: false,
+            exclusive: false,
             // What is about a rollout is said where it matters.
             rollout: Some(Rollout {
                 state: RolloutState::Complete,
@@ -52,6 +55,7 @@ fn scene(replicas: u32) -> Scene {
         }),
         replicas: Vec::new(),
         workers: Vec::new(),
+        earlier_leases: Duration::ZERO,
     }
 }
 
@@ -143,6 +147,7 @@ impl Scene {
                 workers: &self.workers,
                 worker_timeout: TIMEOUT,
                 up_for: secs(3600),
+                earlier_leases: self.earlier_leases,
             },
             &mut || {
                 made += 1;

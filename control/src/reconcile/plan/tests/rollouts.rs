@@ -209,6 +209,7 @@ fn no_rollout_stalls_before_it_is_known_to_be_late() {
         workers: &late.workers,
         worker_timeout: TIMEOUT,
         up_for: secs(4),
+        earlier_leases: secs(6),
     };
     let started = plan(&observed, &mut String::new);
     assert_eq!(

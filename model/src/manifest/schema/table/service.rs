@@ -73,7 +73,7 @@ pub(in crate::manifest) static SERVICE: Schema = Schema {
             "exclusive",
             Boolean,
             Default("false"),
-            "Never two replicas at once, not even for a moment; `replicas` is then at most 1",
+            "Never two replicas at once, not even for a moment; `replicas` is then at most 1. Its environment has `WARREN_FENCE`",
         ),
     ],
 };

@@ -122,6 +122,44 @@ async fn what_it_began_alone_goes_when_it_was_replaced() {
 }
 
 #[tokio::test]
+async fn what_is_exclusive_waits_for_a_control_plane() {
+    let mut fixture = Fixture::start().await;
+    let (peer, _) = fixture.control.welcome(5).await;
+    let mut exclusive = assignment("one");
+    exclusive.fence = 3;
+    let spec = exclusive.spec.as_mut().unwrap();
+    spec.service.as_mut().unwrap().exclusive = true;
+    let assign = vec![exclusive, assignment("b")];
+    let assignments = v1::Assignments {
+        term: 5,
+        generation: 1,
+        complete: true,
+        assign,
+        stop: vec![],
+    };
+    peer.send(Message::Assignments(assignments.clone())).await;
+    for _ in 0..2 {
+        fixture.told.recv().await.unwrap();
+    }
+    let next = |fixture: &Fixture, id| fixture.kept(id).next_start();
+    eventually(|| next(&fixture, "one") == 1 && next(&fixture, "b") == 1).await;
+
+    let mut fixture = Fixture::on(fixture.killed(), nobody().await, ReportBook::new());
+    assert_eq!(fixture.told.recv().await.unwrap(), "assign b");
+    assert_eq!(fixture.told(), Vec::<String>::new());
+    eventually(|| next(&fixture, "b") == 2).await;
+
+    let mut fixture = Fixture::on(fixture.killed(), Control::start().await, ReportBook::new());
+    let (mut peer, hello) = fixture.control.welcome(5).await;
+    assert_eq!(hello.replicas, []);
+    peer.send(Message::Assignments(assignments)).await;
+    peer.settle().await;
+    assert_eq!(fixture.told(), ["assign one", "assign b"]);
+    // Its starts count on.
+    assert_eq!(restarts(&fixture)["one"], 1);
+}
+
+#[tokio::test]
 async fn what_has_ended_is_told_and_does_not_run_again() {
     let mut fixture = Fixture::start().await;
     let (peer, _) = fixture.control.welcome(1).await;
