@@ -12,6 +12,7 @@ mod docs;
 mod drain;
 mod egress;
 mod examples;
+mod exclusive;
 mod fleet;
 mod http;
 mod http3;
