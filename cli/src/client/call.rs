@@ -54,12 +54,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(35);
 
 /// Calls whose answer is not one message, or comes only after all that is sent: they end when either side does, or when
 /// the connection's keep-alive finds the other side gone.
-const STREAMS: [&str; 10] = [
+const STREAMS: [&str; 11] = [
     "/grpc.health.v1.Health/Watch",
     "/warren.v1.ArtifactService/Pull",
     "/warren.v1.ArtifactService/Push",
     "/warren.v1.FleetService/PushLogs",
     "/warren.v1.FleetService/Session",
+    "/warren.v1.SystemService/Backup",
     "/warren.v1.WorkerService/Watch",
     "/warren.v1.WorkloadService/Events",
     "/warren.v1.WorkloadService/Logs",
