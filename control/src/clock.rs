@@ -3,10 +3,11 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost_types::Timestamp;
+use warren_model::ambient;
 
 /// The present time.
 pub fn now() -> Timestamp {
-    SystemTime::now().into()
+    ambient::now().into()
 }
 
 /// Milliseconds since 1970; 0 for times before it, which only a broken clock makes.

@@ -204,8 +204,9 @@ impl Events {
     pub async fn write_behind(&self, state: State, shutdown: CancellationToken) {
         loop {
             let ending = tokio::select! {
-                () = self.unwritten.notified() => false,
+                biased;
                 () = shutdown.cancelled() => true,
+                () = self.unwritten.notified() => false,
             };
             let (batch, recorded) = {
                 let mut inner = self.inner.lock();
@@ -219,6 +220,7 @@ impl Events {
                 tracing::warn!(%error, "events were not stored");
                 self.put_back(batch);
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(RETRY) => {}
                     () = shutdown.cancelled() => {}
                 }

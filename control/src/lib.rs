@@ -12,6 +12,8 @@ mod index;
 mod reconcile;
 mod scheduler;
 mod server;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod state;
 mod status;
 mod store;

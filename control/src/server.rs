@@ -10,7 +10,7 @@ use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Server;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use warren_model::name::Name;
+use warren_model::{ambient, name::Name};
 use warren_proto::v1;
 
 use crate::{
@@ -106,7 +106,7 @@ pub enum ServeError {
 
 /// A control plane that holds its data directory and is ready to serve.
 pub struct ControlPlane {
-    store: Arc<SledStore>,
+    store: Arc<dyn Store>,
     shared: Arc<Shared>,
     index_task: IndexTask,
     reconciler: Reconciler,
@@ -154,8 +154,6 @@ impl ControlPlane {
         let (store, artifacts) = opened
             .await
             .map_err(|error| StoreError::Unavailable(format!("opening it ended: {error}")))??;
-        let store = Arc::new(store);
-        let state = State::new(store.clone());
         if let Some(what) = store.lost() {
             tracing::warn!(what, "the store is damaged; going on with what is left");
         }
@@ -165,6 +163,17 @@ impl ControlPlane {
         } else {
             1
         };
+        Ok(Self::over(Arc::new(store), above, artifacts, &config).await?)
+    }
+
+    /// Reads the present state of a store and begins a term so many above the last.
+    pub(crate) async fn over(
+        store: Arc<dyn Store>,
+        above: u64,
+        artifacts: ArtifactFiles,
+        config: &Config,
+    ) -> Result<Self, StoreError> {
+        let state = State::new(store.clone());
         let term = state.begin_term(above).await?;
         // Every store has one, and so has every backup, above which a restore counts on.
         state.next_fence(above).await?;
@@ -226,26 +235,12 @@ impl ControlPlane {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ServeError> {
-        let Self {
-            store,
-            shared,
-            index_task,
-            reconciler,
-        } = self;
+        let (store, shared) = (self.store.clone(), self.shared.clone());
         let fleet = shared.fleet.clone();
         let ending = fleet.shutdown.clone();
         // Whichever way this future ends, its tasks end with it.
         let _end = ending.clone().drop_guard();
-        let background = TaskTracker::new();
-        background.spawn(index_task.run(ending.clone()));
-        background.spawn(reconciler.run(ending.clone()));
-        let (board, index) = (fleet.routes.clone(), fleet.index.clone());
-        background.spawn(board.follow(index, ending.clone()));
-        let (events, state) = (shared.events.clone(), shared.state.clone());
-        let events_end = ending.clone();
-        background.spawn(async move { events.write_behind(state, events_end).await });
-
-        background.spawn(forget_earlier(fleet.clone(), ending.clone()));
+        let background = self.start();
 
         let health = HealthReporter::new();
         let descriptors =
@@ -297,6 +292,34 @@ impl ControlPlane {
     }
 }
 
+impl ControlPlane {
+    /// Starts what goes on without being asked, until the fleet's shutdown.
+    pub(crate) fn start(self) -> TaskTracker {
+        let Self {
+            store: _,
+            shared,
+            index_task,
+            reconciler,
+        } = self;
+        let fleet = &shared.fleet;
+        let ending = fleet.shutdown.clone();
+        let background = TaskTracker::new();
+        background.spawn(ambient::scheduled(index_task.run(ending.clone())));
+        background.spawn(ambient::scheduled(reconciler.run(ending.clone())));
+        let (board, index) = (fleet.routes.clone(), fleet.index.clone());
+        background.spawn(board.follow(index, ending.clone()));
+        let (events, state) = (shared.events.clone(), shared.state.clone());
+        background.spawn(forget_earlier(fleet.clone(), ending.clone()));
+        background.spawn(async move { events.write_behind(state, ending).await });
+        background
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
 /// How long workers may count on heartbeats that were acknowledged before this start: by the timeout of then, where that
 /// was longer. Remembered until it is over, whatever happens meanwhile.
 async fn outlast(state: &State, timeout: Duration) -> Result<Duration, StoreError> {
@@ -318,6 +341,7 @@ async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
         }
     };
     tokio::select! {
+        biased;
         () = ending.cancelled() => {}
         // Until it works, the next start waits longer than it has to, which harms nobody.
         forgotten = forget => if let Err(error) = forgotten {

@@ -2,11 +2,13 @@
 //!
 //! Protobuf and YAML become these types at the edge ([`spec`], [`manifest`]); behind the edge no code checks again.
 
+pub mod ambient;
 pub mod component;
 pub mod digest;
 pub mod egress;
 pub mod error;
 pub mod feature;
+pub mod guard;
 pub mod host_port;
 mod hostname;
 pub mod label;

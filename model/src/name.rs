@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use uuid::Uuid;
+use crate::ambient;
 
 /// A DNS label: 1 to 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,8 +27,7 @@ const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// A new replica id: the workload's name and ten random base32 digits (50 bits).
 pub fn replica_id(workload: &Name) -> String {
-    // The low 62 bits of a version 4 UUID are all random; version and variant stand above them.
-    let mut bits = Uuid::new_v4().as_u128();
+    let mut bits = ambient::random();
     let mut id = format!("{workload}-");
     for _ in 0..10 {
         id.push(char::from(BASE32[(bits % 32) as usize]));
@@ -39,7 +38,7 @@ pub fn replica_id(workload: &Name) -> String {
 
 /// A new uid: a version 7 UUID, so that later ones sort after earlier ones.
 pub fn uid() -> String {
-    Uuid::now_v7().to_string()
+    ambient::uuid_by_time().to_string()
 }
 
 // === impl Name ===

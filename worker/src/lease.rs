@@ -12,6 +12,7 @@ mod tests;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use warren_model::guard::Guard;
 
 pub use shared::{LeaseExpired, SharedLease, Tenure};
 
@@ -63,7 +64,7 @@ impl Lease {
     }
 
     pub fn is_held(self, now: BootTime) -> bool {
-        now < self.until
+        now < self.until || !Guard::ExclusiveByLease.stands()
     }
 
     /// For how long it is still held; zero once it is over.

@@ -53,7 +53,7 @@ struct Worker {
     reports: ReportBook,
     runtime: Arc<Runtime>,
     digest: Digest,
-    _source: watch::Sender<Option<tonic::transport::Channel>>,
+    _source: watch::Sender<Option<warren_worker::agent::remote::Channel>>,
 }
 
 fn restarts() -> u32 {

@@ -115,9 +115,10 @@ impl Member<'_> {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(RETRY) => {}
-                () = replaced.cancelled() => break,
+                biased;
                 () = self.fleet.shutdown.cancelled() => return,
+                () = replaced.cancelled() => break,
+                () = tokio::time::sleep(RETRY) => {}
             }
         }
         self.note(

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use warren_model::name::Name;
+use warren_model::{guard::Guard, name::Name};
 use warren_proto::v1;
 
 /// Requests for logs that a session may be behind.
@@ -65,7 +65,7 @@ impl Registry {
             let ended = {
                 let mut sessions = self.sessions.lock();
                 match sessions.get(name) {
-                    Some(open) if open.worker_id != worker_id => return Err(Taken),
+                    Some(open) if !open.may_give_way_to(worker_id) => return Err(Taken),
                     Some(open) => {
                         open.end.cancel();
                         open.ended.clone()
@@ -118,6 +118,14 @@ impl Registry {
             end,
             logs: wanted,
         }
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    fn may_give_way_to(&self, worker_id: &str) -> bool {
+        self.worker_id == worker_id && Guard::SameWorkerReturns.stands()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a worker says about a replica, and what that makes of the stored one.
 
 use prost_types::Timestamp;
+use warren_model::guard::Guard;
 use warren_proto::v1::{self, condition::Status, replica::Phase};
 
 use crate::state::{
@@ -48,7 +49,9 @@ pub(super) fn apply(
             after.replica.ready = false;
             after.replica.endpoints.clear();
         }
-        (Phase::Stopping, _) => after.replica.next_start_time = None,
+        (Phase::Stopping, _) if Guard::StoppingIsFinal.stands() => {
+            after.replica.next_start_time = None;
+        }
         (Phase::Lost, _) => {
             after.reported = phase.into();
             after.reported_ready = report.ready;

@@ -91,6 +91,7 @@ impl RouteBoard {
     ) {
         loop {
             let first = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 first = touched.recv() => first,
             };

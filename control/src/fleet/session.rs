@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::future::{BoxFuture, FutureExt as _, pending};
+use futures::future::{BoxFuture, FutureExt as _, pending, ready};
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tonic::{Status, Streaming};
+use warren_model::guard::Guard;
 use warren_proto::{
     SESSION_PROTOCOL_VERSION,
     v1::{self, replica::Phase, session_request, session_response},
@@ -66,6 +67,7 @@ pub(super) async fn run(
     outbox: &Outbox,
 ) -> Result<(), Status> {
     let hello = tokio::select! {
+        biased;
         hello = timeout(HELLO_WITHIN, inbound.message()) => hello,
         () = fleet.shutdown.cancelled() => return Err(error::ending()),
     };
@@ -94,6 +96,7 @@ pub(super) async fn run(
     };
     let replaced = seat.end.clone();
     let ended = tokio::select! {
+        biased;
         ended = session.serve(&greeting, &mut inbound, &mut seat) => ended,
         // At any await, even one on a connection that is dead: its worker waits for its new session.
         () = replaced.cancelled() => Err(error::replaced("the same worker opened another session")),
@@ -137,12 +140,26 @@ impl Session<'_> {
         };
         let mut retry = interval(RETRY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listens = false;
         loop {
+            // What the worker says and what it is to be told go in turns: none waits for the other, however much there is.
+            listens = !listens;
+            // A heartbeat that waits to be read is in time, and a worker that sends much else but no heartbeat is not.
             tokio::select! {
-                message = inbound.message() => match message? {
+                biased;
+                () = self.outbox.closed() => return Ok(()),
+                () = keeping.progress() => {}
+                _ = retry.tick(), if !self.unstored.is_empty() => {
+                    for report in std::mem::take(&mut self.unstored).into_values() {
+                        self.store(report).await?;
+                    }
+                }
+                message = inbound.message(), if listens => match message? {
                     Some(message) => {
                         if self.take(message, &mut keeping).await? {
                             lease = Instant::now() + timeout;
+                        } else if lease < Instant::now() {
+                            return Err(silent(timeout));
                         }
                     }
                     None => return Ok(()),
@@ -155,16 +172,8 @@ impl Session<'_> {
                     let news = Arc::unwrap_or_clone(news);
                     self.send(session_response::Message::FleetRoutes(news)).await?;
                 }
-                _ = retry.tick(), if !self.unstored.is_empty() => {
-                    for report in std::mem::take(&mut self.unstored).into_values() {
-                        self.store(report).await?;
-                    }
-                }
-                () = keeping.progress() => {}
-                () = tokio::time::sleep_until(lease) => {
-                    return Err(error::late(format!("no heartbeat for {timeout:?}")));
-                }
-                () = self.outbox.closed() => return Ok(()),
+                () = tokio::time::sleep_until(lease), if listens => return Err(silent(timeout)),
+                () = ready(()), if !listens => {}
             }
         }
     }
@@ -271,7 +280,7 @@ impl Session<'_> {
             self.send(session_response::Message::Assignments(v1::Assignments {
                 term: fleet.term,
                 generation: fleet.registry.next_generation(&self.member.name),
-                complete,
+                complete: complete && Guard::CompleteAssignments.stands(),
                 assign,
                 stop: difference.stop,
             }))
@@ -320,6 +329,10 @@ impl Session<'_> {
             Err(_) => Err(error::late("the worker does not read its session")),
         }
     }
+}
+
+fn silent(timeout: Duration) -> Status {
+    error::late(format!("no heartbeat for {timeout:?}"))
 }
 
 // === impl Keeping ===

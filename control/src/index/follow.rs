@@ -70,6 +70,7 @@ impl IndexTask {
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let next = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 next = self.watch.next() => next,
             };
@@ -118,6 +119,7 @@ impl IndexTask {
                 Err(error) => tracing::error!(%error, "the index cannot read the store"),
             }
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return false,
                 () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
             }

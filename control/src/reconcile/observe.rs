@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use prost_types::Timestamp;
 use warren_model::{
+    guard::Guard,
     host_port::HostPort,
     name::{Name, WorkloadId},
     spec::{self, VolumeSource, WorkloadSpec},
@@ -58,9 +59,8 @@ pub fn desired(
 }
 
 fn exclusive(spec: &WorkloadSpec) -> bool {
-    spec.service
-        .as_ref()
-        .is_some_and(|service| service.exclusive)
+    let service = spec.service.as_ref();
+    service.is_some_and(|service| service.exclusive) && Guard::ExclusiveWaits.stands()
 }
 
 fn noted_rollout(noted: &v1::Rollout, now: &Timestamp) -> Rollout {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use warren_model::{
+    guard::Guard,
     name::{WorkloadId, replica_id},
     spec::WorkloadSpec,
 };
@@ -77,6 +78,7 @@ impl Reconciler {
                     }
                 };
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => return,
                     () = self.dirty.marked() => {}
                     () = timer => {}
@@ -84,6 +86,7 @@ impl Reconciler {
                 continue;
             }
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = self.reconcile(batch, &mut timers) => {}
             }
@@ -115,7 +118,9 @@ impl Reconciler {
             }
         }
         // The next plan must see what this one did, or it would do it again.
-        self.index.reached(written).await;
+        if Guard::PlanUponOwnWrites.stands() {
+            self.index.reached(written).await;
+        }
         for job in &jobs {
             if let Some(to) = job.execution.roll_back_to
                 && let Err(error) = self.roll_back(job, to).await

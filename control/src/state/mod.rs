@@ -12,6 +12,7 @@ use bytes::Bytes;
 use prost::Message;
 use warren_model::{
     digest::Digest,
+    guard::Guard,
     name::{Name, WorkloadId},
     route::Route,
 };
@@ -199,7 +200,7 @@ impl State {
         transaction: Transaction,
         durability: Durability,
     ) -> Result<Revision, StoreError> {
-        self.store.commit(transaction.writes, durability).await
+        self.write(transaction.writes, durability).await
     }
 
     /// Returns once everything that was committed before is on the disk.
@@ -215,6 +216,23 @@ impl State {
     /// Every change of the store after `revision`.
     pub fn watch_all(&self, revision: Revision) -> Result<Watch, StoreError> {
         self.store.watch("", revision)
+    }
+
+    /// Every write passes here.
+    async fn write(
+        &self,
+        mut writes: Vec<Write>,
+        mut durability: Durability,
+    ) -> Result<Revision, StoreError> {
+        if !Guard::FlushBeforeAnswer.stands() {
+            durability = Durability::Relaxed;
+        }
+        if !Guard::CompareAndSet.stands() {
+            writes
+                .iter_mut()
+                .for_each(|write| write.precondition = None);
+        }
+        self.store.commit(writes, durability).await
     }
 
     async fn get<M: Message + Default>(&self, key: &str) -> Result<Option<Stored<M>>, StoreError> {
@@ -239,7 +257,7 @@ impl State {
                 return Ok(None);
             };
             let write = Write::put(key, encode(&changed)).when(precondition);
-            match self.store.commit(vec![write], durability).await {
+            match self.write(vec![write], durability).await {
                 Ok(revision) => return Ok(Some(revision)),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),

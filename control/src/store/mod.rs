@@ -5,7 +5,7 @@
 mod history;
 mod local;
 pub(crate) mod lock;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub mod sim;
 pub mod sled;
 #[cfg(test)]

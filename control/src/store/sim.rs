@@ -81,6 +81,7 @@ impl SimDisk {
         medium.into()
     }
 
+    #[cfg(test)]
     /// Another disk: the contents of this one, with what another knows of them.
     pub fn under_seal_of(&self, other: &Self) -> Self {
         let mut medium = self.medium.lock().clone();
@@ -88,6 +89,7 @@ impl SimDisk {
         medium.into()
     }
 
+    #[cfg(test)]
     /// As if it had never been written to since.
     pub fn become_again(&self, earlier: &Self) {
         let earlier = earlier.medium.lock().clone();
@@ -239,11 +241,13 @@ impl SimStore {
         })
     }
 
+    #[cfg(test)]
     /// What is missing, where that was accepted.
     pub fn lost(&self) -> Option<&str> {
         self.store.lost()
     }
 
+    #[cfg(test)]
     /// Commits that the writer has not taken yet.
     pub fn queued(&self) -> usize {
         self.store.queued()

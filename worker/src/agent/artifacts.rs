@@ -17,11 +17,11 @@ use tokio::{
     sync::{Semaphore, watch},
     time,
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 use warren_model::digest::{Digest, Hasher};
 use warren_proto::v1::{PullRequest, artifact_service_client::ArtifactServiceClient};
 
-use super::backoff::Backoff;
+use super::{backoff::Backoff, remote::Channel};
 use crate::disk_cache::DiskCache;
 
 /// The present way to the control plane's artifacts; `None` before the first session.

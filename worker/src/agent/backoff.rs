@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use warren_model::ambient;
+
 /// Waits that double from one try to the next, up to a bound, each shortened at random so that workers which lost
 /// the same control plane do not return in one moment.
 #[derive(Debug, Default)]
@@ -17,8 +19,13 @@ impl Backoff {
     pub fn next(&mut self) -> Duration {
         let wait = full(self.tries);
         self.tries = self.tries.saturating_add(1);
-        wait.mul_f64(rand::random_range(0.5..=1.0)).max(FIRST)
+        wait.mul_f64(0.5 + jitter() / 2.0).max(FIRST)
     }
+}
+
+/// From 0 to 1.
+fn jitter() -> f64 {
+    f64::from(u16::try_from(ambient::random() % 1025).unwrap_or(0)) / 1024.0
 }
 
 fn full(tries: u32) -> Duration {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, future, stream};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 use warren_proto::v1::{LogsWanted, PushLogsRequest, fleet_service_client::FleetServiceClient};
 
+use super::remote::Channel;
 use crate::logs::{LogHub, LogQuery};
 
 /// Sends the lines that were asked for, until they end or the control plane has enough. Dropping the future ends the stream.

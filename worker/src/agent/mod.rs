@@ -8,6 +8,7 @@ pub mod capacity;
 mod descriptors;
 pub mod identity;
 mod log_push;
+pub mod remote;
 pub mod reports;
 pub mod session;
 pub mod state;

@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
-    time::SystemTime,
 };
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use warren_model::ambient;
 use warren_proto::v1::{self, replica::Phase};
 
 /// Transitions kept for a replica until the control plane has them; older ones are in the counts only.
@@ -290,7 +290,7 @@ impl Entry {
         Self {
             state: ReplicaState::new(Phase::Pending),
             changed: 0,
-            since: SystemTime::now().into(),
+            since: ambient::now().into(),
             totals: HashMap::new(),
             transitions: VecDeque::new(),
             earlier: BTreeMap::new(),

@@ -11,7 +11,6 @@ use std::{
 
 use tokio::{net::TcpListener, sync::watch, task::JoinError, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tonic::transport::{Channel, Endpoint};
 use warren_model::{
     error::Violations,
     label,
@@ -27,6 +26,7 @@ use super::{
     capacity::{MAX_REPLICAS, default_memory},
     descriptors,
     identity::{Identity, IdentityError, default_name, host_name},
+    remote::{Channel, Remote},
     reports::ReportBook,
     session::{Ending, InvalidControl, Session, SessionConfig, SessionError, endpoint},
     state::Keeper,
@@ -79,7 +79,7 @@ pub struct Worker {
     identity: Identity,
     name: Name,
     config: Config,
-    control: Vec<Endpoint>,
+    control: Vec<Arc<dyn Remote>>,
     supervisor: Arc<Supervisor>,
     volumes: Arc<Volumes>,
     router: Router,
@@ -162,8 +162,8 @@ impl Worker {
         let control = config
             .control
             .iter()
-            .map(|url| endpoint(url))
-            .collect::<Result<_, _>>()?;
+            .map(|url| Ok(Arc::new(endpoint(url)?) as Arc<dyn Remote>))
+            .collect::<Result<_, InvalidControl>>()?;
         let mut violations = Violations::default();
         label::check("labels", &config.labels, &mut violations);
         if !violations.0.is_empty() {

@@ -142,6 +142,7 @@ async fn stream<E>(
     shutdown: CancellationToken,
 ) -> Result<http::Response<Body>, E> {
     let response = tokio::select! {
+        biased;
         response = answer => response?,
         () = shutdown.cancelled() => return Ok(error::ending().into_http()),
     };
@@ -149,13 +150,14 @@ async fn stream<E>(
     let frames = futures::stream::unfold(Some((body, permit, shutdown)), |held| async move {
         let (mut body, permit, shutdown) = held?;
         tokio::select! {
-            frame = body.frame() => frame.map(|frame| (frame, Some((body, permit, shutdown)))),
+            biased;
             () = shutdown.cancelled() => {
                 let mut trailers = http::HeaderMap::new();
                 // An error means that the message is no header text, and ours is.
                 let _ = error::ending().add_header(&mut trailers);
                 Some((Ok(http_body::Frame::trailers(trailers)), None))
             }
+            frame = body.frame() => frame.map(|frame| (frame, Some((body, permit, shutdown)))),
         }
     });
     Ok(http::Response::from_parts(

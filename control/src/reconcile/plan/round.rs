@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use warren_model::name::Name;
+use warren_model::{guard::Guard, name::Name};
 
 use super::{Action, Observed, Phase, Placement, Plan, ReplicaState, StopReason};
 use crate::scheduler::{self, Demand, Needs, Requirements, Unschedulable, WorkerView};
@@ -182,14 +182,14 @@ impl Round {
     pub fn reach(&self, replica: usize) -> Reach {
         match self.worker_of(replica) {
             Some(worker) if worker.ready => Reach::Ready,
-            Some(worker) => {
+            Some(worker) if Guard::LostAfterTimeout.stands() => {
                 let left = self.worker_timeout.saturating_sub(worker.silent_for);
                 match left.max(self.earlier_leases) {
                     Duration::ZERO => Reach::Lost,
                     left => Reach::Away(left),
                 }
             }
-            None => Reach::Lost,
+            _ => Reach::Lost,
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tonic::transport::Endpoint;
 
 use super::*;
-use crate::agent::testing::Control;
+use crate::agent::{remote::Remote, testing::Control};
 
 struct Fixture {
     control: Control,
@@ -15,9 +15,8 @@ struct Fixture {
 impl Fixture {
     async fn start() -> Self {
         let control = Control::start().await;
-        let channel = Endpoint::from_shared(control.url.clone())
-            .unwrap()
-            .connect_lazy();
+        let endpoint = Endpoint::from_shared(control.url.clone()).unwrap();
+        let channel = Remote::connect_lazy(&endpoint);
         let source = watch::Sender::new(Some(channel));
         Self {
             control,

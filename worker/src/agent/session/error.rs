@@ -1,9 +1,11 @@
 //! Why a session did not open, or ended.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error, time::Duration};
 
 use tonic::{Code, Status};
 use warren_proto::SESSION_PROTOCOL_VERSION;
+
+use crate::agent::remote::RemoteError;
 
 /// The address of a control plane makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,8 +33,8 @@ pub enum SessionError {
          or its store was set back (then start this worker again)"
     )]
     OldTerm { term: u64, seen: u64 },
-    #[error("cannot connect: {}", with_causes(.0))]
-    Connect(#[from] tonic::transport::Error),
+    #[error("cannot connect: {}", with_causes(&*.0.0))]
+    Connect(#[from] RemoteError),
     #[error("{}", told(.0))]
     Status(Box<Status>),
     #[error("no answer within {0:?}")]
@@ -66,7 +68,7 @@ fn told(status: &Status) -> String {
 }
 
 /// tonic's own text is "transport error"; what happened stands in its causes.
-fn with_causes(error: &tonic::transport::Error) -> String {
+fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -22,8 +22,8 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
-use warren_model::name::Name;
+use tonic::transport::Endpoint;
+use warren_model::{guard::Guard, name::Name};
 use warren_proto::{
     SESSION_PROTOCOL_VERSION,
     v1::{self, session_request, session_response},
@@ -35,14 +35,19 @@ use self::{
     outbox::Outbox,
 };
 use super::{
-    Assignment, Replicas, assignment::Seen, backoff::Backoff, reports::ReportBook, state::Keeper,
+    Assignment, Replicas,
+    assignment::Seen,
+    backoff::Backoff,
+    remote::{Channel, Remote},
+    reports::ReportBook,
+    state::Keeper,
 };
 use crate::{ingress::FleetRoutes, lease::SharedLease, logs::LogHub};
 
 /// Who the worker is and where its control planes are.
 pub struct SessionConfig {
     /// At least one; tried in turn.
-    pub control: Vec<Endpoint>,
+    pub control: Vec<Arc<dyn Remote>>,
     pub worker_id: String,
     pub name: Name,
     /// Where others reach the worker: an "http://HOST:PORT" URL.
@@ -136,10 +141,11 @@ pub fn endpoint(url: &str) -> Result<Endpoint, InvalidControl> {
 
 impl Tries {
     /// Once for each problem, and not with every try of an outage.
-    fn report(&mut self, control: &Endpoint, error: &SessionError) {
-        let problem = format!("{} {error}", control.uri());
+    fn report(&mut self, control: &dyn Remote, error: &SessionError) {
+        let control = control.url();
+        let problem = format!("{control} {error}");
         if self.problem != problem {
-            tracing::warn!(control = %control.uri(), %error, "no session with the control plane; replicas go on");
+            tracing::warn!(control, %error, "no session with the control plane; replicas go on");
             self.problem = problem;
         }
     }
@@ -159,9 +165,10 @@ impl Session {
         let patience = time::Instant::now() + PATIENCE;
         for (number, control) in (1..).zip(self.config.control.iter().cycle()) {
             let ended = {
-                let mut session = pin!(self.attend(control, &mut tries));
+                let mut session = pin!(self.attend(&**control, &mut tries));
                 loop {
                     tokio::select! {
+                        biased;
                         ended = &mut session => break ended,
                         () = time::sleep_until(patience), if !left.is_empty() => {
                             self.start_alone(mem::take(&mut left));
@@ -173,7 +180,7 @@ impl Session {
             if error.needs_people() && !*self.opened.borrow() {
                 return Err(error);
             }
-            tries.report(control, &error);
+            tries.report(&**control, &error);
             // All were asked.
             if number >= self.config.control.len() {
                 self.start_alone(mem::take(&mut left));
@@ -184,6 +191,7 @@ impl Session {
                 tries.backoff.next()
             };
             tokio::select! {
+                biased;
                 () = self.ending.close.cancelled() => break,
                 () = time::sleep(wait) => {}
             }
@@ -209,9 +217,10 @@ impl Session {
     }
 
     /// Opens a session and stays in it to its end, which is `Ok` where the worker wanted it.
-    async fn attend(&self, control: &Endpoint, tries: &mut Tries) -> Result<(), SessionError> {
+    async fn attend(&self, control: &dyn Remote, tries: &mut Tries) -> Result<(), SessionError> {
         let opening = time::timeout(OPENING, self.open(control, &mut tries.seen));
         let open = tokio::select! {
+            biased;
             () = self.ending.close.cancelled() => return Ok(()),
             open = opening => open.map_err(|_| SessionError::Silent(OPENING))??,
         };
@@ -222,7 +231,7 @@ impl Session {
 
     async fn open<'a>(
         &'a self,
-        control: &Endpoint,
+        control: &dyn Remote,
         seen: &'a mut Seen,
     ) -> Result<Open<'a>, SessionError> {
         let refused = |status| SessionError::of(status, self.config.name.as_str());
@@ -260,7 +269,11 @@ impl Session {
             });
         }
 
-        tracing::info!(control = %control.uri(), term = welcome.term, "session with the control plane is open");
+        tracing::info!(
+            control = control.url(),
+            term = welcome.term,
+            "session with the control plane is open"
+        );
         let bulk = control.connect_lazy();
         self.source.send_replace(Some(bulk.clone()));
         self.opened.send_replace(true);
@@ -278,7 +291,10 @@ impl Session {
 
     /// Hello, and the version of the reports that it tells in full.
     fn hello(&self) -> (v1::Hello, u64) {
-        let known = self.reports.all();
+        let known = match Guard::ReportsRepeated.stands() {
+            true => self.reports.all(),
+            false => self.reports.since(self.reports.all().version),
+        };
         let mut hello = v1::Hello {
             protocol_version: SESSION_PROTOCOL_VERSION,
             worker_id: self.config.worker_id.clone(),

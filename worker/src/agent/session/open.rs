@@ -1,18 +1,19 @@
 //! A session that is open.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use futures::future::OptionFuture;
+use futures::future::{OptionFuture, ready};
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinHandle, JoinSet},
     time::{self, Instant, MissedTickBehavior},
 };
-use tonic::{Streaming, transport::Channel};
+use tonic::Streaming;
+use warren_model::{ambient, guard::Guard};
 use warren_proto::v1::{
     self, SessionRequest, SessionResponse, condition::Status as Truth, event::Type, replica::Phase,
     session_request, session_response,
@@ -24,6 +25,7 @@ use crate::{
         Usage,
         assignment::{Orders, Refused, Seen},
         log_push::push_logs,
+        remote::Channel,
         reports::ReplicaState,
         state::Kept,
     },
@@ -92,11 +94,17 @@ impl<'a> Open<'a> {
         let outbound = self.outbound.clone();
         let mut beats = time::interval(self.timing.heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut listens = false;
         loop {
+            // What is heard and what is reported go in turns: none waits for the other, however much there is.
+            listens = !listens;
             tokio::select! {
-                message = self.inbound.message(), if self.keeping.is_none() => self.receive(message)?,
-                Some(kept) = OptionFuture::from(self.keeping.as_mut()) => self.kept(kept)?,
+                biased;
+                () = self.session.ending.close.cancelled() => break,
                 _ = beats.tick() => self.beat(),
+                Some(kept) = OptionFuture::from(self.keeping.as_mut()) => self.kept(kept)?,
+                Some(_) = self.pushes.join_next() => {}
+                message = self.inbound.message(), if listens && self.keeping.is_none() => self.receive(message)?,
                 () = reports.changed(self.outbox.taken()), if self.outbox.is_empty() => {
                     self.outbox.fill(reports.since(self.outbox.taken()));
                 }
@@ -107,11 +115,10 @@ impl<'a> Open<'a> {
                         place.send(request(session_request::Message::Report(report)));
                     }
                 }
-                () = time::sleep_until(self.heard + self.timing.timeout) => {
+                () = time::sleep_until(self.heard + self.timing.timeout), if listens => {
                     return Err(SessionError::Silent(self.timing.timeout));
                 }
-                Some(_) = self.pushes.join_next() => {}
-                () = self.session.ending.close.cancelled() => break,
+                () = ready(()), if !listens => {}
             }
         }
         drop(outbound);
@@ -171,6 +178,13 @@ impl<'a> Open<'a> {
         }
         let keeper = Arc::clone(&self.session.keeper);
         let ends = self.session.ending.draining.is_cancelled();
+        if !Guard::KeptBeforeFollowed.stands() {
+            tokio::spawn(keeper.follow(message.clone(), !ends));
+            return self.follow(Kept {
+                message,
+                restarts: HashMap::new(),
+            });
+        }
         self.keeping = Some(tokio::spawn(keeper.follow(message, !ends)));
     }
 
@@ -286,7 +300,7 @@ impl<'a> Open<'a> {
 
 /// As it is measured now.
 fn usage(measured: Vec<(String, Usage)>) -> BTreeMap<String, v1::ReplicaUsage> {
-    let time = Some(SystemTime::now().into());
+    let time = Some(ambient::now().into());
     let told = measured.into_iter().map(|(replica, usage)| {
         let usage = v1::ReplicaUsage {
             memory_bytes: usage.memory_bytes,
@@ -307,7 +321,7 @@ fn request(message: session_request::Message) -> SessionRequest {
 
 /// What is reported of an assignment that cannot be run.
 fn failed(refused: &Refused) -> (ReplicaState, v1::Transition) {
-    let now = Some(SystemTime::now().into());
+    let now = Some(ambient::now().into());
     let message = format!(
         "this worker cannot run the spec that it was given: {}",
         refused.why

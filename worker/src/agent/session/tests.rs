@@ -55,7 +55,7 @@ impl Fixture {
         let (source, lease) = (watch::Sender::new(None), SharedLease::new());
         let (ending, receiver) = (Ending::default(), source.subscribe());
         let config = SessionConfig {
-            control: vec![endpoint(&control.url).unwrap()],
+            control: vec![Arc::new(endpoint(&control.url).unwrap())],
             worker_id: "id-1".to_owned(),
             name: Name::parse("worker-1").unwrap(),
             address: "http://127.0.0.1:7701".to_owned(),

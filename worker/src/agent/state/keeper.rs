@@ -11,11 +11,12 @@ use std::{
     },
 };
 
-use tokio::{sync::Mutex, task};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use warren_proto::v1;
 
 use super::{
+    files::{Directory, Files},
     saved::{Changes, Restored, Saved},
     store::Store,
 };
@@ -72,7 +73,12 @@ impl Last {
 impl Keeper {
     /// Opens the directory, made if missing. What in it cannot be used is told and ignored. Waits for the disk.
     pub fn open(dir: PathBuf) -> io::Result<(Arc<Self>, Last)> {
-        let (store, left) = Store::open(dir)?;
+        Self::on(Directory::open(dir)?)
+    }
+
+    /// Reads what is in a directory. Waits for the disk.
+    pub fn on(files: Arc<dyn Files>) -> io::Result<(Arc<Self>, Last)> {
+        let (store, left) = Store::open(files)?;
         for (path, why) in &left.unreadable {
             let path = path.display();
             tracing::warn!(%path, %why, "ignoring what was kept of a replica: the control plane knows it");
@@ -142,6 +148,7 @@ impl Keeper {
         let mut version = 0;
         loop {
             tokio::select! {
+                biased;
                 () = reports.changed(version) => {}
                 () = end.cancelled() => return,
             }
@@ -178,8 +185,8 @@ impl Keeper {
 
     async fn change(&self, change: impl FnOnce(&Store) -> io::Result<()> + Send + 'static) {
         let store = self.store.clone();
-        let changed = task::spawn_blocking(move || change(&store)).await;
-        let changed = changed.map_err(io::Error::other).flatten();
+        let work = Box::new(move || change(&store));
+        let changed = self.store.files().run(work).await;
         let worked = self.works.swap(changed.is_ok(), Relaxed);
         if let Err(error) = changed
             && worked

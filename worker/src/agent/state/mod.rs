@@ -1,10 +1,12 @@
 //! What the worker last ran, kept in its data directory.
 
+mod files;
 mod keeper;
 mod saved;
 mod store;
 
 pub use self::{
+    files::{Files, Work},
     keeper::{Keeper, Kept, Last},
     saved::{Restored, Saved},
 };

@@ -1,19 +1,17 @@
-//! The directory of a worker's replicas: a file each, written whole or not at all.
+//! The directory of a worker's replicas: a file each.
 
-use std::{
-    fs::{self, DirBuilder, File},
-    io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
+use std::{io, path::PathBuf, sync::Arc};
+
+use super::{
+    files::Files,
+    saved::{Saved, Unreadable},
 };
-
-use super::saved::{Saved, Unreadable};
 use crate::agent::assignment::Seen;
 
 /// Everything here waits for the disk.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
-    dir: PathBuf,
+    files: Arc<dyn Files>,
 }
 
 /// What an earlier worker left.
@@ -27,66 +25,64 @@ pub struct Left {
 
 const SEEN: &str = "seen";
 const EXTENSION: &str = "replica";
-const TEMPORARY: &str = ".new-";
 
 // === impl Store ===
 
 impl Store {
-    /// Opens the directory, made if missing, and reads what is there. A file that cannot be used is left where it is.
-    pub fn open(dir: PathBuf) -> io::Result<(Self, Left)> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+    /// Reads what is there. A file that cannot be used is left where it is.
+    pub fn open(files: Arc<dyn Files>) -> io::Result<(Self, Left)> {
         let mut left = Left::default();
-        for entry in fs::read_dir(&dir)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with(TEMPORARY) {
-                fs::remove_file(&path)?;
-                continue;
-            }
+        for name in files.names()? {
             let Some((replica, EXTENSION)) = name.rsplit_once('.') else {
                 continue;
             };
-            match Saved::from_bytes(&fs::read(&path)?) {
+            match Saved::from_bytes(&files.read(&name)?) {
                 Ok(saved) => left.replicas.push((replica.to_owned(), saved)),
-                Err(unreadable) => left.unreadable.push((path.clone(), unreadable)),
+                Err(unreadable) => left.unreadable.push((files.path(&name), unreadable)),
             }
         }
         left.replicas.sort_by(|a, b| a.0.cmp(&b.0));
-        left.seen = fs::read_to_string(dir.join(SEEN))
+        left.seen = files
+            .read(SEEN)
             .ok()
-            .and_then(|text| seen(&text))
+            .and_then(|bytes| seen(str::from_utf8(&bytes).ok()?))
             .unwrap_or_default();
-        Ok((Self { dir }, left))
+        Ok((Self { files }, left))
+    }
+
+    /// Where it stands.
+    pub fn files(&self) -> &dyn Files {
+        &*self.files
     }
 
     /// On disk when it returns.
     pub fn save(&self, replica: &str, saved: &Saved) -> io::Result<()> {
-        self.write(&format!("{replica}.{EXTENSION}"), &saved.to_bytes())
+        let name = format!("{replica}.{EXTENSION}");
+        self.files.write(&name, &saved.to_bytes())
     }
 
     pub fn save_seen(&self, seen: Seen) -> io::Result<()> {
         let text = format!("{} {}\n", seen.term, seen.generation);
-        self.write(SEEN, text.as_bytes())
+        self.files.write(SEEN, text.as_bytes())
     }
 
     /// None of them is found by a later start. Needs no room on the disk.
     pub fn remove<'a>(&self, replicas: impl Iterator<Item = &'a String>) -> io::Result<()> {
         let mut result = Ok(());
         for replica in replicas {
-            match fs::remove_file(self.dir.join(format!("{replica}.{EXTENSION}"))) {
+            match self.files.remove(&format!("{replica}.{EXTENSION}")) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => result = Err(error),
                 _ => {}
             }
         }
-        result.and(self.sync())
+        result.and(self.files.sync())
     }
 
     /// Removes every file of a replica that is not among these, also those that cannot be read.
     pub fn remove_others(&self, known: impl Fn(&str) -> bool) -> io::Result<()> {
         let mut others = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let name = entry?.file_name();
-            if let Some((replica, EXTENSION)) = name.to_string_lossy().rsplit_once('.')
+        for name in self.files.names()? {
+            if let Some((replica, EXTENSION)) = name.rsplit_once('.')
                 && !known(replica)
             {
                 others.push(replica.to_owned());
@@ -96,20 +92,6 @@ impl Store {
             true => Ok(()),
             false => self.remove(others.iter()),
         }
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempfile_in(&self.dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(self.dir.join(name))?;
-        self.sync()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.dir)?.sync_all()
     }
 }
 
@@ -124,14 +106,20 @@ fn seen(text: &str) -> Option<Seen> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
+    use std::{fs, path::Path};
+
+    use super::{super::files::Directory, *};
     use crate::agent::testing::assignment;
+
+    fn open(dir: &Path) -> (Store, Left) {
+        Store::open(Directory::open(dir.to_owned()).unwrap()).unwrap()
+    }
 
     #[test]
     fn what_was_saved_is_there_and_what_was_removed_is_not() {
         let data = tempfile::tempdir().unwrap();
         let dir = data.path().join("replicas");
-        let (store, left) = Store::open(dir.clone()).unwrap();
+        let (store, left) = open(&dir);
         assert_eq!((left.seen, left.replicas.len()), (Seen::default(), 0));
         for replica in ["a", "b", "c", "d"] {
             store
@@ -151,7 +139,7 @@ mod tests {
         fs::write(dir.join("c.replica"), "damaged").unwrap();
         fs::write(dir.join("note"), "not ours").unwrap();
 
-        let (store, left) = Store::open(dir.clone()).unwrap();
+        let (store, left) = open(&dir);
         assert_eq!(left.seen, seen);
         let ids: Vec<&str> = left.replicas.iter().map(|(id, _)| id.as_str()).collect();
         assert_eq!(ids, ["a", "d"]);
@@ -163,10 +151,10 @@ mod tests {
         assert!(!dir.join(".new-abc").exists());
 
         store.remove_others(|replica| replica == "a").unwrap();
-        let (_, left) = Store::open(dir.clone()).unwrap();
+        let (_, left) = open(&dir);
         assert_eq!((left.replicas.len(), left.unreadable.len()), (1, 0));
         assert!(dir.join("note").exists());
         fs::write(dir.join(SEEN), "odd").unwrap();
-        assert_eq!(Store::open(dir).unwrap().1.seen, Seen::default());
+        assert_eq!(open(&dir).1.seen, Seen::default());
     }
 }

@@ -1,0 +1,101 @@
+//! A directory that outlives the worker.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Write as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use futures::future::{BoxFuture, FutureExt as _};
+use tokio::task;
+
+/// Small files, each written whole or not at all. All but [`Files::run`] may wait for the disk.
+pub trait Files: Send + Sync + 'static {
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// On disk, under its name, when it returns.
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Gone for good only after [`Files::sync`]. [`io::ErrorKind::NotFound`] where there is none.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    fn sync(&self) -> io::Result<()>;
+
+    /// As it is told to people.
+    fn path(&self, name: &str) -> PathBuf;
+
+    /// Does work that waits for the disk where nothing else waits for it.
+    fn run(&self, work: Work) -> BoxFuture<'static, io::Result<()>>;
+}
+
+/// What is done with the disk.
+pub type Work = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub(super) struct Directory(PathBuf);
+
+const TEMPORARY: &str = ".new-";
+
+// === impl Directory ===
+
+impl Directory {
+    /// Made if missing. What a write left that did not come to its end is removed.
+    pub fn open(path: PathBuf) -> io::Result<Arc<Self>> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)?;
+        let directory = Self(path);
+        for name in directory.names()? {
+            if name.starts_with(TEMPORARY) {
+                directory.remove(&name)?;
+            }
+        }
+        Ok(Arc::new(directory))
+    }
+}
+
+impl Files for Directory {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.0)?;
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path(name))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.0)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(self.path(name))?;
+        self.sync()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn run(&self, work: Work) -> BoxFuture<'static, io::Result<()>> {
+        let done = task::spawn_blocking(work);
+        async { done.await.map_err(io::Error::other).flatten() }.boxed()
+    }
+}
