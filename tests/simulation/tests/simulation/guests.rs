@@ -1,0 +1,278 @@
+//! Guests that start, serve, trap and stop: they stand in for a worker's supervisor.
+
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use warren_proto::v1::replica::Phase;
+use warren_worker::{
+    agent::{
+        Assignment, Replicas, Usage,
+        assignment::NewestFence,
+        reports::{ReplicaState, ReportBook},
+    },
+    lease::{LeaseExpired, SharedLease, Tenure},
+};
+
+use crate::{chance::Chance, machine::Hang, truth::Truth};
+
+/// All of a worker's process.
+pub struct Guests {
+    pub worker: String,
+    pub reports: ReportBook,
+    pub truth: Arc<Truth>,
+    pub chance: Chance,
+    /// Chances in a thousand that a start ends in a trap.
+    pub trapping: Arc<AtomicU32>,
+    pub lease: Arc<SharedLease>,
+    pub hang: Hang,
+    pub held: Mutex<BTreeMap<String, Handle>>,
+    pub lives: Mutex<JoinSet<()>>,
+}
+
+#[derive(Clone, Default)]
+pub struct Handle {
+    stop: CancellationToken,
+    fence: NewestFence,
+}
+
+/// One replica's life, told as it goes on.
+struct Life {
+    guests: Arc<Guests>,
+    assignment: Assignment,
+    handle: Handle,
+    restarts: u32,
+    /// How often this process started it.
+    starts: u32,
+}
+
+/// What an exclusive service's start goes by.
+#[derive(Clone)]
+struct Turn {
+    fence: u64,
+    tenure: Tenure,
+}
+
+enum End {
+    Trapped,
+    /// The last trap that its policy allows.
+    Failed,
+    /// Nothing of it went on after that.
+    Lease(LeaseExpired),
+    Stopped,
+}
+
+const BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// One in so many traps is the last that the policy allows.
+const FAILURES: u64 = 12;
+/// Of what an exclusive service does, which another would see.
+const BEAT: Duration = Duration::from_millis(50);
+
+// === impl Guests ===
+
+impl Guests {
+    /// The process has died, and all of them with it.
+    pub fn die(&self) {
+        *self.lives.lock() = JoinSet::new();
+        self.truth.all_end(&self.worker);
+    }
+}
+
+/// A worker's guests as its session holds them.
+pub struct Supervisor(pub Arc<Guests>);
+
+impl Replicas for Supervisor {
+    fn assign(&self, assignment: Assignment) {
+        let guests = &self.0;
+        let handle = Handle::default();
+        handle.fence.raise(assignment.fence);
+        let mut held = guests.held.lock();
+        if let Some(held) = held.get(&assignment.replica) {
+            held.fence.raise(assignment.fence);
+            return;
+        }
+        held.insert(assignment.replica.clone(), handle.clone());
+        drop(held);
+        let life = Life {
+            guests: guests.clone(),
+            restarts: assignment.restarts,
+            assignment,
+            handle,
+            starts: 0,
+        };
+        let life = guests.hang.with(life.lead());
+        guests.lives.lock().spawn(life);
+    }
+
+    fn stop(&self, replica: &str) {
+        if let Some(held) = self.0.held.lock().get(replica) {
+            held.stop.cancel();
+        }
+    }
+
+    fn replicas(&self) -> Vec<String> {
+        self.0.held.lock().keys().cloned().collect()
+    }
+
+    fn memory_used(&self) -> u64 {
+        0
+    }
+
+    fn usage(&self) -> Vec<(String, Usage)> {
+        Vec::new()
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    async fn lead(mut self) {
+        let stop = self.handle.stop.clone();
+        self.tell(Phase::Pending, false);
+        let wait = self.guests.chance.millis(0..=400);
+        let mut backoff = BACKOFF;
+        let mut may_start = Box::pin(self.may_start(wait));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = &mut may_start => {}
+            }
+            match self.run().await {
+                End::Trapped => {
+                    self.tell(Phase::Backoff, false);
+                    may_start = Box::pin(self.may_start(backoff));
+                    backoff = MAX_BACKOFF.min(backoff * 2);
+                    self.restarts += 1;
+                }
+                End::Lease(_) => {
+                    self.tell(Phase::Backoff, false);
+                    may_start = Box::pin(self.may_start(Duration::ZERO));
+                }
+                End::Failed => {
+                    self.tell(Phase::Failed, false);
+                    stop.cancelled().await;
+                    break;
+                }
+                End::Stopped => break,
+            }
+        }
+        self.tell(Phase::Stopping, false);
+        self.guests.truth.stopped(&self.assignment.replica);
+        self.tell(Phase::Stopped, false);
+        self.guests.held.lock().remove(&self.assignment.replica);
+    }
+
+    /// Waits, and where it is exclusive, until the lease is held.
+    fn may_start(&self, wait: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let lease = self.assignment.fence.map(|_| self.guests.lease.clone());
+        async move {
+            sleep(wait).await;
+            if let Some(lease) = lease {
+                lease.held().await;
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Option<Turn> {
+        self.assignment.fence?;
+        // Before its fence is read.
+        let tenure = self.guests.lease.tenure();
+        let fence = self.handle.fence.get()?.of_start(self.starts);
+        self.starts += 1;
+        Some(Turn { fence, tenure })
+    }
+
+    /// From one start to its end.
+    async fn run(&mut self) -> End {
+        let replica = &self.assignment.replica.clone();
+        let turn = self.turn();
+        let end = match &turn {
+            None => self.serve(None).await,
+            Some(turn) => {
+                let guarded = turn.tenure.guard(self.serve(Some(turn.fence))).await;
+                guarded.unwrap_or_else(End::Lease)
+            }
+        };
+        self.guests.truth.ends(
+            replica,
+            match end {
+                End::Trapped => "traps",
+                End::Failed => "traps for the last time",
+                End::Lease(_) => "ends with its worker's lease",
+                End::Stopped => "ends",
+            },
+        );
+        end
+    }
+
+    async fn serve(&self, fence: Option<u64>) -> End {
+        let guests = &self.guests;
+        let (truth, chance) = (&guests.truth, &guests.chance);
+        truth.starts(&guests.worker, &self.assignment, fence);
+        self.tell(Phase::Starting, false);
+        let serving = async {
+            sleep(chance.millis(1..=300)).await;
+            self.tell(Phase::Running, true);
+            if !chance.of_thousand(guests.trapping.load(Relaxed)) {
+                return pending().await;
+            }
+            sleep(chance.millis(1..=20_000)).await;
+            if guests.trapping.load(Relaxed) == 0 {
+                // What is to be a fault comes too late.
+                return pending().await;
+            }
+            match chance.number(1..=FAILURES) {
+                1 => End::Failed,
+                _ => End::Trapped,
+            }
+        };
+        tokio::select! {
+            biased;
+            end = serving => end,
+            () = self.act(fence) => pending().await,
+            () = self.handle.stop.cancelled() => {
+                // It may take its time, and acts on.
+                self.tell(Phase::Stopping, false);
+                let longest = if chance.of_thousand(500) { 10 } else { 1_500 };
+                let _ = timeout(chance.millis(0..=longest), self.act(fence)).await;
+                End::Stopped
+            }
+        }
+    }
+
+    /// What an exclusive service does is seen; what others do is nobody's concern.
+    async fn act(&self, fence: Option<u64>) {
+        let Some(fence) = fence else {
+            return pending().await;
+        };
+        loop {
+            let guests = &self.guests;
+            guests.truth.acts(&guests.worker, &self.assignment, fence);
+            sleep(BEAT).await;
+        }
+    }
+
+    fn tell(&self, phase: Phase, ready: bool) {
+        let state = ReplicaState {
+            restarts: self.restarts,
+            ready,
+            ..ReplicaState::new(phase)
+        };
+        let replica = &self.assignment.replica;
+        self.guests.reports.record(replica, state, None);
+    }
+}
