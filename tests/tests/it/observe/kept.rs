@@ -21,20 +21,21 @@ fn bytes(dir: &Path) -> u64 {
     sizes.sum()
 }
 
-/// Kills the only worker and starts it again on its data; waits until the workload is ready.
-async fn start_again(cluster: &mut Cluster, workload: &str) {
+/// Kills the only worker in the midst of this run, starts it again on its data, and waits for the next run.
+async fn start_again(cluster: &mut Cluster, workload: &str, run: u32) {
+    begun(cluster, workload, run).await;
     let mut gone = cluster.workers.remove(0);
     gone.process.kill().await;
     let back = Worker::start(&cluster.lab, &cluster.control.url, "w1", &[]).await;
     cluster.workers.push(back);
-    eventually("it runs again", async || {
+    begun(cluster, workload, run + 1).await;
+}
+
+/// Waits until this run takes connections.
+async fn begun(cluster: &Cluster, workload: &str, run: u32) {
+    eventually(&format!("run {run} has begun"), async || {
         let replica = cluster.replica(workload).await;
-        let is_new = replica["conditions"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|it| it["reason"] != "WorkerRestarted");
-        if replica["ready"] == true && is_new {
+        if replica["restarts"] == run && replica["ready"] == true {
             Ok(())
         } else {
             Err(replica)
@@ -76,17 +77,7 @@ async fn lines_outlive_a_worker_that_is_killed() {
     };
     greeted(&cluster).await;
     let first = run(&cluster, 0).await;
-    eventually("run 1 has begun", async || {
-        let replica = cluster.replica("trapper").await;
-        if replica["restarts"] == 1 && replica["ready"] == true {
-            Ok(())
-        } else {
-            Err(replica)
-        }
-    })
-    .await;
-
-    start_again(&mut cluster, "trapper").await;
+    start_again(&mut cluster, "trapper", 1).await;
     let told = lines(&cluster, &["trapper"]).await;
     assert_eq!(
         told[..first.len()],
@@ -106,7 +97,7 @@ async fn lines_outlive_a_worker_that_is_killed() {
     // Twice killed, and in between it fell over by itself.
     greeted(&cluster).await;
     let third = run(&cluster, 2).await;
-    start_again(&mut cluster, "trapper").await;
+    start_again(&mut cluster, "trapper", 3).await;
     let told = lines(&cluster, &["trapper"]).await;
     assert_eq!(told[..first.len()], first);
     let restarts = |line: &Value| line["restarts"].as_u64().unwrap();
