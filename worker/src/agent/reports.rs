@@ -56,7 +56,7 @@ pub struct Batch {
 #[derive(Default)]
 struct Book {
     version: u64,
-    entries: HashMap<String, Entry>,
+    entries: BTreeMap<String, Entry>,
     /// Replica by the version of its last change, so that a batch costs what changed and not what exists.
     order: BTreeMap<u64, String>,
 }

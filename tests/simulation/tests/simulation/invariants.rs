@@ -23,8 +23,8 @@ pub struct Watcher {
     pub timeout: Duration,
     /// What was seen last.
     seen: BTreeMap<String, Seen>,
-    /// Replicas that were LOST once.
-    lost: BTreeSet<String>,
+    /// Replicas that were LOST or FAILED once: whatever they are told, others may have taken their places.
+    gone: BTreeSet<String>,
     created: u32,
 }
 
@@ -60,7 +60,7 @@ impl Watcher {
             peers,
             timeout,
             seen: BTreeMap::new(),
-            lost: BTreeSet::new(),
+            gone: BTreeSet::new(),
             created: 0,
         }
     }
@@ -168,13 +168,13 @@ impl Watcher {
                 made.insert(&replica.workload);
             }
             let counts = match replica.phase() {
-                Phase::Lost => {
-                    self.lost.insert(replica.id.clone());
+                Phase::Lost | Phase::Failed => {
+                    self.gone.insert(replica.id.clone());
                     false
                 }
                 // One that comes back too late is stopped, and is more than was planned with.
-                Phase::Stopping => !self.lost.contains(&replica.id),
-                Phase::Failed | Phase::Completed | Phase::Stopped => false,
+                Phase::Stopping => !self.gone.contains(&replica.id),
+                Phase::Completed | Phase::Stopped => false,
                 _ => true,
             };
             if counts {
