@@ -109,6 +109,7 @@ impl RouteBoard {
             }
             if self.update(&index, ids) {
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(pace(self.changes.receiver_count())) => {}
                 }
