@@ -23,3 +23,8 @@ pub use server::{
     OpenError, ServeError,
 };
 pub use store::{OnLoss, StoreError};
+
+#[cfg(not(feature = "simulation"))]
+use tokio::sync::watch;
+#[cfg(feature = "simulation")]
+use warren_model::watch;

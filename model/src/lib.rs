@@ -19,3 +19,5 @@ pub mod name;
 pub mod quantity;
 pub mod route;
 pub mod spec;
+#[cfg(feature = "simulation")]
+pub mod watch;

@@ -26,3 +26,8 @@ pub const DEFAULT_HTTP: &str = "127.0.0.1:8000";
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7701";
 /// Bytes that artifacts may take on disk, and that compiled code may, when nothing else is asked for.
 pub const DEFAULT_CACHE_LIMIT: u64 = 4 << 30;
+
+#[cfg(not(feature = "simulation"))]
+use tokio::sync::watch;
+#[cfg(feature = "simulation")]
+use warren_model::watch;

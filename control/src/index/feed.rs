@@ -6,10 +6,9 @@
 use std::{collections::VecDeque, fmt, str::FromStr, sync::Arc};
 
 use parking_lot::RwLock;
-use tokio::sync::watch;
 
 use super::watched::Watched;
-use crate::store::Revision;
+use crate::{store::Revision, watch};
 
 /// How much of the past is kept.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 use warren_model::name::{Name, WorkloadId};
 use warren_proto::v1;
 
@@ -28,6 +28,7 @@ use crate::{
     scheduler::Offers,
     state::{Stored, records::ReplicaRecord},
     store::Revision,
+    watch,
 };
 pub use contents::Usage;
 use contents::{Contents, Effects};

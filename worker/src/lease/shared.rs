@@ -14,12 +14,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use super::{BootClock, BootTime, Clock, Lease};
+use crate::watch;
 
 /// Renewed by the session, and looked at by whatever runs an exclusive replica's guests, each time before it does: two
 /// atomic loads and a clock that is read without a system call.

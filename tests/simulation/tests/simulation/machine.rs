@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
+use warren_model::watch;
 use warren_worker::lease::{BootTime, Clock};
 
 use crate::chance::Chance;
