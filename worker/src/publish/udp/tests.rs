@@ -130,7 +130,8 @@ async fn the_port_is_held_through_restarts_and_lost_is_what_comes_between() {
 #[tokio::test]
 async fn a_taken_port_is_unavailable_and_tcp_has_its_own() {
     let network = Network::new(NetLimits::default());
-    let held = bind("127.0.0.1:0".parse().unwrap(), &network).await;
+    // An address of its own: on 127.0.0.1 another test may have the same port of TCP.
+    let held = bind("127.53.0.1:0".parse().unwrap(), &network).await;
     let held = held.unwrap();
     assert_ne!(held.local_addr().port(), 0);
     let endpoint = held.endpoint();
@@ -152,7 +153,8 @@ async fn a_taken_port_is_unavailable_and_tcp_has_its_own() {
 
 #[tokio::test]
 async fn closing_frees_the_port_and_the_network() {
-    let rig = rig("127.0.0.1:0").await;
+    // An address of its own, so that nobody else takes the port that was freed.
+    let rig = rig("127.53.0.2:0").await;
     let address = rig.guard.local_addr();
     within(rig.guard.idle()).await;
     rig.guard.close().await;
