@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
 
 use super::{
-    Durability, Revision, Snapshot, Store, StoreError, Versioned, Watch, Write,
+    StoreError,
     history::Bounds,
     local::{Batch, Contents, Disk, LocalStore, OnLoss, Opened, Seal},
 };
@@ -241,14 +241,14 @@ impl SimStore {
         })
     }
 
-    #[cfg(test)]
     /// What is missing, where that was accepted.
+    #[cfg(test)]
     pub fn lost(&self) -> Option<&str> {
         self.store.lost()
     }
 
-    #[cfg(test)]
     /// Commits that the writer has not taken yet.
+    #[cfg(test)]
     pub fn queued(&self) -> usize {
         self.store.queued()
     }
@@ -259,29 +259,8 @@ impl SimStore {
     }
 }
 
-#[async_trait]
-impl Store for SimStore {
-    async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        self.store.get(key).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
-        self.store.list(prefix).await
-    }
-
-    async fn commit(
-        &self,
-        writes: Vec<Write>,
-        durability: Durability,
-    ) -> Result<Revision, StoreError> {
-        self.store.commit(writes, durability).await
-    }
-
-    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
-        self.store.watch(prefix, after)
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
+impl AsRef<LocalStore> for SimStore {
+    fn as_ref(&self) -> &LocalStore {
+        &self.store
     }
 }

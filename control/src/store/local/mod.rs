@@ -182,14 +182,15 @@ impl LocalStore {
     }
 }
 
+/// Of whatever keeps the writer of a [`LocalStore`] running.
 #[async_trait]
-impl Store for LocalStore {
+impl<S: AsRef<LocalStore> + Send + Sync + 'static> Store for S {
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        Ok(self.shared.view.read().entries.get(key).cloned())
+        Ok(self.as_ref().shared.view.read().entries.get(key).cloned())
     }
 
     async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
-        let view = self.shared.view.read();
+        let view = self.as_ref().shared.view.read();
         let entries = view
             .entries
             .range(prefix.to_owned()..)
@@ -213,13 +214,15 @@ impl Store for LocalStore {
             durability,
             reply,
         });
-        self.commands.send(command).await.map_err(|_| closed())?;
+        let commands = &self.as_ref().commands;
+        commands.send(command).await.map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
-        let mut watchers = self.shared.watchers.lock();
-        let view = self.shared.view.read();
+        let shared = &self.as_ref().shared;
+        let mut watchers = shared.watchers.lock();
+        let view = shared.view.read();
         let backlog: VecDeque<_> = view.history.since(prefix, after)?;
         Ok(watchers.open(prefix, backlog, view.history.revision()))
     }
@@ -227,7 +230,8 @@ impl Store for LocalStore {
     async fn close(&self) {
         let (done, closed) = oneshot::channel();
         // Where the writer has ended before, so has everything that it holds.
-        if self.commands.send(Command::Close { done }).await.is_ok() {
+        let commands = &self.as_ref().commands;
+        if commands.send(Command::Close { done }).await.is_ok() {
             let _ = closed.await;
         }
     }

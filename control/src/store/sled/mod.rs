@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Durability, Revision, SCHEMA, Snapshot, Store, StoreError, Versioned, Watch, Write,
+    Revision, SCHEMA, StoreError, Versioned,
     history::Bounds,
     local::{Batch, Contents, Disk, LocalStore, OnLoss, Opened, Seal, StateDigest},
     lock::DirectoryLock,
@@ -145,30 +145,9 @@ impl Drop for SledStore {
     }
 }
 
-#[async_trait]
-impl Store for SledStore {
-    async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        self.store.get(key).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
-        self.store.list(prefix).await
-    }
-
-    async fn commit(
-        &self,
-        writes: Vec<Write>,
-        durability: Durability,
-    ) -> Result<Revision, StoreError> {
-        self.store.commit(writes, durability).await
-    }
-
-    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
-        self.store.watch(prefix, after)
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
+impl AsRef<LocalStore> for SledStore {
+    fn as_ref(&self) -> &LocalStore {
+        &self.store
     }
 }
 
