@@ -118,7 +118,7 @@ struct View {
 impl LocalStore {
     /// Reads the disk. The store can be used as long as somebody runs the writer, which ends when the store is closed or
     /// dropped, after it has flushed and let go of the disk.
-    pub async fn open<D: Disk>(
+    pub(in crate::store) async fn open<D: Disk>(
         mut disk: D,
         bounds: Bounds,
         on_loss: OnLoss,
