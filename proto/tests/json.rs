@@ -413,6 +413,7 @@ fn log_line() {
         line: "listening on \"127.0.0.1:6379\" – ready".into(),
         dropped_before: 0,
         restarts: 2,
+        truncated: true,
     };
     golden("log_line", &line);
     golden("log_line_default", &v1::LogLine::default());

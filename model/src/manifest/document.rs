@@ -2,9 +2,10 @@
 
 use marked_yaml::{LoadError, LoaderOptions, Marker, Node, parse_yaml_with_options};
 
-use self::survey::Finding;
+use self::{surrogate::StandIns, survey::Finding};
 use super::{Problem, reader::Reader};
 
+mod surrogate;
 mod survey;
 
 /// One document of a file.
@@ -64,7 +65,8 @@ fn is_empty(document: &str) -> bool {
 }
 
 fn parse(lines_before: usize, text: &str, errors: &mut Vec<Problem>) -> Option<Node> {
-    let findings = survey::survey(text);
+    let stand_ins = StandIns::new(text);
+    let findings = survey::survey(text, stand_ins.as_ref());
     let readable = findings.iter().all(|finding| finding.readable);
     for finding in findings {
         let Finding {
@@ -83,8 +85,12 @@ fn parse(lines_before: usize, text: &str, errors: &mut Vec<Problem>) -> Option<N
     let options = LoaderOptions::default()
         .prevent_coercion(true)
         .error_on_duplicate_keys(false);
-    match parse_yaml_with_options(0, text, options) {
-        Ok(root) => Some(root),
+    let scanned = stand_ins.as_ref().map_or(text, StandIns::text);
+    match parse_yaml_with_options(0, scanned, options) {
+        Ok(root) => Some(match &stand_ins {
+            Some(stand_ins) => stand_ins.restore(root),
+            None => root,
+        }),
         Err(error) => {
             let (marker, message) = explain(&error);
             errors.push(Problem {

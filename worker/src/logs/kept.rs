@@ -17,6 +17,8 @@ pub(super) struct Line {
     pub source: Arc<str>,
     pub stream: Stream,
     pub text: String,
+    /// Whether the guest wrote more than `text`: the limit of a line cut the rest off.
+    pub truncated: bool,
     /// Among all lines of its source, dropped ones included: a gap is what a reader missed.
     pub number: u64,
     /// Lines of its source dropped right before this one.

@@ -1,7 +1,8 @@
 //! A line as it stands in a file: text that `grep` and `tail` read too. Pure.
 //!
 //! `TIME SOURCE STREAM RUN,POSITION,NUMBER,DROPPED TEXT`, such as
-//! `2026-05-04T03:02:01.123456Z service stderr 2,1042,998,0 cannot connect`.
+//! `2026-05-04T03:02:01.123456Z service stderr 2,1042,998,0 cannot connect`. Behind the last number of a line that was
+//! cut stands `,cut`; versions before that do not read such a line, and read all others.
 //! What a crash or a full disk left of a record is no record: it lacks its line end, or does not parse.
 
 use std::{io::Write as _, sync::Arc, time::SystemTime};
@@ -20,7 +21,11 @@ pub(super) struct Head<'a> {
     pub position: u64,
     pub number: u64,
     pub dropped_before: u64,
+    pub truncated: bool,
 }
+
+/// Behind the numbers of a line that was cut.
+const CUT: &str = "cut";
 
 /// No record is longer than its text and this: a time, a DNS label, a word and four numbers.
 pub(super) const HEAD_BYTES: usize = 256;
@@ -34,13 +39,18 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line, dropped_before: u64) {
     // Memory takes whatever is written.
     let _ = write!(
         out,
-        "{} {} {stream} {},{},{},{dropped_before} ",
+        "{} {} {stream} {},{},{},{dropped_before}",
         Timestamp::from(line.time),
         line.source,
         line.run,
         line.position,
         line.number,
     );
+    if line.truncated {
+        out.push(b',');
+        out.extend_from_slice(CUT.as_bytes());
+    }
+    out.push(b' ');
     let text = out.len();
     out.extend_from_slice(line.text.as_bytes());
     // It would end the record.
@@ -70,6 +80,11 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(Head<'_>, &str)> {
         position: numbers.next()?.parse().ok()?,
         number: numbers.next()?.parse().ok()?,
         dropped_before: numbers.next()?.parse().ok()?,
+        truncated: match numbers.next() {
+            None => false,
+            Some(CUT) => true,
+            Some(_) => return None,
+        },
     };
     let is_whole = numbers.next().is_none() && head.dropped_before <= head.number;
     is_whole.then_some((head, parts.next()?))
@@ -92,6 +107,7 @@ impl Head<'_> {
             source: Arc::from(self.source),
             stream: self.stream,
             text: text.to_owned(),
+            truncated: self.truncated,
             number: self.number,
             dropped_before: self.dropped_before,
         })
@@ -115,6 +131,7 @@ mod tests {
             source: "service".into(),
             stream: Stream::Stderr,
             text: text.to_owned(),
+            truncated: false,
             number: 998,
             dropped_before: 0,
         }
@@ -149,6 +166,7 @@ mod tests {
             "t service stdout 1,2,3 x",
             "t service stdout 1,2,3,4 x",
             "t service stdout 1,2,3,0,5 x",
+            "t service stdout 1,2,3,0,cut,cut x",
             "t service stdout 1,-2,3,0 x",
         ] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
@@ -158,10 +176,28 @@ mod tests {
         assert!(head.line(text).is_none(), "it has no time");
     }
 
+    #[test]
+    fn a_cut_line_says_so_and_others_are_written_as_before() {
+        let mut cut = line("a lot");
+        cut.truncated = true;
+        let text = String::from_utf8(written(&cut)).unwrap();
+        assert_eq!(
+            text,
+            "2026-05-04T03:02:01.123456Z service stderr 2,1042,998,7,cut a lot\n"
+        );
+        let (head, text) = parse(text.trim_end().as_bytes()).unwrap();
+        assert!(head.line(text).unwrap().truncated);
+        // As every version wrote it.
+        let before = b"2026-05-04T03:02:01.123456Z service stderr 2,1042,998,7 a lot";
+        let (head, text) = parse(before).unwrap();
+        assert!(!head.line(text).unwrap().truncated);
+    }
+
     proptest! {
         #[test]
-        fn a_line_is_read_as_it_was_written(text in ".*", nanos in 0_u64..4_000_000_000_000_000_000) {
+        fn a_line_is_read_as_it_was_written(text in ".*", nanos in 0_u64..4_000_000_000_000_000_000, truncated: bool) {
             let mut line = line(&text);
+            line.truncated = truncated;
             line.time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
             let bytes = written(&line);
             prop_assert!(bytes.len() <= text.len() + HEAD_BYTES);
@@ -169,7 +205,7 @@ mod tests {
             let (head, read) = parse(bytes.strip_suffix(b"\n").unwrap()).unwrap();
             let read = head.line(read).unwrap();
             prop_assert_eq!(read.text, text.replace('\n', " "));
-            prop_assert_eq!(read.time, line.time);
+            prop_assert_eq!((read.time, read.truncated), (line.time, truncated));
             prop_assert_eq!((read.position, read.run, read.number, read.dropped_before), (1042, 2, 998, 7));
         }
     }

@@ -159,13 +159,15 @@ impl Ring {
             return;
         }
         let dropped_before = std::mem::take(&mut counts.dropped);
+        let (text, truncated) = text(bytes, limit);
         self.kept.push(Line {
             position,
             run,
             time,
             source,
             stream,
-            text: text(bytes, limit),
+            text,
+            truncated,
             number,
             dropped_before,
         });
@@ -271,12 +273,15 @@ impl Ring {
     }
 }
 
-/// A guest's bytes as a line: bytes that are not UTF-8 replaced, a carriage return at the end dropped, cut at the limit.
-fn text(bytes: &[u8], limit: usize) -> String {
+/// A guest's bytes as a line: bytes that are not UTF-8 replaced, a carriage return at the end dropped, cut at the limit;
+/// and whether something was cut off.
+fn text(bytes: &[u8], limit: usize) -> (String, bool) {
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
     // Three bytes more than the limit, so that the character at the limit is whole and not replaced.
     let mut text = String::from_utf8_lossy(&bytes[..bytes.len().min(limit + 3)]).into_owned();
+    // Replaced bytes may take more room than they did.
+    let truncated = bytes.len() > limit || text.len() > limit;
     text.truncate(text.floor_char_boundary(limit));
     text.shrink_to_fit();
-    text
+    (text, truncated)
 }

@@ -187,6 +187,7 @@ impl LogStream {
             line: line.text.clone(),
             dropped_before: u32::try_from(missed).unwrap_or(u32::MAX),
             restarts: line.run,
+            truncated: line.truncated,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! What no manifest may hold, whatever its fields are called: all of it in one walk over a document's events, where
 //! the loader would stop at the first.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use yaml_rust2::{
     Event,
     parser::{Parser, Tag},
     scanner::{Marker, ScanError, TScalarStyle},
 };
+
+use super::surrogate::{self, StandIns};
 
 /// One thing that a document may not hold.
 pub(super) struct Finding {
@@ -28,16 +30,23 @@ pub(super) enum What {
     MergeKey,
     Tag,
     ComplexKey,
+    LoneSurrogate,
     TooDeep,
 }
 
 /// More than a manifest needs, and less than what the loader's recursion can bear.
 const MAX_DEPTH: usize = 32;
 
-/// Everything of that kind, in the order of the text; what is no YAML ends the walk.
-pub(super) fn survey(text: &str) -> Vec<Finding> {
-    let mut walk = Walk::default();
-    let mut parser = Parser::new_from_str(text);
+/// Everything of that kind, in the order of the text; what is no YAML ends the walk. The text is scanned with its
+/// stand-ins, where it has some.
+pub(super) fn survey(text: &str, stand_ins: Option<&StandIns>) -> Vec<Finding> {
+    let mut walk = Walk {
+        text,
+        stand_ins,
+        open: Vec::new(),
+        findings: Vec::new(),
+    };
+    let mut parser = Parser::new_from_str(stand_ins.map_or(text, StandIns::text));
     loop {
         match parser.next_token() {
             Ok((Event::StreamEnd, _)) => break,
@@ -81,8 +90,9 @@ fn position(at: &Marker) -> (usize, usize) {
     (at.line(), at.col() + 1)
 }
 
-#[derive(Default)]
-struct Walk {
+struct Walk<'t> {
+    text: &'t str,
+    stand_ins: Option<&'t StandIns>,
     open: Vec<Open>,
     findings: Vec<Finding>,
 }
@@ -99,11 +109,12 @@ enum Open {
 
 // === impl Walk ===
 
-impl Walk {
+impl Walk<'_> {
     fn see(&mut self, event: Event, at: Marker) {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.node(at, anchor, tag);
+                let text = self.decoded(text, at);
                 self.scalar(text, style, at);
             }
             Event::Alias(_) => {
@@ -140,6 +151,22 @@ impl Walk {
         }
         if tag.is_some() {
             self.note(at, What::Tag);
+        }
+    }
+
+    fn decoded(&mut self, text: String, at: Marker) -> String {
+        match self.stand_ins.map(|stand_ins| stand_ins.decode(&text)) {
+            None => text,
+            Some(Ok(decoded)) => Cow::into_owned(decoded),
+            Some(Err(surrogate::Lone)) => {
+                let place = surrogate::lone(self.text, at.index());
+                self.findings.push(Finding {
+                    position: place.unwrap_or(position(&at)),
+                    what: What::LoneSurrogate,
+                    readable: false,
+                });
+                text
+            }
         }
     }
 
@@ -205,6 +232,9 @@ impl What {
             Self::MergeKey => "merge keys are not supported: write the fields out".to_owned(),
             Self::Tag => "tags are not supported: leave it out".to_owned(),
             Self::ComplexKey => "a field's name must be plain text".to_owned(),
+            Self::LoneSurrogate => "this escape is half of a character: write both halves, such as \"\\ud83d\\ude00\", \
+                                    or the character itself"
+                .to_owned(),
             Self::TooDeep => {
                 format!(
                     "more than {MAX_DEPTH} mappings and lists in each other: no manifest needs so many"

@@ -282,6 +282,52 @@ fn json_is_yaml() {
 }
 
 #[test]
+fn json_is_yaml_however_its_characters_are_written() {
+    let args = |text: &str| one(text).workload.spec.unwrap().service.unwrap().args;
+    let wave = "\u{1f44b}";
+    let json = r#"{"name":"a","labels":{},"service":{"component":"a.wasm","args":["\ud83d\udc4b","x\uD83D\uDC4B y\u00e9\/","\\ud83d"]}}"#;
+    assert_eq!(
+        args(json),
+        [
+            wave.to_owned(),
+            format!("x{wave} y\u{e9}/"),
+            "\\ud83d".to_owned()
+        ]
+    );
+    // In YAML too, and only where an escape is one.
+    let yaml = service(
+        "  args: [ \"\\ud83d\\udc4b\", '\\uD83D', \\ud83d ] # \\ud83d\n  env:\n    \"\\ud83d\\udc4b\": |\n      \\ud83d",
+    );
+    assert_eq!(args(&yaml), [wave, "\\uD83D", "\\ud83d"]);
+    let env = &one(&yaml).workload.spec.unwrap().service.unwrap().env[0];
+    let value = v1::env_var::Source::Value("\\ud83d\n".into());
+    assert_eq!((&*env.name, &env.source), (wave, &Some(value)));
+    // Positions behind such a character are those in the file.
+    let shifted = r#"{"name":"a","service":{"component":"a.wasm","args":["\ud83d\udc4b"],"stopgrace":"1s"}}"#;
+    refused(
+        shifted,
+        &["1:69: unknown field `stopgrace` in the service: did you mean `stopGrace`?"],
+    );
+}
+
+#[test]
+fn half_a_character_is_refused_where_it_is_written() {
+    let message = "this escape is half of a character: write both halves, such as \"\\ud83d\\ude00\", or the character itself";
+    for (json, place) in [
+        (
+            r#"{"name":"a","service":{"component":"a.wasm","args":["x \ud83d"]}}"#,
+            "1:56",
+        ),
+        (
+            "{\n \"name\": \"a\",\n \"service\": { \"\\ude00\\ud83d\": 1 } }",
+            "3:16",
+        ),
+    ] {
+        assert_eq!(problems(json), [format!("{place}: {message}")], "{json}");
+    }
+}
+
+#[test]
 fn a_field_without_a_value_is_absent() {
     let text = service("  env:\n  args: ~\n  limits: null\n  restart:\n  stopGrace:");
     let service = one(&text).workload.spec.unwrap().service.unwrap();
