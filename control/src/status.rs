@@ -136,7 +136,7 @@ impl<'a> Tally<'a> {
     }
 
     fn verdict(&self) -> Verdict {
-        let of_wanted = format!("{} of {} replicas are ready", self.ready.len(), self.wanted);
+        let of_wanted = self.of_wanted();
         if self.is_deleting() {
             return Verdict {
                 ready: Status::False,
@@ -171,6 +171,20 @@ impl<'a> Tally<'a> {
             ready: Status::False,
             reason,
             message: why.map_or_else(|| of_wanted.clone(), |why| format!("{of_wanted}: {why}")),
+        }
+    }
+
+    /// `1 of 2 replicas are ready`; those that are more than wanted are told apart.
+    fn of_wanted(&self) -> String {
+        let (ready, wanted) = (self.ready.len(), self.wanted);
+        match ready.checked_sub(wanted) {
+            None | Some(0) => format!("{ready} of {wanted} replicas are ready"),
+            Some(more) if wanted == 0 => {
+                format!("no replicas are wanted, and {more} still to stop")
+            }
+            Some(more) => {
+                format!("{wanted} of {wanted} replicas are ready, and {more} more still to stop")
+            }
         }
     }
 
@@ -216,7 +230,7 @@ impl<'a> Tally<'a> {
                     self.existing.saturating_sub(self.wanted)
                 )
             }
-            _ => format!("{} of {} replicas are ready", self.ready.len(), self.wanted),
+            _ => self.of_wanted(),
         }
     }
 
@@ -225,11 +239,10 @@ impl<'a> Tally<'a> {
         let update = spec.and_then(|spec| spec.update).unwrap_or_default();
         let deadline = spec::progress_deadline(&update);
         let mut message = format!(
-            "revision {} made no progress within {}: {} of {} replicas are ready, {} run an older revision",
+            "revision {} made no progress within {}: {}, {} run an older revision",
             self.workload.revision,
             format_duration(deadline),
-            self.ready.len(),
-            self.wanted,
+            self.of_wanted(),
             self.older
         );
         let refusal = self.stalled().map_or("", |stalled| &stalled.message);

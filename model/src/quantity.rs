@@ -82,6 +82,26 @@ pub fn format_bytes(bytes: u64) -> String {
         )
 }
 
+/// A size for people, where nobody has to read it back: as [`format_bytes`] where that is short, else rounded down to
+/// the largest binary unit that leaves at least 1, with one digit where it matters.
+pub fn rounded_bytes(bytes: u64) -> String {
+    let exact = format_bytes(bytes);
+    if split_number(&exact).0.len() <= LONGEST_EXACT {
+        return exact;
+    }
+    let units = BYTE_UNITS.iter().filter(|(name, _)| name.ends_with("iB"));
+    let unit = units.clone().find(|(_, factor)| bytes >= *factor);
+    let (unit, factor) = unit.copied().unwrap_or(("B", 1));
+    let tenths = u128::from(bytes) * 10 / u128::from(factor);
+    match (tenths / 10, tenths % 10) {
+        (whole, tenth) if whole < 10 && tenth > 0 => format!("{whole}.{tenth}{unit}"),
+        (whole, _) => format!("{whole}{unit}"),
+    }
+}
+
+/// Digits of a size that people read at a glance.
+const LONGEST_EXACT: usize = 4;
+
 /// Reads a duration: numbers with units, the largest first, each unit once; or `0`.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let syntax = || DurationError::Syntax(text.to_owned());
@@ -213,6 +233,21 @@ mod tests {
             (1 << 40, "1TiB"),
         ] {
             assert_eq!(format_bytes(bytes), text);
+        }
+    }
+
+    #[test]
+    fn rounds_sizes_that_nobody_would_read() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1536, "1536B"),
+            (1536 << 20, "1536MiB"),
+            (64 << 20, "64MiB"),
+            (3_041_332_428, "2.8GiB"),
+            (68_000, "66KiB"),
+            (u64::MAX, "16777215TiB"),
+        ] {
+            assert_eq!(rounded_bytes(bytes), text);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use warren_model::{
     host_port::HostPort,
     name::{Name, WorkloadId},
-    quantity::format_bytes,
+    quantity::rounded_bytes,
 };
 
 use super::{Needs, TakenPort};
@@ -132,10 +132,13 @@ impl Unschedulable {
             1 => ("lacks", ""),
             _ => ("lack", "at most "),
         };
-        let (needed, most) = (format_bytes(self.memory), format_bytes(most));
-        Some(format!(
-            "{count} {lack} memory ({needed} needed, {at_most}{most} free)"
-        ))
+        let (needed, free) = (rounded_bytes(self.memory), rounded_bytes(most));
+        Some(if needed == free {
+            let short = rounded_bytes(self.memory.saturating_sub(most));
+            format!("{count} {lack} memory ({needed} needed, {at_most}{short} less than that free)")
+        } else {
+            format!("{count} {lack} memory ({needed} needed, {at_most}{free} free)")
+        })
     }
 }
 

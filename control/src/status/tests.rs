@@ -163,6 +163,21 @@ fn says_why_nothing_was_placed() {
 }
 
 #[test]
+fn more_replicas_than_wanted_are_told_apart() {
+    let replicas: Vec<v1::Replica> = ["a", "b", "c"]
+        .map(|id| replica(id, 2, Phase::Running, true))
+        .into();
+    for (wanted, told) in [
+        (3, "3 of 3 replicas are ready"),
+        (1, "1 of 1 replicas are ready, and 2 more still to stop"),
+        (0, "no replicas are wanted, and 3 still to stop"),
+    ] {
+        let status = derive(&workload(wanted), &replicas);
+        assert_eq!(status.conditions[0].message, told);
+    }
+}
+
+#[test]
 fn a_stalled_rollout_is_told_until_it_gets_there() {
     let mut workload = workload(2);
     workload.spec.as_mut().unwrap().update = Some(v1::Update {

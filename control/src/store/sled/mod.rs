@@ -7,7 +7,7 @@ mod load;
 mod seal_file;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
@@ -35,6 +35,9 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Threads of a database that was dropped hold sled's own lock a little longer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Of sled's log, written at once.
+const ROOM_BYTES: usize = 512 * 1024;
 
 /// sled's directory, and the file in it that everything is in.
 const DATABASE: &str = "sled";
@@ -233,8 +236,7 @@ impl SledDisk {
         match error {
             Error::Io(error)
                 if is_lock(&error)
-                    || (error.raw_os_error().is_some()
-                        && error.kind() != io::ErrorKind::NotFound) =>
+                    || (is_of_system(&error) && error.kind() != io::ErrorKind::NotFound) =>
             {
                 self.unusable(&error)
             }
@@ -244,7 +246,16 @@ impl SledDisk {
     }
 
     fn unusable(&self, error: &io::Error) -> StoreError {
-        StoreError::Unavailable(format!("`{}`: {error}", self.directory.display()))
+        let directory = self.directory.display();
+        StoreError::Unavailable(match error.kind() {
+            io::ErrorKind::StorageFull => {
+                format!("`{directory}`: the disk is full: make room on it")
+            }
+            io::ErrorKind::QuotaExceeded => {
+                format!("`{directory}`: the disk quota is used up: make room, or raise it")
+            }
+            _ => format!("`{directory}`: {error}"),
+        })
     }
 
     fn database(&self) -> Result<&OpenDatabase, StoreError> {
@@ -270,8 +281,11 @@ impl Disk for SledDisk {
         // Of a damaged file sled believes some numbers that it should not, and panics.
         let opened = panic::catch_unwind(AssertUnwindSafe(|| self.open_database()));
         let (open, contents) = opened.unwrap_or_else(|_| {
-            let files = "sled cannot make sense of its files";
-            Err(damaged(files))
+            // Nor does it expect a disk that fills up while it opens.
+            Err(match has_room(&self.directory) {
+                Err(error) if is_of_system(&error) => self.unusable(&error),
+                _ => damaged("sled cannot make sense of its files"),
+            })
         })?;
         self.open = Some(open);
         Ok(Opened { contents, sealed })
@@ -376,6 +390,20 @@ fn decimal(stored: &[u8]) -> Option<u64> {
 }
 
 /// sled has no kind of error for it.
+/// Whether the operating system refused something. sled hands an error that it keeps on as a copy: its kind is that of
+/// the first, and its text what that one looks like in Rust.
+fn is_of_system(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() || error.to_string().starts_with("Os {")
+}
+
+/// Whether the disk takes as much as sled writes at once when it opens.
+fn has_room(directory: &Path) -> io::Result<()> {
+    let path = directory.join("room");
+    let written = fs::write(&path, vec![0; ROOM_BYTES]);
+    let _ = fs::remove_file(&path);
+    written
+}
+
 fn is_lock(error: &io::Error) -> bool {
     error.to_string().contains("acquire lock")
 }

@@ -67,8 +67,49 @@ async fn write(store: &dyn Store, n: u32) -> Result<Revision, StoreError> {
     store.commit(writes, Durability::Flushed).await
 }
 
+/// Not a test of its own, either.
+#[test]
+#[ignore = "the child process of `a_disk_that_is_full_when_the_store_is_opened_is_no_damage`"]
+fn opening() {
+    let Some(directory) = env::var_os(DIRECTORY) else {
+        return;
+    };
+    let directory = Path::new(&directory);
+    let limit = |bytes| {
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let current = bytes;
+        setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
+    };
+    let mut refused = 0;
+    for kib in (0..64).step_by(4).chain((64..1024).step_by(64)) {
+        let fresh = directory.join(kib.to_string());
+        limit(Some(kib << 10));
+        let opened = SledStore::open(&fresh, OnLoss::Refuse).map(drop);
+        limit(getrlimit(Resource::Fsize).maximum);
+        if let Err(error) = opened {
+            assert!(
+                matches!(error, StoreError::Unavailable(_)),
+                "{kib}: {error}"
+            );
+            refused += 1;
+            // What was begun is no obstacle once there is room.
+            SledStore::open(&fresh, OnLoss::Refuse).map(drop).unwrap();
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn a_disk_that_is_full_when_the_store_is_opened_is_no_damage() {
+    run("opening");
+}
+
 #[test]
 fn the_store_goes_on_once_a_full_disk_has_room() {
+    run("child");
+}
+
+fn run(child: &str) {
     let directory = tempfile::tempdir().unwrap();
     // Ignored, the signal becomes an error of the write.
     let output = Command::new("sh")
@@ -76,7 +117,7 @@ fn the_store_goes_on_once_a_full_disk_has_room() {
         .arg(env::current_exe().unwrap())
         .args([
             "--exact",
-            &test_name(module_path!(), "child"),
+            &test_name(module_path!(), child),
             "--ignored",
             "--nocapture",
         ])

@@ -175,13 +175,13 @@ fn uses(text: &str, digit: u8) -> bool {
         })
     };
     let bytes = text.as_bytes();
-    let written = bytes.windows(5).any(|window| {
-        window[0] == b'u' && digits(&window[1..]).is_some_and(is_of_block)
-    });
+    let written = bytes
+        .windows(5)
+        .any(|window| window[0] == b'u' && digits(&window[1..]).is_some_and(is_of_block));
     written
-        || bytes.windows(9).any(|window| {
-            window[0] == b'U' && digits(&window[1..]).is_some_and(is_of_block)
-        })
+        || bytes
+            .windows(9)
+            .any(|window| window[0] == b'U' && digits(&window[1..]).is_some_and(is_of_block))
 }
 
 fn same_case(digit: u8, like: u8) -> u8 {

@@ -303,7 +303,8 @@ fn json_is_yaml_however_its_characters_are_written() {
     let value = v1::env_var::Source::Value("\\ud83d\n".into());
     assert_eq!((&*env.name, &env.source), (wave, &Some(value)));
     // Positions behind such a character are those in the file.
-    let shifted = r#"{"name":"a","service":{"component":"a.wasm","args":["\ud83d\udc4b"],"stopgrace":"1s"}}"#;
+    let shifted =
+        r#"{"name":"a","service":{"component":"a.wasm","args":["\ud83d\udc4b"],"stopgrace":"1s"}}"#;
     refused(
         shifted,
         &["1:69: unknown field `stopgrace` in the service: did you mean `stopGrace`?"],
