@@ -236,8 +236,14 @@ impl ReplicaState {
     }
 }
 
+/// Cuts what is over the limit, and says so.
 fn clip(text: &mut String, limit: usize) {
-    text.truncate(text.floor_char_boundary(limit));
+    const CUT: char = '…';
+    if text.len() > limit {
+        let room = limit.saturating_sub(CUT.len_utf8());
+        text.truncate(text.floor_char_boundary(room));
+        text.push(CUT);
+    }
 }
 
 // === impl Book ===

@@ -87,8 +87,15 @@ async fn long_lines_are_cut_between_characters_and_the_next_is_whole() {
     }
     writer.write(b"\nnext\n");
     writer.write(format!("{}\nlast\n", "y".repeat(3 * limit)).as_bytes());
+    // Exactly as long as a line may be, and with bytes that grow as they are replaced.
+    writer.write(format!("{}\r\n", "z".repeat(limit)).as_bytes());
+    writer.write(&[vec![0xff; limit / 2], b"\n".to_vec()].concat());
+    let told = hub.subscribe("r", all()).unwrap().next().await.unwrap();
+    let truncated: Vec<bool> = told.iter().map(|line| line.truncated).collect();
+    assert_eq!(truncated, [true, false, true, false, false, true]);
     let lines = texts(&mut hub.subscribe("r", all()).unwrap()).await;
     assert_eq!(lines[0], "x".repeat(limit - 1));
+    assert_eq!(lines[4], "z".repeat(limit));
     assert_eq!(lines[2], "y".repeat(limit));
     assert_eq!((lines[1].as_str(), lines[3].as_str()), ("next", "last"));
 }
