@@ -2,12 +2,9 @@
 
 mod examples;
 mod reference;
+mod values;
 
 use std::{env, ffi::OsString, fmt, process::ExitCode};
-
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
-use warren_model::name::Name;
-use warren_worker::HostVolume;
 
 use crate::{
     client::ServerUrl,
@@ -16,9 +13,12 @@ use crate::{
         inspect, logs, maintenance, push, restart, restore, rollback, scale, validate, version,
         worker,
     },
+    output::{self, harmless},
 };
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 
 pub use reference::reference;
+pub use values::{address, bytes, duration, name, number, volume};
 
 /// Runs WebAssembly workloads: stateless components, and the long-running service that is their private localhost.
 #[derive(Debug, Parser)]
@@ -214,48 +214,20 @@ impl Global {
 
 /// Prints what clap has to say: help and version to stdout with exit code 0, refusals to stderr with 2.
 pub fn explain(refused: &clap::Error) -> ExitCode {
-    // When the stream is gone there is nobody left to tell.
-    let _ = refused.print();
+    // It quotes what was given, which need not have been typed. Coloured, it could not be told from that.
+    let plain = refused.to_string();
+    if harmless::text(&plain) != plain {
+        output::note(plain.trim_end());
+    } else {
+        // When the stream is gone there is nobody left to tell.
+        let _ = refused.print();
+    }
     ExitCode::from(u8::try_from(refused.exit_code()).unwrap_or(2))
 }
 
 /// A refusal like clap's own, with exit code 2.
 pub fn usage(kind: ErrorKind, message: impl fmt::Display) -> clap::Error {
     Cli::command().error(kind, message)
-}
-
-/// A DNS label, as every name of Warren is.
-pub fn name(text: &str) -> Result<String, warren_model::name::NameError> {
-    Name::parse(text).map(|name| name.to_string())
-}
-
-/// A length of time such as `90s` or `1m30s`.
-pub fn duration(text: &str) -> Result<std::time::Duration, String> {
-    warren_model::quantity::parse_duration(text).map_err(|error| error.to_string())
-}
-
-/// An amount of memory such as `512MiB`.
-pub fn bytes(text: &str) -> Result<u64, String> {
-    warren_model::quantity::parse_bytes(text).map_err(|error| error.to_string())
-}
-
-/// A directory that a worker offers: `NAME=PATH`, and `:ro` where nobody may write.
-pub fn volume(text: &str) -> Result<HostVolume, String> {
-    let example = "write NAME=PATH or NAME=PATH:ro, such as data=/srv/data";
-    let (name, path) = text.split_once('=').ok_or(example)?;
-    let name = Name::parse(name).map_err(|error| error.to_string())?;
-    let (path, read_only) = match path.strip_suffix(":ro") {
-        Some(path) => (path, true),
-        None => (path, false),
-    };
-    if path.is_empty() {
-        return Err(example.to_owned());
-    }
-    Ok(HostVolume {
-        name,
-        path: path.into(),
-        read_only,
-    })
 }
 
 fn bad_env(variable: &str, error: impl fmt::Display) -> clap::Error {

@@ -1,11 +1,15 @@
 //! What is said on stderr when a command fails, and the exit code that goes with it.
 
-use std::{fmt, io::Write as _, process::ExitCode};
+use std::{fmt, process::ExitCode};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{args, client, output, source::Document};
+use crate::{
+    args, client,
+    output::{self, Colour, Shown, Style},
+    source::Document,
+};
 
 /// A command that did its work and found that the answer is no; what there is to say was printed.
 #[derive(Debug)]
@@ -39,14 +43,29 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !error.is::<Silent>() {
-        let mark = output::stderr_style().paint(output::Colour::Red, "error:");
-        // When stderr is gone there is nobody left to tell.
-        let _ = writeln!(std::io::stderr(), "{mark} {}", render(error));
+        output::note(marked(output::stderr_style(), &render(error)));
     }
     if error.is::<Interrupted>() {
         return ExitCode::from(INTERRUPTED);
     }
     ExitCode::FAILURE
+}
+
+/// One failure of a command that did several things is its own; several are told here, one below the other.
+pub fn all(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    if failures.len() < 2 {
+        return failures.pop().map_or(Ok(()), Err);
+    }
+    for failure in failures {
+        output::note(marked(output::stderr_style(), &render(&failure)));
+    }
+    Err(Silent.into())
+}
+
+/// `error: ...`, as people see it.
+pub fn marked(style: Style, why: &str) -> Shown {
+    let mark = style.paint(Colour::Red, "error:");
+    mark.and(" ").and(why)
 }
 
 /// The error and its causes in one sentence, with lines of details below it.
@@ -77,21 +96,19 @@ pub fn render_status(status: &Status) -> String {
     let mut text = match (status.message(), std::error::Error::source(status)) {
         ("", Some(source)) => client::root_cause(source),
         ("", None) => status.code().description().to_owned(),
-        (message, _) => message.to_owned(),
+        (message, _) => further_in(message),
     };
     for (field, message) in field_violations(status) {
         // Some servers say the details in the message too.
-        if !text.contains(&message) {
-            text.push_str(&format!("\n  {field}: {message}"));
+        if !status.message().contains(&message) {
+            text.push_str(&further_in(&format!("\n{field}: {message}")));
         }
     }
     if let Some(details) = status.get_details_precondition_failure() {
         for violation in details.violations {
-            if !text.contains(&violation.description) {
-                text.push_str(&format!(
-                    "\n  {}: {}",
-                    violation.subject, violation.description
-                ));
+            if !status.message().contains(&violation.description) {
+                let (subject, description) = (violation.subject, violation.description);
+                text.push_str(&further_in(&format!("\n{subject}: {description}")));
             }
         }
     }
@@ -99,6 +116,11 @@ pub fn render_status(status: &Status) -> String {
         text.push_str(&format!("\n{hint}"));
     }
     text
+}
+
+/// What others wrote over several lines may not pass for lines of ours.
+fn further_in(text: &str) -> String {
+    text.replace('\n', "\n  ")
 }
 
 /// The fields that the server found wrong, as (path, message).
@@ -118,12 +140,16 @@ fn hint(status: &Status) -> Option<String> {
         .get_details_retry_info()
         .and_then(|info| info.retry_delay);
     match (status.code(), retry) {
-        (Code::Unavailable | Code::ResourceExhausted | Code::FailedPrecondition, Some(delay)) => {
-            Some(format!(
-                "try again in {}",
-                warren_model::quantity::format_duration(delay)
-            ))
-        }
+        (
+            Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::DeadlineExceeded,
+            Some(delay),
+        ) => Some(format!(
+            "try again in {}",
+            warren_model::quantity::format_duration(delay)
+        )),
         (Code::NotFound, _) => {
             let kind = status.get_details_resource_info()?.resource_type;
             // A message that goes on after a colon says itself what to do.

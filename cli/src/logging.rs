@@ -1,11 +1,18 @@
 //! What the processes say about themselves, on stderr.
 
-use std::{env, io};
+use std::{env, fmt, io};
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter,
+    field::{MakeExt as _, RecordFields},
+    fmt::{
+        FormatFields,
+        format::{Writer, debug_fn},
+    },
+};
 
-use crate::output;
+use crate::output::{self, harmless};
 
 /// Chooses by target and level, as `tracing-subscriber` reads it: `warren_worker=debug,warn`.
 const VARIABLE: &str = "WARREN_LOG";
@@ -23,10 +30,31 @@ pub fn start(default: &str) -> anyhow::Result<()> {
     };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .fmt_fields(Fields)
         .with_writer(io::stderr)
         .with_ansi(output::stderr_style().is_coloured())
         .init();
     Ok(())
+}
+
+/// Fields as they are usually written, each in one line that no terminal obeys: names, errors and addresses in them are
+/// of guests, users and other machines.
+struct Fields;
+
+impl<'w> FormatFields<'w> for Fields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let one = debug_fn(|writer: &mut Writer<'_>, field, value| {
+            let value = format!("{value:?}");
+            let value = harmless::line(&value);
+            match field.name() {
+                "message" => write!(writer, "{value}"),
+                // Where a record of the `log` crate came from is told as that of any other.
+                name if name.starts_with("log.") => Ok(()),
+                name => write!(writer, "{}={value}", name.trim_start_matches("r#")),
+            }
+        });
+        one.delimited(" ").format_fields(writer.by_ref(), fields)
+    }
 }
 
 /// For a process whose logs are read by its operator: Warren's own doings, and others' troubles.
@@ -35,3 +63,55 @@ pub const SERVER: &str = "warn,warren=info,warren_control=info,warren_worker=inf
 /// For `dev`, which tells what matters itself; a call that failed is told by whoever made it.
 pub const DEV: &str =
     "error,warren=warn,warren_control=warn,warren_control::api=error,warren_worker=warn";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_others_named_is_one_line_that_no_terminal_obeys() {
+        let written = Written::default();
+        let sink = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .fmt_fields(Fields)
+            .with_writer(move || sink.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let name = "w\x1b[2J\r\nforged\u{9b}2J\u{202e}";
+            let span = tracing::error_span!("replica", id = %name);
+            let _entered = span.enter();
+            let error = io::Error::other(name);
+            tracing::error!(name, %name, ?name, error = &error as &dyn std::error::Error, "{name} ended");
+        });
+        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&bytes);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.trim_end().contains(harmless::is_hazard), "{text:?}");
+        let name = r"w\u{1b}[2J\r\nforged\u{9b}2J\u{202e}";
+        for part in [
+            &format!("replica{{id={name}}}"),
+            &format!("{name} ended "),
+            &format!("error={name}"),
+        ] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+}

@@ -46,13 +46,18 @@ fn built(mut builder: Builder) -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
-/// Cancelled by the first SIGINT or SIGTERM; `again` runs at the second, for whoever cannot wait.
+/// Cancelled by the first SIGINT, SIGTERM, or SIGHUP of a terminal that is closed; `again` runs at the second, for
+/// whoever cannot wait. Who started the process with SIGHUP ignored, as `nohup` does, wants it to go on.
 pub fn on_signals(
     first: impl FnOnce() + Send + 'static,
     again: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut hangup = match hangup_is_ignored() {
+        true => None,
+        false => Some(signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?),
+    };
     let stop = CancellationToken::new();
     let token = stop.clone();
     tokio::spawn(async move {
@@ -60,6 +65,7 @@ pub fn on_signals(
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                Some(_) = async { hangup.as_mut()?.recv().await } => {}
             }
         };
         next().await;
@@ -69,6 +75,15 @@ pub fn on_signals(
         again();
     });
     Ok(stop)
+}
+
+/// As the kernel tells it: the runtime's own listener would take the signal all the same.
+fn hangup_is_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first bit is signal 1.
+    ignored.is_some_and(|mask| mask & 1 << (SignalKind::hangup().as_raw_value() - 1) != 0)
 }
 
 /// For the second signal of somebody who cannot wait. The code is a shell's for SIGINT.

@@ -8,6 +8,8 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::output::harmless;
+
 /// There is one terminal a process, so there is one of these: whatever prints makes it step aside.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
@@ -55,7 +57,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_prefix(label.to_owned());
+        bar.set_prefix(harmless::line(label).into_owned());
         Self(bar)
     }
 
@@ -63,8 +65,9 @@ impl Bar {
         self.0.inc(bytes as u64);
     }
 
-    pub fn say(&self, message: String) {
-        self.0.set_message(message);
+    /// One line, whatever it is made of.
+    pub fn say(&self, message: &str) {
+        self.0.set_message(harmless::line(message).into_owned());
     }
 }
 

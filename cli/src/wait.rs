@@ -5,6 +5,7 @@
 
 mod drain;
 mod judge;
+mod lines;
 mod show;
 mod view;
 pub mod watch;
@@ -37,11 +38,29 @@ pub enum Patience {
 /// Where progress is shown, on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// On a terminal a line for each replica; elsewhere a line when something changed.
+    /// On a terminal a line for each replica; elsewhere a line every few seconds, while something changes.
     Everywhere,
     /// Nothing elsewhere than on a terminal.
     Terminal,
 }
+
+/// How long is waited, which may be shared by several waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    timeout: Duration,
+    deadline: Instant,
+}
+
+const FOR_EVER: Duration = Duration::from_hours(24 * 365);
+
+#[derive(Clone, Copy)]
+struct Begun {
+    deadline: Instant,
+    first_look: Instant,
+}
+
+/// Whatever time others left: so long is asked for how it is now.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// What was waited for did not come.
 #[derive(Debug)]
@@ -58,31 +77,33 @@ pub struct NotDone {
 pub async fn ready(
     server: &Server,
     workload: &v1::Workload,
-    timeout: Duration,
+    limit: impl Into<Limit>,
     patience: Patience,
 ) -> Result<Result<Vec<v1::Replica>, NotDone>, Status> {
-    ready_showing(server, workload, timeout, patience, Progress::Everywhere).await
+    ready_showing(server, workload, limit, patience, Progress::Everywhere).await
 }
 
 /// The same, with a choice of where progress is shown.
 pub async fn ready_showing(
     server: &Server,
     workload: &v1::Workload,
-    timeout: Duration,
+    limit: impl Into<Limit>,
     patience: Patience,
     progress: Progress,
 ) -> Result<Result<Vec<v1::Replica>, NotDone>, Status> {
     let title = source::title(workload);
-    let deadline = Instant::now() + timeout;
+    let limit = limit.into();
+    let begun = limit.begin();
     let mut view = View::new(server, workload);
     let mut show = Show::new(title.clone(), progress == Progress::Everywhere);
     // What was wrong with the revision that is waited for, in case that it is taken back.
     let mut trouble = Vec::new();
     loop {
-        if let Ok(changed) = time::timeout_at(deadline, view.changed()).await {
+        let until = begun.until(view.seen.now().is_some() || view.seen.broken.is_some());
+        if let Ok(changed) = time::timeout_at(until, view.changed()).await {
             changed?;
         } else {
-            let headline = format!("{title} was not ready within {}", rounded(timeout));
+            let headline = format!("{title} was not ready within {}", rounded(limit.timeout));
             return Ok(Err(late(headline, workload, &view)));
         }
         if let Some(why) = &view.seen.broken {
@@ -134,29 +155,31 @@ pub async fn ready_showing(
 pub async fn gone(
     server: &Server,
     workload: &v1::Workload,
-    timeout: Duration,
+    limit: impl Into<Limit>,
 ) -> Result<Result<(), NotDone>, Status> {
-    gone_showing(server, workload, timeout, Progress::Everywhere).await
+    gone_showing(server, workload, limit, Progress::Everywhere).await
 }
 
 /// The same, with a choice of where progress is shown.
 pub async fn gone_showing(
     server: &Server,
     workload: &v1::Workload,
-    timeout: Duration,
+    limit: impl Into<Limit>,
     progress: Progress,
 ) -> Result<Result<(), NotDone>, Status> {
     let title = source::title(workload);
-    let deadline = Instant::now() + timeout;
+    let limit = limit.into();
+    let begun = limit.begin();
     let mut view = View::new(server, workload);
     let mut show = Show::new(title.clone(), progress == Progress::Everywhere);
     loop {
-        if let Ok(changed) = time::timeout_at(deadline, view.changed()).await {
+        let until = begun.until(view.seen.now().is_some() || view.seen.broken.is_some());
+        if let Ok(changed) = time::timeout_at(until, view.changed()).await {
             changed?;
         } else {
             let mut not_done = NotDone::because(format!(
                 "{title} was not gone within {}; it goes on stopping",
-                rounded(timeout)
+                rounded(limit.timeout)
             ));
             let replicas = view.seen.now().map(|(_, replicas)| replicas);
             let headlines = replicas.iter().flatten().map(explain::headline);
@@ -204,6 +227,43 @@ fn late(headline: String, workload: &v1::Workload, view: &View) -> NotDone {
     }
     not_done.why.extend(view.seen.broken.clone());
     not_done
+}
+
+// === impl Limit ===
+
+impl Limit {
+    /// As a wait begins: when it ends, and until when it looks for the first time. What is waited for last, and is done
+    /// already, must not be called late because nobody looked.
+    fn begin(self) -> Begun {
+        Begun {
+            deadline: self.deadline,
+            first_look: self.deadline.max(Instant::now() + LOOK),
+        }
+    }
+}
+
+// === impl Begun ===
+
+impl Begun {
+    fn until(self, looked: bool) -> Instant {
+        if looked {
+            self.deadline
+        } else {
+            self.first_look
+        }
+    }
+}
+
+impl From<Duration> for Limit {
+    fn from(timeout: Duration) -> Self {
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout);
+        Self {
+            timeout,
+            // No clock goes as far as a duration can.
+            deadline: deadline.unwrap_or(now + FOR_EVER),
+        }
+    }
 }
 
 // === impl NotDone ===

@@ -32,6 +32,13 @@ impl Dev {
         }
     }
 
+    /// A client command against it, on a terminal of so many columns.
+    pub async fn on_terminal(&self, lab: &Lab, columns: u16, arguments: &[&str]) -> Answer {
+        let mut command = lab.on_terminal(columns, arguments);
+        command.env("WARREN_SERVER", &self.url);
+        lab.ask(arguments, command).await
+    }
+
     /// A client command against it.
     pub async fn warren(&self, lab: &Lab, arguments: &[&str]) -> Answer {
         let mut command = lab.command(arguments);

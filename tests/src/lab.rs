@@ -86,9 +86,30 @@ impl Lab {
 
     /// The program, in an environment where nothing of this machine's user shows.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.run(&self.program);
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// The same on a terminal of so many columns; all that the terminal is given comes out at stdout.
+    pub fn on_terminal(&self, columns: u16, arguments: &[&str]) -> Command {
+        let program = self.program.display().to_string();
+        let words = std::iter::once(program.as_str()).chain(arguments.iter().copied());
+        let quoted: Vec<String> = words
+            .map(|word| format!("'{}'", word.replace('\'', r"'\''")))
+            .collect();
+        let line = format!("stty cols {columns} rows 24; exec {}", quoted.join(" "));
+        let mut command = self.run(Path::new("script"));
+        command
+            .args(["-qec", &line, "/dev/null"])
+            .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh");
+        command
+    }
+
+    fn run(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
             .env_remove("WARREN_SERVER")
             .env_remove("WARREN_NAMESPACE")
             .env("HOME", self.dir.path())

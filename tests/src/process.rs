@@ -119,6 +119,11 @@ impl Process {
         self.ended().await
     }
 
+    /// SIGHUP, as a terminal sends it that is closed.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// SIGSTOP: it does nothing from now on, like a machine that hangs.
     pub fn pause(&self) {
         self.signal(Signal::STOP);

@@ -4,6 +4,7 @@ use std::{error::Error as _, fmt, time::Duration};
 
 use tokio::time;
 use tonic::{Code, Status, transport::Endpoint};
+use tonic_types::StatusExt as _;
 use warren_model::quantity;
 use warren_proto::v1;
 
@@ -12,13 +13,23 @@ use super::{
     call::{Connection, NotGrpc, root_cause},
     diagnose,
 };
+use crate::error;
 
 /// No server of those named is what was looked for.
 #[derive(Debug)]
 pub struct Unreachable {
     wanted: Wanted,
     /// Each with the reason.
-    tried: Vec<(ServerUrl, String)>,
+    tried: Vec<(ServerUrl, Reason)>,
+}
+
+/// Why a server is not the one that is looked for.
+#[derive(Debug)]
+enum Reason {
+    /// None is there.
+    Absent(String),
+    /// It is, and cannot answer at present.
+    Busy(String),
 }
 
 /// Who is looked for.
@@ -63,16 +74,16 @@ impl Server {
         Err(Unreachable { wanted, tried })
     }
 
-    async fn open(url: &ServerUrl, wanted: Wanted) -> Result<Self, String> {
+    async fn open(url: &ServerUrl, wanted: Wanted) -> Result<Self, Reason> {
         let channel = Endpoint::from_shared(url.to_string())
             .and_then(|endpoint| endpoint.user_agent(concat!("warren/", env!("CARGO_PKG_VERSION"))))
-            .map_err(|error| error.to_string())?
+            .map_err(|error| Reason::Absent(error.to_string()))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .connect()
             .await
-            .map_err(|error| root_cause(&error))?;
+            .map_err(|error| Reason::Absent(root_cause(&error)))?;
         let server = Self {
             url: url.clone(),
             connection: Connection::new(channel, url.clone()),
@@ -80,11 +91,12 @@ impl Server {
         // What takes a connection may be anything.
         match time::timeout(GREETING_TIMEOUT, server.greet(wanted)).await {
             Ok(Ok(())) => Ok(server),
-            Ok(Err(status)) => Err(server.explain(&status).await),
-            Err(_) => Err(format!(
+            Ok(Err(status)) if is_busy(&status) => Err(Reason::Busy(error::render_status(&status))),
+            Ok(Err(status)) => Err(Reason::Absent(server.explain(&status).await)),
+            Err(_) => Err(Reason::Absent(format!(
                 "it takes connections and did not answer within {}",
                 quantity::format_duration(GREETING_TIMEOUT)
-            )),
+            ))),
         }
     }
 
@@ -121,15 +133,38 @@ impl Server {
     }
 }
 
+/// Whether it is a server of ours that answered, and said that another time it will do better: Warren's servers say when.
+fn is_busy(status: &Status) -> bool {
+    let is_passing = matches!(
+        status.code(),
+        Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded | Code::Aborted
+    );
+    let says_when = status
+        .get_details_retry_info()
+        .is_some_and(|info| info.retry_delay.is_some());
+    status.code() == Code::ResourceExhausted || is_passing && says_when
+}
+
 // === impl Unreachable ===
 
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.wanted {
-            Wanted::ControlPlane => "cannot reach a control plane",
-            Wanted::Any => "cannot reach a control plane or a worker",
-        })?;
+        let who = match self.wanted {
+            Wanted::ControlPlane => "a control plane",
+            Wanted::Any => "a control plane or a worker",
+        };
+        let mut busy = self.tried.iter().filter_map(|(url, why)| match why {
+            Reason::Busy(why) => Some((url, why)),
+            Reason::Absent(_) => None,
+        });
+        // Nothing is to be started where one runs.
+        if let Some((url, why)) = busy.next() {
+            write!(f, "the server at {url} cannot answer at present: {why}")?;
+            return busy.try_for_each(|(url, why)| write!(f, "\nnor can the one at {url}: {why}"));
+        }
+        write!(f, "cannot reach {who}")?;
         for (i, (url, why)) in self.tried.iter().enumerate() {
+            let (Reason::Absent(why) | Reason::Busy(why)) = why;
             write!(f, "{} at {url}: {why}", if i == 0 { "" } else { ", nor" })?;
         }
         f.write_str(

@@ -4,7 +4,6 @@
 
 use std::{fmt, path::PathBuf};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warren_proto::v1;
 
@@ -18,7 +17,7 @@ use crate::{
     output::Format,
     process,
     source::{self, Checker, Document, Given, Problem},
-    wait::{self, Patience},
+    wait::{self, Limit, Patience},
 };
 
 #[derive(Debug, clap::Args)]
@@ -172,11 +171,10 @@ async fn apply(
 
 /// Waits for each of them, all within the one timeout, and tells of all that did not become ready.
 async fn ready(server: &Server, applied: &mut [v1::Workload], args: &Args) -> anyhow::Result<()> {
-    let deadline = Instant::now() + args.wait.timeout;
+    let limit = Limit::from(args.wait.timeout);
     let mut not_ready = Vec::new();
     for workload in applied {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match wait::ready(server, workload, left, Patience::UntilFailed).await? {
+        match wait::ready(server, workload, limit, Patience::UntilFailed).await? {
             Ok(_) if args.output.is_none() => {
                 output::line(format_args!("{} ready", source::title(workload)))?;
             }

@@ -2,7 +2,10 @@
 
 use clap_complete::Shell;
 
-use crate::{args, output};
+use crate::{
+    args,
+    output::{self, Shown},
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -13,5 +16,6 @@ pub struct Args {
 pub fn run(Args { shell }: Args) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut args::command(), "warren", &mut script);
-    output::write(&String::from_utf8_lossy(&script))
+    // For a shell, and of this program's own words.
+    output::write(Shown::unchanged(String::from_utf8_lossy(&script)))
 }

@@ -11,7 +11,7 @@ use crate::{args, logging, output, process};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where clients and workers connect; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = warren_control::DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_control::DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// Where its state is kept [default: $XDG_DATA_HOME/warren/control]
     #[arg(long, value_name = "DIR")]
@@ -22,7 +22,7 @@ pub struct Args {
     /// Revisions that are kept of each workload to roll back to, beside those that run
     #[arg(
         long, value_name = "N", default_value_t = 10,
-        value_parser = clap::value_parser!(u32).range(1..=1000)
+        value_parser = args::number(1..=1000), allow_negative_numbers = true
     )]
     revision_history_limit: u32,
     /// Go on with what is left of a damaged store, instead of refusing to start; `warren restore` brings a backup back

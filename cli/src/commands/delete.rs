@@ -9,9 +9,8 @@ use super::{
 use crate::{
     args::{self, Global},
     client::{Server, incomplete},
-    error::{self, Silent},
-    output::{self, Colour},
-    source, wait,
+    error, output, source,
+    wait::{self, Limit},
 };
 
 #[derive(Debug, clap::Args)]
@@ -54,8 +53,9 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
                     Err(error) => failures.push(error),
                 }
             }
+            let limit = Limit::from(wait.timeout);
             for workload in leaving.iter().filter(|_| wait.wait) {
-                failures.extend(gone(&server, workload, &wait).await.err());
+                failures.extend(gone(&server, workload, limit).await.err());
             }
         }
         What::Artifact { digests } => {
@@ -64,19 +64,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             }
         }
     }
-    report(failures)
-}
-
-/// The last is told as the failure of the command.
-fn report(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
-    if failures.len() < 2 {
-        return failures.pop().map_or(Ok(()), Err);
-    }
-    for failure in failures {
-        let mark = output::stderr_style().paint(Colour::Red, "error:");
-        output::note(format_args!("{mark} {}", error::render(&failure)));
-    }
-    Err(Silent.into())
+    error::all(failures)
 }
 
 async fn workload(
@@ -96,8 +84,8 @@ async fn workload(
     Ok(workload)
 }
 
-async fn gone(server: &Server, workload: &v1::Workload, wait: &Wait) -> anyhow::Result<()> {
-    wait::gone(server, workload, wait.timeout).await??;
+async fn gone(server: &Server, workload: &v1::Workload, limit: Limit) -> anyhow::Result<()> {
+    wait::gone(server, workload, limit).await??;
     output::line(format_args!("{} deleted", source::title(workload)))
 }
 

@@ -96,7 +96,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             artifact::describe(&mut text, &artifact, &workloads);
         }
     }
-    output::write(&text.into_string())
+    output::write(text.into_shown())
 }
 
 /// The last events of a workload, or those of one object.

@@ -10,7 +10,7 @@ use super::{AllNamespaces, connect};
 use crate::{
     args::{self, Global},
     client::Server,
-    output::{self, Colour, Columns, Format, Style, Table, age},
+    output::{self, Colour, Columns, Format, Shown, Style, Table, age, harmless},
 };
 
 pub use read::follow;
@@ -99,7 +99,7 @@ async fn watch(
     let mut events = follow(server, request);
     let mut columns = Columns::default();
     if format.is_none() {
-        output::write(&header(&mut columns))?;
+        output::write(header(&mut columns))?;
     }
     while let Some(event) = events.next().await {
         let event = event?;
@@ -107,7 +107,7 @@ async fn watch(
             Some(format) => output::stream_item(&output::to_value(&event)?, format)?,
             None => {
                 let row = table(std::slice::from_ref(&event));
-                output::write(&columns.next(&row, output::terminal_width()))?;
+                output::write(columns.next(&row, output::terminal_width()))?;
             }
         }
     }
@@ -127,7 +127,8 @@ fn header(columns: &mut Columns) -> String {
 }
 
 pub fn table(events: &[v1::Event]) -> Table {
-    let mut table = Table::new(["LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"]);
+    let header = ["LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"];
+    let mut table = Table::new(header).giving_way(&["TYPE", "COUNT"]).flowing();
     for event in events {
         table.row([
             age(event.time.as_ref()),
@@ -142,18 +143,22 @@ pub fn table(events: &[v1::Event]) -> Table {
     table
 }
 
-/// One event in one line, as `dev` tells it among the lines of guests.
-pub fn sentence(event: &v1::Event, style: Style) -> String {
+/// One event, as `dev` tells it among the lines of guests. More than one line, such as a backtrace, goes on further in.
+pub fn sentence(event: &v1::Event, style: Style) -> Shown {
     let colour = match event.r#type() {
         v1::event::Type::Warning => Colour::Red,
         v1::event::Type::Normal | v1::event::Type::Unspecified => Colour::Dim,
     };
-    let reason = style.paint(colour, &event.reason);
+    let reason = style.paint(colour, &harmless::line(&event.reason));
     let times = match event.count {
         0 | 1 => String::new(),
         count => format!(" (x{count})"),
     };
-    format!("{} {reason}{times}: {}", event.object, event.message)
+    let message = event.message.replace('\n', "\n    ");
+    Shown::line(&event.object)
+        .and(" ")
+        .and(reason)
+        .and(format!("{times}: {message}"))
 }
 
 #[cfg(test)]
@@ -174,8 +179,8 @@ mod tests {
     #[test]
     fn repeated_events_say_how_often() {
         assert_eq!(
-            sentence(&trapped(), Style::plain()),
-            "replica/cache-abc Exited (x3): wasm trap: unreachable\n  0: main"
+            sentence(&trapped(), Style::plain()).as_str(),
+            "replica/cache-abc Exited (x3): wasm trap: unreachable\n      0: main"
         );
         assert_eq!(
             table(&[trapped()]).to_string(),

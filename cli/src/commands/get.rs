@@ -25,7 +25,7 @@ use super::{
 use crate::{
     args::{self, Global},
     client::Server,
-    output::{self, Columns, Table},
+    output::{self, Columns},
     wait::watch::Target,
 };
 
@@ -115,7 +115,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             };
             if args.output == Some(Format::Manifest) && !found.items().is_empty() {
                 let texts: Vec<String> = found.items().iter().map(manifest::to_yaml).collect();
-                return output::write(&texts.join("---\n"));
+                return output::write(texts.join("---\n"));
             }
             args.print(&found, &format!("no workloads {}", scope.describe()))
         }
@@ -201,7 +201,7 @@ impl Args {
             _ if items.is_empty() => return Ok(()),
             Some(Format::Name) => {
                 let names: String = items.iter().map(|item| title(item) + "\n").collect();
-                return output::write(&names);
+                return output::write(names);
             }
             None | Some(Format::Wide | Format::Manifest) => {
                 return output::table(&tables::table(items, &self.look()));
@@ -299,7 +299,7 @@ impl Screen {
             now: SystemTime::UNIX_EPOCH,
             ..self.look
         };
-        let mut table = Table::new(T::header(&self.look));
+        let mut table = tables::empty::<T>(&self.look);
         let mut fresh = false;
         for sight in sights {
             let gone = matches!(sight, Sight::Gone(_));
@@ -318,7 +318,7 @@ impl Screen {
             }
         }
         if fresh {
-            output::write(&self.columns.next(&table, output::terminal_width()))?;
+            output::write(self.columns.next(&table, output::terminal_width()))?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(value_parser = args::name)]
     name: String,
     /// Print what this revision ran, as a manifest that `warren apply` takes
-    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "REVISION", value_parser = args::number(1..=u32::MAX), allow_negative_numbers = true)]
     revision: Option<u32>,
     /// Print as data: an array, newest first, or with --revision one object
     #[arg(short, long, value_name = "FORMAT")]
@@ -37,7 +37,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             return output::value(&output::to_value(revision)?, format);
         }
         let now = server.get_workload(&namespace, &args.name).await?;
-        return output::write(&manifest::to_yaml(&as_of(&now, revision)));
+        return output::write(manifest::to_yaml(&as_of(&now, revision)));
     }
     match args.output {
         Some(format) => output::value(&output::to_array(&revisions)?, format),
@@ -74,7 +74,8 @@ fn as_of(workload: &v1::Workload, revision: &v1::Revision) -> v1::Workload {
 
 /// Newest first, each with what it changed of the one before it.
 fn table(revisions: &[v1::Revision], now: SystemTime) -> Table {
-    let mut table = Table::new(["REVISION", "AGE", "CAUSE", "BY", "CHANGES"]);
+    let header = ["REVISION", "AGE", "CAUSE", "BY", "CHANGES"];
+    let mut table = Table::new(header).giving_way(&["BY", "AGE"]).flowing();
     for (i, revision) in revisions.iter().enumerate() {
         let changes = match revisions.get(i + 1) {
             Some(before) => changes::between(before, revision),

@@ -18,7 +18,7 @@ use words::{Section, sections};
 
 use crate::{
     args::Global,
-    output::{self, Format},
+    output::{self, Format, harmless},
     source::{self, Document},
 };
 
@@ -77,7 +77,7 @@ pub fn run(args: Args, global: &Global) -> anyhow::Result<()> {
         }
         None => {
             let sections = sections(&this.info, &explanation, !beside.is_empty());
-            output::write(&text(&args.file, &this, sections))
+            output::write(text(&args.file, &this, sections))
         }
     }
 }
@@ -97,6 +97,7 @@ fn text(file: &Path, part: &Part, sections: Vec<Section>) -> String {
     for section in sections {
         text.push_str(&format!("\n{}\n", section.title));
         for (depth, line) in section.lines {
+            let line = harmless::line(&line);
             text.push_str(&format!("{}{line}\n", "  ".repeat(depth)));
         }
     }

@@ -21,7 +21,7 @@ use super::connect;
 use crate::{
     args::{self, Global},
     client::Server,
-    output::{self, Format},
+    output::{self, Format, Shown},
     source,
 };
 
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(short, long)]
     follow: bool,
     /// Only the last N lines of each replica; else all that are kept
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::number(0..=u32::MAX), allow_negative_numbers = true)]
     tail: Option<u32>,
     /// Only what was written within this time, such as 10m
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
@@ -57,6 +57,9 @@ pub struct Args {
     /// When each line was written, in UTC
     #[arg(short, long, conflicts_with = "output")]
     timestamps: bool,
+    /// Lines exactly as they were written, on a terminal too: a guest can then move its cursor, or worse
+    #[arg(long, conflicts_with = "output")]
+    raw: bool,
     /// One object a line instead of text
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
@@ -89,6 +92,8 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             style: output::stdout_style(),
             timestamps: args.timestamps,
             prefix: args.replica.is_none() || args.source.is_none(),
+            // Another program gets what the guest wrote.
+            raw: args.raw || !output::is_terminal(),
         }),
     };
     let since = args.since.map(prost_types::Duration::try_from);
@@ -202,8 +207,8 @@ impl Printing {
     fn print(&self, lines: Vec<v1::LogLine>) -> anyhow::Result<()> {
         match self {
             Self::Text(printer) => {
-                let text: String = lines.iter().map(|line| printer.text(line)).collect();
-                output::write(&text)
+                let text: Shown = lines.iter().map(|line| printer.text(line)).collect();
+                output::write(text)
             }
             Self::Data(format) => lines
                 .iter()

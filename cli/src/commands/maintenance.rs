@@ -7,7 +7,8 @@ use super::{Wait, connect};
 use crate::{
     args::{self, Global},
     client::{Server, incomplete},
-    output, wait,
+    error, output,
+    wait::{self, Limit},
 };
 
 #[derive(Debug, clap::Args)]
@@ -63,11 +64,15 @@ pub async fn drain(args: DrainArgs, global: &Global) -> anyhow::Result<()> {
             draining.push(worker);
         }
     }
+    let limit = Limit::from(args.wait.timeout);
+    let mut failures = Vec::new();
     for worker in draining.iter().filter(|_| args.wait.wait) {
-        wait::drained(&server, worker, args.wait.timeout).await??;
-        output::line(format_args!("worker/{} drained", worker.name))?;
+        match wait::drained(&server, worker, limit).await? {
+            Ok(()) => output::line(format_args!("worker/{} drained", worker.name))?,
+            Err(not_done) => failures.push(not_done.into()),
+        }
     }
-    Ok(())
+    error::all(failures)
 }
 
 async fn begin(server: &Server, name: &str) -> anyhow::Result<v1::Worker> {

@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(value_parser = args::name)]
     name: String,
     /// The revision to bring back; else the newest that differs from the present one
-    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "REVISION", value_parser = args::number(1..=u32::MAX), allow_negative_numbers = true)]
     to: Option<u32>,
     #[command(flatten)]
     wait: Wait,

@@ -13,6 +13,7 @@ pub struct Args {
     #[arg(value_parser = args::name)]
     name: String,
     /// How many, 0 to 1000
+    #[arg(value_parser = args::number(0..=1000), allow_negative_numbers = true)]
     replicas: u32,
     #[command(flatten)]
     wait: Wait,

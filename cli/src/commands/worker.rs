@@ -28,10 +28,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where it answers HTTP for every route; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = warren_worker::DEFAULT_HTTP)]
+    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
     /// Where health checks and other workers connect; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = warren_worker::DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// How other workers reach --listen [default: its address]
     #[arg(long, value_name = "URL")]

@@ -1,6 +1,8 @@
 //! Everything that goes to stdout: text, tables, JSON and YAML.
 
+pub mod harmless;
 mod human;
+mod json;
 mod style;
 mod table;
 mod yaml;
@@ -16,7 +18,7 @@ use prost::{Message, Name};
 use serde_json::Value;
 
 pub use human::{age, age_at, ago_at, bytes, count, span, times};
-pub use style::{Colour, Style, stderr_style, stdout_style};
+pub use style::{Colour, Shown, Style, stderr_style, stdout_style};
 pub use table::{Columns, Table};
 
 use crate::progress;
@@ -36,7 +38,9 @@ pub enum Format {
 
 /// Writes to stdout and flushes: what was printed is seen even if the process is killed after.
 /// Progress on the terminal makes way and comes back.
-pub fn write(text: &str) -> anyhow::Result<()> {
+pub fn write(text: impl Into<Shown>) -> anyhow::Result<()> {
+    let text = text.into();
+    let text = text.as_str();
     let written = progress::suspend(|| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
@@ -49,29 +53,35 @@ pub fn write(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Writes one line to stdout.
-pub fn line(text: impl fmt::Display) -> anyhow::Result<()> {
-    write(&format!("{text}\n"))
+/// Writes one line to stdout, or several.
+pub fn line(text: impl Into<Shown>) -> anyhow::Result<()> {
+    write(text.into().and("\n"))
 }
 
-/// Writes one line to stderr, for what is not the answer.
-pub fn note(text: impl fmt::Display) {
+/// Writes one line to stderr, or several, for what is not the answer.
+pub fn note(text: impl Into<Shown>) {
+    let text = text.into().and("\n");
     // When stderr is gone there is nobody left to tell.
-    let _ = progress::suspend(|| writeln!(io::stderr(), "{text}"));
+    let _ = progress::suspend(|| io::stderr().write_all(text.as_str().as_bytes()));
 }
 
-/// How wide the terminal is that stdout is; `None` where it is none, and nothing may be cut.
+/// Whether stdout is a terminal.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// How wide the terminal is that stdout is; `None` where it is none, or does not say.
 pub fn terminal_width() -> Option<usize> {
     let columns = || console::Term::stdout().size_checked();
-    let (_, width) = io::stdout().is_terminal().then(columns)??;
-    Some(width.into())
+    let (_, width) = is_terminal().then(columns)??;
+    (width > 0).then_some(width.into())
 }
 
-/// Prints a table, cut to the terminal where there is one.
+/// Prints a table, as narrow as the terminal where there is one.
 pub fn table(table: &Table) -> anyhow::Result<()> {
     match terminal_width() {
-        Some(width) => write(&table.within(width)),
-        None => write(&table.to_string()),
+        Some(width) => write(table.within(width)),
+        None => write(table.to_string()),
     }
 }
 
@@ -88,16 +98,16 @@ pub fn to_array<M: Message + Name>(messages: &[M]) -> anyhow::Result<Value> {
 /// Prints a value whole.
 pub fn value(value: &Value, format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Json => line(serde_json::to_string_pretty(value)?),
-        Format::Yaml => line(yaml::to_string(value)?),
+        Format::Json => line(json::harmless(serde_json::to_string_pretty(value)?)),
+        Format::Yaml => line(yaml::to_string(value)),
     }
 }
 
 /// Prints one value of a stream: one line of JSON, or one YAML document.
 pub fn stream_item(value: &Value, format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Json => line(serde_json::to_string(value)?),
-        Format::Yaml => line(format_args!("---\n{}", yaml::to_string(value)?)),
+        Format::Json => line(json::harmless(serde_json::to_string(value)?)),
+        Format::Yaml => line(yaml::document(value)),
     }
 }
 

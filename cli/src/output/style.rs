@@ -1,9 +1,15 @@
-//! Colour, only where a person sees it.
+//! Text that may be printed, and its colour, which only a person sees.
 
 use std::{
-    env,
+    env, fmt,
     io::{self, IsTerminal},
 };
+
+use super::harmless;
+
+/// Text for people. Whoever wrote it, no terminal obeys it: the only escape sequences in it are those of [`Style`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown(String);
 
 /// Whether a stream takes colour.
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +68,82 @@ impl Style {
         self.colour
     }
 
-    pub fn paint(self, colour: Colour, text: &str) -> String {
-        if self.colour {
+    pub fn paint(self, colour: Colour, text: &str) -> Shown {
+        let text = harmless::text(text);
+        Shown(if self.colour {
             format!("\x1b[{}m{text}\x1b[0m", colour.code())
         } else {
-            text.to_owned()
-        }
+            text.into_owned()
+        })
+    }
+}
+
+// === impl Shown ===
+
+impl Shown {
+    /// Exactly this, for somebody who asked for it or a reader that is no terminal.
+    pub fn unchanged(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Text that must not become two lines.
+    pub fn line(text: &str) -> Self {
+        Self(harmless::line(text).into_owned())
+    }
+
+    pub fn and(mut self, more: impl Into<Self>) -> Self {
+        self.push(more);
+        self
+    }
+
+    pub fn push(&mut self, more: impl Into<Self>) {
+        self.0.push_str(&more.into().0);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Without what is blank at its end.
+    pub fn trim_end(mut self) -> Self {
+        self.0.truncate(self.0.trim_end().len());
+        self
+    }
+}
+
+impl From<&str> for Shown {
+    fn from(text: &str) -> Self {
+        Self(harmless::text(text).into_owned())
+    }
+}
+
+impl From<String> for Shown {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<&String> for Shown {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<fmt::Arguments<'_>> for Shown {
+    fn from(text: fmt::Arguments<'_>) -> Self {
+        Self::from(text.to_string())
+    }
+}
+
+impl FromIterator<Self> for Shown {
+    fn from_iter<I: IntoIterator<Item = Self>>(parts: I) -> Self {
+        let mut all = Self::default();
+        parts.into_iter().for_each(|part| all.push(part));
+        all
     }
 }
 
@@ -102,11 +178,21 @@ mod tests {
 
     #[test]
     fn paint_only_with_colour() {
-        assert_eq!(Style { colour: false }.paint(Colour::Red, "x"), "x");
-        assert_eq!(
-            Style { colour: true }.paint(Colour::Red, "x"),
-            "\x1b[31mx\x1b[0m"
-        );
+        let painted = |colour| Style { colour }.paint(Colour::Red, "x");
+        assert_eq!(painted(false).as_str(), "x");
+        assert_eq!(painted(true).as_str(), "\x1b[31mx\x1b[0m");
         assert_eq!(Colour::of("counter-abc"), Colour::of("counter-abc"));
+    }
+
+    #[test]
+    fn colour_is_the_only_escape_sequence() {
+        let coloured = Style { colour: true };
+        let shown = Shown::line("\x1b[2J\n")
+            .and(coloured.paint(Colour::Red, "\x1b[0m\x1b]0;x\x07"))
+            .and("\r");
+        assert_eq!(
+            shown.as_str(),
+            "\\u{1b}[2J\\n\x1b[31m\\u{1b}[0m\\u{1b}]0;x\\u{7}\x1b[0m\\r"
+        );
     }
 }

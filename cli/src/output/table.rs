@@ -1,25 +1,40 @@
 //! Tables without borders: columns that line up, and that `awk` can take apart.
+//!
+//! On a terminal that is too narrow nothing is cut. Columns that tell the least are left out; the last one, where it is
+//! text, goes on below itself; and what is still too wide is the terminal's to break.
 
 use std::{borrow::Cow, fmt};
 
-use console::{Alignment, measure_text_width, pad_str, truncate_str};
+use console::{Alignment, measure_text_width, pad_str};
+
+use super::harmless;
 
 /// Rows under upper-case headers.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
+    gives_way: &'static [&'static str],
+    flows: bool,
 }
 
 /// What was printed of a table so far, so that later rows stand below its columns.
 #[derive(Debug, Default)]
 pub struct Columns {
     widths: Vec<usize>,
+    /// Left out, because there was no room for them when the header was printed.
+    hidden: Vec<bool>,
     headed: bool,
 }
 
 /// Between columns.
 const GAP: &str = "   ";
+
+/// A text of sentences can be read in a column of this width.
+const LEAST_FLOW: usize = 30;
+
+/// Where there is less for it, it stands below its row.
+const BELOW: &str = "    ";
 
 // === impl Table ===
 
@@ -27,8 +42,20 @@ impl Table {
     pub fn new<'a>(header: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             header: header.into_iter().map(str::to_owned).collect(),
-            rows: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// Columns that are left out, in this order, until the others fit.
+    pub fn giving_way(mut self, columns: &'static [&'static str]) -> Self {
+        self.gives_way = columns;
+        self
+    }
+
+    /// The last column is text, which may take several lines.
+    pub fn flowing(mut self) -> Self {
+        self.flows = true;
+        self
     }
 
     /// Cells that are empty print as `-`, so that columns can be counted.
@@ -37,8 +64,8 @@ impl Table {
             if cell.is_empty() {
                 "-".to_owned()
             } else {
-                // Guests write some of them: none may move the cursor.
-                cell.replace(char::is_control, " ")
+                // Before it is measured: an escape takes more room than what it stands for.
+                harmless::cell(&cell).into_owned()
             }
         });
         self.rows.push(cells.collect());
@@ -53,7 +80,7 @@ impl Table {
         columns.next(self, None)
     }
 
-    /// With lines cut where this width ends.
+    /// As it is best read on a terminal of this width.
     pub fn within(&self, width: usize) -> String {
         Columns::default().next(self, Some(width))
     }
@@ -72,7 +99,6 @@ impl Columns {
     /// its column so far moves what stands to its right, from then on.
     pub fn next(&mut self, more: &Table, limit: Option<usize>) -> String {
         let header = (!self.headed).then_some(&more.header);
-        self.headed = true;
         let lines: Vec<&Vec<String>> = header.into_iter().chain(&more.rows).collect();
         for line in &lines {
             self.widths.resize(self.widths.len().max(line.len()), 0);
@@ -80,23 +106,86 @@ impl Columns {
                 *width = (*width).max(measure_text_width(cell));
             }
         }
-        let lines = lines.into_iter().map(|line| self.line(line, limit) + "\n");
+        self.hidden.resize(self.widths.len(), false);
+        if let Some(limit) = limit.filter(|_| !self.headed) {
+            self.make_room(more, limit);
+        }
+        self.headed = true;
+        let lines = lines.into_iter().map(|line| self.line(more, line, limit));
         lines.collect()
     }
 
-    fn line(&self, cells: &[String], limit: Option<usize>) -> String {
-        let padded: Vec<Cow<'_, str>> = cells
-            .iter()
-            .zip(&self.widths)
-            .map(|(cell, width)| pad_str(cell, *width, Alignment::Left, None))
-            .collect();
-        let line = padded.join(GAP);
-        let line = line.trim_end();
-        match limit {
-            Some(width) => truncate_str(line, width, "…").into_owned(),
-            None => line.to_owned(),
+    fn make_room(&mut self, table: &Table, limit: usize) {
+        for name in table.gives_way {
+            if self.width(table) <= limit {
+                return;
+            }
+            if let Some(at) = table.header.iter().position(|held| held == name) {
+                self.hidden[at] = true;
+            }
         }
     }
+
+    /// What a line takes at least.
+    fn width(&self, table: &Table) -> usize {
+        let last = self.widths.len().saturating_sub(1);
+        let shown = self.widths.iter().zip(&self.hidden).enumerate();
+        let widths = shown.filter(|(_, (_, hidden))| !**hidden);
+        let widths = widths.map(|(at, (width, _))| match table.flows && at == last {
+            true => (*width).min(LEAST_FLOW),
+            false => *width,
+        });
+        let widths: Vec<usize> = widths.collect();
+        widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
+    }
+
+    fn line(&self, table: &Table, cells: &[String], limit: Option<usize>) -> String {
+        let mut padded: Vec<Cow<'_, str>> = cells
+            .iter()
+            .zip(&self.widths)
+            .zip(&self.hidden)
+            .filter(|(_, hidden)| !**hidden)
+            .map(|((cell, width), _)| pad_str(cell, *width, Alignment::Left, None))
+            .collect();
+        let Some(limit) = limit.filter(|_| table.flows && padded.len() > 1) else {
+            return padded.join(GAP).trim_end().to_owned() + "\n";
+        };
+        let text = padded.pop().unwrap_or_default();
+        let head = padded.join(GAP) + GAP;
+        let room = limit.saturating_sub(measure_text_width(&head));
+        let text = text.trim_end();
+        let (indent, mut lines) = if measure_text_width(text) <= room || room >= LEAST_FLOW {
+            let indent = " ".repeat(measure_text_width(&head));
+            (indent, wrapped(text, room))
+        } else {
+            let mut lines = wrapped(text, limit.saturating_sub(BELOW.len()));
+            lines.insert(0, String::new());
+            (BELOW.to_owned(), lines)
+        };
+        for line in lines.iter_mut().skip(1) {
+            line.insert_str(0, &indent);
+        }
+        let text = head + &lines.join("\n");
+        let lines = text.lines().map(|line| line.trim_end().to_owned() + "\n");
+        lines.collect()
+    }
+}
+
+/// At spaces, each line at most so wide; a word that is wider stays whole.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let wide = lines.last().map_or(0, |line| measure_text_width(line));
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if wide + 1 + measure_text_width(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -125,11 +214,43 @@ mod tests {
             "counter   1/1   5s\n\
              a         -     12d\n"
         );
+    }
+
+    #[test]
+    fn what_tells_the_least_gives_way_and_nothing_is_cut() {
+        let table = table(&[["counter", "1/1", "5s"], ["a", "", "12d"]]);
+        let narrow = table.clone().giving_way(&["AGE", "READY"]);
+        assert_eq!(narrow.within(21), table.to_string());
         assert_eq!(
-            table.within(10),
-            "NAME     …\n\
-             counter  …\n\
-             a        …\n"
+            narrow.within(20),
+            "NAME      READY\n\
+             counter   1/1\n\
+             a         -\n"
+        );
+        for width in [0, 3, 7] {
+            assert_eq!(narrow.within(width), "NAME\ncounter\na\n");
+        }
+        // What does not give way stays, however narrow it is.
+        assert_eq!(table.within(3), table.to_string());
+    }
+
+    #[test]
+    fn a_text_goes_on_below_itself() {
+        let mut table = Table::new(["OBJECT", "MESSAGE"]).flowing();
+        let message = "nothing listens on port 6379 of its own network yet";
+        table.row(["replica/a".to_owned(), message.to_owned()]);
+        table.row(["b".to_owned(), "short".to_owned()]);
+        assert_eq!(
+            table.within(43),
+            "OBJECT      MESSAGE\n\
+             replica/a   nothing listens on port 6379 of\n            its own network yet\n\
+             b           short\n"
+        );
+        assert_eq!(
+            table.within(30),
+            "OBJECT      MESSAGE\n\
+             replica/a\n    nothing listens on port\n    6379 of its own network\n    yet\n\
+             b           short\n"
         );
     }
 
@@ -139,7 +260,7 @@ mod tests {
             table(&[["日本", "1/1", "é"], ["abcd", "x\ny", "z"]]).to_string(),
             "NAME   READY   AGE\n\
              日本   1/1     é\n\
-             abcd   x y     z\n"
+             abcd   x\\ny   z\n"
         );
     }
 

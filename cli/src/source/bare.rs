@@ -1,72 +1,166 @@
-//! A component without a manifest, as `warren dev` takes it.
+//! Components without a manifest, as `warren dev` takes them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail};
-use warren_model::component::Use;
+use anyhow::anyhow;
+use warren_model::component::{ComponentInfo, Use};
 use warren_proto::v1;
 
-use super::{Attachment, Document, SERVICE_COMPONENT, component, component_field};
+use super::{
+    Attachment, Document, Problem, SERVICE_COMPONENT, component, component_field, refused,
+};
 use crate::args::Global;
 
 /// The name of the only component of a workload that is nothing else.
 const COMPONENT: &str = "http";
 
-/// Makes a workload of one component file, by what it exports.
-pub fn read(file: &Path, global: &Global) -> anyhow::Result<Document> {
-    let source = file.display().to_string();
-    let (_, info) =
-        component::inspect(file).map_err(|why| anyhow!("cannot run {source}: {why}"))?;
-    let written = source.clone();
+/// No component may have it.
+const SERVICE: &str = "service";
 
-    // HTTP first: what is built as a program around an HTTP handler exports `run` too, and cannot be run by it.
-    let (spec, field) = if info.uses.contains(&Use::Http) {
-        let http = v1::Component {
-            name: COMPONENT.to_owned(),
-            component: written,
-            routes: vec![v1::Route {
-                host: String::new(),
-                path: "/".to_owned(),
-            }],
-            ..Default::default()
-        };
-        let spec = v1::WorkloadSpec {
-            components: vec![http],
-            ..Default::default()
-        };
-        (spec, component_field(0))
-    } else if info.uses.contains(&Use::Service) {
-        let service = v1::Service {
-            component: written,
-            ..Default::default()
-        };
-        let spec = v1::WorkloadSpec {
-            service: Some(service),
-            ..Default::default()
-        };
-        (spec, SERVICE_COMPONENT.to_owned())
-    } else {
-        bail!(
-            "cannot run {source} by itself: it exports neither `wasi:cli/run` (a service) nor `wasi:http` \
-             (a component with a route); name it in a manifest beside what uses it"
-        );
+/// What a component is for, by what it exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Service,
+    /// With a route.
+    Http,
+    /// For others to call.
+    Library,
+}
+
+/// Makes one workload of component files: one that exports `wasi:cli/run` is its service, those that export `wasi:http`
+/// are components with a route, and others are components that these call. Everything that is wrong with them is told.
+pub fn read(files: &[PathBuf], global: &Global) -> anyhow::Result<Document> {
+    let mut problems = Vec::new();
+    let mut parts = Vec::new();
+    for file in files {
+        match component::inspect(file) {
+            Ok((_, info)) => match role(&info, files.len() > 1) {
+                Some(role) => parts.push((role, file.as_path())),
+                None => problems.push(Problem::of_file(file, useless(files.len() > 1))),
+            },
+            Err(why) => problems.push(Problem::of_file(file, why)),
+        }
+    }
+    let of = |wanted: Role| {
+        let its = parts.iter().filter(move |(role, _)| *role == wanted);
+        its.map(|(_, file)| *file)
     };
-
+    let names = |files: &mut dyn Iterator<Item = &Path>| {
+        let names: Vec<String> = files.map(|file| file.display().to_string()).collect();
+        names.join(", ")
+    };
+    if of(Role::Service).count() > 1 {
+        return Err(anyhow!(
+            "a workload has one service, and each of these is one, as it exports `wasi:cli/run`: {}; leave all but one \
+             out, or give each a manifest of its own",
+            names(&mut of(Role::Service))
+        ));
+    }
+    if !problems.is_empty() {
+        return Err(refused(problems));
+    }
+    if parts.iter().all(|(role, _)| *role == Role::Library) {
+        return Err(anyhow!(
+            "nothing runs {}: one of them has to export `wasi:cli/run` (a service) or `wasi:http` (a component with a route)",
+            names(&mut of(Role::Library))
+        ));
+    }
+    let named = of(Role::Service).next().or_else(|| of(Role::Http).next());
+    let name = named.map(label).unwrap_or_default();
+    let (spec, attachments) = spec(&parts);
     Ok(Document {
-        source,
+        source: names(&mut files.iter().map(PathBuf::as_path)),
         workload: v1::Workload {
             namespace: global.namespace()?,
-            name: label(file),
+            name,
             spec: Some(spec),
             ..Default::default()
         },
-        files: vec![Attachment {
-            field,
-            path: file.to_path_buf(),
-        }],
+        files: attachments,
         manifest: None,
     })
 }
+
+/// HTTP first: what is built as a program around an HTTP handler exports `run` too, and cannot be run by it.
+fn role(info: &ComponentInfo, several: bool) -> Option<Role> {
+    if info.uses.contains(&Use::Http) {
+        Some(Role::Http)
+    } else if info.uses.contains(&Use::Service) {
+        Some(Role::Service)
+    } else {
+        // Alone, nobody would call it.
+        (several && info.uses.contains(&Use::Library)).then_some(Role::Library)
+    }
+}
+
+fn useless(several: bool) -> String {
+    let rest = match several {
+        true => ", nor an interface that others could call",
+        false => "; name it in a manifest beside what uses it",
+    };
+    format!(
+        "it cannot run by itself: it exports neither `wasi:cli/run` (a service) nor `wasi:http` (a component with a \
+         route){rest}"
+    )
+}
+
+fn spec(parts: &[(Role, &Path)]) -> (v1::WorkloadSpec, Vec<Attachment>) {
+    let mut spec = v1::WorkloadSpec::default();
+    let mut attachments = Vec::new();
+    let http = parts.iter().filter(|(role, _)| *role == Role::Http).count();
+    for (role, file) in parts {
+        let written = file.display().to_string();
+        let field = if *role == Role::Service {
+            spec.service = Some(v1::Service {
+                component: written,
+                ..Default::default()
+            });
+            SERVICE_COMPONENT.to_owned()
+        } else {
+            let name = match parts.len() {
+                1 => COMPONENT.to_owned(),
+                _ => unlike(&label(file), &spec.components),
+            };
+            let route = |host: String| v1::Route {
+                host,
+                path: "/".to_owned(),
+            };
+            let routes = match (role, http) {
+                (Role::Http, 1) => vec![route(String::new())],
+                // No two may have the same.
+                (Role::Http, _) => vec![route(format!("{name}.localhost"))],
+                _ => Vec::new(),
+            };
+            spec.components.push(v1::Component {
+                name,
+                component: written,
+                routes,
+                ..Default::default()
+            });
+            component_field(spec.components.len() - 1)
+        };
+        attachments.push(Attachment {
+            field,
+            path: file.to_path_buf(),
+        });
+    }
+    (spec, attachments)
+}
+
+/// The name, with a number where a component has it already: files of two directories may be called the same.
+fn unlike(name: &str, others: &[v1::Component]) -> String {
+    let is_free = |name: &str| name != SERVICE && others.iter().all(|other| other.name != name);
+    let numbered = (2..).map(|number| {
+        let end = format!("-{number}");
+        let start = &name[..name.len().min(LONGEST - end.len())];
+        start.trim_end_matches('-').to_owned() + &end
+    });
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    names.find(|name| is_free(name)).unwrap_or_default()
+}
+
+/// Of a DNS label.
+const LONGEST: usize = 63;
 
 /// The file's name as a DNS label: `target/My_App.wasm` becomes `my-app`.
 fn label(file: &Path) -> String {
@@ -77,7 +171,7 @@ fn label(file: &Path) -> String {
         .map(str::to_ascii_lowercase)
         .collect();
     let mut label = words.join("-");
-    label.truncate(63);
+    label.truncate(LONGEST);
     match label.trim_end_matches('-') {
         "" => "workload".to_owned(),
         label => label.to_owned(),
@@ -102,6 +196,68 @@ mod tests {
         ] {
             assert_eq!(label(Path::new(file)), name);
             assert!(warren_model::name::Name::parse(name).is_ok());
+        }
+    }
+
+    #[test]
+    fn several_files_are_one_workload() {
+        let parts = [
+            (Role::Http, Path::new("a/api.wasm")),
+            (Role::Service, Path::new("cache.wasm")),
+            (Role::Library, Path::new("b/api.wasm")),
+            (Role::Http, Path::new("service.wasm")),
+        ];
+        let (spec, files) = spec(&parts);
+        assert_eq!(
+            spec.service.map(|one| one.component).as_deref(),
+            Some("cache.wasm")
+        );
+        let told: Vec<_> = spec
+            .components
+            .iter()
+            .map(|one| {
+                let hosts = one.routes.iter().map(|route| route.host.as_str());
+                (
+                    one.name.as_str(),
+                    one.component.as_str(),
+                    hosts.collect::<Vec<_>>(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("api", "a/api.wasm", vec!["api.localhost"]),
+                ("api-2", "b/api.wasm", vec![]),
+                ("service-2", "service.wasm", vec!["service-2.localhost"]),
+            ]
+        );
+        let fields: Vec<&str> = files.iter().map(|file| file.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.components[0].component",
+                "spec.service.component",
+                "spec.components[1].component",
+                "spec.components[2].component",
+            ]
+        );
+    }
+
+    #[test]
+    fn one_that_answers_http_answers_for_every_host() {
+        let (alone, _) = spec(&[(Role::Http, Path::new("api.wasm"))]);
+        assert_eq!(alone.components[0].name, COMPONENT);
+        let (beside, _) = spec(&[
+            (Role::Service, Path::new("cache.wasm")),
+            (Role::Http, Path::new("api.wasm")),
+        ]);
+        assert_eq!(beside.components[0].name, "api");
+        for spec in [alone, beside] {
+            let [route] = spec.components[0].routes.as_slice() else {
+                panic!("one route, not {:?}", spec.components[0].routes);
+            };
+            assert_eq!((&*route.host, &*route.path), ("", "/"));
         }
     }
 }

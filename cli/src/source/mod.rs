@@ -25,7 +25,7 @@ pub use check::{Checker, check, contested, held_elsewhere};
 pub use component::{MOST_BYTES, read as read_component};
 pub use text::manifest_path;
 
-use crate::{args::Global, error::Refused};
+use crate::{args::Global, error::Refused, output::harmless};
 
 /// One workload as it was written, and where.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Document {
     /// Its namespace is set. Fields of components that are files hold the path as written.
     pub workload: v1::Workload,
     pub files: Vec<Attachment>,
-    /// Absent for a bare component.
+    /// Absent for bare components.
     manifest: Option<Manifest>,
 }
 
@@ -185,9 +185,15 @@ impl Document {
             Some(manifest) => manifest.locate(&self.source, field, message),
             None => None,
         };
+        // Of several files without a manifest, the one that is meant.
+        let meant = self.files.iter().find(|file| {
+            let whose = file.field.trim_end_matches("component");
+            self.manifest.is_none() && field.starts_with(whose)
+        });
+        let source = meant.map(|file| file.path.display().to_string());
         located.map_or_else(
             || Problem {
-                source: self.source.clone(),
+                source: source.unwrap_or_else(|| self.source.clone()),
                 position: None,
                 message: format!("{field}: {message}"),
             },
@@ -306,9 +312,12 @@ fn component_field(index: usize) -> String {
 
 /// How messages name a workload; its namespace only where it is not the usual one.
 pub fn title(workload: &v1::Workload) -> String {
-    match workload.namespace.as_str() {
-        "" | "default" => format!("workload/{}", workload.name),
-        namespace => format!("workload/{} in {namespace}", workload.name),
+    // A server may say anything.
+    let (name, namespace) = (&workload.name, &workload.namespace);
+    let (name, namespace) = (harmless::line(name), harmless::line(namespace));
+    match &*namespace {
+        "" | "default" => format!("workload/{name}"),
+        namespace => format!("workload/{name} in {namespace}"),
     }
 }
 

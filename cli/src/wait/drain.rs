@@ -1,14 +1,12 @@
 //! Waiting until nothing runs on a worker any more.
 
-use std::time::Duration;
-
 use futures::StreamExt as _;
-use tokio::time::{self, Instant};
+use tokio::time;
 use tonic::Status;
 use warren_proto::v1;
 
 use super::{
-    NotDone, rounded,
+    Limit, NotDone, rounded,
     show::Line,
     watch::{Change, Target, changes},
 };
@@ -18,7 +16,7 @@ use crate::{client::Server, output};
 pub async fn drained(
     server: &Server,
     worker: &v1::Worker,
-    timeout: Duration,
+    limit: impl Into<Limit>,
 ) -> Result<Result<(), NotDone>, Status> {
     let title = format!("worker/{}", worker.name);
     let target = Target {
@@ -27,17 +25,21 @@ pub async fn drained(
         name: worker.name.clone(),
         labels: Default::default(),
     };
-    let deadline = Instant::now() + timeout;
+    let limit = limit.into();
+    let begun = limit.begin();
     let mut changes = changes::<v1::Worker>(target);
-    let mut line = Line::new(title.clone());
+    let line = Line::new(title.clone());
     let mut left = worker.drain.clone().unwrap_or_default();
     let mut broken = None;
+    let mut seen = false;
     loop {
-        let Ok(change) = time::timeout_at(deadline, changes.next()).await else {
+        let Ok(change) =
+            time::timeout_at(begun.until(seen || broken.is_some()), changes.next()).await
+        else {
             let replicas = output::count(left.replicas, "replica");
             let mut not_done = NotDone::because(format!(
                 "{title} still has {replicas} after {}; it goes on being drained",
-                rounded(timeout)
+                rounded(limit.timeout)
             ));
             not_done.why = left.obstacles.iter().map(obstacle).collect();
             not_done.why.extend(broken);
@@ -46,10 +48,8 @@ pub async fn drained(
         let change = change.unwrap_or_else(|| Err(Status::unavailable("the watch has ended")));
         match change? {
             Change::Broken(why) => {
-                line.say(format!(
-                    "{}; trying again",
-                    why.lines().next().unwrap_or_default()
-                ));
+                let first = why.lines().next().unwrap_or_default();
+                line.say(&format!("{first}; trying again"));
                 broken = Some(why);
             }
             Change::Gone(_) => {
@@ -66,8 +66,8 @@ pub async fn drained(
                 }
                 Some(drain) if drain.replicas == 0 => return Ok(Ok(())),
                 Some(drain) => {
-                    broken = None;
-                    line.say(summary(&drain));
+                    (broken, seen) = (None, true);
+                    line.say(&summary(&drain));
                     left = drain;
                 }
             },

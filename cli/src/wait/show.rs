@@ -1,10 +1,10 @@
-//! How waiting looks: on a terminal a line for each replica that moves, elsewhere a line when the numbers change.
+//! How waiting looks: on a terminal a line for each replica that moves, elsewhere the numbers every few seconds.
 
 use std::collections::BTreeMap;
 
 use warren_proto::v1::{self, replica::Phase};
 
-use super::judge;
+use super::{judge, lines::Lines};
 use crate::{
     explain, output,
     progress::{self, Bar},
@@ -13,10 +13,9 @@ use crate::{
 /// Shows what one workload's replicas are doing, on stderr.
 pub struct Show {
     title: String,
-    /// Elsewhere than on a terminal, whether to say anything.
-    lines: bool,
+    /// For elsewhere than on a terminal, if anything is to be said there.
+    lines: Option<Lines>,
     bars: BTreeMap<String, Bar>,
-    said: String,
 }
 
 /// More lines than this push everything else off a terminal.
@@ -28,9 +27,8 @@ impl Show {
     pub fn new(title: String, lines: bool) -> Self {
         Self {
             title,
-            lines,
+            lines: (lines && !progress::is_shown()).then(|| Lines::new(print)),
             bars: BTreeMap::new(),
-            said: String::new(),
         }
     }
 
@@ -50,7 +48,7 @@ impl Show {
         for (id, replica) in shown {
             let bar = self.bars.entry(id.to_owned());
             let bar = bar.or_insert_with(|| progress::spinner(""));
-            bar.say(explain::headline(replica));
+            bar.say(&explain::headline(replica));
         }
     }
 
@@ -61,50 +59,51 @@ impl Show {
         if progress::is_shown() {
             self.bars.clear();
             let bar = self.bars.entry(String::new());
-            bar.or_insert_with(|| progress::spinner("")).say(text);
+            bar.or_insert_with(|| progress::spinner("")).say(&text);
         } else {
             self.say(text);
         }
     }
 
-    fn say(&mut self, text: String) {
-        if self.lines && self.said != text {
-            output::note(format_args!("{}: {text}", self.title));
-            self.said = text;
+    fn say(&self, text: String) {
+        if let Some(lines) = &self.lines {
+            lines.say(format!("{}: {text}", self.title));
         }
     }
 }
 
-/// One line that says how something goes: on a terminal it changes, elsewhere each change is a line of its own.
+fn print(line: &str) {
+    output::note(line);
+}
+
+/// One line that says how something goes: on a terminal it changes, elsewhere it is printed every few seconds.
 pub struct Line {
     title: String,
-    bar: Option<Bar>,
-    said: String,
+    place: Place,
+}
+
+enum Place {
+    Terminal(Bar),
+    Elsewhere(Lines),
 }
 
 // === impl Line ===
 
 impl Line {
     pub fn new(title: String) -> Self {
-        Self {
-            title,
-            bar: None,
-            said: String::new(),
-        }
+        let place = match progress::is_shown() {
+            true => Place::Terminal(progress::spinner("")),
+            false => Place::Elsewhere(Lines::new(print)),
+        };
+        Self { title, place }
     }
 
-    pub fn say(&mut self, text: String) {
-        if self.said == text {
-            return;
-        }
+    pub fn say(&self, text: &str) {
         let line = format!("{}: {text}", self.title);
-        if progress::is_shown() {
-            let bar = self.bar.get_or_insert_with(|| progress::spinner(""));
-            bar.say(line);
-        } else {
-            output::note(format_args!("{line}"));
+        match &self.place {
+            Place::Terminal(bar) => bar.say(&line),
+            Place::Elsewhere(lines) => lines.say(line),
         }
-        self.said = text;
     }
 }
 
@@ -116,7 +115,13 @@ pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
         .filter(present)
         .filter(|replica| judge::is_settled(replica))
         .count();
-    let mut text = format!("{settled} of {} ready", judge::wanted(workload));
+    let wanted = judge::wanted(workload) as usize;
+    let more = settled.saturating_sub(wanted);
+    let mut text = match wanted {
+        0 => format!("{} left to stop", output::count(more as u64, "replica")),
+        wanted if more > 0 => format!("{wanted} of {wanted} ready, {more} more left to stop"),
+        wanted => format!("{settled} of {wanted} ready"),
+    };
     let rest = replicas
         .iter()
         .filter(present)
@@ -185,6 +190,21 @@ mod tests {
         assert_eq!(
             rollout(&workload, &replicas),
             "1 of 3 ready, 1 PENDING, 1 BACKOFF, 1 of an earlier revision"
+        );
+        let mut fewer = workload.clone();
+        let mut ready = vec![replica(2, Phase::Running, true); 3];
+        for (wanted, told) in [
+            (3, "3 of 3 ready"),
+            (1, "1 of 1 ready, 2 more left to stop"),
+            (0, "3 replicas left to stop"),
+        ] {
+            fewer.spec.get_or_insert_default().replicas = Some(wanted);
+            assert_eq!(rollout(&fewer, &ready), told);
+        }
+        ready.push(replica(2, Phase::Stopping, false));
+        assert_eq!(
+            rollout(&fewer, &ready),
+            "3 replicas left to stop, 1 STOPPING"
         );
         assert_eq!(
             leaving(&replicas),

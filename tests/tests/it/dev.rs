@@ -2,6 +2,8 @@
 
 mod broken;
 mod changes;
+mod ends;
+mod given;
 
 use std::{fs, path::Path};
 

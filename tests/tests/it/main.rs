@@ -28,6 +28,7 @@ mod reflection;
 mod refusals;
 mod restarts;
 mod stop;
+mod terminal;
 mod updates;
 mod volumes;
 mod wit;

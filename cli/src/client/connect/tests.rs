@@ -89,3 +89,59 @@ async fn a_worker_is_no_control_plane_and_still_a_server() {
     let server = Server::dial(&[nobody(), worker.clone()]).await;
     assert_eq!(server.expect("it speaks gRPC").url, worker);
 }
+
+/// A control plane that refuses every call in this way.
+struct Refusing(Status);
+
+#[tonic::async_trait]
+impl v1::system_service_server::SystemService for Refusing {
+    type BackupStream = futures::stream::Empty<Result<v1::BackupResponse, Status>>;
+
+    async fn get_info(
+        &self,
+        _: tonic::Request<v1::GetInfoRequest>,
+    ) -> Result<tonic::Response<v1::GetInfoResponse>, Status> {
+        Err(self.0.clone())
+    }
+
+    async fn backup(
+        &self,
+        _: tonic::Request<v1::BackupRequest>,
+    ) -> Result<tonic::Response<Self::BackupStream>, Status> {
+        Err(self.0.clone())
+    }
+}
+
+async fn refusing(status: Status) -> (ServerUrl, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let url = url(listener.local_addr().expect("it listens"));
+    let service = v1::system_service_server::SystemServiceServer::new(Refusing(status));
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let task = tokio::spawn(async move {
+        let server = tonic::transport::Server::builder().add_service(service);
+        let _ = server.serve_with_incoming(incoming).await;
+    });
+    (url, AbortOnDropHandle::new(task))
+}
+
+#[tokio::test]
+async fn one_that_is_overloaded_is_there() {
+    let later = tonic_types::ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+    let words = "the control plane has too many requests at once";
+    for code in [Code::ResourceExhausted, Code::Unavailable] {
+        let status = Status::with_error_details(code, words, later.clone());
+        let (url, _server) = refusing(status).await;
+        assert_eq!(
+            refused(&[nobody(), url.clone()]).await,
+            format!("the server at {url} cannot answer at present: {words}\ntry again in 1s")
+        );
+    }
+    // Without a word of when, something between may have said it.
+    let (url, _server) = refusing(Status::unavailable("no upstream")).await;
+    let message = refused(std::slice::from_ref(&url)).await;
+    assert!(
+        message.starts_with("cannot reach a control plane at"),
+        "{message}"
+    );
+    assert!(message.contains("no upstream"), "{message}");
+}

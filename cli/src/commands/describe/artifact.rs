@@ -89,7 +89,7 @@ mod tests {
         let told = |workloads: &[v1::Workload]| {
             let mut text = Text::new(SystemTime::UNIX_EPOCH, Style::plain());
             describe(&mut text, &artifact, workloads);
-            text.into_string()
+            text.into_shown().as_str().to_owned()
         };
         assert_eq!(
             told(&[workload]),

@@ -1,6 +1,6 @@
 //! What to do next about a workload that is not as it should be.
 
-use warren_model::quantity::format_bytes;
+use warren_model::quantity::rounded_bytes;
 use warren_proto::v1::{self, condition::Status, exit::Reason, replica::Phase};
 
 use super::text::Text;
@@ -50,7 +50,7 @@ pub fn of_workload(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<Hin
             .as_ref()
             .and_then(|spec| spec.service.as_ref());
         let limit = service.and_then(|service| service.limits?.memory_bytes);
-        let limit = limit.map_or_else(|| "64MiB".to_owned(), format_bytes);
+        let limit = limit.map_or_else(|| "64MiB".to_owned(), rounded_bytes);
         hints.push((
             format!("set service.limits.memory above {limit} and apply again"),
             "it wanted more memory than its limit",

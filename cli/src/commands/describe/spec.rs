@@ -1,6 +1,6 @@
 //! What should run, in words.
 
-use warren_model::quantity::{format_bytes, format_duration};
+use warren_model::quantity::{format_duration, rounded_bytes};
 use warren_proto::v1::{self, probe::Check, volume::Source};
 
 use super::text::Text;
@@ -57,7 +57,7 @@ fn service(text: &mut Text, service: &v1::Service) {
     }
     let limits = service.limits.unwrap_or_default();
     if let Some(memory) = limits.memory_bytes {
-        text.line(2, format!("memory at most {}", format_bytes(memory)));
+        text.line(2, format!("memory at most {}", rounded_bytes(memory)));
     }
     if let Some(weight) = limits.cpu_weight.filter(|weight| *weight != 100) {
         text.line(
@@ -84,7 +84,7 @@ fn component(text: &mut Text, component: &v1::Component) {
     if let Some(memory) = limits.memory_bytes {
         text.line(
             2,
-            format!("memory at most {} an instance", format_bytes(memory)),
+            format!("memory at most {} an instance", rounded_bytes(memory)),
         );
     }
     if let Some(timeout) = duration(limits.timeout) {
@@ -110,7 +110,7 @@ fn component(text: &mut Text, component: &v1::Component) {
 fn bodies(text: &mut Text, request: Option<u64>, response: Option<u64>) {
     for (what, bytes) in [("request", request), ("response", response)] {
         if let Some(bytes) = bytes {
-            let most = format_bytes(bytes);
+            let most = rounded_bytes(bytes);
             text.line(2, format!("a {what}'s body of at most {most}"));
         }
     }

@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use prost_types::Timestamp;
 use warren_proto::v1;
 
-use crate::output::{self, Colour, Style, Table};
+use crate::output::{self, Colour, Shown, Style, Table, harmless};
 
 /// A description while it is written, and the moment that it is told at.
 pub struct Text {
-    out: String,
+    out: Shown,
     pub now: SystemTime,
     style: Style,
 }
@@ -19,31 +19,32 @@ pub struct Text {
 impl Text {
     pub fn new(now: SystemTime, style: Style) -> Self {
         Self {
-            out: String::new(),
+            out: Shown::default(),
             now,
             style,
         }
     }
 
-    pub fn into_string(self) -> String {
+    pub fn into_shown(self) -> Shown {
         self.out
     }
 
     /// Begins a section.
     pub fn heading(&mut self, title: &str) {
         if !self.out.is_empty() {
-            self.out.push('\n');
+            self.out.push("\n");
         }
-        let title = self.style.paint(Colour::Bold, title);
-        self.line(0, title);
+        let title = self.style.paint(Colour::Bold, &harmless::line(title));
+        self.out.push(title.and("\n"));
     }
 
+    /// What is more than one line goes on further in: guests write some of it, and none may pass for another line.
     pub fn line(&mut self, depth: usize, line: impl AsRef<str>) {
-        // Guests write some of it: no line may move the cursor, or be two.
-        let line = line.as_ref().trim_end();
-        self.out.push_str(&"  ".repeat(depth));
-        self.out.push_str(line);
-        self.out.push('\n');
+        for (i, line) in line.as_ref().trim_end().split('\n').enumerate() {
+            let depth = if i == 0 { depth } else { depth + 2 };
+            self.out.push("  ".repeat(depth));
+            self.out.push(Shown::line(line).and("\n"));
+        }
     }
 
     /// `5s ago`, `never`.

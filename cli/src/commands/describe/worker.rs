@@ -115,7 +115,7 @@ mod tests {
         let mut text = Text::new(SystemTime::UNIX_EPOCH, Style::plain());
         describe(&mut text, &worker, &[replica], &[]);
         assert_eq!(
-            text.into_string(),
+            text.into_shown().as_str().to_owned(),
             "\
 Worker w1
   ready, its last heartbeat came 0s ago

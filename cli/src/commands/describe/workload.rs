@@ -81,16 +81,9 @@ fn summary(text: &mut Text, workload: &v1::Workload, replicas: &[v1::Replica]) {
             format!("being deleted since {since}: {left} still to stop"),
         );
     } else {
-        let ready = status.ready_replicas;
-        let wanted = match explain::wanted(workload) {
-            1 => "1 replica is".to_owned(),
-            wanted => format!("{wanted} replicas are"),
-        };
         let revision = workload.revision;
-        text.line(
-            1,
-            format!("{ready} of {wanted} ready at revision {revision}"),
-        );
+        let ready = how_many(status.ready_replicas, explain::wanted(workload));
+        text.line(1, format!("{ready} at revision {revision}"));
     }
     if status.observed_generation < workload.generation {
         text.line(1, "its last change has not been acted on yet");
@@ -111,6 +104,21 @@ fn summary(text: &mut Text, workload: &v1::Workload, replicas: &[v1::Replica]) {
     let created = text.ago(workload.create_time.as_ref());
     text.line(1, format!("created {created}"));
     text.labels(&workload.labels);
+}
+
+/// `1 of 2 replicas are ready`; those that are more than wanted are told apart.
+fn how_many(ready: u32, wanted: u32) -> String {
+    let (more, ready) = (ready.saturating_sub(wanted), ready.min(wanted));
+    let of_wanted = match wanted {
+        0 => "no replicas are wanted".to_owned(),
+        1 => format!("{ready} of 1 replica is ready"),
+        wanted => format!("{ready} of {wanted} replicas are ready"),
+    };
+    match (more, wanted) {
+        (0, _) => of_wanted,
+        (more, 0) => format!("{of_wanted}, and {more} still to stop"),
+        (more, _) => format!("{of_wanted}, and {more} more still to stop"),
+    }
 }
 
 /// Nothing needs to be said of it: it does what it should.

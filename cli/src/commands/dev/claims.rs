@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,7 +9,7 @@ use crate::source::Document;
 
 /// Cheap to clone; all clones are one book.
 #[derive(Clone, Debug, Default)]
-pub struct Claims(Arc<Mutex<BTreeMap<Key, PathBuf>>>);
+pub struct Claims(Arc<Mutex<BTreeMap<Key, String>>>);
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -19,19 +18,18 @@ pub type Key = (String, String);
 
 impl Claims {
     /// Takes a workload for a path, or tells whose it is. Taking it twice is no mistake.
-    pub fn take(&self, document: &Document, path: &Path) -> Result<(), String> {
+    pub fn take(&self, document: &Document, path: &str) -> Result<(), String> {
         let (namespace, name) = document.key();
         let mut holders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let holder = holders
             .entry((namespace.to_owned(), name.to_owned()))
-            .or_insert_with(|| path.to_path_buf());
+            .or_insert_with(|| path.to_owned());
         if holder == path {
             return Ok(());
         }
         Err(format!(
-            "{} stands in {} too: names are unique in a namespace",
-            document.title(),
-            holder.display()
+            "{} stands in {holder} too: names are unique in a namespace",
+            document.title()
         ))
     }
 

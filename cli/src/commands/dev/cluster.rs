@@ -1,13 +1,10 @@
 //! A control plane and a worker in this process.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, future, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use tokio::{
-    task::{JoinError, JoinHandle},
-    time,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::{task::JoinHandle, time};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use warren_control::ControlPlane;
 use warren_proto::v1;
 use warren_worker::{DiskLimits, HostVolume, Worker};
@@ -28,8 +25,13 @@ pub struct Cluster {
     pub server: Server,
     /// Where HTTP is answered.
     pub http: SocketAddr,
+    parts: Parts,
+}
+
+/// What runs, and is to be stopped.
+struct Parts {
     control: Part,
-    worker: Part,
+    worker: Option<Part>,
 }
 
 /// One of the two, and how to end it.
@@ -55,7 +57,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 // === impl Cluster ===
 
 impl Cluster {
-    pub async fn start(options: Options) -> anyhow::Result<Self> {
+    /// `None` when it was stopped before it was there. Nothing that was begun goes on then, nor after a failure.
+    pub async fn start(options: Options, stop: &CancellationToken) -> anyhow::Result<Option<Self>> {
         // Every port first: one that is taken is told before anything is opened.
         let listener = process::listen("--listen", options.listen).await?;
         let http = process::listen("--http", options.http).await?;
@@ -69,13 +72,13 @@ impl Cluster {
             ..warren_control::Config::new(options.data.join("control"))
         })
         .await?;
-        let stop = CancellationToken::new();
-        let until = stop.clone().cancelled_owned();
-        let control = Part::start("control plane", stop, async move {
-            Ok(control.serve(listener, until).await?)
-        });
-
-        let worker = Worker::open(warren_worker::Config {
+        let mut parts = Parts {
+            control: Part::start("control plane", |until| async move {
+                Ok(control.serve(listener, until).await?)
+            }),
+            worker: None,
+        };
+        let config = warren_worker::Config {
             control: vec![url.clone()],
             name: Some(WORKER.to_owned()),
             labels: BTreeMap::new(),
@@ -89,32 +92,57 @@ impl Cluster {
             advertise: None,
             insecure: false,
             longest_grace: Some(GRACE),
-        })
-        .await?;
-        let stop = CancellationToken::new();
-        let until = stop.clone().cancelled_owned();
-        let worker = Part::start("worker", stop, async move {
-            Ok(worker.serve(http, worker_listener, until).await?)
-        });
-
-        let url = url.parse().map_err(|error: String| anyhow!(error))?;
-        let mut cluster = Self {
-            server: Server::connect(&[url]).await?,
-            http: http_address,
-            control,
-            worker,
         };
-        cluster.joined().await?;
-        Ok(cluster)
+        // Not dropped when a signal comes: threads of its own would go on with what it began.
+        let server = match Worker::open(config).await {
+            Ok(worker) => {
+                parts.worker = Some(Part::start("worker", |until| async move {
+                    Ok(worker.serve(http, worker_listener, until).await?)
+                }));
+                tokio::select! {
+                    joined = parts.joined(&url) => joined.map(Some),
+                    () = stop.cancelled() => Ok(None),
+                }
+            }
+            Err(error) => Err(error.into()),
+        };
+        match server {
+            Ok(Some(server)) => Ok(Some(Self {
+                server,
+                http: http_address,
+                parts,
+            })),
+            stopped => {
+                let ended = parts.stop().await;
+                stopped?;
+                ended.map(|()| None)
+            }
+        }
     }
 
+    /// Returns when one of the two ended without having been asked to.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        self.parts.ended().await
+    }
+
+    /// Ends the worker, whose workloads stop with their grace and say so, then the control plane. Bounded in time.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.parts.stop().await
+    }
+}
+
+// === impl Parts ===
+
+impl Parts {
     /// Waits for the worker's session: what is deployed before that is first reported to have no place.
-    async fn joined(&mut self) -> anyhow::Result<()> {
+    async fn joined(&mut self, url: &str) -> anyhow::Result<Server> {
+        let url = url.parse().map_err(|error: String| anyhow!(error))?;
+        let server = Server::connect(&[url]).await?;
         let request = v1::WorkerServiceWatchRequest {
             name: WORKER.to_owned(),
             ..Default::default()
         };
-        let mut workers = self.server.workers();
+        let mut workers = server.workers();
         let ready = async move {
             let mut changes = workers.watch(request).await?.into_inner();
             while let Some(change) = changes.message().await? {
@@ -126,24 +154,32 @@ impl Cluster {
         };
         tokio::select! {
             joined = time::timeout(JOIN_TIMEOUT, ready) => {
-                joined.context("the worker did not join the control plane")?
+                joined.context("the worker did not join the control plane")??;
             }
-            ended = self.ended() => ended,
+            ended = self.ended() => ended?,
         }
+        Ok(server)
     }
 
-    /// Returns when one of the two ended without having been asked to.
-    pub async fn ended(&mut self) -> anyhow::Result<()> {
+    async fn ended(&mut self) -> anyhow::Result<()> {
+        let worker = async {
+            match &mut self.worker {
+                Some(worker) => worker.ended().await,
+                None => future::pending().await,
+            }
+        };
         tokio::select! {
-            ended = &mut self.control.task => self.control.unexpected(ended),
-            ended = &mut self.worker.task => self.worker.unexpected(ended),
+            ended = self.control.ended() => ended,
+            ended = worker => ended,
         }
     }
 
-    /// Ends the worker, whose workloads stop with their grace and say so, then the control plane. Bounded in time.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    async fn stop(self) -> anyhow::Result<()> {
         let stop = async {
-            let worker = self.worker.stop().await;
+            let worker = match self.worker {
+                Some(worker) => worker.stop().await,
+                None => Ok(()),
+            };
             let control = self.control.stop().await;
             worker.and(control)
         };
@@ -156,20 +192,24 @@ impl Cluster {
 // === impl Part ===
 
 impl Part {
-    fn start(
-        name: &'static str,
-        stop: CancellationToken,
-        run: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) -> Self {
+    /// `run` is given what tells it to end.
+    fn start<F>(name: &'static str, run: impl FnOnce(WaitForCancellationFutureOwned) -> F) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run(stop.clone().cancelled_owned()));
         Self {
             name,
             stop,
-            task: tokio::spawn(run),
+            task,
             joined: false,
         }
     }
 
-    fn unexpected(&mut self, ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
+    /// Returns when it ended without having been asked to.
+    async fn ended(&mut self) -> anyhow::Result<()> {
+        let ended = (&mut self.task).await;
         self.joined = true;
         ended
             .with_context(|| format!("the {} broke", self.name))?

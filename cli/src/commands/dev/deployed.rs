@@ -159,7 +159,7 @@ impl Deployed {
 
     async fn apply(&mut self, document: &Document, had_complained: bool) -> anyhow::Result<()> {
         let key = key(document);
-        let claimed = self.shared.claims.take(document, self.project.path());
+        let claimed = self.shared.claims.take(document, &self.project.title());
         let applied = match claimed {
             Ok(()) => deploy::deploy(&self.shared.server, document).await,
             Err(taken) => Err(anyhow!(taken)),
@@ -232,7 +232,7 @@ impl Deployed {
         output::line(format_args!(
             "{} is no longer in {}: deleted",
             source::title(&workload),
-            self.project.path().display()
+            self.project.title()
         ))
     }
 
@@ -314,15 +314,14 @@ impl Deployed {
         let title = source::title(workload);
         let mut text = output::stdout_style().paint(Colour::Bold, &format!("{title} is ready\n"));
         for way in show::ways_in(self.shared.http, workload, replicas) {
-            text.push_str(&format!("  {way}\n"));
+            text.push(format!("  {way}\n"));
         }
-        output::write(&text)
+        output::write(text)
     }
 
     fn complain(&self, why: &str) -> anyhow::Result<()> {
         self.complained.store(true, Relaxed);
-        let mark = output::stdout_style().paint(Colour::Red, "error:");
-        output::line(format_args!("{mark} {why}"))
+        output::line(error::marked(output::stdout_style(), why))
     }
 
     fn say_what_now(&self) -> anyhow::Result<()> {

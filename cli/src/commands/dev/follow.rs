@@ -17,7 +17,7 @@ use crate::{
         events,
         logs::{Printer, Read, read},
     },
-    output,
+    output::{self, Shown},
 };
 
 /// Prints the lines of each workload it was told of, until the process ends.
@@ -68,6 +68,7 @@ impl Inner {
             style: output::stdout_style(),
             timestamps: false,
             prefix: true,
+            raw: false,
         };
         let request = v1::LogsRequest {
             namespace: namespace.to_owned(),
@@ -80,8 +81,8 @@ impl Inner {
             while let Some(told) = reading.next().await {
                 match told {
                     Ok(Read::Lines(lines)) => {
-                        let text: String = lines.iter().map(|line| printer.text(line)).collect();
-                        if output::write(&text).is_err() {
+                        let text: Shown = lines.iter().map(|line| printer.text(line)).collect();
+                        if output::write(text).is_err() {
                             return;
                         }
                     }

@@ -6,12 +6,17 @@ mod deployed;
 mod follow;
 mod project;
 mod show;
+mod temporary;
 mod watch;
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 use tokio::{sync::watch as latest, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use warren_worker::HostVolume;
 
@@ -27,20 +32,22 @@ use cluster::Cluster;
 use deployed::{Deployed, Shared};
 use follow::Followers;
 use project::Project;
+use temporary::Temporary;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Manifests, directories with a `warren.yaml`, or components; none starts an empty cluster
+    /// Manifests, directories with a `warren.yaml`, or components, which together are one workload; none takes
+    /// ./warren.yaml, and where there is none either, the cluster is empty
     ///
     /// Each is watched, with the components that it names. What is wrong in a file is told, also at the start, and waits
     /// for a change; what runs goes on meanwhile. A service that does not start makes way for the version before.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Where clients connect; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = warren_control::DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_control::DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// Where HTTP is answered for every route; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", default_value = warren_worker::DEFAULT_HTTP)]
+    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
     /// Where the cluster's state is kept [default: a temporary directory, removed at the end]
     #[arg(long, value_name = "DIR")]
@@ -53,6 +60,9 @@ pub struct Args {
     allow_host_loopback: bool,
 }
 
+/// Left without a path.
+const MANIFEST: &str = "warren.yaml";
+
 /// Runs until a signal. A path that does not exist is a mistake in the command; what is wrong in its files is told, and
 /// waits for a change.
 pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
@@ -64,44 +74,53 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
             args.listen.port()
         );
     }
-    let projects: Vec<Project> = args
-        .paths
-        .iter()
-        .map(|path| Project::open(path, &global))
-        .collect::<anyhow::Result<_>>()?;
+    let mut paths = args.paths;
+    if paths.is_empty() && Path::new(MANIFEST).exists() {
+        paths.push(MANIFEST.into());
+    }
+    let projects = Project::open_all(&paths, &global)?;
+    if projects.is_empty() {
+        output::note(format_args!(
+            "no path was given, and there is no ./{MANIFEST}: the cluster is empty; deploy with `warren apply -f FILE`"
+        ));
+    }
 
-    let temporary = match args.data {
-        Some(_) => None,
-        None => Some(
-            tempfile::Builder::new()
-                .prefix("warren-dev-")
-                .tempdir()
-                .context("cannot make a temporary directory: say where with --data")?,
-        ),
-    };
-    let left_behind = temporary.as_ref().map(|dir| dir.path().to_path_buf());
+    // Before there is something that a signal would leave behind.
+    let temporary = Temporary::default();
+    let left_behind = temporary.clone();
     let stop = process::on_signals(
         || output::note("stopping (again to stop at once)"),
         move || {
-            // The process ends here in any case.
-            let _ = left_behind.map(fs::remove_dir_all);
+            left_behind.remove();
             exit_now();
         },
     )?;
-
+    let data = match args.data {
+        Some(data) => data,
+        None => temporary
+            .make("warren-dev-")
+            .context("cannot make a temporary directory: say where with --data")?,
+    };
     let options = cluster::Options {
         listen: args.listen,
         http: args.http,
-        data: args
-            .data
-            .or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf()))
-            .unwrap_or_default(),
+        data,
         volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
     };
-    let mut cluster = tokio::select! {
-        cluster = Cluster::start(options) => cluster?,
-        () = stop.cancelled() => return Ok(()),
+    let result = serve(options, projects, stop).await;
+    temporary.remove();
+    result
+}
+
+/// Whatever was started has stopped when it returns.
+async fn serve(
+    options: cluster::Options,
+    projects: Vec<Project>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(mut cluster) = Cluster::start(options, &stop).await? else {
+        return Ok(());
     };
     let result = tokio::select! {
         result = work(cluster.server.clone(), cluster.http, projects) => result,

@@ -1,4 +1,4 @@
-//! One path given to `warren dev`, as its files say at the moment.
+//! What `warren dev` was given as one, as its files say at the moment.
 
 use std::{
     collections::BTreeSet,
@@ -13,47 +13,54 @@ use crate::{
     source::{self, Document},
 };
 
-/// What a path says should run.
+/// A manifest, or all bare components, which are one workload.
 pub struct Project {
-    path: PathBuf,
+    paths: Paths,
     global: Global,
     /// As they were read last without a mistake in them.
     pub documents: Vec<Document>,
 }
 
+enum Paths {
+    Manifest(PathBuf),
+    Bare(Vec<PathBuf>),
+}
+
 // === impl Project ===
 
 impl Project {
-    /// A manifest, a directory with one, or a component: it must be there, whatever is in it.
-    pub fn open(path: &Path, global: &Global) -> anyhow::Result<Self> {
-        let found = source::manifest_path(path);
-        if !found.exists() {
-            if path.is_dir() {
-                bail!(
-                    "{} is not there: name a manifest or a component of this directory",
-                    found.display()
-                );
+    /// Manifests, directories with one, and components: they must be there, whatever is in them.
+    pub fn open_all(paths: &[PathBuf], global: &Global) -> anyhow::Result<Vec<Self>> {
+        let mut found: Vec<PathBuf> = Vec::new();
+        for path in paths {
+            let path = find(path)?;
+            if found.contains(&path) {
+                bail!("{} is given twice: name it once", path.display());
             }
-            bail!("{} is not there", path.display());
+            found.push(path);
         }
-        Ok(Self {
-            path: found,
+        let (bare, manifests): (Vec<_>, Vec<_>) = found.into_iter().partition(|path| is_bare(path));
+        let bare = (!bare.is_empty()).then_some(Paths::Bare(bare));
+        let all = manifests.into_iter().map(Paths::Manifest).chain(bare);
+        let all = all.map(|paths| Self {
+            paths,
             global: global.clone(),
             documents: Vec::new(),
-        })
+        });
+        Ok(all.collect())
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// How messages call it.
+    pub fn title(&self) -> String {
+        let names = self.paths().iter().map(|path| path.display().to_string());
+        names.collect::<Vec<_>>().join(", ")
     }
 
     /// Reads it anew. What is not valid changes nothing.
     pub fn read(&mut self) -> anyhow::Result<()> {
-        let is_component = self.path.extension().is_some_and(|end| end == "wasm");
-        self.documents = if is_component {
-            vec![source::read_bare(&self.path, &self.global)?]
-        } else {
-            source::read(&self.path, &self.global)?
+        self.documents = match &self.paths {
+            Paths::Bare(files) => vec![source::read_bare(files, &self.global)?],
+            Paths::Manifest(file) => source::read(file, &self.global)?,
         };
         Ok(())
     }
@@ -70,8 +77,81 @@ impl Project {
     /// The files whose change means a new version.
     pub fn files(&self) -> BTreeSet<PathBuf> {
         let components = self.documents.iter().flat_map(|document| &document.files);
-        let mut files: BTreeSet<PathBuf> = components.map(|file| file.path.clone()).collect();
-        files.insert(self.path.clone());
-        files
+        let components = components.map(|file| file.path.clone());
+        components.chain(self.paths().iter().cloned()).collect()
+    }
+
+    fn paths(&self) -> &[PathBuf] {
+        match &self.paths {
+            Paths::Bare(files) => files,
+            Paths::Manifest(file) => std::slice::from_ref(file),
+        }
+    }
+}
+
+fn find(path: &Path) -> anyhow::Result<PathBuf> {
+    let found = source::manifest_path(path);
+    if found.exists() {
+        return Ok(found);
+    }
+    if path.is_dir() {
+        bail!(
+            "{} is not there: name a manifest or a component of this directory",
+            found.display()
+        );
+    }
+    bail!("{} is not there", path.display());
+}
+
+fn is_bare(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "wasm")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn bare_components_are_one_project_and_each_manifest_is_one() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = |name: &str| dir.path().join(name);
+        for name in ["a.wasm", "b.wasm", "warren.yaml", "other.yaml"] {
+            fs::write(path(name), "")?;
+        }
+        let given = [
+            path("a.wasm"),
+            dir.path().into(),
+            path("b.wasm"),
+            path("other.yaml"),
+        ];
+        let projects = Project::open_all(&given, &Global::default())?;
+        let titles: Vec<String> = projects.iter().map(Project::title).collect();
+        let shown = |name: &str| path(name).display().to_string();
+        assert_eq!(
+            titles,
+            [
+                shown("warren.yaml"),
+                shown("other.yaml"),
+                format!("{}, {}", shown("a.wasm"), shown("b.wasm")),
+            ]
+        );
+        for (paths, part) in [
+            (vec![path("a.wasm"), path("a.wasm")], "is given twice"),
+            (
+                vec![dir.path().into(), path("warren.yaml")],
+                "is given twice",
+            ),
+            (vec![path("c.wasm")], "c.wasm is not there"),
+        ] {
+            let refused = Project::open_all(&paths, &Global::default());
+            let error = refused.err().map(|error| error.to_string());
+            assert!(
+                error.as_deref().unwrap_or_default().contains(part),
+                "{error:?}"
+            );
+        }
+        Ok(())
     }
 }

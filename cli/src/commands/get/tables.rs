@@ -29,6 +29,9 @@ pub trait Listed: Message + Name + Clone + PartialEq {
     /// `workload`, as in `workload/counter`.
     const KIND: &'static str;
 
+    /// Columns that a narrow terminal does without, in this order. Never names, phases and reasons.
+    const GIVES_WAY: &'static [&'static str];
+
     /// What it is called by within its namespace.
     fn name(&self) -> &str;
 
@@ -43,11 +46,21 @@ pub trait Listed: Message + Name + Clone + PartialEq {
 
 /// All of them, under their header.
 pub fn table<T: Listed>(items: &[T], look: &Look) -> Table {
-    let mut table = Table::new(T::header(look));
+    let mut table = empty::<T>(look);
     for item in items {
         table.row(item.row(look, false));
     }
     table
+}
+
+/// Their header. Whoever asks for more columns gets them all.
+pub fn empty<T: Listed>(look: &Look) -> Table {
+    let table = Table::new(T::header(look));
+    if look.wide {
+        table
+    } else {
+        table.giving_way(T::GIVES_WAY)
+    }
 }
 
 /// How tables call what a watch saw vanish.
@@ -57,6 +70,7 @@ const GONE: &str = "Deleted";
 
 impl Listed for v1::Workload {
     const KIND: &'static str = "workload";
+    const GIVES_WAY: &'static [&'static str] = &["AGE", "REVISION"];
 
     fn name(&self) -> &str {
         &self.name
@@ -106,6 +120,8 @@ impl Listed for v1::Workload {
 
 impl Listed for v1::Replica {
     const KIND: &'static str = "replica";
+    // An id begins with its workload's name.
+    const GIVES_WAY: &'static [&'static str] = &["WORKLOAD", "AGE", "RESTARTS"];
 
     fn name(&self) -> &str {
         &self.id
@@ -166,6 +182,7 @@ impl Listed for v1::Replica {
 
 impl Listed for v1::Worker {
     const KIND: &'static str = "worker";
+    const GIVES_WAY: &'static [&'static str] = &["VERSION", "HEARTBEAT", "MEMORY"];
 
     fn name(&self) -> &str {
         &self.name
@@ -233,6 +250,7 @@ impl Listed for v1::Worker {
 
 impl Listed for v1::Artifact {
     const KIND: &'static str = "artifact";
+    const GIVES_WAY: &'static [&'static str] = &["AGE"];
 
     fn name(&self) -> &str {
         &self.digest

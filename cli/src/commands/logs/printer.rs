@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use warren_proto::v1::{self, log_line::Stream};
 
-use crate::output::{Colour, Style};
+use crate::output::{Colour, Shown, Style, harmless};
 
 /// How lines are told apart.
 #[derive(Clone, Copy, Debug)]
@@ -14,37 +14,49 @@ pub struct Printer {
     pub timestamps: bool,
     /// Whether to name the replica and the source of each line.
     pub prefix: bool,
+    /// Lines exactly as the guest wrote them, whatever a terminal makes of them.
+    pub raw: bool,
 }
+
+/// Behind a line whose end is missing.
+const CUT: &str = " … (the rest of the line was not kept)";
 
 // === impl Printer ===
 
 impl Printer {
     /// The line with its end, and before it what is missing.
-    pub fn text(self, line: &v1::LogLine) -> String {
-        let mut prefix = String::new();
+    pub fn text(self, line: &v1::LogLine) -> Shown {
+        let mut prefix = Shown::default();
         if self.timestamps {
-            prefix = format!("{} ", time(line));
+            prefix.push(format!("{} ", time(line)));
         }
         if self.prefix {
             let colour = Colour::of(&line.replica);
             let who = format!("{} {} |", line.replica, line.source);
-            prefix.push_str(&self.style.paint(colour, &who));
-            prefix.push(' ');
+            prefix.push(self.style.paint(colour, &harmless::line(&who)));
+            prefix.push(" ");
         }
-        let mut text = String::new();
+        let mut text = Shown::default();
         if line.dropped_before > 0 {
             let lost = match line.dropped_before {
                 1 => "(1 line was not kept)".to_owned(),
                 lost => format!("({lost} lines were not kept)"),
             };
-            text = format!("{prefix}{}\n", self.style.paint(Colour::Dim, &lost));
+            text.push(prefix.clone());
+            text.push(self.style.paint(Colour::Dim, &lost).and("\n"));
         }
-        let said = match line.stream() {
-            Stream::Stderr => self.style.paint(Colour::Yellow, &line.line),
-            Stream::Stdout | Stream::Unspecified => line.line.clone(),
-        };
-        text.push_str(&format!("{prefix}{said}\n"));
-        text
+        text.push(prefix);
+        text.push(match line.stream() {
+            _ if self.raw => Shown::unchanged(&line.line),
+            Stream::Stderr => self
+                .style
+                .paint(Colour::Yellow, &harmless::line(&line.line)),
+            Stream::Stdout | Stream::Unspecified => Shown::line(&line.line),
+        });
+        if line.truncated {
+            text.push(self.style.paint(Colour::Dim, CUT));
+        }
+        text.and("\n")
     }
 }
 
@@ -63,7 +75,7 @@ mod tests {
 
     #[test]
     fn lines_say_who_wrote_them_and_what_is_missing() {
-        let line = v1::LogLine {
+        let mut line = v1::LogLine {
             time: Some(prost_types::Timestamp {
                 seconds: 1_700_000_000,
                 nanos: 5_000_000,
@@ -74,19 +86,54 @@ mod tests {
             line: "hello".into(),
             dropped_before: 7,
             restarts: 0,
+            truncated: false,
         };
         let mut printer = Printer {
             style: Style::plain(),
             timestamps: false,
             prefix: true,
+            raw: false,
         };
         assert_eq!(
-            printer.text(&line),
+            printer.text(&line).as_str(),
             "counter-abc api | (7 lines were not kept)\ncounter-abc api | hello\n"
         );
         printer.prefix = false;
         printer.timestamps = true;
         let text = printer.text(&line);
-        assert!(text.ends_with("2023-11-14T22:13:20.005Z hello\n"), "{text}");
+        let end = "2023-11-14T22:13:20.005Z hello\n";
+        assert!(text.as_str().ends_with(end), "{text:?}");
+
+        printer.timestamps = false;
+        (line.dropped_before, line.truncated) = (0, true);
+        assert_eq!(
+            printer.text(&line).as_str(),
+            "hello … (the rest of the line was not kept)\n"
+        );
+    }
+
+    #[test]
+    fn what_a_guest_wrote_drives_a_terminal_only_where_that_was_asked_for() {
+        let mut line = v1::LogLine {
+            replica: "w-abc".into(),
+            source: "service".into(),
+            line: "\x1b[2Jcr\rforged".into(),
+            ..Default::default()
+        };
+        let mut printer = Printer {
+            style: Style::plain(),
+            timestamps: false,
+            prefix: true,
+            raw: false,
+        };
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            line.set_stream(stream);
+            printer.raw = false;
+            let shown = "w-abc service | \\u{1b}[2Jcr\\rforged\n";
+            assert_eq!(printer.text(&line).as_str(), shown);
+            printer.raw = true;
+            let raw = "w-abc service | \x1b[2Jcr\rforged\n";
+            assert_eq!(printer.text(&line).as_str(), raw);
+        }
     }
 }

@@ -221,7 +221,7 @@ fn reads_as_an_explanation() {
     };
     describe(&mut text, &view);
     assert_eq!(
-        text.into_string(),
+        text.into_shown().as_str().to_owned(),
         "\
 Replica c-x7k of workload c in namespace shop
   c-x7k waits on worker w1 to be started again: the service trapped: unreachable; starting again in 1.6s (4s ago); restarted 3 times

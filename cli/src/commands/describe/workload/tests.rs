@@ -21,7 +21,7 @@ fn told(view: &View) -> String {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
     let mut text = Text::new(now, Style::plain());
     describe(&mut text, view);
-    text.into_string()
+    text.into_shown().as_str().to_owned()
 }
 
 fn service() -> v1::Service {
@@ -318,4 +318,17 @@ fn of_many_replicas_the_worst_are_told() {
     );
     assert!(told.contains("\n  and 80 more: "), "{told}");
     assert!(told.lines().count() < 80, "{told}");
+}
+
+#[test]
+fn more_replicas_than_wanted_are_told_apart() {
+    for (ready, wanted, told) in [
+        (1, 2, "1 of 2 replicas are ready"),
+        (1, 1, "1 of 1 replica is ready"),
+        (0, 0, "no replicas are wanted"),
+        (300, 0, "no replicas are wanted, and 300 still to stop"),
+        (5, 2, "2 of 2 replicas are ready, and 3 more still to stop"),
+    ] {
+        assert_eq!(how_many(ready, wanted), told);
+    }
 }

@@ -156,6 +156,52 @@ fn replicas_without_a_worker_and_after_an_end() {
 }
 
 #[test]
+fn at_80_columns_names_phases_and_reasons_are_whole() {
+    let name = "a-workload-of-a-long-name";
+    let replica = v1::Replica {
+        id: format!("{name}-abcdefghij"),
+        workload: name.into(),
+        namespace: "shop".into(),
+        worker: "worker-7".into(),
+        phase: Phase::Completed.into(),
+        ..Default::default()
+    };
+    let mut workload = counter();
+    workload.name = name.into();
+    workload.status.get_or_insert_default().conditions = vec![condition(
+        "Ready",
+        Status::False,
+        "ProgressDeadlineExceeded",
+    )];
+    let worker = v1::Worker {
+        name: "worker-with-the-name-of-a-machine-example-com".into(),
+        cordoned: true,
+        version: "0.1.0".into(),
+        ..Default::default()
+    };
+    let look = look(true, false);
+    let replicas = table(std::slice::from_ref(&replica), &look).within(80);
+    let workloads = table(std::slice::from_ref(&workload), &look).within(80);
+    let workers = table(std::slice::from_ref(&worker), &look).within(80);
+    for (text, parts) in [
+        (&replicas, [&*replica.id, "COMPLETED", "worker-7"]),
+        (&workloads, [name, "ProgressDeadlineExceeded", "1/2"]),
+        (&workers, [&*worker.name, "no,cordoned", "REPLICAS"]),
+    ] {
+        for part in parts {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        for line in text.lines() {
+            assert!(line.len() <= 80, "{line}");
+        }
+    }
+    // Where there is room, or all was asked for, all is there.
+    assert!(table(&[replica], &look).within(200).contains("RESTARTS"));
+    let wide = Look { wide: true, ..look };
+    assert!(table(&[workload], &wide).within(80).contains("LABELS"));
+}
+
+#[test]
 fn workers_and_artifacts() {
     let worker = v1::Worker {
         name: "w1".into(),

@@ -1,0 +1,89 @@
+//! A directory that is gone when `warren dev` is, however it is ended.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+/// The directory, once it is made. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub struct Temporary(Arc<Mutex<Made>>);
+
+#[derive(Default)]
+enum Made {
+    #[default]
+    NotYet,
+    Is(PathBuf),
+    /// And is not made any more.
+    Gone,
+}
+
+/// Threads that nobody waits for may still write: what they add is removed, too, so often.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
+
+// === impl Temporary ===
+
+impl Temporary {
+    pub fn make(&self, prefix: &str) -> io::Result<PathBuf> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*made, Made::Gone) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let path = tempfile::Builder::new().prefix(prefix).tempdir()?.keep();
+        *made = Made::Is(path.clone());
+        Ok(path)
+    }
+
+    /// Removes it with all that is in it. Blocks, for a second at most.
+    pub fn remove(&self) {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Made::Is(path) = std::mem::replace(&mut *made, Made::Gone) {
+            remove(&path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    for _ in 0..TRIES {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            // Until it is seen to be gone.
+            _ => {}
+        }
+        if !path.exists() {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_behind_and_nothing_comes_after() -> io::Result<()> {
+        let temporary = Temporary::default();
+        let path = temporary.make("warren-test-")?;
+        fs::create_dir(path.join("a"))?;
+        fs::write(path.join("a/b"), "c")?;
+        let clone = temporary.clone();
+        // Somebody is still at it.
+        let busy = path.clone();
+        let writer = thread::spawn(move || {
+            while busy.exists() {
+                let _ = fs::write(busy.join("a/late"), "x");
+            }
+        });
+        clone.remove();
+        assert!(!path.exists());
+        assert!(writer.join().is_ok());
+        assert!(temporary.make("warren-test-").is_err());
+        temporary.remove();
+        Ok(())
+    }
+}
