@@ -107,12 +107,6 @@ impl Shown {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Without what is blank at its end.
-    pub fn trim_end(mut self) -> Self {
-        self.0.truncate(self.0.trim_end().len());
-        self
-    }
 }
 
 impl From<&str> for Shown {

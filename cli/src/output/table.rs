@@ -260,7 +260,7 @@ mod tests {
             table(&[["日本", "1/1", "é"], ["abcd", "x\ny", "z"]]).to_string(),
             "NAME   READY   AGE\n\
              日本   1/1     é\n\
-             abcd   x\\ny   z\n"
+             abcd   x\\ny    z\n"
         );
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{fs, sync::Semaphore};
-use warren_model::digest::Digest;
+use warren_model::{digest::Digest, quantity::rounded_bytes};
 
 mod hold;
 mod read;
@@ -38,7 +38,7 @@ const UPLOAD_PREFIX: &str = ".upload-";
 pub enum ArtifactError {
     #[error("artifact {0} is not here: push it first")]
     NotFound(Digest),
-    #[error("an artifact has at most {limit} bytes, this one has more")]
+    #[error("an artifact has at most {}, this one has more", rounded_bytes(*limit))]
     TooLarge { limit: u64 },
     /// A later try can succeed.
     #[error("{MAX_UPLOADS} artifacts are being pushed already: try again later")]

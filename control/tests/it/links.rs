@@ -140,7 +140,7 @@ async fn what_is_larger_than_an_artifact_may_be_is_refused_before_it_travels() {
     let refused = push(&mut control, "", (256 << 20) + 1, vec![0; 8]).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(refused.message().contains("268435456"), "{refused}");
+    assert!(refused.message().contains("at most 256MiB"), "{refused}");
     let details = refused.get_error_details();
     assert!(details.quota_failure().is_some() && details.retry_info().is_none());
 }
