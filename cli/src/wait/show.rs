@@ -109,6 +109,9 @@ impl Line {
 
 /// `1 of 4 ready, 2 STARTING, 1 PENDING, 3 of earlier revisions`.
 pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
+    if judge::wanted(workload) == 0 {
+        return leaving(replicas);
+    }
     let present = |replica: &&v1::Replica| replica.revision == workload.revision;
     let settled = replicas
         .iter()
@@ -117,10 +120,9 @@ pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
         .count();
     let wanted = judge::wanted(workload) as usize;
     let more = settled.saturating_sub(wanted);
-    let mut text = match wanted {
-        0 => format!("{} left to stop", output::count(more as u64, "replica")),
-        wanted if more > 0 => format!("{wanted} of {wanted} ready, {more} more left to stop"),
-        wanted => format!("{settled} of {wanted} ready"),
+    let mut text = match more {
+        0 => format!("{settled} of {wanted} ready"),
+        more => format!("{wanted} of {wanted} ready, {more} more left to stop"),
     };
     let rest = replicas
         .iter()
@@ -196,7 +198,7 @@ mod tests {
         for (wanted, told) in [
             (3, "3 of 3 ready"),
             (1, "1 of 1 ready, 2 more left to stop"),
-            (0, "3 replicas left to stop"),
+            (0, "3 replicas left: 3 RUNNING"),
         ] {
             fewer.spec.get_or_insert_default().replicas = Some(wanted);
             assert_eq!(rollout(&fewer, &ready), told);
@@ -204,7 +206,7 @@ mod tests {
         ready.push(replica(2, Phase::Stopping, false));
         assert_eq!(
             rollout(&fewer, &ready),
-            "3 replicas left to stop, 1 STOPPING"
+            "4 replicas left: 3 RUNNING, 1 STOPPING"
         );
         assert_eq!(
             leaving(&replicas),

@@ -157,19 +157,21 @@ fn watching(words: &[&str]) -> Kind {
     }
 }
 
-/// How many workloads `warren dev` is given.
+/// How many workloads `warren dev` is given. Components together are one.
 fn paths(arguments: &[&str]) -> usize {
     let mut count = 0;
+    let mut bare = false;
     let mut value = false;
     for word in arguments {
         match *word {
             _ if value => value = false,
             "--listen" | "--http" | "--data" => value = true,
             word if word.starts_with('-') => {}
+            word if word.ends_with(".wasm") => bare = true,
             _ => count += 1,
         }
     }
-    count
+    count + usize::from(bare)
 }
 
 /// The words of a command line, without its comment. Quotes keep spaces together and are left away.

@@ -131,6 +131,7 @@ fn what_goes_on_is_known_by_its_command() {
             server(1),
         ),
         ("warren dev a b --data d --allow-host-loopback", server(2)),
+        ("warren dev a.wasm b.wasm c", server(2)),
         ("warren control --data d", listening.clone()),
         (
             "warren worker --name a \\\n  --http 127.0.0.1:8001",
