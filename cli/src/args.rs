@@ -214,7 +214,8 @@ impl Global {
 
 /// Prints what clap has to say: help and version to stdout with exit code 0, refusals to stderr with 2.
 pub fn explain(refused: &clap::Error) -> ExitCode {
-    // It quotes what was given, which need not have been typed. Coloured, it could not be told from that.
+    // The message quotes what was given, which may hold escape sequences of its own: without
+    // colour all of them can be escaped.
     let plain = refused.to_string();
     if harmless::text(&plain) != plain {
         output::note(plain.trim_end());

@@ -51,7 +51,8 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// One failure of a command that did several things is its own; several are told here, one below the other.
+/// The result of a command that did several things: a single failure becomes the command's own,
+/// several are printed here, one per line.
 pub fn all(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
     if failures.len() < 2 {
         return failures.pop().map_or(Ok(()), Err);
@@ -118,7 +119,7 @@ pub fn render_status(status: &Status) -> String {
     text
 }
 
-/// What others wrote over several lines may not pass for lines of ours.
+/// Indents further lines, so that text from others cannot pass for lines of this program.
 fn further_in(text: &str) -> String {
     text.replace('\n', "\n  ")
 }

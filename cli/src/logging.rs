@@ -37,8 +37,8 @@ pub fn start(default: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fields as they are usually written, each in one line that no terminal obeys: names, errors and addresses in them are
-/// of guests, users and other machines.
+/// Writes fields in the usual form, each on one line and safe for a terminal: names, errors and
+/// addresses in them come from guests, users and other machines.
 struct Fields;
 
 impl<'w> FormatFields<'w> for Fields {
@@ -48,7 +48,7 @@ impl<'w> FormatFields<'w> for Fields {
             let value = harmless::line(&value);
             match field.name() {
                 "message" => write!(writer, "{value}"),
-                // Where a record of the `log` crate came from is told as that of any other.
+                // Metadata of records from the `log` crate, which is printed as for any other record.
                 name if name.starts_with("log.") => Ok(()),
                 name => write!(writer, "{}={value}", name.trim_start_matches("r#")),
             }

@@ -46,8 +46,8 @@ fn built(mut builder: Builder) -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
-/// Cancelled by the first SIGINT, SIGTERM, or SIGHUP of a terminal that is closed; `again` runs at the second, for
-/// whoever cannot wait. Who started the process with SIGHUP ignored, as `nohup` does, wants it to go on.
+/// Cancelled by the first SIGINT, SIGTERM or SIGHUP (a closed terminal); `again` runs at the second.
+/// SIGHUP stays ignored where the process was started so, as `nohup` does.
 pub fn on_signals(
     first: impl FnOnce() + Send + 'static,
     again: impl FnOnce() + Send + 'static,
@@ -77,7 +77,7 @@ pub fn on_signals(
     Ok(stop)
 }
 
-/// As the kernel tells it: the runtime's own listener would take the signal all the same.
+/// Read from the kernel, because a listener of the runtime would override the disposition.
 fn hangup_is_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -38,13 +38,13 @@ pub enum Patience {
 /// Where progress is shown, on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// On a terminal a line for each replica; elsewhere a line every few seconds, while something changes.
+    /// On a terminal a line for each replica; elsewhere a line every few seconds while it changes.
     Everywhere,
     /// Nothing elsewhere than on a terminal.
     Terminal,
 }
 
-/// How long is waited, which may be shared by several waits.
+/// How long to wait; several waits may share one limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     timeout: Duration,
@@ -59,7 +59,7 @@ struct Begun {
     first_look: Instant,
 }
 
-/// Whatever time others left: so long is asked for how it is now.
+/// The time for a first look at the present state, however little time is left.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What was waited for did not come.
@@ -232,8 +232,8 @@ fn late(headline: String, workload: &v1::Workload, view: &View) -> NotDone {
 // === impl Limit ===
 
 impl Limit {
-    /// As a wait begins: when it ends, and until when it looks for the first time. What is waited for last, and is done
-    /// already, must not be called late because nobody looked.
+    /// The deadlines of a wait that begins now. A workload that is waited for last, and is ready
+    /// already, must not be reported late because nobody looked.
     fn begin(self) -> Begun {
         Begun {
             deadline: self.deadline,
@@ -260,7 +260,7 @@ impl From<Duration> for Limit {
         let deadline = now.checked_add(timeout);
         Self {
             timeout,
-            // No clock goes as far as a duration can.
+            // A duration can exceed what the clock can represent.
             deadline: deadline.unwrap_or(now + FOR_EVER),
         }
     }

@@ -82,8 +82,8 @@ pub fn format_bytes(bytes: u64) -> String {
         )
 }
 
-/// A size for people, where nobody has to read it back: as [`format_bytes`] where that is short, else rounded down to
-/// the largest binary unit that leaves at least 1, with one digit where it matters.
+/// A size for people, which need not be read back: as [`format_bytes`] where that is short, else
+/// rounded down to the largest binary unit that leaves at least 1, with one digit where it matters.
 pub fn rounded_bytes(bytes: u64) -> String {
     let exact = format_bytes(bytes);
     if split_number(&exact).0.len() <= LONGEST_EXACT {
@@ -99,7 +99,7 @@ pub fn rounded_bytes(bytes: u64) -> String {
     }
 }
 
-/// Digits of a size that people read at a glance.
+/// The most digits of a size that is easy to read.
 const LONGEST_EXACT: usize = 4;
 
 /// Reads a duration: numbers with units, the largest first, each unit once; or `0`.

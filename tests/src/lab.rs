@@ -91,7 +91,7 @@ impl Lab {
         command
     }
 
-    /// The same on a terminal of so many columns; all that the terminal is given comes out at stdout.
+    /// The same on a terminal of so many columns. Everything written to the terminal is on stdout.
     pub fn on_terminal(&self, columns: u16, arguments: &[&str]) -> Command {
         let program = self.program.display().to_string();
         let words = std::iter::once(program.as_str()).chain(arguments.iter().copied());

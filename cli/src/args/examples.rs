@@ -27,7 +27,7 @@ pub const EXAMPLES: [(&str, &[Example]); 31] = [
             ),
             (
                 "warren dev service.wasm api.wasm",
-                "deploy bare components: no manifest needed",
+                "deploy bare components as one workload: no manifest needed",
             ),
         ],
     ),

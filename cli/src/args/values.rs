@@ -1,4 +1,4 @@
-//! Values of arguments: what is refused says what is expected, with an example. What was given, clap says.
+//! Parsers of arguments. A refusal says what is expected, with an example; clap adds what was given.
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
@@ -35,7 +35,7 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         match port.parse::<u16>() {
-            Err(_) if is_number => format!("{port} is no port: they end at 65535"),
+            Err(_) if is_number => format!("{port} is not a port: the largest is 65535"),
             Ok(port) if host.is_empty() || host == "localhost" => {
                 format!("write an IP address and a port: 127.0.0.1:{port}")
             }
@@ -105,7 +105,7 @@ mod tests {
             (":7700", "a port: 127.0.0.1:7700"),
             ("localhost:80", "a port: 127.0.0.1:80"),
             ("*:80", "write 0.0.0.0:80"),
-            ("127.0.0.1:70000", "70000 is no port"),
+            ("127.0.0.1:70000", "70000 is not a port"),
             ("127.0.0.1", "such as 127.0.0.1:7700"),
             ("example.com:80", "such as 127.0.0.1:7700"),
             ("http://127.0.0.1:80", "such as 127.0.0.1:7700"),

@@ -28,7 +28,7 @@ pub struct Unreachable {
 enum Reason {
     /// None is there.
     Absent(String),
-    /// It is, and cannot answer at present.
+    /// One is there, and cannot answer at present.
     Busy(String),
 }
 
@@ -133,7 +133,7 @@ impl Server {
     }
 }
 
-/// Whether it is a server of ours that answered, and said that another time it will do better: Warren's servers say when.
+/// Whether a server of Warren answered that it cannot serve the call now: it says when to try again.
 fn is_busy(status: &Status) -> bool {
     let is_passing = matches!(
         status.code(),
@@ -157,7 +157,7 @@ impl fmt::Display for Unreachable {
             Reason::Busy(why) => Some((url, why)),
             Reason::Absent(_) => None,
         });
-        // Nothing is to be started where one runs.
+        // Where a server runs, advice to start one would mislead.
         if let Some((url, why)) = busy.next() {
             write!(f, "the server at {url} cannot answer at present: {why}")?;
             return busy.try_for_each(|(url, why)| write!(f, "\nnor can the one at {url}: {why}"));

@@ -143,7 +143,8 @@ pub fn table(events: &[v1::Event]) -> Table {
     table
 }
 
-/// One event, as `dev` tells it among the lines of guests. More than one line, such as a backtrace, goes on further in.
+/// One event, as `dev` prints it among the lines of guests. Further lines, such as those of a
+/// backtrace, are indented.
 pub fn sentence(event: &v1::Event, style: Style) -> Shown {
     let colour = match event.r#type() {
         v1::event::Type::Warning => Colour::Red,

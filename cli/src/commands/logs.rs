@@ -57,7 +57,7 @@ pub struct Args {
     /// When each line was written, in UTC
     #[arg(short, long, conflicts_with = "output")]
     timestamps: bool,
-    /// Lines exactly as they were written, on a terminal too: a guest can then move its cursor, or worse
+    /// Print lines exactly as they were written, even to a terminal, which they may then control
     #[arg(long, conflicts_with = "output")]
     raw: bool,
     /// One object a line instead of text
@@ -92,7 +92,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             style: output::stdout_style(),
             timestamps: args.timestamps,
             prefix: args.replica.is_none() || args.source.is_none(),
-            // Another program gets what the guest wrote.
+            // Another program receives exactly what the guest wrote.
             raw: args.raw || !output::is_terminal(),
         }),
     };

@@ -1,23 +1,24 @@
-//! Text of others, as a terminal may be given it: it is shown, and not obeyed. Pure.
+//! Makes text from others safe for a terminal, which then shows it and does not obey it. Pure.
 //!
-//! Guests, other users, servers and files write what commands print. A terminal takes some characters as commands (it
-//! moves its cursor, names its window, answers as if somebody had typed), and some are seen nowhere and change how what
-//! stands around them is read (<https://www.unicode.org/reports/tr36/>, <https://trojansource.codes>). Those are written
-//! as escapes; letters of every script, emoji included, stay as they are.
+//! Much of what commands print was written by guests, other users, servers and files. A terminal
+//! obeys some characters: they move the cursor, set the title, or make the terminal type an answer.
+//! Others are invisible, or change how the text around them is read
+//! (<https://www.unicode.org/reports/tr36/>, <https://trojansource.codes>). All of these are replaced
+//! by escapes. Letters of every script, and emoji, are kept.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// A text of several lines: their ends and tabs stay.
+/// Text of several lines: line feeds and tabs are kept.
 pub fn text(text: &str) -> Cow<'_, str> {
     neutralise(text, |c| c == '\n' || c == '\t')
 }
 
-/// A text that must not become two lines. Tabs stay.
+/// Text that must stay on one line. Tabs are kept.
 pub fn line(text: &str) -> Cow<'_, str> {
     neutralise(text, |c| c == '\t')
 }
 
-/// A cell of a table: a tab would move what stands beside it.
+/// A cell of a table, where a tab would shift the next column.
 pub fn cell(text: &str) -> Cow<'_, str> {
     match line(text) {
         one if one.contains('\t') => one.replace('\t', " ").into(),
@@ -25,42 +26,45 @@ pub fn cell(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a terminal may obey the character, or a reader be deceived by it, wherever it stands. Line ends and tabs are
-/// among them.
+/// Whether a terminal may obey the character, or a reader be deceived by it, in any position.
+/// Includes line feeds and tabs.
 pub fn is_hazard(c: char) -> bool {
     match c {
         ' '..='~' => false,
-        // C0, DEL and C1: U+009B alone begins what ESC [ begins.
+        // C0, DEL and C1: U+009B alone means the same as ESC [.
         c if c.is_control() => true,
-        // Ends of lines and paragraphs; embeddings, overrides and isolates, which reorder what follows.
+        // Line and paragraph separators; embeddings, overrides and isolates, which reorder text.
         '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        // Seen nowhere: soft hyphen, spaces without width, invisible operators, deprecated and reserved format
-        // characters, annotations, shorthand and music controls, tags.
+        // Invisible: soft hyphen, spaces without width, invisible operators, deprecated and
+        // reserved format characters, annotations, shorthand and music controls, tags.
         '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' => {
             true
         }
         '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' => true,
         '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e00ff}' | '\u{e01f0}'..='\u{e0fff}' => true,
-        // Not characters, and never to be.
+        // Noncharacters.
         '\u{fdd0}'..='\u{fdef}' => true,
         c => u32::from(c) & 0xfffe == 0xfffe,
     }
 }
 
-/// What a character without width stands behind.
+/// What precedes a character without width.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// The beginning, ASCII or an escape.
+    /// The start of the text, an ASCII character, or an escape.
     Ascii(char),
-    /// A letter or sign of another script.
+    /// A visible character beyond ASCII.
     Other,
+    /// A variation selector.
     Selected,
+    /// A joiner or a direction mark.
     Joined,
 }
 
 impl Before {
-    /// Joiners and marks of direction belong into words of scripts other than ASCII's, and into emoji. A single one of
-    /// them, behind a letter of those, is left; anywhere else it only hides.
+    /// The state after `c`, or `None` where `c` must be escaped. Joiners and direction marks belong
+    /// to words of scripts beyond ASCII and to emoji: a single one after such a character is kept.
+    /// In any other place they can only hide something.
     fn admits(self, c: char) -> Option<Self> {
         match c {
             // Variation selectors; 0 to 9, # and * have an emoji form.
@@ -82,7 +86,7 @@ impl Before {
 fn is_joiner(c: char) -> bool {
     matches!(
         c,
-        // Joiners, marks of direction, the grapheme joiner, fillers and vowels that are seen nowhere.
+        // Joiners, direction marks, the grapheme joiner, fillers, and invisible vowels.
         '\u{200c}'
             ..='\u{200f}'
                 | '\u{61c}'
@@ -191,7 +195,7 @@ mod tests {
         }
     }
 
-    /// The characters that matter more often than chance would have them.
+    /// Text in which the characters that matter are frequent.
     fn hostile() -> impl Strategy<Value = String> {
         let special = prop::sample::select(vec![
             '\x1b',
@@ -222,7 +226,7 @@ mod tests {
         fn nothing_is_left_to_obey(given in hostile()) {
             for (shown, stays) in [(text(&given), "\n\t"), (line(&given), "\t"), (cell(&given), "")] {
                 prop_assert!(shown.chars().all(|c| stays.contains(c) || !is_hazard(c)), "{:?}", shown);
-                // What is harmless already stays as it is.
+                // Harmless text is not changed again.
                 prop_assert_eq!(&text(&shown), &shown);
             }
             prop_assert_eq!(line(&given).lines().count() <= 1, true);

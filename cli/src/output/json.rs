@@ -1,12 +1,13 @@
-//! JSON that a terminal may be given: it escapes C0 itself, and no other character that a terminal obeys.
+//! JSON that is safe for a terminal. The format itself escapes C0 only.
 
 use std::fmt::Write as _;
 
 use super::{Shown, harmless::is_hazard};
 
-/// The same JSON with every such character as an escape. They stand in strings only, where an escape means the same.
+/// The same JSON with every hazardous character escaped. Such characters occur in strings only,
+/// where an escape has the same meaning.
 pub fn harmless(json: String) -> Shown {
-    // Between values stand line ends, which no string has.
+    // Line feeds separate values; inside strings they are escaped already.
     let is_hazard = |c: char| c != '\n' && is_hazard(c);
     if !json.contains(is_hazard) {
         return Shown::unchanged(json);

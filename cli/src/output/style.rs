@@ -1,4 +1,4 @@
-//! Text that may be printed, and its colour, which only a person sees.
+//! Text that is safe to print, and its colour, which only terminals get.
 
 use std::{
     env, fmt,
@@ -7,7 +7,7 @@ use std::{
 
 use super::harmless;
 
-/// Text for people. Whoever wrote it, no terminal obeys it: the only escape sequences in it are those of [`Style`].
+/// Text for people that is safe for a terminal: its only escape sequences are those of [`Style`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown(String);
 
@@ -81,12 +81,12 @@ impl Style {
 // === impl Shown ===
 
 impl Shown {
-    /// Exactly this, for somebody who asked for it or a reader that is no terminal.
+    /// Text as it is, for output that is not a terminal or where the user asked for it.
     pub fn unchanged(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Text that must not become two lines.
+    /// Text that must stay on one line.
     pub fn line(text: &str) -> Self {
         Self(harmless::line(text).into_owned())
     }

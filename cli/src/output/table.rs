@@ -1,7 +1,7 @@
 //! Tables without borders: columns that line up, and that `awk` can take apart.
 //!
-//! On a terminal that is too narrow nothing is cut. Columns that tell the least are left out; the last one, where it is
-//! text, goes on below itself; and what is still too wide is the terminal's to break.
+//! Nothing is cut on a narrow terminal. The least important columns are left out, a last column of
+//! prose is wrapped, and the terminal breaks lines that are still too wide.
 
 use std::{borrow::Cow, fmt};
 
@@ -22,7 +22,7 @@ pub struct Table {
 #[derive(Debug, Default)]
 pub struct Columns {
     widths: Vec<usize>,
-    /// Left out, because there was no room for them when the header was printed.
+    /// Columns for which there was no room when the header was printed.
     hidden: Vec<bool>,
     headed: bool,
 }
@@ -30,10 +30,10 @@ pub struct Columns {
 /// Between columns.
 const GAP: &str = "   ";
 
-/// A text of sentences can be read in a column of this width.
+/// The narrowest column in which prose is readable.
 const LEAST_FLOW: usize = 30;
 
-/// Where there is less for it, it stands below its row.
+/// Indents prose that is printed below its row because its column would be narrower.
 const BELOW: &str = "    ";
 
 // === impl Table ===
@@ -46,13 +46,13 @@ impl Table {
         }
     }
 
-    /// Columns that are left out, in this order, until the others fit.
+    /// Columns to leave out, in this order, until the others fit.
     pub fn giving_way(mut self, columns: &'static [&'static str]) -> Self {
         self.gives_way = columns;
         self
     }
 
-    /// The last column is text, which may take several lines.
+    /// The last column is prose, which may take several lines.
     pub fn flowing(mut self) -> Self {
         self.flows = true;
         self
@@ -64,7 +64,7 @@ impl Table {
             if cell.is_empty() {
                 "-".to_owned()
             } else {
-                // Before it is measured: an escape takes more room than what it stands for.
+                // Before it is measured: an escape is wider than the character it replaces.
                 harmless::cell(&cell).into_owned()
             }
         });
@@ -126,7 +126,7 @@ impl Columns {
         }
     }
 
-    /// What a line takes at least.
+    /// The least width of a line.
     fn width(&self, table: &Table) -> usize {
         let last = self.widths.len().saturating_sub(1);
         let shown = self.widths.iter().zip(&self.hidden).enumerate();
@@ -171,7 +171,7 @@ impl Columns {
     }
 }
 
-/// At spaces, each line at most so wide; a word that is wider stays whole.
+/// Breaks at spaces into lines of at most this width; a wider word stays whole.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

@@ -27,8 +27,9 @@ enum Role {
     Library,
 }
 
-/// Makes one workload of component files: one that exports `wasi:cli/run` is its service, those that export `wasi:http`
-/// are components with a route, and others are components that these call. Everything that is wrong with them is told.
+/// Makes one workload of component files. The one that exports `wasi:cli/run` is its service, those
+/// that export `wasi:http` are components with a route, and others are components that these call.
+/// The error names every problem.
 pub fn read(files: &[PathBuf], global: &Global) -> anyhow::Result<Document> {
     let mut problems = Vec::new();
     let mut parts = Vec::new();
@@ -51,8 +52,8 @@ pub fn read(files: &[PathBuf], global: &Global) -> anyhow::Result<Document> {
     };
     if of(Role::Service).count() > 1 {
         return Err(anyhow!(
-            "a workload has one service, and each of these is one, as it exports `wasi:cli/run`: {}; leave all but one \
-             out, or give each a manifest of its own",
+            "a workload has at most one service, but each of these exports `wasi:cli/run`: {}; leave \
+             out all but one, or give each a manifest of its own",
             names(&mut of(Role::Service))
         ));
     }
@@ -61,7 +62,8 @@ pub fn read(files: &[PathBuf], global: &Global) -> anyhow::Result<Document> {
     }
     if parts.iter().all(|(role, _)| *role == Role::Library) {
         return Err(anyhow!(
-            "nothing runs {}: one of them has to export `wasi:cli/run` (a service) or `wasi:http` (a component with a route)",
+            "none of {} exports `wasi:cli/run` (a service) or `wasi:http` (a component with a route): \
+             add one that calls the others",
             names(&mut of(Role::Library))
         ));
     }
@@ -81,14 +83,14 @@ pub fn read(files: &[PathBuf], global: &Global) -> anyhow::Result<Document> {
     })
 }
 
-/// HTTP first: what is built as a program around an HTTP handler exports `run` too, and cannot be run by it.
+/// HTTP first: a program built around an HTTP handler exports `run` too, which cannot serve.
 fn role(info: &ComponentInfo, several: bool) -> Option<Role> {
     if info.uses.contains(&Use::Http) {
         Some(Role::Http)
     } else if info.uses.contains(&Use::Service) {
         Some(Role::Service)
     } else {
-        // Alone, nobody would call it.
+        // Alone, nothing would call it.
         (several && info.uses.contains(&Use::Library)).then_some(Role::Library)
     }
 }
@@ -127,7 +129,7 @@ fn spec(parts: &[(Role, &Path)]) -> (v1::WorkloadSpec, Vec<Attachment>) {
             };
             let routes = match (role, http) {
                 (Role::Http, 1) => vec![route(String::new())],
-                // No two may have the same.
+                // A route belongs to one component only.
                 (Role::Http, _) => vec![route(format!("{name}.localhost"))],
                 _ => Vec::new(),
             };
@@ -147,7 +149,7 @@ fn spec(parts: &[(Role, &Path)]) -> (v1::WorkloadSpec, Vec<Attachment>) {
     (spec, attachments)
 }
 
-/// The name, with a number where a component has it already: files of two directories may be called the same.
+/// Appends a number where another component has the name: two directories may hold files of one name.
 fn unlike(name: &str, others: &[v1::Component]) -> String {
     let is_free = |name: &str| name != SERVICE && others.iter().all(|other| other.name != name);
     let numbered = (2..).map(|number| {

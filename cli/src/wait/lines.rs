@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::{sync::watch, time};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Prints what was said last: the first at once, and then, while it differs, every [`EVERY`]. What was not printed when
-/// it is dropped is passed over: the command says itself how it ended.
+/// Prints the latest text: the first at once, then at most one every [`EVERY`], and only what
+/// differs. Text that is pending when this is dropped is discarded: the command prints its outcome.
 pub struct Lines {
     latest: watch::Sender<String>,
     _printing: AbortOnDropHandle<()>,
 }
 
-/// Often enough to see that it goes on; a rollout of an hour fills no log.
+/// Often enough to show progress, rarely enough for the log of an hour's rollout.
 const EVERY: Duration = Duration::from_secs(5);
 
 // === impl Lines ===
@@ -32,7 +32,7 @@ impl Lines {
     }
 }
 
-/// Prints what differs from what was printed before, with a pause behind each.
+/// Prints each text that differs from the one before, and pauses after it.
 async fn print_each<P: Future<Output = ()>>(
     mut said: watch::Receiver<String>,
     mut print: impl FnMut(&str),
@@ -63,7 +63,7 @@ mod tests {
         let (sink, read) = (Arc::clone(&printed), Arc::clone(&printed));
         let read = move || read.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (latest, said) = watch::channel(String::new());
-        // A permit is the end of a pause.
+        // Each permit ends one pause.
         let pauses = Arc::new(Semaphore::new(0));
         let ends = Arc::clone(&pauses);
         let print = move |text: &str| {
@@ -74,7 +74,7 @@ mod tests {
             let ends = Arc::clone(&ends);
             async move { ends.acquire().await.map_or((), |permit| permit.forget()) }
         }));
-        // One thread: whatever can go on does, before this does.
+        // On one thread the printing task runs whenever this one yields.
         let settle = async || {
             for _ in 0..10 {
                 task::yield_now().await;
@@ -88,7 +88,7 @@ mod tests {
         pauses.add_permits(1);
         settle().await;
         assert_eq!(read(), ["0 ready", "99 ready"]);
-        // What is as it was is no news, and neither is what has changed back.
+        // Text that changed and changed back is not printed again.
         latest.send_replace("98 ready".to_owned());
         latest.send_replace("99 ready".to_owned());
         pauses.add_permits(1);

@@ -1,4 +1,5 @@
-//! How waiting looks: on a terminal a line for each replica that moves, elsewhere the numbers every few seconds.
+//! Progress of a wait: on a terminal a line for each replica that moves, elsewhere the numbers,
+//! every few seconds.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::{
 /// Shows what one workload's replicas are doing, on stderr.
 pub struct Show {
     title: String,
-    /// For elsewhere than on a terminal, if anything is to be said there.
+    /// Where there is no terminal, and progress is wanted all the same.
     lines: Option<Lines>,
     bars: BTreeMap<String, Bar>,
 }
@@ -76,7 +77,7 @@ fn print(line: &str) {
     output::note(line);
 }
 
-/// One line that says how something goes: on a terminal it changes, elsewhere it is printed every few seconds.
+/// One line of progress: on a terminal it is updated, elsewhere it is printed every few seconds.
 pub struct Line {
     title: String,
     place: Place,

@@ -198,3 +198,17 @@ fn earlier_replicas_are_told_from_present_ones() {
     let earlier = replica(REVISION - 1, Phase::Running, true);
     assert!(earlier_serves(&workload(1), &[present, earlier]));
 }
+
+#[test]
+fn whoever_is_left_no_time_is_looked_at_once() {
+    let now = Instant::now();
+    let begun = Limit::from(Duration::ZERO).begin();
+    assert!(begun.until(true) <= Instant::now());
+    assert!(begun.until(false) >= now + LOOK);
+    // With time left, that is what counts.
+    let begun = Limit::from(LOOK * 3).begin();
+    assert!(begun.until(false) >= now + LOOK * 3);
+    assert_eq!(begun.until(false), begun.until(true));
+    // No clock goes so far.
+    assert!(Limit::from(Duration::MAX).begin().until(true) > now + LOOK * 3);
+}

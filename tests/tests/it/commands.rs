@@ -5,4 +5,5 @@ mod get;
 mod inspect;
 mod program;
 mod revisions;
+mod wait;
 mod watch;

@@ -17,7 +17,7 @@ pub(super) struct Line {
     pub source: Arc<str>,
     pub stream: Stream,
     pub text: String,
-    /// Whether the guest wrote more than `text`: the limit of a line cut the rest off.
+    /// Whether the end of the line was cut off at the limit.
     pub truncated: bool,
     /// Among all lines of its source, dropped ones included: a gap is what a reader missed.
     pub number: u64,

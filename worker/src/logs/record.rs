@@ -1,8 +1,8 @@
 //! A line as it stands in a file: text that `grep` and `tail` read too. Pure.
 //!
 //! `TIME SOURCE STREAM RUN,POSITION,NUMBER,DROPPED TEXT`, such as
-//! `2026-05-04T03:02:01.123456Z service stderr 2,1042,998,0 cannot connect`. Behind the last number of a line that was
-//! cut stands `,cut`; versions before that do not read such a line, and read all others.
+//! `2026-05-04T03:02:01.123456Z service stderr 2,1042,998,0 cannot connect`. A line that was cut has
+//! `,cut` after the last number; older versions skip such a line and read all others.
 //! What a crash or a full disk left of a record is no record: it lacks its line end, or does not parse.
 
 use std::{io::Write as _, sync::Arc, time::SystemTime};
@@ -24,7 +24,7 @@ pub(super) struct Head<'a> {
     pub truncated: bool,
 }
 
-/// Behind the numbers of a line that was cut.
+/// Follows the numbers of a line that was cut.
 const CUT: &str = "cut";
 
 /// No record is longer than its text and this: a time, a DNS label, a word and four numbers.

@@ -273,8 +273,8 @@ impl Ring {
     }
 }
 
-/// A guest's bytes as a line: bytes that are not UTF-8 replaced, a carriage return at the end dropped, cut at the limit;
-/// and whether something was cut off.
+/// A guest's bytes as a line: bytes that are not UTF-8 are replaced, a carriage return at the end is
+/// dropped, and the rest is cut at the limit. Also whether anything was cut off.
 fn text(bytes: &[u8], limit: usize) -> (String, bool) {
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
     // Three bytes more than the limit, so that the character at the limit is whole and not replaced.

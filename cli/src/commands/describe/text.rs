@@ -38,7 +38,8 @@ impl Text {
         self.out.push(title.and("\n"));
     }
 
-    /// What is more than one line goes on further in: guests write some of it, and none may pass for another line.
+    /// Adds a line. Further lines of the same text are indented more, so that text from a guest
+    /// cannot pass for a line of its own.
     pub fn line(&mut self, depth: usize, line: impl AsRef<str>) {
         for (i, line) in line.as_ref().trim_end().split('\n').enumerate() {
             let depth = if i == 0 { depth } else { depth + 2 };

@@ -57,7 +57,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 // === impl Cluster ===
 
 impl Cluster {
-    /// `None` when it was stopped before it was there. Nothing that was begun goes on then, nor after a failure.
+    /// Starts both parts and waits until the worker has joined. Returns `None` when `stop` was
+    /// cancelled first; then, and after a failure, everything that was started has been stopped.
     pub async fn start(options: Options, stop: &CancellationToken) -> anyhow::Result<Option<Self>> {
         // Every port first: one that is taken is told before anything is opened.
         let listener = process::listen("--listen", options.listen).await?;
@@ -93,7 +94,7 @@ impl Cluster {
             insecure: false,
             longest_grace: Some(GRACE),
         };
-        // Not dropped when a signal comes: threads of its own would go on with what it began.
+        // Not cancelled by a signal: blocking threads would continue after the future is dropped.
         let server = match Worker::open(config).await {
             Ok(worker) => {
                 parts.worker = Some(Part::start("worker", |until| async move {
@@ -125,7 +126,8 @@ impl Cluster {
         self.parts.ended().await
     }
 
-    /// Ends the worker, whose workloads stop with their grace and say so, then the control plane. Bounded in time.
+    /// Stops the worker, whose workloads stop within their grace, then the control plane.
+    /// Bounded in time.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.parts.stop().await
     }

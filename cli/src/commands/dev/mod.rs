@@ -36,8 +36,8 @@ use temporary::Temporary;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Manifests, directories with a `warren.yaml`, or components, which together are one workload; none takes
-    /// ./warren.yaml, and where there is none either, the cluster is empty
+    /// Manifests, directories with a `warren.yaml`, or components, which together are one workload
+    /// [default: ./warren.yaml where there is one, else an empty cluster]
     ///
     /// Each is watched, with the components that it names. What is wrong in a file is told, also at the start, and waits
     /// for a change; what runs goes on meanwhile. A service that does not start makes way for the version before.
@@ -60,7 +60,7 @@ pub struct Args {
     allow_host_loopback: bool,
 }
 
-/// Left without a path.
+/// Deployed when no path is given.
 const MANIFEST: &str = "warren.yaml";
 
 /// Runs until a signal. A path that does not exist is a mistake in the command; what is wrong in its files is told, and
@@ -85,7 +85,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
         ));
     }
 
-    // Before there is something that a signal would leave behind.
+    // Installed before the directory is made, so that no signal leaves it behind.
     let temporary = Temporary::default();
     let left_behind = temporary.clone();
     let stop = process::on_signals(
@@ -113,7 +113,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     result
 }
 
-/// Whatever was started has stopped when it returns.
+/// Everything that it started has stopped when it returns.
 async fn serve(
     options: cluster::Options,
     projects: Vec<Project>,

@@ -1,4 +1,4 @@
-//! What `warren dev` was given as one, as its files say at the moment.
+//! One manifest, or all bare components, that `warren dev` was given, as the files are now.
 
 use std::{
     collections::BTreeSet,

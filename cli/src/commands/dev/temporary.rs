@@ -1,4 +1,4 @@
-//! A directory that is gone when `warren dev` is, however it is ended.
+//! A directory that is removed when `warren dev` ends, however it ends.
 
 use std::{
     fs, io,
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// The directory, once it is made. Cheap to clone; all clones are one.
+/// The directory, once it is made. Cheap to clone; all clones share one directory.
 #[derive(Clone, Default)]
 pub struct Temporary(Arc<Mutex<Made>>);
 
@@ -17,11 +17,11 @@ enum Made {
     #[default]
     NotYet,
     Is(PathBuf),
-    /// And is not made any more.
+    /// Removed, never to be made again.
     Gone,
 }
 
-/// Threads that nobody waits for may still write: what they add is removed, too, so often.
+/// Threads that nobody waits for may still write while the directory is removed.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -51,7 +51,7 @@ fn remove(path: &Path) {
     for _ in 0..TRIES {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            // Until it is seen to be gone.
+            // Success counts only once the directory is seen to be gone.
             _ => {}
         }
         if !path.exists() {

@@ -36,7 +36,7 @@ const FLUSH_EVERY: Duration = Duration::from_millis(500);
 /// Threads of a database that was dropped hold sled's own lock a little longer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Of sled's log, written at once.
+/// What sled writes at once to its log.
 const ROOM_BYTES: usize = 512 * 1024;
 
 /// sled's directory, and the file in it that everything is in.
@@ -281,7 +281,7 @@ impl Disk for SledDisk {
         // Of a damaged file sled believes some numbers that it should not, and panics.
         let opened = panic::catch_unwind(AssertUnwindSafe(|| self.open_database()));
         let (open, contents) = opened.unwrap_or_else(|_| {
-            // Nor does it expect a disk that fills up while it opens.
+            // It panics, too, when the disk fills up while it opens.
             Err(match has_room(&self.directory) {
                 Err(error) if is_of_system(&error) => self.unusable(&error),
                 _ => damaged("sled cannot make sense of its files"),
@@ -390,13 +390,13 @@ fn decimal(stored: &[u8]) -> Option<u64> {
 }
 
 /// sled has no kind of error for it.
-/// Whether the operating system refused something. sled hands an error that it keeps on as a copy: its kind is that of
-/// the first, and its text what that one looks like in Rust.
+/// Whether the error comes from the operating system. sled returns copies of an error that it has
+/// kept: they have the kind of the original, and its debug representation as their text.
 fn is_of_system(error: &io::Error) -> bool {
     error.raw_os_error().is_some() || error.to_string().starts_with("Os {")
 }
 
-/// Whether the disk takes as much as sled writes at once when it opens.
+/// Fails where the disk has no room for what sled writes at once when it opens.
 fn has_room(directory: &Path) -> io::Result<()> {
     let path = directory.join("room");
     let written = fs::write(&path, vec![0; ROOM_BYTES]);

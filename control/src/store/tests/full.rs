@@ -92,7 +92,7 @@ fn opening() {
                 "{kib}: {error}"
             );
             refused += 1;
-            // What was begun is no obstacle once there is room.
+            // The half-made files are no obstacle once there is room.
             SledStore::open(&fresh, OnLoss::Refuse).map(drop).unwrap();
         }
     }

@@ -1,8 +1,9 @@
 //! Characters beyond U+FFFF as JSON writes them in ASCII: two escapes, `"\ud83d\ude00"`.
 //!
-//! JSON is YAML, but YAML's own escapes name whole characters, and the scanner refuses halves of one. So it is given a
-//! text in which each half is another escape of the same length, which occurs nowhere else in the document: it decides
-//! which of them stand in double quotes, and no position moves. What it read is then turned back.
+//! JSON is YAML, but YAML's own escapes name whole characters, and its scanner refuses surrogates. It
+//! is therefore given a text in which each surrogate escape is replaced by another escape of the same
+//! length that occurs nowhere else in the document. The scanner decides which of them are in double
+//! quotes, no position moves, and the replacement is undone in what it read.
 
 use std::borrow::Cow;
 
@@ -11,27 +12,28 @@ use marked_yaml::{
     types::{MarkedMappingNode, MarkedScalarNode, MarkedSequenceNode},
 };
 
-/// A document's text for the scanner, and how to turn back what the scanner reads.
+/// A document's text for the scanner, and how to undo the replacement in what the scanner reads.
 pub(super) struct StandIns {
     text: String,
     /// The hexadecimal digit that takes the place of the `d` in `\ud800` to `\udfff`.
     digit: u8,
 }
 
-/// A half of a character without the other half.
+/// A surrogate without its other half.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lone;
 
-/// Digits that, followed by one of 8 to f, begin no surrogate. Letters keep their case, so that text outside of double
-/// quotes can be restored as it was. First the block for private use; a document rarely has characters of all.
+/// Digits that, followed by one of 8 to f, do not begin a surrogate. As letters they keep their case,
+/// so that text outside of double quotes can be restored exactly. The first is the block for private
+/// use; a document rarely has characters of all four.
 const DIGITS: [u8; 4] = *b"ecba";
 
 const FIRST_SURROGATE: u32 = 0xd800;
 const FIRST_LOW: u32 = 0xdc00;
 
 impl StandIns {
-    /// `None` where no half is written, which is nearly always so, or where the document uses every stand-in itself:
-    /// the scanner then refuses the halves.
+    /// `None` where the text has no surrogate escape, which is the usual case, or where it uses every
+    /// stand-in itself: then the scanner refuses the surrogates.
     pub(super) fn new(text: &str) -> Option<Self> {
         let halves: Vec<usize> = halves(text).map(|(at, _)| at).collect();
         if halves.is_empty() {
@@ -66,7 +68,7 @@ impl StandIns {
                 let low = chars.next().and_then(|(_, low)| half(low)).ok_or(Lone)?;
                 text.push(join(high + FIRST_SURROGATE, low + FIRST_SURROGATE).ok_or(Lone)?);
             } else if c == '\\' && self.is_stand_in(&read.as_bytes()[at..]) {
-                // It was no escape where it stood, and is text as it was.
+                // Outside of double quotes it was literal text, which is restored.
                 text.push_str("\\u");
                 text.push(char::from(same_case(b'd', read.as_bytes()[at + 2])));
                 chars.nth(1);
@@ -98,7 +100,7 @@ impl StandIns {
 
     fn restore_scalar(&self, scalar: &MarkedScalarNode) -> MarkedScalarNode {
         let read = scalar.as_str();
-        // A document with a lone half is refused before its tree is built.
+        // A document with a lone surrogate is refused before its tree is built.
         let text = self.decode(read).unwrap_or(Cow::Borrowed(read));
         let mut restored = MarkedScalarNode::new(*scalar.span(), text);
         restored.set_coerce(scalar.may_coerce());
@@ -110,7 +112,8 @@ impl StandIns {
     }
 }
 
-/// Line and column, from 1, of the first lone half in the double-quoted scalar that begins at this character.
+/// Line and column, from 1, of the first lone surrogate in the double-quoted scalar that begins at
+/// this character.
 pub(super) fn lone(text: &str, scalar: usize) -> Option<(usize, usize)> {
     let start = text.char_indices().nth(scalar)?.0;
     let bytes = text.as_bytes();
@@ -161,8 +164,8 @@ fn escape(bytes: &[u8]) -> Option<u32> {
     })
 }
 
-/// Whether a document has characters of the block that begins with this digit, however they are written. Four digits
-/// behind any letter count, too: where the letter is no part of an escape, something else may make it one.
+/// Whether a document has characters of the block that begins with this digit, in whatever form.
+/// `uXXXX` without a backslash counts as well: another escape may produce the backslash.
 fn uses(text: &str, digit: u8) -> bool {
     let block = (u32::from(digit - b'a') + 10) << 1 | 1;
     let is_of_block = |code: u32| code >> 11 == block;

@@ -37,8 +37,8 @@ pub(super) enum What {
 /// More than a manifest needs, and less than what the loader's recursion can bear.
 const MAX_DEPTH: usize = 32;
 
-/// Everything of that kind, in the order of the text; what is no YAML ends the walk. The text is scanned with its
-/// stand-ins, where it has some.
+/// Everything of that kind, in the order of the text; a syntax error ends the walk. The text is
+/// scanned with its stand-ins, where it has some.
 pub(super) fn survey(text: &str, stand_ins: Option<&StandIns>) -> Vec<Finding> {
     let mut walk = Walk {
         text,

@@ -27,7 +27,10 @@ async fn bare_components_together_are_one_workload() {
 
     // A second service in the place of the component is refused, and what runs goes on.
     lab.write("api.wasm", fs::read(example("cache")).unwrap());
-    let line = dev.process.said_line("a workload has one service").await;
+    let line = dev
+        .process
+        .said_line("a workload has at most one service")
+        .await;
     assert!(line.contains(&format!("{api}, {cache}")), "{line}");
     assert_eq!(get(dev.http, "any.host", "/").await.text(), "hello\n");
 }
