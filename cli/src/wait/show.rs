@@ -194,7 +194,7 @@ mod tests {
             rollout(&workload, &replicas),
             "1 of 3 ready, 1 PENDING, 1 BACKOFF, 1 of an earlier revision"
         );
-        let mut fewer = workload.clone();
+        let mut fewer = workload;
         let mut ready = vec![replica(2, Phase::Running, true); 3];
         for (wanted, told) in [
             (3, "3 of 3 ready"),
