@@ -34,7 +34,7 @@ use super::{
 use crate::{
     agent::Replicas as _,
     health::Health,
-    ingress::{ClusterFront, FleetRoutes, Router, server},
+    ingress::{ClusterFront, FleetRoutes, Ingress, Router, server},
     lease::SharedLease,
     logs::{DiskLimits, LogHub, LogLimits},
     policy::HostAccess,
@@ -253,7 +253,7 @@ impl Worker {
 
         let front = ClusterFront::new(self.router.clone(), health.routes());
         let mut listen_task = spawn(server::serve(listen, front, closing.clone(), CLOSE));
-        let ingress = server::Ingress {
+        let ingress = Ingress {
             router: self.router.clone(),
             fleet: Arc::clone(&self.fleet),
         };

@@ -2,6 +2,8 @@
 
 mod admission;
 mod fleet;
+mod front;
+mod head_limit;
 pub(crate) mod limit;
 pub mod router;
 pub mod server;
@@ -10,7 +12,9 @@ mod tunnel;
 
 pub use admission::{Admission, Admissions};
 pub use fleet::{ClusterFront, FleetRoutes};
+pub use front::Ingress;
 pub use router::{Admitted, HttpTarget, RequestMeta, Router};
+pub use server::ClientBody;
 pub use service::{PortLimits, ServicePort, ServiceTarget};
 
 pub(crate) use service::is_grpc;

@@ -11,11 +11,10 @@ use std::{
 
 use futures::future::BoxFuture;
 use http::{Request, Response, uri::Scheme};
-use hyper::body::Incoming;
 use parking_lot::{Mutex, RwLock};
 use warren_model::route::{Route, RouteTable};
 
-use super::{Admission, Body};
+use super::{Admission, Body, ClientBody};
 
 /// What answers the requests of a route: a component of one replica, or a port of its service.
 pub trait HttpTarget: Send + Sync {
@@ -26,7 +25,7 @@ pub trait HttpTarget: Send + Sync {
     fn call(
         &self,
         admission: Admission,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>>;
 }
@@ -101,7 +100,7 @@ impl Admitted {
     /// See [`HttpTarget::call`].
     pub fn call(
         self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {
         self.target.call(self.admission, request, meta)

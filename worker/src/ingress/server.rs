@@ -1,28 +1,19 @@
 //! The listener of the ingress: HTTP/1.1 and HTTP/2 without TLS, bounded in time and number.
 
-use std::{
-    convert::Infallible,
-    future, io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+mod answer;
+mod connection;
+mod exchange;
+mod socket;
+mod turns;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
-    uri::{Authority, Scheme},
-};
-use hyper::{body::Incoming, service::service_fn};
+use http::{Request, Response};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioTimer},
     server::conn::auto,
 };
-use parking_lot::Mutex;
 use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -31,18 +22,21 @@ use tokio::{
     time,
 };
 use tokio_util::sync::CancellationToken;
-use warren_model::route::Route;
 
-use super::{
-    Admitted, Body, RequestMeta, Router,
-    fleet::{self, FleetRoutes, Remote},
-    plain_text,
-    router::Choice,
-    tunnel::Tunnel,
-};
+use super::{Body, head_limit};
 
-/// Of a message, in bytes. Of its fields HTTP/1.1 allows 100, which is hyper's own bound.
-pub(super) const MAX_HEAD: u32 = 64 << 10;
+pub use exchange::ClientBody;
+pub(super) use socket::after_http;
+
+use connection::Listener;
+
+/// The buffer for the head of a message of HTTP/1.1, in bytes. Larger than [`head_limit::MAX_HEAD`], so that one limit and one
+/// answer hold whatever else is in the buffer.
+pub(super) const MAX_HEAD: u32 = 2 * head_limit::MAX_HEAD as u32;
+/// The largest head that HTTP/2 decodes, for the same reason. A head of four times as much ends its connection.
+pub(super) const MAX_HEAD_LIST: u32 = 4 * head_limit::MAX_HEAD as u32;
+/// More than [`head_limit::MAX_FIELDS`]. A number other than hyper's own, 100, costs two allocations for each message.
+pub(super) const MAX_PARSED_FIELDS: usize = 256;
 /// Requests at once on one HTTP/2 connection.
 pub(super) const MAX_STREAMS: u32 = 256;
 /// Bytes of one request's or response's body that wait for a slow guest or client. All streams of a connection have as much
@@ -51,9 +45,16 @@ pub(super) const STREAM_WINDOW: u32 = 64 << 10;
 /// When the process has no file descriptors left, accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// A client that is silent is asked by its kernel after this time, and again as often, whether it is there. This is how one is
+/// noticed that has closed its connection while it waited: to the worker it looks like one that has closed its sending side
+/// alone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Streams that another worker has reset before they were looked at. Each is a client that went away.
+const RESET_BY_WORKER: usize = 8192;
+/// Of a connection between workers. Its streams have [`STREAM_WINDOW`] each: they need no more than
+/// `STREAM_WINDOW * MAX_STREAMS`. h2 takes half of it for what small DATA frames cost that nobody has read yet, and ends the
+/// connection beyond it: slow clients of events shall not get there together.
+pub(super) const WORKER_WINDOW: u32 = 256 << 20;
 
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +80,14 @@ impl Default for Limits {
 
 /// Who answers the requests of a listener.
 pub trait Front: Clone + Send + Sync + 'static {
+    /// Whether other workers are the clients: one connection carries the requests of many, which no limit on a single
+    /// client's behaviour shall end.
+    const WORKERS: bool = false;
+
     /// Answers a request from `peer`. Dropping the future, or the response's body, gives the request up.
     fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         peer: SocketAddr,
     ) -> BoxFuture<'static, Response<Body>>;
 }
@@ -106,7 +111,12 @@ pub async fn serve_within<F: Front>(
     draining: CancellationToken,
     drain: Duration,
 ) {
-    let http = Arc::new(http_server(limits));
+    // Connections inherit it.
+    let _ = sockopt::set_socket_keepalive(&listener, true);
+    let _ = sockopt::set_tcp_keepidle(&listener, KEEP_ALIVE);
+    let _ = sockopt::set_tcp_keepintvl(&listener, KEEP_ALIVE);
+    let http = http_server(limits, F::WORKERS);
+    let shared = Arc::new(Listener::new(http, limits, front, draining.clone()));
     let slots = Arc::new(Semaphore::new(limits.connections));
     // Owns every connection: what is left in it at the end is cut.
     let mut connections = JoinSet::new();
@@ -116,14 +126,11 @@ pub async fn serve_within<F: Front>(
             Some(_) = connections.join_next() => continue,
             () = draining.cancelled() => break,
         };
-        connections.spawn(serve_connection(
-            (Arc::clone(&http), limits),
-            stream,
-            peer,
-            front.clone(),
-            draining.clone(),
-            slot,
-        ));
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let _slot = slot;
+            connection::serve(&shared, stream, peer).await;
+        });
     }
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
@@ -134,6 +141,7 @@ pub async fn serve_within<F: Front>(
         );
     }
     connections.shutdown().await;
+    shared.rest().end().await;
 }
 
 /// The next connection, once there is a slot for it.
@@ -163,255 +171,32 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn http_server(limits: Limits) -> auto::Builder<TokioExecutor> {
+fn http_server(limits: Limits, workers: bool) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
+        .half_close(true)
+        .max_headers(MAX_PARSED_FIELDS)
         .max_buf_size(MAX_HEAD as usize);
-    server
-        .http2()
+    let mut http2 = server.http2();
+    http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
         .max_send_buf_size(STREAM_WINDOW as usize)
-        .max_header_list_size(MAX_HEAD)
+        .max_header_list_size(MAX_HEAD_LIST)
         .keep_alive_interval(Some(limits.head_timeout))
         .keep_alive_timeout(limits.head_timeout);
+    if workers {
+        http2
+            .initial_connection_window_size(WORKER_WINDOW)
+            .max_pending_accept_reset_streams(RESET_BY_WORKER)
+            .max_local_error_reset_streams(None);
+    }
     server
-}
-
-async fn serve_connection<F: Front>(
-    (http, limits): (Arc<auto::Builder<TokioExecutor>>, Limits),
-    stream: TcpStream,
-    peer: SocketAddr,
-    front: F,
-    draining: CancellationToken,
-    _slot: Option<OwnedSemaphorePermit>,
-) {
-    // Small writes at once: a response's head should not wait for its body.
-    let _ = stream.set_nodelay(true);
-    // hyper asks a body for nothing while its connection takes nothing, so only the kernel knows.
-    let stall = u32::try_from(limits.stall_timeout.as_millis()).unwrap_or(u32::MAX);
-    let _ = sockopt::set_tcp_user_timeout(&stream, stall);
-    let used = AtomicBool::new(false);
-    let tunnel = Arc::new(Mutex::new(None));
-    let service = service_fn(|request| {
-        used.store(true, Ordering::Relaxed);
-        let answer = front.answer(request, peer);
-        let tunnel = Arc::clone(&tunnel);
-        async move {
-            let mut response = answer.await;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                *tunnel.lock() = Tunnel::take(response.extensions_mut());
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let serving = async {
-        let io = TokioIo::new(stream);
-        let mut connection = pin!(http.serve_connection_with_upgrades(io, service));
-        let head_timeout = time::sleep(limits.head_timeout);
-        tokio::pin!(head_timeout);
-        let mut waiting = true;
-        loop {
-            tokio::select! {
-                ended = &mut connection => return ended,
-                // hyper's own timeout begins only when the first bytes have told the version of HTTP.
-                () = &mut head_timeout, if waiting => {
-                    waiting = false;
-                    if !used.load(Ordering::Relaxed) {
-                        return Ok(());
-                    }
-                }
-                () = draining.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    return connection.await;
-                }
-            }
-        }
-    };
-    if let Err(error) = serving.await {
-        return tracing::debug!(%peer, error, "connection ended early");
-    }
-    // A switch of protocols is the last thing that HTTP did here.
-    let tunnel = tunnel.lock().take();
-    if let Some(tunnel) = tunnel {
-        tunnel.await;
-    }
-}
-
-/// The listener of routes: any of the fleet's, wherever its replicas are.
-#[derive(Clone)]
-pub struct Ingress {
-    pub router: Router,
-    pub fleet: Arc<FleetRoutes>,
-}
-
-/// Who answers a request.
-enum Answerer {
-    Own(Admitted),
-    Other(Arc<Remote>),
-}
-
-// === impl Ingress ===
-
-impl Ingress {
-    /// The best route of all decides, wherever it is known from; of its replicas this worker's own come first.
-    fn choose(&self, host: &str, path: &str) -> Choice<Answerer> {
-        let own = self.router.best(host, path);
-        let other = self.fleet.lookup(host, path);
-        let other = match (&own, other) {
-            (Some(own), Some(other)) => {
-                let is_better = rank(&other.route) > rank(&own.route);
-                let is_same = other.route == own.route;
-                (is_better || is_same && own.target.is_none()).then_some(other)
-            }
-            (_, other) => other,
-        };
-        match (other, own) {
-            (Some(other), _) => Choice::Target(Answerer::Other(other)),
-            (None, Some(own)) => own
-                .target
-                .map_or(Choice::NotReady, |own| Choice::Target(Answerer::Own(own))),
-            (None, None) => Choice::NoRoute,
-        }
-    }
-}
-
-/// A host of its own before any host, then the longest path.
-fn rank(route: &Route) -> (bool, usize) {
-    (route.host.is_some(), route.path.len())
-}
-
-impl Front for Ingress {
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> BoxFuture<'static, Response<Body>> {
-        let choose = |host: &str, path: &str| self.choose(host, path);
-        match route(choose, request, peer) {
-            Ok((Answerer::Own(target), request, meta)) => target.call(request, meta),
-            Ok((Answerer::Other(remote), request, meta)) => {
-                Box::pin(fleet::forward(remote, request, meta))
-            }
-            Err(response) => Box::pin(future::ready(*response)),
-        }
-    }
-}
-
-/// The replicas of one worker alone.
-impl Front for Router {
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> BoxFuture<'static, Response<Body>> {
-        match route(|host, path| self.choose(host, path), request, peer) {
-            Ok((target, request, meta)) => target.call(request, meta),
-            Err(response) => Box::pin(future::ready(*response)),
-        }
-    }
-}
-
-type Routed<T> = (T, Request<Incoming>, RequestMeta);
-
-fn route<T>(
-    choose: impl FnOnce(&str, &str) -> Choice<T>,
-    mut request: Request<Incoming>,
-    peer: SocketAddr,
-) -> Result<Routed<T>, Box<Response<Body>>> {
-    let authority = authority(&request)?;
-    let path = request.uri().path();
-    match choose(host(&authority), path) {
-        Choice::Target(target) => {
-            forwarded(request.headers_mut(), peer, &authority);
-            Ok((
-                target,
-                request,
-                RequestMeta {
-                    scheme: Scheme::HTTP,
-                    authority,
-                    peer,
-                },
-            ))
-        }
-        Choice::NotReady => {
-            let text = format!("no replica behind {authority}{path} is ready; try again");
-            let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            Err(Box::new(response))
-        }
-        Choice::NoRoute => {
-            let text = format!(
-                "no workload has a route for host `{}` and path `{path}`",
-                host(&authority)
-            );
-            Err(Box::new(plain_text(StatusCode::NOT_FOUND, text)))
-        }
-    }
-}
-
-/// Whom the client asked for: the request's target where it names one, else the `Host` header (RFC 9112, section 3.2).
-pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
-    let bad = |text| Err(Box::new(plain_text(StatusCode::BAD_REQUEST, text)));
-    if request.method() == Method::CONNECT {
-        let text = "this is not a forward proxy";
-        return Err(Box::new(plain_text(StatusCode::NOT_IMPLEMENTED, text)));
-    }
-    if let Some(authority) = request.uri().authority() {
-        return Ok(without_credentials(authority));
-    }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if host.is_empty() => Ok(String::new()),
-        (Some(host), None) => match Authority::try_from(host.as_bytes()) {
-            Ok(authority) => Ok(without_credentials(&authority)),
-            Err(_) => bad("the Host header is not a host"),
-        },
-        (Some(_), Some(_)) => bad("the request has more than one Host header"),
-        (None, _) if request.version() < Version::HTTP_11 => Ok(String::new()),
-        (None, _) => bad("the request has no Host header"),
-    }
-}
-
-/// Credentials in a target are its client's mistake, and no server's to see (RFC 9110, section 4.2.4).
-fn without_credentials(authority: &Authority) -> String {
-    let authority = authority.as_str();
-    let host = authority.rsplit_once('@').map(|(_, host)| host);
-    host.unwrap_or(authority).to_owned()
-}
-
-/// Without port.
-fn host(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => authority,
-    }
-}
-
-/// What guests cannot see themselves. The client's address is added to those that proxies before us have added; what
-/// they said of scheme and host stays, because only the first of them knows.
-fn forwarded(headers: &mut HeaderMap, peer: SocketAddr, authority: &str) {
-    let before = headers.get_all(X_FORWARDED_FOR).iter();
-    let mut chain: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
-    let address = peer.ip().to_canonical().to_string();
-    chain.push(address.as_bytes());
-    // Joined of valid values, which stay valid: the alternative is never taken.
-    if let Ok(chain) = HeaderValue::from_bytes(&chain.join(b", ".as_slice())) {
-        headers.insert(X_FORWARDED_FOR, chain);
-    }
-    headers
-        .entry(X_FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static("http"));
-    if let Ok(host) = HeaderValue::from_str(authority) {
-        headers.entry(X_FORWARDED_HOST).or_insert(host);
-    }
 }
 
 #[cfg(test)]

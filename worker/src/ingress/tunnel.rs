@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use http::{Extensions, Response};
+use http::Response;
 use parking_lot::Mutex;
 
 use super::Body;
@@ -22,8 +22,8 @@ impl Tunnel {
         response.extensions_mut().insert(tunnel);
     }
 
-    /// What [`Self::attach`] left.
-    pub fn take(extensions: &mut Extensions) -> Option<BoxFuture<'static, ()>> {
-        extensions.remove::<Self>()?.0.lock().take()
+    /// What [`Self::attach`] left, once.
+    pub fn take(&self) -> Option<BoxFuture<'static, ()>> {
+        self.0.lock().take()
     }
 }

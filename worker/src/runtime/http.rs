@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use warren_model::spec::BodyLimits;
 use wasmtime_wasi_http::{
@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::ingress::{
-    Admission, Body, BoxError, HttpTarget, RequestMeta,
+    Admission, Body, BoxError, ClientBody, HttpTarget, RequestMeta,
     limit::{Bounded, LimitError, Limited, Overrun, TooLarge, answers_more, declares_more},
     plain_text,
 };
@@ -40,7 +40,7 @@ impl HttpTarget for ComponentHandle {
     fn call(
         &self,
         admission: Admission,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {
         let component = Arc::clone(&self.0);
@@ -65,7 +65,7 @@ type Outcome = Result<Response<HyperOutgoingBody>, types::ErrorCode>;
 impl ComponentRuntime {
     async fn handle(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         meta: RequestMeta,
     ) -> Result<Response<Body>, Failure> {
         let deadline = self.deadline();
@@ -194,7 +194,7 @@ impl ComponentRuntime {
 }
 
 /// The request with a body that fails beyond its limit.
-fn limited(request: Request<Incoming>, limit: Option<u64>) -> (Request<WasiBody>, Overrun) {
+fn limited(request: Request<ClientBody>, limit: Option<u64>) -> (Request<WasiBody>, Overrun) {
     let mut overrun = Overrun::default();
     let request = request.map(|body| {
         let Some(bytes) = limit else {

@@ -1,67 +1,154 @@
-//! Bodies on their way between two workers. Frames pass as they come; none is kept or copied here.
+//! Bodies on their way between two workers. Frames pass as they come. The first bytes of a request are kept until the head of
+//! its answer is there, so that it can be sent again.
 
 use std::{
+    mem,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
+use tokio::{sync::Notify, time::timeout};
 
-use crate::ingress::BoxError;
+use crate::ingress::{BoxError, ClientBody};
 
-/// A client's body, which is lent to one attempt after the other until something of it was sent.
-pub(super) struct Source(Arc<Shared>);
+/// Bytes of a request that are kept; beyond them it is sent once.
+const KEPT: usize = 64 << 10;
+/// What a frame counts at least.
+const FRAME: usize = 256;
+/// For a connection to let go of the body of a request that it did not answer.
+const RETURN: Duration = Duration::from_secs(1);
 
-struct Shared {
-    /// There while nobody has it.
-    body: Mutex<Option<Incoming>>,
+/// A client's body, which is lent to one attempt after the other.
+pub(super) struct Source {
     /// Whether the request has none.
     empty: bool,
-    begun: AtomicBool,
+    shared: Arc<Shared>,
 }
 
-/// The body in one attempt. Dropped before anything of it was read, it goes back.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    returned: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// There while nobody has it.
+    body: Option<ClientBody>,
+    /// What was read of it.
+    read: Vec<Bytes>,
+    size: usize,
+    /// More was read than is kept, or there will be no further attempt.
+    lost: bool,
+}
+
+enum Taken {
+    /// With what was read of it, the last frame first.
+    There(ClientBody, Vec<Bytes>),
+    Lent,
+    Lost,
+}
+
+/// The body in one attempt. Dropped, it goes back.
 pub(super) struct Lent {
-    body: Option<Incoming>,
+    body: Option<ClientBody>,
+    /// What an attempt before has read and this one has not yet.
+    again: Vec<Bytes>,
     shared: Arc<Shared>,
+}
+
+/// Learns that an answer has come to its end.
+pub(super) trait Until: Send + Unpin + 'static {
+    fn ended(&mut self) {}
 }
 
 /// A response's body and what it holds until it is over.
 pub(super) struct Held<T> {
     body: Incoming,
-    _held: T,
+    held: T,
 }
 
 // === impl Source ===
 
 impl Source {
-    pub fn new(body: Incoming) -> Self {
-        Self(Arc::new(Shared {
-            empty: body.is_end_stream(),
-            body: Mutex::new(Some(body)),
-            begun: AtomicBool::new(false),
-        }))
+    pub fn new(body: ClientBody) -> Self {
+        let empty = body.is_end_stream();
+        let shared = Arc::<Shared>::default();
+        shared.state.lock().body = Some(body);
+        Self { empty, shared }
     }
 
-    pub fn is_begun(&self) -> bool {
-        self.0.begun.load(Ordering::Acquire)
-    }
-
-    /// `None` when it was begun, or the attempt before has not let go of it.
-    pub fn lend(&self) -> Option<Lent> {
-        let shared = Arc::clone(&self.0);
-        let body = match shared.empty {
-            true => None,
-            false if shared.begun.load(Ordering::Acquire) => return None,
-            false => Some(shared.body.lock().take()?),
+    /// `None` when more of it was sent than is kept, or the attempt before does not let go of it.
+    pub async fn lend(&self) -> Option<Lent> {
+        if self.empty {
+            return Some(self.lent(None, Vec::new()));
+        }
+        let returned = async {
+            loop {
+                let returned = self.shared.returned.notified();
+                match self.shared.state.lock().take() {
+                    Taken::There(body, again) => return Some((body, again)),
+                    Taken::Lost => return None,
+                    Taken::Lent => {}
+                }
+                returned.await;
+            }
         };
-        Some(Lent { body, shared })
+        let (body, again) = timeout(RETURN, returned).await.ok()??;
+        Some(self.lent(Some(body), again))
+    }
+
+    fn lent(&self, body: Option<ClientBody>, again: Vec<Bytes>) -> Lent {
+        Lent {
+            body,
+            again,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.shared.state.lock().lose();
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn lose(&mut self) {
+        self.lost = true;
+        self.read = Vec::new();
+    }
+
+    fn take(&mut self) -> Taken {
+        if self.lost {
+            return Taken::Lost;
+        }
+        let Some(body) = self.body.take() else {
+            return Taken::Lent;
+        };
+        let mut again = self.read.clone();
+        again.reverse();
+        Taken::There(body, again)
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if self.lost {
+            return;
+        }
+        match frame.data_ref() {
+            Some(data) if self.size + data.len().max(FRAME) <= KEPT => {
+                self.size += data.len().max(FRAME);
+                self.read.push(data.clone());
+            }
+            _ => self.lose(),
+        }
     }
 }
 
@@ -75,43 +162,72 @@ impl Body for Lent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else {
+        if let Some(data) = self.again.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        let frame = Pin::new(body).poll_frame(cx);
-        if frame.is_ready() {
-            self.shared.begun.store(true, Ordering::Release);
+        loop {
+            let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+            match &frame {
+                // A frame without bytes says nothing, and HTTP/2 servers count them as an attack.
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
+                Some(Ok(frame)) => this.shared.state.lock().keep(frame),
+                Some(Err(_)) => this.shared.state.lock().lose(),
+                None => {}
+            }
+            return Poll::Ready(frame);
         }
-        frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.again.is_empty() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let empty = || SizeHint::with_exact(0);
-        self.body.as_ref().map_or_else(empty, Body::size_hint)
+        let rest = self.body.as_ref().map(Body::size_hint);
+        let rest = rest.unwrap_or_else(|| SizeHint::with_exact(0));
+        let again = self.again.iter().map(Bytes::len).sum::<usize>() as u64;
+        match rest.exact() {
+            Some(exact) => SizeHint::with_exact(exact + again),
+            None => SizeHint::default(),
+        }
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if !self.shared.begun.load(Ordering::Acquire) {
-            *self.shared.body.lock() = self.body.take();
-        }
+        let mut state = self.shared.state.lock();
+        // Without a further attempt it ends here, and its client's connection is told.
+        let ended = match state.lost {
+            true => self.body.take(),
+            false => mem::replace(&mut state.body, self.body.take()),
+        };
+        drop(state);
+        drop(ended);
+        self.shared.returned.notify_one();
     }
 }
 
 // === impl Held ===
 
-impl<T> Held<T> {
+impl<T: Until> Held<T> {
     pub fn new(body: Incoming, held: T) -> Self {
-        Self { body, _held: held }
+        let mut held = Self { body, held };
+        held.end_if(held.body.is_end_stream());
+        held
+    }
+
+    fn end_if(&mut self, over: bool) {
+        if over {
+            self.held.ended();
+        }
     }
 }
 
-impl<T: Unpin> Body for Held<T> {
+impl<T: Until> Body for Held<T> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -119,8 +235,10 @@ impl<T: Unpin> Body for Held<T> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        frame.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let over = frame.is_none() || self.body.is_end_stream();
+        self.end_if(over);
+        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
     }
 
     fn is_end_stream(&self) -> bool {

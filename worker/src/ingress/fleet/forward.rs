@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 use super::{
     body::{Held, Source},
@@ -13,17 +12,17 @@ use super::{
     upgrade, wire,
 };
 use crate::ingress::{
-    Body, RequestMeta, plain_text,
+    Body, ClientBody, RequestMeta, plain_text,
     service::head::{self, Asked},
 };
 
-/// Workers that one request is offered to: those that cannot be reached, or have no ready replica any more, cost it nothing.
-const OFFERS: usize = 4;
+/// How often one request is offered. Workers that cannot be reached, or have no ready replica any more, cost it nothing.
+const OFFERS: usize = 6;
 
 /// Answers a request from another worker's replica. Dropping the future, or the response's body, gives the request up.
 pub(in crate::ingress) async fn forward(
     remote: Arc<Remote>,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
     meta: RequestMeta,
 ) -> Response<Body> {
     let asked = head::take_hop_by_hop(request.headers_mut());
@@ -41,11 +40,9 @@ pub(in crate::ingress) async fn forward(
 }
 
 async fn offer(remote: &Remote, parts: &request::Parts, source: &Source) -> Response<Body> {
-    let mut tried: Vec<Arc<Peer>> = Vec::new();
-    let mut repeated = false;
-    while tried.len() < OFFERS
-        && let Some(peer) = remote.next(&tried)
-        && let Some(body) = source.lend()
+    let mut offers = Offers::default();
+    while let Some(peer) = offers.next(remote)
+        && let Some(body) = source.lend().await
     {
         let sent = async {
             let place = peer.place().await?;
@@ -60,24 +57,101 @@ async fn offer(remote: &Remote, parts: &request::Parts, source: &Source) -> Resp
             }
             Err(failure) => Some(failure),
         };
-        if let Some(failure) = failure {
+        if let Some(failure) = &failure {
             tracing::debug!(route = %remote.route, %failure, "a forwarded request failed");
-            // It may have been seen: whoever can tell that twice does no harm is offered once more.
-            if let Failure::Dropped(_) = failure {
-                if repeated || !parts.method.is_idempotent() || source.is_begun() {
-                    return broken();
-                }
-                repeated = true;
+        }
+        let idempotent = parts.method.is_idempotent();
+        if let Some(response) = offers.failed(peer, failure.as_ref(), idempotent) {
+            return response;
+        }
+    }
+    offers.end(remote)
+}
+
+/// To whom one request was offered, and what came of it.
+#[derive(Default)]
+struct Offers {
+    count: usize,
+    /// Not to be asked again.
+    past: Vec<Arc<Peer>>,
+    /// To be asked again when there is nobody else.
+    later: Vec<Arc<Peer>>,
+    /// Somebody may have seen the request.
+    seen: bool,
+    busy: bool,
+}
+
+// === impl Offers ===
+
+impl Offers {
+    fn next(&mut self, remote: &Remote) -> Option<Arc<Peer>> {
+        self.count += 1;
+        if self.count > OFFERS {
+            return None;
+        }
+        let others = [self.past.as_slice(), &self.later].concat();
+        remote.next(&others).or_else(|| {
+            self.later.clear();
+            remote.next(&self.past)
+        })
+    }
+
+    /// `None`: the worker has no ready replica. Returns the answer where no other worker may be asked.
+    fn failed(
+        &mut self,
+        peer: Arc<Peer>,
+        failure: Option<&Failure>,
+        idempotent: bool,
+    ) -> Option<Response<Body>> {
+        match failure {
+            None | Some(Failure::Unreachable(_)) => self.past.push(peer),
+            Some(Failure::Busy) => {
+                self.busy = true;
+                self.past.push(peer);
+            }
+            Some(Failure::NotBegun) => self.later.push(peer),
+            // It may have been seen: one that does no harm twice is offered once more (RFC 9110, section 9.2.2).
+            Some(Failure::Lost(_)) if !self.seen && idempotent => {
+                self.seen = true;
+                self.later.push(peer);
+            }
+            Some(Failure::Lost(_)) => return Some(broken()),
+            // The worker is there: it is the answer that broke, and would again.
+            Some(Failure::Reset(_)) => {
+                let text = "the answer broke off before its head was whole";
+                return Some(plain_text(StatusCode::BAD_GATEWAY, text));
+            }
+            Some(Failure::Request(_)) => {
+                let text = "the request ended before its body was whole";
+                return Some(plain_text(StatusCode::BAD_REQUEST, text));
             }
         }
-        tried.push(peer);
+        None
     }
-    not_ready(remote)
+
+    fn end(self, remote: &Remote) -> Response<Body> {
+        match self {
+            Self { seen: true, .. } => broken(),
+            Self { busy: true, .. } => {
+                let route = &remote.route;
+                later(format!(
+                    "too many requests are on their way to {route}; try again"
+                ))
+            }
+            _ => not_ready(remote),
+        }
+    }
 }
 
 /// No worker has a ready replica, as far as is known here.
 pub(in crate::ingress) fn not_ready(remote: &Remote) -> Response<Body> {
-    let text = format!("no replica behind {} is ready; try again", remote.route);
+    later(format!(
+        "no replica behind {} is ready; try again",
+        remote.route
+    ))
+}
+
+fn later(text: String) -> Response<Body> {
     let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
     let soon = HeaderValue::from_static("1");
     response.headers_mut().insert(header::RETRY_AFTER, soon);

@@ -5,14 +5,12 @@ use std::net::SocketAddr;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, uri::Scheme};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tonic::service::Routes;
 use tower::Service as _;
 
 use super::wire;
 use crate::ingress::{
-    Body, BoxError, RequestMeta, Router, plain_text,
-    server::{Front, authority},
+    Body, BoxError, ClientBody, RequestMeta, Router, front::authority, plain_text, server::Front,
 };
 
 /// Answers what comes to `--listen`. Forwarded requests are answered by replicas of this worker alone: what comes from
@@ -36,7 +34,7 @@ impl ClusterFront {
 
     async fn forwarded(
         self,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         forwarded: wire::Forwarded,
         peer: SocketAddr,
     ) -> Response<Body> {
@@ -57,7 +55,7 @@ impl ClusterFront {
         response
     }
 
-    async fn own(mut self, request: Request<Incoming>) -> Response<Body> {
+    async fn own(mut self, request: Request<ClientBody>) -> Response<Body> {
         let request = request.map(tonic::body::Body::new);
         // Never fails.
         let Ok(response) = self.own.call(request).await;
@@ -66,9 +64,11 @@ impl ClusterFront {
 }
 
 impl Front for ClusterFront {
+    const WORKERS: bool = true;
+
     fn answer(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<ClientBody>,
         peer: SocketAddr,
     ) -> BoxFuture<'static, Response<Body>> {
         let front = self.clone();

@@ -1,6 +1,7 @@
 //! Another worker, and the few HTTP/2 connections to it that all requests share.
 
 use std::{
+    error::Error as _,
     io,
     sync::{
         Arc,
@@ -20,8 +21,8 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::body::Lent;
-use crate::ingress::server::{MAX_HEAD, MAX_STREAMS, STREAM_WINDOW};
+use super::body::{Lent, Until};
+use crate::ingress::server::{MAX_HEAD_LIST, MAX_STREAMS, STREAM_WINDOW, WORKER_WINDOW};
 
 /// Connections to one worker. Each takes [`MAX_STREAMS`] requests at once, and one more is opened when they are full.
 const CONNECTIONS: usize = 4;
@@ -29,6 +30,10 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// A worker that is silently gone is noticed after both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection with so many streams that were given up takes no more requests: they go to a new one, and it ends with those
+/// that it has. A worker's HTTP/2 counts what still arrives on such streams, and one that takes them for an attack would end
+/// the connection at a number of them, and with it the requests of everybody.
+const GIVEN_UP: usize = 512;
 /// A worker that could not be reached is not asked again for so long, while there are others.
 const AVOIDED: Duration = Duration::from_secs(1);
 
@@ -45,6 +50,8 @@ pub(in crate::ingress) struct Peer {
 struct Connection {
     sender: http2::SendRequest<Lent>,
     slots: Arc<Semaphore>,
+    /// Streams that were left before their end.
+    given_up: AtomicUsize,
     // Held for its drop.
     _driver: AbortOnDropHandle<()>,
 }
@@ -53,6 +60,7 @@ struct Connection {
 pub(super) struct Place {
     peer: Arc<Peer>,
     connection: Arc<Connection>,
+    ended: bool,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -64,9 +72,17 @@ pub(super) enum Failure {
     Unreachable(String),
     #[error("too many requests are on their way to the worker")]
     Busy,
-    /// It may have been seen.
-    #[error("the worker broke off before it answered: {0}")]
-    Dropped(hyper::Error),
+    /// The worker has not seen it, but can be asked again over another connection.
+    #[error("the connection to the worker was ending")]
+    NotBegun,
+    /// The worker may have seen it.
+    #[error("the connection to the worker ended: {0}")]
+    Lost(hyper::Error),
+    /// The worker is there, and its replica's answer is no answer.
+    #[error("the worker broke the answer off: {0}")]
+    Reset(hyper::Error),
+    #[error("the request ended before its body was whole: {0}")]
+    Request(hyper::Error),
 }
 
 // === impl Peer ===
@@ -113,13 +129,14 @@ impl Peer {
 
     fn find(self: &Arc<Self>) -> Option<Place> {
         let mut connections = self.connections.lock();
-        connections.retain(|connection| !connection.sender.is_closed());
+        connections.retain(|connection| connection.takes_more());
         connections.iter().find_map(|connection| {
             let slot = Arc::clone(&connection.slots).try_acquire_owned().ok()?;
             self.requests.fetch_add(1, Ordering::Relaxed);
             Some(Place {
                 peer: Arc::clone(self),
                 connection: Arc::clone(connection),
+                ended: false,
                 _slot: slot,
             })
         })
@@ -131,9 +148,11 @@ impl Peer {
         client
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
+            .initial_connection_window_size(WORKER_WINDOW)
             .max_send_buf_size(STREAM_WINDOW as usize)
-            .max_header_list_size(MAX_HEAD)
+            .max_header_list_size(MAX_HEAD_LIST)
+            // Counted for as long as the connection lives, over the requests of everybody.
+            .max_local_error_reset_streams(None)
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
@@ -147,6 +166,7 @@ impl Peer {
         Ok(Connection {
             sender,
             slots: Arc::new(Semaphore::new(MAX_STREAMS as usize)),
+            given_up: AtomicUsize::new(0),
             _driver: AbortOnDropHandle::new(driver),
         })
     }
@@ -174,6 +194,35 @@ impl Peer {
     }
 }
 
+// === impl Connection ===
+
+impl Connection {
+    fn takes_more(&self) -> bool {
+        !self.sender.is_closed() && self.given_up.load(Ordering::Relaxed) < GIVEN_UP
+    }
+}
+
+// === impl Failure ===
+
+impl From<hyper::Error> for Failure {
+    fn from(error: hyper::Error) -> Self {
+        let cause = error.source();
+        let Some(cause) = cause.and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
+            return Self::Lost(error);
+        };
+        let refused = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        match cause {
+            // Streams beyond the last one that the worker names (RFC 9113, section 6.8).
+            cause if cause.is_remote() && (cause.is_go_away() || refused) => Self::NotBegun,
+            cause if cause.is_reset() && (cause.is_remote() || cause.is_library()) => {
+                Self::Reset(error)
+            }
+            cause if cause.is_reset() => Self::Request(error),
+            _ => Self::Lost(error),
+        }
+    }
+}
+
 // === impl Place ===
 
 impl Place {
@@ -182,15 +231,31 @@ impl Place {
     pub async fn send(&self, request: Request<Lent>) -> Result<Response<Incoming>, Failure> {
         let mut sender = self.connection.sender.clone();
         let sent = sender.try_send_request(request).await;
-        sent.map_err(|mut error| match error.take_message() {
-            Some(_) => Failure::Unreachable("its connection was closing".into()),
-            None => Failure::Dropped(error.into_error()),
+        sent.map_err(|mut error| {
+            let failure = match error.take_message() {
+                Some(_) => Failure::NotBegun,
+                None => error.into_error().into(),
+            };
+            if let Failure::NotBegun = failure {
+                // It is ending, and may not know it yet.
+                self.connection.given_up.store(GIVEN_UP, Ordering::Relaxed);
+            }
+            failure
         })
+    }
+}
+
+impl Until for Place {
+    fn ended(&mut self) {
+        self.ended = true;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if !self.ended {
+            self.connection.given_up.fetch_add(1, Ordering::Relaxed);
+        }
         self.peer.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }

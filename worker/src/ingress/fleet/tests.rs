@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod ends;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -15,7 +17,6 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -28,7 +29,9 @@ use warren_model::route::Route;
 use warren_proto::v1;
 
 use super::*;
-use crate::ingress::{Admission, Body, HttpTarget, RequestMeta, Router, plain_text, server};
+use crate::ingress::{
+    Admission, Body, ClientBody, HttpTarget, Ingress, RequestMeta, Router, plain_text, server,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,7 +57,7 @@ impl HttpTarget for Guest {
     fn call(
         &self,
         _: Admission,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +115,7 @@ impl Worker {
         let (router, fleet) = (Router::new(), FleetRoutes::new(name));
         let (kill, never) = (CancellationToken::new(), CancellationToken::new());
         let front = ClusterFront::new(router.clone(), Routes::default());
-        let ingress = server::Ingress {
+        let ingress = Ingress {
             router: router.clone(),
             fleet: Arc::clone(&fleet),
         };

@@ -6,11 +6,10 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
-    body::Incoming,
     client::conn::http1,
     upgrade::{self, OnUpgrade},
 };
-use hyper_util::{rt::TokioIo, server::conn::auto};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncWriteExt as _, copy_bidirectional},
     net::TcpStream,
@@ -18,7 +17,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    body::Held,
+    body::{Held, Until},
     forward::{broken, not_ready, to_http1},
     peer::Peer,
     table::Remote,
@@ -26,8 +25,8 @@ use super::{
 };
 use crate::{
     ingress::{
-        Body, RequestMeta,
-        server::MAX_HEAD,
+        Body, ClientBody, RequestMeta,
+        server::{MAX_HEAD, MAX_PARSED_FIELDS, after_http},
         service::head::{self, Asked},
         tunnel::Tunnel,
     },
@@ -36,7 +35,7 @@ use crate::{
 
 pub(super) async fn forward(
     remote: &Remote,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
     asked: &Asked,
     meta: &RequestMeta,
 ) -> Response<Body> {
@@ -73,11 +72,13 @@ async fn reach(remote: &Remote) -> Option<TcpStream> {
 
 async fn exchange(
     stream: TcpStream,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     client: OnUpgrade,
 ) -> hyper::Result<Response<Body>> {
     let mut connecting = http1::Builder::new();
-    connecting.max_buf_size(MAX_HEAD as usize);
+    connecting
+        .max_buf_size(MAX_HEAD as usize)
+        .max_headers(MAX_PARSED_FIELDS);
     let (mut sender, connection) = connecting.handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
@@ -88,7 +89,7 @@ async fn exchange(
     let mut response = sender.send_request(request).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         head::to_client(&mut response);
-        return Ok(response.map(|body| Held::new(body, (sender, driver)).boxed_unsync()));
+        return Ok(response.map(|body| Held::new(body, Alone(sender, driver)).boxed_unsync()));
     }
     let worker = upgrade::on(&mut response);
     let empty = Empty::<Bytes>::new().map_err(|never| match never {});
@@ -104,17 +105,16 @@ async fn tunnel(client: OnUpgrade, worker: OnUpgrade, _driver: AbortOnDropHandle
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
     };
-    let client = auto::upgrade::downcast::<TokioIo<TcpStream>>(client);
-    let worker = worker.downcast::<TokioIo<TcpStream>>();
-    let (Ok(client), Ok(worker)) = (client, worker) else {
+    let worker = worker.downcast::<TokioIo<TcpStream>>().ok();
+    let (Some((client, early)), Some(worker)) = (after_http(client), worker) else {
         return tracing::error!("the ingress does not know its own connections");
     };
-    let mut ends = ResetOnDrop(Some((client.io.into_inner(), worker.io.into_inner())));
+    let mut ends = ResetOnDrop(Some((client, worker.io.into_inner())));
     let Some((to_client, to_worker)) = &mut ends.0 else {
         return;
     };
     let carried = async {
-        to_worker.write_all(&client.read_buf).await?;
+        to_worker.write_all(&early).await?;
         to_client.write_all(&worker.read_buf).await?;
         copy_bidirectional(to_client, to_worker).await?;
         io::Result::Ok(())
@@ -124,6 +124,14 @@ async fn tunnel(client: OnUpgrade, worker: OnUpgrade, _driver: AbortOnDropHandle
         Err(error) => tracing::debug!(%error, "an upgraded connection broke"),
     }
 }
+
+/// A connection with one request.
+struct Alone(
+    #[allow(dead_code, reason = "held for its drop")] http1::SendRequest<ClientBody>,
+    #[allow(dead_code, reason = "held for its drop")] AbortOnDropHandle<()>,
+);
+
+impl Until for Alone {}
 
 /// Whose connection was cut short is not told that all is well.
 struct ResetOnDrop(Option<(TcpStream, TcpStream)>);

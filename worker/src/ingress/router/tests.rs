@@ -20,7 +20,7 @@ impl HttpTarget for Unique {
     fn call(
         &self,
         _: Admission,
-        _: Request<Incoming>,
+        _: Request<ClientBody>,
         _: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {
         Box::pin(async { plain_text(StatusCode::OK, "") })

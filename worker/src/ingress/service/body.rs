@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     ingress::{
-        BoxError,
+        BoxError, ClientBody,
         limit::{LimitError, Limited, Overrun},
     },
     net::{End, Scope},
@@ -25,7 +25,7 @@ use crate::{
 /// The body of a client's request, as a service's connection reads it.
 pub(super) struct RequestBody {
     /// `None`: empty.
-    body: Option<Limited<Incoming>>,
+    body: Option<Limited<ClientBody>>,
     sending: Option<Arc<Sending>>,
     /// While it is there, nothing is read: the service was asked first (`Expect: 100-continue`).
     hold: Option<oneshot::Receiver<()>>,
@@ -53,7 +53,7 @@ impl RequestBody {
 
     /// With a word about its progress, unless there is nothing to send.
     /// `limit` in bytes.
-    pub(super) fn new(body: Incoming, limit: Option<u64>) -> (Self, Option<Arc<Sending>>) {
+    pub(super) fn new(body: ClientBody, limit: Option<u64>) -> (Self, Option<Arc<Sending>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
         }

@@ -9,9 +9,8 @@ use hyper::{
     Request, Response,
     body::Incoming,
     client::conn::http1,
-    upgrade::{self, OnUpgrade, Upgraded},
+    upgrade::{self, OnUpgrade},
 };
-use hyper_util::{rt::TokioIo, server::conn::auto};
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
@@ -22,7 +21,11 @@ use super::{
 };
 use crate::{
     dial::{Dialer, Driver, Io},
-    ingress::{Body, server::MAX_HEAD, tunnel::Tunnel},
+    ingress::{
+        Body,
+        server::{MAX_HEAD, after_http},
+        tunnel::Tunnel,
+    },
     publish::relay::{Early, relay, reset},
 };
 
@@ -123,7 +126,7 @@ async fn tunnel(
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
     };
-    let Some((client, to_service)) = client_socket(client) else {
+    let Some((client, to_service)) = after_http(client) else {
         return tracing::error!("the ingress does not know its own connection");
     };
     let Ok(service) = service.downcast::<Io>() else {
@@ -139,11 +142,6 @@ async fn tunnel(
         Ok(()) => client.0 = None,
         Err(error) => tracing::debug!(%error, "an upgraded connection broke"),
     }
-}
-
-fn client_socket(client: Upgraded) -> Option<(TcpStream, Bytes)> {
-    let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(client).ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
 }
 
 /// A client whose connection was cut short is not told that all is well.

@@ -17,7 +17,7 @@ use std::{num::NonZeroU16, sync::Arc, time::Duration};
 use futures::future::{BoxFuture, join};
 use http::{Request, Response, Version, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::task::AbortOnDropHandle;
 use warren_model::{
@@ -26,7 +26,7 @@ use warren_model::{
 };
 
 use super::{
-    Admission, Admissions, Body, HttpTarget, RequestMeta,
+    Admission, Admissions, Body, ClientBody, HttpTarget, RequestMeta,
     limit::{Bounded, TooLarge, answers_more, declares_more},
 };
 use crate::{
@@ -143,7 +143,7 @@ impl ServicePort {
     async fn answer(
         self: &Arc<Self>,
         protocol: RouteProtocol,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         meta: &RequestMeta,
     ) -> Result<Response<Body>, Failure> {
         let limits = self.limits.bodies;
@@ -254,7 +254,7 @@ impl HttpTarget for ServiceTarget {
     fn call(
         &self,
         admission: Admission,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
         meta: RequestMeta,
     ) -> BoxFuture<'static, Response<Body>> {
         let (port, protocol) = (Arc::clone(&self.port), self.protocol);

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    body::{Bytes, Frame},
+    body::{Bytes, Frame, Incoming},
     client::conn,
     service::service_fn,
 };

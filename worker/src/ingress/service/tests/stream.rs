@@ -190,6 +190,8 @@ async fn a_client_that_goes_takes_its_request_along() {
     let before = rig.send(GET).await;
     let mut guest = accept(&mut listener).await;
     head(&mut guest).await;
+    // An end of stream alone would be that of a client that has said all, and waits.
+    before.set_zero_linger().unwrap();
     drop(before);
     let error = rest(&mut guest).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);

@@ -1,0 +1,137 @@
+//! Lets the task of a body wait until what was written before has left for the client.
+
+use std::{
+    mem,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    task::{Context, Poll, Waker},
+};
+
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+
+/// The polls of one connection. Each hands to the socket all that may be sent, whatever the version of HTTP.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    begun: AtomicU64,
+    ended: AtomicU64,
+    /// The socket did not take all that it was given last.
+    blocked: AtomicBool,
+    task: AtomicWaker,
+    waiting: Mutex<Vec<Waker>>,
+}
+
+/// The turn that was the last to begin when somebody began to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn(u64);
+
+// === impl Turns ===
+
+impl Turns {
+    /// Runs one poll of the connection.
+    pub fn take<T>(
+        &self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.task.register(cx.waker());
+        let turn = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let polled = poll(cx);
+        self.ended.store(turn, Ordering::Release);
+        // Locked after the store: whoever is missing here finds the turn ended.
+        for waker in mem::take(&mut *self.waiting.lock()) {
+            waker.wake();
+        }
+        polled
+    }
+
+    /// What the socket said of a write or a flush.
+    pub fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
+        self.blocked.store(polled.is_pending(), Ordering::Release);
+        polled
+    }
+
+    pub fn current(&self) -> Turn {
+        Turn(self.begun.load(Ordering::Acquire))
+    }
+
+    /// Ready when a turn that began after `since` has ended and the socket has taken everything.
+    pub fn poll_flushed(&self, since: Turn, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.waiting.lock();
+        let ended = self.ended.load(Ordering::Acquire) > since.0;
+        if ended && !self.blocked.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        waiting.push(cx.waker().clone());
+        drop(waiting);
+        if !ended {
+            self.task.wake();
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::pin, task};
+
+    use futures::poll;
+
+    use super::*;
+
+    fn turn(turns: &Turns, write: Poll<()>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = turns.take(&mut cx, |_| turns.wrote(write));
+        assert_eq!(polled, write);
+    }
+
+    #[tokio::test]
+    async fn a_whole_turn_that_the_socket_took_is_waited_for() {
+        let turns = Turns::default();
+        turn(&turns, Poll::Ready(()));
+        let since = turns.current();
+        let mut flushed = pin!(poll_fn(|cx| turns.poll_flushed(since, cx)));
+        assert!(poll!(&mut flushed).is_pending(), "the turn was before");
+        turn(&turns, Poll::Pending);
+        assert!(poll!(&mut flushed).is_pending(), "the socket is full");
+        turn(&turns, Poll::Ready(()));
+        assert!(poll!(&mut flushed).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_had_begun_does_not_count() {
+        let turns = Turns::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let since = turns.take(&mut cx, |_| Poll::Ready(turns.current()));
+        let Poll::Ready(since) = since else { return };
+        let mut flushed = pin!(poll_fn(|cx| turns.poll_flushed(since, cx)));
+        assert!(poll!(&mut flushed).is_pending());
+        turn(&turns, Poll::Ready(()));
+        assert!(poll!(&mut flushed).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_connection_at_rest_is_woken_for_it() {
+        let turns = Turns::default();
+        let (woken, count) = futures_counter();
+        let mut cx = Context::from_waker(&woken);
+        let _ = turns.take(&mut cx, |_| Poll::<()>::Pending);
+        let since = turns.current();
+        let mut flushed = pin!(poll_fn(|cx| turns.poll_flushed(since, cx)));
+        assert!(poll!(&mut flushed).is_pending());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[derive(Default)]
+    struct Count(AtomicU64);
+
+    impl task::Wake for Count {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn futures_counter() -> (Waker, std::sync::Arc<Count>) {
+        let count = std::sync::Arc::new(Count::default());
+        (Waker::from(std::sync::Arc::clone(&count)), count)
+    }
+}
