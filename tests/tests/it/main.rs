@@ -1,6 +1,7 @@
 //! What the README and the design promise, shown with real processes.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod backup;
 mod bad;
 mod bounds;
