@@ -1,5 +1,6 @@
-//! Every wrong answer, from a component of either version and from a service, by the worker that has the replica and by another
-//! one, over HTTP/1.1 and HTTP/2: a client sees the same each time, and never a part for the whole.
+//! Every wrong answer, from a component of either version and from a service, by the worker that
+//! has the replica and by another one, over HTTP/1.1 and HTTP/2: a client sees the same each time,
+//! and never a part for the whole.
 
 mod client;
 mod load;
@@ -56,7 +57,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// A workload, and the workers' addresses: first that of the one that has its replica, then that of the one that has none.
+/// A workload, and the workers' addresses: first that of the one that has its replica, then that of
+/// the one that has none.
 struct Place {
     host: String,
     is_service: bool,
@@ -130,7 +132,8 @@ async fn one_answer_wherever_it_comes_from() {
                 for protocol in [Protocol::Http1, Protocol::Http2] {
                     let request = request();
                     let expected = match place.is_service {
-                        // A client of HTTP/2 that cuts its request resets the stream of the answer, too.
+                        // A client of HTTP/2 that cuts its request resets the stream of the answer,
+                        // too.
                         _ if request.is_cut() && protocol == Protocol::Http2 => Nothing,
                         true => service,
                         false => component,

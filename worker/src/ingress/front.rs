@@ -37,7 +37,8 @@ enum Answerer {
 // === impl Ingress ===
 
 impl Ingress {
-    /// The best route of all decides, wherever it is known from; of its replicas this worker's own come first.
+    /// The best route of all decides, wherever it is known from; of its replicas this worker's own
+    /// come first.
     fn choose(&self, host: &str, path: &str) -> Choice<Answerer> {
         let own = self.router.best(host, path);
         let other = self.fleet.lookup(host, path);
@@ -135,7 +136,8 @@ fn route<T>(
     }
 }
 
-/// Whom the client asked for: the request's target where it names one, else the `Host` header (RFC 9112, section 3.2).
+/// Whom the client asked for: the request's target where it names one, else the `Host` header (RFC
+/// 9112, section 3.2).
 pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
     let bad = |text| Err(Box::new(plain_text(StatusCode::BAD_REQUEST, text)));
     if request.method() == Method::CONNECT {
@@ -158,7 +160,8 @@ pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<
     }
 }
 
-/// Credentials in a target are its client's mistake, and no server's to see (RFC 9110, section 4.2.4).
+/// Credentials in a target are its client's mistake, and no server's to see (RFC 9110, section
+/// 4.2.4).
 fn without_credentials(authority: &Authority) -> String {
     let authority = authority.as_str();
     let host = authority.rsplit_once('@').map(|(_, host)| host);
@@ -173,8 +176,8 @@ fn host(authority: &str) -> &str {
     }
 }
 
-/// What guests cannot see themselves. The client's address is added to those that proxies before us have added; what
-/// they said of scheme and host stays, because only the first of them knows.
+/// What guests cannot see themselves. The client's address is added to those that proxies before us
+/// have added; what they said of scheme and host stays, because only the first of them knows.
 fn forwarded(headers: &mut HeaderMap, peer: SocketAddr, authority: &str) {
     let before = headers.get_all(X_FORWARDED_FOR).iter();
     let mut chain: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();

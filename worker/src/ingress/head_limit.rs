@@ -1,4 +1,5 @@
-//! How large the head of a message may be: one limit, for every version of HTTP and every way that a message takes.
+//! How large the head of a message may be: one limit, for every version of HTTP and every way that
+//! a message takes.
 
 use http::{HeaderMap, Request, Response};
 

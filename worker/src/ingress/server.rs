@@ -30,12 +30,14 @@ pub(super) use socket::after_http;
 
 use connection::Listener;
 
-/// The buffer for the head of a message of HTTP/1.1, in bytes. Larger than [`head_limit::MAX_HEAD`], so that one limit and one
-/// answer hold whatever else is in the buffer.
+/// The buffer for the head of an HTTP/1.1 message, in bytes. It is larger than
+/// [`head_limit::MAX_HEAD`], so that the same limit applies whatever else is in the buffer.
 pub(super) const MAX_HEAD: u32 = 2 * head_limit::MAX_HEAD as u32;
-/// The largest head that HTTP/2 decodes, for the same reason. A head of four times as much ends its connection.
+/// The largest head that HTTP/2 decodes, for the same reason. A head of four times as much ends its
+/// connection.
 pub(super) const MAX_HEAD_LIST: u32 = 4 * head_limit::MAX_HEAD as u32;
-/// More than [`head_limit::MAX_FIELDS`]. A number other than hyper's own, 100, costs two allocations for each message.
+/// More than [`head_limit::MAX_FIELDS`]. A number other than hyper's own, 100, costs two
+/// allocations for each message.
 pub(super) const MAX_PARSED_FIELDS: usize = 256;
 /// Requests at once on one HTTP/2 connection.
 pub(super) const MAX_STREAMS: u32 = 256;
@@ -45,15 +47,17 @@ pub(super) const STREAM_WINDOW: u32 = 64 << 10;
 /// When the process has no file descriptors left, accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A client that is silent is asked by its kernel after this time, and again as often, whether it is there. This is how one is
-/// noticed that has closed its connection while it waited: to the worker it looks like one that has closed its sending side
-/// alone.
+/// TCP keep-alive: the kernel probes a silent client after this time, and then at this interval. It
+/// is how a worker notices that a client has closed its connection while it waited, which at first
+/// looks as if it had closed its sending side alone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Streams that another worker has reset before they were looked at. Each is a client that went away.
+/// Streams that another worker may have reset before they were accepted here. Each is a client that
+/// went away.
 const RESET_BY_WORKER: usize = 8192;
-/// Of a connection between workers. Its streams have [`STREAM_WINDOW`] each: they need no more than
-/// `STREAM_WINDOW * MAX_STREAMS`. h2 takes half of it for what small DATA frames cost that nobody has read yet, and ends the
-/// connection beyond it: slow clients of events shall not get there together.
+/// The window of a connection between workers. Its streams need no more than `STREAM_WINDOW *
+/// MAX_STREAMS`, but h2 also derives from it how much overhead of small, unread DATA frames it
+/// accepts before it ends the connection: half of it. Many slow clients of event streams must not
+/// reach that together.
 pub(super) const WORKER_WINDOW: u32 = 256 << 20;
 
 /// Bounds of one listener.
@@ -80,8 +84,8 @@ impl Default for Limits {
 
 /// Who answers the requests of a listener.
 pub trait Front: Clone + Send + Sync + 'static {
-    /// Whether other workers are the clients: one connection carries the requests of many, which no limit on a single
-    /// client's behaviour shall end.
+    /// Whether the clients are other workers. Their connections carry the requests of many clients,
+    /// and must not end because of what single clients do.
     const WORKERS: bool = false;
 
     /// Answers a request from `peer`. Dropping the future, or the response's body, gives the request up.

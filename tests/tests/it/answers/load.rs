@@ -15,7 +15,8 @@ use super::{places, well};
 use crate::lab;
 
 const CLIENTS: usize = 64;
-/// Of each client. Together more than the 1,024 resets that HTTP/2 bears by default in the life of a connection.
+/// Of each client. Together more than the 1,024 resets that HTTP/2 bears by default in the life of
+/// a connection.
 const REQUESTS: usize = 20;
 
 /// One connection with one request after the other; the last one is given up.

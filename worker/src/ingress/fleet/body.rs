@@ -1,5 +1,5 @@
-//! Bodies on their way between two workers. Frames pass as they come. The first bytes of a request are kept until the head of
-//! its answer is there, so that it can be sent again.
+//! Bodies on their way between two workers. Frames pass as they come. The first bytes of a request
+//! are kept until the head of its answer is there, so that it can be sent again.
 
 use std::{
     mem,
@@ -172,7 +172,7 @@ impl Body for Lent {
         loop {
             let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
             match &frame {
-                // A frame without bytes says nothing, and HTTP/2 servers count them as an attack.
+                // An empty frame carries nothing, and peers of HTTP/2 count them as an attack.
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
                 Some(Ok(frame)) => this.shared.state.lock().keep(frame),
                 Some(Err(_)) => this.shared.state.lock().lose(),

@@ -16,7 +16,8 @@ use crate::ingress::{
     service::head::{self, Asked},
 };
 
-/// How often one request is offered. Workers that cannot be reached, or have no ready replica any more, cost it nothing.
+/// How often one request is offered. Workers that cannot be reached, or have no ready replica any
+/// more, cost it nothing.
 const OFFERS: usize = 6;
 
 /// Answers a request from another worker's replica. Dropping the future, or the response's body, gives the request up.
@@ -68,7 +69,7 @@ async fn offer(remote: &Remote, parts: &request::Parts, source: &Source) -> Resp
     offers.end(remote)
 }
 
-/// To whom one request was offered, and what came of it.
+/// The workers that one request was offered to, and the result so far.
 #[derive(Default)]
 struct Offers {
     count: usize,
@@ -76,7 +77,7 @@ struct Offers {
     past: Vec<Arc<Peer>>,
     /// To be asked again when there is nobody else.
     later: Vec<Arc<Peer>>,
-    /// Somebody may have seen the request.
+    /// A guest may have seen the request.
     seen: bool,
     busy: bool,
 }
@@ -96,7 +97,8 @@ impl Offers {
         })
     }
 
-    /// `None`: the worker has no ready replica. Returns the answer where no other worker may be asked.
+    /// `None`: the worker has no ready replica. Returns the answer where no other worker may be
+    /// asked.
     fn failed(
         &mut self,
         peer: Arc<Peer>,
@@ -110,13 +112,14 @@ impl Offers {
                 self.past.push(peer);
             }
             Some(Failure::NotBegun) => self.later.push(peer),
-            // It may have been seen: one that does no harm twice is offered once more (RFC 9110, section 9.2.2).
+            // It may have been seen: one that does no harm twice is offered once more (RFC 9110,
+            // section 9.2.2).
             Some(Failure::Lost(_)) if !self.seen && idempotent => {
                 self.seen = true;
                 self.later.push(peer);
             }
             Some(Failure::Lost(_)) => return Some(broken()),
-            // The worker is there: it is the answer that broke, and would again.
+            // The worker is there. The guest has seen the request, and would fail again.
             Some(Failure::Reset(_)) => {
                 let text = "the answer broke off before its head was whole";
                 return Some(plain_text(StatusCode::BAD_GATEWAY, text));

@@ -30,9 +30,10 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// A worker that is silently gone is noticed after both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// A connection with so many streams that were given up takes no more requests: they go to a new one, and it ends with those
-/// that it has. A worker's HTTP/2 counts what still arrives on such streams, and one that takes them for an attack would end
-/// the connection at a number of them, and with it the requests of everybody.
+/// After this many streams that were left before their end, a connection takes no more requests and
+/// ends with those that it has; new requests go to a new connection. Peers of HTTP/2 count such
+/// streams, and may end a connection after 1,024 of them as a protection against floods, with every
+/// request on it.
 const GIVEN_UP: usize = 512;
 /// A worker that could not be reached is not asked again for so long, while there are others.
 const AVOIDED: Duration = Duration::from_secs(1);
@@ -78,7 +79,8 @@ pub(super) enum Failure {
     /// The worker may have seen it.
     #[error("the connection to the worker ended: {0}")]
     Lost(hyper::Error),
-    /// The worker is there, and its replica's answer is no answer.
+    /// The worker is there: it reset this stream alone, because the answer of its replica broke
+    /// off.
     #[error("the worker broke the answer off: {0}")]
     Reset(hyper::Error),
     #[error("the request ended before its body was whole: {0}")]

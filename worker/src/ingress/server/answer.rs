@@ -1,4 +1,4 @@
-//! The answer to a request, as it is written to the client whatever gave it.
+//! The answer to a request, as it is written to the client, whatever produced it.
 
 use std::{
     pin::Pin,
@@ -28,7 +28,8 @@ pub(super) struct Asked {
     pub exchange: Option<Arc<Exchange>>,
 }
 
-/// A body that keeps what its head promises: it ends whole, or as an error, and never before its head is out.
+/// A body that keeps what its head promises: it ends whole, or as an error, and never before its
+/// head is out.
 pub(super) struct AnswerBody {
     /// `None`: none, or handed to [`Rest`].
     body: Option<Body>,
@@ -41,7 +42,7 @@ pub(super) struct AnswerBody {
     exchange: Option<Arc<Exchange>>,
 }
 
-/// Why an answer is none.
+/// Why an answer cannot be passed on.
 #[derive(Debug, thiserror::Error)]
 enum Invalid {
     #[error("its status {0} is informational, and cannot be the last")]
@@ -63,7 +64,7 @@ enum Broken {
     Trailers(HeadTooLarge),
 }
 
-/// Makes an answer one that this ingress stands for.
+/// Checks an answer, and replaces one that cannot be passed on.
 pub(super) fn prepare(
     response: Response<Body>,
     asked: Asked,
@@ -72,7 +73,7 @@ pub(super) fn prepare(
 ) -> Response<AnswerBody> {
     let Asked { method, exchange } = asked;
     let cut = exchange.as_ref().is_some_and(|exchange| exchange.is_cut());
-    // Whatever the guest made of a part of the request: the failure is the client's.
+    // Whatever the guest made of the part that it got: the failure is the client's.
     let mut response = match cut && !response.status().is_client_error() {
         true => plain_text(
             StatusCode::BAD_REQUEST,
@@ -172,13 +173,14 @@ impl AnswerBody {
         }
     }
 
-    /// What was said before goes out first: hyper drops what it has not written when a body fails.
+    /// The client gets what came before first: hyper drops what it has not written when a body
+    /// fails.
     fn fail(&mut self, error: BoxError) {
         self.body = None;
         self.failing = Some((error, self.turns.current()));
     }
 
-    /// `None`: there is nothing to pass on.
+    /// Returns `None` when there is nothing to pass on.
     fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         if let Some(trailers) = frame.trailers_ref() {
             if let Err(error) = head_limit::trailers(trailers) {
@@ -201,7 +203,7 @@ impl AnswerBody {
                 }
             }
         }
-        // One without bytes says nothing, and HTTP/2 servers count them as an attack.
+        // An empty frame carries nothing, and peers of HTTP/2 count them as an attack.
         (size > 0).then_some(frame)
     }
 }

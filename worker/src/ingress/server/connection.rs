@@ -44,7 +44,7 @@ pub(super) struct Listener<F> {
     rest: Rest,
 }
 
-/// What a connection remembers of its requests.
+/// What the requests of a connection leave for its end.
 #[derive(Default)]
 struct Memory {
     /// There was one.
@@ -53,7 +53,7 @@ struct Memory {
     exchange: Mutex<Option<Arc<Exchange>>>,
     /// What follows a switch of protocols.
     tunnel: Mutex<Option<BoxFuture<'static, ()>>>,
-    /// The end of the connection would be the end of the answer.
+    /// The client would take the end of the connection for the end of the answer.
     ends_answer: AtomicBool,
 }
 
@@ -213,7 +213,8 @@ async fn close<F>(
     if ended.is_err() && memory.ends_answer.load(Ordering::Relaxed) {
         return socket.reset();
     }
-    // After a head that is none, or an answer that broke off: there is something to be read, and perhaps a body behind it.
+    // A malformed head was answered, or an answer broke off: the client has something to read, and
+    // may still be sending.
     let failed = ended.is_err_and(|error| {
         let error = error.downcast_ref::<hyper::Error>();
         error.is_some_and(|error| error.is_parse() || error.is_user())

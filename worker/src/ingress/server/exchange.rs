@@ -1,4 +1,4 @@
-//! One request with its answer: what is left of either body when the other is done.
+//! One request and its answer, and what happens to the rest of either body once the other is done.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::ingress::Body;
 
-/// How much of a request is read for nothing once nobody reads it, so that its client reads the answer.
+/// How much of a request is read and discarded once its reader has dropped it, so that the client
+/// gets to read the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unread {
     pub bytes: u64,
@@ -32,7 +33,8 @@ impl Unread {
         bytes: 256 << 20,
         time: Duration::from_secs(30),
     };
-    /// Then the stream is reset with NO_ERROR, which tells a client to stop and to keep the answer (RFC 9113, section 8.1).
+    /// Then the stream is reset with NO_ERROR, which tells a client to stop and to keep the answer
+    /// (RFC 9113, section 8.1).
     pub const HTTP2: Self = Self {
         bytes: 1 << 20,
         time: Duration::from_secs(5),
@@ -44,11 +46,13 @@ impl Unread {
     };
 }
 
-/// For what follows the last byte of a complete answer: trailers that nobody can be sent, or the end alone.
+/// For what follows the last byte of a complete answer: the end of its stream, or trailers that
+/// cannot be sent.
 const REST_TIME: Duration = Duration::from_secs(60);
 const REST_BYTES: usize = 1 << 20;
 
-/// The tasks that read what nobody else wants to the end, for all connections of a listener.
+/// The tasks that read bodies to their end which nobody else reads, for all connections of a
+/// listener.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rest {
     tasks: TaskTracker,
@@ -66,7 +70,7 @@ pub(super) struct Budget {
 #[derive(Debug)]
 pub(super) struct Exchange {
     budget: Budget,
-    /// The client waits for a word before it sends its body.
+    /// The client waits for `100 Continue` before it sends its body.
     expects: bool,
     complete: AtomicBool,
     cut: AtomicBool,
@@ -75,8 +79,9 @@ pub(super) struct Exchange {
     rest: Rest,
 }
 
-/// The body of a client's request. When it is dropped early, what the client still sends is read for nothing, within
-/// bounds: a connection that is closed with unread bytes is reset, and the answer lost.
+/// The body of a client's request. When it is dropped early, what the client still sends is
+/// discarded, within bounds: closing a connection with unread bytes resets it, and the client loses
+/// the answer.
 #[derive(Debug)]
 pub struct ClientBody {
     /// `None`: empty.
@@ -276,7 +281,7 @@ impl Drop for ClientBody {
         let Some((incoming, exchange)) = self.incoming.take() else {
             return;
         };
-        // Reading would ask a client that waits for a word to send what nobody wants.
+        // Reading would make hyper say `100 Continue`, and the client send what nobody wants.
         let waits = exchange.expects && !self.begun;
         if !waits && !exchange.is_complete() && !exchange.is_cut() {
             exchange.discard(incoming);

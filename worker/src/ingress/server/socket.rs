@@ -24,14 +24,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{exchange::Budget, turns::Turns};
 
-/// A client that is silent for so long, once it has its answer, has sent what it wanted to.
+/// A client that is silent for this long after its answer is taken to have sent everything.
 const QUIET: Duration = Duration::from_secs(5);
-/// A worker that stops waits for no longer than this for the rest of a refused upload.
+/// A worker that is stopping waits no longer than this for the rest of a refused upload.
 const LAST: Duration = Duration::from_secs(1);
 const PIECE: usize = 16 << 10;
 
-/// The socket of one client. HTTP reads and writes one handle; another one stays with the connection's task, which
-/// watches the socket and closes it.
+/// The socket of one client. HTTP reads and writes one handle; another one stays with the
+/// connection's task, which watches the socket and closes it.
 #[derive(Clone)]
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
@@ -65,14 +65,15 @@ impl Socket {
         }
     }
 
-    /// Returns when the connection is broken: the client has reset it, or no longer answers. That a client has closed its
-    /// sending side alone is no reason to give its request up.
+    /// Returns when the connection is broken: the client has reset it, or no longer answers. That a
+    /// client has closed its sending side alone is no reason to give its request up.
     pub async fn broken(&self) {
-        // Whatever it says, nothing is to be expected of this connection.
+        // An error of the wait itself says the same.
         let _ = self.stream.ready(Interest::ERROR).await;
     }
 
-    /// Whether closing now would reset what the client has not read yet: bytes of its own were not read.
+    /// Whether closing now would reset what the client has not read yet: bytes of its own were not
+    /// read.
     pub fn has_unread(&self) -> bool {
         !self.shared.over.load(Ordering::Acquire)
             && ioctl_fionread(&*self.stream).is_ok_and(|unread| unread > 0)
@@ -83,8 +84,8 @@ impl Socket {
         !self.shared.over.load(Ordering::Acquire)
     }
 
-    /// Closes the sending side, and reads what the client still sends until it closes its own, is silent or has used up the
-    /// budget (RFC 9112, section 9.6).
+    /// Closes the sending side, and discards what the client still sends until it closes its own
+    /// side, falls silent or has used up the budget (RFC 9112, section 9.6).
     pub async fn linger(self, budget: &Budget, draining: &CancellationToken) {
         if rustix::net::shutdown(&*self.stream, Shutdown::Write).is_err() {
             return;
@@ -115,7 +116,7 @@ impl Socket {
 
     /// Closes with a reset in place of an end of stream.
     pub fn reset(self) {
-        // Without it the client would read an end of stream.
+        // Where this fails, the client sees an end of stream.
         let _ = self.stream.set_zero_linger();
     }
 
@@ -127,7 +128,8 @@ impl Socket {
         let (room, mut read) = (buffer.remaining(), 0);
         let result = self.stream.try_io(Interest::READABLE, || {
             read = self.stream.try_read_buf(buffer)?;
-            // The kernel has no more: asking again would only say so.
+            // The kernel has no more for now. Reporting this here spares the next read, which would
+            // only say so.
             match 0 < read && read < room {
                 true => Err(io::ErrorKind::WouldBlock.into()),
                 false => Ok(()),

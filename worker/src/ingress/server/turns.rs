@@ -9,7 +9,8 @@ use std::{
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
-/// The polls of one connection. Each hands to the socket all that may be sent, whatever the version of HTTP.
+/// The polls of one connection. Each hands to the socket all that may be sent, whatever the version
+/// of HTTP.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     begun: AtomicU64,
@@ -37,7 +38,8 @@ impl Turns {
         let turn = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let polled = poll(cx);
         self.ended.store(turn, Ordering::Release);
-        // Locked after the store: whoever is missing here finds the turn ended.
+        // Locked after the store: a task that is not in the list yet will find that the turn has
+        // ended.
         for waker in mem::take(&mut *self.waiting.lock()) {
             waker.wake();
         }

@@ -1,4 +1,5 @@
-//! Answers, streams and connections that end early between workers. The other worker is played, frame by frame.
+//! Answers, streams and connections that end early between workers. The other worker is played,
+//! frame by frame.
 
 use h2::{Reason, server::SendResponse};
 use tokio::sync::Semaphore;

@@ -98,7 +98,8 @@ async fn an_answer_ends_as_its_head_promised_or_not_at_all() {
         ("GET", "/304", 304, "", true),
     ] {
         for (version, seen) in seen(&server, method, path).await.into_iter().enumerate() {
-            // The first bytes of an answer that is too long are all that a client of HTTP/1.1 waits for.
+            // The first bytes of an answer that is too long are all that a client of HTTP/1.1 waits
+            // for.
             let whole = whole || path == "/long" && version == 0;
             assert_eq!(
                 (seen.0, seen.2),
