@@ -1,4 +1,4 @@
-//! The largest body that passes.
+//! The largest heads and bodies that pass.
 
 use std::{
     pin::Pin,
@@ -13,7 +13,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::{Body as ResponseBody, BoxError};
+use super::{Body as ResponseBody, BoxError, server::MAX_HEAD};
+
+/// Fields of one head, a request's or a response's, of any version of HTTP.
+pub(crate) const MAX_FIELDS: usize = 200;
+/// What a connection reads of a head before it gives up, in bytes: enough for every head that passes, with its first line.
+pub(crate) const HEAD_BUFFER: usize = MAX_HEAD as usize + (8 << 10);
+/// What a field counts beside its name and its value, in bytes (RFC 9113, section 6.5.2).
+pub(crate) const FIELD_OVERHEAD: usize = 32;
 
 /// A body that fails when it turns out to be larger than it may be; nothing of the frame that is too much passes.
 pub(crate) struct Limited<B> {
@@ -50,6 +57,39 @@ pub(crate) enum LimitError<E> {
     TooLarge,
     #[error("{0}")]
     Body(E),
+}
+
+/// Why a head does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadTooLarge {
+    #[error("its head has {0} fields, and at most {MAX_FIELDS} fields are passed on")]
+    Fields(usize),
+    #[error("its head is {0} bytes large, and at most {MAX_HEAD} bytes are passed on")]
+    Bytes(usize),
+    /// No more of it was read than it takes to know.
+    #[error(
+        "its head is too large: at most {MAX_FIELDS} fields and {MAX_HEAD} bytes are passed on"
+    )]
+    Unread,
+}
+
+/// Whether a head, or the fields behind a body, are within [`MAX_FIELDS`] and [`MAX_HEAD`].
+pub(crate) fn check_head(headers: &HeaderMap) -> Result<(), HeadTooLarge> {
+    if headers.len() > MAX_FIELDS {
+        return Err(HeadTooLarge::Fields(headers.len()));
+    }
+    match head_size(headers) {
+        size if size > MAX_HEAD as usize => Err(HeadTooLarge::Bytes(size)),
+        _ => Ok(()),
+    }
+}
+
+/// In bytes, as RFC 9113 counts, section 6.5.2.
+pub(crate) fn head_size(headers: &HeaderMap) -> usize {
+    let sizes = headers.iter();
+    sizes
+        .map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD)
+        .sum()
 }
 
 /// Whether a message says itself that its body is larger than `limit` bytes.
@@ -206,6 +246,18 @@ mod tests {
             assert!(matches!(failed, Err(LimitError::TooLarge)));
         }
         assert!(overrun.happened());
+    }
+
+    #[test]
+    fn a_head_is_counted_as_http2_counts_it() {
+        let mut headers = HeaderMap::new();
+        let value = "v".repeat(MAX_HEAD as usize - "x-large".len() - FIELD_OVERHEAD);
+        headers.insert("x-large", value.parse().unwrap());
+        assert_eq!(head_size(&headers), MAX_HEAD as usize);
+        assert_eq!(check_head(&headers), Ok(()));
+        headers.insert("x-large", format!("{value}v").parse().unwrap());
+        let size = MAX_HEAD as usize + 1;
+        assert_eq!(check_head(&headers), Err(HeadTooLarge::Bytes(size)));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 mod admission;
 mod fleet;
 mod front;
-mod head_limit;
 pub(crate) mod limit;
+pub(crate) mod response;
 pub mod router;
 pub mod server;
 mod service;
@@ -13,6 +13,7 @@ mod tunnel;
 pub use admission::{Admission, Admissions};
 pub use fleet::{ClusterFront, FleetRoutes};
 pub use front::Ingress;
+pub use response::Malformed;
 pub use router::{Admitted, HttpTarget, RequestMeta, Router};
 pub use server::ClientBody;
 pub use service::{PortLimits, ServicePort, ServiceTarget};

@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod exchange;
+mod head;
 mod socket;
 mod turns;
 
@@ -23,20 +24,22 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Body, head_limit};
+use super::Body;
 
 pub use exchange::ClientBody;
 pub(super) use socket::after_http;
 
 use connection::Listener;
 
-/// The buffer for the head of an HTTP/1.1 message, in bytes. It is larger than
-/// [`head_limit::MAX_HEAD`], so that the same limit applies whatever else is in the buffer.
-pub(super) const MAX_HEAD: u32 = 2 * head_limit::MAX_HEAD as u32;
-/// The largest head that HTTP/2 decodes, for the same reason. A head of four times as much ends its
-/// connection.
-pub(super) const MAX_HEAD_LIST: u32 = 4 * head_limit::MAX_HEAD as u32;
-/// More than [`head_limit::MAX_FIELDS`]. A number other than hyper's own, 100, costs two
+/// The head of a message, in bytes: names and values, and 32 for each field (RFC 9113, section 6.5.2).
+pub(super) const MAX_HEAD: u32 = 64 << 10;
+/// The buffer for the head of an HTTP/1.1 request, in bytes. It is larger than [`MAX_HEAD`], so that
+/// the same limit applies whatever else is in the buffer.
+const READ_BUFFER: usize = 2 * MAX_HEAD as usize;
+/// The largest head that HTTP/2 decodes, for the same reason. A head of four times this size ends
+/// its connection.
+pub(super) const MAX_HEAD_LIST: u32 = 4 * MAX_HEAD;
+/// More than [`super::limit::MAX_FIELDS`]. A number other than hyper's own, 100, costs two
 /// allocations for each message.
 pub(super) const MAX_PARSED_FIELDS: usize = 256;
 /// Requests at once on one HTTP/2 connection.
@@ -115,10 +118,7 @@ pub async fn serve_within<F: Front>(
     draining: CancellationToken,
     drain: Duration,
 ) {
-    // Connections inherit it.
-    let _ = sockopt::set_socket_keepalive(&listener, true);
-    let _ = sockopt::set_tcp_keepidle(&listener, KEEP_ALIVE);
-    let _ = sockopt::set_tcp_keepintvl(&listener, KEEP_ALIVE);
+    probe_silent_clients(&listener);
     let http = http_server(limits, F::WORKERS);
     let shared = Arc::new(Listener::new(http, limits, front, draining.clone()));
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -146,6 +146,16 @@ pub async fn serve_within<F: Front>(
     }
     connections.shutdown().await;
     shared.rest().end().await;
+}
+
+/// Connections inherit it.
+fn probe_silent_clients(listener: &TcpListener) {
+    let set = sockopt::set_socket_keepalive(listener, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(listener, KEEP_ALIVE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(listener, KEEP_ALIVE));
+    if let Err(error) = set {
+        tracing::warn!(%error, "clients that vanish while they wait are not noticed");
+    }
 }
 
 /// The next connection, once there is a slot for it.
@@ -183,7 +193,7 @@ fn http_server(limits: Limits, workers: bool) -> auto::Builder<TokioExecutor> {
         .header_read_timeout(limits.head_timeout)
         .half_close(true)
         .max_headers(MAX_PARSED_FIELDS)
-        .max_buf_size(MAX_HEAD as usize);
+        .max_buf_size(READ_BUFFER);
     let mut http2 = server.http2();
     http2
         .timer(TokioTimer::new())

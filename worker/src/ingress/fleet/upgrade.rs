@@ -26,7 +26,8 @@ use super::{
 use crate::{
     ingress::{
         Body, ClientBody, RequestMeta,
-        server::{MAX_HEAD, MAX_PARSED_FIELDS, after_http},
+        limit::HEAD_BUFFER,
+        server::{MAX_PARSED_FIELDS, after_http},
         service::head::{self, Asked},
         tunnel::Tunnel,
     },
@@ -77,7 +78,7 @@ async fn exchange(
 ) -> hyper::Result<Response<Body>> {
     let mut connecting = http1::Builder::new();
     connecting
-        .max_buf_size(MAX_HEAD as usize)
+        .max_buf_size(HEAD_BUFFER)
         .max_headers(MAX_PARSED_FIELDS);
     let (mut sender, connection) = connecting.handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(async move {

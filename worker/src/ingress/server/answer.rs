@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
@@ -15,9 +15,10 @@ use super::{
     turns::{Turn, Turns},
 };
 use crate::ingress::{
-    Body, BoxError,
-    head_limit::{self, HeadTooLarge},
+    Body, BoxError, Malformed,
+    limit::{HeadTooLarge, check_head},
     plain_text,
+    response::{self, Framing},
     tunnel::Tunnel,
 };
 
@@ -40,17 +41,6 @@ pub(super) struct AnswerBody {
     turns: Arc<Turns>,
     rest: Rest,
     exchange: Option<Arc<Exchange>>,
-}
-
-/// Why an answer cannot be passed on.
-#[derive(Debug, thiserror::Error)]
-enum Invalid {
-    #[error("its status {0} is informational, and cannot be the last")]
-    Informational(StatusCode),
-    #[error("{0}")]
-    Head(HeadTooLarge),
-    #[error("its content-length is not one number")]
-    Length,
 }
 
 /// Why a body broke off.
@@ -81,27 +71,20 @@ pub(super) fn prepare(
         ),
         false => response,
     };
-    let length = match check(&response) {
-        Ok(length) => length,
-        Err(invalid) => {
-            tracing::debug!(%invalid, "an answer was replaced");
-            let text = format!("the answer is not valid HTTP: {invalid}");
+    let framing = match check(&method, &mut response) {
+        Ok(framing) => framing,
+        Err(malformed) => {
+            tracing::debug!(%malformed, "an answer was replaced");
+            let text = format!("the answer is not valid HTTP: {malformed}");
             response = plain_text(StatusCode::BAD_GATEWAY, text);
-            None
+            match method {
+                Method::HEAD => Framing::NoBody,
+                _ => Framing::Open,
+            }
         }
     };
-    let status = response.status();
-    if status == StatusCode::NO_CONTENT {
-        // RFC 9110, section 8.6.
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-    }
-    let bodiless = method == Method::HEAD
-        || matches!(
-            status,
-            StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        );
     if method == Method::HEAD
-        && length.is_none()
+        && !response.headers().contains_key(header::CONTENT_LENGTH)
         && let Some(length) = response.body().size_hint().exact()
     {
         // As the answer to GET would have it.
@@ -109,18 +92,19 @@ pub(super) fn prepare(
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
     response.map(|body| {
-        let body = match bodiless {
-            true => {
+        let (body, left) = match framing {
+            Framing::NoBody => {
                 if !body.is_end_stream() {
                     rest.finish(body);
                 }
-                None
+                (None, None)
             }
-            false => Some(body),
+            Framing::Length(length) => (Some(body), Some(length)),
+            Framing::Open => (Some(body), None),
         };
         AnswerBody {
-            left: length.filter(|_| body.is_some()),
             body,
+            left,
             ended: false,
             failing: None,
             turns: Arc::clone(turns),
@@ -130,30 +114,13 @@ pub(super) fn prepare(
     })
 }
 
-/// Returns what `content-length` says.
-fn check(response: &Response<Body>) -> Result<Option<u64>, Invalid> {
-    let status = response.status();
-    let switches = status == StatusCode::SWITCHING_PROTOCOLS
+fn check(method: &Method, response: &mut Response<Body>) -> Result<Framing, Malformed> {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS
         && response.extensions().get::<Tunnel>().is_some();
-    if status.is_informational() && !switches {
-        return Err(Invalid::Informational(status));
+    match switches {
+        true => Ok(Framing::NoBody),
+        false => response::check(method, response),
     }
-    head_limit::response(response).map_err(Invalid::Head)?;
-    length(response.headers())
-}
-
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Invalid> {
-    let mut length = None;
-    for value in headers.get_all(header::CONTENT_LENGTH) {
-        let text = value.to_str().ok();
-        let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let value = digits.and_then(|text| text.parse().ok());
-        match value {
-            Some(value) if length.is_none_or(|before| before == value) => length = Some(value),
-            _ => return Err(Invalid::Length),
-        }
-    }
-    Ok(length)
 }
 
 /// Whether the end of the connection ends the answer, for a client that knows no chunks.
@@ -183,7 +150,7 @@ impl AnswerBody {
     /// Returns `None` when there is nothing to pass on.
     fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         if let Some(trailers) = frame.trailers_ref() {
-            if let Err(error) = head_limit::trailers(trailers) {
+            if let Err(error) = check_head(trailers) {
                 self.fail(Broken::Trailers(error).into());
                 return None;
             }

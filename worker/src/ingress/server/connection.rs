@@ -30,10 +30,11 @@ use super::{
     Front, Limits,
     answer::{self, AnswerBody, Asked},
     exchange::{Budget, ClientBody, Exchange, Rest, Unread},
+    head,
     socket::Socket,
     turns::Turns,
 };
-use crate::ingress::{BoxError, head_limit, plain_text, tunnel::Tunnel};
+use crate::ingress::{BoxError, plain_text, tunnel::Tunnel};
 
 /// What the connections of one listener share.
 pub(super) struct Listener<F> {
@@ -99,20 +100,18 @@ impl<F: Front> Listener<F> {
     ) -> impl Future<Output = Response<AnswerBody>> + Send + 'static {
         memory.used.store(true, Ordering::Relaxed);
         let (method, version) = (request.method().clone(), request.version());
-        let too_large = match F::WORKERS {
-            true => head_limit::forwarded(&request),
-            false => head_limit::request(&request),
-        };
+        let head = head::check(&request, F::WORKERS);
         let (request, exchange) = self.track(request);
         if version < Version::HTTP_2 {
             memory.exchange.lock().clone_from(&exchange);
         }
-        let answer = match too_large {
+        let answer = match head {
             Ok(()) => Either::Left(self.front.answer(request, peer)),
             Err(error) => {
                 drop(request);
                 let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                Either::Right(ready(plain_text(status, error.to_string())))
+                let text = format!("the request cannot be taken: {error}");
+                Either::Right(ready(plain_text(status, text)))
             }
         };
         let (memory, turns, rest) = (Arc::clone(memory), Arc::clone(turns), self.rest());

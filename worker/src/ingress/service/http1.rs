@@ -23,7 +23,8 @@ use crate::{
     dial::{Dialer, Driver, Io},
     ingress::{
         Body,
-        server::{MAX_HEAD, after_http},
+        limit::{HEAD_BUFFER, MAX_FIELDS},
+        server::after_http,
         tunnel::Tunnel,
     },
     publish::relay::{Early, relay, reset},
@@ -97,9 +98,8 @@ async fn exchange(
 
 async fn open(dialer: &Dialer) -> Result<Lease, Failure> {
     let (io, scope) = dialer.connect().await?;
-    // The number of fields is hyper's own, 100: another one costs an allocation for each message.
     let mut client = http1::Builder::new();
-    client.max_buf_size(MAX_HEAD as usize);
+    client.max_buf_size(HEAD_BUFFER).max_headers(MAX_FIELDS);
     let handshake = client.handshake(io).await;
     let (sender, connection) = handshake.map_err(|error| failure(&error))?;
     let driver = Driver::spawn(connection.with_upgrades(), scope);

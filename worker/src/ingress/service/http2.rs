@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     dial::{Dialer, Driver},
-    ingress::{Body, server::MAX_HEAD},
+    ingress::{Body, limit::HEAD_BUFFER},
 };
 
 /// Requests at once on one connection: what every server should allow (RFC 9113, section 6.5.2).
@@ -119,7 +119,7 @@ impl Streams {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEAD);
+            .max_header_list_size(HEAD_BUFFER as u32);
         let handshake = client.handshake(io).await;
         let (sender, connection) = handshake.map_err(|e| Failure::malformed(&e, VERSION))?;
         let connection = Arc::new(Connection {

@@ -294,6 +294,18 @@ async fn a_request_that_ends_too_early_is_its_clients_failure() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
+#[tokio::test]
+async fn the_kernel_looks_for_clients_that_have_vanished() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    probe_silent_clients(&listener);
+    let connecting = TcpStream::connect(listener.local_addr().unwrap());
+    let (_client, accepted) = futures::future::join(connecting, listener.accept()).await;
+    let (accepted, _) = accepted.unwrap();
+    assert!(sockopt::socket_keepalive(&accepted).unwrap());
+    assert_eq!(sockopt::tcp_keepidle(&accepted).unwrap(), KEEP_ALIVE);
+    assert_eq!(sockopt::tcp_keepintvl(&accepted).unwrap(), KEEP_ALIVE);
+}
+
 /// A client's socket, and the worker's side of it.
 async fn pair() -> (TcpStream, Socket) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
