@@ -141,6 +141,7 @@ fn service(guest: &Guest, args: Vec<String>) -> Service {
         liveness: None,
         volumes: Vec::new(),
         memory_bytes: 256 << 20,
+        reserve_bytes: 64 << 20,
         cpu_weight: 100,
         bodies: BodyLimits::default(),
         stop_grace: Duration::from_secs(10),

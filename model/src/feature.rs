@@ -19,7 +19,7 @@ pub(crate) const NOT_YET: [&str; 2] = ["spec.service.env.secret", "spec.componen
 
 /// What the first servers, which named no fields in `GetInfo`, did not honour. What leaves [`NOT_YET`] stays here, and what
 /// the contract gains joins it.
-const NOT_BY_THE_FIRST: [&str; 16] = [
+const NOT_BY_THE_FIRST: [&str; 18] = [
     "spec.service.readiness",
     "spec.service.liveness",
     "spec.service.volumes",
@@ -36,6 +36,8 @@ const NOT_BY_THE_FIRST: [&str; 16] = [
     "spec.service.limits.responseBodyBytes",
     "spec.components.limits.requestBodyBytes",
     "spec.components.limits.responseBodyBytes",
+    "spec.service.reserve",
+    "spec.components.reserve",
 ];
 
 /// A field that a workload uses: one that says something else than its absence would.

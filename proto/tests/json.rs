@@ -108,6 +108,9 @@ fn spec() -> v1::WorkloadSpec {
             read_only: true,
         }],
         exclusive: true,
+        reserve: Some(v1::Reserve {
+            memory_bytes: Some(24 << 20),
+        }),
     };
     let api = v1::Component {
         name: "api".into(),
@@ -126,6 +129,9 @@ fn spec() -> v1::WorkloadSpec {
         reuse: Some(v1::Reuse {
             requests: Some(128),
             concurrency: Some(16),
+        }),
+        reserve: Some(v1::Reserve {
+            memory_bytes: Some(8 << 20),
         }),
         ..Default::default()
     };
@@ -341,10 +347,11 @@ fn replica() {
 
 #[test]
 fn worker() {
-    let resources = |memory_bytes, replicas| {
+    let resources = |memory_bytes, replicas, keeps_reserves| {
         Some(v1::Resources {
             memory_bytes,
             replicas,
+            keeps_reserves,
         })
     };
     let worker = v1::Worker {
@@ -354,8 +361,8 @@ fn worker() {
         ready: true,
         cordoned: false,
         labels: labels(),
-        capacity: resources(8 << 30, 1000),
-        allocated: resources(96 << 20, 1),
+        capacity: resources(8 << 30, 1000, Some(true)),
+        allocated: resources(96 << 20, 1, None),
         last_heartbeat: Some(Timestamp {
             seconds: 1_767_322_445,
             nanos: 250_000_000,

@@ -119,7 +119,7 @@ impl Worker {
         fs::write(artifacts.join(format!("{}.wasm", digest.hex())), bytes).unwrap();
         // Compiled code survives from test to test.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-        let runtime = Arc::new(Runtime::new(&cache, u64::MAX).unwrap());
+        let runtime = Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX).unwrap());
         let reports = ReportBook::new();
         let supervisor = Supervisor::new(SupervisorParts {
             runtime: Arc::clone(&runtime),

@@ -243,7 +243,7 @@ impl Series {
 impl Sides {
     /// `cache` is where compiled code is kept.
     pub async fn new(cache: &Path) -> anyhow::Result<Self> {
-        let runtime = Arc::new(Runtime::new(cache, u64::MAX)?);
+        let runtime = Arc::new(Runtime::new(cache, u64::MAX, u64::MAX)?);
         let p2 = Generation::P2.load(&runtime).await?;
         let p3 = Generation::P3.load(&runtime).await?;
         Ok(Self {

@@ -129,6 +129,7 @@ impl Session {
             capacity: Some(v1::Resources {
                 memory_bytes: MEMORY,
                 replicas: REPLICAS,
+                keeps_reserves: Some(true),
             }),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..v1::Hello::default()

@@ -36,7 +36,7 @@ pub struct Args {
     /// How other workers reach --listen [default: its address]
     #[arg(long, value_name = "URL")]
     advertise: Option<ServerUrl>,
-    /// Memory for guests, such as 2GiB [default: 80% of the machine's]
+    /// Memory for all guests together, such as 2GiB; its own comes on top [default: 80% of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
     memory: Option<u64>,
     /// What components may take on disk, and as much again their compiled code; then those go that nothing uses

@@ -11,7 +11,7 @@ use warren_proto::v1;
 use super::{show::Seen, watched::ShownReplica};
 use crate::{
     reconcile::observe,
-    scheduler::Offers,
+    scheduler::{Memory, Offers},
     state::{
         Stored, decode,
         keys::{self, Key},
@@ -55,10 +55,10 @@ pub struct WorkerEntry {
     pub shown: Option<Arc<v1::Worker>>,
 }
 
-/// What the replicas of a worker may use at most.
+/// What the replicas of a worker take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    pub memory_bytes: u64,
+    pub memory: Memory,
     pub replicas: u32,
     /// Published ports, each with the workload that holds it.
     pub ports: Vec<(String, WorkloadId)>,
@@ -206,7 +206,7 @@ impl Contents {
                 continue;
             };
             if observe::phase(record.phase()).occupies() {
-                usage.memory_bytes = usage.memory_bytes.saturating_add(record.memory_bytes);
+                usage.memory = usage.memory.saturating_add(observe::memory(record));
                 usage.replicas += 1;
                 let ports = record.ports.iter().cloned();
                 usage
@@ -214,7 +214,8 @@ impl Contents {
                     .extend(ports.map(|port| (port, workload.clone())));
             }
         }
-        let freed = usage.memory_bytes < worker.usage.memory_bytes
+        let freed = usage.memory.reserve < worker.usage.memory.reserve
+            || usage.memory.limit < worker.usage.memory.limit
             || usage.replicas < worker.usage.replicas
             || usage.ports.len() < worker.usage.ports.len();
         worker.usage = usage;

@@ -143,9 +143,11 @@ impl Contents {
             None => None,
             Some(stored) => {
                 let mut worker = v1::Worker::clone(&stored.value);
+                let keeps_reserves = worker.capacity.is_some_and(|it| it.keeps_reserves());
                 worker.allocated = Some(v1::Resources {
-                    memory_bytes: entry.usage.memory_bytes,
+                    memory_bytes: entry.usage.memory.counted(keeps_reserves),
                     replicas: entry.usage.replicas,
+                    keeps_reserves: None,
                 });
                 worker.drain = drain;
                 if let Some(before) = &before {

@@ -39,7 +39,8 @@ fn replica(of: &str, name: &str, worker: &str, phase: Phase, revision: Revision)
             ready: phase == Phase::Running,
             ..Default::default()
         },
-        memory_bytes: 10,
+        memory_bytes: 40,
+        reserve_bytes: Some(6),
         ..Default::default()
     };
     put(keys::replica(&id(of), name), encode(&record), revision)
@@ -174,11 +175,43 @@ fn usage_counts_what_occupies() {
     ]);
     let usage = |contents: &Contents| {
         let usage = &contents.workers[&Name::parse("w1").unwrap()].usage;
-        (usage.replicas, usage.memory_bytes)
+        (usage.replicas, usage.memory.limit, usage.memory.reserve)
     };
-    assert_eq!(usage(&contents), (2, 20));
+    assert_eq!(usage(&contents), (2, 80, 12));
     contents.apply(&[replica("a", "r1", "w2", Phase::Running, 2)]);
-    assert_eq!(usage(&contents), (1, 10));
+    assert_eq!(usage(&contents), (1, 40, 6));
+}
+
+/// A replica as versions without reserves stored it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct EarlierRecord {
+    #[prost(message, required, tag = "1")]
+    replica: v1::Replica,
+    #[prost(uint64, tag = "4")]
+    memory_bytes: u64,
+    #[prost(string, repeated, tag = "5")]
+    ports: Vec<String>,
+}
+
+#[test]
+fn a_replica_of_an_earlier_version_has_the_reserve_that_its_worker_gives_it() {
+    let earlier = EarlierRecord {
+        replica: v1::Replica {
+            id: "r1".into(),
+            workload: "a".into(),
+            worker: "w1".into(),
+            phase: Phase::Running.into(),
+            ..Default::default()
+        },
+        memory_bytes: 96,
+        ports: vec!["127.0.0.1:6379".into()],
+    };
+    let mut contents = Contents::default();
+    let key = keys::replica(&id("a"), "r1");
+    contents.apply(&[put(key, encode(&earlier), 1)]);
+    let usage = &contents.workers[&Name::parse("w1").unwrap()].usage;
+    assert_eq!((usage.memory.reserve, usage.memory.limit), (24, 96));
+    assert_eq!(usage.ports.len(), 1);
 }
 
 #[test]

@@ -166,7 +166,8 @@ impl Execution {
                 ..v1::Replica::default()
             },
             attempt,
-            memory_bytes: needs.memory,
+            memory_bytes: needs.memory.limit,
+            reserve_bytes: Some(needs.memory.reserve),
             ports: needs.ports.iter().map(ToString::to_string).collect(),
             ..ReplicaRecord::default()
         };

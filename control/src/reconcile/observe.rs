@@ -16,7 +16,7 @@ use crate::{
     clock,
     fleet::leases::Leases,
     index::WorkerUsage,
-    scheduler::{Access, Needs, Offers, Requirements, TakenPort, WorkerView},
+    scheduler::{Access, Memory, Needs, Offers, Requirements, TakenPort, WorkerView},
     state::{
         records::{ReplicaRecord, condition},
         rollout,
@@ -113,7 +113,10 @@ fn requirements(spec: &WorkloadSpec) -> Requirements {
 pub fn needs(spec: &WorkloadSpec) -> Needs {
     let publish = spec.service.iter().flat_map(|service| &service.publish);
     Needs {
-        memory: spec::memory_bytes(spec),
+        memory: Memory {
+            reserve: spec::reserve_bytes(spec),
+            limit: spec::limit_bytes(spec),
+        },
         ports: publish
             .map(|publish| publish.listen)
             .filter(|listen| listen.address.port() != 0)
@@ -138,9 +141,19 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
             .filter(|held| held.status() == Status::False)
             .map(|held| held.message.clone()),
         needs: Needs {
-            memory: record.memory_bytes,
+            memory: memory(record),
             ports: ports(&record.ports),
         },
+    }
+}
+
+/// What a replica takes of its worker's memory. One that an earlier version stored has the default reserve, as its worker
+/// takes it to have.
+pub fn memory(record: &ReplicaRecord) -> Memory {
+    let default = || spec::default_reserve(record.memory_bytes);
+    Memory {
+        reserve: record.reserve_bytes.unwrap_or_else(default),
+        limit: record.memory_bytes,
     }
 }
 
@@ -153,6 +166,7 @@ fn age(since: &Option<Timestamp>, now: &Timestamp) -> Duration {
 pub fn worker(held: &WorkerUsage, leases: &Leases) -> WorkerView {
     let worker = &held.worker;
     let capacity = worker.capacity.unwrap_or_default();
+    let keeps_reserves = capacity.keeps_reserves();
     WorkerView {
         name: held.name.clone(),
         ready: worker.ready,
@@ -162,7 +176,8 @@ pub fn worker(held: &WorkerUsage, leases: &Leases) -> WorkerView {
         connected_for: leases.connected_for(&worker.name),
         memory_free: capacity
             .memory_bytes
-            .saturating_sub(held.usage.memory_bytes),
+            .saturating_sub(held.usage.memory.counted(keeps_reserves)),
+        keeps_reserves,
         replicas: held.usage.replicas,
         replicas_max: capacity.replicas,
         taken_ports: taken_ports(&held.usage.ports),

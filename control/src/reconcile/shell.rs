@@ -312,7 +312,8 @@ fn reserve(
         _ => return,
     };
     if let (Some(worker), Some(needs)) = (workers.iter_mut().find(|w| w.name == *name), needs) {
-        worker.memory_free = worker.memory_free.saturating_sub(needs.memory);
+        let memory = needs.memory.counted(worker.keeps_reserves);
+        worker.memory_free = worker.memory_free.saturating_sub(memory);
         worker.replicas += 1;
         let holder = Some(id.clone());
         let taken = |port| TakenPort {

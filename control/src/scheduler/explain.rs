@@ -8,7 +8,7 @@ use warren_model::{
     quantity::rounded_bytes,
 };
 
-use super::{Needs, TakenPort};
+use super::TakenPort;
 
 /// Why a worker cannot take a replica. In the order in which they are tried, and told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub(super) enum Refusal {
     },
     PortTaken(TakenPort),
     LacksMemory {
+        needed: u64,
         free: u64,
     },
 }
@@ -32,20 +33,12 @@ pub(super) enum Refusal {
 /// No worker can take a replica; `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB needed, 10MiB free)".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unschedulable {
-    memory: u64,
-    refusals: Vec<Refusal>,
+    pub(super) refusals: Vec<Refusal>,
 }
 
 // === impl Unschedulable ===
 
 impl Unschedulable {
-    pub(super) fn new(needs: &Needs, refusals: Vec<Refusal>) -> Self {
-        Self {
-            memory: needs.memory,
-            refusals,
-        }
-    }
-
     fn count(&self, which: impl Fn(&Refusal) -> bool) -> usize {
         self.refusals
             .iter()
@@ -122,19 +115,22 @@ impl Unschedulable {
     }
 
     fn memory(&self) -> Option<String> {
-        let free = self.refusals.iter().filter_map(|refusal| match refusal {
-            Refusal::LacksMemory { free } => Some(*free),
+        let lacking = self.refusals.iter().filter_map(|refusal| match refusal {
+            Refusal::LacksMemory { needed, free } => Some((*needed, *free)),
             _ => None,
         });
-        let (count, most) = free.fold((0, 0), |(count, most), free| (count + 1, most.max(free)));
+        let count = lacking.clone().count();
         let (lack, at_most) = match count {
             0 => return None,
             1 => ("lacks", ""),
             _ => ("lack", "at most "),
         };
-        let (needed, free) = (rounded_bytes(self.memory), rounded_bytes(most));
+        // Of the worker that lacks least: what is needed differs between workers that keep reserves and those that do not.
+        let nearest = lacking.min_by_key(|(needed, free)| needed.saturating_sub(*free));
+        let (needed, most) = nearest.unwrap_or_default();
+        let short = rounded_bytes(needed.saturating_sub(most));
+        let (needed, free) = (rounded_bytes(needed), rounded_bytes(most));
         Some(if needed == free {
-            let short = rounded_bytes(self.memory.saturating_sub(most));
             format!("{count} {lack} memory ({needed} needed, {at_most}{short} less than that free)")
         } else {
             format!("{count} {lack} memory ({needed} needed, {at_most}{free} free)")

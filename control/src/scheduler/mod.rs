@@ -22,10 +22,18 @@ pub use explain::Unschedulable;
 /// What one replica takes of its worker for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// In bytes.
-    pub memory: u64,
+    pub memory: Memory,
     /// What it publishes on; port 0 is none of them.
     pub ports: Vec<HostPort>,
+}
+
+/// The memory of a replica, or of several, in bytes, by each way to count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What its guests are always granted.
+    pub reserve: u64,
+    /// What they may use at most.
+    pub limit: u64,
 }
 
 /// Which workers may run a replica, room aside.
@@ -68,6 +76,8 @@ pub struct WorkerView {
     pub connected_for: Duration,
     /// In bytes.
     pub memory_free: u64,
+    /// Whether it holds guests to their reserves when memory runs short; else their limits must fit.
+    pub keeps_reserves: bool,
     pub replicas: u32,
     /// 0: no bound.
     pub replicas_max: u32,
@@ -110,7 +120,27 @@ pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unsche
         }
     }
     best.map(|worker| worker.name.clone())
-        .ok_or_else(|| Unschedulable::new(demand.needs, refusals))
+        .ok_or(Unschedulable { refusals })
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// What counts on a worker.
+    pub fn counted(self, keeps_reserves: bool) -> u64 {
+        if keeps_reserves {
+            self.reserve
+        } else {
+            self.limit
+        }
+    }
+
+    pub fn saturating_add(self, other: Self) -> Self {
+        Self {
+            reserve: self.reserve.saturating_add(other.reserve),
+            limit: self.limit.saturating_add(other.limit),
+        }
+    }
 }
 
 // === impl Needs ===
@@ -202,8 +232,10 @@ impl WorkerView {
         if let Some(taken) = taken {
             return Some(Refusal::PortTaken(taken));
         }
-        if needs.memory > self.memory_free {
+        let needed = needs.memory.counted(self.keeps_reserves);
+        if needed > self.memory_free {
             return Some(Refusal::LacksMemory {
+                needed,
                 free: self.memory_free,
             });
         }
@@ -222,14 +254,16 @@ impl WorkerView {
 
     /// Counts one more replica.
     pub fn take(&mut self, needs: &Needs) {
-        self.memory_free = self.memory_free.saturating_sub(needs.memory);
+        let memory = needs.memory.counted(self.keeps_reserves);
+        self.memory_free = self.memory_free.saturating_sub(memory);
         self.replicas += 1;
         self.taken_ports.extend(needs.own_ports());
     }
 
     /// Counts one less, of those that it was counted with.
     pub fn release(&mut self, needs: &Needs) {
-        self.memory_free = self.memory_free.saturating_add(needs.memory);
+        let memory = needs.memory.counted(self.keeps_reserves);
+        self.memory_free = self.memory_free.saturating_add(memory);
         self.replicas = self.replicas.saturating_sub(1);
         self.taken_ports
             .retain(|taken| !needs.ports.contains(&taken.port));

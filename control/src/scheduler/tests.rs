@@ -19,6 +19,7 @@ fn worker(text: &str) -> WorkerView {
         silent_for: Duration::ZERO,
         connected_for: Duration::ZERO,
         memory_free: 1024 * MIB,
+        keeps_reserves: true,
         replicas: 0,
         replicas_max: 0,
         taken_ports: Vec::new(),
@@ -26,9 +27,17 @@ fn worker(text: &str) -> WorkerView {
     }
 }
 
+/// A reserve of so many bytes, and a limit four times as large.
+fn quarter_of(limit: u64) -> Memory {
+    Memory {
+        reserve: limit / 4,
+        limit,
+    }
+}
+
 fn needs(memory: u64, ports: &[&str]) -> Needs {
     Needs {
-        memory,
+        memory: quarter_of(memory * 4),
         ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
     }
 }
@@ -166,6 +175,30 @@ fn takes_exactly_what_fits() {
 }
 
 #[test]
+fn a_worker_that_keeps_no_reserves_must_have_room_for_the_limit() {
+    let case = Case {
+        needs: needs(64 * MIB, &[]),
+        ..Case::default()
+    };
+    let earlier = WorkerView {
+        memory_free: 256 * MIB - 1,
+        keeps_reserves: false,
+        ..worker("a")
+    };
+    let told = case.place(std::slice::from_ref(&earlier)).unwrap_err();
+    assert!(told.contains("lacks memory (256MiB needed"), "{told}");
+    let mut large = WorkerView {
+        memory_free: 256 * MIB,
+        ..earlier.clone()
+    };
+    assert_eq!(case.place(&[earlier, large.clone()]).unwrap(), "a");
+    large.take(&case.needs);
+    assert_eq!(large.memory_free, 0);
+    large.release(&case.needs);
+    assert_eq!(large.memory_free, 256 * MIB);
+}
+
+#[test]
 fn a_udp_port_leaves_the_tcp_port_free() {
     let mut only = worker("a");
     only.take(&needs(0, &["127.0.0.1:53/udp"]));
@@ -240,13 +273,23 @@ fn any_port() -> impl Strategy<Value = HostPort> {
 }
 
 fn any_worker() -> impl Strategy<Value = WorkerView> {
-    let flags = (prop::bool::weighted(0.8), prop::bool::weighted(0.2));
-    let counts = (0..4_u64, 0..4_u32, 0..4_u32);
+    let flags = (
+        prop::bool::weighted(0.8),
+        prop::bool::weighted(0.2),
+        any::<bool>(),
+    );
+    let counts = (0..16_u64, 0..4_u32, 0..4_u32);
     (0..20_u8, flags, counts, vec(any_port(), 0..3)).prop_map(
-        |(number, (ready, cordoned), (memory, replicas, replicas_max), taken_ports)| WorkerView {
+        |(
+            number,
+            (ready, cordoned, keeps_reserves),
+            (memory, replicas, replicas_max),
+            taken_ports,
+        )| WorkerView {
             ready,
             cordoned,
             memory_free: memory * MIB,
+            keeps_reserves,
             replicas,
             replicas_max,
             taken_ports: taken_ports
@@ -273,7 +316,7 @@ proptest! {
         let label = |number: u8| name(&format!("w{number:02}"));
         let case = Case {
             requirements: Requirements::default(),
-            needs: Needs { memory: memory * MIB, ports },
+            needs: Needs { memory: quarter_of(memory * 4 * MIB), ports },
             avoid: avoid.into_iter().map(label).collect(),
             spread: spread.into_iter().map(|(number, count)| (label(number), count)).collect(),
         };
@@ -283,7 +326,7 @@ proptest! {
             worker.ready
                 && !worker.cordoned
                 && (worker.replicas_max == 0 || worker.replicas < worker.replicas_max)
-                && worker.memory_free >= case.needs.memory
+                && worker.memory_free >= if worker.keeps_reserves { memory * MIB } else { memory * 4 * MIB }
                 && case.needs.ports.iter().all(free)
         };
         let chosen = case.place(&workers);

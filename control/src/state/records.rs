@@ -30,6 +30,9 @@ pub struct ReplicaRecord {
     /// Whether its worker then reported it ready.
     #[prost(bool, tag = "7")]
     pub reported_ready: bool,
+    /// What its guests are always granted on its worker. Absent in what an earlier version stored.
+    #[prost(uint64, optional, tag = "20")]
+    pub reserve_bytes: Option<u64>,
 }
 
 /// An event as it is stored.

@@ -81,6 +81,7 @@ impl Machine {
             capacity: Some(v1::Resources {
                 memory_bytes: 8 << 30,
                 replicas: 0,
+                keeps_reserves: Some(true),
             }),
             version: "0.0.0".to_owned(),
             replicas: self.held.lock().unwrap().values().cloned().collect(),

@@ -160,7 +160,11 @@ fn a_default_that_is_written_out_needs_no_feature() {
             cpu_weight: Some(100),
             ..v1::ServiceLimits::default()
         };
-        spec.service.as_mut().unwrap().limits = Some(limits);
+        let service = spec.service.as_mut().unwrap();
+        service.limits = Some(limits);
+        service.reserve = Some(v1::Reserve {
+            memory_bytes: Some(16 << 20),
+        });
     });
     let fields: Vec<_> = used(&defaults).into_iter().map(|u| u.field).collect();
     assert_eq!(fields, ["spec.service", "spec.service.component"]);

@@ -62,6 +62,7 @@ fn service(service: &v1::Service) -> Yaml {
                 ("responseBody", bytes(limits.response_body_bytes)),
             ]),
         ),
+        ("reserve", group(service.reserve.as_ref(), reserve)),
         ("volumes", list(&service.volumes, mount)),
         ("stopGrace", duration(service.stop_grace)),
         ("exclusive", flag(service.exclusive)),
@@ -86,8 +87,13 @@ fn component(component: &v1::Component) -> Yaml {
                 ("responseBody", bytes(limits.response_body_bytes)),
             ]),
         ),
+        ("reserve", group(component.reserve.as_ref(), reserve)),
         ("reuse", group(component.reuse.as_ref(), reuse)),
     ])
+}
+
+fn reserve(reserve: &v1::Reserve) -> Yaml {
+    fields([("memory", bytes(reserve.memory_bytes))])
 }
 
 fn restart(policy: &v1::RestartPolicy) -> Yaml {

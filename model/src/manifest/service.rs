@@ -6,7 +6,7 @@ use warren_proto::v1;
 use super::{
     reader::Reader,
     schema::{self, Schema},
-    workload::{artifact, env},
+    workload::{artifact, env, reserve},
 };
 
 pub(super) fn service(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Service> {
@@ -34,6 +34,7 @@ pub(super) fn service(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Servi
         exclusive: r
             .boolean(map, "exclusive", &format!("{at}.exclusive"))
             .unwrap_or_default(),
+        reserve: r.group(map, "reserve", &format!("{at}.reserve"), reserve),
     })
 }
 

@@ -89,6 +89,7 @@ fn component(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Component> {
         egress: r.texts(map, "egress", &format!("{at}.egress")),
         limits: r.group(map, "limits", &format!("{at}.limits"), limits),
         reuse: r.group(map, "reuse", &format!("{at}.reuse"), reuse),
+        reserve: r.group(map, "reserve", &format!("{at}.reserve"), reserve),
     })
 }
 
@@ -145,6 +146,13 @@ fn limits(r: &mut Reader, node: &Node, at: &str) -> Option<v1::ComponentLimits> 
         concurrency: r.number(map, "concurrency", &format!("{at}.concurrency")),
         request_body_bytes: r.bytes(map, "requestBody", &format!("{at}.request_body_bytes")),
         response_body_bytes: r.bytes(map, "responseBody", &format!("{at}.response_body_bytes")),
+    })
+}
+
+pub(super) fn reserve(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Reserve> {
+    let map = r.fields(node, at, &schema::RESERVE)?;
+    Some(v1::Reserve {
+        memory_bytes: r.bytes(map, "memory", &format!("{at}.memory_bytes")),
     })
 }
 

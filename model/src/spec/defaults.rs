@@ -39,6 +39,11 @@ const UPDATE: Update = Update {
     rollback_on_failure: true,
 };
 
+/// The reserve of a guest with this limit, both in bytes, where the manifest names none.
+pub const fn default_reserve(limit: u64) -> u64 {
+    limit / 4
+}
+
 /// How long a rollout may make no progress, whatever of it is written.
 pub fn progress_deadline(update: &v1::Update) -> Duration {
     let given = update.progress_deadline;
@@ -81,6 +86,9 @@ fn shorten_service(service: &mut v1::Service) {
             v1::service_route::Protocol::Http1.into(),
         );
     }
+    // Its default depends on the limit, so it is looked at before that one is gone.
+    let limit = service.limits.and_then(|limits| limits.memory_bytes);
+    shorten_reserve(&mut service.reserve, limit.unwrap_or(SERVICE_MEMORY));
     if let Some(limits) = &mut service.limits {
         drop_default(&mut limits.memory_bytes, SERVICE_MEMORY);
         drop_default(&mut limits.cpu_weight, CPU_WEIGHT);
@@ -126,6 +134,8 @@ fn shorten_component(component: &mut v1::Component) {
     for route in &mut component.routes {
         drop_root(&mut route.path);
     }
+    let limit = component.limits.and_then(|limits| limits.memory_bytes);
+    shorten_reserve(&mut component.reserve, limit.unwrap_or(COMPONENT_MEMORY));
     if let Some(limits) = &mut component.limits {
         drop_default(&mut limits.memory_bytes, COMPONENT_MEMORY);
         drop_duration(&mut limits.timeout, COMPONENT_TIMEOUT);
@@ -137,6 +147,13 @@ fn shorten_component(component: &mut v1::Component) {
         drop_default(&mut reuse.requests, REUSE.requests);
         drop_default(&mut reuse.concurrency, REUSE.concurrency);
     }
+}
+
+fn shorten_reserve(reserve: &mut Option<v1::Reserve>, limit: u64) {
+    if let Some(reserve) = reserve {
+        drop_default(&mut reserve.memory_bytes, default_reserve(limit));
+    }
+    drop_empty(reserve);
 }
 
 fn drop_default<T: PartialEq>(field: &mut Option<T>, default: T) {

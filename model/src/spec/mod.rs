@@ -14,7 +14,7 @@ mod defaults;
 mod from_proto;
 mod to_proto;
 
-pub use defaults::{progress_deadline, without_defaults};
+pub use defaults::{default_reserve, progress_deadline, without_defaults};
 pub use from_proto::{DEFAULT_NAMESPACE, validate_workload};
 
 /// A workload whose every field is checked.
@@ -54,6 +54,8 @@ pub struct Service {
     /// Each path once; each name is one of the workload's volumes.
     pub volumes: Vec<VolumeMount>,
     pub memory_bytes: u64,
+    /// At most `memory_bytes`: what it is always granted, and what placement counts.
+    pub reserve_bytes: u64,
     pub cpu_weight: u32,
     /// Of what its routes carry.
     pub bodies: BodyLimits,
@@ -70,7 +72,10 @@ pub struct Component {
     pub routes: Vec<Route>,
     pub env: BTreeMap<String, String>,
     pub egress: Vec<EgressRule>,
+    /// Of one instance.
     pub memory_bytes: u64,
+    /// As [`Service::reserve_bytes`], of all instances in one replica together.
+    pub reserve_bytes: u64,
     pub timeout: Duration,
     pub concurrency: u32,
     pub bodies: BodyLimits,
@@ -217,17 +222,20 @@ impl ProbeCheck {
     }
 }
 
-/// What the scheduler reserves for one replica: the service's memory and one instance of each component.
-pub fn memory_bytes(spec: &WorkloadSpec) -> u64 {
-    let service = spec
-        .service
-        .as_ref()
-        .map_or(0, |service| service.memory_bytes);
-    let components = spec
-        .components
-        .iter()
-        .map(|component| component.memory_bytes);
-    components.fold(service, u64::saturating_add)
+/// What one replica is always granted of its worker's memory, in bytes: the reserves of the service and of each
+/// component, which count once however many instances run.
+pub fn reserve_bytes(spec: &WorkloadSpec) -> u64 {
+    let service = spec.service.as_ref().map(|service| service.reserve_bytes);
+    let components = spec.components.iter().map(|c| c.reserve_bytes);
+    components.fold(service.unwrap_or(0), u64::saturating_add)
+}
+
+/// The limits of the service and of one instance of each component, in bytes: what placement counts on a worker that
+/// does not keep reserves.
+pub fn limit_bytes(spec: &WorkloadSpec) -> u64 {
+    let service = spec.service.as_ref().map(|service| service.memory_bytes);
+    let components = spec.components.iter().map(|c| c.memory_bytes);
+    components.fold(service.unwrap_or(0), u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ impl WorkloadSpec {
     /// The canonical form: equal specs give equal messages, and reading one back gives an equal spec.
     ///
     /// Defaults are written out, except those of groups that stand for a choice of their own (`placement`, `update`,
-    /// `limits.cpu_weight`): a spec that makes no such choice is the same to a server that knows nothing of it.
+    /// `reserve`, `limits.cpu_weight`): a spec that makes no such choice is the same to a server that knows nothing of it.
     pub fn to_proto(&self) -> v1::WorkloadSpec {
         v1::WorkloadSpec {
             replicas: self.replicas,
@@ -47,6 +47,7 @@ fn service(service: &Service) -> v1::Service {
         liveness: service.liveness.as_ref().map(probe),
         volumes: service.volumes.iter().map(mount).collect(),
         exclusive: service.exclusive,
+        reserve: reserve(service.reserve_bytes, service.memory_bytes),
     }
 }
 
@@ -68,7 +69,14 @@ fn component(component: &Component) -> v1::Component {
             requests: Some(reuse.requests),
             concurrency: Some(reuse.concurrency),
         }),
+        reserve: reserve(component.reserve_bytes, component.memory_bytes),
     }
+}
+
+fn reserve(bytes: u64, limit: u64) -> Option<v1::Reserve> {
+    (bytes != defaults::default_reserve(limit)).then_some(v1::Reserve {
+        memory_bytes: Some(bytes),
+    })
 }
 
 fn env(env: &BTreeMap<String, String>) -> Vec<v1::EnvVar> {

@@ -19,6 +19,7 @@ mod http;
 mod http3;
 mod input;
 mod localhost;
+mod memory;
 mod observe;
 mod outage;
 mod outgoing;

@@ -5,8 +5,11 @@ use std::fs;
 /// Replicas that a worker takes: a bound for its tasks and tables, far above what memory allows for most.
 pub const MAX_REPLICAS: u32 = 1_000;
 
-/// Four fifths of the memory of the machine, or of the control group that the worker runs in where that has less.
-/// The rest is for the worker itself and for what guests make it hold.
+/// Left to the worker itself at the least, in bytes: its code and heap, compiled code, and memory that is kept mapped.
+const OWN: u64 = 96 << 20;
+
+/// Four fifths of the memory of the machine, or of the control group that the worker runs in where that has less; less
+/// than that where the rest would be below 96 MiB, which the worker itself needs, and what guests make it hold.
 pub fn default_memory() -> u64 {
     let info = rustix::system::sysinfo();
     #[allow(
@@ -20,7 +23,12 @@ pub fn default_memory() -> u64 {
     let bound = limits
         .filter_map(|text| parse_limit(&text))
         .fold(machine, u64::min);
-    bound / 5 * 4
+    for_guests(bound)
+}
+
+fn for_guests(bound: u64) -> u64 {
+    let part = bound / 5 * 4;
+    part.min(bound.saturating_sub(OWN).max(bound / 4))
 }
 
 /// As seen in a container, version 2 and 1.
@@ -42,6 +50,19 @@ mod tests {
     fn limits_are_numbers_or_max() {
         assert_eq!(parse_limit("1073741824\n"), Some(1 << 30));
         assert_eq!(parse_limit("max\n"), None);
+    }
+
+    #[test]
+    fn some_is_left_to_the_worker() {
+        const MIB: u64 = 1 << 20;
+        for (bound, guests) in [
+            (10 << 30, 8 << 30),
+            (480 * MIB, 384 * MIB),
+            (256 * MIB, 160 * MIB),
+            (96 * MIB, 24 * MIB),
+        ] {
+            assert_eq!(for_guests(bound), guests, "{bound}");
+        }
     }
 
     #[test]

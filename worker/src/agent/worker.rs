@@ -78,6 +78,8 @@ pub struct Config {
 pub struct Worker {
     identity: Identity,
     name: Name,
+    /// Bytes that guests may use.
+    memory: u64,
     config: Config,
     control: Vec<Arc<dyn Remote>>,
     supervisor: Arc<Supervisor>,
@@ -198,8 +200,9 @@ impl Worker {
         for (replica, state) in ended {
             reports.record(&replica, state, None);
         }
+        let memory = config.memory.unwrap_or_else(default_memory);
         let supervisor = Supervisor::new(SupervisorParts {
-            runtime: Arc::new(Runtime::new(&cache, config.cache_limit)?),
+            runtime: Arc::new(Runtime::new(&cache, config.cache_limit, memory)?),
             artifacts: Arc::new(artifacts),
             router: router.clone(),
             logs: logs.clone(),
@@ -216,6 +219,7 @@ impl Worker {
             identity,
             fleet: FleetRoutes::new(name.as_str()),
             name,
+            memory,
             config,
             control,
             supervisor,
@@ -329,8 +333,9 @@ impl Worker {
             labels: self.config.labels.clone(),
             volumes: self.volumes.offered(),
             capacity: v1::Resources {
-                memory_bytes: self.config.memory.unwrap_or_else(default_memory),
+                memory_bytes: self.memory,
                 replicas: MAX_REPLICAS,
+                keeps_reserves: Some(true),
             },
         };
         Session {

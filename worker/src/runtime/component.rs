@@ -1,6 +1,6 @@
 //! One component of one replica: fresh instances, bounded in number, time and memory.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use super::{
     failure::Failure,
     guest::{GuestStore, GuestTemplate},
     handler::Handler,
+    memory::InstanceMemory,
     slots::{Slot, Slots},
 };
 
@@ -150,8 +151,13 @@ impl ComponentRuntime {
         done.unwrap_or_else(|LeaseExpired| Err(Failure::LeaseExpired))
     }
 
-    pub(super) fn store(&self, depth: u32) -> GuestStore {
-        self.template.store(&self.engine, depth)
+    /// The memory of an instance that is about to be made.
+    pub(super) fn instance_memory(&self) -> Arc<InstanceMemory> {
+        self.template.memory.instance()
+    }
+
+    pub(super) fn store(&self, depth: u32, memory: &Arc<InstanceMemory>) -> GuestStore {
+        self.template.store(&self.engine, depth, memory)
     }
 
     /// A fresh instance for a call that must have ended by `deadline`.
@@ -159,13 +165,14 @@ impl ComponentRuntime {
         &self,
         caller: Caller,
         deadline: Instant,
+        memory: &Arc<InstanceMemory>,
     ) -> Result<Invocation, Failure> {
         let depth = caller.depth;
         if depth >= CALL_DEPTH {
             return Err(Failure::TooDeep(CALL_DEPTH));
         }
         let slot = self.call_slot(caller, deadline).await?;
-        let mut guest = self.store(depth + 1);
+        let mut guest = self.store(depth + 1, memory);
         match self.pre.instantiate_async(&mut guest.store).await {
             Ok(instance) => Ok(Invocation {
                 _slot: slot,
@@ -180,10 +187,12 @@ impl ComponentRuntime {
         Failure::of(error, &guest.store)
     }
 
-    /// `work`, ended when the component's time is over. Guests yield with each epoch, so it does end.
+    /// `work` of an instance, ended when the component's time is over, or when the worker takes its memory back. Guests
+    /// yield with each epoch, so it does end.
     pub(super) async fn until<R>(
         &self,
         deadline: Instant,
+        memory: &InstanceMemory,
         work: impl Future<Output = Result<R, Failure>>,
     ) -> Result<R, Failure> {
         tokio::select! {
@@ -191,6 +200,7 @@ impl ComponentRuntime {
                 result.unwrap_or(Err(Failure::Timeout(self.timeout)))
             }
             () = self.stopped.cancelled() => Err(Failure::Stopped),
+            shortage = memory.taken_back() => Err(shortage.into()),
         }
     }
 

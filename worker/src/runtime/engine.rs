@@ -13,6 +13,12 @@ const INSTANCES: u32 = 8_000;
 /// that were written are cleared; without it all of it is, on each request.
 const KEEP_RESIDENT: usize = 1 << 20;
 const KEEP_RESIDENT_MEMSET: usize = 64 << 10;
+/// What stays mapped is the worker's own memory, beside that of its guests. It is meant to be at most this part of theirs,
+/// for this many slots that have ended.
+const KEPT_PART: u64 = 8;
+const KEPT_SLOTS: u64 = 1_000;
+/// Ended slots that are kept for their own component before one of them is given to another.
+const WARM_SLOTS: u64 = 256;
 
 /// Which engine a component needs, by what it imports and exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +31,13 @@ pub enum Generation {
 }
 
 /// An engine with Warren's settings. Fails when the machine has no address space left for its pool.
-pub fn engine(generation: Generation) -> wasmtime::Result<Engine> {
-    Engine::new(&config(generation))
+///
+/// `memory` is what all guests have together, in bytes.
+pub fn engine(generation: Generation, memory: u64) -> wasmtime::Result<Engine> {
+    Engine::new(&config(generation, memory))
 }
 
-fn config(generation: Generation) -> Config {
+fn config(generation: Generation, memory: u64) -> Config {
     let concurrency = generation == Generation::P3;
     let mut config = Config::new();
     config
@@ -38,11 +46,23 @@ fn config(generation: Generation) -> Config {
         .concurrency_support(concurrency)
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(memory)));
     config
 }
 
-fn pool() -> PoolingAllocationConfig {
+/// How many bytes a slot keeps mapped, and how many slots stay warm, where guests have this much memory.
+fn kept(memory: u64) -> (usize, u32) {
+    let part = memory / KEPT_PART;
+    let most = (part / KEPT_SLOTS).clamp(KEEP_RESIDENT_MEMSET as u64, KEEP_RESIDENT as u64);
+    let slots = (part / KEEP_RESIDENT as u64).clamp(1, WARM_SLOTS);
+    let keep = usize::try_from(most).unwrap_or(KEEP_RESIDENT);
+    // Whole pages.
+    let keep = keep & !(KEEP_RESIDENT_MEMSET - 1);
+    (keep, u32::try_from(slots).unwrap_or(1))
+}
+
+fn pool(memory: u64) -> PoolingAllocationConfig {
+    let (keep, warm_slots) = kept(memory);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(INSTANCES)
         .total_core_instances(INSTANCES * 4)
@@ -52,13 +72,31 @@ fn pool() -> PoolingAllocationConfig {
         .total_gc_heaps(100)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(4 << 30)
-        .max_unused_warm_slots(256)
+        .max_unused_warm_slots(warm_slots)
         .table_keep_resident(KEEP_RESIDENT_MEMSET);
     if PoolingAllocationConfig::is_pagemap_scan_available() {
         pool.pagemap_scan(Enabled::Yes)
-            .linear_memory_keep_resident(KEEP_RESIDENT);
+            .linear_memory_keep_resident(keep);
     } else {
         pool.linear_memory_keep_resident(KEEP_RESIDENT_MEMSET);
     }
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_slots_keep_is_a_small_part_of_what_guests_have() {
+        for (memory, expected) in [
+            (64 << 20, (64 << 10, 8)),
+            (1 << 30, (128 << 10, 128)),
+            (8 << 30, (1 << 20, 256)),
+            (u64::MAX, (1 << 20, 256)),
+            (0, (64 << 10, 1)),
+        ] {
+            assert_eq!(kept(memory), expected, "{memory}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::{Store, Trap};
 
-use super::{Guest, limits::MemoryLimit};
+use super::{Guest, limits::MemoryLimit, memory::Shortage};
 use crate::lease::LeaseExpired;
 
 /// The end of one invocation that gave no answer. It ends that invocation and nothing else.
@@ -39,6 +39,11 @@ impl Failure {
         text.lines().next().unwrap_or_default().to_owned()
     }
 
+    /// Whether the worker had too little memory for the guest: another try, later or elsewhere, may succeed.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::OutOfMemory(MemoryLimit::Worker(_)))
+    }
+
     /// What an error that ended a guest says about it.
     pub fn of(error: &wasmtime::Error, store: &Store<Guest>) -> Self {
         if error.is::<LeaseExpired>() {
@@ -48,6 +53,12 @@ impl Failure {
             Some(limit) => Self::OutOfMemory(limit),
             None => Self::Trapped(describe(error)),
         }
+    }
+}
+
+impl From<Shortage> for Failure {
+    fn from(shortage: Shortage) -> Self {
+        Self::OutOfMemory(MemoryLimit::Worker(shortage))
     }
 }
 

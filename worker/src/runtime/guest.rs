@@ -19,9 +19,9 @@ use super::{
     cpu::{self, CpuShare},
     files::OpenFiles,
     limits::Limiter,
+    memory::{GuestMemory, InstanceMemory},
     outgoing::Outgoing,
     stdio::GuestOutput,
-    usage::ReplicaUsage,
 };
 
 /// Handles that one instance may hold: sockets, streams, requests, pollables.
@@ -39,7 +39,7 @@ pub struct GuestTemplate {
     pub env: Arc<[(String, String)]>,
     /// In bytes, of one instance.
     pub memory_limit: u64,
-    pub usage: Arc<ReplicaUsage>,
+    pub memory: Arc<GuestMemory>,
     pub cpu: Arc<CpuShare>,
     /// What an exclusive replica's guests may run by; `None`: nothing forbids it.
     pub lease: Option<Arc<SharedLease>>,
@@ -92,9 +92,10 @@ impl GuestTemplate {
         self.lease.as_ref().map(SharedLease::tenure)
     }
 
-    /// A fresh store with nothing open. `depth` counts the WIT calls that led here.
-    pub fn store(&self, engine: &Engine, depth: u32) -> GuestStore {
-        self.store_of(engine, depth, self.wasi().build(), self.tenure())
+    /// A fresh store with nothing open, which has this memory. `depth` counts the WIT calls that led here.
+    pub fn store(&self, engine: &Engine, depth: u32, memory: &Arc<InstanceMemory>) -> GuestStore {
+        let wasi = self.wasi().build();
+        self.store_of(engine, depth, wasi, self.tenure(), memory)
     }
 
     /// As [`Self::store`], for a service, which sees directories.
@@ -103,12 +104,13 @@ impl GuestTemplate {
         engine: &Engine,
         mounts: &[Mount],
         tenure: Option<Tenure>,
+        memory: &Arc<InstanceMemory>,
     ) -> wasmtime::Result<GuestStore> {
         let mut wasi = self.wasi();
         for mount in mounts {
             mount.open(&mut wasi)?;
         }
-        Ok(self.store_of(engine, 0, wasi.build(), tenure))
+        Ok(self.store_of(engine, 0, wasi.build(), tenure, memory))
     }
 
     fn wasi(&self) -> WasiCtxBuilder {
@@ -135,6 +137,7 @@ impl GuestTemplate {
         depth: u32,
         wasi: WasiCtx,
         tenure: Option<Tenure>,
+        memory: &Arc<InstanceMemory>,
     ) -> GuestStore {
         let scope = self.network.scope();
         let network = GuestNetwork {
@@ -151,7 +154,7 @@ impl GuestTemplate {
                 outgoing: self.outgoing.clone(),
                 table,
                 network,
-                limiter: Limiter::new(self.memory_limit, Arc::clone(&self.usage)),
+                limiter: Limiter::new(self.memory_limit, Arc::clone(memory)),
                 files: OpenFiles::default(),
                 depth,
             },

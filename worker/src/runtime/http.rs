@@ -30,7 +30,7 @@ use crate::ingress::{
     plain_text,
 };
 
-use super::{ComponentRuntime, Guest, component::Http, failure::Failure};
+use super::{ComponentRuntime, Guest, component::Http, failure::Failure, memory::InstanceMemory};
 
 impl HttpTarget for ComponentHandle {
     fn admit(&self) -> Option<Admission> {
@@ -127,10 +127,12 @@ impl ComponentRuntime {
         let fate = Fate::default();
         let guest = tokio::spawn({
             let (component, pre, fate) = (Arc::clone(self), pre.clone(), fate.clone());
+            let memory = self.instance_memory();
             async move {
                 let _slot = slot;
-                let run = component.run(component.answer(pre, request, meta, outcome, fate));
-                let result = component.until(deadline, run).await;
+                let answer = component.answer(pre, request, meta, outcome, fate, &memory);
+                let run = component.run(answer);
+                let result = component.until(deadline, &memory, run).await;
                 if let Err(failure) = &result {
                     component.log_failure(failure);
                 }
@@ -158,8 +160,9 @@ impl ComponentRuntime {
         meta: RequestMeta,
         outcome: oneshot::Sender<Outcome>,
         fate: Fate,
+        memory: &Arc<InstanceMemory>,
     ) -> Result<(), Failure> {
-        let mut guest = self.store(0);
+        let mut guest = self.store(0, memory);
         // Declared after the store, so that it is known to have failed before its body ends.
         let mut run = Run {
             fate,
@@ -244,6 +247,7 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
         | Failure::LeaseExpired => (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()),
         Failure::RequestTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, failure.to_string()),
         Failure::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, failure.to_string()),
+        failure if failure.is_shortage() => (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()),
         // Backtraces are for the workload's owner, in its log, not for its clients.
         Failure::Trapped(_) => (StatusCode::INTERNAL_SERVER_ERROR, "it failed".to_owned()),
         Failure::OutOfMemory(_) | Failure::TooDeep(_) | Failure::ResponseTooLarge { .. } => {

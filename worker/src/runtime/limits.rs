@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use wasmtime::ResourceLimiter;
 
-use super::usage::ReplicaUsage;
+use super::memory::{InstanceMemory, Shortage};
 
 /// What an element of a table takes, in bytes.
 const ELEMENT_BYTES: usize = size_of::<usize>();
@@ -15,13 +15,14 @@ const CORE_INSTANCES: usize = 200;
 const MEMORIES: usize = 20;
 const TABLES: usize = 200;
 
-/// Caps the memory of one store, summed over its linear memories and tables, and remembers which cap was hit.
+/// Caps the memory of one store, summed over its linear memories and tables, and remembers which cap was hit. What it
+/// grants is taken of the worker's memory, and given back when the store is dropped.
 pub struct Limiter {
     memory_limit: usize,
     memory_used: usize,
     table_used: usize,
     refused: Option<MemoryLimit>,
-    usage: Arc<ReplicaUsage>,
+    memory: Arc<InstanceMemory>,
 }
 
 /// Which limit refused a guest more memory.
@@ -29,6 +30,8 @@ pub struct Limiter {
 pub enum MemoryLimit {
     Bytes(usize),
     TableElements(usize),
+    /// Not one of the guest's own.
+    Worker(Shortage),
 }
 
 impl fmt::Display for MemoryLimit {
@@ -38,19 +41,20 @@ impl fmt::Display for MemoryLimit {
             Self::TableElements(elements) => {
                 write!(f, "its tables may have {elements} elements")
             }
+            Self::Worker(shortage) => shortage.fmt(f),
         }
     }
 }
 
 impl Limiter {
     /// `memory_limit` in bytes.
-    pub fn new(memory_limit: u64, usage: Arc<ReplicaUsage>) -> Self {
+    pub fn new(memory_limit: u64, memory: Arc<InstanceMemory>) -> Self {
         Self {
             memory_limit: usize::try_from(memory_limit).unwrap_or(usize::MAX),
             memory_used: 0,
             table_used: 0,
             refused: None,
-            usage,
+            memory,
         }
     }
 
@@ -66,16 +70,24 @@ impl Limiter {
             self.refused = Some(MemoryLimit::Bytes(self.memory_limit));
             return false;
         }
+        if let Err(shortage) = self.memory.grow(grown as u64) {
+            self.refused = Some(MemoryLimit::Worker(shortage));
+            return false;
+        }
         self.memory_used = total;
-        self.usage.grew(grown as u64);
         true
     }
 }
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.usage.shrank(self.memory_used as u64);
+        self.memory.release();
     }
+}
+
+/// Whether a growth is beyond what the memory's or table's own type allows: it fails whatever is granted, so nothing is.
+fn exceeds(maximum: Option<usize>, desired: usize) -> bool {
+    maximum.is_some_and(|maximum| desired > maximum)
 }
 
 impl ResourceLimiter for Limiter {
@@ -83,8 +95,11 @@ impl ResourceLimiter for Limiter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        if exceeds(maximum, desired) {
+            return Ok(false);
+        }
         Ok(self.grow(desired.saturating_sub(current)))
     }
 
@@ -92,12 +107,15 @@ impl ResourceLimiter for Limiter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let grown = desired.saturating_sub(current);
         let elements = self.table_used.saturating_add(grown);
         if elements > TABLE_ELEMENTS {
             self.refused = Some(MemoryLimit::TableElements(TABLE_ELEMENTS));
+            return Ok(false);
+        }
+        if exceeds(maximum, desired) {
             return Ok(false);
         }
         let allowed = self.grow(grown.saturating_mul(ELEMENT_BYTES));
@@ -125,19 +143,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    use crate::net::{NetLimits, Network};
-    use crate::runtime::usage::MemoryMeter;
+    use crate::runtime::memory::MemoryBudget;
 
-    fn usage(worker: &Arc<MemoryMeter>) -> Arc<ReplicaUsage> {
-        let network = Network::new(NetLimits::default());
-        Arc::new(ReplicaUsage::new(network, Arc::clone(worker)))
+    /// An instance on a worker that has plenty, and the worker's budget.
+    fn limiter(limit: u64) -> (Limiter, Arc<MemoryBudget>) {
+        let budget = MemoryBudget::new(u64::MAX);
+        let memory = budget.replica().guest(0).instance();
+        (Limiter::new(limit, memory), budget)
     }
 
     #[test]
     fn memory_is_capped_over_all_memories_and_tables_of_the_instance() {
-        let worker = Arc::default();
-        let usage = usage(&worker);
-        let mut limiter = Limiter::new(100, Arc::clone(&usage));
+        let (mut limiter, worker) = limiter(100);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 41, None).unwrap());
         assert_eq!(limiter.refused(), Some(MemoryLimit::Bytes(100)));
@@ -145,14 +162,14 @@ mod tests {
         assert!(!limiter.memory_growing(0, 25, None).unwrap());
         assert!(limiter.memory_growing(0, 24, None).unwrap());
         assert!(!limiter.table_growing(12, 13, None).unwrap());
-        assert_eq!((usage.memory_bytes(), worker.used()), (100, 100));
+        assert_eq!(worker.used(), 100);
         drop(limiter);
-        assert_eq!((usage.memory_bytes(), worker.used()), (0, 0));
+        assert_eq!(worker.used(), 0);
     }
 
     #[test]
     fn elements_of_tables_have_a_bound_of_their_own() {
-        let mut limiter = Limiter::new(u64::MAX, usage(&Arc::default()));
+        let (mut limiter, _) = limiter(u64::MAX);
         assert!(limiter.table_growing(0, TABLE_ELEMENTS, None).unwrap());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
         let refused = Some(MemoryLimit::TableElements(TABLE_ELEMENTS));
@@ -160,13 +177,35 @@ mod tests {
     }
 
     #[test]
+    fn what_the_type_forbids_is_not_counted() {
+        let (mut limiter, worker) = limiter(100);
+        for _ in 0..3 {
+            assert!(!limiter.memory_growing(10, 60, Some(50)).unwrap());
+            assert!(!limiter.table_growing(1, 6, Some(5)).unwrap());
+        }
+        assert_eq!((worker.used(), limiter.refused()), (0, None));
+        assert!(limiter.memory_growing(10, 50, Some(50)).unwrap());
+        assert_eq!(worker.used(), 40);
+    }
+
+    #[test]
+    fn the_worker_may_refuse_what_the_limit_allows() {
+        let budget = MemoryBudget::new(100);
+        let (replica, _other) = (budget.replica(), budget.replica());
+        let mut limiter = Limiter::new(1000, replica.guest(50).instance());
+        assert!(limiter.memory_growing(0, 50, None).unwrap());
+        assert_eq!(limiter.refused(), None);
+        assert!(!limiter.memory_growing(50, 101, None).unwrap());
+        assert!(matches!(limiter.refused(), Some(MemoryLimit::Worker(_))));
+    }
+
+    #[test]
     fn hostile_sizes_do_not_overflow() {
-        let usage = usage(&Arc::default());
-        let mut limiter = Limiter::new(u64::MAX - 1, Arc::clone(&usage));
+        let (mut limiter, _) = limiter(u64::MAX - 1);
         assert!(limiter.memory_growing(0, 1, None).unwrap());
         assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
         assert!(!limiter.table_growing(0, usize::MAX, None).unwrap());
-        let mut limiter = Limiter::new(1 << 20, usage);
+        let (mut limiter, _) = self::limiter(1 << 20);
         assert!(!limiter.memory_growing(1, usize::MAX, None).unwrap());
     }
 }

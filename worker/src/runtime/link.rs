@@ -145,9 +145,10 @@ impl Callee {
         results: &mut [Val],
     ) -> Result<(), Failure> {
         let deadline = self.component.deadline();
+        let memory = self.component.instance_memory();
         self.component
-            .until(deadline, async {
-                let mut callee = self.component.begin(caller, deadline).await?;
+            .until(deadline, &memory, async {
+                let mut callee = self.component.begin(caller, deadline, &memory).await?;
                 let result = async {
                     let function = callee.function(&self.export)?;
                     function
@@ -168,9 +169,10 @@ impl Callee {
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         let deadline = self.component.deadline();
+        let memory = self.component.instance_memory();
         self.component
-            .until(deadline, async {
-                let mut callee = self.component.begin(caller, deadline).await?;
+            .until(deadline, &memory, async {
+                let mut callee = self.component.begin(caller, deadline, &memory).await?;
                 let result = async {
                     let function = callee.function(&self.export)?;
                     let typed = function.typed::<P, R>(&callee.guest.store)?;

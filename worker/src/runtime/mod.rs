@@ -11,6 +11,7 @@ mod handler;
 mod http;
 mod limits;
 mod link;
+mod memory;
 mod outgoing;
 mod service;
 mod slots;
@@ -35,13 +36,13 @@ pub use workload::{PrepareError, Prepared, ReplicaContext};
 use compiled::CompileCache;
 use cpu::CpuScheduler;
 use engine::Generation;
-use usage::MemoryMeter;
+use memory::MemoryBudget;
 
 /// Everything that guests of this worker share. One a process.
 pub struct Runtime {
     p2: Half,
     p3: Half,
-    memory: Arc<MemoryMeter>,
+    memory: Arc<MemoryBudget>,
     /// Its clock makes guests yield.
     cpu: Arc<CpuScheduler>,
 }
@@ -66,15 +67,16 @@ pub enum RuntimeError {
 
 impl Runtime {
     /// `cache` is the directory of compiled code; only this user may be able to write there. Beyond `limit` bytes,
-    /// [`Self::collect`] removes what nothing uses.
-    pub fn new(cache: &Path, limit: u64) -> Result<Self, RuntimeError> {
-        let new = |generation| engine::engine(generation).map_err(RuntimeError::Engine);
+    /// [`Self::collect`] removes what nothing uses. All guests together have `memory` bytes, of linear memory and tables;
+    /// the worker's own memory comes on top.
+    pub fn new(cache: &Path, limit: u64, memory: u64) -> Result<Self, RuntimeError> {
+        let new = |generation| engine::engine(generation, memory).map_err(RuntimeError::Engine);
         let (p2, p3) = (new(Generation::P2)?, new(Generation::P3)?);
         let cpu = CpuScheduler::start(vec![p2.clone(), p3.clone()]);
         Ok(Self {
             p2: Half::new(&p2, Generation::P2, cache, limit)?,
             p3: Half::new(&p3, Generation::P3, cache, limit)?,
-            memory: Arc::default(),
+            memory: MemoryBudget::new(memory),
             cpu: Arc::new(cpu.map_err(RuntimeError::Clock)?),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::InstancePre;
+use wasmtime::{Engine, component::InstancePre};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
 use crate::{
@@ -14,6 +14,7 @@ use super::{
     Guest,
     failure::{Failure, describe},
     guest::{GuestStore, GuestTemplate},
+    memory::InstanceMemory,
 };
 
 /// A service that can be started, any number of times.
@@ -84,15 +85,23 @@ impl ServiceRuntime {
             Some(turn) => (Some(turn.fence), Some(turn.tenure)),
             None => (None, self.template.tenure()),
         };
-        let live = self.live(fence, tenure.clone(), started);
-        let ended = self.template.run_in(tenure.as_ref(), live).await;
-        ended.unwrap_or(ServiceEnd::LeaseExpired)
+        let memory = self.template.memory.instance();
+        let live = self.live(fence, tenure.clone(), &memory, started);
+        let run = self.template.run_in(tenure.as_ref(), live);
+        tokio::select! {
+            biased;
+            ended = run => ended.unwrap_or(ServiceEnd::LeaseExpired),
+            shortage = memory.taken_back() => {
+                ServiceEnd::OutOfMemory(Failure::from(shortage).to_string())
+            }
+        }
     }
 
     async fn live(
         &self,
         fence: Option<u64>,
         tenure: Option<Tenure>,
+        memory: &Arc<InstanceMemory>,
         started: impl FnOnce() + Send,
     ) -> ServiceEnd {
         let template = self.template.renewed();
@@ -104,13 +113,13 @@ impl ServiceRuntime {
         match &self.run {
             Run::P2(command) => {
                 let engine = command.engine();
-                let mut guest = match template.service_store(engine, &self.mounts, tenure) {
+                let mut guest = match self.store(&template, engine, tenure, memory) {
                     Ok(guest) => guest,
-                    Err(error) => return not_started(&error),
+                    Err(end) => return end,
                 };
                 let command = match command.instantiate_async(&mut guest.store).await {
                     Ok(command) => command,
-                    Err(error) => return not_started(&error),
+                    Err(error) => return not_started(&error, &guest),
                 };
                 started();
                 let result = command.wasi_cli_run().call_run(&mut guest.store).await;
@@ -118,13 +127,13 @@ impl ServiceRuntime {
             }
             Run::P3(command) => {
                 let engine = command.engine();
-                let mut guest = match template.service_store(engine, &self.mounts, tenure) {
+                let mut guest = match self.store(&template, engine, tenure, memory) {
                     Ok(guest) => guest,
-                    Err(error) => return not_started(&error),
+                    Err(end) => return end,
                 };
                 let command = match command.instantiate_async(&mut guest.store).await {
                     Ok(command) => command,
-                    Err(error) => return not_started(&error),
+                    Err(error) => return not_started(&error, &guest),
                 };
                 started();
                 let result = guest
@@ -135,6 +144,18 @@ impl ServiceRuntime {
                 self.end(guest, result)
             }
         }
+    }
+
+    fn store(
+        &self,
+        template: &GuestTemplate,
+        engine: &Engine,
+        tenure: Option<Tenure>,
+        memory: &Arc<InstanceMemory>,
+    ) -> Result<GuestStore, ServiceEnd> {
+        template
+            .service_store(engine, &self.mounts, tenure, memory)
+            .map_err(|error| ServiceEnd::StartFailed(describe(&error)))
     }
 
     fn end(&self, guest: GuestStore, result: wasmtime::Result<Result<(), ()>>) -> ServiceEnd {
@@ -159,9 +180,18 @@ impl ServiceRuntime {
     }
 }
 
-fn not_started(error: &wasmtime::Error) -> ServiceEnd {
+fn not_started(error: &wasmtime::Error, guest: &GuestStore) -> ServiceEnd {
     if error.is::<LeaseExpired>() {
         return ServiceEnd::LeaseExpired;
     }
-    ServiceEnd::StartFailed(describe(error))
+    match Failure::of(error, &guest.store) {
+        failure if failure.is_shortage() => {
+            ServiceEnd::OutOfMemory(format!("{failure}\n{}", describe(error)))
+        }
+        // A program that starts with more than its limit never starts.
+        Failure::OutOfMemory(limit) => {
+            ServiceEnd::StartFailed(format!("{}: {limit}", describe(error)))
+        }
+        _ => ServiceEnd::StartFailed(describe(error)),
+    }
 }

@@ -28,6 +28,7 @@ use super::{
     cpu::CpuShare,
     guest::GuestTemplate,
     link::{self, LinkError},
+    memory::ReplicaMemory,
     outgoing::{Outgoing, Ways},
 };
 
@@ -92,7 +93,8 @@ impl Runtime {
         context: &ReplicaContext,
     ) -> Result<Prepared, PrepareError> {
         let http2_ports = http2_ports(spec.service.as_ref());
-        let usage = ReplicaUsage::new(context.network.clone(), Arc::clone(&self.memory));
+        let memory = self.memory.replica();
+        let usage = ReplicaUsage::new(context.network.clone(), Arc::clone(&memory));
         let usage = Arc::new(usage);
         // A share of their own: a service goes on while its components spin.
         let cpu = Arc::new(CpuShare::new(&self.cpu, COMPONENTS_CPU_WEIGHT, &usage));
@@ -100,7 +102,7 @@ impl Runtime {
             runtime: self,
             artifacts,
             context,
-            usage: &usage,
+            memory: &memory,
             cpu,
             http2_ports: &http2_ports,
             specs: &spec.components,
@@ -131,8 +133,8 @@ impl Runtime {
                         .collect(),
                     env: variables(&service.env),
                     memory_limit: service.memory_bytes,
+                    memory: memory.guest(service.reserve_bytes),
                     cpu: Arc::new(CpuShare::new(&self.cpu, service.cpu_weight, &usage)),
-                    usage: Arc::clone(&usage),
                     lease: context.lease.clone(),
                     network: context.network.clone(),
                     outgoing: outgoing(&policy, &http2_ports, context),
@@ -174,7 +176,7 @@ struct Components<'a> {
     runtime: &'a Runtime,
     artifacts: &'a HashMap<Digest, Compiled>,
     context: &'a ReplicaContext,
-    usage: &'a Arc<ReplicaUsage>,
+    memory: &'a Arc<ReplicaMemory>,
     cpu: Arc<CpuShare>,
     http2_ports: &'a Arc<[u16]>,
     specs: &'a [ComponentSpec],
@@ -216,7 +218,7 @@ impl Components<'_> {
             args: Arc::new([spec.name.to_string()]),
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
-            usage: Arc::clone(self.usage),
+            memory: self.memory.guest(spec.reserve_bytes),
             cpu: Arc::clone(&self.cpu),
             lease: self.context.lease.clone(),
             network: self.context.network.clone(),

@@ -29,7 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Compiled code survives from test to test: compiling is what takes time here.
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    Arc::new(Runtime::new(&cache, u64::MAX).unwrap())
+    Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX).unwrap())
 });
 
 /// The sandbox that the guests of one replica share.
@@ -205,6 +205,7 @@ pub fn service(guest: &str, args: &[&str]) -> Service {
         liveness: None,
         volumes: Vec::new(),
         memory_bytes: 64 << 20,
+        reserve_bytes: 16 << 20,
         cpu_weight: 100,
         bodies: BodyLimits::default(),
         stop_grace: Duration::from_secs(10),
@@ -220,6 +221,7 @@ pub fn component(name: &str, guest: &str) -> Component {
         env: BTreeMap::new(),
         egress: Vec::new(),
         memory_bytes: 32 << 20,
+        reserve_bytes: 8 << 20,
         timeout: Duration::from_secs(30),
         concurrency: 256,
         bodies: BodyLimits::default(),

@@ -53,7 +53,11 @@ pub fn of_workload(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<Hin
         let limit = limit.map_or_else(|| "64MiB".to_owned(), rounded_bytes);
         hints.push((
             format!("set service.limits.memory above {limit} and apply again"),
-            "it wanted more memory than its limit",
+            "where it wanted more memory than its limit",
+        ));
+        hints.push((
+            "set service.reserve.memory to what it needs and apply again".to_owned(),
+            "where its worker had too little memory left",
         ));
     }
     if replicas.iter().any(is_unscheduled) {

@@ -1,6 +1,9 @@
 //! What should run, in words.
 
-use warren_model::quantity::{format_duration, rounded_bytes};
+use warren_model::{
+    quantity::{format_duration, rounded_bytes},
+    spec::default_reserve,
+};
 use warren_proto::v1::{self, probe::Check, volume::Source};
 
 use super::text::Text;
@@ -56,8 +59,13 @@ fn service(text: &mut Text, service: &v1::Service) {
         );
     }
     let limits = service.limits.unwrap_or_default();
-    if let Some(memory) = limits.memory_bytes {
-        text.line(2, format!("memory at most {}", rounded_bytes(memory)));
+    if let Some(limit) = limits.memory_bytes {
+        let reserved = reserved(service.reserve, limit);
+        let most = rounded_bytes(limit);
+        text.line(
+            2,
+            format!("memory at most {most}, {reserved} of it reserved"),
+        );
     }
     if let Some(weight) = limits.cpu_weight.filter(|weight| *weight != 100) {
         text.line(
@@ -81,10 +89,12 @@ fn component(text: &mut Text, component: &v1::Component) {
     environment(text, &component.env);
     egress(text, &component.egress);
     let limits = component.limits.unwrap_or_default();
-    if let Some(memory) = limits.memory_bytes {
+    if let Some(limit) = limits.memory_bytes {
+        let reserved = reserved(component.reserve, limit);
+        let most = rounded_bytes(limit);
         text.line(
             2,
-            format!("memory at most {} an instance", rounded_bytes(memory)),
+            format!("memory at most {most} an instance, {reserved} reserved for all of them"),
         );
     }
     if let Some(timeout) = duration(limits.timeout) {
@@ -105,6 +115,11 @@ fn component(text: &mut Text, component: &v1::Component) {
             format!("one instance serves up to {requests} requests, {concurrency} of them at once"),
         );
     }
+}
+
+fn reserved(reserve: Option<v1::Reserve>, limit: u64) -> String {
+    let named = reserve.and_then(|reserve| reserve.memory_bytes);
+    rounded_bytes(named.unwrap_or(default_reserve(limit)))
 }
 
 fn bodies(text: &mut Text, request: Option<u64>, response: Option<u64>) {

@@ -131,6 +131,11 @@ pub(in crate::manifest) static COMPONENT: Schema = Schema {
             "Bounds of one invocation, and of all at once",
         ),
         Field::group(
+            "reserve",
+            Fields(&RESERVE),
+            "What its instances are always granted together; placement counts it",
+        ),
+        Field::group(
             "reuse",
             Fields(&REUSE),
             "One instance serves many requests, for WASI 0.3 only. None: each request has a fresh one",
@@ -182,6 +187,17 @@ pub(in crate::manifest) static COMPONENT_LIMITS: Schema = Schema {
         )
         .within("1B", "1TiB"),
     ],
+};
+
+pub(in crate::manifest) static RESERVE: Schema = Schema {
+    what: "the reserve",
+    fields: &[Field::new(
+        "memory",
+        Size,
+        Optional("16MiB"),
+        "Linear memory and tables, at most `limits.memory`. None: a quarter of `limits.memory`",
+    )
+    .within("16KiB", "4GiB")],
 };
 
 pub(in crate::manifest) static REUSE: Schema = Schema {

@@ -26,6 +26,7 @@ fn scaffold() -> Value {
             "publish": [ { "port": 1, "listen": "127.0.0.1:1" } ],
             "routes": [ { "host": "s.localhost", "port": 1 } ],
             "limits": {},
+            "reserve": {},
             "volumes": [ { "name": "data", "mountPath": "/data" } ],
         },
         "components": [ {
@@ -33,6 +34,7 @@ fn scaffold() -> Value {
             "component": DIGEST,
             "routes": [ { "host": "c.localhost" } ],
             "limits": {},
+            "reserve": {},
             "reuse": {},
         } ],
         "volumes": [ { "name": "data", "emptyDir": {} } ],
@@ -188,6 +190,9 @@ fn every_bound_is_the_last_that_is_possible() {
                 }
                 "update.maxSurge" => {
                     text.replace("\"update\":{", "\"update\":{\"maxUnavailable\": 1, ")
+                }
+                "service.reserve.memory" | "components[].reserve.memory" => {
+                    text.replace("\"limits\":{}", "\"limits\":{\"memory\": \"4GiB\"}")
                 }
                 _ => text,
             }

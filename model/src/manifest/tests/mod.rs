@@ -75,12 +75,13 @@ service:
   liveness:
     grpc: { port: 9090, service: store.v1.Store }
   limits: { cpuWeight: 300 }
+  reserve: { memory: 4MiB }
   volumes:
     - { name: data, mountPath: /data/, readOnly: true }
     - { name: shared, mountPath: /shared }
   exclusive: true
 components:
-  - { name: a, component: ./a.wasm, reuse: { requests: 10, concurrency: 2 } }
+  - { name: a, component: ./a.wasm, reserve: { memory: 2MiB }, reuse: { requests: 10, concurrency: 2 } }
   - { name: b, component: ./b.wasm, reuse: {} }
 volumes: [ { name: data, emptyDir: {} }, { name: shared, host: nfs } ]
 placement: { labels: { zone: a }, spread: example.com/rack }
@@ -154,6 +155,7 @@ fn reads_every_field() {
             request_body_bytes: Some(64 << 10),
             response_body_bytes: Some(1 << 30),
         }),
+        reserve: None,
         reuse: None,
     };
     let words = v1::Component {
@@ -234,6 +236,13 @@ fn reads_the_rest_of_the_contract() {
         ]
     );
     assert!(service.exclusive);
+    let reserve = |bytes| {
+        Some(v1::Reserve {
+            memory_bytes: Some(bytes),
+        })
+    };
+    assert_eq!(service.reserve, reserve(4 << 20));
+    assert_eq!(spec.components[0].reserve, reserve(2 << 20));
 
     let reuse = |requests, concurrency| {
         Some(v1::Reuse {
@@ -381,24 +390,24 @@ fn what_only_a_server_finds_is_placed_and_put_in_words() {
         found.to_string()
     };
     for (field, said) in [
-        ("spec.components[1].component", "14:27: no"),
+        ("spec.components[1].component", "15:27: no"),
         ("spec.service.readiness.http.port", "4:30: no"),
         ("spec.service.liveness.grpc.service", "6:34: no"),
         ("spec.service.liveness.interval", "5:3: interval: no"),
-        ("spec.service.volumes[1].mount_path", "10:34: no"),
-        ("spec.service.volumes[1].read_only", "10:7: readOnly: no"),
+        ("spec.service.volumes[1].mount_path", "11:34: no"),
+        ("spec.service.volumes[1].read_only", "11:7: readOnly: no"),
         ("spec.service.limits.memory_bytes", "7:3: memory: no"),
         ("spec.service.limits.cpu_weight", "7:24: no"),
-        ("spec.service.exclusive", "11:14: no"),
+        ("spec.service.exclusive", "12:14: no"),
         (
             "spec.components[1].reuse.concurrency",
-            "14:37: concurrency: no",
+            "15:37: concurrency: no",
         ),
-        ("spec.volumes[0].empty_dir", "15:26: no"),
-        ("spec.volumes[1].host", "15:64: no"),
-        ("spec.placement.labels[zone]", "16:24: no"),
-        ("spec.placement.spread", "16:43: no"),
-        ("spec.update.progress_deadline", "17:61: no"),
+        ("spec.volumes[0].empty_dir", "16:26: no"),
+        ("spec.volumes[1].host", "16:64: no"),
+        ("spec.placement.labels[zone]", "17:24: no"),
+        ("spec.placement.spread", "17:43: no"),
+        ("spec.update.progress_deadline", "18:61: no"),
         ("spec.replicas", "1:1: replicas: no"),
         ("namespace", "1:1: namespace: no"),
         ("spec", "1:1: no"),

@@ -95,6 +95,8 @@ service:
       service: store.v1.Store
   limits:
     cpuWeight: 300
+  reserve:
+    memory: 4MiB
   volumes:
     - name: data
       mountPath: /data/
@@ -105,6 +107,8 @@ service:
 components:
   - name: a
     component: ./a.wasm
+    reserve:
+      memory: 2MiB
     reuse:
       requests: 10
       concurrency: 2

@@ -12,7 +12,7 @@ use crate::{
     error::Violations,
     quantity::{format_bytes, format_duration},
     route::Route,
-    spec::BodyLimits,
+    spec::{BodyLimits, default_reserve},
 };
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
@@ -20,6 +20,8 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
+/// From the default of the least limit.
+const RESERVE: RangeInclusive<u64> = 16 << 10..=4 << 30;
 const BODY: RangeInclusive<u64> = 1..=1 << 40;
 
 /// What a duration is when absent, and what it may be.
@@ -96,6 +98,32 @@ pub(super) fn memory_bytes(v: &mut Violations, at: &str, bytes: u64) -> u64 {
         &MEMORY,
         |n| format_bytes(*n),
     )
+}
+
+/// What a guest with this limit, in bytes, is always granted.
+pub(super) fn reserve_bytes(
+    v: &mut Violations,
+    at: &str,
+    reserve: Option<v1::Reserve>,
+    limit: u64,
+) -> u64 {
+    let Some(bytes) = reserve.and_then(|reserve| reserve.memory_bytes) else {
+        return default_reserve(limit);
+    };
+    let field = format!("{at}.reserve.memory_bytes");
+    // A limit that is out of bounds has a problem of its own.
+    if RESERVE.contains(&bytes) && MEMORY.contains(&limit) && bytes > limit {
+        v.push(
+            field,
+            format_args!(
+                "{} is more than `limits.memory`, {}: reserve at most what it may use",
+                format_bytes(bytes),
+                format_bytes(limit)
+            ),
+        );
+        return bytes;
+    }
+    within(v, field, bytes, &RESERVE, |n| format_bytes(*n))
 }
 
 /// The bounds of HTTP bodies, of whatever stands at `at`.

@@ -161,6 +161,7 @@ fn component(v: &mut Violations, at: &str, component: &v1::Component) -> Option<
         at,
         limits.memory_bytes.unwrap_or(defaults::COMPONENT_MEMORY),
     );
+    let reserve_bytes = checks::reserve_bytes(v, at, component.reserve, memory_bytes);
     let bounds = Bounds {
         default: defaults::COMPONENT_TIMEOUT,
         range: MILLISECOND..=HOUR,
@@ -187,6 +188,7 @@ fn component(v: &mut Violations, at: &str, component: &v1::Component) -> Option<
         env,
         egress: egress?,
         memory_bytes,
+        reserve_bytes,
         timeout,
         concurrency,
         bodies,

@@ -54,6 +54,7 @@ pub(super) fn service(
         at,
         limits.memory_bytes.unwrap_or(defaults::SERVICE_MEMORY),
     );
+    let reserve_bytes = checks::reserve_bytes(v, at, service.reserve, memory_bytes);
     let cpu_weight = checks::within(
         v,
         format!("{at}.limits.cpu_weight"),
@@ -79,6 +80,7 @@ pub(super) fn service(
         liveness: given(liveness)?,
         volumes: volumes?,
         memory_bytes,
+        reserve_bytes,
         cpu_weight,
         bodies,
         stop_grace,

@@ -111,7 +111,7 @@ prop_compose! {
         egress in egress(),
         readiness in prop::option::of(any_probe(1000)),
         liveness in prop::option::of(any_probe(1)),
-        memory_bytes in 64_u64 << 10..=4 << 30,
+        (memory_bytes, reserve_bytes) in memory(),
         cpu_weight in prop_oneof![Just(100_u32), 1_u32..=10_000],
         bodies in bodies(),
         stop_grace in durations(0, 3_600_000),
@@ -140,12 +140,21 @@ prop_compose! {
             liveness,
             volumes: Vec::new(),
             memory_bytes,
+            reserve_bytes,
             cpu_weight,
             bodies,
             stop_grace,
             exclusive,
         }
     }
+}
+
+/// A limit and a reserve.
+fn memory() -> impl Strategy<Value = (u64, u64)> {
+    (64_u64 << 10..=4 << 30).prop_flat_map(|limit| {
+        let reserve = prop_oneof![Just(default_reserve(limit)), 16_u64 << 10..=limit];
+        (Just(limit), reserve)
+    })
 }
 
 fn bodies() -> impl Strategy<Value = BodyLimits> {
@@ -159,7 +168,7 @@ prop_compose! {
         paths in prop::collection::btree_set("(/[a-z]{1,3}){1,3}", 0..3),
         env in env(),
         egress in egress(),
-        memory_bytes in 64_u64 << 10..=4 << 30,
+        (memory_bytes, reserve_bytes) in memory(),
         timeout in durations(1, 3_600_000),
         concurrency in 1_u32..=1000,
         bodies in bodies(),
@@ -172,6 +181,7 @@ prop_compose! {
             env,
             egress,
             memory_bytes,
+            reserve_bytes,
             timeout,
             concurrency,
             bodies,

@@ -119,6 +119,7 @@ fn absent_fields_become_the_documented_defaults() {
             liveness: None,
             volumes: vec![],
             memory_bytes: 64 * MIB,
+            reserve_bytes: 16 * MIB,
             cpu_weight: 100,
             bodies: BodyLimits::default(),
             stop_grace: Duration::from_secs(10),
@@ -131,6 +132,7 @@ fn absent_fields_become_the_documented_defaults() {
             env: BTreeMap::new(),
             egress: vec![],
             memory_bytes: 32 * MIB,
+            reserve_bytes: 8 * MIB,
             timeout: Duration::from_secs(30),
             concurrency: 256,
             bodies: BodyLimits::default(),
@@ -146,7 +148,59 @@ fn absent_fields_become_the_documented_defaults() {
         },
     };
     assert_eq!(WorkloadSpec::from_proto(&spec()), Ok(expected.clone()));
-    assert_eq!(memory_bytes(&expected), 96 * MIB);
+    assert_eq!(reserve_bytes(&expected), 24 * MIB);
+    assert_eq!(limit_bytes(&expected), 96 * MIB);
+}
+
+#[test]
+fn a_reserve_is_a_quarter_of_the_limit_unless_it_is_named_and_never_more() {
+    let reserve = |bytes| {
+        Some(v1::Reserve {
+            memory_bytes: bytes,
+        })
+    };
+    let limits = |bytes| {
+        Some(v1::ServiceLimits {
+            memory_bytes: Some(bytes),
+            ..v1::ServiceLimits::default()
+        })
+    };
+    for (limit, given, expected) in [
+        (256 * MIB, None, 64 * MIB),
+        (256 * MIB, reserve(None), 64 * MIB),
+        (256 * MIB, reserve(Some(MIB)), MIB),
+        (256 * MIB, reserve(Some(256 * MIB)), 256 * MIB),
+        (64 << 10, None, 16 << 10),
+        (64 << 10, reserve(Some(16 << 10)), 16 << 10),
+    ] {
+        let mut message = spec();
+        let service = message.service.as_mut().unwrap();
+        (service.limits, service.reserve) = (limits(limit), given);
+        let read = WorkloadSpec::from_proto(&message).unwrap();
+        assert_eq!(read.service.as_ref().unwrap().reserve_bytes, expected);
+        let written = read.to_proto().service.unwrap().reserve;
+        assert_eq!(
+            written.is_some(),
+            expected != limit / 4,
+            "a default is written out"
+        );
+    }
+    refused(
+        "spec.service.reserve.memory_bytes",
+        "65MiB is more than `limits.memory`, 64MiB",
+        with_service(|s| s.reserve = reserve(Some(65 * MIB))),
+    );
+    refused(
+        "spec.components[0].reserve.memory_bytes",
+        "16383B is out of bounds: use 16KiB to 4GiB",
+        with_component(|c| c.reserve = reserve(Some((16 << 10) - 1))),
+    );
+    // One problem, at the limit that is wrong.
+    refused(
+        "spec.service.limits.memory_bytes",
+        "out of bounds",
+        with_service(|s| (s.limits, s.reserve) = (limits(1), reserve(Some(MIB)))),
+    );
 }
 
 #[test]

@@ -126,6 +126,7 @@ impl World {
                 capacity: v1::Resources {
                     memory_bytes: 1 << 36,
                     replicas: 100,
+                    keeps_reserves: Some(true),
                 },
             },
             replicas: Arc::new(Supervisor(guests.clone())) as Arc<dyn Replicas>,

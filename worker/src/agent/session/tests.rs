@@ -64,6 +64,7 @@ impl Fixture {
             capacity: v1::Resources {
                 memory_bytes: 1 << 30,
                 replicas: 10,
+                keeps_reserves: Some(true),
             },
         };
         let session = Session {

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     net::{NetLimits, Network},
-    runtime::usage::MemoryMeter,
+    runtime::memory::MemoryBudget,
 };
 
 use super::*;
@@ -55,7 +55,7 @@ impl Bench {
 
     fn share(&self, weight: u32) -> Arc<CpuShare> {
         let network = Network::new(NetLimits::default());
-        let usage = ReplicaUsage::new(network, Arc::<MemoryMeter>::default());
+        let usage = ReplicaUsage::new(network, MemoryBudget::new(u64::MAX).replica());
         Arc::new(CpuShare::new(&self.scheduler, weight, &Arc::new(usage)))
     }
 

@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{
     },
 };
 
-use crate::runtime::{ComponentRuntime, Guest, failure::Failure};
+use crate::runtime::{ComponentRuntime, Guest, failure::Failure, memory::InstanceMemory};
 
 use super::{Answer, Job};
 
@@ -63,12 +63,18 @@ impl Instance {
         let (end, ended) = watch::channel(None);
         let task = tokio::spawn({
             let (component, pre) = (Arc::clone(component), pre.clone());
+            let memory = component.instance_memory();
             async move {
-                let serve = serve(&component, &pre, queue, reuse, job, Fate(end));
+                let fate = Fate {
+                    end,
+                    memory: Arc::clone(&memory),
+                };
+                let serve = serve(&component, &pre, queue, reuse, job, fate);
                 tokio::select! {
                     // Its fate is told, also when it is cut.
                     _ = component.run(serve) => {}
                     () = component.stopped() => {}
+                    shortage = memory.taken_back() => component.log_failure(&shortage.into()),
                 }
             }
         });
@@ -151,18 +157,22 @@ impl Drop for Lease {
 }
 
 /// Tells how an instance ended, and that it was cut if nothing else was told.
-struct Fate(watch::Sender<Option<Result<(), Failure>>>);
+struct Fate {
+    end: watch::Sender<Option<Result<(), Failure>>>,
+    memory: Arc<InstanceMemory>,
+}
 
 impl Fate {
     fn tell(&self, result: Result<(), Failure>) {
-        self.0.send_replace(Some(result));
+        self.end.send_replace(Some(result));
     }
 }
 
 impl Drop for Fate {
     fn drop(&mut self) {
-        if self.0.borrow().is_none() {
-            self.tell(Err(Failure::Stopped));
+        if self.end.borrow().is_none() {
+            let shortage = self.memory.ending().map(Failure::from);
+            self.tell(Err(shortage.unwrap_or(Failure::Stopped)));
         }
     }
 }
@@ -176,7 +186,7 @@ async fn serve(
     first: Box<Job>,
     fate: Fate,
 ) -> Result<(), Failure> {
-    let mut guest = component.store(0);
+    let mut guest = component.store(0, &fate.memory);
     // Dropped before the store, so that an answer's body is known to have failed before it ends.
     let fate = fate;
     let result = async {

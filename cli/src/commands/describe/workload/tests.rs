@@ -202,7 +202,7 @@ What should run
     is ready while port 6379 takes a connection, asked every 1s, until 3 failures in a row
     may connect to nothing outside the workload
     restarts always, after 100ms doubling to 30s, at most 10 times in 5m
-    memory at most 64MiB
+    memory at most 64MiB, 16MiB of it reserved
   component api sha256:cdcdcdcdcdcd
     may connect to db.internal:5432
 
@@ -284,7 +284,8 @@ fn what_it_hints_at() {
     });
     assert_eq!(
         hungry,
-        "warren logs counter --previous; set service.limits.memory above 64MiB and apply again"
+        "warren logs counter --previous; set service.limits.memory above 64MiB and apply again; \
+         set service.reserve.memory to what it needs and apply again"
     );
     let homeless = hinted(&|_, replica| {
         replica.phase = Phase::Pending.into();

@@ -211,10 +211,12 @@ fn workers_and_artifacts() {
         capacity: Some(v1::Resources {
             memory_bytes: 8 << 30,
             replicas: 0,
+            keeps_reserves: Some(true),
         }),
         allocated: Some(v1::Resources {
             memory_bytes: 96 << 20,
             replicas: 1,
+            keeps_reserves: None,
         }),
         ..Default::default()
     };

@@ -9,6 +9,7 @@ use std::{
 use warren_model::host_port::HostPort;
 
 use super::{revisions::Revisions, *};
+use crate::scheduler::Memory;
 
 /// What the store holds of a replica.
 #[derive(Clone, Debug)]
@@ -63,6 +64,7 @@ impl World {
                 silent_for: Duration::ZERO,
                 connected_for: Duration::ZERO,
                 memory_free: 0,
+                keeps_reserves: true,
                 replicas: 0,
                 replicas_max: 0,
                 taken_ports: Vec::new(),
@@ -78,7 +80,10 @@ impl World {
                 revision: 1,
                 replicas: 1,
                 needs: Needs {
-                    memory: MIB,
+                    memory: Memory {
+                        reserve: MIB,
+                        limit: 4 * MIB,
+                    },
                     ports: Vec::new(),
                 },
                 requirements: Requirements::default(),
@@ -131,6 +136,7 @@ impl World {
                     silent_for: self.now - worker.heard,
                     connected_for: self.now - worker.connected,
                     memory_free: 100 * MIB,
+                    keeps_reserves: true,
                     ..worker.view.clone()
                 };
                 let here = |replica: &&ReplicaState| {

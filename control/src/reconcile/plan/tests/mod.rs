@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::scheduler::Memory;
 
 mod drains;
 mod ends;
@@ -34,7 +35,10 @@ fn scene(replicas: u32) -> Scene {
             revision: 2,
             replicas,
             needs: Needs {
-                memory: MIB,
+                memory: Memory {
+                    reserve: MIB,
+                    limit: 4 * MIB,
+                },
                 ports: Vec::new(),
             },
             requirements: Requirements::default(),
@@ -69,6 +73,7 @@ impl Scene {
             silent_for: Duration::ZERO,
             connected_for: secs(60),
             memory_free: 1024 * MIB,
+            keeps_reserves: true,
             replicas: 0,
             replicas_max: 0,
             taken_ports: Vec::new(),

@@ -192,7 +192,7 @@ fn a_published_port_moves_to_a_free_worker_or_stops_first() {
 
     // Stopping it would not help: the new one lacks memory as well, or the port is somebody else's.
     let mut lacking = old.clone();
-    lacking.desired.as_mut().unwrap().needs.memory = 2048 * MIB;
+    lacking.desired.as_mut().unwrap().needs.memory.reserve = 2048 * MIB;
     assert!(
         !lacking
             .plan()

@@ -7,7 +7,7 @@ use super::{
         Presence::{Default, Optional, Required},
         Schema,
     },
-    EGRESS, ENV, HOST, PATH,
+    EGRESS, ENV, HOST, PATH, RESERVE,
 };
 
 pub(in crate::manifest) static SERVICE: Schema = Schema {
@@ -56,6 +56,11 @@ pub(in crate::manifest) static SERVICE: Schema = Schema {
             "limits",
             Fields(&SERVICE_LIMITS),
             "Bounds of one replica's service",
+        ),
+        Field::group(
+            "reserve",
+            Fields(&RESERVE),
+            "What one replica's service is always granted; placement counts it",
         ),
         Field::group(
             "volumes",
