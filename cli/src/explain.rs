@@ -81,6 +81,22 @@ pub fn trouble(replica: &v1::Replica) -> Vec<String> {
     lines
 }
 
+/// `RUNNING`; of one that is prepared with what its worker does about it: `PENDING,compiling`.
+pub fn phase(replica: &v1::Replica) -> String {
+    let phase = replica.phase().as_str_name();
+    if replica.phase() != Phase::Pending {
+        return phase.to_owned();
+    }
+    let mut conditions = replica.conditions.iter();
+    let artifacts = conditions.find(|one| one.r#type == "ArtifactsReady");
+    let unready = artifacts.filter(|one| one.status() == Status::False);
+    match unready.map(|one| one.reason.as_str()) {
+        Some("Pulling") => format!("{phase},pulling"),
+        Some("Compiling") => format!("{phase},compiling"),
+        _ => phase.to_owned(),
+    }
+}
+
 /// `counter-abc on worker w1: RUNNING, ready, restarted 3 times`.
 pub fn headline(replica: &v1::Replica) -> String {
     let mut line = match replica.worker.as_str() {

@@ -129,8 +129,8 @@ pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
         .iter()
         .filter(present)
         .filter(|replica| !judge::is_settled(replica));
-    for (phase, count) in phases(rest) {
-        text.push_str(&format!(", {count} {}", phase.as_str_name()));
+    for ((_, phase), count) in phases(rest) {
+        text.push_str(&format!(", {count} {phase}"));
     }
     match replicas.iter().filter(|replica| !present(replica)).count() {
         0 => {}
@@ -145,7 +145,7 @@ pub fn leaving(replicas: &[v1::Replica]) -> String {
     let count = replicas.len();
     let each: Vec<String> = phases(replicas.iter())
         .into_iter()
-        .map(|(phase, count)| format!("{count} {}", phase.as_str_name()))
+        .map(|((_, phase), count)| format!("{count} {phase}"))
         .collect();
     match count {
         0 => "no replicas left".to_owned(),
@@ -154,11 +154,12 @@ pub fn leaving(replicas: &[v1::Replica]) -> String {
     }
 }
 
-/// How many are in each phase, in the order of a life.
-fn phases<'a>(replicas: impl Iterator<Item = &'a v1::Replica>) -> BTreeMap<Phase, usize> {
+/// How many are in each phase, in the order of a life, with its name.
+fn phases<'a>(replicas: impl Iterator<Item = &'a v1::Replica>) -> BTreeMap<(Phase, String), usize> {
     let mut phases = BTreeMap::new();
     for replica in replicas {
-        *phases.entry(replica.phase()).or_default() += 1;
+        let phase = (replica.phase(), explain::phase(replica));
+        *phases.entry(phase).or_default() += 1;
     }
     phases
 }

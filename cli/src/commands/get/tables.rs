@@ -145,11 +145,14 @@ impl Listed for v1::Replica {
     }
 
     fn row(&self, look: &Look, gone: bool) -> Vec<String> {
-        let phase = self.phase().as_str_name();
         let mut row = vec![
             self.id.clone(),
             self.workload.clone(),
-            if gone { GONE } else { phase }.to_owned(),
+            if gone {
+                GONE.to_owned()
+            } else {
+                explain::phase(self)
+            },
             yes(self.ready && !gone),
             self.restarts.to_string(),
             self.worker.clone(),

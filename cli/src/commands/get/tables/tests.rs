@@ -132,6 +132,22 @@ fn replicas_without_a_worker_and_after_an_end() {
         "NAME          WORKLOAD   PHASE     READY   RESTARTS   WORKER   AGE\n\
          counter-abc   counter    PENDING   no      0          -        -\n"
     );
+    for (reason, shown) in [
+        ("Pulling", "PENDING,pulling"),
+        ("Compiling", "PENDING,compiling"),
+        ("Pending", "PENDING"),
+    ] {
+        let preparing = v1::Replica {
+            conditions: vec![v1::Condition {
+                r#type: "ArtifactsReady".into(),
+                status: Status::False.into(),
+                reason: reason.into(),
+                ..Default::default()
+            }],
+            ..pending.clone()
+        };
+        assert_eq!(preparing.row(&look(false, false), false)[2], shown);
+    }
     let ended = v1::Replica {
         phase: Phase::Backoff.into(),
         worker: "w1".into(),
