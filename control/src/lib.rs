@@ -6,6 +6,7 @@ mod api;
 mod artifact;
 pub mod backup;
 mod clock;
+mod collector;
 mod events;
 mod fleet;
 mod index;
@@ -19,8 +20,8 @@ mod status;
 mod store;
 
 pub use server::{
-    Config, ControlPlane, DEFAULT_LISTEN, DEFAULT_REVISION_HISTORY_LIMIT, DEFAULT_WORKER_TIMEOUT,
-    OpenError, ServeError,
+    Config, ControlPlane, DEFAULT_ARTIFACT_RETENTION, DEFAULT_LISTEN,
+    DEFAULT_REVISION_HISTORY_LIMIT, DEFAULT_WORKER_TIMEOUT, OpenError, ServeError,
 };
 pub use store::{OnLoss, StoreError};
 

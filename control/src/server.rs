@@ -26,6 +26,7 @@ use crate::{
     },
     artifact::ArtifactFiles,
     backup,
+    collector::Collector,
     events::Events,
     fleet::{Fleet, Registry, leases::Leases, logs::LogsBroker, usage::Usages},
     index::{Index, IndexTask},
@@ -45,6 +46,9 @@ pub const DEFAULT_REVISION_HISTORY_LIMIT: usize = 10;
 /// What stands in a data directory.
 pub(crate) const STORE: &str = "store";
 pub(crate) const ARTIFACTS: &str = "artifacts";
+
+/// How long an artifact stays that no revision names, unless told otherwise.
+pub const DEFAULT_ARTIFACT_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// How long connections and tasks may take to end after the shutdown.
 const GRACE: Duration = Duration::from_secs(5);
@@ -66,6 +70,8 @@ pub struct Config {
     pub stop_first: bool,
     /// Revisions that are kept of each workload, beside those that run or are gone back to; at least 1.
     pub revision_history_limit: usize,
+    /// How long an artifact stays after the last push, or the last revision, that named it.
+    pub artifact_retention: Duration,
     /// Where the store lost something that was acknowledged: whether to go on with what is left.
     pub on_loss: OnLoss,
 }
@@ -124,6 +130,7 @@ impl Config {
             revision_history_limit: DEFAULT_REVISION_HISTORY_LIMIT,
             on_loss: OnLoss::Refuse,
         }
+            artifact_retention: DEFAULT_ARTIFACT_RETENTION,
     }
 }
 
@@ -215,6 +222,7 @@ impl ControlPlane {
             index,
             events,
             leases,
+            artifact_retention: config.artifact_retention,
             dirty,
             worker_timeout: config.worker_timeout,
             stop_first: config.stop_first,
@@ -316,6 +324,8 @@ impl ControlPlane {
 
     #[cfg(feature = "simulation")]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
+        let collector = Collector::new(shared.clone());
+        background.spawn(ambient::scheduled(collector.run(ending.clone())));
         &self.shared
     }
 }

@@ -25,6 +25,9 @@ pub struct Args {
         value_parser = args::number(1..=1000), allow_negative_numbers = true
     )]
     revision_history_limit: u32,
+    /// How long a component stays that no workload and no kept revision names any more, at least 1s
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = retention)]
+    artifact_retention: Duration,
     /// Go on with what is left of a damaged store, instead of refusing to start; `warren restore` brings a backup back
     #[arg(long)]
     accept_data_loss: bool,
@@ -45,6 +48,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         worker_timeout: args.worker_timeout,
         revision_history_limit: args.revision_history_limit.try_into()?,
         on_loss: match args.accept_data_loss {
+        artifact_retention: args.artifact_retention,
             true => OnLoss::Accept,
             false => OnLoss::Refuse,
         },
@@ -59,4 +63,28 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     output::line(format_args!("warren control listening on http://{address}"))?;
     control.serve(listener, stop.cancelled_owned()).await?;
     Ok(())
+}
+
+fn retention(text: &str) -> Result<Duration, String> {
+    let retention = args::duration(text)?;
+    // A client needs some time between a push and the apply that names what it pushed.
+    if retention < Duration::from_secs(1) {
+        return Err("it should be at least 1s".to_owned());
+    }
+    Ok(retention)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifacts_stay_for_a_while() {
+        assert_eq!(retention("36h"), Ok(Duration::from_secs(36 * 3600)));
+        assert!(retention("999ms").is_err());
+        assert_eq!(
+            retention("1d"),
+            Ok(warren_control::DEFAULT_ARTIFACT_RETENTION)
+        );
+    }
 }

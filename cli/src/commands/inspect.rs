@@ -194,6 +194,7 @@ impl Part {
             imports,
             exports,
             uses,
+            unused_since: None,
         }
     }
 }

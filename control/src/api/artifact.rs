@@ -15,7 +15,7 @@ use super::{
 use crate::{
     artifact::{ArtifactError, FinishedUpload, MAX_ARTIFACT_BYTES},
     clock,
-    state::{Transaction, keys},
+    state::{Stored, Transaction, keys},
     store::{Durability, StoreError},
 };
 
@@ -108,14 +108,9 @@ impl ArtifactApi {
         // Nobody removes the file between here and its record.
         let _kept = self.shared.references.read().await;
         upload.keep().await.map_err(file_error)?;
-        if let Some(held) = self
-            .shared
-            .state
-            .artifact(digest)
-            .await
-            .map_err(error::store)?
-        {
-            return Ok((held.value, true));
+        let held = self.shared.state.artifact(digest).await;
+        if let Some(held) = held.map_err(error::store)? {
+            return Ok((self.pushed_again(digest, held).await?, true));
         }
         let (imports, exports, uses) = info.to_proto_parts();
         let artifact = v1::Artifact {
@@ -125,6 +120,7 @@ impl ArtifactApi {
             imports,
             exports,
             uses,
+            unused_since: Some(clock::now()),
         };
         let mut transaction = Transaction::default();
         transaction.create(keys::artifact(digest), &artifact);
@@ -137,6 +133,30 @@ impl ArtifactApi {
             Ok(_) => Ok((artifact, false)),
             // Pushed twice at once: the other's record says the same.
             Err(StoreError::Conflict { .. }) => Ok((artifact, true)),
+            Err(error) => Err(error::store(error)),
+        }
+    }
+
+    /// Counts the time for which an unused artifact stays from now. The caller holds `references`, so that it is not removed
+    /// meanwhile.
+    async fn pushed_again(
+        &self,
+        digest: Digest,
+        held: Stored<v1::Artifact>,
+    ) -> Result<v1::Artifact, Status> {
+        if held.value.unused_since.is_none() {
+            return Ok(held.value);
+        }
+        let artifact = v1::Artifact {
+            unused_since: Some(clock::now()),
+            ..held.value
+        };
+        let mut transaction = Transaction::default();
+        transaction.replace(keys::artifact(digest), &artifact, held.revision);
+        let state = &self.shared.state;
+        match state.commit(transaction, Durability::Flushed).await {
+            // Whoever wrote in between used or pushed it as well.
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(artifact),
             Err(error) => Err(error::store(error)),
         }
     }
@@ -196,15 +216,20 @@ impl ArtifactService for ArtifactApi {
         request: Request<v1::StatRequest>,
     ) -> Result<Response<v1::StatResponse>, Status> {
         let digest = parse_digest("digest", &request.into_inner().digest)?;
-        let held = self
-            .shared
-            .state
-            .artifact(digest)
-            .await
-            .map_err(error::store)?;
+        let _kept = self.shared.references.read().await;
+        let held = self.shared.state.artifact(digest).await;
+        let held = held.map_err(error::store)?;
         let held = held.ok_or_else(|| no_artifact(digest))?;
+        // A client that finds it here will not push it.
+        let half = self.shared.artifact_retention / 2;
+        let since = held.value.unused_since.as_ref();
+        let artifact =
+            match since.is_some_and(|since| !clock::is_within(since, half, &clock::now())) {
+                true => self.pushed_again(digest, held).await?,
+                false => held.value,
+            };
         Ok(Response::new(v1::StatResponse {
-            artifact: Some(held.value),
+            artifact: Some(artifact),
         }))
     }
 
@@ -268,7 +293,7 @@ impl ArtifactService for ArtifactApi {
             .commit(transaction, Durability::Flushed)
             .await
             .map_err(error::store)?;
-        // After the record: a file without a record is only waste, and the next push of it finds it.
+        // After the record: a file without a record is only waste, which the collector removes.
         self.shared
             .artifacts
             .remove(digest)

@@ -12,7 +12,7 @@ mod watch;
 pub mod worker;
 pub mod workload;
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
 use tonic::Status;
@@ -30,6 +30,8 @@ pub struct Shared {
     pub references: tokio::sync::RwLock<()>,
     /// Revisions that are kept of a workload, at least.
     pub revision_history_limit: usize,
+    /// How long an artifact stays that no revision names.
+    pub artifact_retention: Duration,
 }
 
 /// A response stream of any kind.

@@ -6,6 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use parking_lot::Mutex;
@@ -124,10 +125,37 @@ impl ArtifactFiles {
         if self.holds.lock().doom(digest) {
             return Ok(());
         }
-        match fs::remove_file(path(&self.directory, digest)).await {
+        let path = path(&self.directory, digest);
+        #[cfg(feature = "simulation")]
+        let removed = match warren_model::ambient::simulated::is_entered() {
+            true => std::fs::remove_file(path),
+            false => fs::remove_file(path).await,
+        };
+        #[cfg(not(feature = "simulation"))]
+        let removed = fs::remove_file(path).await;
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// The artifacts whose files were last written before this time. Blocks.
+    pub fn written_before(&self, time: SystemTime) -> io::Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let digest = name
+                .to_str()
+                .map(|hex| Digest::parse(&format!("sha256:{hex}")));
+            let Some(Ok(digest)) = digest else { continue };
+            // One that is gone meanwhile needs nobody to remove it.
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            if modified.is_ok_and(|modified| modified < time) {
+                found.push(digest);
+            }
+        }
+        Ok(found)
     }
 
     /// Keeps the files of these artifacts, whoever removes them, until what this returns is dropped.

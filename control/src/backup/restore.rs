@@ -12,13 +12,15 @@ use std::{
 };
 
 use prost_types::Timestamp;
+use bytes::Bytes;
 use warren_model::digest::{Digest, Hasher};
+use warren_proto::v1;
 
 use super::format::{Body, Decoder, Entries, FormatError, Header};
 use crate::{
     server::{ARTIFACTS, STORE},
     state::{self, TERMS_PER_LOSS, keys},
-    store::{SCHEMA, StoreError, Versioned, lock, sled::Loader},
+    store::{Revision, SCHEMA, StoreError, Versioned, lock, sled::Loader},
 };
 
 /// Where the new files are made.
@@ -301,6 +303,9 @@ impl Stage {
                 value,
                 revision: entry.revision,
             };
+            if entry.key.starts_with(keys::ARTIFACTS) {
+                value = in_use(&entry.key, value, entry.revision)?;
+            }
             batch.insert(entry.key, versioned);
         }
         Ok(self.store.add(batch)?)
@@ -319,6 +324,15 @@ fn about(path: &Path) -> impl FnOnce(io::Error) -> RestoreError + '_ {
     |source| RestoreError::Io {
         path: path.to_owned(),
         source,
+/// An artifact whose time without use begins anew: what has passed since the backup must not be held against it.
+fn in_use(key: &str, value: Bytes, revision: Revision) -> Result<Bytes, StoreError> {
+    let artifact = state::decode::<v1::Artifact>(key, &value, revision)?.value;
+    Ok(state::encode(&v1::Artifact {
+        unused_since: None,
+        ..artifact
+    }))
+}
+
     }
 }
 

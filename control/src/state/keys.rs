@@ -14,6 +14,8 @@ pub const WORKLOADS: &str = "workload/";
 pub const REPLICAS: &str = "replica/";
 pub const WORKERS: &str = "worker/";
 pub const ARTIFACTS: &str = "artifact/";
+/// Snapshots of all workloads' revisions.
+pub const REVISIONS: &str = "revision/";
 pub const EVENTS: &str = "event/";
 
 /// Stands for the empty namespace, that of workers' events: not a DNS label, so no namespace has it.
@@ -54,12 +56,12 @@ pub fn route(route: &Route) -> String {
 
 /// All snapshots of a workload's revisions.
 pub fn revisions(workload: &WorkloadId) -> String {
-    format!("revision/{workload}/")
+    format!("{REVISIONS}{workload}/")
 }
 
 /// One snapshot; ten digits, so that keys sort as numbers do.
 pub fn revision(workload: &WorkloadId, revision: u32) -> String {
-    format!("revision/{workload}/{revision:010}")
+    format!("{REVISIONS}{workload}/{revision:010}")
 }
 
 pub fn event(namespace: &str, sequence: u64) -> String {

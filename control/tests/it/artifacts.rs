@@ -1,11 +1,16 @@
 //! Artifacts in and out.
 
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 use tonic::Code;
+use warren_control::Config;
 use warren_proto::v1::{self, artifact::Use, push_request::Message};
 
 use crate::{
-    components,
-    harness::{Control, next, within},
+    components::{self, Built},
+    harness::{Control, WORKER_TIMEOUT, next, service_workload, within},
 };
 
 #[tokio::test]
@@ -20,6 +25,11 @@ async fn what_goes_in_comes_out_and_is_stored_once() {
     assert_eq!(artifact.uses().collect::<Vec<_>>(), [Use::Service]);
     let again = control.push(&service).await;
     assert!(again.existed);
+    // That it was pushed again is all that is new.
+    let artifact = v1::Artifact {
+        unused_since: again.artifact.as_ref().unwrap().unused_since,
+        ..artifact
+    };
     assert_eq!(again.artifact.unwrap(), artifact);
 
     let digest = artifact.digest.clone();
@@ -125,4 +135,88 @@ async fn what_is_no_whole_component_leaves_nothing() {
         .await
         .unwrap();
     assert!(listed.into_inner().artifacts.is_empty());
+}
+
+/// Long enough for a busy machine to push, ask and apply within half of it.
+const RETENTION: Duration = Duration::from_secs(8);
+
+async fn collecting(data: TempDir) -> Control {
+    let config = Config {
+        worker_timeout: WORKER_TIMEOUT,
+        artifact_retention: RETENTION,
+        revision_history_limit: 1,
+        ..Config::new(data.path().to_owned())
+    };
+    Control::start_with(data, config).await
+}
+
+/// What is known of an artifact; `None` where it is not there.
+async fn found(control: &mut Control, built: &Built) -> Option<v1::Artifact> {
+    let listed = control
+        .artifacts
+        .list(v1::ArtifactServiceListRequest::default());
+    let listed = within(listed).await.unwrap().into_inner();
+    let digest = built.digest.to_string();
+    listed
+        .artifacts
+        .into_iter()
+        .find(|one| one.digest == digest)
+}
+
+/// Waits until an artifact is gone, with its file.
+async fn gone(control: &mut Control, built: &Built) {
+    let started = Instant::now();
+    let file = control.data().join("artifacts").join(built.digest.hex());
+    while found(control, built).await.is_some() || file.exists() {
+        assert!(started.elapsed() < RETENTION * 10, "it stays");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_nothing_names_goes_after_its_time_and_what_is_named_stays() {
+    let mut control = collecting(TempDir::new().unwrap()).await;
+    let [old, new, unused] = ["old", "new", "unused"].map(components::service);
+    let started = Instant::now();
+    for built in [&old, &new, &unused] {
+        control.push(built).await;
+    }
+    assert!(
+        found(&mut control, &unused)
+            .await
+            .unwrap()
+            .unused_since
+            .is_some()
+    );
+    let workload = service_workload("w", Some(0), &old);
+    control.apply(workload).await.unwrap();
+    assert_eq!(found(&mut control, &old).await.unwrap().unused_since, None);
+    gone(&mut control, &unused).await;
+    assert!(started.elapsed() >= RETENTION, "it went too early");
+
+    // No replica runs, so that only the newest revision is kept.
+    assert!(found(&mut control, &old).await.is_some(), "it is named");
+    control.push(&new).await;
+    let replaced = Instant::now();
+    let workload = service_workload("w", Some(0), &new);
+    control.apply(workload).await.unwrap();
+    gone(&mut control, &old).await;
+    assert!(replaced.elapsed() >= RETENTION, "it went too early");
+    assert_eq!(found(&mut control, &new).await.unwrap().unused_since, None);
+}
+
+#[tokio::test]
+async fn the_time_without_use_goes_on_over_a_restart() {
+    let mut control = collecting(TempDir::new().unwrap()).await;
+    let unused = components::service("unused");
+    control.push(&unused).await;
+    let before = found(&mut control, &unused).await.unwrap().unused_since;
+    let mut control = collecting(control.stop().await).await;
+    let after = found(&mut control, &unused).await.unwrap().unused_since;
+    assert_eq!(after, before);
+    // Its file alone, as a restore of an earlier state leaves it.
+    gone(&mut control, &unused).await;
+    let stray = control.data().join("artifacts").join(unused.digest.hex());
+    std::fs::write(&stray, &unused.bytes).unwrap();
+    gone(&mut control, &unused).await;
 }

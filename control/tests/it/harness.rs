@@ -55,7 +55,16 @@ impl Control {
     }
 
     pub async fn start_in(data: TempDir, worker_timeout: Duration) -> Self {
-        let plane = open(data.path(), worker_timeout).await;
+        let config = Config {
+            worker_timeout,
+            ..Config::new(data.path().to_owned())
+        };
+        Self::start_with(data, config).await
+    }
+
+    /// Starts one of this configuration, which names `data`.
+    pub async fn start_with(data: TempDir, config: Config) -> Self {
+        let plane = open(config).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -259,14 +268,10 @@ impl Control {
 }
 
 /// Opens a data directory as soon as who had it lets go of it.
-async fn open(data: &Path, worker_timeout: Duration) -> ControlPlane {
+async fn open(config: Config) -> ControlPlane {
     let started = tokio::time::Instant::now();
     loop {
-        let config = Config {
-            worker_timeout,
-            ..Config::new(data.to_owned())
-        };
-        match ControlPlane::open(config).await {
+        match ControlPlane::open(config.clone()).await {
             Ok(plane) => return plane,
             // A killed control plane's last tasks end in their own time; there is nothing to wait on.
             Err(OpenError::Store(StoreError::InUse(_))) if started.elapsed() < SOON => {

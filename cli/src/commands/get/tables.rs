@@ -266,7 +266,7 @@ impl Listed for v1::Artifact {
     fn header(look: &Look) -> Vec<&'static str> {
         let mut header = vec!["DIGEST", "SIZE", "USES", "AGE"];
         if look.wide {
-            header.push("EXPORTS");
+            header.extend(["UNUSED", "EXPORTS"]);
         }
         header
     }
@@ -287,6 +287,8 @@ impl Listed for v1::Artifact {
             age_at(look.now, self.create_time.as_ref()),
         ];
         if look.wide {
+            let unused = self.unused_since.as_ref();
+            row.push(unused.map_or_else(String::new, |since| age_at(look.now, Some(since))));
             row.push(joined(self.exports.iter().map(|item| item.name.clone())));
         }
         row

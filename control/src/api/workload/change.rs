@@ -125,7 +125,7 @@ impl Change<'_> {
             let artifacts = self.artifacts(&spec).await?;
             check_links(&spec, &artifacts)?;
             for digest in artifacts.keys() {
-                transaction.require(keys::artifact(*digest));
+                self.use_artifact(*digest, &mut transaction).await?;
             }
             let before = stored.map(|stored| &stored.value);
             self.claim_routes(&spec, before, &mut transaction).await?;
@@ -171,6 +171,27 @@ impl Change<'_> {
         } else {
             Err(error::preconditions("ARTIFACT_MISSING", &missing))
         }
+    }
+
+    /// Demands that an artifact is there when the revision that names it is, and notes that it is in use.
+    async fn use_artifact(
+        &self,
+        digest: Digest,
+        transaction: &mut Transaction,
+    ) -> Result<(), Status> {
+        let held = self.shared.state.artifact(digest).await;
+        let key = keys::artifact(digest);
+        match held.map_err(error::store)? {
+            Some(held) if held.value.unused_since.is_some() => {
+                let used = v1::Artifact {
+                    unused_since: None,
+                    ..held.value
+                };
+                transaction.replace(key, &used, held.revision)
+            }
+            _ => transaction.require(key),
+        };
+        Ok(())
     }
 
     /// Claims the routes that are new and gives up those that are gone, in the same transaction as the workload.
