@@ -1,7 +1,7 @@
 //! What the long-running commands share: the runtime, signals, addresses, directories.
 
 use std::{
-    env, fs, io,
+    env, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -13,6 +13,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
+use warren_model::private;
 
 /// For commands that ask a server and end: one thread is enough.
 pub fn client_runtime() -> anyhow::Result<Runtime> {
@@ -112,11 +113,11 @@ pub async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListen
     })
 }
 
-/// Makes the data directory where it is missing, and finds out whether files can be made in it, before anything is
+/// Makes the data directory where it is missing, for this user alone, and finds out whether files can be made in it, before anything is
 /// opened: whatever opens it first would tell of a file of its own. Nothing is left behind.
 pub fn prepare_data(data: &Path) -> anyhow::Result<()> {
     let name = data.display();
-    let made = fs::create_dir_all(data)
+    let made = private::create_dir(data)
         .and_then(|()| tempfile::Builder::new().prefix(".probe-").tempfile_in(data));
     let Err(error) = made else { return Ok(()) };
     let cause = match error.kind() {
@@ -167,6 +168,8 @@ fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[tokio::test]

@@ -7,6 +7,7 @@ mod artifact;
 pub mod backup;
 mod clock;
 mod collector;
+mod data_dir;
 mod events;
 mod fleet;
 mod index;
@@ -19,6 +20,7 @@ mod state;
 mod status;
 mod store;
 
+pub use data_dir::keep_new_files_private;
 pub use server::{
     Config, ControlPlane, DEFAULT_ARTIFACT_RETENTION, DEFAULT_LISTEN,
     DEFAULT_REVISION_HISTORY_LIMIT, DEFAULT_WORKER_TIMEOUT, OpenError, ServeError,

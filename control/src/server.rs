@@ -27,6 +27,7 @@ use crate::{
     artifact::ArtifactFiles,
     backup,
     collector::Collector,
+    data_dir::{self, ARTIFACTS, STORE},
     events::Events,
     fleet::{Fleet, Registry, leases::Leases, logs::LogsBroker, usage::Usages},
     index::{Index, IndexTask},
@@ -42,10 +43,6 @@ pub const DEFAULT_WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Revisions that are kept of a workload unless told otherwise.
 pub const DEFAULT_REVISION_HISTORY_LIMIT: usize = 10;
-
-/// What stands in a data directory.
-pub(crate) const STORE: &str = "store";
-pub(crate) const ARTIFACTS: &str = "artifacts";
 
 /// How long an artifact stays that no revision names, unless told otherwise.
 pub const DEFAULT_ARTIFACT_RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -93,6 +90,8 @@ pub enum OpenError {
         data.display()
     )]
     UnfinishedRestore { data: PathBuf },
+    #[error("cannot use `{}` as data directory: {source}", data.display())]
+    Data { data: PathBuf, source: io::Error },
     #[error("cannot open the artifacts' directory {directory}: {source}")]
     Artifacts {
         directory: PathBuf,
@@ -128,9 +127,9 @@ impl Config {
             worker_timeout: DEFAULT_WORKER_TIMEOUT,
             stop_first: false,
             revision_history_limit: DEFAULT_REVISION_HISTORY_LIMIT,
+            artifact_retention: DEFAULT_ARTIFACT_RETENTION,
             on_loss: OnLoss::Refuse,
         }
-            artifact_retention: DEFAULT_ARTIFACT_RETENTION,
     }
 }
 
@@ -144,6 +143,10 @@ impl ControlPlane {
             if backup::is_unfinished(&data) {
                 return Err(OpenError::UnfinishedRestore { data });
             }
+            data_dir::open(&data).map_err(|source| OpenError::Data {
+                data: data.clone(),
+                source,
+            })?;
             let store =
                 SledStore::open(&data.join(STORE), on_loss).map_err(|error| match error {
                     what @ StoreError::Damaged(_) => OpenError::Damaged {
@@ -216,13 +219,13 @@ impl ControlPlane {
             artifacts,
             references: tokio::sync::RwLock::new(()),
             revision_history_limit: config.revision_history_limit.max(1),
+            artifact_retention: config.artifact_retention,
         });
         let reconciler = Reconciler {
             state,
             index,
             events,
             leases,
-            artifact_retention: config.artifact_retention,
             dirty,
             worker_timeout: config.worker_timeout,
             stop_first: config.stop_first,
@@ -318,14 +321,14 @@ impl ControlPlane {
         background.spawn(board.follow(index, ending.clone()));
         let (events, state) = (shared.events.clone(), shared.state.clone());
         background.spawn(forget_earlier(fleet.clone(), ending.clone()));
+        let collector = Collector::new(shared.clone());
+        background.spawn(ambient::scheduled(collector.run(ending.clone())));
         background.spawn(async move { events.write_behind(state, ending).await });
         background
     }
 
     #[cfg(feature = "simulation")]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        let collector = Collector::new(shared.clone());
-        background.spawn(ambient::scheduled(collector.run(ending.clone())));
         &self.shared
     }
 }

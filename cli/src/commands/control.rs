@@ -39,6 +39,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     logging::start(logging::SERVER)?;
     listen::check(args.listen, args.insecure)?;
+    warren_control::keep_new_files_private();
     let stop = process::on_signals(|| (), process::exit_now)?;
     let data = match args.data {
         Some(data) => data,
@@ -47,8 +48,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config {
         worker_timeout: args.worker_timeout,
         revision_history_limit: args.revision_history_limit.try_into()?,
-        on_loss: match args.accept_data_loss {
         artifact_retention: args.artifact_retention,
+        on_loss: match args.accept_data_loss {
             true => OnLoss::Accept,
             false => OnLoss::Refuse,
         },

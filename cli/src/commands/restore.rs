@@ -38,6 +38,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some(data) => data,
         None => process::data_dir("control")?,
     };
+    warren_control::keep_new_files_private();
     process::prepare_data(&data)?;
     let mut bar = None;
     let advance = |bytes, total| {

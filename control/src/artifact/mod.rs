@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{fs, sync::Semaphore};
-use warren_model::{digest::Digest, quantity::rounded_bytes};
+use warren_model::{digest::Digest, private, quantity::rounded_bytes};
 
 mod hold;
 mod read;
@@ -67,7 +67,7 @@ impl ArtifactFiles {
     ///
     /// One process at a time: the caller holds the lock of the data directory.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
+        private::open_dir(directory)?;
         for entry in std::fs::read_dir(directory)? {
             let entry = entry?;
             let name = entry.file_name();

@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use tokio::{fs, io::AsyncWriteExt, sync::OwnedSemaphorePermit};
 use uuid::Uuid;
-use warren_model::digest::{Digest, Hasher};
+use warren_model::{
+    digest::{Digest, Hasher},
+    private,
+};
 
 use super::{ArtifactError, ArtifactFiles, UPLOAD_PREFIX};
 
@@ -56,6 +59,7 @@ impl ArtifactUpload {
         let file = fs::File::options()
             .write(true)
             .create_new(true)
+            .mode(private::FILE)
             .open(&temporary.path)
             .await?;
         Ok(Self {

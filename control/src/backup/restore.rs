@@ -8,25 +8,25 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use prost_types::Timestamp;
 use bytes::Bytes;
-use warren_model::digest::{Digest, Hasher};
+use prost_types::Timestamp;
+use warren_model::{
+    digest::{Digest, Hasher},
+    private,
+};
 use warren_proto::v1;
 
 use super::format::{Body, Decoder, Entries, FormatError, Header};
 use crate::{
-    server::{ARTIFACTS, STORE},
+    data_dir::{self, ARTIFACTS, REPLACED, STAGING, STORE},
     state::{self, TERMS_PER_LOSS, keys},
     store::{Revision, SCHEMA, StoreError, Versioned, lock, sled::Loader},
 };
 
-/// Where the new files are made.
-const STAGING: &str = ".restore";
-/// Begins the name of a store that was put aside.
-const REPLACED: &str = "store.replaced-";
 /// Of the file at once.
 const PIECE: usize = 256 << 10;
 
@@ -88,7 +88,7 @@ pub fn restore(
 ) -> Result<Restored, RestoreError> {
     let staging = data.join(STAGING);
     let store = data.join(STORE);
-    fs::create_dir_all(data).map_err(about(data))?;
+    data_dir::open(data).map_err(about(data))?;
     if !force {
         // Before the lock leaves a file of its own; again once nobody else can change it.
         check_empty(data)?;
@@ -149,7 +149,7 @@ fn check_empty(data: &Path) -> Result<(), RestoreError> {
 /// Gives everything that was made its name. The caller holds the lock of the store that is there.
 fn put_in_place(data: &Path, staging: &Path) -> Result<Option<PathBuf>, RestoreError> {
     let artifacts = data.join(ARTIFACTS);
-    fs::create_dir_all(&artifacts).map_err(about(&artifacts))?;
+    private::open_dir(&artifacts).map_err(about(&artifacts))?;
     let staged = staging.join(ARTIFACTS);
     for entry in fs::read_dir(&staged).map_err(about(&staged))? {
         let entry = entry.map_err(about(&staged))?;
@@ -198,7 +198,7 @@ struct Writing {
 impl Stage {
     fn begin(staging: &Path) -> Result<Self, RestoreError> {
         let artifacts = staging.join(ARTIFACTS);
-        fs::create_dir_all(&artifacts).map_err(about(&artifacts))?;
+        private::create_dir(&artifacts).map_err(about(&artifacts))?;
         Ok(Self {
             store: Loader::create(&staging.join(STORE))?,
             artifacts,
@@ -256,9 +256,12 @@ impl Stage {
                 let digest = Digest::parse(&artifact.digest)
                     .map_err(|_| RestoreError::OutOfPlace("Artifact"))?;
                 let path = self.artifacts.join(digest.hex());
+                let mut options = File::options();
+                options.create(true).truncate(true).write(true);
+                let file = options.mode(private::FILE).open(&path);
                 self.artifact = Some(Writing {
                     digest,
-                    file: File::create(&path).map_err(about(&path))?,
+                    file: file.map_err(about(&path))?,
                     path,
                     hasher: Hasher::new(),
                 });
@@ -299,13 +302,13 @@ impl Stage {
                 let last = state::number(&entry.key, &value)?;
                 value = last.saturating_add(TERMS_PER_LOSS).to_string().into();
             }
+            if entry.key.starts_with(keys::ARTIFACTS) {
+                value = in_use(&entry.key, value, entry.revision)?;
+            }
             let versioned = Versioned {
                 value,
                 revision: entry.revision,
             };
-            if entry.key.starts_with(keys::ARTIFACTS) {
-                value = in_use(&entry.key, value, entry.revision)?;
-            }
             batch.insert(entry.key, versioned);
         }
         Ok(self.store.add(batch)?)
@@ -320,10 +323,6 @@ impl Stage {
     }
 }
 
-fn about(path: &Path) -> impl FnOnce(io::Error) -> RestoreError + '_ {
-    |source| RestoreError::Io {
-        path: path.to_owned(),
-        source,
 /// An artifact whose time without use begins anew: what has passed since the backup must not be held against it.
 fn in_use(key: &str, value: Bytes, revision: Revision) -> Result<Bytes, StoreError> {
     let artifact = state::decode::<v1::Artifact>(key, &value, revision)?.value;
@@ -333,6 +332,10 @@ fn in_use(key: &str, value: Bytes, revision: Revision) -> Result<Bytes, StoreErr
     }))
 }
 
+fn about(path: &Path) -> impl FnOnce(io::Error) -> RestoreError + '_ {
+    |source| RestoreError::Io {
+        path: path.to_owned(),
+        source,
     }
 }
 

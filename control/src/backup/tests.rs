@@ -11,7 +11,7 @@ use warren_proto::v1;
 use super::{restore::RestoreError, *};
 use crate::{
     artifact::ArtifactFiles,
-    server::{ARTIFACTS, STORE},
+    data_dir::{ARTIFACTS, STORE},
     state::{State, TERMS_PER_LOSS, Transaction, decode, encode, keys},
     store::{Durability, OnLoss, Store, Write, sled::SledStore},
 };

@@ -1,11 +1,14 @@
 //! One process at a time for a directory.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process,
 };
+
+use warren_model::private;
 
 use super::StoreError;
 
@@ -21,12 +24,13 @@ impl DirectoryLock {
         let path = directory.join("LOCK");
         let unusable =
             |error| StoreError::Unavailable(format!("`{}`: {error}", directory.display()));
-        fs::create_dir_all(directory).map_err(unusable)?;
+        private::create_dir(directory).map_err(unusable)?;
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
+            .mode(private::FILE)
             .open(path)
             .map_err(unusable)?;
         match file.try_lock() {

@@ -2,9 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
@@ -18,7 +17,10 @@ use tokio::{
     time,
 };
 use tonic::{Code, Status};
-use warren_model::digest::{Digest, Hasher};
+use warren_model::{
+    digest::{Digest, Hasher},
+    private,
+};
 use warren_proto::v1::{PullRequest, artifact_service_client::ArtifactServiceClient};
 
 use super::{backoff::Backoff, remote::Channel};
@@ -85,7 +87,7 @@ impl Artifacts {
     /// Opens the directory, made if missing, and removes what an earlier process left half written. `limit`: see
     /// [`Self::collect`].
     pub fn open(dir: PathBuf, limit: u64, source: Source) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        private::open_dir(&dir)?;
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {

@@ -1,14 +1,14 @@
 //! Who this worker is, over all its starts: a data directory that one process holds, and the id in it.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
-use warren_model::name::Name;
+use warren_model::{name::Name, private};
 
 /// A worker's identity. The data directory is locked for as long as this lives.
 #[derive(Debug)]
@@ -45,18 +45,34 @@ impl Identity {
             path: data.to_owned(),
             source,
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data)
-            .map_err(failed)?;
+        private::create_dir(data).map_err(failed)?;
         let lock = lock(data)?;
+        private::open_data_dir(data, is_own).map_err(failed)?;
+        for file in [LOCK, ID].map(|name| data.join(name)) {
+            if file.exists() {
+                private::restrict_tree(&file).map_err(failed)?;
+            }
+        }
         let id = match read_id(data)? {
             Some(id) => id,
             None => create_id(data).map_err(failed)?,
         };
         Ok(Self { id, _lock: lock })
     }
+}
+
+/// Whether a worker keeps something by this name in its data directory.
+fn is_own(name: &str) -> bool {
+    const OWN: [&str; 7] = [
+        LOCK,
+        ID,
+        "artifacts",
+        "cache",
+        "logs",
+        "replicas",
+        "volumes",
+    ];
+    OWN.contains(&name) || name.starts_with('.')
 }
 
 fn lock(data: &Path) -> Result<File, IdentityError> {
@@ -69,7 +85,7 @@ fn lock(data: &Path) -> Result<File, IdentityError> {
         .create(true)
         .truncate(false)
         .write(true)
-        .mode(0o600)
+        .mode(private::FILE)
         .open(data.join(LOCK))
         .map_err(failed)?;
     match file.try_lock() {

@@ -5,9 +5,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder},
-    io, mem,
-    os::unix::fs::DirBuilderExt as _,
+    fs, io, mem,
     path::PathBuf,
     sync::Arc,
     thread,
@@ -17,6 +15,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use warren_model::private;
 
 use super::{
     ReplicaLog,
@@ -93,7 +92,7 @@ impl Default for DiskLimits {
 impl Writer {
     /// Finds what an earlier worker left in the directory, made if it is missing, and starts the thread.
     pub fn start(dir: PathBuf, limits: DiskLimits) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        private::open_dir(&dir)?;
         let disk = Disk {
             dir,
             limits,

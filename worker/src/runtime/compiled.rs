@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
     ops::Deref,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Instant,
@@ -19,6 +19,7 @@ use wasmtime::{Engine, component::Component};
 use warren_model::{
     component::{InspectError, WasiGeneration, inspect, wasi_generation},
     digest::Digest,
+    private,
 };
 
 use super::engine::Generation;
@@ -94,15 +95,12 @@ impl CompileCache {
         limit: u64,
     ) -> Result<Self, CacheError> {
         let io = |e| CacheError::Io(directory.to_owned(), e);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(io)?;
+        private::create_dir(directory).map_err(io)?;
         let metadata = fs::metadata(directory).map_err(io)?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
             return Err(CacheError::Unsafe(directory.to_owned()));
         }
+        private::restrict_tree(directory).map_err(io)?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self {

@@ -19,6 +19,7 @@ use std::{
 use ::sled::{Batch as SledBatch, Config, Db, Error, IVec};
 use async_trait::async_trait;
 use bytes::Bytes;
+use warren_model::private;
 
 use super::{
     Revision, SCHEMA, StoreError, Versioned,
@@ -169,6 +170,8 @@ impl SledDisk {
 
     fn open_database(&self) -> Result<(OpenDatabase, Contents), StoreError> {
         let path = self.directory.join(DATABASE);
+        // sled makes what is missing for everybody to read.
+        private::open_dir(&path).map_err(|error| self.unusable(&error))?;
         let config = Config::new()
             .path(&path)
             .cache_capacity(CACHE_BYTES)
@@ -188,6 +191,7 @@ impl SledDisk {
             let synced = File::open(directory).and_then(|directory| directory.sync_all());
             synced.map_err(|error| self.unusable(&error))?;
         }
+        private::restrict_tree(&self.directory).map_err(|error| self.unusable(&error))?;
         let schema = self.schema(&db)?;
         let contents = self.read(&db)?;
         Ok((OpenDatabase { db, log, schema }, contents))

@@ -1,15 +1,15 @@
 //! A directory that outlives the worker.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     sync::Arc,
 };
 
 use futures::future::{BoxFuture, FutureExt as _};
 use tokio::task;
+use warren_model::private;
 
 /// Small files, each written whole or not at all. All but [`Files::run`] may wait for the disk.
 pub trait Files: Send + Sync + 'static {
@@ -46,10 +46,7 @@ const TEMPORARY: &str = ".new-";
 impl Directory {
     /// Made if missing. What a write left that did not come to its end is removed.
     pub fn open(path: PathBuf) -> io::Result<Arc<Self>> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)?;
+        private::open_dir(&path)?;
         let directory = Self(path);
         for name in directory.names()? {
             if name.starts_with(TEMPORARY) {

@@ -1,0 +1,133 @@
+//! Directories and files that their owner alone can read: what Warren keeps holds what users trusted it with.
+
+use std::{
+    fs::{self, DirBuilder, Metadata, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+/// What an owner may do with a directory, and with a file.
+const DIRECTORY: u32 = 0o700;
+pub const FILE: u32 = 0o600;
+
+/// What others may do.
+const OTHERS: u32 = 0o077;
+
+/// Makes a directory, and those above it, where it is missing. One that is there is left as it is.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY)
+        .create(path)
+}
+
+/// Makes a directory where it is missing, and takes from others what they may do with it and with all that is in it, which
+/// an earlier version may have left to them.
+///
+/// Symbolic links in it are not followed, and what belongs to another user stays as it is.
+pub fn open_dir(path: &Path) -> io::Result<()> {
+    create_dir(path)?;
+    restrict_tree(path)
+}
+
+/// Restricts a directory or a file, and what is in it, as [`open_dir`] does. `path` itself may be a link to it.
+pub fn restrict_tree(path: &Path) -> io::Result<()> {
+    restrict_below(&fs::canonicalize(path)?)
+}
+
+fn restrict_below(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    restrict(path, &metadata)?;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            match restrict_below(&entry?.path()) {
+                // It went meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                restricted => restricted?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a data directory where it is missing. One that is there is restricted unless it holds anything but these entries:
+/// then it has another purpose as well, and only what Warren keeps in it is for its owner alone.
+pub fn open_data_dir(path: &Path, is_own: impl Fn(&str) -> bool) -> io::Result<()> {
+    create_dir(path)?;
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if !is_own(&name) && name != "lost+found" {
+            return Ok(());
+        }
+    }
+    // The directory itself, where its name is a link to it.
+    restrict(path, &fs::metadata(path)?)
+}
+
+fn restrict(path: &Path, metadata: &Metadata) -> io::Result<()> {
+    let mode = metadata.permissions().mode();
+    if metadata.is_symlink() || mode & OTHERS == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, Permissions::from_mode(mode & 0o7700)) {
+        // It belongs to another user, who decides about it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        restricted => restricted,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn open_to_all(path: &Path) {
+        let mode = if path.is_dir() { 0o755 } else { 0o644 };
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_is_made_and_what_was_there_is_for_the_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        fs::write(&outside, "").unwrap();
+        let data = dir.path().join("a/b");
+        open_dir(&data).unwrap();
+        assert_eq!((mode(&data), mode(data.parent().unwrap())), (0o700, 0o700));
+
+        let (inner, file) = (data.join("inner"), data.join("inner/file"));
+        fs::create_dir(&inner).unwrap();
+        fs::write(&file, "").unwrap();
+        symlink(&outside, inner.join("link")).unwrap();
+        for path in [&data, &inner, &file, &outside] {
+            open_to_all(path);
+        }
+        open_dir(&data).unwrap();
+        assert_eq!((mode(&data), mode(&inner)), (0o700, 0o700));
+        assert_eq!(mode(&file), FILE);
+        assert_eq!(mode(&outside), 0o644, "a link was followed");
+    }
+
+    #[test]
+    fn a_directory_that_is_not_warrens_alone_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        fs::create_dir_all(data.join("store")).unwrap();
+        open_to_all(&data);
+        fs::write(data.join("somebody-elses"), "").unwrap();
+        let is_own = |name: &str| name == "store";
+        open_data_dir(&data, is_own).unwrap();
+        assert_eq!(mode(&data), 0o755);
+        fs::remove_file(data.join("somebody-elses")).unwrap();
+        open_data_dir(&data, is_own).unwrap();
+        assert_eq!(mode(&data), 0o700);
+    }
+}
