@@ -54,7 +54,7 @@ impl Note {
             )),
             ServiceEnd::OutOfMemory(cause) => Some(Self::warning(
                 "Killed",
-                format!("the service was ended at its limit: {}", first_line(cause)),
+                format!("the service was ended: {}", first_line(cause)),
             )),
             ServiceEnd::LeaseExpired => Some(Self::warning(
                 "Killed",
