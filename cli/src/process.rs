@@ -1,7 +1,7 @@
 //! What the long-running commands share: the runtime, signals, addresses, directories.
 
 use std::{
-    env, io,
+    env, fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -168,8 +168,6 @@ fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[tokio::test]
