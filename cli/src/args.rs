@@ -61,7 +61,7 @@ pub enum Command {
     Get(get::Args),
     /// Explain one workload, replica, worker or artifact in words
     Describe(describe::Args),
-    /// Delete workloads or artifacts
+    /// Delete workloads, artifacts or workers
     Delete(delete::Args),
     /// Set how many replicas a workload has
     Scale(scale::Args),

@@ -20,6 +20,12 @@ pub fn millis(time: &Timestamp) -> u64 {
         })
 }
 
+/// The time so long after; `None` beyond what a timestamp can be.
+pub fn after(time: &Timestamp, wait: Duration) -> Option<Timestamp> {
+    let time = SystemTime::try_from(*time).ok()?;
+    time.checked_add(wait).map(Timestamp::from)
+}
+
 /// Whether `time` is within `age` before `now`.
 pub fn is_within(time: &Timestamp, age: Duration, now: &Timestamp) -> bool {
     let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);

@@ -10,6 +10,7 @@ mod collector;
 mod data_dir;
 mod events;
 mod fleet;
+mod identity;
 mod index;
 mod reconcile;
 mod scheduler;

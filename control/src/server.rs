@@ -10,7 +10,7 @@ use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Server;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use warren_model::{ambient, name::Name};
+use warren_model::ambient;
 use warren_proto::v1;
 
 use crate::{
@@ -29,7 +29,8 @@ use crate::{
     collector::Collector,
     data_dir::{self, ARTIFACTS, STORE},
     events::Events,
-    fleet::{Fleet, Registry, leases::Leases, logs::LogsBroker, usage::Usages},
+    fleet::{Fleet, Registry, leases::Leases, logs::LogsBroker, presence, usage::Usages},
+    identity,
     index::{Index, IndexTask},
     reconcile::{Reconciler, dirty::DirtySet},
     state::{State, TERMS_PER_LOSS},
@@ -40,6 +41,9 @@ use crate::{
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7700";
 /// How long a worker may be silent before its replicas are LOST, unless told otherwise.
 pub const DEFAULT_WORKER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a worker is remembered that is not connected.
+pub const DEFAULT_WORKER_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Revisions that are kept of a workload unless told otherwise.
 pub const DEFAULT_REVISION_HISTORY_LIMIT: usize = 10;
@@ -71,6 +75,8 @@ pub struct Config {
     pub artifact_retention: Duration,
     /// Where the store lost something that was acknowledged: whether to go on with what is left.
     pub on_loss: OnLoss,
+    /// Workers that were not connected for so long are forgotten.
+    pub worker_retention: Duration,
 }
 
 /// Why a control plane could not be opened.
@@ -115,6 +121,7 @@ pub struct ControlPlane {
     shared: Arc<Shared>,
     index_task: IndexTask,
     reconciler: Reconciler,
+    worker_retention: Duration,
 }
 
 // === impl Config ===
@@ -129,6 +136,7 @@ impl Config {
             revision_history_limit: DEFAULT_REVISION_HISTORY_LIMIT,
             artifact_retention: DEFAULT_ARTIFACT_RETENTION,
             on_loss: OnLoss::Refuse,
+            worker_retention: DEFAULT_WORKER_RETENTION,
         }
     }
 }
@@ -173,18 +181,31 @@ impl ControlPlane {
         } else {
             1
         };
-        Ok(Self::over(Arc::new(store), above, artifacts, &config).await?)
+        let directory = config.data.join(STORE);
+        let known = store.lost().and_then(|_| identity::read(&directory));
+        let opened = Self::over(Arc::new(store), above, known, artifacts, &config).await?;
+        let id = opened.shared.fleet.cluster_id.clone();
+        let noted = tokio::task::spawn_blocking(move || identity::note(&directory, &id));
+        // Only what a later loss costs depends on it.
+        if let Err(error) = noted.await.map_err(io::Error::other).flatten() {
+            tracing::warn!(%error, "cannot note the store's identity beside it");
+        }
+        Ok(opened)
     }
 
-    /// Reads the present state of a store and begins a term so many above the last.
+    /// Reads the present state of a store and begins a term so many above the last. `known` is its identity, where it may
+    /// have lost that.
     pub(crate) async fn over(
         store: Arc<dyn Store>,
         above: u64,
+        known: Option<String>,
         artifacts: ArtifactFiles,
         config: &Config,
     ) -> Result<Self, StoreError> {
         let state = State::new(store.clone());
+        let cluster_id = state.cluster_id(known).await?;
         let term = state.begin_term(above).await?;
+        tracing::info!(cluster = cluster_id, term, "the store is open");
         // Every store has one, and so has every backup, above which a restore counts on.
         state.next_fence(above).await?;
         let events = Arc::new(Events::load(&state).await?);
@@ -205,6 +226,7 @@ impl ControlPlane {
             logs: LogsBroker::new(registry.clone()),
             registry,
             routes: Arc::default(),
+            cluster_id,
             term,
             worker_timeout: config.worker_timeout,
             fences: tokio::sync::Mutex::default(),
@@ -236,6 +258,7 @@ impl ControlPlane {
             shared,
             index_task,
             reconciler,
+            worker_retention: config.worker_retention,
         })
     }
 
@@ -311,6 +334,7 @@ impl ControlPlane {
             shared,
             index_task,
             reconciler,
+            worker_retention,
         } = self;
         let fleet = &shared.fleet;
         let ending = fleet.shutdown.clone();
@@ -320,6 +344,7 @@ impl ControlPlane {
         let (board, index) = (fleet.routes.clone(), fleet.index.clone());
         background.spawn(board.follow(index, ending.clone()));
         let (events, state) = (shared.events.clone(), shared.state.clone());
+        background.spawn(fleet.clone().retire(worker_retention, ending.clone()));
         background.spawn(forget_earlier(fleet.clone(), ending.clone()));
         let collector = Collector::new(shared.clone());
         background.spawn(ambient::scheduled(collector.run(ending.clone())));
@@ -365,18 +390,11 @@ async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
 
 /// No worker is connected to a control plane that has just started, whatever the last one noted.
 async fn forget_connections(state: &State, index: &Index) -> Result<(), StoreError> {
-    for held in index.workers().iter().filter(|held| held.worker.ready) {
-        let Ok(name) = Name::parse(&held.worker.name) else {
-            continue;
-        };
-        let unready = |worker: Option<v1::Worker>| {
-            worker.map(|worker| v1::Worker {
-                ready: false,
-                ..worker
-            })
-        };
+    for held in index.workers() {
+        let unready =
+            |worker: Option<v1::Worker>| presence::not_yet_back(worker?, crate::clock::now());
         state
-            .update_worker(&name, Durability::Relaxed, unready)
+            .update_worker(&held.name, Durability::Relaxed, unready)
             .await?;
     }
     Ok(())

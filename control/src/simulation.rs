@@ -1,7 +1,7 @@
 //! A control plane over a simulated disk, whose requests come from a simulated network: everything between is what
 //! serves real ones.
 
-use std::{future::Future, path::Path, sync::Arc};
+use std::{collections::BTreeSet, future::Future, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -57,6 +57,8 @@ pub struct View {
     pub workloads: Vec<(WorkloadId, Arc<v1::Workload>)>,
     /// By workload and id, those included that users are not shown.
     pub replicas: Vec<v1::Replica>,
+    /// Workers that stop in order, or have stopped.
+    pub leaving: BTreeSet<String>,
 }
 
 /// Ends the writer, wherever it is.
@@ -102,7 +104,7 @@ impl Serving {
             state.commit(transaction, Durability::Flushed).await?;
         }
         let files = ArtifactFiles::open(artifacts).map_err(|error| corrupt(&error))?;
-        let control = ControlPlane::over(store, 1, files, &config).await?;
+        let control = ControlPlane::over(store, 1, None, files, &config).await?;
 
         let shared = control.shared().clone();
         let ending = shared.fleet.shutdown.clone();
@@ -163,6 +165,12 @@ impl View {
         });
         Self {
             replicas: replicas.collect(),
+            leaving: index
+                .workers()
+                .iter()
+                .filter(|held| held.worker.departure.is_some())
+                .map(|held| held.worker.name.clone())
+                .collect(),
             workloads,
         }
     }

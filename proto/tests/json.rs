@@ -289,6 +289,7 @@ fn get_info_response() {
         features: vec!["watch.resume".into(), "spec.service.routes.port".into()],
         store_schema: 1,
         max_artifact_bytes: 256 << 20,
+        cluster_id: "0190c5b8-6f7a-7cc0-8000-000000000001".into(),
     };
     golden("get_info_response", &info);
 }
@@ -384,8 +385,16 @@ fn worker() {
                 message: "2 replicas have no other worker: no workers".into(),
             }],
         }),
+        http_address: "http://127.0.0.1:8000".into(),
+        conditions: vec![condition("Ready", v1::condition::Status::True)],
+        departure: Some(v1::Departure {
+            start_time: time(30),
+            keep_until: time(60),
+            stopped: true,
+        }),
     };
     golden("worker", &worker);
+    golden("departure_default", &v1::Departure::default());
     golden("drain_default", &v1::Drain::default());
     golden("worker_default", &v1::Worker::default());
 }

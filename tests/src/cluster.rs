@@ -185,7 +185,18 @@ impl Control {
 
 impl Worker {
     pub async fn start(lab: &Lab, control: &str, name: &str, flags: &[&str]) -> Self {
-        let process = lab.start(name, Self::command(lab, control, name, name, flags));
+        Self::start_on(lab, control, name, name, flags).await
+    }
+
+    /// On the data directory of another name.
+    pub async fn start_on(
+        lab: &Lab,
+        control: &str,
+        name: &str,
+        data: &str,
+        flags: &[&str],
+    ) -> Self {
+        let process = lab.start(name, Self::command(lab, control, name, data, flags));
         let line = process.said_line("listening on ").await;
         let (http, listen) = line
             .strip_prefix(&format!("warren worker {name}: http on "))

@@ -124,6 +124,11 @@ impl Process {
         self.signal(Signal::HUP);
     }
 
+    /// SIGTERM, without waiting for what comes of it.
+    pub fn ask_to_terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// SIGSTOP: it does nothing from now on, like a machine that hangs.
     pub fn pause(&self) {
         self.signal(Signal::STOP);

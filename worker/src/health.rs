@@ -1,5 +1,8 @@
-//! `grpc.health.v1` at the worker's `--listen` address.
+//! `grpc.health.v1`, `/healthz` and `/readyz` at the worker's `--listen` address.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use tonic::service::Routes;
 use tonic_health::{
     ServingStatus,
@@ -7,33 +10,84 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-/// Tells whether the worker serves: not before its first session, not from its first signal to stop on.
+/// Tells whether the worker serves: not before its first session, not from its first signal to stop on. A worker that
+/// serves, and that a control plane does not take in, serves as a process, but not as a worker of its cluster.
 #[derive(Clone, Debug)]
 pub struct Health {
     reporter: HealthReporter,
+    state: Arc<Mutex<State>>,
 }
 
-/// The names that are answered for: the whole process, and the worker in it.
-const SERVICES: [&str; 2] = ["", "warren.v1.Worker"];
+#[derive(Debug, Default)]
+struct State {
+    serving: bool,
+    /// It stops.
+    stops: bool,
+    refused: Option<String>,
+}
+
+/// The whole process.
+const PROCESS: &str = "";
+/// The worker in it.
+const WORKER: &str = "warren.v1.Worker";
+/// The names that are answered for.
+const SERVICES: [&str; 2] = [PROCESS, WORKER];
 
 impl Health {
     /// Not serving yet.
     pub async fn new() -> Self {
         let health = Self {
             reporter: HealthReporter::new(),
+            state: Arc::default(),
         };
-        health.set(false).await;
+        health.tell().await;
         health
     }
 
-    /// Tells everyone who watches, too.
-    pub async fn set(&self, serving: bool) {
-        let status = if serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
+    /// It serves from now on.
+    pub async fn serves(&self) {
+        self.state.lock().serving = true;
+        self.tell().await;
+    }
+
+    /// It stops, and does not serve any more.
+    pub async fn stops(&self) {
+        self.state.lock().stops = true;
+        self.tell().await;
+    }
+
+    /// Why a control plane does not take it in, if so.
+    pub async fn refused(&self, why: Option<String>) {
+        self.state.lock().refused = why;
+        self.tell().await;
+    }
+
+    /// Whether it takes part in its cluster, as far as it knows, or in a sentence why not.
+    pub fn ready(&self) -> Result<(), String> {
+        let state = self.state.lock();
+        match &*state {
+            State { stops: true, .. } => Err("the worker stops".to_owned()),
+            State {
+                refused: Some(why), ..
+            } => Err(why.clone()),
+            State { serving: true, .. } => Ok(()),
+            State { .. } => Err("no control plane has taken the worker in yet".to_owned()),
+        }
+    }
+
+    /// Everyone who asks, and everyone who watches.
+    async fn tell(&self) {
+        let process = {
+            let state = self.state.lock();
+            state.serving && !state.stops
         };
-        for service in SERVICES {
+        let worker = self.ready().is_ok();
+        for (service, serving) in [(PROCESS, process), (WORKER, worker)] {
+            let status = if serving {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
             self.reporter.set_service_status(service, status).await;
         }
     }
@@ -69,12 +123,29 @@ mod tests {
     use super::*;
     use crate::ingress::{ClusterFront, Router, server::serve};
 
+    /// Status and body of what is answered to a GET.
+    async fn http(address: &str, path: &str) -> (u16, String) {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get(path)
+            .header("host", address)
+            .body(http_body_util::Empty::<bytes::Bytes>::new());
+        let response = client.send_request(request.unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = http_body_util::BodyExt::collect(response.into_body());
+        let body = body.await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
     #[tokio::test]
     async fn tells_everyone_who_asks_or_watches() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap().to_string();
+        let url = format!("http://{address}");
         let (mut health, close) = (Health::new().await, CancellationToken::new());
-        let front = ClusterFront::new(Router::new(), health.routes());
+        let front = ClusterFront::new(Router::new(), health.clone());
         let long = Duration::from_secs(60);
         let serving = tokio::spawn(serve(listener, front, close.clone(), long));
         let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
@@ -87,18 +158,33 @@ mod tests {
             .await
             .unwrap()
             .into_inner();
-        for (serving, told) in [
-            (None, Told::NotServing),
-            (Some(true), Told::Serving),
-            (Some(false), Told::NotServing),
+        let (yes, no) = (Told::Serving, Told::NotServing);
+        let refused = Some("it follows another cluster".to_owned());
+        // What happens, what is told of the process and of the worker, and the words in which it is not ready.
+        for (step, process, worker, why) in [
+            ("starts", no, no, Some("no control plane has taken")),
+            ("serves", yes, yes, None),
+            ("refused", yes, no, Some("another cluster")),
+            ("admitted", yes, yes, None),
+            ("stops", no, no, Some("the worker stops")),
         ] {
-            if let Some(serving) = serving {
-                health.set(serving).await;
+            match step {
+                "serves" => health.serves().await,
+                "refused" => health.refused(refused.clone()).await,
+                "admitted" => health.refused(None).await,
+                "stops" => health.stops().await,
+                _ => {}
             }
-            assert_eq!(watch.message().await.unwrap().unwrap().status(), told);
-            for service in SERVICES {
+            assert_eq!(watch.message().await.unwrap().unwrap().status(), worker);
+            for (service, told) in [(PROCESS, process), (WORKER, worker)] {
                 let answer = client.check(asked(service)).await.unwrap().into_inner();
-                assert_eq!(answer.status(), told);
+                assert_eq!(answer.status(), told, "{step} {service}");
+            }
+            assert_eq!(http(&address, "/healthz").await, (200, "ok\n".to_owned()));
+            let (status, text) = http(&address, "/readyz").await;
+            match why {
+                None => assert_eq!((status, text.as_str()), (200, "ok\n"), "{step}"),
+                Some(why) => assert!(status == 503 && text.contains(why), "{step}: {text}"),
             }
         }
         assert_eq!(

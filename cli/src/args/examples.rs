@@ -17,7 +17,7 @@ pub fn text(examples: &[Example]) -> String {
     format!("Examples:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
-pub const EXAMPLES: [(&str, &[Example]); 31] = [
+pub const EXAMPLES: [(&str, &[Example]); 32] = [
     (
         "dev",
         &[
@@ -133,6 +133,13 @@ pub const EXAMPLES: [(&str, &[Example]); 31] = [
                 "the beginning of a digest is enough",
             ),
         ],
+    ),
+    (
+        "delete worker",
+        &[(
+            "warren delete worker w3",
+            "it has stopped, and does not come back",
+        )],
     ),
     (
         "delete workload",

@@ -1,4 +1,4 @@
-//! `warren delete`: workloads and artifacts.
+//! `warren delete`: workloads, artifacts and workers.
 
 use warren_proto::v1;
 
@@ -30,6 +30,16 @@ enum What {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Forget workers that are gone for good
+    ///
+    /// A worker that is connected is refused, as is one that may still run: stop it first, or drain it and then stop it. One
+    /// that is not connected for a day is forgotten without this.
+    #[command(visible_alias = "workers", alias = "wk")]
+    Worker {
+        /// One or several workers
+        #[arg(value_name = "NAME", required = true, value_parser = args::name)]
+        names: Vec<String>,
+    },
     /// Remove artifacts that no workload names
     #[command(visible_alias = "artifacts", alias = "art")]
     Artifact {
@@ -56,6 +66,11 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             let limit = Limit::from(wait.timeout);
             for workload in leaving.iter().filter(|_| wait.wait) {
                 failures.extend(gone(&server, workload, limit).await.err());
+            }
+        }
+        What::Worker { names } => {
+            for name in names {
+                failures.extend(worker(&server, name).await.err());
             }
         }
         What::Artifact { digests } => {
@@ -87,6 +102,12 @@ async fn workload(
 async fn gone(server: &Server, workload: &v1::Workload, limit: Limit) -> anyhow::Result<()> {
     wait::gone(server, workload, limit).await??;
     output::line(format_args!("{} deleted", source::title(workload)))
+}
+
+async fn worker(server: &Server, name: String) -> anyhow::Result<()> {
+    let request = v1::WorkerServiceDeleteRequest { name: name.clone() };
+    server.workers().delete(request).await?;
+    output::line(format_args!("worker/{name} deleted"))
 }
 
 async fn artifact(server: &Server, digest: &DigestPrefix) -> anyhow::Result<()> {

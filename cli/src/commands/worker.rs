@@ -1,6 +1,6 @@
 //! `warren worker`: a worker.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::error::ErrorKind;
 use warren_model::listen;
@@ -54,6 +54,9 @@ pub struct Args {
     /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
+    /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others take their places at once
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = args::duration)]
+    stop_keeps: Duration,
     /// Allow a --listen address that other machines reach, without TLS and credentials
     #[arg(long)]
     insecure: bool,
@@ -94,6 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
         longest_grace: None,
+        stop_keeps: args.stop_keeps,
         advertise: args.advertise.map(|url| url.to_string()),
         insecure: args.insecure,
     };

@@ -13,7 +13,7 @@ use crate::{artifact::MAX_ARTIFACT_BYTES, backup::Backup, store::SCHEMA};
 
 /// What this server can do beyond the first version of the contract, for clients to ask before they use it.
 /// What it honours in a spec comes from the model.
-const ABILITIES: [&str; 18] = [
+const ABILITIES: [&str; 19] = [
     "backup",
     "cordon",
     "drain",
@@ -31,6 +31,7 @@ const ABILITIES: [&str; 18] = [
     "routes.service",
     "scale",
     "watch.resume",
+    "workers.delete",
     "workers.watch",
 ];
 
@@ -69,6 +70,7 @@ impl SystemService for SystemApi {
             features: abilities.chain(feature::honoured()).collect(),
             store_schema: SCHEMA,
             max_artifact_bytes: MAX_ARTIFACT_BYTES,
+            cluster_id: self.shared.fleet.cluster_id.clone(),
         }))
     }
     async fn backup(

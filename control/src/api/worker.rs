@@ -1,9 +1,9 @@
 //! `warren.v1.WorkerService`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic::{Request, Response, Status};
-use warren_model::name::Name;
+use warren_model::{name::Name, quantity::format_duration};
 use warren_proto::v1::{self, worker_service_server::WorkerService};
 
 use super::{
@@ -14,7 +14,12 @@ use super::{
     suggest,
     watch::Watch,
 };
-use crate::{clock, events::Subject, fleet::leases::Leases, store::Durability};
+use crate::{
+    clock,
+    events::Subject,
+    fleet::{leases::Leases, retire::Removal},
+    store::Durability,
+};
 
 pub struct WorkerApi(pub Arc<Shared>);
 
@@ -180,6 +185,42 @@ impl WorkerService for WorkerApi {
         let worker = Some(worker.await?);
         Ok(Response::new(v1::DrainResponse { worker }))
     }
+
+    async fn delete(
+        &self,
+        request: Request<v1::WorkerServiceDeleteRequest>,
+    ) -> Result<Response<v1::WorkerServiceDeleteResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let name = parse(&request.into_inner().name)?;
+        let time = clock::now();
+        let removed = self.0.fleet.remove_worker(&name).await;
+        match removed.map_err(error::store)? {
+            Removal::Done => {
+                let (events, subject) = (&self.0.events, Subject::Worker(&name));
+                let message = "forgotten, as it was asked for";
+                events.record_by(caller.as_str(), time, subject, "Removed", message);
+                Ok(Response::new(v1::WorkerServiceDeleteResponse {}))
+            }
+            Removal::Unknown => Err(self.no_worker(&name)),
+            Removal::Connected => Err(error::precondition(
+                "WORKER_CONNECTED",
+                name.as_str(),
+                format!(
+                    "worker `{name}` is connected: end its `warren worker` process first, or move its replicas to others \
+                     with `warren drain {name} --wait` and end it then"
+                ),
+            )),
+            Removal::MayRun(left) => Err(error::precondition_for_now(
+                "WORKER_MAY_RUN",
+                name.as_str(),
+                format!(
+                    "worker `{name}` is not connected, but may still run what it ran: try again in {}, when it counts as \
+                     lost",
+                    format_duration(whole_seconds(left))
+                ),
+            )),
+        }
+    }
 }
 
 /// A worker with what is known at present: heartbeats are not written to the store one by one.
@@ -188,6 +229,11 @@ fn shown(leases: &Leases, worker: &v1::Worker) -> v1::Worker {
         last_heartbeat: leases.last_heard(&worker.name).or(worker.last_heartbeat),
         ..worker.clone()
     }
+}
+
+/// Rounded up: after that it is over.
+fn whole_seconds(left: Duration) -> Duration {
+    Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0))
 }
 
 fn parse(name: &str) -> Result<Name, Status> {

@@ -22,6 +22,22 @@ pub(super) struct Greeting {
     pub version: String,
     pub replicas: Vec<v1::ReplicaReport>,
     pub volumes: Vec<v1::HostVolume>,
+    pub http_address: String,
+    /// The newest that it has seen; `None` where it has seen nothing, or does not say.
+    pub seen: Option<v1::Seen>,
+    /// It follows this control plane whatever it has seen.
+    pub may_switch: bool,
+    /// Tells its process from others with its id. Empty where it does not say.
+    pub instance: String,
+    /// It is about to stop.
+    pub leave: Option<v1::Leave>,
+}
+
+/// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
+#[derive(Debug)]
+pub(super) struct TurnedAway {
+    pub reason: &'static str,
+    pub message: String,
 }
 
 /// Longer than any id that a worker makes.
@@ -55,8 +71,21 @@ impl Greeting {
                 format!("should be 1 to {MAX_ID} characters"),
             );
         }
-        if !hello.address.starts_with("http://") && !hello.address.starts_with("https://") {
+        let is_url = |url: &str| url.starts_with("http://") || url.starts_with("https://");
+        if !is_url(&hello.address) {
             violations.push("hello.address", "should be an \"http://HOST:PORT\" URL");
+        }
+        if !hello.http_address.is_empty() && !is_url(&hello.http_address) {
+            violations.push(
+                "hello.http_address",
+                "should be an \"http://HOST:PORT\" URL",
+            );
+        }
+        if hello.instance.len() > MAX_ID {
+            violations.push(
+                "hello.instance",
+                format!("should be at most {MAX_ID} characters"),
+            );
         }
         for (i, volume) in hello.volumes.iter().enumerate() {
             violations.ok(
@@ -76,27 +105,101 @@ impl Greeting {
                 version: hello.version,
                 replicas: hello.replicas,
                 volumes: hello.volumes,
+                http_address: hello.http_address,
+                seen: hello.seen,
+                may_switch: hello.may_switch,
+                instance: hello.instance,
+                leave: hello.leave,
             }),
             _ => Err(error::invalid(&violations)),
         }
     }
 
-    /// The worker as it is stored from now on; what people decided about it stays.
-    pub fn worker(&self, before: Option<v1::Worker>) -> v1::Worker {
-        let before = before.filter(|before| before.id == self.id);
-        v1::Worker {
-            id: self.id.clone(),
-            name: self.name.to_string(),
-            address: self.address.clone(),
-            ready: true,
-            cordoned: before.as_ref().is_some_and(|before| before.cordoned),
-            drain: before.and_then(|before| before.drain),
-            labels: self.labels.clone(),
-            capacity: Some(self.capacity),
-            last_heartbeat: Some(crate::clock::now()),
-            version: self.version.clone(),
-            volumes: self.volumes.clone(),
-            ..v1::Worker::default()
+    /// Whether it follows a control plane of this cluster and term, which it says before it is told to run anything.
+    pub fn check(&self, cluster: &str, term: u64) -> Result<(), TurnedAway> {
+        let Some(seen) = self.seen.as_ref().filter(|_| !self.may_switch) else {
+            return Ok(());
+        };
+        let theirs = seen.cluster_id.as_str();
+        if !theirs.is_empty() && theirs != cluster {
+            return Err(TurnedAway {
+                reason: "OtherCluster",
+                message: format!(
+                    "worker {} follows cluster {theirs}, and this control plane serves cluster {cluster}: what the worker \
+                     runs goes on; start it again and it follows this control plane",
+                    self.name
+                ),
+            });
+        }
+        if seen.term > term {
+            return Err(TurnedAway {
+                reason: "LaterTerm",
+                message: format!(
+                    "worker {} has heard of term {} of this cluster, and this control plane is at term {term}: either it \
+                     was replaced and should be stopped, or its data was set back; in that case start the worker again \
+                     and it follows this control plane",
+                    self.name, seen.term
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// The generation that the next Assignments must be above.
+    pub fn generation(&self, cluster: &str, term: u64) -> u64 {
+        let seen = self.seen.as_ref();
+        let seen = seen.filter(|seen| seen.cluster_id == cluster && seen.term == term);
+        seen.map_or(0, |seen| seen.generation)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_is_bound_elsewhere_is_turned_away() {
+        let seen = |cluster: &str, term| {
+            Some(v1::Seen {
+                cluster_id: cluster.to_owned(),
+                term,
+                generation: 7,
+            })
+        };
+        // What it has seen, what becomes of it, and above what its next generation is.
+        let table = [
+            (None, None, 0),
+            (seen("a", 3), None, 7),
+            (seen("a", 2), None, 0),
+            (seen("", 3), None, 0),
+            (seen("a", 4), Some("LaterTerm"), 0),
+            (seen("", 4), Some("LaterTerm"), 0),
+            (seen("b", 1), Some("OtherCluster"), 0),
+            (seen("b", 3), Some("OtherCluster"), 0),
+        ];
+        for (seen, expected, generation) in table {
+            let hello = v1::Hello {
+                protocol_version: SESSION_PROTOCOL_VERSION,
+                worker_id: "id".to_owned(),
+                name: "w1".to_owned(),
+                address: "http://127.0.0.1:7701".to_owned(),
+                seen,
+                ..v1::Hello::default()
+            };
+            let request = |hello| v1::SessionRequest {
+                message: Some(v1::session_request::Message::Hello(hello)),
+            };
+            let greeting = Greeting::parse(request(hello.clone())).unwrap();
+            let reason = greeting.check("a", 3).map_err(|away| away.reason).err();
+            assert_eq!(reason, expected, "{hello:?}");
+            assert_eq!(greeting.generation("a", 3), generation, "{hello:?}");
+            let free = v1::Hello {
+                may_switch: true,
+                ..hello
+            };
+            let greeting = Greeting::parse(request(free)).unwrap();
+            assert!(greeting.check("a", 3).is_ok());
         }
     }
 }

@@ -70,6 +70,12 @@ impl Leases {
         self.heard.lock().insert(worker.to_owned(), heard);
     }
 
+    /// A worker is gone for good.
+    pub fn forget(&self, worker: &str) {
+        self.heard.lock().remove(worker);
+        self.joined.lock().remove(worker);
+    }
+
     /// How long ago a worker was heard of, or could have been.
     pub fn silent_for(&self, worker: &str) -> Duration {
         let heard = self.heard.lock().get(worker).copied();

@@ -8,7 +8,11 @@ use tonic::Status;
 use warren_model::name::Name;
 use warren_proto::v1::{self, event::Type, replica::Phase};
 
-use super::{Fleet, hello::Greeting, report};
+use super::{
+    Fleet,
+    hello::{Greeting, TurnedAway},
+    presence, report,
+};
 use crate::{
     api::error,
     clock,
@@ -53,7 +57,7 @@ impl Member<'_> {
                 before
                     .as_ref()
                     .is_none_or(may_take)
-                    .then(|| greeting.worker(before))
+                    .then(|| presence::joined(greeting, before, clock::now()))
             })
             .await
             .map_err(error::store)?;
@@ -92,18 +96,19 @@ impl Member<'_> {
     /// Stores that the worker is not connected any more, unless its next session begins before that works.
     /// Its lease runs on from its last heartbeat.
     pub async fn leave(&self, cause: &str, replaced: &CancellationToken) {
-        let unready = |held: Option<v1::Worker>| {
-            let mut worker = held?;
-            worker.ready = false;
+        let mut in_order = false;
+        let mut unready = |held: Option<v1::Worker>| {
+            let worker = held?;
             let heard = self.fleet.leases.last_heard(&worker.name);
-            worker.last_heartbeat = heard.or(worker.last_heartbeat);
-            Some(worker)
+            let departure = worker.departure.as_ref();
+            in_order = departure.is_some_and(|departure| departure.stopped);
+            Some(presence::disconnected(worker, cause, heard, clock::now()))
         };
         loop {
             let written = self
                 .fleet
                 .state
-                .update_worker(&self.name, Durability::Relaxed, unready)
+                .update_worker(&self.name, Durability::Relaxed, &mut unready)
                 .await;
             match written {
                 Ok(revision) => {
@@ -121,11 +126,81 @@ impl Member<'_> {
                 () = tokio::time::sleep(RETRY) => {}
             }
         }
+        if in_order {
+            let message = "all that it ran has stopped".to_owned();
+            return self.note(Type::Normal, "Stopped", message);
+        }
         self.note(
             Type::Warning,
             "Disconnected",
             format!("disconnected: {cause}"),
         );
+    }
+
+    /// Stores that the worker stops, or has stopped: before anything that comes of it. Where that cannot be stored, it is
+    /// a worker that falls silent.
+    pub async fn depart(&self, leave: &v1::Leave) {
+        let change = |held: Option<v1::Worker>| Some(presence::departs(held?, leave, clock::now()));
+        self.change_worker("that the worker stops", change).await;
+        if leave.stopped {
+            return;
+        }
+        let keep = leave.keep.and_then(|keep| Duration::try_from(keep).ok());
+        let message = match keep.filter(|keep| !keep.is_zero()) {
+            Some(keep) => format!("it stops, and its replicas are kept for it for {keep:?}"),
+            None => "it stops, and its replicas go to other workers".to_owned(),
+        };
+        self.note(Type::Normal, "Stopping", message);
+    }
+
+    /// Stores that the worker does not follow what it is assigned.
+    pub async fn drops(&self, message: &str) {
+        let change = |held: Option<v1::Worker>| presence::drops(held?, message, clock::now());
+        if self.change_worker("what the worker drops", change).await {
+            self.note(Type::Warning, "AssignmentsDropped", message.to_owned());
+        }
+    }
+
+    /// Shows a worker that is not admitted, unless its name is another's, or it is connected under it.
+    pub async fn turn_away(&self, greeting: &Greeting, away: &TurnedAway) {
+        let change = |held: Option<v1::Worker>| {
+            let is_shown = held
+                .as_ref()
+                .is_some_and(|held| held.ready || held.id != greeting.id);
+            let why = (away.reason, away.message.as_str());
+            match is_shown {
+                true => None,
+                false => presence::turned_away(greeting, held, why, clock::now()),
+            }
+        };
+        let what = "that the worker is not admitted";
+        // It asks again every few seconds.
+        if self.change_worker(what, change).await {
+            tracing::warn!(worker = %self.name, reason = away.reason, "{}", away.message);
+            self.note(Type::Warning, "NotAdmitted", away.message.clone());
+        }
+    }
+
+    /// Whether the record was changed.
+    async fn change_worker(
+        &self,
+        what: &str,
+        change: impl FnMut(Option<v1::Worker>) -> Option<v1::Worker> + Send,
+    ) -> bool {
+        let state = &self.fleet.state;
+        let written = state
+            .update_worker(&self.name, Durability::Flushed, change)
+            .await;
+        match written {
+            Ok(revision) => {
+                self.fleet.index.reached(revision.unwrap_or(0)).await;
+                revision.is_some()
+            }
+            Err(error) => {
+                tracing::error!(worker = %self.name, %error, "cannot store {what}");
+                false
+            }
+        }
     }
 
     /// Stores what is new in a report.
@@ -219,14 +294,19 @@ impl Member<'_> {
         }))
     }
 
-    /// Whether the name's holder, not connected, may still come back: its lease runs,
-    /// or replicas on it were not given up.
+    /// Whether the name's holder, not connected, may still come back: it is kept for, or its lease runs, or replicas on it
+    /// were not given up.
     fn is_remembered(&self, holder: &v1::Worker) -> bool {
+        if let Some(departure) = holder.departure.as_ref().filter(|it| it.stopped) {
+            return !presence::keeps_for(departure, &clock::now()).is_zero();
+        }
+        let over = |phase| {
+            let over = [Phase::Lost, Phase::Stopped, Phase::Completed, Phase::Failed];
+            over.contains(&phase)
+        };
         let placed = self.fleet.index.replicas_on(&self.name);
         self.fleet.leases.silent_for(&holder.name) < self.fleet.worker_timeout
-            || placed
-                .iter()
-                .any(|record| !matches!(record.phase(), Phase::Lost | Phase::Stopped))
+            || placed.iter().any(|record| !over(record.phase()))
     }
 
     /// Changes the record of a replica on this worker; one that is not (any more) is left alone.

@@ -5,8 +5,10 @@ pub mod leases;
 pub mod logs;
 mod member;
 mod orders;
+pub mod presence;
 mod registry;
 mod report;
+pub mod retire;
 pub mod routes;
 mod service;
 mod session;
@@ -35,6 +37,8 @@ pub struct Fleet {
     pub registry: Arc<Registry>,
     pub logs: LogsBroker,
     pub routes: Arc<RouteBoard>,
+    /// The identity of the store.
+    pub cluster_id: String,
     /// Grows with every start of a control plane over this store.
     pub term: u64,
     /// Silence after which a worker's replicas are LOST.

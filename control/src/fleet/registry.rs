@@ -1,7 +1,7 @@
 //! The sessions that are open: one a worker.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,8 +20,11 @@ const LOG_REQUESTS: usize = 64;
 #[derive(Default)]
 pub struct Registry {
     sessions: Mutex<HashMap<Name, Open>>,
-    /// How many messages each worker was sent in this term.
-    generations: Mutex<HashMap<Name, u64>>,
+    /// The last number of Assignments in this term, by worker id: what a worker has seen stands in its data directory, and
+    /// moves with that from name to name.
+    generations: Mutex<HashMap<String, u64>>,
+    /// The processes of each worker, by its id.
+    processes: Mutex<HashMap<String, Processes>>,
     serial: AtomicU64,
 }
 
@@ -34,6 +37,16 @@ struct Open {
     /// It has ended and will write nothing more.
     ended: CancellationToken,
     logs: mpsc::Sender<v1::LogsWanted>,
+}
+
+/// The processes that have run with one worker id.
+#[derive(Default)]
+struct Processes {
+    /// The one that joined last, and its name.
+    last: String,
+    name: Option<Name>,
+    /// Those before it: one that speaks again runs on a copy of the data directory.
+    before: VecDeque<String>,
 }
 
 /// A session's place in the registry; dropping it makes room.
@@ -51,6 +64,9 @@ pub(super) struct Seat {
 /// Another worker has an open session under the name.
 #[derive(Debug)]
 pub(super) struct Taken;
+
+/// Processes of one worker that are remembered.
+const PROCESSES: usize = 16;
 
 // === impl Registry ===
 
@@ -85,12 +101,66 @@ impl Registry {
             .is_some_and(|open| open.logs.try_send(wanted).is_ok())
     }
 
-    /// The number of the next Assignments to a worker.
-    pub(super) fn next_generation(&self, name: &Name) -> u64 {
+    /// The number of the next Assignments to a worker, by its id: greater than all before, and than what it has seen.
+    pub(super) fn next_generation(&self, worker_id: &str, seen: u64) -> u64 {
         let mut generations = self.generations.lock();
-        let generation = generations.entry(name.clone()).or_default();
-        *generation += 1;
+        let generation = generations.entry(worker_id.to_owned()).or_default();
+        *generation = seen.max(*generation).saturating_add(1);
         *generation
+    }
+
+    /// The name under which a later process has joined with this one's worker id, if one has.
+    pub(super) fn successor(&self, worker_id: &str, instance: &str) -> Option<Name> {
+        let processes = self.processes.lock();
+        let of_it = processes.get(worker_id)?;
+        let is_earlier = of_it.before.iter().any(|before| before == instance);
+        is_earlier.then(|| of_it.name.clone()).flatten()
+    }
+
+    /// A process of a worker has joined: a session that an earlier one has under another name ends.
+    pub(super) async fn succeed(&self, name: &Name, worker_id: &str, instance: &str) {
+        if instance.is_empty() {
+            return;
+        }
+        {
+            let mut processes = self.processes.lock();
+            let of_it = processes.entry(worker_id.to_owned()).or_default();
+            of_it.name = Some(name.clone());
+            if of_it.last != instance {
+                let before = std::mem::replace(&mut of_it.last, instance.to_owned());
+                of_it.before.retain(|held| held != instance);
+                if !before.is_empty() {
+                    of_it.before.push_back(before);
+                }
+                if of_it.before.len() > PROCESSES {
+                    of_it.before.pop_front();
+                }
+            }
+        }
+        let others: Vec<_> = {
+            let sessions = self.sessions.lock();
+            let others = sessions
+                .iter()
+                .filter(|(held, open)| *held != name && open.worker_id == worker_id);
+            others
+                .map(|(_, open)| (open.end.clone(), open.ended.clone()))
+                .collect()
+        };
+        for (end, ended) in others {
+            end.cancel();
+            ended.cancelled().await;
+        }
+    }
+
+    /// A worker is gone for good.
+    pub(crate) fn forget(&self, worker_id: &str) {
+        self.generations.lock().remove(worker_id);
+        self.processes.lock().remove(worker_id);
+    }
+
+    /// Whether a worker has a session, or is about to.
+    pub(crate) fn is_open(&self, name: &Name) -> bool {
+        self.sessions.lock().contains_key(name)
     }
 
     fn seat(
@@ -141,5 +211,52 @@ impl Drop for Seat {
             sessions.remove(&self.name);
         }
         self.ended.cancel();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn generations_grow_for_a_worker_under_whichever_name() {
+        let registry = Registry::default();
+        let next = |id, seen| registry.next_generation(id, seen);
+        assert_eq!([next("a", 0), next("a", 0), next("b", 0)], [1, 2, 1]);
+        assert_eq!([next("a", 9), next("a", 0)], [10, 11]);
+        assert_eq!([next("a", u64::MAX), next("a", 0)], [u64::MAX; 2]);
+        registry.forget("a");
+        assert_eq!(next("a", 0), 1);
+    }
+
+    #[tokio::test]
+    async fn the_process_that_joined_last_is_the_worker() {
+        let registry = Arc::new(Registry::default());
+        let earlier = registry.enter(&name("a"), "id").await.unwrap();
+        registry.succeed(&name("a"), "id", "one").await;
+        assert_eq!(registry.successor("id", "one"), None);
+        let end = earlier.end.clone();
+        let ends = tokio::spawn(async move {
+            end.cancelled().await;
+            drop(earlier);
+        });
+        let _later = registry.enter(&name("z"), "id").await.unwrap();
+        registry.succeed(&name("z"), "id", "two").await;
+        ends.await.unwrap();
+        assert_eq!(registry.successor("id", "one"), Some(name("z")));
+        assert_eq!(registry.successor("id", "two"), None);
+        assert_eq!(registry.successor("other", "one"), None);
+        // One that does not say which it is, is any.
+        assert_eq!(registry.successor("id", ""), None);
+        for number in 0..2 * PROCESSES {
+            let instance = format!("p{number}");
+            registry.succeed(&name("z"), "id", &instance).await;
+        }
+        assert_eq!(registry.processes.lock()["id"].before.len(), PROCESSES);
     }
 }

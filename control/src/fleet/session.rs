@@ -16,7 +16,7 @@ use warren_proto::{
 
 use super::{
     Fleet,
-    hello::Greeting,
+    hello::{Greeting, TurnedAway},
     member::{Member, name_taken},
     orders::Orders,
     registry::Seat,
@@ -40,6 +40,9 @@ struct Session<'a> {
     member: Member<'a>,
     outbox: &'a Outbox,
     orders: Orders,
+    /// The worker's id, and the generation that it has seen.
+    worker_id: &'a str,
+    seen: u64,
     /// The store says that the worker is connected.
     joined: bool,
     /// The last report of each replica that could not be stored: a full disk must not cost a worker its session.
@@ -77,6 +80,18 @@ pub(super) async fn run(
     let Some(hello) = hello? else { return Ok(()) };
     let greeting = Greeting::parse(hello)?;
     let name = greeting.name.clone();
+    if let Err(away) = admissible(&fleet, &greeting) {
+        let member = Member {
+            fleet: &fleet,
+            name,
+        };
+        member.turn_away(&greeting, &away).await;
+        return Err(error::precondition(
+            "WORKER_IDENTITY",
+            greeting.name.as_str(),
+            away.message,
+        ));
+    }
     let seat = fleet.registry.enter(&name, &greeting.id).await;
     let mut seat = seat.map_err(|_| name_taken(&name))?;
     let held = greeting
@@ -86,6 +101,8 @@ pub(super) async fn run(
     let mut session = Session {
         outbox,
         orders: Orders::beginning_with(held.map(|held| held.replica.clone())),
+        worker_id: &greeting.id,
+        seen: greeting.generation(&fleet.cluster_id, fleet.term),
         joined: false,
         unstored: BTreeMap::new(),
         wake: fleet.index.session_wake(&name),
@@ -182,6 +199,9 @@ impl Session<'_> {
     async fn admit(&mut self, greeting: &Greeting) -> Result<(), Status> {
         self.member.join(greeting).await?;
         self.joined = true;
+        let registry = &self.member.fleet.registry;
+        let (name, instance) = (&self.member.name, &greeting.instance);
+        registry.succeed(name, &greeting.id, instance).await;
         self.member
             .take_stock(&greeting.replicas)
             .await
@@ -204,6 +224,7 @@ impl Session<'_> {
             term: self.member.fleet.term,
             heartbeat_interval: prost_types::Duration::try_from(interval).ok(),
             worker_timeout: prost_types::Duration::try_from(timeout).ok(),
+            cluster_id: self.member.fleet.cluster_id.clone(),
         }))
         .await
     }
@@ -234,6 +255,14 @@ impl Session<'_> {
                 keeping.dirty = true;
                 self.member.tell_transitions(&report);
                 self.store(report).await?;
+                Ok(false)
+            }
+            Some(session_request::Message::Leave(leave)) => {
+                self.member.depart(&leave).await;
+                Ok(false)
+            }
+            Some(session_request::Message::Dropped(dropped)) => {
+                self.member.drops(&dropped.message).await;
                 Ok(false)
             }
             Some(session_request::Message::Hello(_)) => Err(error::invalid_field(
@@ -279,7 +308,7 @@ impl Session<'_> {
         if complete || !assign.is_empty() || !difference.stop.is_empty() {
             self.send(session_response::Message::Assignments(v1::Assignments {
                 term: fleet.term,
-                generation: fleet.registry.next_generation(&self.member.name),
+                generation: fleet.registry.next_generation(self.worker_id, self.seen),
                 complete: complete && Guard::CompleteAssignments.stands(),
                 assign,
                 stop: difference.stop,
@@ -328,6 +357,22 @@ impl Session<'_> {
             Ok(Err(_)) => Err(error::gone("the worker closed its stream")),
             Err(_) => Err(error::late("the worker does not read its session")),
         }
+    }
+}
+
+/// Whether this control plane may tell a worker what to run, and no other process is that worker.
+fn admissible(fleet: &Fleet, greeting: &Greeting) -> Result<(), TurnedAway> {
+    greeting.check(&fleet.cluster_id, fleet.term)?;
+    match fleet.registry.successor(&greeting.id, &greeting.instance) {
+        None => Ok(()),
+        Some(name) => Err(TurnedAway {
+            reason: "CopiedId",
+            message: format!(
+                "another process has joined with the id of this worker since, as worker {name}: the data directory was \
+                 copied. Stop one of the two, and give it an id of its own by removing the file worker-id from its data \
+                 directory"
+            ),
+        }),
     }
 }
 

@@ -14,9 +14,11 @@ use warren_proto::v1::{self, condition::Status, revision::Cause, rollout::State}
 use super::plan::{Desired, Phase, ReplicaState, Rollout, RolloutState};
 use crate::{
     clock,
-    fleet::leases::Leases,
+    fleet::{leases::Leases, presence},
     index::WorkerUsage,
-    scheduler::{Access, Memory, Needs, Offers, Requirements, TakenPort, WorkerView},
+    scheduler::{
+        Access, Departure, Memory, Needs, Offers, Requirements, TakenPort, WorkerView,
+    },
     state::{
         records::{ReplicaRecord, condition},
         rollout,
@@ -163,7 +165,7 @@ fn age(since: &Option<Timestamp>, now: &Timestamp) -> Duration {
 }
 
 /// A worker, how long ago it was last heard of, and for how long its session stands.
-pub fn worker(held: &WorkerUsage, leases: &Leases) -> WorkerView {
+pub fn worker(held: &WorkerUsage, leases: &Leases, now: &Timestamp) -> WorkerView {
     let worker = &held.worker;
     let capacity = worker.capacity.unwrap_or_default();
     let keeps_reserves = capacity.keeps_reserves();
@@ -172,6 +174,11 @@ pub fn worker(held: &WorkerUsage, leases: &Leases) -> WorkerView {
         ready: worker.ready,
         cordoned: worker.cordoned,
         draining: worker.drain.is_some(),
+        departure: worker.departure.as_ref().map(|departure| Departure {
+            keeps_for: presence::keeps_for(departure, now),
+            stopped: departure.stopped,
+        }),
+        follows: presence::follows(worker),
         silent_for: leases.silent_for(&worker.name),
         connected_for: leases.connected_for(&worker.name),
         memory_free: capacity

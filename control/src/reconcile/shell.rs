@@ -278,9 +278,9 @@ impl Reconciler {
     }
 
     fn workers(&self) -> Vec<WorkerView> {
-        let held = self.index.workers();
+        let (held, now) = (self.index.workers(), clock::now());
         held.iter()
-            .map(|held| observe::worker(held, &self.leases))
+            .map(|held| observe::worker(held, &self.leases, &now))
             .collect()
     }
 }

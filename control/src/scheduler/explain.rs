@@ -14,7 +14,11 @@ use super::TakenPort;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     NotReady,
+    /// In order, as those that have stopped.
+    Stopping,
+    Stopped,
     Cordoned,
+    DropsAssignments,
     /// As `key=value`.
     LacksLabel(String),
     LacksVolume(Name),
@@ -49,13 +53,22 @@ impl Unschedulable {
     /// One phrase for each kind of refusal, with the number of workers.
     fn phrases(&self) -> Vec<String> {
         let mut phrases = Vec::new();
-        let not_ready = self.count(|refusal| matches!(refusal, Refusal::NotReady));
-        if not_ready > 0 {
-            phrases.push(format!("{not_ready} not ready"));
-        }
-        let cordoned = self.count(|refusal| matches!(refusal, Refusal::Cordoned));
-        if cordoned > 0 {
-            phrases.push(format!("{cordoned} cordoned"));
+        for (kind, one, several) in [
+            (Refusal::NotReady, "not ready", "not ready"),
+            (Refusal::Stopping, "stopping", "stopping"),
+            (Refusal::Stopped, "stopped", "stopped"),
+            (Refusal::Cordoned, "cordoned", "cordoned"),
+            (
+                Refusal::DropsAssignments,
+                "drops assignments",
+                "drop assignments",
+            ),
+        ] {
+            let count = self.count(|refusal| *refusal == kind);
+            let words = if count == 1 { one } else { several };
+            if count > 0 {
+                phrases.push(format!("{count} {words}"));
+            }
         }
         phrases.extend(self.offers());
         phrases.extend(self.full());

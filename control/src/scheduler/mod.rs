@@ -70,6 +70,10 @@ pub struct WorkerView {
     pub cordoned: bool,
     /// Its replicas are to leave. It is cordoned as well.
     pub draining: bool,
+    /// It stops in order, or has stopped.
+    pub departure: Option<Departure>,
+    /// It runs what it is assigned, as far as is known.
+    pub follows: bool,
     /// Since it was last heard of, or since the control plane's start where that is later.
     pub silent_for: Duration,
     /// How long its session stands.
@@ -83,6 +87,15 @@ pub struct WorkerView {
     pub replicas_max: u32,
     pub taken_ports: Vec<TakenPort>,
     pub offers: Arc<Offers>,
+}
+
+/// Of a worker that stops in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// For how much longer its replicas are kept for its return: others take their places once that is zero.
+    pub keeps_for: Duration,
+    /// Nothing of it runs any more.
+    pub stopped: bool,
 }
 
 /// A port that somebody publishes on a worker.
@@ -214,11 +227,19 @@ impl WorkerView {
     /// The first reason against it, if there is one.
     fn refuses(&self, demand: &Demand<'_>) -> Option<Refusal> {
         let needs = demand.needs;
+        match self.departure {
+            Some(departure) if departure.stopped => return Some(Refusal::Stopped),
+            Some(_) if self.ready => return Some(Refusal::Stopping),
+            _ => {}
+        }
         if !self.ready {
             return Some(Refusal::NotReady);
         }
         if self.cordoned {
             return Some(Refusal::Cordoned);
+        }
+        if !self.follows {
+            return Some(Refusal::DropsAssignments);
         }
         if let Some(refusal) = self.offers.lack(demand.requirements) {
             return Some(refusal);

@@ -16,6 +16,8 @@ fn worker(text: &str) -> WorkerView {
         ready: true,
         cordoned: false,
         draining: false,
+        departure: None,
+        follows: true,
         silent_for: Duration::ZERO,
         connected_for: Duration::ZERO,
         memory_free: 1024 * MIB,

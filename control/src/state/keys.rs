@@ -7,6 +7,8 @@ use warren_model::{
 };
 
 pub const TERM: &str = "meta/term";
+/// The store's identity.
+pub const CLUSTER_ID: &str = "meta/cluster-id";
 pub const FENCE: &str = "meta/fence";
 /// In milliseconds.
 pub const WORKER_TIMEOUT: &str = "meta/worker-timeout";

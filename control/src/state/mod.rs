@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use prost::Message;
 use warren_model::{
+    ambient,
     digest::Digest,
     guard::Guard,
     name::{Name, WorkloadId},
@@ -120,6 +121,40 @@ impl State {
             .iter()
             .filter_map(|(key, _)| keys::parse_revision(key))
             .collect())
+    }
+
+    /// The store's identity, made where it has none: `known`, if it had one that was lost.
+    pub async fn cluster_id(&self, known: Option<String>) -> Result<String, StoreError> {
+        let id = known.unwrap_or_else(|| ambient::uuid_by_time().to_string());
+        let write = Write::put(keys::CLUSTER_ID, id.clone()).when(Precondition::Absent);
+        match self.store.commit(vec![write], Durability::Flushed).await {
+            Ok(_) => return Ok(id),
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let held = self.store.get(keys::CLUSTER_ID).await?;
+        let id = held.and_then(|held| String::from_utf8(held.value.to_vec()).ok());
+        id.ok_or_else(|| StoreError::Corrupt(format!("`{}` is not text", keys::CLUSTER_ID)))
+    }
+
+    /// Removes a worker that is as it was read; `None` where it is not.
+    pub async fn remove_worker(
+        &self,
+        name: &Name,
+        read: Revision,
+    ) -> Result<Option<Revision>, StoreError> {
+        let mut transaction = Transaction::default();
+        transaction.remove(keys::worker(name), read);
+        match self.commit(transaction, Durability::Flushed).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A worker as it is stored.
+    pub async fn worker(&self, name: &Name) -> Result<Option<Stored<v1::Worker>>, StoreError> {
+        self.get(&keys::worker(name)).await
     }
 
     /// Starts a new term: a number that no control plane over this store has had before, so many above the last.

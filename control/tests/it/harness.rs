@@ -196,6 +196,33 @@ impl Control {
             .unwrap()
     }
 
+    /// Waits until a worker is as wanted.
+    pub async fn until_worker(
+        &mut self,
+        name: &str,
+        wanted: impl Fn(&v1::Worker) -> bool,
+    ) -> v1::Worker {
+        let request = v1::WorkerServiceWatchRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        let watch = within(self.workers.watch(request)).await.unwrap();
+        let mut watch = watch.into_inner();
+        loop {
+            let seen = next(&mut watch).await.unwrap().expect("the watch goes on");
+            if let Some(worker) = seen.worker.filter(|worker| wanted(worker)) {
+                return worker;
+            }
+        }
+    }
+
+    pub async fn delete_worker(&mut self, name: &str) -> Result<(), Status> {
+        let request = v1::WorkerServiceDeleteRequest {
+            name: name.to_owned(),
+        };
+        within(self.workers.delete(request)).await.map(drop)
+    }
+
     pub async fn watch(&mut self, name: &str, after: &str) -> tonic::Streaming<v1::WatchResponse> {
         let request = v1::WatchRequest {
             name: name.to_owned(),

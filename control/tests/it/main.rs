@@ -17,6 +17,7 @@ mod many;
 mod meta;
 mod pages;
 mod places;
+mod presence;
 mod restarts;
 mod revisions;
 mod rollouts;

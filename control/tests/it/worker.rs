@@ -37,7 +37,7 @@ pub struct Worker {
     pub welcome: v1::Welcome,
     /// Every Assignments of this session.
     pub assignments: watch::Receiver<Vec<v1::Assignments>>,
-    reports: mpsc::Sender<v1::ReplicaReport>,
+    messages: mpsc::Sender<session_request::Message>,
     beats: mpsc::Sender<()>,
     /// The last heartbeat that the control plane has acknowledged.
     acknowledged: watch::Receiver<u64>,
@@ -54,7 +54,7 @@ struct Session {
 
 /// What a test makes a session say.
 struct Told {
-    reports: mpsc::Receiver<v1::ReplicaReport>,
+    messages: mpsc::Receiver<session_request::Message>,
     /// Heartbeats before their time.
     beats: mpsc::Receiver<()>,
 }
@@ -120,18 +120,18 @@ impl Machine {
             assignments,
             acknowledged,
         };
-        let (reports, to_report) = mpsc::channel(64);
+        let (messages, to_say) = mpsc::channel(64);
         let (beats, to_beat) = mpsc::channel(64);
         let told = Told {
-            reports: to_report,
+            messages: to_say,
             beats: to_beat,
         };
-        let session = tokio::spawn(session.run(inbound, told, welcome));
+        let session = tokio::spawn(session.run(inbound, told, welcome.clone()));
         Ok(Worker {
             machine: self.clone(),
             welcome,
             assignments: seen,
-            reports,
+            messages,
             beats,
             acknowledged: heard,
             session,
@@ -149,7 +149,22 @@ impl Worker {
             .lock()
             .unwrap()
             .insert(report.replica.clone(), report.clone());
-        self.reports.send(report).await.unwrap();
+        self.say(session_request::Message::Report(report)).await;
+    }
+
+    /// Says anything, and waits until the control plane has taken it in.
+    pub async fn say(&self, message: session_request::Message) {
+        self.messages.send(message).await.unwrap();
+    }
+
+    /// Says that it stops, and keeps its replicas for so many seconds.
+    pub async fn leave(&self, keep: i64, stopped: bool) {
+        let keep = Some(prost_types::Duration {
+            seconds: keep,
+            nanos: 0,
+        });
+        let leave = v1::Leave { keep, stopped };
+        self.say(session_request::Message::Leave(leave)).await;
     }
 
     /// Sends heartbeats and waits until the control plane has heard them.
@@ -206,9 +221,7 @@ impl Session {
                     Ok(None) => return Status::ok("the stream ended"),
                     Err(status) => return status,
                 },
-                Some(report) = told.reports.recv() => {
-                    self.send(session_request::Message::Report(report)).await;
-                }
+                Some(message) = told.messages.recv() => self.send(message).await,
                 Some(()) = told.beats.recv() => {
                     sequence += 1;
                     self.beat(sequence).await;

@@ -23,6 +23,7 @@ mod memory;
 mod observe;
 mod outage;
 mod outgoing;
+mod presence;
 mod private;
 mod probes;
 mod publish_udp;

@@ -47,13 +47,6 @@ pub struct Refused {
     pub why: Violations,
 }
 
-/// The newest assignments seen: a control plane that was replaced may still talk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
-    pub term: u64,
-    pub generation: u64,
-}
-
 /// What to do about one message of assignments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orders {
@@ -133,20 +126,6 @@ impl NewestFence {
     pub fn get(&self) -> Option<Fence> {
         let fence = self.0.load(Relaxed);
         (fence > 0).then_some(Fence(fence))
-    }
-}
-
-// === impl Seen ===
-
-impl Seen {
-    /// Whether assignments of this term and generation are to be followed; if so they are the newest seen.
-    pub fn admit(&mut self, term: u64, generation: u64) -> bool {
-        let given = Self { term, generation };
-        let newer = given >= *self;
-        if newer {
-            *self = given;
-        }
-        newer
     }
 }
 
@@ -315,24 +294,5 @@ mod tests {
             fields.len() > 3 && fields.starts_with(&["replica", "namespace", "workload"]),
             "{fields:?}"
         );
-    }
-
-    #[test]
-    fn only_what_is_older_is_dropped() {
-        let mut seen = Seen::default();
-        for (term, generation, admitted) in [
-            (2, 5, true),
-            (2, 5, true),
-            (2, 4, false),
-            (1, 9, false),
-            (3, 1, true),
-            (2, 6, false),
-        ] {
-            assert_eq!(
-                seen.admit(term, generation),
-                admitted,
-                "{term} {generation}"
-            );
-        }
     }
 }

@@ -10,6 +10,7 @@ pub mod identity;
 mod log_push;
 pub mod remote;
 pub mod reports;
+pub mod seen;
 pub mod session;
 pub mod state;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What became of each replica, between the supervisor that knows it and the session that tells the control plane.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -22,6 +22,9 @@ pub const MAX_EXITS: usize = 5;
 const MAX_OLD_MESSAGE: usize = 4 << 10;
 /// What guests were refused is told apart by its message: a policy tells of no more than this for each guest.
 const REFUSED: &str = "Refused";
+
+/// Told of a replica that waits for its worker.
+const KEPT: &str = "its worker stopped, keeps it, and starts it again when it is back";
 
 /// The state of every replica, and the transitions that the control plane was not told of yet.
 /// Shared by the supervisor, which records, and the session, which sends; cheap to clone.
@@ -60,6 +63,8 @@ struct Book {
     entries: BTreeMap<String, Entry>,
     /// Replica by the version of its last change, so that a batch costs what changed and not what exists.
     order: BTreeMap<u64, String>,
+    /// Those that wait for the worker's return.
+    kept: BTreeSet<String>,
 }
 
 struct Entry {
@@ -104,6 +109,7 @@ impl ReportBook {
         }
         let version = {
             let mut book = self.book.lock();
+            let state = book.unless_kept(replica, state);
             let same = book.entries.get(replica).is_some_and(|e| e.state == state);
             if same && transitions.is_empty() {
                 return;
@@ -111,6 +117,12 @@ impl ReportBook {
             book.record(replica, state, transitions)
         };
         self.wake(version);
+    }
+
+    /// The worker stops, and will be back for these: once they have stopped they wait to be started again, unless they had
+    /// ended before.
+    pub fn keep(&self, replicas: impl IntoIterator<Item = String>) {
+        self.book.lock().kept.extend(replicas);
     }
 
     /// Notes that nobody holds a replica, whatever it was: for the control plane it has stopped.
@@ -216,6 +228,22 @@ impl ReplicaState {
         }
     }
 
+    /// As it is while its worker is away to be back soon.
+    fn waiting_for_its_worker(mut self) -> Self {
+        self.phase = Phase::Pending;
+        self.ready = false;
+        self.next_start_time = None;
+        self.endpoints.clear();
+        for condition in &mut self.conditions {
+            if matches!(condition.r#type.as_str(), "Started" | "Ready") {
+                condition.set_status(v1::condition::Status::False);
+                "WorkerStopped".clone_into(&mut condition.reason);
+                KEPT.clone_into(&mut condition.message);
+            }
+        }
+        self
+    }
+
     fn clip(&mut self) {
         if let Some(exit) = &mut self.last_exit {
             clip(&mut exit.message, MAX_MESSAGE);
@@ -249,6 +277,18 @@ fn clip(text: &mut String, limit: usize) {
 // === impl Book ===
 
 impl Book {
+    /// The state as it is told: that of a replica that is kept is neither STOPPING nor STOPPED.
+    fn unless_kept(&self, replica: &str, state: ReplicaState) -> ReplicaState {
+        let stops = matches!(state.phase, Phase::Stopping | Phase::Stopped);
+        if !stops || !self.kept.contains(replica) {
+            return state;
+        }
+        match self.entries.get(replica).map(|entry| &entry.state) {
+            Some(held) if matches!(held.phase, Phase::Completed | Phase::Failed) => held.clone(),
+            _ => state.waiting_for_its_worker(),
+        }
+    }
+
     fn record(
         &mut self,
         replica: &str,

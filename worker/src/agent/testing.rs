@@ -116,11 +116,17 @@ impl Peer {
     }
 
     pub async fn welcome(&self, term: u64, worker_timeout: Duration) {
+        self.welcome_to("", term, worker_timeout).await;
+    }
+
+    /// The same, of a control plane that says which cluster it serves.
+    pub async fn welcome_to(&self, cluster: &str, term: u64, worker_timeout: Duration) {
         let welcome = v1::Welcome {
             protocol_version: 1,
             term,
             heartbeat_interval: Some(Duration::from_millis(20).try_into().unwrap()),
             worker_timeout: Some(worker_timeout.try_into().unwrap()),
+            cluster_id: cluster.to_owned(),
         };
         self.send(session_response::Message::Welcome(welcome)).await;
     }
@@ -159,13 +165,26 @@ impl Peer {
         }
     }
 
-    /// The next report; heartbeats before it are answered.
+    /// The next report; heartbeats before it are answered, and what else is said is passed over.
     pub async fn report(&mut self) -> v1::ReplicaReport {
         loop {
             match self.receive().await {
                 Some(session_request::Message::Report(report)) => return report,
+                Some(session_request::Message::Leave(_) | session_request::Message::Dropped(_)) => {
+                }
                 Some(session_request::Message::Heartbeat(beat)) => self.ack(beat.sequence).await,
                 other => panic!("not a report: {other:?}"),
+            }
+        }
+    }
+
+    /// The next message but for reports; heartbeats before it are answered.
+    pub async fn said(&mut self) -> session_request::Message {
+        loop {
+            match self.receive().await.unwrap() {
+                session_request::Message::Report(_) => {}
+                session_request::Message::Heartbeat(beat) => self.ack(beat.sequence).await,
+                message => return message,
             }
         }
     }

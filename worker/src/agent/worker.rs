@@ -22,12 +22,13 @@ use warren_proto::v1;
 use super::{
     address::own_addresses,
     artifacts::Artifacts,
-    assignment::{Assignment, Seen},
+    assignment::Assignment,
     capacity::{MAX_REPLICAS, default_memory},
     descriptors,
     identity::{Identity, IdentityError, default_name, host_name},
     remote::{Channel, Remote},
     reports::ReportBook,
+    seen::Seen,
     session::{Ending, InvalidControl, Session, SessionConfig, SessionError, endpoint},
     state::Keeper,
 };
@@ -72,6 +73,8 @@ pub struct Config {
     /// The longest that anything in flight is waited for when it must stop, below each workload's own grace.
     /// `None`: as long as that grace is.
     pub longest_grace: Option<Duration>,
+    /// For how long its replicas are kept for its return when it stops in order. Zero: others take their places at once.
+    pub stop_keeps: Duration,
 }
 
 /// A worker that holds its data directory and runs nothing yet.
@@ -195,7 +198,7 @@ impl Worker {
         let path = config.data.join("replicas");
         let (keeper, last) =
             Keeper::open(path.clone()).map_err(|source| OpenError::State { path, source })?;
-        let (seen, lease) = (last.seen, SharedLease::new());
+        let (seen, lease) = (last.seen.clone(), SharedLease::new());
         let (left, ended) = last.split();
         for (replica, state) in ended {
             reports.record(&replica, state, None);
@@ -249,13 +252,16 @@ impl Worker {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ServeError> {
         let address = self.address(&listen)?;
+        let http_address = http_address(http.local_addr()?, &address);
         let mut health = Health::new().await;
         let (ending, draining, closing) =
             <(Ending, CancellationToken, CancellationToken)>::default();
         let opened = watch::Sender::new(false);
         let mut first_session = opened.subscribe();
+        let refused = watch::Sender::new(None);
+        let mut refusals = refused.subscribe();
 
-        let front = ClusterFront::new(self.router.clone(), health.routes());
+        let front = ClusterFront::new(self.router.clone(), health.clone());
         let mut listen_task = spawn(server::serve(listen, front, closing.clone(), CLOSE));
         let ingress = Ingress {
             router: self.router.clone(),
@@ -269,7 +275,7 @@ impl Worker {
                 .longest_grace
                 .map_or(DRAIN, |longest| longest.min(DRAIN)),
         ));
-        let session = self.session(address, opened, ending.clone());
+        let session = self.session(address, http_address, opened, refused, ending.clone());
         let mut session_task = spawn(session.run());
         let keeping = Arc::clone(&self.keeper).watch(self.reports.clone(), closing.clone());
         let mut keeper_task = spawn(keeping);
@@ -277,27 +283,40 @@ impl Worker {
         let serving = async {
             // Fails when the session is gone, which its task tells.
             if first_session.wait_for(|open| *open).await.is_ok() {
-                health.set(true).await;
+                health.serves().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let refusing = async {
+            while refusals.changed().await.is_ok() {
+                let why = refusals.borrow_and_update().clone();
+                health.refused(why).await;
             }
             std::future::pending::<()>().await;
         };
         let result = tokio::select! {
             () = shutdown => Ok(()),
             () = serving => Ok(()),
+            () = refusing => Ok(()),
             ended = &mut session_task => ended.map_err(ServeError::Bug).and_then(|r| Ok(r?)),
             ended = &mut ingress_task => ended.map_err(ServeError::Bug),
             ended = &mut keeper_task => ended.map_err(ServeError::Bug),
             ended = &mut listen_task => ended.map_err(ServeError::Bug),
         };
 
-        health.set(false).await;
+        health.stops().await;
         ending.draining.cancel();
         draining.cancel();
         finish(ingress_task).await;
         // Their replicas may be started again by the next worker on this directory.
         self.logs.leave();
         let ran = self.supervisor.replicas();
-        self.supervisor.shutdown(STOP).await;
+        if !self.config.stop_keeps.is_zero() {
+            self.reports.keep(self.supervisor.wanted());
+        }
+        if self.supervisor.shutdown(STOP).await {
+            ending.stopped.cancel();
+        }
         if timeout(LAST_LINES, self.logs.finish()).await.is_err() {
             tracing::warn!("the disk takes too long: guests' last lines are lost");
         }
@@ -324,12 +343,21 @@ impl Worker {
         }
     }
 
-    fn session(&mut self, address: String, opened: watch::Sender<bool>, ending: Ending) -> Session {
+    fn session(
+        &mut self,
+        address: String,
+        http_address: String,
+        opened: watch::Sender<bool>,
+        refused: watch::Sender<Option<String>>,
+        ending: Ending,
+    ) -> Session {
         let config = SessionConfig {
             control: self.control.clone(),
             worker_id: self.identity.id.to_string(),
+            instance: uuid::Uuid::new_v4().to_string(),
             name: self.name.clone(),
             address,
+            http_address,
             labels: self.config.labels.clone(),
             volumes: self.volumes.offered(),
             capacity: v1::Resources {
@@ -337,6 +365,7 @@ impl Worker {
                 replicas: MAX_REPLICAS,
                 keeps_reserves: Some(true),
             },
+            stop_keeps: self.config.stop_keeps,
         };
         Session {
             config,
@@ -347,12 +376,26 @@ impl Worker {
             lease: self.lease.clone(),
             keeper: self.keeper.clone(),
             left: std::mem::take(&mut self.last.0),
-            seen: self.last.1,
+            seen: std::mem::take(&mut self.last.1),
             told: AtomicBool::new(false),
             source: self.source.clone(),
             opened,
+            refused,
             ending,
         }
+    }
+}
+
+/// Where others reach the ingress: at its address or, where that is any of the machine's, at the host of `address`.
+fn http_address(local: SocketAddr, address: &str) -> String {
+    let host = address
+        .parse::<http::Uri>()
+        .ok()
+        .filter(|_| local.ip().is_unspecified())
+        .and_then(|uri| uri.host().map(str::to_owned));
+    match host {
+        Some(host) => format!("http://{host}:{}", local.port()),
+        None => format!("http://{local}"),
     }
 }
 
@@ -399,6 +442,36 @@ mod tests {
             advertise: None,
             insecure: false,
             longest_grace: None,
+            stop_keeps: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_ingress_is_where_others_reach_the_machine() {
+        for (local, address, expected) in [
+            (
+                "127.0.0.1:8000",
+                "http://10.0.0.7:7701",
+                "http://127.0.0.1:8000",
+            ),
+            (
+                "0.0.0.0:8000",
+                "http://10.0.0.7:7701",
+                "http://10.0.0.7:8000",
+            ),
+            (
+                "[::]:8000",
+                "http://w1.example:7701",
+                "http://w1.example:8000",
+            ),
+            (
+                "[::]:8000",
+                "http://[fd00::1]:7701",
+                "http://[fd00::1]:8000",
+            ),
+        ] {
+            let local = local.parse().unwrap();
+            assert_eq!(http_address(local, address), expected);
         }
     }
 

@@ -67,21 +67,27 @@ impl Supervisor {
         })
     }
 
-    /// Stops every replica by its workload's rules and waits for the last one, at most `patience`.
-    pub async fn shutdown(&self, patience: Duration) {
+    /// Ids of the replicas that nobody has told to stop.
+    pub fn wanted(&self) -> Vec<String> {
+        let replicas = self.replicas.lock();
+        let wanted = replicas.iter().filter(|(_, it)| !it.stop.is_cancelled());
+        wanted.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Stops every replica by its workload's rules and waits for the last one, at most `patience`. Whether all have stopped.
+    pub async fn shutdown(&self, patience: Duration) -> bool {
         for replica in self.replicas.lock().values() {
             replica.stop.cancel();
         }
         self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        let stopped = tokio::time::timeout(patience, self.tasks.wait()).await;
+        if stopped.is_err() {
             tracing::warn!(
                 ?patience,
                 "some replicas did not stop in time and are ended"
             );
         }
+        stopped.is_ok()
     }
 }
 

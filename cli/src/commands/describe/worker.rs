@@ -1,6 +1,6 @@
 //! A worker in words.
 
-use warren_proto::v1;
+use warren_proto::v1::{self, condition::Status};
 
 use super::text::Text;
 use crate::{
@@ -18,10 +18,7 @@ pub fn describe(
     let allocated = worker.allocated.unwrap_or_default();
     let heartbeat = text.ago(worker.last_heartbeat.as_ref());
     text.heading(&format!("Worker {}", worker.name));
-    text.line(1, match worker.ready {
-        true => format!("ready, its last heartbeat came {heartbeat}"),
-        false => format!("not ready: its last heartbeat came {heartbeat}; its replicas are replaced where there is room"),
-    });
+    presence(text, worker, &heartbeat);
     if worker.cordoned {
         text.line(1, "cordoned: it takes no new replicas");
     }
@@ -44,6 +41,9 @@ pub fn describe(
             worker.address, worker.version, worker.id
         ),
     );
+    if !worker.http_address.is_empty() {
+        text.line(1, format!("answers HTTP at {}", worker.http_address));
+    }
     text.line(
         1,
         format!(
@@ -72,6 +72,40 @@ pub fn describe(
     text.events(events);
 }
 
+/// Whether it is there, and what becomes of its replicas.
+fn presence(text: &mut Text, worker: &v1::Worker, heartbeat: &str) {
+    let find = |kind: &str| worker.conditions.iter().find(|one| one.r#type == kind);
+    let kept = worker
+        .departure
+        .as_ref()
+        .and_then(|it| it.keep_until.as_ref());
+    let replicas = match kept {
+        Some(until) => format!("its replicas are kept for it until {until}"),
+        None => "its replicas are replaced where there is room".to_owned(),
+    };
+    match (worker.ready, &worker.departure) {
+        (true, None) => text.line(1, format!("ready, its last heartbeat came {heartbeat}")),
+        (true, Some(_)) => text.line(1, format!("stopping: it takes no new replicas; {replicas}")),
+        (false, _) => {
+            let why = find("Ready").filter(|ready| ready.status() == Status::False);
+            let why = why.map_or(String::new(), |ready| format!(" {};", ready.message));
+            let heard = match &worker.last_heartbeat {
+                Some(_) => format!(" its last heartbeat came {heartbeat};"),
+                None => String::new(),
+            };
+            text.line(1, format!("not ready:{why}{heard} {replicas}"));
+        }
+    }
+    let drops = find("Assignments").filter(|held| held.status() == Status::False);
+    if let Some(drops) = drops {
+        let message = &drops.message;
+        text.line(
+            1,
+            format!("it does not follow what it is assigned: {message}"),
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
@@ -85,6 +119,7 @@ mod tests {
             id: "0199".into(),
             name: "w1".into(),
             address: "http://127.0.0.1:7701".into(),
+            http_address: "http://127.0.0.1:8000".into(),
             ready: true,
             cordoned: true,
             drain: Some(v1::Drain {
@@ -123,6 +158,7 @@ Worker w1
   drained since 0s: 1 replica left
     default/counter: 1 replica has no other worker: no workers
   at http://127.0.0.1:7701, version 0.1.0, id 0199
+  answers HTTP at http://127.0.0.1:8000
   0B of 0B of memory promised to 0 replicas
   labels zone=a
 
@@ -131,6 +167,56 @@ Replicas
 
 No events are kept
 "
+        );
+    }
+
+    #[test]
+    fn says_why_a_worker_is_not_there() {
+        let condition = |kind: &str, reason: &str, message: &str| v1::Condition {
+            r#type: kind.into(),
+            status: Status::False.into(),
+            reason: reason.into(),
+            message: message.into(),
+            ..Default::default()
+        };
+        let said = |worker: &v1::Worker| {
+            let mut text = Text::new(SystemTime::UNIX_EPOCH, Style::plain());
+            describe(&mut text, worker, &[], &[]);
+            text.into_string()
+                .lines()
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let stopped = v1::Worker {
+            conditions: vec![condition("Ready", "Stopped", "it stopped in order")],
+            departure: Some(v1::Departure {
+                stopped: true,
+                keep_until: Some(prost_types::Timestamp::default()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        assert_eq!(
+            said(&stopped),
+            "  not ready: it stopped in order; its replicas are kept for it until 1970-01-01T00:00:00Z"
+        );
+        let stopping = v1::Worker {
+            ready: true,
+            departure: Some(v1::Departure::default()),
+            ..Default::default()
+        };
+        assert_eq!(
+            said(&stopping),
+            "  stopping: it takes no new replicas; its replicas are replaced where there is room"
+        );
+        let silent = v1::Worker {
+            last_heartbeat: Some(prost_types::Timestamp::default()),
+            ..Default::default()
+        };
+        assert_eq!(
+            said(&silent),
+            "  not ready: its last heartbeat came 0s ago; its replicas are replaced where there is room"
         );
     }
 }

@@ -93,6 +93,7 @@ impl Cluster {
             advertise: None,
             insecure: false,
             longest_grace: Some(GRACE),
+            stop_keeps: Duration::ZERO,
         };
         // Not cancelled by a signal: blocking threads would continue after the future is dropped.
         let server = match Worker::open(config).await {

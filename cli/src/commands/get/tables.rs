@@ -205,7 +205,7 @@ impl Listed for v1::Worker {
             "HEARTBEAT",
         ];
         if look.wide {
-            header.extend(["ADDRESS", "LABELS", "ID"]);
+            header.extend(["ADDRESS", "HTTP", "LABELS", "ID"]);
         }
         header
     }
@@ -215,23 +215,10 @@ impl Listed for v1::Worker {
         let allocated = self.allocated.unwrap_or_default();
         let mut row = vec![
             self.name.clone(),
-            match (self.ready, self.cordoned, &self.drain) {
-                _ if gone => GONE.to_owned(),
-                (ready, false, _) => yes(ready),
-                (true, true, None) => "cordoned".to_owned(),
-                (false, true, None) => "no,cordoned".to_owned(),
-                (ready, true, Some(drain)) => {
-                    let how = if drain.replicas == 0 {
-                        "drained"
-                    } else {
-                        "draining"
-                    };
-                    if ready {
-                        how.to_owned()
-                    } else {
-                        format!("no,{how}")
-                    }
-                }
+            if gone {
+                GONE.to_owned()
+            } else {
+                readiness(self)
             },
             allocated.replicas.to_string(),
             format!(
@@ -243,7 +230,12 @@ impl Listed for v1::Worker {
             age_at(look.now, self.last_heartbeat.as_ref()),
         ];
         if look.wide {
-            row.extend([self.address.clone(), labels(&self.labels), self.id.clone()]);
+            row.extend([
+                self.address.clone(),
+                self.http_address.clone(),
+                labels(&self.labels),
+                self.id.clone(),
+            ]);
         }
         row
     }
@@ -293,6 +285,31 @@ impl Listed for v1::Artifact {
         }
         row
     }
+}
+
+/// Whether a worker is ready, and what there is to be said about that, such as `no,OtherCluster,drained`.
+fn readiness(worker: &v1::Worker) -> String {
+    let find = |kind: &str| worker.conditions.iter().find(|one| one.r#type == kind);
+    let mut words = Vec::new();
+    if !worker.ready {
+        words.push("no");
+        words.extend(find("Ready").map(|ready| ready.reason.as_str()));
+    } else if worker.departure.is_some() {
+        words.push("stopping");
+    }
+    if find("Assignments").is_some_and(|one| one.status() == Status::False) {
+        words.push("AssignmentsDropped");
+    }
+    match &worker.drain {
+        _ if !worker.cordoned => {}
+        None => words.push("cordoned"),
+        Some(drain) if drain.replicas == 0 => words.push("drained"),
+        Some(_) => words.push("draining"),
+    }
+    if words.is_empty() {
+        words.push("yes");
+    }
+    words.join(",")
 }
 
 /// Enough of a digest to tell artifacts apart, and to name one on the command line.

@@ -165,7 +165,7 @@ fn patience(round: &Round, desired: &Desired) -> Duration {
         !is_earlier(replica, desired) && matches!(replica.class, Class::Live | Class::Lost)
     });
     let unheard = own.into_iter().map(|replica| match round.reach(replica) {
-        Reach::Away(left) => left,
+        Reach::Away(left) | Reach::Stopped(left) => left,
         Reach::Ready => SETTLED.saturating_sub(round.connected_for(replica)),
         Reach::Lost => Duration::ZERO,
     });

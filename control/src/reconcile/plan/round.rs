@@ -8,7 +8,7 @@ use std::{
 use warren_model::{guard::Guard, name::Name};
 
 use super::{Action, Observed, Phase, Placement, Plan, ReplicaState, StopReason};
-use crate::scheduler::{self, Demand, Needs, Requirements, Unschedulable, WorkerView};
+use crate::scheduler::{self, Demand, Departure, Needs, Requirements, Unschedulable, WorkerView};
 
 /// What a replica is to the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) enum Reach {
     Ready,
     /// Silent, and lost after this long.
     Away(Duration),
+    /// It has stopped in order, nothing of it runs, and its replicas are kept for it for this long.
+    Stopped(Duration),
     Lost,
 }
 
@@ -48,8 +50,10 @@ pub(super) struct Replica {
     pub waiting: Option<String>,
     pub needs: Needs,
     pub compiling: bool,
-    /// Its worker is drained.
+    /// Its worker is drained, or stops by itself and does not keep it.
     pub leaving: bool,
+    /// Its worker stops it without being told.
+    pub stops_by_itself: bool,
     /// There is an action for it: no other may follow.
     pub done: bool,
 }
@@ -81,6 +85,11 @@ impl Replica {
             Phase::Stopping => Class::Stopping,
             Phase::Lost => Class::Lost,
         };
+        let worker = workers
+            .iter()
+            .find(|worker| Some(&worker.name) == state.worker.as_ref());
+        let departure = worker.and_then(|worker| worker.departure);
+        let gives_away = departure.is_some_and(|departure| departure.keeps_for.is_zero());
         Self {
             id: state.id.clone(),
             revision: state.revision,
@@ -93,9 +102,8 @@ impl Replica {
             waiting: state.waiting.clone(),
             needs: state.needs.clone(),
             compiling: state.compiling,
-            leaving: workers
-                .iter()
-                .any(|worker| worker.draining && Some(&worker.name) == state.worker.as_ref()),
+            leaving: gives_away || worker.is_some_and(|worker| worker.draining),
+            stops_by_itself: departure.is_some(),
             done: false,
         }
     }
@@ -182,8 +190,18 @@ impl Round {
     pub fn reach(&self, replica: usize) -> Reach {
         match self.worker_of(replica) {
             Some(worker) if worker.ready => Reach::Ready,
+            Some(WorkerView {
+                departure:
+                    Some(Departure {
+                        keeps_for,
+                        stopped: true,
+                    }),
+                ..
+            }) => Reach::Stopped(*keeps_for),
             Some(worker) if Guard::LostAfterTimeout.stands() => {
+                let kept = worker.departure.map(|departure| departure.keeps_for);
                 let left = self.worker_timeout.saturating_sub(worker.silent_for);
+                let left = left.max(kept.unwrap_or_default());
                 match left.max(self.earlier_leases) {
                     Duration::ZERO => Reach::Lost,
                     left => Reach::Away(left),
@@ -191,6 +209,12 @@ impl Round {
             }
             _ => Reach::Lost,
         }
+    }
+
+    /// For how much longer a worker that stops keeps a replica, if it does.
+    pub fn kept_for(&self, replica: usize) -> Option<Duration> {
+        let departure = self.worker_of(replica)?.departure?;
+        Some(departure.keeps_for).filter(|left| !left.is_zero())
     }
 
     /// How long the session of a replica's worker stands.
@@ -213,7 +237,8 @@ impl Round {
 
     /// Lets a replica go: by its worker where that can be told.
     pub fn stop(&mut self, replica: usize, reason: StopReason) {
-        if self.replicas[replica].worker.is_none() || self.reach(replica) == Reach::Lost {
+        let runs = !matches!(self.reach(replica), Reach::Lost | Reach::Stopped(_));
+        if self.replicas[replica].worker.is_none() || !runs {
             return self.forget(replica);
         }
         let id = self.done(replica, Class::Stopping);
@@ -286,6 +311,7 @@ impl Round {
             needs: needs.clone(),
             compiling: false,
             leaving: false,
+            stops_by_itself: false,
             done: true,
         });
         self.act(Action::Create {

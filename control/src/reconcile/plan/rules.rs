@@ -29,7 +29,9 @@ pub(super) fn clear(round: &mut Round) {
     for replica in round.open(|_| true) {
         match (round.replicas[replica].class, round.reach(replica)) {
             (Class::Gone, _) => {}
-            (Class::Waiting, _) | (_, Reach::Lost) | (Class::Lost, Reach::Away(_)) => {
+            (Class::Waiting, _)
+            | (_, Reach::Lost | Reach::Stopped(_))
+            | (Class::Lost, Reach::Away(_)) => {
                 round.forget(replica);
             }
             (Class::Stopping, _) => {}
@@ -78,11 +80,13 @@ fn earlier_do_the_work(round: &Round, desired: &Desired, target: usize) -> bool 
 
 /// Replicas of a worker that was not heard of for the timeout are LOST. One that has ended keeps its end: nothing of it
 /// runs that could be lost, and a completed one must not run again. One that was asked to stop must not come back: it
-/// is forgotten, and its worker stops what it is not told to run.
+/// is forgotten, and its worker stops what it is not told to run. So is what a worker does not keep that has stopped in
+/// order: it does not run, and was not lost.
 fn mark_lost(round: &mut Round) {
     for replica in round.open(|replica| matches!(replica.class, Class::Live | Class::Stopping)) {
         match (round.reach(replica), round.replicas[replica].class) {
-            (Reach::Lost, Class::Stopping) => round.forget(replica),
+            (Reach::Lost | Reach::Stopped(_), Class::Stopping)
+            | (Reach::Stopped(Duration::ZERO), _) => round.forget(replica),
             (Reach::Lost, _) => round.mark_lost(replica),
             _ => {}
         }
@@ -183,7 +187,10 @@ fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
 /// it.
 fn move_leaving(round: &mut Round, desired: &Desired, target: usize) {
     let is_leaving = |replica: &Replica| {
-        is_present(replica, desired) && replica.leaving && replica.class == Class::Live
+        is_present(replica, desired)
+            && replica.leaving
+            && !replica.stops_by_itself
+            && replica.class == Class::Live
     };
     // Those that are of no use first, then the newest.
     let mut leaving = round.open(is_leaving);
@@ -348,8 +355,12 @@ fn forget_lost(round: &mut Round, target: usize) {
 fn wake_for_losses(round: &mut Round) {
     for replica in 0..round.replicas.len() {
         if matches!(round.replicas[replica].class, Class::Live | Class::Stopping)
-            && let Reach::Away(left) = round.reach(replica)
+            && let Reach::Away(left) | Reach::Stopped(left) = round.reach(replica)
         {
+            round.wake_after(left);
+        }
+        // Its place is free once it is not kept any more, whether it still runs or not.
+        if let Some(left) = round.kept_for(replica) {
             round.wake_after(left);
         }
     }

@@ -60,9 +60,10 @@ impl Faults {
         let (name, peer) = peers[world.chance.index(peers.len())].clone();
         let worker = world.workers.get(&name);
         let runs = worker.is_some_and(|worker| !worker.is_down());
-        match world.chance.number(0..=12) {
+        match world.chance.number(0..=14) {
             0 if world.control.down_until.is_none() => world.kill_control(""),
             1 | 2 if runs => world.kill_worker(&name, ""),
+            13 | 14 if world.stop_worker(&name) => {}
             3 | 4 => {
                 world
                     .trace

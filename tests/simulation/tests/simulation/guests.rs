@@ -5,7 +5,7 @@ use std::{
     future::pending,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -16,6 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use warren_model::watch;
 use warren_proto::v1::replica::Phase;
 use warren_worker::{
     agent::{
@@ -40,6 +41,10 @@ pub struct Guests {
     pub hang: Hang,
     pub held: Mutex<BTreeMap<String, Handle>>,
     pub lives: Mutex<JoinSet<()>>,
+    /// Its worker stops in order, and all of them with it.
+    pub leaving: AtomicBool,
+    /// Changes when one is held no more.
+    pub gone: watch::Sender<()>,
 }
 
 #[derive(Clone, Default)]
@@ -91,6 +96,27 @@ impl Guests {
     }
 }
 
+impl Guests {
+    /// Those that nobody has told to stop.
+    pub fn wanted(&self) -> Vec<String> {
+        let held = self.held.lock();
+        let wanted = held.iter().filter(|(_, it)| !it.stop.is_cancelled());
+        wanted.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// As a worker stops them that ends in order: nothing more is taken up, and all that is held stops.
+    pub async fn stop_all(&self) {
+        self.leaving.store(true, Relaxed);
+        for held in self.held.lock().values() {
+            held.stop.cancel();
+        }
+        let mut gone = self.gone.subscribe();
+        while !self.held.lock().is_empty() {
+            let _ = gone.changed().await;
+        }
+    }
+}
+
 /// A worker's guests as its session holds them.
 pub struct Supervisor(pub Arc<Guests>);
 
@@ -102,6 +128,9 @@ impl Replicas for Supervisor {
         let mut held = guests.held.lock();
         if let Some(held) = held.get(&assignment.replica) {
             held.fence.raise(assignment.fence);
+            return;
+        }
+        if guests.leaving.load(Relaxed) {
             return;
         }
         held.insert(assignment.replica.clone(), handle.clone());
@@ -171,9 +200,15 @@ impl Life {
             }
         }
         self.tell(Phase::Stopping, false);
-        self.guests.truth.stopped(&self.assignment.replica);
+        let (truth, replica) = (&self.guests.truth, &self.assignment.replica);
+        match self.guests.leaving.load(Relaxed) {
+            // Until the control plane has heard of it, it may go on when its worker is back.
+            true => truth.ends(replica, "stops with its worker"),
+            false => truth.stopped(replica),
+        }
         self.tell(Phase::Stopped, false);
         self.guests.held.lock().remove(&self.assignment.replica);
+        self.guests.gone.send_replace(());
     }
 
     /// Waits, and where it is exclusive, until the lease is held.

@@ -177,9 +177,11 @@ impl Watcher {
                 Phase::Completed | Phase::Stopped => false,
                 _ => true,
             };
+            // One whose worker stops is not to stay, though nobody asks it to stop.
+            let leaves = view.leaving.contains(&replica.worker);
             if counts {
                 *live.entry(&replica.workload).or_default() += 1;
-                if replica.phase() != Phase::Stopping {
+                if replica.phase() != Phase::Stopping && !leaves {
                     *stay
                         .entry((&replica.workload, replica.revision))
                         .or_default() += 1;

@@ -3,10 +3,16 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
 use warren_model::name::Name;
 use warren_proto::v1;
 use warren_worker::{
@@ -44,7 +50,13 @@ struct Process {
     mounted: Arc<Mounted>,
     guests: Arc<Guests>,
     hang: Hang,
-    _tasks: JoinSet<()>,
+    reports: ReportBook,
+    keeper: Arc<Keeper>,
+    ending: Ending,
+    /// Its session has come to its end.
+    ended: CancellationToken,
+    keeps: Duration,
+    tasks: JoinSet<()>,
 }
 
 // === impl Worker ===
@@ -97,7 +109,7 @@ impl World {
             return;
         };
         let reports = ReportBook::new();
-        let seen = last.seen;
+        let seen = last.seen.clone();
         let (left, ended) = last.split();
         for (replica, state) in ended {
             reports.record(&replica, state, None);
@@ -113,14 +125,22 @@ impl World {
             hang: hang.clone(),
             held: Mutex::default(),
             lives: Mutex::default(),
+            leaving: AtomicBool::new(false),
+            gone: warren_model::watch::Sender::new(()),
         });
         let ending = Ending::default();
+        let keeps = match self.chance.of_thousand(500) {
+            true => self.chance.millis(1..=30_000),
+            false => Duration::ZERO,
+        };
         let session = Session {
             config: SessionConfig {
                 control: vec![Arc::new(Way(worker.peer.clone()))],
                 worker_id: format!("id-of-{name}"),
+                instance: format!("life-{life}-of-{name}"),
                 name: Name::parse(name).expect("a DNS label"),
                 address: format!("http://{name}:7701"),
+                http_address: format!("http://{name}:8000"),
                 labels: BTreeMap::new(),
                 volumes: Vec::new(),
                 capacity: v1::Resources {
@@ -128,6 +148,7 @@ impl World {
                     replicas: 100,
                     keeps_reserves: Some(true),
                 },
+                stop_keeps: keeps,
             },
             replicas: Arc::new(Supervisor(guests.clone())) as Arc<dyn Replicas>,
             reports: reports.clone(),
@@ -140,11 +161,15 @@ impl World {
             told: AtomicBool::new(false),
             source: watch::Sender::new(None),
             opened: watch::Sender::new(false),
+            refused: watch::Sender::new(None),
             ending: ending.clone(),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(hang.with(keeper.watch(reports, ending.close)));
+        let watching = keeper.clone().watch(reports.clone(), ending.close.clone());
+        tasks.spawn(hang.with(watching));
         let (trace, it) = (self.trace.clone(), name.to_owned());
+        let ended = CancellationToken::new();
+        let has_ended = ended.clone();
         tasks.spawn(hang.with(async move {
             if let Err(error) = session.run().await {
                 trace.violation(
@@ -152,13 +177,75 @@ impl World {
                     format_args!("{it}: its session ended: {error}"),
                 );
             }
+            has_ended.cancel();
         }));
         worker.process = Some(Process {
             mounted,
             guests,
             hang,
-            _tasks: tasks,
+            reports,
+            keeper,
+            ending,
+            ended,
+            keeps,
+            tasks,
         });
+    }
+
+    /// The worker is asked to stop in order, as by SIGTERM. False where there is none, or where it was asked before.
+    pub fn stop_worker(&mut self, name: &str) -> bool {
+        let Some(worker) = self.workers.get_mut(name) else {
+            return false;
+        };
+        let Some(process) = &mut worker.process else {
+            return false;
+        };
+        if process.ending.draining.is_cancelled() {
+            return false;
+        }
+        let keeps = process.keeps;
+        self.trace
+            .note(format_args!("{name}: stops in order, keeping {keeps:?}"));
+        process.ending.draining.cancel();
+        let requests = self.chance.millis(0..=2_000);
+        let (guests, ending) = (process.guests.clone(), process.ending.clone());
+        let (reports, keeper) = (process.reports.clone(), process.keeper.clone());
+        let ended = process.ended.clone();
+        let (sender, it, life) = (self.sender.clone(), name.to_owned(), worker.life);
+        process.tasks.spawn(process.hang.with(async move {
+            // Those in flight end.
+            sleep(requests).await;
+            let ran = Supervisor(guests.clone()).replicas();
+            if !keeps.is_zero() {
+                reports.keep(guests.wanted());
+            }
+            guests.stop_all().await;
+            ending.stopped.cancel();
+            ending.close.cancel();
+            ended.cancelled().await;
+            let told: Vec<_> = ran.into_iter().filter(|it| !reports.contains(it)).collect();
+            for replica in &told {
+                guests.truth.stopped(replica);
+            }
+            keeper.forget(told).await;
+            let _ = sender.send(News::WorkerStopped(it, life));
+        }));
+        true
+    }
+
+    /// Its process has ended, in order.
+    pub fn bury_worker(&mut self, name: &str) {
+        let Some(worker) = self.workers.get_mut(name) else {
+            return;
+        };
+        worker.peer.cut();
+        if let Some(process) = worker.process.take() {
+            process.mounted.unmount();
+            process.guests.die();
+        }
+        worker.life += 1;
+        worker.down_until = Some(Instant::now() + self.chance.millis(1..=40_000));
+        self.trace.note(format_args!("{name}: has stopped"));
     }
 
     pub fn kill_worker(&mut self, name: &str, why: &str) {

@@ -64,6 +64,7 @@ pub enum News {
     ControlServes(u64, Arc<Serving>),
     ControlDies(u64),
     WorkerDies(String, u64),
+    WorkerStopped(String, u64),
 }
 
 pub struct Control {
@@ -237,8 +238,14 @@ impl World {
             News::WorkerDies(name, life) if self.workers[&name].life == life => {
                 self.kill_worker(&name, "in the midst of a write");
             }
+            News::WorkerStopped(name, life) if self.workers[&name].life == life => {
+                self.bury_worker(&name);
+            }
             // Of a life that is over.
-            News::ControlServes(..) | News::ControlDies(_) | News::WorkerDies(..) => {}
+            News::ControlServes(..)
+            | News::ControlDies(_)
+            | News::WorkerDies(..)
+            | News::WorkerStopped(..) => {}
         }
     }
 

@@ -178,3 +178,51 @@ async fn waiting_ends_with_the_next_record() {
     book.record("a", ReplicaState::new(Phase::Pending), None);
     waiter.await.unwrap();
 }
+
+#[test]
+fn what_a_worker_keeps_waits_and_has_not_stopped() {
+    use Phase::{Completed, Failed, Pending, Running, Stopped, Stopping};
+    let book = ReportBook::new();
+    let before = [
+        ("runs", Running),
+        ("completed", Completed),
+        ("failed", Failed),
+        ("goes", Running),
+    ];
+    for (replica, phase) in before {
+        let condition = v1::Condition {
+            r#type: "Ready".to_owned(),
+            status: v1::condition::Status::True.into(),
+            ..v1::Condition::default()
+        };
+        let state = ReplicaState {
+            ready: phase == Running,
+            restarts: 2,
+            conditions: vec![condition],
+            ..ReplicaState::new(phase)
+        };
+        book.record(replica, state, None);
+    }
+    book.keep(["runs", "completed", "failed"].map(str::to_owned));
+    for (replica, _) in before {
+        for phase in [Stopping, Stopped] {
+            book.record(replica, ReplicaState::new(phase), None);
+        }
+    }
+    let batch = book.all();
+    let phases: BTreeMap<_, _> = batch
+        .reports
+        .iter()
+        .map(|it| (it.replica.as_str(), (it.phase(), it.ready)))
+        .collect();
+    let expected = [
+        ("runs", (Pending, false)),
+        ("completed", (Completed, false)),
+        ("failed", (Failed, false)),
+        ("goes", (Stopped, false)),
+    ];
+    assert_eq!(phases, BTreeMap::from(expected));
+    // Once that is told, what waits is still known: its files are kept for the next start.
+    book.confirm(batch.version);
+    assert!(book.contains("runs") && !book.contains("goes"));
+}

@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 use tonic::{Code, Status};
 use warren_proto::SESSION_PROTOCOL_VERSION;
 
-use crate::agent::remote::RemoteError;
+use crate::agent::{remote::RemoteError, seen::Stranger};
 
 /// The address of a control plane makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,11 +28,8 @@ pub enum SessionError {
          run both from the same release"
     )]
     Version(u32),
-    #[error(
-        "this control plane is at term {term}, and a later one, of term {seen}, was heard before: it was replaced, \
-         or its store was set back (then start this worker again)"
-    )]
-    OldTerm { term: u64, seen: u64 },
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
     #[error("cannot connect: {}", with_causes(&*.0.0))]
     Connect(#[from] RemoteError),
     #[error("{}", told(.0))]
@@ -49,6 +46,15 @@ impl SessionError {
     /// Whether trying again cannot help before somebody has changed something.
     pub fn needs_people(&self) -> bool {
         matches!(self, Self::NameTaken(_) | Self::Version(_))
+    }
+
+    /// Whether a control plane answered, and does not take this worker in, or is not followed by it.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Stranger(_) => true,
+            Self::Status(status) => status.code() == Code::FailedPrecondition,
+            error => error.needs_people(),
+        }
     }
 
     /// What a failed call means, before or after the session has opened.

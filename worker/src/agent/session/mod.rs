@@ -3,6 +3,7 @@
 mod error;
 mod open;
 mod outbox;
+mod unfollowed;
 
 use std::{
     collections::BTreeMap,
@@ -36,10 +37,10 @@ use self::{
 };
 use super::{
     Assignment, Replicas,
-    assignment::Seen,
     backoff::Backoff,
     remote::{Channel, Remote},
     reports::ReportBook,
+    seen::Seen,
     state::Keeper,
 };
 use crate::{ingress::FleetRoutes, lease::SharedLease, logs::LogHub};
@@ -49,12 +50,18 @@ pub struct SessionConfig {
     /// At least one; tried in turn.
     pub control: Vec<Arc<dyn Remote>>,
     pub worker_id: String,
+    /// Made anew by each process: tells it from another one on a copy of the data directory.
+    pub instance: String,
     pub name: Name,
     /// Where others reach the worker: an "http://HOST:PORT" URL.
     pub address: String,
+    /// Where it answers HTTP for every route: an "http://HOST:PORT" URL.
+    pub http_address: String,
     pub labels: BTreeMap<String, String>,
     pub volumes: Vec<v1::HostVolume>,
     pub capacity: v1::Resources,
+    /// For how long its replicas are kept for its return when it stops in order. Zero: not at all.
+    pub stop_keeps: Duration,
 }
 
 /// The worker's session with whichever control plane answers.
@@ -78,6 +85,8 @@ pub struct Session {
     pub source: watch::Sender<Option<Channel>>,
     /// Becomes true with the first session, or when the worker goes on without one.
     pub opened: watch::Sender<bool>,
+    /// Why a control plane that answers does not take this worker in; `None` while there is none such.
+    pub refused: watch::Sender<Option<String>>,
     pub ending: Ending,
 }
 
@@ -86,15 +95,19 @@ pub struct Session {
 struct Tries {
     backoff: Backoff,
     seen: Seen,
+    /// It runs what somebody said: it follows no other cluster, and no earlier term, before it is started again.
+    bound: Arc<AtomicBool>,
     /// What was last told of a failure.
     problem: String,
 }
 
-/// How a session is told to end, in two steps.
+/// How a session is told to end, step by step.
 #[derive(Clone, Debug, Default)]
 pub struct Ending {
     /// The worker stops: nothing new is run. Reports and heartbeats go on.
     pub draining: CancellationToken,
+    /// Nothing runs any more.
+    pub stopped: CancellationToken,
     /// All has stopped: what is left is sent, within two seconds, then the session ends.
     pub close: CancellationToken,
 }
@@ -158,20 +171,24 @@ impl Session {
     /// somebody has to change something.
     pub async fn run(mut self) -> Result<(), SessionError> {
         let mut tries = Tries {
-            seen: self.seen,
+            seen: mem::take(&mut self.seen).under(self.config.name.as_str()),
             ..Tries::default()
         };
         let mut left = mem::take(&mut self.left);
         let patience = time::Instant::now() + PATIENCE;
+        let urls = self.config.control.len();
         for (number, control) in (1..).zip(self.config.control.iter().cycle()) {
             let ended = {
-                let mut session = pin!(self.attend(&**control, &mut tries));
+                // One that was heard before comes first, where several are named.
+                let may_switch = urls == 1 || number > urls;
+                let bound = Arc::clone(&tries.bound);
+                let mut session = pin!(self.attend(&**control, &mut tries, may_switch));
                 loop {
                     tokio::select! {
                         biased;
                         ended = &mut session => break ended,
                         () = time::sleep_until(patience), if !left.is_empty() => {
-                            self.start_alone(mem::take(&mut left));
+                            self.start_alone(mem::take(&mut left), &bound);
                         }
                     }
                 }
@@ -181,9 +198,11 @@ impl Session {
                 return Err(error);
             }
             tries.report(&**control, &error);
-            // All were asked.
-            if number >= self.config.control.len() {
-                self.start_alone(mem::take(&mut left));
+            if error.is_refusal() {
+                self.refused.send_replace(Some(error.to_string()));
+            } else if number >= urls {
+                // All were asked.
+                self.start_alone(mem::take(&mut left), &tries.bound);
             }
             let wait = if error.needs_people() {
                 SLOW
@@ -200,11 +219,12 @@ impl Session {
     }
 
     /// Goes on with what ran last, unless a control plane has said what should run.
-    fn start_alone(&self, left: Vec<Assignment>) {
+    fn start_alone(&self, left: Vec<Assignment>, bound: &AtomicBool) {
         let no_more = self.told.load(Relaxed) || self.ending.draining.is_cancelled();
         if left.is_empty() || no_more {
             return;
         }
+        bound.store(true, Relaxed);
         let replicas = left.len();
         tracing::warn!(
             replicas,
@@ -217,14 +237,22 @@ impl Session {
     }
 
     /// Opens a session and stays in it to its end, which is `Ok` where the worker wanted it.
-    async fn attend(&self, control: &dyn Remote, tries: &mut Tries) -> Result<(), SessionError> {
-        let opening = time::timeout(OPENING, self.open(control, &mut tries.seen));
+    async fn attend(
+        &self,
+        control: &dyn Remote,
+        tries: &mut Tries,
+        may_switch: bool,
+    ) -> Result<(), SessionError> {
+        let bound = Arc::clone(&tries.bound);
+        let may_switch = || may_switch && !bound.load(Relaxed);
+        let opening = time::timeout(OPENING, self.open(control, &mut tries.seen, may_switch));
         let open = tokio::select! {
             biased;
             () = self.ending.close.cancelled() => return Ok(()),
             open = opening => open.map_err(|_| SessionError::Silent(OPENING))??,
         };
         tries.backoff = Backoff::default();
+        tries.bound.store(true, Relaxed);
         tries.problem.clear();
         open.run().await
     }
@@ -233,11 +261,13 @@ impl Session {
         &'a self,
         control: &dyn Remote,
         seen: &'a mut Seen,
+        may_switch: impl Fn() -> bool,
     ) -> Result<Open<'a>, SessionError> {
         let refused = |status| SessionError::of(status, self.config.name.as_str());
         let channel = control.connect().await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let (hello, version) = self.hello();
+        let (hello, version) = self.hello(seen, may_switch());
+        let leaves = hello.leave.is_some();
         let hello = v1::SessionRequest {
             message: Some(session_request::Message::Hello(hello)),
         };
@@ -262,21 +292,25 @@ impl Session {
         if welcome.protocol_version != SESSION_PROTOCOL_VERSION {
             return Err(SessionError::Version(welcome.protocol_version));
         }
-        if welcome.term < seen.term {
-            return Err(SessionError::OldTerm {
-                term: welcome.term,
-                seen: seen.term,
-            });
+        let (cluster, term) = (welcome.cluster_id.as_str(), welcome.term);
+        if seen.meet(cluster, term, may_switch())? {
+            tracing::warn!(
+                cluster,
+                term,
+                "following another control plane than before: what ran for that one is not started again"
+            );
         }
 
         tracing::info!(
             control = control.url(),
-            term = welcome.term,
+            cluster,
+            term,
             "session with the control plane is open"
         );
         let bulk = control.connect_lazy();
         self.source.send_replace(Some(bulk.clone()));
         self.opened.send_replace(true);
+        self.refused.send_replace(None);
         let timing = Timing::of(&welcome);
         Ok(Open::new(
             self,
@@ -286,11 +320,20 @@ impl Session {
             Outbox::new(version),
             timing,
             bulk,
+            leaves,
         ))
     }
 
+    fn leave(&self, stopped: bool) -> v1::Leave {
+        let keep = Some(self.config.stop_keeps).filter(|keep| !keep.is_zero());
+        v1::Leave {
+            keep: keep.and_then(|keep| keep.try_into().ok()),
+            stopped,
+        }
+    }
+
     /// Hello, and the version of the reports that it tells in full.
-    fn hello(&self) -> (v1::Hello, u64) {
+    fn hello(&self, seen: &Seen, may_switch: bool) -> (v1::Hello, u64) {
         let known = match Guard::ReportsRepeated.stands() {
             true => self.reports.all(),
             false => self.reports.since(self.reports.all().version),
@@ -305,6 +348,19 @@ impl Session {
             capacity: Some(self.config.capacity),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas: known.reports,
+            http_address: self.config.http_address.clone(),
+            seen: (*seen != Seen::default().under(&seen.worker)).then(|| v1::Seen {
+                cluster_id: seen.cluster.clone(),
+                term: seen.term,
+                generation: seen.generation,
+            }),
+            may_switch,
+            instance: self.config.instance.clone(),
+            leave: self
+                .ending
+                .draining
+                .is_cancelled()
+                .then(|| self.leave(false)),
         };
         if hello.encoded_len() <= MAX_HELLO {
             return (hello, known.version);

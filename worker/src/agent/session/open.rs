@@ -14,20 +14,12 @@ use tokio::{
 };
 use tonic::Streaming;
 use warren_model::{ambient, guard::Guard};
-use warren_proto::v1::{
-    self, SessionRequest, SessionResponse, condition::Status as Truth, event::Type, replica::Phase,
-    session_request, session_response,
-};
+use warren_proto::v1::{self, SessionRequest, SessionResponse, session_request, session_response};
 
-use super::{Session, SessionError, outbox::Outbox};
+use super::{Session, SessionError, outbox::Outbox, unfollowed};
 use crate::{
     agent::{
-        Usage,
-        assignment::{Orders, Refused, Seen},
-        log_push::push_logs,
-        remote::Channel,
-        reports::ReplicaState,
-        state::Kept,
+        Usage, assignment::Orders, log_push::push_logs, remote::Channel, seen::Seen, state::Kept,
     },
     lease::Lease,
 };
@@ -46,6 +38,10 @@ pub(super) struct Open<'a> {
     /// Assignments on their way to the disk. Nothing else is read meanwhile, so they are followed in order; a task of its
     /// own finishes what it began when the session ends.
     keeping: Option<JoinHandle<Kept>>,
+    /// The control plane knows that the worker stops.
+    leaves: bool,
+    /// Assignments that were dropped, which is still to be told.
+    dropped: Option<v1::DroppedAssignments>,
     /// Answers to LogsWanted; they end with the session.
     pushes: JoinSet<()>,
 }
@@ -73,6 +69,7 @@ impl<'a> Open<'a> {
         outbox: Outbox,
         timing: Timing,
         bulk: Channel,
+        leaves: bool,
     ) -> Self {
         Self {
             session,
@@ -84,6 +81,8 @@ impl<'a> Open<'a> {
             heard: Instant::now(),
             bulk,
             keeping: None,
+            leaves,
+            dropped: None,
             pushes: JoinSet::new(),
         }
     }
@@ -96,12 +95,27 @@ impl<'a> Open<'a> {
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listens = false;
         loop {
+            let leaves = !self.leaves && self.session.ending.draining.is_cancelled();
+            let urgent = leaves || self.dropped.is_some();
             // What is heard and what is reported go in turns: none waits for the other, however much there is.
             listens = !listens;
             tokio::select! {
                 biased;
                 () = self.session.ending.close.cancelled() => break,
                 _ = beats.tick() => self.beat(),
+                () = self.session.ending.draining.cancelled(), if !self.leaves && !leaves => {}
+                // Before any report of what comes of it.
+                place = outbound.reserve(), if urgent => {
+                    let place = place.map_err(|_| SessionError::Ended)?;
+                    let message = match self.dropped.take() {
+                        Some(dropped) => session_request::Message::Dropped(dropped),
+                        None => {
+                            self.leaves = true;
+                            session_request::Message::Leave(self.session.leave(false))
+                        }
+                    };
+                    place.send(request(message));
+                }
                 Some(kept) = OptionFuture::from(self.keeping.as_mut()) => self.kept(kept)?,
                 Some(_) = self.pushes.join_next() => {}
                 message = self.inbound.message(), if listens && self.keeping.is_none() => self.receive(message)?,
@@ -109,7 +123,7 @@ impl<'a> Open<'a> {
                     self.outbox.fill(reports.since(self.outbox.taken()));
                 }
                 // One report for each free place: a control plane that does not read costs no memory.
-                place = outbound.reserve(), if !self.outbox.is_empty() => {
+                place = outbound.reserve(), if !urgent && !self.outbox.is_empty() => {
                     let place = place.map_err(|_| SessionError::Ended)?;
                     if let Some(report) = self.outbox.pop() {
                         place.send(request(session_request::Message::Report(report)));
@@ -173,19 +187,37 @@ impl<'a> Open<'a> {
     fn keep(&mut self, message: v1::Assignments) {
         let (term, generation) = (message.term, message.generation);
         if !self.seen.admit(term, generation) {
-            tracing::warn!(term, generation, seen = ?self.seen, "dropped assignments older than those seen");
-            return;
+            return self.drop_older(&message);
         }
-        let keeper = Arc::clone(&self.session.keeper);
+        let (keeper, seen) = (Arc::clone(&self.session.keeper), self.seen.clone());
         let ends = self.session.ending.draining.is_cancelled();
         if !Guard::KeptBeforeFollowed.stands() {
-            tokio::spawn(keeper.follow(message.clone(), !ends));
+            tokio::spawn(keeper.follow(message.clone(), seen, !ends));
             return self.follow(Kept {
                 message,
                 restarts: HashMap::new(),
             });
         }
-        self.keeping = Some(tokio::spawn(keeper.follow(message, !ends)));
+        self.keeping = Some(tokio::spawn(keeper.follow(message, seen, !ends)));
+    }
+
+    /// Both the worker and the replicas that wait for it show that it did not follow.
+    fn drop_older(&mut self, message: &v1::Assignments) {
+        let why = unfollowed::older(message, self.seen, self.session.config.name.as_str());
+        tracing::warn!("{why}");
+        let (replicas, reports) = (self.session.replicas.replicas(), &self.session.reports);
+        for assignment in &message.assign {
+            let id = &assignment.replica;
+            if !id.is_empty() && !replicas.contains(id) && !reports.contains(id) {
+                let (state, transition) = unfollowed::dropped(assignment, &why);
+                reports.record(id, state, Some(transition));
+            }
+        }
+        self.dropped = Some(v1::DroppedAssignments {
+            term: message.term,
+            generation: message.generation,
+            message: why,
+        });
     }
 
     /// Assignments that cannot be followed end the session: an acknowledgement would let run what they were to stop.
@@ -231,7 +263,7 @@ impl<'a> Open<'a> {
             // Assigned anew with each session, and as wrong as before.
             if !reports.contains(&refused.replica) {
                 tracing::warn!(replica = refused.replica, why = %refused.why, "cannot run an assignment");
-                let (state, transition) = failed(&refused);
+                let (state, transition) = unfollowed::failed(&refused);
                 reports.record(&refused.replica, state, Some(transition));
             }
         }
@@ -262,6 +294,10 @@ impl<'a> Open<'a> {
 
     /// Sends the last reports and waits until they have arrived.
     async fn finish(mut self) -> Result<(), SessionError> {
+        if !self.leaves && self.session.ending.draining.is_cancelled() {
+            let leave = self.session.leave(false);
+            self.send(session_request::Message::Leave(leave)).await?;
+        }
         let reports = &self.session.reports;
         loop {
             self.outbox.fill(reports.since(self.outbox.taken()));
@@ -271,6 +307,10 @@ impl<'a> Open<'a> {
             while let Some(report) = self.outbox.pop() {
                 self.send(session_request::Message::Report(report)).await?;
             }
+        }
+        if self.session.ending.stopped.is_cancelled() {
+            let leave = self.session.leave(true);
+            self.send(session_request::Message::Leave(leave)).await?;
         }
         let sequence = self.outbox.beat(self.session.lease.clock().now());
         let heartbeat = v1::Heartbeat {
@@ -317,32 +357,6 @@ fn request(message: session_request::Message) -> SessionRequest {
     SessionRequest {
         message: Some(message),
     }
-}
-
-/// What is reported of an assignment that cannot be run.
-fn failed(refused: &Refused) -> (ReplicaState, v1::Transition) {
-    let now = Some(ambient::now().into());
-    let message = format!(
-        "this worker cannot run the spec that it was given: {}",
-        refused.why
-    );
-    let mut state = ReplicaState::new(Phase::Failed);
-    state.conditions.push(v1::Condition {
-        r#type: "Started".to_owned(),
-        status: Truth::False.into(),
-        reason: "InvalidSpec".to_owned(),
-        message: message.clone(),
-        last_transition_time: now,
-    });
-    let transition = v1::Transition {
-        time: now,
-        phase: Phase::Failed.into(),
-        reason: "InvalidSpec".to_owned(),
-        message,
-        r#type: Type::Warning.into(),
-        total: 1,
-    };
-    (state, transition)
 }
 
 // === impl Timing ===

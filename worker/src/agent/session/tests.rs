@@ -3,6 +3,8 @@
 mod assignments;
 mod kept;
 mod lease;
+mod leaving;
+mod strangers;
 
 use tempfile::TempDir;
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
@@ -28,6 +30,8 @@ struct Fixture {
     told: UnboundedReceiver<String>,
     ending: Ending,
     source: watch::Receiver<Option<Channel>>,
+    /// Why a control plane does not take it in.
+    refused: watch::Receiver<Option<String>>,
     running: JoinHandle<Result<(), SessionError>>,
     /// Where the session keeps what it is told.
     data: TempDir,
@@ -44,8 +48,14 @@ impl Fixture {
 
     /// As a worker that starts on a data directory.
     fn on(data: TempDir, control: Control, reports: ReportBook) -> Self {
+        let url = control.url.clone();
+        Self::with_urls(data, control, &[url], reports)
+    }
+
+    /// The same, of a worker that is given several control planes.
+    fn with_urls(data: TempDir, control: Control, urls: &[String], reports: ReportBook) -> Self {
         let (keeper, last) = Keeper::open(data.path().join("replicas")).unwrap();
-        let last_seen = last.seen;
+        let last_seen = last.seen.clone();
         let (left, ended) = last.split();
         for (replica, state) in ended {
             reports.record(&replica, state, None);
@@ -53,12 +63,19 @@ impl Fixture {
         let (replicas, told) = NotedReplicas::new(reports.clone());
         let logs = LogHub::new(LogLimits::default());
         let (source, lease) = (watch::Sender::new(None), SharedLease::new());
+        let refused = watch::Sender::new(None);
+        let refusals = refused.subscribe();
         let (ending, receiver) = (Ending::default(), source.subscribe());
         let config = SessionConfig {
-            control: vec![Arc::new(endpoint(&control.url).unwrap())],
+            control: urls
+                .iter()
+                .map(|url| Arc::new(endpoint(url).unwrap()) as Arc<dyn Remote>)
+                .collect(),
             worker_id: "id-1".to_owned(),
+            instance: "instance-1".to_owned(),
             name: Name::parse("worker-1").unwrap(),
             address: "http://127.0.0.1:7701".to_owned(),
+            http_address: "http://127.0.0.1:8000".to_owned(),
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             volumes: Vec::new(),
             capacity: v1::Resources {
@@ -66,6 +83,7 @@ impl Fixture {
                 replicas: 10,
                 keeps_reserves: Some(true),
             },
+            stop_keeps: Duration::from_secs(7),
         };
         let session = Session {
             config,
@@ -80,6 +98,7 @@ impl Fixture {
             told: AtomicBool::new(false),
             source,
             opened: watch::Sender::new(false),
+            refused,
             ending: ending.clone(),
         };
         // It ends with the test.
@@ -93,6 +112,7 @@ impl Fixture {
             told,
             ending,
             source: receiver,
+            refused: refusals,
             running,
             data,
         }

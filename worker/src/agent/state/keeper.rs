@@ -21,8 +21,9 @@ use super::{
     store::Store,
 };
 use crate::agent::{
-    assignment::{Assignment, Seen},
+    assignment::Assignment,
     reports::{ReplicaState, ReportBook},
+    seen::Seen,
 };
 
 pub struct Keeper {
@@ -103,11 +104,11 @@ impl Keeper {
         Ok((Arc::new(keeper), last))
     }
 
-    /// Keeps what a message of assignments says; to be awaited before it is followed. What is to stop is gone from the
+    /// Keeps what a message of assignments says, the newest `seen`; to be awaited before it is followed. What is to stop is gone from the
     /// disk first: it must not start again, whenever the machine ends. A disk that refuses costs the start without a control plane, and nothing else.
     /// Without `run`, for a worker that ends, what is new is not kept.
     /// Dropped before its end, the disk may have it in part: let a task of its own run it.
-    pub async fn follow(self: Arc<Self>, message: v1::Assignments, run: bool) -> Kept {
+    pub async fn follow(self: Arc<Self>, message: v1::Assignments, seen: Seen, run: bool) -> Kept {
         let mut kept = self.kept.lock().await;
         let Changes { remove, add } = Changes::of(&message, kept.keys());
         let mut restarts = HashMap::new();
@@ -125,10 +126,6 @@ impl Keeper {
         kept.extend(new.iter().cloned());
         let known: Option<BTreeSet<String>> =
             message.complete.then(|| kept.keys().cloned().collect());
-        let seen = Seen {
-            term: message.term,
-            generation: message.generation,
-        };
         self.change(move |store| {
             store.remove(remove.iter())?;
             if let Some(known) = known {
@@ -137,7 +134,7 @@ impl Keeper {
             for (replica, saved) in &new {
                 store.save(replica, saved)?;
             }
-            store.save_seen(seen)
+            store.save_seen(&seen)
         })
         .await;
         Kept { message, restarts }

@@ -6,7 +6,7 @@ use super::{
     files::Files,
     saved::{Saved, Unreadable},
 };
-use crate::agent::assignment::Seen;
+use crate::agent::seen::Seen;
 
 /// Everything here waits for the disk.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl Store {
         left.seen = files
             .read(SEEN)
             .ok()
-            .and_then(|bytes| seen(str::from_utf8(&bytes).ok()?))
+            .and_then(|bytes| Seen::from_text(str::from_utf8(&bytes).ok()?))
             .unwrap_or_default();
         Ok((Self { files }, left))
     }
@@ -61,9 +61,8 @@ impl Store {
         self.files.write(&name, &saved.to_bytes())
     }
 
-    pub fn save_seen(&self, seen: Seen) -> io::Result<()> {
-        let text = format!("{} {}\n", seen.term, seen.generation);
-        self.files.write(SEEN, text.as_bytes())
+    pub fn save_seen(&self, seen: &Seen) -> io::Result<()> {
+        self.files.write(SEEN, seen.to_text().as_bytes())
     }
 
     /// None of them is found by a later start. Needs no room on the disk.
@@ -95,14 +94,6 @@ impl Store {
     }
 }
 
-fn seen(text: &str) -> Option<Seen> {
-    let (term, generation) = text.trim().split_once(' ')?;
-    Some(Seen {
-        term: term.parse().ok()?,
-        generation: generation.parse().ok()?,
-    })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -127,10 +118,12 @@ mod tests {
                 .unwrap();
         }
         let seen = Seen {
+            cluster: "c".to_owned(),
+            worker: "w1".to_owned(),
             term: 3,
             generation: 9,
         };
-        store.save_seen(seen).unwrap();
+        store.save_seen(&seen).unwrap();
         store
             .remove(["b".to_owned(), "never".to_owned()].iter())
             .unwrap();

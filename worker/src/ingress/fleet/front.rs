@@ -3,14 +3,18 @@
 use std::net::SocketAddr;
 
 use futures::future::BoxFuture;
-use http::{Request, Response, StatusCode, uri::Scheme};
+use http::{Method, Request, Response, StatusCode, uri::Scheme};
 use http_body_util::BodyExt as _;
 use tonic::service::Routes;
 use tower::Service as _;
 
 use super::wire;
-use crate::ingress::{
-    Body, BoxError, ClientBody, RequestMeta, Router, front::authority, plain_text, server::Front,
+use crate::{
+    health::Health,
+    ingress::{
+        Body, BoxError, ClientBody, RequestMeta, Router, front::authority, plain_text,
+        server::Front,
+    },
 };
 
 /// Answers what comes to `--listen`. Forwarded requests are answered by replicas of this worker alone: what comes from
@@ -18,18 +22,35 @@ use crate::ingress::{
 #[derive(Clone)]
 pub struct ClusterFront {
     router: Router,
+    health: Health,
     own: Routes,
 }
 
 // === impl ClusterFront ===
 
 impl ClusterFront {
-    /// `own` are the gRPC services of the worker itself.
-    pub fn new(router: Router, own: Routes) -> Self {
+    pub fn new(router: Router, health: Health) -> Self {
         Self {
             router,
-            own: own.prepare(),
+            own: health.routes().prepare(),
+            health,
         }
+    }
+
+    /// What the worker says of itself to whoever asks by plain HTTP.
+    fn probe(&self, request: &Request<ClientBody>) -> Option<Response<Body>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        let ready = match request.uri().path() {
+            "/healthz" => Ok(()),
+            "/readyz" => self.health.ready(),
+            _ => return None,
+        };
+        Some(match ready {
+            Ok(()) => plain_text(StatusCode::OK, "ok"),
+            Err(why) => plain_text(StatusCode::SERVICE_UNAVAILABLE, why),
+        })
     }
 
     async fn forwarded(
@@ -56,6 +77,9 @@ impl ClusterFront {
     }
 
     async fn own(mut self, request: Request<ClientBody>) -> Response<Body> {
+        if let Some(response) = self.probe(&request) {
+            return response;
+        }
         let request = request.map(tonic::body::Body::new);
         // Never fails.
         let Ok(response) = self.own.call(request).await;

@@ -24,11 +24,11 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tonic::service::Routes;
 use warren_model::route::Route;
 use warren_proto::v1;
 
 use super::*;
+use crate::health::Health;
 use crate::ingress::{
     Admission, Body, ClientBody, HttpTarget, Ingress, RequestMeta, Router, plain_text, server,
 };
@@ -114,7 +114,7 @@ impl Worker {
             (http.local_addr().unwrap(), listen.local_addr().unwrap());
         let (router, fleet) = (Router::new(), FleetRoutes::new(name));
         let (kill, never) = (CancellationToken::new(), CancellationToken::new());
-        let front = ClusterFront::new(router.clone(), Routes::default());
+        let front = ClusterFront::new(router.clone(), Health::new().await);
         let ingress = Ingress {
             router: router.clone(),
             fleet: Arc::clone(&fleet),

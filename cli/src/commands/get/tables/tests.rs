@@ -260,3 +260,59 @@ fn workers_and_artifacts() {
          sha256:abababababab   66KiB   SERVICE,HTTP   -\n"
     );
 }
+
+#[test]
+fn a_worker_that_is_not_ready_says_why() {
+    let condition = |kind: &str, reason: &str| v1::Condition {
+        r#type: kind.into(),
+        status: Status::False.into(),
+        reason: reason.into(),
+        ..Default::default()
+    };
+    let worker = |ready, conditions: &[(&str, &str)]| v1::Worker {
+        ready,
+        conditions: conditions
+            .iter()
+            .map(|(kind, reason)| condition(kind, reason))
+            .collect(),
+        ..Default::default()
+    };
+    let departing = |worker| v1::Worker {
+        departure: Some(v1::Departure::default()),
+        ..worker
+    };
+    let drained = |worker| v1::Worker {
+        cordoned: true,
+        drain: Some(v1::Drain::default()),
+        ..worker
+    };
+    let other = ("Ready", "OtherCluster");
+    let cases = [
+        (worker(true, &[]), "yes"),
+        (worker(false, &[]), "no"),
+        (worker(false, &[other]), "no,OtherCluster"),
+        (drained(worker(false, &[other])), "no,OtherCluster,drained"),
+        (drained(worker(true, &[])), "drained"),
+        (departing(worker(true, &[])), "stopping"),
+        (
+            departing(worker(false, &[("Ready", "Stopped")])),
+            "no,Stopped",
+        ),
+        (
+            worker(true, &[("Assignments", "Dropped")]),
+            "AssignmentsDropped",
+        ),
+    ];
+    for (worker, expected) in cases {
+        assert_eq!(worker.row(&look(false, false), false)[1], expected);
+    }
+    let wide = v1::Worker {
+        http_address: "http://127.0.0.1:8000".into(),
+        ..v1::Worker::default()
+    };
+    let at = v1::Worker::header(&look(false, true))
+        .iter()
+        .position(|title| *title == "HTTP");
+    let row = wide.row(&look(false, true), false);
+    assert_eq!(row[at.expect("a column")], "http://127.0.0.1:8000");
+}

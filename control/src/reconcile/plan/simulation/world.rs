@@ -61,6 +61,8 @@ impl World {
                 ready: true,
                 cordoned: false,
                 draining: false,
+                departure: None,
+                follows: true,
                 silent_for: Duration::ZERO,
                 connected_for: Duration::ZERO,
                 memory_free: 0,

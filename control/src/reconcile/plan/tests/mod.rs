@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::scheduler::Memory;
 
+mod departures;
 mod drains;
 mod ends;
 mod exclusive;
@@ -70,6 +71,8 @@ impl Scene {
             ready: true,
             cordoned: false,
             draining: false,
+            departure: None,
+            follows: true,
             silent_for: Duration::ZERO,
             connected_for: secs(60),
             memory_free: 1024 * MIB,

@@ -112,8 +112,9 @@ async fn nonsense_changes_nothing() {
             seconds: i64::MAX,
             nanos: -1,
         }),
+        cluster_id: "no id".to_owned(),
     };
-    peer.send(Message::Welcome(welcome)).await;
+    peer.send(Message::Welcome(welcome.clone())).await;
     peer.ack(u64::MAX).await;
     peer.ack(0).await;
     peer.send(Message::Welcome(welcome)).await;

@@ -1,0 +1,110 @@
+//! Workers that are gone for good are forgotten: when somebody asks for it, and by themselves once they were not connected
+//! for long.
+
+use std::{sync::Arc, time::Duration};
+
+use prost_types::Timestamp;
+use tokio_util::sync::CancellationToken;
+use warren_model::{name::Name, quantity::format_duration};
+use warren_proto::v1::{self, event::Type};
+
+use super::{Fleet, presence};
+use crate::{clock, events::Subject, state::Stored, store::StoreError};
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Removal {
+    Done,
+    /// There is none of that name.
+    Unknown,
+    /// Its session is open.
+    Connected,
+    /// It has not said that it stopped, and counts as lost after so long.
+    MayRun(Duration),
+}
+
+/// Between two looks at all workers.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Workers that live have connected to a control plane that starts within this.
+const ALL_ARE_BACK: Duration = Duration::from_secs(600);
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// Forgets a worker that runs nothing, for certain. Its replicas, if it has any, are lost.
+    pub async fn remove_worker(&self, name: &Name) -> Result<Removal, StoreError> {
+        loop {
+            let Some(held) = self.state.worker(name).await? else {
+                return Ok(Removal::Unknown);
+            };
+            let removal = self.removal(name, &held.value);
+            if removal != Removal::Done {
+                return Ok(removal);
+            }
+            if let Some(revision) = self.state.remove_worker(name, held.revision).await? {
+                self.index.reached(revision).await;
+                self.forget(name, &held);
+                return Ok(Removal::Done);
+            }
+            // It came back, or somebody decided something about it.
+        }
+    }
+
+    /// Forgets workers that were not connected for `retention`, until it is told to end.
+    pub async fn retire(self: Arc<Self>, retention: Duration, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY.min(retention)) => {}
+            }
+            for held in self.index.workers() {
+                let listened = self.leases.silent_for(&held.worker.name);
+                let is_long_gone = is_retired(&held.worker, retention, &clock::now());
+                if !is_long_gone || listened < ALL_ARE_BACK.min(retention) {
+                    continue;
+                }
+                match self.remove_worker(&held.name).await {
+                    Ok(Removal::Done) => {
+                        let gone = format_duration(retention);
+                        let message = format!("forgotten: it was not connected for {gone}");
+                        let subject = Subject::Worker(&held.name);
+                        let events = &self.events;
+                        events.record(subject, Type::Normal, "Removed", message);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(worker = %held.name, %error, "cannot forget a worker");
+                    }
+                }
+            }
+        }
+    }
+
+    fn removal(&self, name: &Name, worker: &v1::Worker) -> Removal {
+        let has_stopped = worker
+            .departure
+            .as_ref()
+            .is_some_and(|departure| departure.stopped);
+        let silent = self.leases.silent_for(&worker.name);
+        let left = self.worker_timeout.saturating_sub(silent);
+        match left.max(self.leases.earlier_left()) {
+            _ if worker.ready || self.registry.is_open(name) => Removal::Connected,
+            left if !has_stopped && !left.is_zero() => Removal::MayRun(left),
+            _ => Removal::Done,
+        }
+    }
+
+    fn forget(&self, name: &Name, held: &Stored<v1::Worker>) {
+        self.leases.forget(name.as_str());
+        let workers = self.index.workers();
+        // It may be there under another name.
+        if workers.iter().all(|other| other.worker.id != held.value.id) {
+            self.registry.forget(&held.value.id);
+        }
+    }
+}
+
+fn is_retired(worker: &v1::Worker, retention: Duration, now: &Timestamp) -> bool {
+    presence::not_ready_since(worker).is_some_and(|since| !clock::is_within(&since, retention, now))
+}
