@@ -6,7 +6,9 @@ use warren_tests::{Cluster, eventually};
 use crate::{cluster, http_echo, lab};
 
 async fn workers_of(cluster: &Cluster) -> Vec<String> {
-    let replicas = cluster.replicas("echo").await;
+    let mut replicas = cluster.replicas("echo").await;
+    // What has stopped is there for a moment more.
+    replicas.retain(|replica| replica["phase"] != "STOPPED");
     let worker = |replica: &Value| replica["worker"].as_str().unwrap().to_owned();
     replicas.iter().map(worker).collect()
 }

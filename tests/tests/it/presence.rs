@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
+use tokio::net::TcpStream;
 use warren_tests::{Cluster, Worker, eventually, get, guest};
 
 use crate::{
@@ -49,7 +50,8 @@ fn copy_directory(from: &Path, to: &Path) {
 fn slow(grace: &str) -> String {
     let echo = guest("wstd-echo");
     format!(
-        "name: slow\nreplicas: 1\nservice: {{ component: {echo}, args: [ \"7070\" ], stopGrace: {grace} }}\n"
+        "name: slow\nreplicas: 1\nservice: {{ component: {echo}, args: [ \"7070\" ], stopGrace: {grace}, \
+         publish: [ {{ port: 7070, listen: \"127.0.0.1:0\" }} ] }}\n"
     )
 }
 
@@ -106,7 +108,8 @@ async fn a_worker_goes_on_beside_another_cluster_and_follows_it_once_started_aga
     assert!(only.process.stderr().contains("start it again"));
     let ready = get(only.listen, "w1", "/readyz").await;
     assert_eq!(ready.status, 503, "{ready:?}");
-    assert!(ready.text().contains("start it again"));
+    let why = String::from_utf8_lossy(&ready.body);
+    assert!(why.contains("start it again"), "{why}");
     assert_eq!(get(only.listen, "w1", "/healthz").await.status, 200);
     let number = count(only.http, "counter").await.number;
     assert_eq!(number, 2, "what it runs goes on");
@@ -260,6 +263,8 @@ async fn a_worker_that_is_back_soon_has_its_replicas_again() {
 async fn a_second_signal_ends_a_worker_whose_places_are_given_away_already() {
     let mut cluster = Cluster::start_with(lab(), 2, &PATIENT, &[]).await;
     cluster.apply(&slow("300s")).await;
+    // It waits for its clients.
+    let client = TcpStream::connect(cluster.published("slow").await).await;
     let at = home(&cluster, "slow").await;
     let mut gone = cluster.workers.remove(at);
     gone.process.ask_to_terminate();
@@ -269,4 +274,5 @@ async fn a_second_signal_ends_a_worker_whose_places_are_given_away_already() {
     assert!(table.contains("stopping"), "{table}");
     let status = gone.process.terminate().await;
     assert_eq!(status.code(), Some(130));
+    drop(client.unwrap());
 }

@@ -51,6 +51,7 @@ impl StandIn {
             features: features.iter().map(|&feature| feature.to_owned()).collect(),
             store_schema: 1,
             max_artifact_bytes: 1 << 20,
+            cluster_id: String::new(),
         };
         let (sender, calls) = watch::channel(Vec::new());
         let sender = Arc::new(Mutex::new(sender));
