@@ -233,6 +233,9 @@ async fn without_another_worker_the_places_wait_for_the_one_that_left() {
     leaving.leave(0, false).await;
     leaving.report(report(&old.id, Phase::Stopped)).await;
     leaving.leave(0, true).await;
+    control
+        .until_worker("w1", |it| it.departure.is_some_and(|it| it.stopped))
+        .await;
     leaving.vanish().await;
     let waits = |workload: &v1::Workload| {
         let ready = crate::harness::condition(workload, "Ready");
@@ -300,6 +303,9 @@ async fn what_is_kept_is_given_away_when_its_time_is_over() {
     leaving.leave(1, false).await;
     leaving.report(report(&old.id, Phase::Pending)).await;
     leaving.leave(1, true).await;
+    control
+        .until_worker("w1", |it| it.departure.is_some_and(|it| it.stopped))
+        .await;
     leaving.vanish().await;
     control
         .until_worker("w2", |it| it.allocated.is_some_and(|it| it.replicas == 1))

@@ -152,7 +152,7 @@ impl Worker {
         self.say(session_request::Message::Report(report)).await;
     }
 
-    /// Says anything, and waits until the control plane has taken it in.
+    /// Says anything. What was not sent yet when it vanishes is lost.
     pub async fn say(&self, message: session_request::Message) {
         self.messages.send(message).await.unwrap();
     }

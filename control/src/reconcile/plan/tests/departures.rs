@@ -98,7 +98,7 @@ fn what_it_keeps_waits_for_it_and_no_longer() {
     // Deleted, scaled down or replaced by another revision, it does not wait: nothing of it runs.
     let kept = scene(1).worker("a").stopped(secs(30));
     let kept = kept.replica("r1", 2, "a", Pending);
-    kept.clone().deleting().gives(&["forget r1"]);
+    kept.clone().deleting().gives(&["forget r1", "finish"]);
     let old = scene(1).worker("b").worker("a").stopped(secs(30));
     let old = old.replica("r1", 1, "a", Pending).plan();
     assert!(
