@@ -1,4 +1,5 @@
-//! The store's identity, noted beside the database: one that has lost what it held must not seem to be another.
+//! The store's identity, noted beside the database: one that has lost what it held must not seem to
+//! be another.
 
 use std::{
     fs, io,

@@ -193,8 +193,8 @@ impl ControlPlane {
         Ok(opened)
     }
 
-    /// Reads the present state of a store and begins a term so many above the last. `known` is its identity, where it may
-    /// have lost that.
+    /// Reads the present state of a store and begins a term so many above the last. `known` is its
+    /// identity, where it may have lost that.
     pub(crate) async fn over(
         store: Arc<dyn Store>,
         above: u64,

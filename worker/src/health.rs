@@ -10,8 +10,9 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-/// Tells whether the worker serves: not before its first session, not from its first signal to stop on. A worker that
-/// serves, and that a control plane does not take in, serves as a process, but not as a worker of its cluster.
+/// Tells whether the worker serves: not before its first session, not from its first signal to stop
+/// on. A worker that serves, and that a control plane does not take in, serves as a process, but
+/// not as a worker of its cluster.
 #[derive(Clone, Debug)]
 pub struct Health {
     reporter: HealthReporter,
@@ -160,7 +161,8 @@ mod tests {
             .into_inner();
         let (yes, no) = (Told::Serving, Told::NotServing);
         let refused = Some("it follows another cluster".to_owned());
-        // What happens, what is told of the process and of the worker, and the words in which it is not ready.
+        // What happens, what is told of the process and of the worker, and the words in which it is
+        // not ready.
         for (step, process, worker, why) in [
             ("starts", no, no, Some("no control plane has taken")),
             ("serves", yes, yes, None),

@@ -32,8 +32,8 @@ enum What {
     },
     /// Forget workers that are gone for good
     ///
-    /// A worker that is connected is refused, as is one that may still run: stop it first, or drain it and then stop it. One
-    /// that is not connected for a day is forgotten without this.
+    /// A worker that is connected is refused, as is one that may still run: stop it first, or drain
+    /// it and then stop it. One that is not connected for a day is forgotten without this.
     #[command(visible_alias = "workers", alias = "wk")]
     Worker {
         /// One or several workers

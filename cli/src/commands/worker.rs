@@ -54,7 +54,8 @@ pub struct Args {
     /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
-    /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others take their places at once
+    /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others
+    /// take their places at once
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = args::duration)]
     stop_keeps: Duration,
     /// Allow a --listen address that other machines reach, without TLS and credentials

@@ -115,7 +115,8 @@ impl Greeting {
         }
     }
 
-    /// Whether it follows a control plane of this cluster and term, which it says before it is told to run anything.
+    /// Whether it follows a control plane of this cluster and term, which it says before it is told
+    /// to run anything.
     pub fn check(&self, cluster: &str, term: u64) -> Result<(), TurnedAway> {
         let Some(seen) = self.seen.as_ref().filter(|_| !self.may_switch) else {
             return Ok(());

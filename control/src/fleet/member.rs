@@ -137,8 +137,8 @@ impl Member<'_> {
         );
     }
 
-    /// Stores that the worker stops, or has stopped: before anything that comes of it. Where that cannot be stored, it is
-    /// a worker that falls silent.
+    /// Stores that the worker stops, or has stopped: before anything that comes of it. Where that
+    /// cannot be stored, it is a worker that falls silent.
     pub async fn depart(&self, leave: &v1::Leave) {
         let change = |held: Option<v1::Worker>| Some(presence::departs(held?, leave, clock::now()));
         self.change_worker("that the worker stops", change).await;
@@ -161,7 +161,8 @@ impl Member<'_> {
         }
     }
 
-    /// Shows a worker that is not admitted, unless its name is another's, or it is connected under it.
+    /// Shows a worker that is not admitted, unless its name is another's, or it is connected under
+    /// it.
     pub async fn turn_away(&self, greeting: &Greeting, away: &TurnedAway) {
         let change = |held: Option<v1::Worker>| {
             let is_shown = held
@@ -294,8 +295,8 @@ impl Member<'_> {
         }))
     }
 
-    /// Whether the name's holder, not connected, may still come back: it is kept for, or its lease runs, or replicas on it
-    /// were not given up.
+    /// Whether the name's holder, not connected, may still come back: it is kept for, or its lease
+    /// runs, or replicas on it were not given up.
     fn is_remembered(&self, holder: &v1::Worker) -> bool {
         if let Some(departure) = holder.departure.as_ref().filter(|it| it.stopped) {
             return !presence::keeps_for(departure, &clock::now()).is_zero();

@@ -20,8 +20,8 @@ const LOG_REQUESTS: usize = 64;
 #[derive(Default)]
 pub struct Registry {
     sessions: Mutex<HashMap<Name, Open>>,
-    /// The last number of Assignments in this term, by worker id: what a worker has seen stands in its data directory, and
-    /// moves with that from name to name.
+    /// The last number of Assignments in this term, by worker id: what a worker has seen stands in
+    /// its data directory, and moves with that from name to name.
     generations: Mutex<HashMap<String, u64>>,
     /// The processes of each worker, by its id.
     processes: Mutex<HashMap<String, Processes>>,
@@ -101,7 +101,8 @@ impl Registry {
             .is_some_and(|open| open.logs.try_send(wanted).is_ok())
     }
 
-    /// The number of the next Assignments to a worker, by its id: greater than all before, and than what it has seen.
+    /// The number of the next Assignments to a worker, by its id: greater than all before, and than
+    /// what it has seen.
     pub(super) fn next_generation(&self, worker_id: &str, seen: u64) -> u64 {
         let mut generations = self.generations.lock();
         let generation = generations.entry(worker_id.to_owned()).or_default();

@@ -1,5 +1,5 @@
-//! Workers that are gone for good are forgotten: when somebody asks for it, and by themselves once they were not connected
-//! for long.
+//! Workers that are gone for good are forgotten: when somebody asks for it, and by themselves once
+//! they were not connected for long.
 
 use std::{sync::Arc, time::Duration};
 

@@ -92,7 +92,8 @@ pub struct WorkerView {
 /// Of a worker that stops in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// For how much longer its replicas are kept for its return: others take their places once that is zero.
+    /// For how much longer its replicas are kept for its return: others take their places once that
+    /// is zero.
     pub keeps_for: Duration,
     /// Nothing of it runs any more.
     pub stopped: bool,

@@ -1,4 +1,5 @@
-//! Workers that come under another name or from another cluster, that leave in order, and that are gone for good.
+//! Workers that come under another name or from another cluster, that leave in order, and that are
+//! gone for good.
 
 use std::time::Duration;
 

@@ -194,7 +194,8 @@ async fn a_worker_that_stops_gives_its_places_away_at_once() {
     let table = cluster.warren(&["get", "workers"]).await.ok();
     assert!(table.contains("no,Stopped"), "{table}");
 
-    // The last one that stops has nobody to give them to: they wait, and come to whoever is there first.
+    // The last one that stops has nobody to give them to: they wait, and come to whoever is there
+    // first.
     let mut last = cluster.workers.remove(0);
     last.stop().await;
     eventually("it is said why it waits", async || {

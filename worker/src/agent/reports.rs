@@ -119,8 +119,8 @@ impl ReportBook {
         self.wake(version);
     }
 
-    /// The worker stops, and will be back for these: once they have stopped they wait to be started again, unless they had
-    /// ended before.
+    /// The worker stops, and will be back for these: once they have stopped they wait to be started
+    /// again, unless they had ended before.
     pub fn keep(&self, replicas: impl IntoIterator<Item = String>) {
         self.book.lock().kept.extend(replicas);
     }

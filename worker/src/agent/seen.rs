@@ -1,9 +1,11 @@
-//! What this worker has seen last, and so which control planes and which of their messages it follows. Pure.
+//! What this worker has seen last, and so which control planes and which of their messages it
+//! follows. Pure.
 
 /// The newest assignments seen: a control plane that was replaced may still talk.
 ///
-/// Terms order the control planes of one cluster. Generations order the assignments of one term to one worker: those that
-/// were counted for another name say nothing, because a control plane of an earlier version counts by name.
+/// Terms order the control planes of one cluster. Generations order the assignments of one term to
+/// one worker: those that were counted for another name say nothing, because a control plane of an
+/// earlier version counts by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Empty where no control plane has said which it is.
@@ -47,7 +49,8 @@ impl Seen {
         self
     }
 
-    /// Whether assignments of this term and generation are to be followed; if so they are the newest seen.
+    /// Whether assignments of this term and generation are to be followed; if so they are the
+    /// newest seen.
     pub fn admit(&mut self, term: u64, generation: u64) -> bool {
         let newer = (term, generation) >= (self.term, self.generation);
         if newer {
@@ -56,8 +59,9 @@ impl Seen {
         newer
     }
 
-    /// A control plane says which it is. One of another cluster, or of an earlier term, is only followed by a worker that
-    /// `may_switch`, which forgets what it has seen of the one before; whether it did.
+    /// A control plane says which it is. One of another cluster, or of an earlier term, is only
+    /// followed by a worker that `may_switch`, which forgets what it has seen of the one before.
+    /// Returns whether it did.
     pub fn meet(&mut self, cluster: &str, term: u64, may_switch: bool) -> Result<bool, Stranger> {
         let cluster = if is_id(cluster) { cluster } else { "" };
         let is_known = !cluster.is_empty() && !self.cluster.is_empty();

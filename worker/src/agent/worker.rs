@@ -73,7 +73,8 @@ pub struct Config {
     /// The longest that anything in flight is waited for when it must stop, below each workload's own grace.
     /// `None`: as long as that grace is.
     pub longest_grace: Option<Duration>,
-    /// For how long its replicas are kept for its return when it stops in order. Zero: others take their places at once.
+    /// For how long its replicas are kept for its return when it stops in order. Zero: others take
+    /// their places at once.
     pub stop_keeps: Duration,
 }
 
@@ -386,7 +387,8 @@ impl Worker {
     }
 }
 
-/// Where others reach the ingress: at its address or, where that is any of the machine's, at the host of `address`.
+/// Where others reach the ingress: at its address or, where that is any of the machine's, at the
+/// host of `address`.
 fn http_address(local: SocketAddr, address: &str) -> String {
     let host = address
         .parse::<http::Uri>()

@@ -74,7 +74,8 @@ impl Supervisor {
         wanted.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Stops every replica by its workload's rules and waits for the last one, at most `patience`. Whether all have stopped.
+    /// Stops every replica by its workload's rules and waits for the last one, at most `patience`.
+    /// Whether all have stopped.
     pub async fn shutdown(&self, patience: Duration) -> bool {
         for replica in self.replicas.lock().values() {
             replica.stop.cancel();

@@ -287,7 +287,8 @@ impl Listed for v1::Artifact {
     }
 }
 
-/// Whether a worker is ready, and what there is to be said about that, such as `no,OtherCluster,drained`.
+/// Whether a worker is ready, and what there is to be said about that, such as
+/// `no,OtherCluster,drained`.
 fn readiness(worker: &v1::Worker) -> String {
     let find = |kind: &str| worker.conditions.iter().find(|one| one.r#type == kind);
     let mut words = Vec::new();

@@ -80,8 +80,8 @@ fn earlier_do_the_work(round: &Round, desired: &Desired, target: usize) -> bool 
 
 /// Replicas of a worker that was not heard of for the timeout are LOST. One that has ended keeps its end: nothing of it
 /// runs that could be lost, and a completed one must not run again. One that was asked to stop must not come back: it
-/// is forgotten, and its worker stops what it is not told to run. So is what a worker does not keep that has stopped in
-/// order: it does not run, and was not lost.
+/// is forgotten, and its worker stops what it is not told to run. So is what a worker does not keep
+/// that has stopped in order: it does not run, and was not lost.
 fn mark_lost(round: &mut Round) {
     for replica in round.open(|replica| matches!(replica.class, Class::Live | Class::Stopping)) {
         match (round.reach(replica), round.replicas[replica].class) {

@@ -104,7 +104,8 @@ impl Guests {
         wanted.map(|(id, _)| id.clone()).collect()
     }
 
-    /// As a worker stops them that ends in order: nothing more is taken up, and all that is held stops.
+    /// As a worker stops them that ends in order: nothing more is taken up, and all that is held
+    /// stops.
     pub async fn stop_all(&self) {
         self.leaving.store(true, Relaxed);
         for held in self.held.lock().values() {

@@ -192,7 +192,8 @@ impl World {
         });
     }
 
-    /// The worker is asked to stop in order, as by SIGTERM. False where there is none, or where it was asked before.
+    /// The worker is asked to stop in order, as by SIGTERM. False where there is none, or where it
+    /// was asked before.
     pub fn stop_worker(&mut self, name: &str) -> bool {
         let Some(worker) = self.workers.get_mut(name) else {
             return false;

@@ -48,7 +48,8 @@ impl SessionError {
         matches!(self, Self::NameTaken(_) | Self::Version(_))
     }
 
-    /// Whether a control plane answered, and does not take this worker in, or is not followed by it.
+    /// Whether a control plane answered, and does not take this worker in, or is not followed by
+    /// it.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Stranger(_) => true,

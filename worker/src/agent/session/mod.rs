@@ -85,7 +85,8 @@ pub struct Session {
     pub source: watch::Sender<Option<Channel>>,
     /// Becomes true with the first session, or when the worker goes on without one.
     pub opened: watch::Sender<bool>,
-    /// Why a control plane that answers does not take this worker in; `None` while there is none such.
+    /// Why a control plane that answers does not take this worker in; `None` while there is none
+    /// such.
     pub refused: watch::Sender<Option<String>>,
     pub ending: Ending,
 }
@@ -95,7 +96,8 @@ pub struct Session {
 struct Tries {
     backoff: Backoff,
     seen: Seen,
-    /// It runs what somebody said: it follows no other cluster, and no earlier term, before it is started again.
+    /// It runs what somebody said: it follows no other cluster, and no earlier term, before it is
+    /// started again.
     bound: Arc<AtomicBool>,
     /// What was last told of a failure.
     problem: String,
@@ -320,8 +322,8 @@ impl Session {
             Outbox::new(version),
             timing,
             bulk,
-            leaves,
-        ))
+        )
+        .leaving(leaves))
     }
 
     fn leave(&self, stopped: bool) -> v1::Leave {

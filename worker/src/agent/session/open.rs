@@ -69,7 +69,6 @@ impl<'a> Open<'a> {
         outbox: Outbox,
         timing: Timing,
         bulk: Channel,
-        leaves: bool,
     ) -> Self {
         Self {
             session,
@@ -81,10 +80,16 @@ impl<'a> Open<'a> {
             heard: Instant::now(),
             bulk,
             keeping: None,
-            leaves,
+            leaves: false,
             dropped: None,
             pushes: JoinSet::new(),
         }
+    }
+
+    /// Whether Hello has said that the worker stops.
+    pub fn leaving(mut self, leaves: bool) -> Self {
+        self.leaves = leaves;
+        self
     }
 
     /// Until the control plane ends it or falls silent, or the worker closes it, which is `Ok`.

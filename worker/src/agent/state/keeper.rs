@@ -104,10 +104,11 @@ impl Keeper {
         Ok((Arc::new(keeper), last))
     }
 
-    /// Keeps what a message of assignments says, the newest `seen`; to be awaited before it is followed. What is to stop is gone from the
-    /// disk first: it must not start again, whenever the machine ends. A disk that refuses costs the start without a control plane, and nothing else.
-    /// Without `run`, for a worker that ends, what is new is not kept.
-    /// Dropped before its end, the disk may have it in part: let a task of its own run it.
+    /// Keeps what a message of assignments says, the newest `seen`; to be awaited before it is
+    /// followed. What is to stop is gone from the disk first: it must not start again, whenever the
+    /// machine ends. A disk that refuses costs the start without a control plane, and nothing else.
+    /// Without `run`, for a worker that ends, what is new is not kept. Dropped before its end, the
+    /// disk may have it in part: let a task of its own run it.
     pub async fn follow(self: Arc<Self>, message: v1::Assignments, seen: Seen, run: bool) -> Kept {
         let mut kept = self.kept.lock().await;
         let Changes { remove, add } = Changes::of(&message, kept.keys());

@@ -1,4 +1,5 @@
-//! Control planes of other clusters and of earlier terms, and assignments that are older than those seen.
+//! Control planes of other clusters and of earlier terms, and assignments that are older than those
+//! seen.
 
 use std::fs;
 
