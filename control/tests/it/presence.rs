@@ -11,7 +11,7 @@ use warren_proto::v1::{self, replica::Phase, session_request::Message};
 use crate::{
     components,
     harness::{Control, SHORT_WORKER_TIMEOUT, WORKER_TIMEOUT},
-    worker::{Machine, report},
+    worker::{Machine, Worker, report},
 };
 
 /// Why a worker is, or is not, ready.
@@ -24,6 +24,18 @@ async fn cluster_id(control: &Control) -> String {
     let mut system = v1::system_service_client::SystemServiceClient::new(control.channel.clone());
     let info = system.get_info(v1::GetInfoRequest {}).await.unwrap();
     info.into_inner().cluster_id
+}
+
+/// A worker stops in order, with this as the last that it says of a replica, and is gone.
+async fn leaves(control: &mut Control, worker: Worker, keep: i64, last: v1::ReplicaReport) {
+    let name = worker.machine.name.clone();
+    worker.leave(keep, false).await;
+    worker.report(last).await;
+    worker.leave(keep, true).await;
+    control
+        .until_worker(&name, |it| it.departure.is_some_and(|it| it.stopped))
+        .await;
+    worker.vanish().await;
 }
 
 #[tokio::test]
@@ -231,13 +243,8 @@ async fn without_another_worker_the_places_wait_for_the_one_that_left() {
     control.run("w", 1, &components::service("a")).await;
     control.until_settled("w").await;
     let old = control.replicas("w").await.remove(0);
-    leaving.leave(0, false).await;
-    leaving.report(report(&old.id, Phase::Stopped)).await;
-    leaving.leave(0, true).await;
-    control
-        .until_worker("w1", |it| it.departure.is_some_and(|it| it.stopped))
-        .await;
-    leaving.vanish().await;
+    let last = report(&old.id, Phase::Stopped);
+    leaves(&mut control, leaving, 0, last).await;
     let waits = |workload: &v1::Workload| {
         let ready = crate::harness::condition(workload, "Ready");
         ready.is_some_and(|held| held.message.contains("1 worker: 1 stop"))
@@ -258,13 +265,8 @@ async fn what_a_worker_keeps_waits_for_it_though_another_is_free() {
     control.until_settled("w").await;
     let old = control.replicas("w").await.remove(0);
     let _other = Machine::new("w2").connect(&control).await;
-    leaving.leave(60, false).await;
-    leaving.report(report(&old.id, Phase::Pending)).await;
-    leaving.leave(60, true).await;
-    control
-        .until_worker("w1", |it| it.departure.is_some_and(|it| it.stopped))
-        .await;
-    leaving.vanish().await;
+    let last = report(&old.id, Phase::Pending);
+    leaves(&mut control, leaving, 60, last).await;
     let shown = control.until_worker("w1", |it| !it.ready).await;
     assert!(shown.departure.unwrap().keep_until.is_some());
     // It is planned anew for this, and still nothing moves.
@@ -301,13 +303,8 @@ async fn what_is_kept_is_given_away_when_its_time_is_over() {
     control.until_settled("w").await;
     let old = control.replicas("w").await.remove(0);
     let _other = Machine::new("w2").connect(&control).await;
-    leaving.leave(1, false).await;
-    leaving.report(report(&old.id, Phase::Pending)).await;
-    leaving.leave(1, true).await;
-    control
-        .until_worker("w1", |it| it.departure.is_some_and(|it| it.stopped))
-        .await;
-    leaving.vanish().await;
+    let last = report(&old.id, Phase::Pending);
+    leaves(&mut control, leaving, 1, last).await;
     control
         .until_worker("w2", |it| it.allocated.is_some_and(|it| it.replicas == 1))
         .await;
