@@ -16,9 +16,7 @@ use crate::{
     clock,
     fleet::{leases::Leases, presence},
     index::WorkerUsage,
-    scheduler::{
-        Access, Departure, Memory, Needs, Offers, Requirements, TakenPort, WorkerView,
-    },
+    scheduler::{Access, Departure, Memory, Needs, Offers, Requirements, TakenPort, WorkerView},
     state::{
         records::{ReplicaRecord, condition},
         rollout,
