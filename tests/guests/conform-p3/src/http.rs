@@ -70,6 +70,13 @@ async fn transmissions(server: &mut Listener, here: &str) {
 }
 
 async fn empty_paths(server: &mut Listener, here: &str) {
+    for relative in ["a/b", "..", "*"] {
+        let (request, _sent) = get(&Scheme::Http, here, None);
+        holds(
+            "a path begins with a slash",
+            request.set_path_with_query(Some(relative)).is_err(),
+        );
+    }
     // Each as RFC 9112, sections 3.2.1 and 3.2.4, has it on the wire.
     for (method, path, line) in [
         (Method::Get, None, "GET / HTTP/1.1"),

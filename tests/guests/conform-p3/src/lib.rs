@@ -1,8 +1,10 @@
-//! What the documents of `wasi:sockets` and `wasi:http` 0.3 promise, checked from inside: one area
-//! for each first argument. Every check prints `ok` and its sentence; the first that fails panics.
+//! What the documents of `wasi:sockets`, `wasi:http` and `wasi:cli` 0.3 promise, checked from
+//! inside: one area for each first argument. Every check prints `ok` and its sentence; the first
+//! that fails panics.
 
 mod address;
 mod check;
+mod cli;
 mod http;
 mod lookup;
 mod tcp;
@@ -40,6 +42,7 @@ impl Guest for Conform {
                     ["tcp-killed-writer", address] => tcp::streams::killed_writer(address).await,
                     ["lookup"] => lookup::run().await,
                     ["http"] => http::run().await,
+                    ["cli"] => cli::run().await,
                     ["limit", kind] => tcp::limit::run(kind).await,
                     ["churn", rounds] => churn(rounds.parse().expect("a number")).await,
                     _ => panic!("unknown arguments: {args:?}"),
