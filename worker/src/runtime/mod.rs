@@ -145,6 +145,7 @@ fn wasi(engine: &Engine, generation: Generation) -> wasmtime::Result<Linker<Gues
     if generation == Generation::P3 {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        outgoing::add_to_linker(&mut linker)?;
         crate::sockets::p3::add_to_linker(&mut linker)?;
     }
     files::add_to_linker(&mut linker, generation)?;

@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod connect;
 mod failure;
+mod send;
 mod tls;
 
 #[cfg(test)]
@@ -22,6 +23,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use crate::{net::Network, policy::Policy};
 
 use client::Client;
+
+pub(super) use send::add_to_linker;
 
 /// What a guest waits at most for a connection, a first byte or a next one, unless it asks for less.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -1,5 +1,6 @@
-//! The documents of `wasi:sockets` 0.2 and 0.3, sentence by sentence, as services see this network. The sentences are in
-//! the guests `conform-p2` and `conform-p3`, one area each run; what they cannot do alone happens here.
+//! The documents of `wasi:sockets` 0.2 and 0.3, and of `wasi:http` and `wasi:cli` 0.3, sentence by
+//! sentence, as services see them. The sentences are in the guests `conform-p2` and `conform-p3`,
+//! one area each run; what they cannot do alone happens here.
 
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ async fn each_sentence_of_0_3() {
         ("udp-datagrams", 37),
         ("udp-options", 108),
         ("lookup", 30),
+        ("http", 21),
+        ("cli", 7),
     ];
     for (name, checks) in areas {
         area(&Bench::new(), "conform-p3", &[name], checks).await;

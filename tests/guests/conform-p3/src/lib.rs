@@ -1,8 +1,11 @@
-//! What the documents of `wasi:sockets` 0.3 promise, checked from inside: one area for each first argument.
-//! Every check prints `ok` and the sentence it stands for; the first that does not hold panics with it.
+//! What the documents of `wasi:sockets`, `wasi:http` and `wasi:cli` 0.3 promise, checked from
+//! inside: one area for each first argument. Every check prints `ok` and its sentence; the first
+//! that fails panics.
 
 mod address;
 mod check;
+mod cli;
+mod http;
 mod lookup;
 mod tcp;
 mod udp;
@@ -38,6 +41,8 @@ impl Guest for Conform {
                     ["tcp-reset", address] => tcp::streams::reset(address).await,
                     ["tcp-killed-writer", address] => tcp::streams::killed_writer(address).await,
                     ["lookup"] => lookup::run().await,
+                    ["http"] => http::run().await,
+                    ["cli"] => cli::run().await,
                     ["limit", kind] => tcp::limit::run(kind).await,
                     ["churn", rounds] => churn(rounds.parse().expect("a number")).await,
                     _ => panic!("unknown arguments: {args:?}"),
