@@ -182,7 +182,8 @@ No events are kept
         let said = |worker: &v1::Worker| {
             let mut text = Text::new(SystemTime::UNIX_EPOCH, Style::plain());
             describe(&mut text, worker, &[], &[]);
-            text.into_string()
+            text.into_shown()
+                .as_str()
                 .lines()
                 .nth(1)
                 .unwrap_or_default()
