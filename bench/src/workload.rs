@@ -11,8 +11,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tokio::task::JoinHandle;
-use warren_model::spec::{
-    BodyLimits, Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec,
+use warren_model::{
+    name::Name,
+    spec::{BodyLimits, Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec},
 };
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery, LogStream},
@@ -79,6 +80,7 @@ impl Workload {
         let name = format!("bench-{}", self.started.fetch_add(1, Ordering::Relaxed));
         let (refusals, _) = refusals();
         let context = ReplicaContext {
+            name: Name::parse("bench")?,
             mounts: Arc::default(),
             network: self.network.clone(),
             log: self.logs.open(&name),

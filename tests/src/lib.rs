@@ -13,6 +13,7 @@ mod lab;
 mod neighbour;
 mod process;
 mod resp;
+pub mod tools;
 mod wait;
 
 pub use answer::Answer;

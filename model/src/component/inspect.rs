@@ -1,14 +1,17 @@
 //! Reading a component's border from its bytes.
 
 use wasmparser::{
-    Parser, Payload, Validator, WasmFeatures,
+    FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator, WasmFeatures,
     component_types::{
         ComponentAnyTypeId, ComponentEntityType, ComponentInstanceType, ComponentItem, ResourceId,
     },
     types::{Types, TypesRef},
 };
 
-use super::{ComponentInfo, ExternItem, Function, signature};
+use super::{
+    ComponentInfo, ExternItem, Function, InterfaceName, WasiGeneration, signature, wasi,
+    wasi_generation,
+};
 
 /// What wasmtime enables unless it is told otherwise, and WASI 0.3's async: what this accepts, a worker can compile.
 const FEATURES: WasmFeatures = WasmFeatures::WASM3
@@ -43,10 +46,67 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, InspectError> {
     if Parser::is_core_wasm(bytes) {
         return Err(InspectError::CoreModule);
     }
-    let types = Validator::new_with_features(FEATURES).validate_all(bytes)?;
+    let types = types(bytes, FEATURES, Bodies::Checked)?;
+    info(bytes, &types)
+}
+
+/// What a component that was inspected when it was pushed imports and exports, and which engine it
+/// needs.
+///
+/// Function bodies, which are most of a component, are not looked at again: this is for each start
+/// of a worker.
+pub fn border(bytes: &[u8]) -> Result<(ComponentInfo, WasiGeneration), InspectError> {
+    let plain = types(
+        bytes,
+        FEATURES.difference(WasmFeatures::CM_ASYNC),
+        Bodies::Skipped,
+    );
+    let (types, is_async) = match plain {
+        Ok(types) => (types, false),
+        Err(_) => (types(bytes, FEATURES, Bodies::Skipped)?, true),
+    };
+    let info = info(bytes, &types)?;
+    let generation = match is_async {
+        true => WasiGeneration::P3,
+        false => wasi_generation(&info),
+    };
+    Ok((info, generation))
+}
+
+/// Whether function bodies are validated.
+#[derive(Clone, Copy, PartialEq)]
+enum Bodies {
+    Checked,
+    Skipped,
+}
+
+/// Validates a component and returns its outermost types.
+fn types(bytes: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Types, InspectError> {
+    let mut validator = Validator::new_with_features(features);
+    let mut allocations = FuncValidatorAllocations::default();
+    let mut outermost = None;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match validator.payload(&payload?)? {
+            ValidPayload::Func(function, body) if bodies == Bodies::Checked => {
+                let mut function = function.into_validator(allocations);
+                function.validate(&body)?;
+                allocations = function.into_allocations();
+            }
+            // Those of nested components and modules come first.
+            ValidPayload::End(types) => outermost = Some(types),
+            _ => {}
+        }
+    }
+    outermost.ok_or_else(|| InspectError::Invalid {
+        offset: bytes.len(),
+        message: "unexpected end".to_owned(),
+    })
+}
+
+fn info(bytes: &[u8], types: &Types) -> Result<ComponentInfo, InspectError> {
     let (imports, exports) = names(bytes)?;
     let reader = Reader {
-        types: &types,
+        types,
         left: MAX_DESCRIPTION,
     };
     reader.read(&imports, &exports)
@@ -85,6 +145,13 @@ fn names(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), InspectError> {
     Ok((imports, exports))
 }
 
+/// Where an item stands at the component's border.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Import,
+    Export,
+}
+
 struct Reader<'a> {
     types: &'a Types,
     /// Bytes of names and signatures that may still be kept.
@@ -94,21 +161,24 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(mut self, imports: &[&str], exports: &[&str]) -> Result<ComponentInfo, InspectError> {
         let types: TypesRef<'_> = self.types.as_ref();
-        let imports = self.items(imports, |name| types.component_item_for_import(name))?;
-        let exports = self.items(exports, |name| types.component_item_for_export(name))?;
+        let import = |name: &str| types.component_item_for_import(name);
+        let imports = self.items(imports, Side::Import, import)?;
+        let export = |name: &str| types.component_item_for_export(name);
+        let exports = self.items(exports, Side::Export, export)?;
         Ok(ComponentInfo::new(imports, exports))
     }
 
     fn items<'t>(
         &mut self,
         names: &[&str],
+        side: Side,
         item: impl Fn(&str) -> Option<&'t ComponentItem>,
     ) -> Result<Vec<ExternItem>, InspectError> {
         let mut items = Vec::new();
         for name in names {
             let Some(item) = item(name) else { continue };
             self.keep(name)?;
-            let Some(functions) = self.functions(name, &item.ty)? else {
+            let Some(functions) = self.functions(name, side, &item.ty)? else {
                 continue;
             };
             items.push(ExternItem {
@@ -123,10 +193,14 @@ impl Reader<'_> {
     fn functions(
         &mut self,
         name: &str,
+        side: Side,
         ty: &ComponentEntityType,
     ) -> Result<Option<Vec<Function>>, InspectError> {
         match ty {
-            ComponentEntityType::Instance(_) if name.starts_with("wasi:") => Ok(Some(Vec::new())),
+            ComponentEntityType::Instance(id) if name.starts_with("wasi:") => match side {
+                Side::Import => self.unprovided(name, &self.types[*id]).map(Some),
+                Side::Export => Ok(Some(Vec::new())),
+            },
             ComponentEntityType::Instance(id) => {
                 let instance = &self.types[*id];
                 let resources = resources(instance);
@@ -140,6 +214,39 @@ impl Reader<'_> {
                 Ok(function.map(|function| vec![function]))
             }
         }
+    }
+
+    /// What an import of WASI asks for and no worker provides.
+    fn unprovided(
+        &mut self,
+        name: &str,
+        instance: &ComponentInstanceType,
+    ) -> Result<Vec<Function>, InspectError> {
+        let provided = name.parse::<InterfaceName>().ok();
+        let provided = provided.as_ref().and_then(wasi::provides);
+        let resources = resources(instance);
+        let mut functions = Vec::new();
+        for (name, item) in &instance.exports {
+            // What it uses of another interface is that one's to provide.
+            let is_used = matches!(
+                &item.ty,
+                ComponentEntityType::Type { referenced, created } if referenced != created
+            );
+            let is_listed =
+                |interface: &wasi::Provided| interface.functions.contains(&name.as_str());
+            if is_used || provided.is_some_and(is_listed) {
+                continue;
+            }
+            // The host would answer it, so nothing about its type stands in the way.
+            functions.extend(
+                self.function(&resources, name, &item.ty)?
+                    .map(|function| Function {
+                        unlinkable: None,
+                        ..function
+                    }),
+            );
+        }
+        Ok(functions)
     }
 
     fn function(

@@ -9,9 +9,11 @@ use warren_proto::v1;
 mod inspect;
 mod interface;
 mod signature;
+mod wasi;
 
-pub use inspect::{InspectError, inspect};
+pub use inspect::{InspectError, border, inspect};
 pub use interface::{InterfaceName, InterfaceNameError};
+pub use wasi::{Provided, provided, provides};
 
 /// The interfaces and functions at a component's border.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +28,9 @@ pub struct ComponentInfo {
 pub struct ExternItem {
     /// `namespace:package/interface@version`, or a plain name.
     pub name: String,
-    /// What must be linked: the interface's functions and resources, or the one thing of a plain name. Empty for an
-    /// interface of types alone, and for every interface of `wasi`.
+    /// What must be linked: the interface's functions and resources, or the one thing of a plain
+    /// name. Empty for an interface of types alone. An import of `wasi` lists only what workers do
+    /// not provide ([`provided`]), an export of `wasi` nothing.
     pub functions: Vec<Function>,
 }
 
@@ -53,7 +56,7 @@ pub enum Use {
 }
 
 /// The WASI that a component was built for, which decides how the worker runs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WasiGeneration {
     /// WASI 0.2 alone.
     P2,
@@ -63,12 +66,9 @@ pub enum WasiGeneration {
 
 /// [`WasiGeneration::P3`] where the component imports or exports anything of WASI 0.3.
 pub fn wasi_generation(info: &ComponentInfo) -> WasiGeneration {
-    let mut all = info.imports.iter().chain(&info.exports);
-    if all.any(|item| item.wasi_track().as_deref() == Some("0.3")) {
-        WasiGeneration::P3
-    } else {
-        WasiGeneration::P2
-    }
+    let all = info.imports.iter().chain(&info.exports);
+    let newest = all.filter_map(ExternItem::generation).max();
+    newest.unwrap_or(WasiGeneration::P2)
 }
 
 // === impl ComponentInfo ===
@@ -83,18 +83,32 @@ impl ComponentInfo {
         }
     }
 
+    /// By which WASI it is run as the service, if it can be one. A component that exports
+    /// `wasi:cli/run` of both 0.2 and 0.3 is run by 0.3, as wasmtime does: toolchains leave a stub
+    /// of the other behind.
+    pub fn run_by(&self) -> Option<WasiGeneration> {
+        self.used_by(Use::Service)
+    }
+
+    /// By which WASI it answers HTTP, if it can. Of both, by 0.3, as [`Self::run_by`].
+    pub fn answers_by(&self) -> Option<WasiGeneration> {
+        self.used_by(Use::Http)
+    }
+
+    fn used_by(&self, wanted: Use) -> Option<WasiGeneration> {
+        let exports = self.exports.iter();
+        let serving = exports.filter(|item| item.export_use() == Some(wanted));
+        serving.filter_map(ExternItem::generation).max()
+    }
+
     /// Whether it can have routes.
     pub fn answers_http(&self) -> bool {
-        self.exports
-            .iter()
-            .any(|item| item.export_use() == Some(Use::Http))
+        self.answers_by().is_some()
     }
 
     /// Whether one instance of it can serve many requests: it answers HTTP by WASI 0.3.
     pub fn can_be_reused(&self) -> bool {
-        self.exports.iter().any(|item| {
-            item.export_use() == Some(Use::Http) && item.wasi_track().as_deref() == Some("0.3")
-        })
+        self.answers_by() == Some(WasiGeneration::P3)
     }
 
     /// The fields `imports`, `exports` and `uses` of [`v1::Artifact`].
@@ -135,9 +149,14 @@ impl ExternItem {
         }
     }
 
-    fn wasi_track(&self) -> Option<String> {
+    /// Of an interface of `wasi`, the WASI that it belongs to.
+    fn generation(&self) -> Option<WasiGeneration> {
         let name: InterfaceName = self.name.parse().ok()?;
-        (name.namespace == "wasi").then(|| name.track())?
+        match name.track().filter(|_| name.namespace == "wasi")?.as_str() {
+            "0.2" => Some(WasiGeneration::P2),
+            "0.3" => Some(WasiGeneration::P3),
+            _ => None,
+        }
     }
 
     fn to_proto(&self) -> v1::ExternItem {

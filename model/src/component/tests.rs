@@ -43,7 +43,7 @@ fn signatures(interface: &str) -> Vec<Function> {
 }
 
 const WASI: &str = "
-package wasi:cli@0.2.6 { interface run { run: func() -> result; } interface environment { f: func(); } }
+package wasi:cli@0.2.6 { interface run { run: func() -> result; } interface environment { f: func(); get-arguments: func() -> list<string>; } }
 package wasi:cli@0.3.0 { interface run { run: func() -> result; } }
 package wasi:cli@0.3.0-rc-1 { interface run { run: func() -> result; } }
 package wasi:http@0.2.10 { interface incoming-handler { handle: func(); } }
@@ -67,6 +67,126 @@ fn uses_follow_from_exports_by_track() {
     assert_eq!(uses("export wasi:cli/run@0.3.0-rc-1;"), []);
     assert_eq!(uses("import wasi:cli/run@0.2.6;"), []);
     assert_eq!(uses("export wasi:cli/environment@0.2.6;"), []);
+}
+
+#[test]
+fn guests_import_nothing_that_workers_do_not_provide() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut count = 0;
+    for folder in ["examples/components", "tests/guests/components"] {
+        for file in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "wasm") {
+                continue;
+            }
+            count += 1;
+            let info = inspect(&std::fs::read(&path).unwrap()).unwrap();
+            for import in info
+                .imports
+                .iter()
+                .filter(|one| one.name.starts_with("wasi:"))
+            {
+                assert_eq!(import.functions, [], "{}: {}", path.display(), import.name);
+            }
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
+fn resources_of_wasi_belong_to_the_interface_that_defines_them() {
+    let packages = "
+        package wasi:io@0.2.0 {
+            interface poll { resource pollable { ready: func() -> bool; } resource herd; }
+            interface streams { use poll.{pollable}; resource input-stream { subscribe: func() -> pollable; } }
+        }
+    ";
+    let world = "import wasi:io/streams@0.2.0; export f: func();";
+    let imports = inspected(packages, world).imports;
+    let missing = |name: &str| {
+        let import = imports.iter().find(|import| import.name == name).unwrap();
+        let names = import
+            .functions
+            .iter()
+            .map(|function| function.name.as_str());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(missing("wasi:io/streams@0.2.0"), [""; 0]);
+    let world = "import wasi:io/poll@0.2.0; export f: func();";
+    let imports = inspected(packages, world).imports;
+    let names: Vec<_> = imports[0]
+        .functions
+        .iter()
+        .map(|f| f.name.as_str())
+        .collect();
+    assert_eq!(names, ["herd"]);
+}
+
+#[test]
+fn of_two_doors_the_newer_is_taken() {
+    use WasiGeneration::{P2, P3};
+    let doors = |world: &str| {
+        let info = inspected(WASI, world);
+        (info.run_by(), info.answers_by())
+    };
+    let (run2, run3) = ("export wasi:cli/run@0.2.6;", "export wasi:cli/run@0.3.0;");
+    let http2 = "export wasi:http/incoming-handler@0.2.10;";
+    let http3 = "export wasi:http/handler@0.3.0;";
+    for (world, expected) in [
+        (run2.to_owned(), (Some(P2), None)),
+        (run3.to_owned(), (Some(P3), None)),
+        (format!("{run2}{run3}"), (Some(P3), None)),
+        (format!("{run3}{run2}"), (Some(P3), None)),
+        (http2.to_owned(), (None, Some(P2))),
+        (format!("{http2}{http3}"), (None, Some(P3))),
+        (format!("{http3}{http2}{run2}"), (Some(P2), Some(P3))),
+        ("export wasi:cli/run@0.3.0-rc-1;".to_owned(), (None, None)),
+        (String::new(), (None, None)),
+    ] {
+        assert_eq!(doors(&world), expected, "{world}");
+    }
+    let both = inspected(WASI, &format!("{http2}{http3}"));
+    assert!(both.can_be_reused());
+    assert!(!inspected(WASI, http2).can_be_reused());
+}
+
+#[test]
+fn a_border_is_what_inspection_found() {
+    let packages = format!(
+        "{WASI} package a:b@1.0.0 {{ interface c {{ f: func(); }} interface later {{ wait: async func(); }} }}"
+    );
+    for (world, generation) in [
+        (
+            "import wasi:cli/environment@0.2.6; export a:b/c@1.0.0;",
+            WasiGeneration::P2,
+        ),
+        (
+            "import a:b/c@1.0.0; export wasi:cli/run@0.3.0;",
+            WasiGeneration::P3,
+        ),
+        // Nothing of WASI 0.3, and yet only its engine has asynchronous functions.
+        (
+            "export a:b/later@1.0.0; export wasi:cli/run@0.2.6;",
+            WasiGeneration::P3,
+        ),
+    ] {
+        let bytes = build(&packages, world);
+        let expected = (inspect(&bytes).unwrap(), generation);
+        assert_eq!(border(&bytes), Ok(expected), "{world}");
+    }
+    assert!(border(b"\0asm\x0d\0\x01\0\x07").is_err());
+}
+
+#[test]
+fn what_workers_provide_is_listed_once() {
+    let mut seen = BTreeSet::new();
+    for one in provided() {
+        assert!(seen.insert((one.interface, one.track)), "{one:?}");
+        let functions: BTreeSet<_> = one.functions.iter().collect();
+        assert_eq!(functions.len(), one.functions.len(), "{one:?}");
+        let name = format!("{}@{}.9", one.interface, one.track);
+        assert_eq!(provides(&name.parse().unwrap()), Some(one), "{name}");
+    }
 }
 
 #[test]
@@ -100,7 +220,7 @@ fn generation_follows_from_any_wasi_name() {
 }
 
 #[test]
-fn lists_imports_and_exports_with_functions_outside_wasi() {
+fn lists_imports_and_exports_with_functions_that_are_not_the_workers() {
     let packages = format!(
         "{WASI} package a:b@1.2.0 {{ interface store {{ get: func(key: string) -> option<list<u8>>; }} }}"
     );
@@ -126,7 +246,8 @@ fn lists_imports_and_exports_with_functions_outside_wasi() {
                 vec![function("get", "func(key: string) -> option<list<u8>>")]
             ),
             item("log", vec![function("log", "func(line: string)")]),
-            item("wasi:cli/environment@0.2.6", vec![]),
+            // `get-arguments` is every worker's.
+            item("wasi:cli/environment@0.2.6", vec![function("f", "func()")]),
         ]
     );
     let mut exports = info.exports;

@@ -1,22 +1,32 @@
-//! Circles among components that import from each other.
+//! Components in the order of their imports, and circles among them.
 
 use std::collections::BTreeSet;
 
 use super::Link;
 use crate::name::Name;
 
-/// The circles that a walk from each component meets, as closed paths of indices: `[0, 2, 0]`.
-pub(super) fn find(components: &[(Name, Vec<Link>)]) -> Vec<Vec<usize>> {
+/// What a walk along the imports of every component found.
+pub(super) struct Walked {
+    /// Each component after those that it imports from, as far as there are no circles.
+    pub order: Vec<usize>,
+    /// Closed paths of indices: `[0, 2, 0]`.
+    pub cycles: Vec<Vec<usize>>,
+}
+
+pub(super) fn walk(components: &[(Name, Vec<Link>)]) -> Walked {
     let mut walk = Walk {
         components,
         done: vec![false; components.len()],
         path: Vec::new(),
-        cycles: Vec::new(),
+        found: Walked {
+            order: Vec::new(),
+            cycles: Vec::new(),
+        },
     };
     for start in 0..components.len() {
         walk.visit(start);
     }
-    walk.cycles
+    walk.found
 }
 
 struct Walk<'a> {
@@ -24,7 +34,7 @@ struct Walk<'a> {
     /// Everything that can be reached from here was seen.
     done: Vec<bool>,
     path: Vec<usize>,
-    cycles: Vec<Vec<usize>>,
+    found: Walked,
 }
 
 impl Walk<'_> {
@@ -35,7 +45,7 @@ impl Walk<'_> {
         }
         if let Some(start) = self.path.iter().position(|visited| *visited == at) {
             let circle = self.path[start..].iter().copied();
-            self.cycles.push(circle.chain([at]).collect());
+            self.found.cycles.push(circle.chain([at]).collect());
             return;
         }
         self.path.push(at);
@@ -51,5 +61,6 @@ impl Walk<'_> {
         }
         self.path.pop();
         self.done[at] = true;
+        self.found.order.push(at);
     }
 }

@@ -1,6 +1,6 @@
 //! What would link to what, for somebody who looks at a component before there is a workload.
 
-use super::{Link, resolve};
+use super::{Link, host, resolve};
 use crate::{
     component::{ComponentInfo, ExternItem, Function, InterfaceName, Use},
     name::Name,
@@ -100,9 +100,13 @@ fn import(item: &ExternItem, others: &[(Name, &ComponentInfo)]) -> Import {
         Ok(Some(link)) => Answer::Linked(link),
         Ok(None) if of_worker => Answer::Worker,
         Ok(None) => Answer::NotNeeded,
-        Err(why) => Answer::Unlinked(why),
+        Err(why) => Answer::Unlinked(vec![why]),
     };
-    let wanted = parsed.filter(|_| !of_worker && answer != Answer::NotNeeded);
+    let of_another_host = host::of_another(&item.name).is_some();
+    let linked = matches!(answer, Answer::Linked(_));
+    // What only a host provides is not a component's to export.
+    let wanted = parsed
+        .filter(|_| !of_worker && answer != Answer::NotNeeded && (linked || !of_another_host));
     Import {
         name: item.name.clone(),
         wanted: wanted.as_ref().map(Wanted::new),
@@ -132,7 +136,7 @@ fn export(
                 // Of several versions on one track another may be the one that is taken.
                 Ok(Some(link)) if link.export == item.name => Vec::new(),
                 Ok(_) => return None,
-                Err(why) => why,
+                Err(why) => vec![why],
             };
             Some(ExportImporter {
                 component: other.clone(),

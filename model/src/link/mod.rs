@@ -13,6 +13,7 @@ use crate::{
 
 mod cycle;
 mod explain;
+mod host;
 mod resolve;
 
 pub use explain::{Answer, Explanation, Export, ExportImporter, Import, Wanted, explain};
@@ -54,7 +55,9 @@ pub enum Importer {
 
 /// Finds the export for every import, or everything that is wrong with them.
 ///
-/// Functions must agree in name and type. Imports of `wasi` are the worker's to provide and get no link.
+/// This is the one rule of what links to what: Apply refuses by it, and workers link by the plan.
+/// Functions must agree in name and type; the highest version on the import's track that does is
+/// taken. Imports of `wasi` are the worker's to provide and get no link.
 pub fn plan(
     service: Option<&ComponentInfo>,
     components: &[(Name, &ComponentInfo)],
@@ -77,7 +80,7 @@ pub fn plan(
         let links = resolve::links(&importer, service, &others, &mut errors);
         plan.components.push((name.clone(), links));
     }
-    for circle in cycle::find(&plan.components) {
+    for circle in cycle::walk(&plan.components).cycles {
         let (name, info) = &components[circle[0]];
         let path: Vec<_> = circle.iter().map(|i| components[*i].0.as_str()).collect();
         errors.push(Site::component(circle[0], name, info).error(format_args!(
@@ -173,6 +176,25 @@ fn except<'a, 'b>(
     others.map(|(_, (name, info))| (name.clone(), *info))
 }
 
+/// As many names as a message holds; the rest is counted.
+const NAMED: usize = 3;
+
+/// "`a`, `b`, `c` and 4 more".
+fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    // One more name takes no more room than its count.
+    let shown = if names.len() == NAMED + 1 {
+        NAMED + 1
+    } else {
+        NAMED
+    };
+    let (shown, rest) = names.split_at(names.len().min(shown));
+    match rest.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// "it exports `a`, `b`", for somebody who named the wrong component.
 fn exports(info: &ComponentInfo) -> String {
     let names: Vec<_> = info
@@ -193,6 +215,13 @@ impl LinkError {
     /// Path of the spec's field that names the importer: `spec.service.component` or `spec.components[0].component`.
     pub fn field(&self) -> String {
         self.field.clone()
+    }
+}
+
+impl LinkPlan {
+    /// The positions of the components, each after those that it imports from.
+    pub fn order(&self) -> Vec<usize> {
+        cycle::walk(&self.components).order
     }
 }
 

@@ -25,15 +25,6 @@ pub async fn read(channel: Channel) -> anyhow::Result<(Vec<String>, DescriptorPo
     Ok((services, server.complete(files).await?))
 }
 
-/// What a server knows of one name, which its services need not speak of.
-pub async fn find(channel: Channel, symbol: &str) -> anyhow::Result<DescriptorPool> {
-    let mut server = Server(ServerReflectionClient::new(channel));
-    let mut files = BTreeMap::new();
-    let request = MessageRequest::FileContainingSymbol(symbol.to_owned());
-    server.collect(request, &mut files).await?;
-    server.complete(files).await
-}
-
 struct Server(ServerReflectionClient<Channel>);
 
 /// By file name.

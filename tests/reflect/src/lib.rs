@@ -3,7 +3,6 @@
 
 mod codec;
 mod descriptors;
-mod details;
 
 use anyhow::{Context as _, anyhow, bail};
 use futures::{Stream, StreamExt as _, stream};
@@ -12,7 +11,7 @@ use prost_reflect::{
 };
 use serde_json::Value;
 use tonic::{
-    Request, Status,
+    Request,
     client::Grpc,
     codegen::http::uri::PathAndQuery,
     transport::{Channel, Endpoint},
@@ -25,8 +24,6 @@ pub struct Client {
     channel: Channel,
     services: Vec<String>,
     pool: DescriptorPool,
-    /// Whether answers leave out fields that have their default value.
-    terse: bool,
 }
 
 // === impl Client ===
@@ -40,33 +37,7 @@ impl Client {
             channel,
             services,
             pool,
-            terse: false,
         })
-    }
-
-    /// Answers leave out fields that have their default value, as most clients do.
-    pub fn terse(self, terse: bool) -> Self {
-        Self { terse, ..self }
-    }
-
-    /// What the services speak of.
-    pub fn pool(&self) -> &DescriptorPool {
-        &self.pool
-    }
-
-    /// What the server knows of a name that its services do not speak of.
-    pub async fn find(&self, symbol: &str) -> anyhow::Result<DescriptorPool> {
-        descriptors::find(self.channel.clone(), symbol).await
-    }
-
-    /// The details of an error, each with its `@type`. The server is asked for their types.
-    pub async fn details(&self, status: &Status) -> anyhow::Result<Vec<Value>> {
-        let mut details = Vec::new();
-        for any in details::of(status)? {
-            let pool = self.find(details::name(&any)).await?;
-            details.push(details::json(&any, &pool, self.options())?);
-        }
-        Ok(details)
     }
 
     /// Full names, as the server lists them.
@@ -94,7 +65,7 @@ impl Client {
         let response = grpc
             .unary(Request::new(request), path(&method)?, codec)
             .await?;
-        self.json(&response.into_inner())
+        json(&response.into_inner())
     }
 
     /// Calls a method that takes many messages and answers with one.
@@ -110,7 +81,7 @@ impl Client {
         let response = grpc
             .client_streaming(requests, path(&method)?, codec)
             .await?;
-        self.json(&response.into_inner())
+        json(&response.into_inner())
     }
 
     /// Calls a method that takes one message and answers with many.
@@ -127,19 +98,7 @@ impl Client {
             .server_streaming(Request::new(request), path(&method)?, codec)
             .await?;
         let messages = response.into_inner();
-        let options = self.options();
-        Ok(messages.map(move |message| json(&message?, &options)))
-    }
-
-    /// 64-bit integers are strings, as the protobuf JSON mapping has it.
-    fn options(&self) -> SerializeOptions {
-        SerializeOptions::new()
-            .skip_default_fields(self.terse)
-            .stringify_64_bit_integers(true)
-    }
-
-    fn json(&self, message: &DynamicMessage) -> anyhow::Result<Value> {
-        json(message, &self.options())
+        Ok(messages.map(|message| json(&message?)))
     }
 
     async fn ready(&self) -> anyhow::Result<Grpc<Channel>> {
@@ -170,6 +129,10 @@ fn message(kind: MessageDescriptor, value: Value) -> anyhow::Result<DynamicMessa
     DynamicMessage::deserialize(kind, value).with_context(|| format!("this is no {name}"))
 }
 
-fn json(message: &DynamicMessage, options: &SerializeOptions) -> anyhow::Result<Value> {
-    Ok(message.serialize_with_options(serde_json::value::Serializer, options)?)
+/// With every field, and 64-bit integers as strings, as the protobuf JSON mapping has them.
+fn json(message: &DynamicMessage) -> anyhow::Result<Value> {
+    let options = SerializeOptions::new()
+        .skip_default_fields(false)
+        .stringify_64_bit_integers(true);
+    Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
 }

@@ -3,7 +3,7 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-use super::runner::find;
+use crate::tools::find;
 
 pub const TARGET: &str = "wasm32-wasip2";
 

@@ -1,7 +1,7 @@
 //! Runs a session, block by block.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     time::Duration,
@@ -15,17 +15,19 @@ use super::{
     sandbox::{Job, Sandbox},
     steps::{Kind, Step, steps},
 };
-use crate::{Lab, wait::eventually_within as within};
+use crate::{
+    Lab,
+    tools::{find, skip},
+    wait::eventually_within as within,
+};
 
 /// For what is interrupted.
 const END: Duration = Duration::from_secs(20);
 
-/// The programs that pages speak of, as they were just built.
+/// What pages speak of and this repository builds.
 #[derive(Debug)]
 pub struct Tools {
     pub warren: PathBuf,
-    /// Takes the place of `grpcurl` where there is none.
-    pub grpcurl: PathBuf,
 }
 
 /// Runs every block of a session, in order. Panics with page and line at the first that does not do what the page says.
@@ -61,29 +63,12 @@ pub async fn run(lab: &Lab, root: &Path, page: &str, session: &Session, tools: &
     }
 }
 
-fn skip(why: &str) {
-    let set = |name: &str, value: &str| env::var(name).is_ok_and(|is| is == value);
-    let required = set("WARREN_REQUIRE_TOOLS", "1") || set("CI", "true");
-    assert!(!required, "tools are required here, and {why}");
-    eprintln!("SKIPPED {why}");
-}
-
 /// Whether a program is there, or what compiles Rust guests.
 fn is_there(name: &str) -> bool {
     match name {
         guests::TARGET => guests::can_be_built(),
         name => find(name).is_some(),
     }
-}
-
-/// A program of the PATH.
-pub(super) fn find(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    let mut candidates = env::split_paths(&path).map(|folder| folder.join(name));
-    candidates.find(|candidate| {
-        let metadata = fs::metadata(candidate);
-        metadata.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    })
 }
 
 struct Run<'a> {
@@ -104,13 +89,7 @@ impl Tools {
     /// Makes a folder of them, to stand first on the PATH.
     fn install(&self, folder: &Path) -> PathBuf {
         fs::create_dir_all(folder).expect("the lab takes directories");
-        let link = |to: &Path, name: &str| {
-            symlink(to, folder.join(name)).expect("the lab takes links");
-        };
-        link(&self.warren, "warren");
-        if find("grpcurl").is_none() {
-            link(&self.grpcurl, "grpcurl");
-        }
+        symlink(&self.warren, folder.join("warren")).expect("the lab takes links");
         let file = folder.join("cargo");
         fs::write(&file, guests::cargo()).expect("the lab takes files");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("it is ours");

@@ -5,6 +5,7 @@ mod answers;
 mod backup;
 mod bad;
 mod bounds;
+mod clients;
 mod commands;
 mod counter;
 mod delete;

@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 use wasmtime::{Engine, component::Component};
 
 use warren_model::{
-    component::{InspectError, WasiGeneration, inspect, wasi_generation},
+    component::{self, ComponentInfo, InspectError, WasiGeneration},
     digest::Digest,
     private,
 };
@@ -55,8 +55,13 @@ pub enum CacheError {
 /// A component ready to be instantiated; its code stays mapped while one of these lives.
 #[derive(Clone)]
 pub struct Compiled {
-    code: Arc<OnceCell<Component>>,
+    code: Arc<OnceCell<Loaded>>,
     generation: Generation,
+}
+
+struct Loaded {
+    component: Component,
+    info: ComponentInfo,
 }
 
 impl Compiled {
@@ -64,13 +69,22 @@ impl Compiled {
     pub(super) fn generation(&self) -> Generation {
         self.generation
     }
+
+    /// What it imports and exports, as links are planned by.
+    pub(super) fn info(&self) -> &ComponentInfo {
+        &self.loaded().info
+    }
+
+    fn loaded(&self) -> &Loaded {
+        self.code.get().expect("handed out only once it is filled")
+    }
 }
 
 impl Deref for Compiled {
     type Target = Component;
 
     fn deref(&self) -> &Component {
-        self.code.get().expect("handed out only once it is filled")
+        &self.loaded().component
     }
 }
 
@@ -83,7 +97,7 @@ pub struct CompileCache {
     generation: Generation,
     files: DiskCache,
     compatibility: u64,
-    loaded: Mutex<HashMap<Digest, Weak<OnceCell<Component>>>>,
+    loaded: Mutex<HashMap<Digest, Weak<OnceCell<Loaded>>>>,
 }
 
 impl CompileCache {
@@ -133,21 +147,40 @@ impl CompileCache {
         Ok(())
     }
 
-    /// The component of `artifact`, whose bytes the caller has verified to be `digest`.
+    /// The component, if something has it in memory.
+    pub fn get(&self, digest: Digest) -> Option<Compiled> {
+        let loaded = self.loaded.lock();
+        let code = loaded.get(&digest).and_then(Weak::upgrade)?;
+        code.initialized().then_some(Compiled {
+            code,
+            generation: self.generation,
+        })
+    }
+
+    /// The component of `artifact`, whose bytes the caller has verified to be `digest` and to have
+    /// this border.
     ///
     /// However many ask at once, it is compiled once. Dropping the future lets a compilation that has
     /// begun finish in the background: its code serves the next caller.
-    pub async fn load(&self, digest: Digest, artifact: &Path) -> Result<Compiled, CompileError> {
+    pub async fn load(
+        &self,
+        digest: Digest,
+        artifact: &Path,
+        info: ComponentInfo,
+    ) -> Result<Compiled, CompileError> {
         let cell = self.cell(digest);
-        cell.get_or_try_init(|| self.compile(digest, artifact))
-            .await?;
+        cell.get_or_try_init(async || {
+            let component = self.compile(digest, artifact).await?;
+            Ok(Loaded { component, info })
+        })
+        .await?;
         Ok(Compiled {
             code: cell,
             generation: self.generation,
         })
     }
 
-    fn cell(&self, digest: Digest) -> Arc<OnceCell<Component>> {
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<Loaded>> {
         let mut loaded = self.loaded.lock();
         if let Some(cell) = loaded.get(&digest).and_then(Weak::upgrade) {
             return cell;
@@ -196,19 +229,21 @@ fn map(engine: &Engine, code: &Path) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize_file(engine, code) }
 }
 
-/// Which engine an artifact needs. Only asked before it is compiled: its code says so from then on.
-pub(super) async fn generation(
+/// What an artifact imports and exports, and which engine it needs.
+pub(super) async fn border(
     digest: Digest,
     artifact: &Path,
-) -> Result<Generation, CompileError> {
+) -> Result<(ComponentInfo, Generation), CompileError> {
     let artifact = artifact.to_owned();
     tokio::task::spawn_blocking(move || {
         let bytes = fs::read(&artifact).map_err(|e| CompileError::Read(digest, e))?;
-        let info = inspect(&bytes).map_err(|e| CompileError::Inspect(digest, e))?;
-        Ok(match wasi_generation(&info) {
+        let border = component::border(&bytes).map_err(|e| CompileError::Inspect(digest, e))?;
+        let (info, generation) = border;
+        let generation = match generation {
             WasiGeneration::P2 => Generation::P2,
             WasiGeneration::P3 => Generation::P3,
-        })
+        };
+        Ok((info, generation))
     })
     .await
     .map_err(|_| CompileError::Interrupted)?

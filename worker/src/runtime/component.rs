@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use warren_model::{
+    component::WasiGeneration,
     name::Name,
     spec::{BodyLimits, Component as Spec},
 };
@@ -75,16 +76,26 @@ impl Caller {
 }
 
 impl ComponentRuntime {
-    pub(super) fn new(spec: &Spec, template: GuestTemplate, pre: InstancePre<Guest>) -> Self {
-        // A component without a handler has no routes: Apply saw to that.
-        let http = match ProxyPre::new(pre.clone()) {
-            Ok(proxy) => Some(Http::P2(proxy)),
-            Err(_) => match ServicePre::new(pre.clone()) {
-                Ok(service) => Some(Http::P3(Handler::new(service, spec.reuse))),
-                Err(_) => None,
-            },
+    /// `answers_by` is the WASI by which it answers HTTP, if it does.
+    pub(super) fn new(
+        spec: &Spec,
+        template: GuestTemplate,
+        pre: InstancePre<Guest>,
+        answers_by: Option<WasiGeneration>,
+    ) -> wasmtime::Result<Self> {
+        let http = match answers_by {
+            None => Ok(None),
+            Some(WasiGeneration::P2) => ProxyPre::new(pre.clone()).map(Http::P2).map(Some),
+            Some(WasiGeneration::P3) => ServicePre::new(pre.clone())
+                .map(|service| Some(Http::P3(Handler::new(service, spec.reuse)))),
         };
-        Self {
+        let http = match http {
+            Ok(http) => http,
+            // A handler of another type than WASI's, which no request will ask for.
+            Err(_) if spec.routes.is_empty() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
             name: spec.name.clone(),
             engine: pre.engine().clone(),
             template,
@@ -94,7 +105,7 @@ impl ComponentRuntime {
             bodies: spec.bodies,
             slots: Slots::new(spec.concurrency),
             stopped: CancellationToken::new(),
-        }
+        })
     }
 
     pub fn name(&self) -> &Name {

@@ -2,9 +2,9 @@
 
 mod typed;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use warren_model::component::InterfaceName;
+use warren_model::{link::Link, name::Name};
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Linker, Lower, Val,
     types::{ComponentFunc, ComponentItem, Type},
@@ -16,7 +16,7 @@ use super::{
     failure::Failure,
 };
 
-/// Why a guest's imports cannot be answered. Apply checks the same, so this tells of a mistake of ours.
+/// Why an import cannot be answered as planned.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     #[error("nothing exports `{0}`, which it imports")]
@@ -44,11 +44,13 @@ enum Failures {
     Trap,
 }
 
-/// Defines every import of `importer` that is not WASI's, from the exports of `components`.
+/// Defines every import of `importer` that is not WASI's, as `links` say. `exporters` are prepared
+/// already.
 pub(super) fn link(
     linker: &mut Linker<Guest>,
     importer: &Component,
-    components: &[Arc<ComponentRuntime>],
+    links: &[Link],
+    exporters: &HashMap<Name, Arc<ComponentRuntime>>,
 ) -> Result<(), LinkError> {
     let engine = importer.engine();
     let ty = importer.component_type();
@@ -56,33 +58,33 @@ pub(super) fn link(
         let ComponentItem::ComponentInstance(interface) = item.ty else {
             continue;
         };
-        let name = match import.parse::<InterfaceName>() {
-            Ok(name) if name.namespace == "wasi" => continue,
-            Ok(name) => name,
-            Err(_) => return Err(LinkError::Missing(import.to_owned())),
-        };
-        let failed = |e| LinkError::Wasmtime(import.to_owned(), e);
-        let types_only = interface
-            .exports(engine)
-            .all(|(_, item)| !matches!(item.ty, ComponentItem::ComponentFunc(_)));
-        if types_only {
-            linker.instance(import).map_err(failed)?;
+        if import.starts_with("wasi:") {
             continue;
         }
-        let (exporter, export) =
-            exporter(components, &name).ok_or_else(|| LinkError::Missing(import.to_owned()))?;
+        let failed = |e| LinkError::Wasmtime(import.to_owned(), e);
         let mut instance = linker.instance(import).map_err(failed)?;
+        // Without a link it is types alone.
+        let Some(link) = links.iter().find(|link| link.import == import) else {
+            continue;
+        };
+        let missing = |what: &str| LinkError::Missing(what.to_owned());
+        let exporter = exporters
+            .get(&link.exporter)
+            .ok_or_else(|| missing(import))?;
+        let exported = exporter.component().get_export(None, &link.export);
+        let (_, export) = exported.ok_or_else(|| missing(import))?;
         for (function, item) in interface.exports(engine) {
             let ComponentItem::ComponentFunc(signature) = item.ty else {
                 continue;
             };
+            let name = format!("{import}#{function}");
             let (_, index) = exporter
                 .component()
                 .get_export(Some(&export), function)
-                .ok_or_else(|| LinkError::Missing(format!("{import}#{function}")))?;
+                .ok_or_else(|| missing(&name))?;
             let callee = Arc::new(Callee {
-                component: Arc::clone(&exporter),
-                function: format!("{import}#{function}"),
+                component: Arc::clone(exporter),
+                function: name,
                 export: index,
                 failures: Failures::of(&signature),
             });
@@ -92,22 +94,6 @@ pub(super) fn link(
         }
     }
     Ok(())
-}
-
-fn exporter(
-    components: &[Arc<ComponentRuntime>],
-    import: &InterfaceName,
-) -> Option<(Arc<ComponentRuntime>, ComponentExportIndex)> {
-    components.iter().find_map(|candidate| {
-        let component = candidate.component();
-        let ty = component.component_type();
-        let (export, _) = ty.exports(component.engine()).find(|(name, _)| {
-            name.parse::<InterfaceName>()
-                .is_ok_and(|name| name.links_with(import))
-        })?;
-        let (_, index) = component.get_export(None, export)?;
-        Some((Arc::clone(candidate), index))
-    })
 }
 
 impl Callee {

@@ -83,15 +83,13 @@ impl Runtime {
 
     /// The compiled form of a verified artifact, by the engine that it needs; see [`CompileCache::load`].
     pub async fn load(&self, digest: Digest, artifact: &Path) -> Result<Compiled, CompileError> {
-        let generation = match (
-            self.p2.cache.contains(digest),
-            self.p3.cache.contains(digest),
-        ) {
-            (true, _) => Generation::P2,
-            (_, true) => Generation::P3,
-            (false, false) => compiled::generation(digest, artifact).await?,
-        };
-        self.half(generation).cache.load(digest, artifact).await
+        let loaded = self.p2.cache.get(digest);
+        if let Some(compiled) = loaded.or_else(|| self.p3.cache.get(digest)) {
+            return Ok(compiled);
+        }
+        let (info, generation) = compiled::border(digest, artifact).await?;
+        let cache = &self.half(generation).cache;
+        cache.load(digest, artifact, info).await
     }
 
     /// Whether [`Self::load`] has nothing to compile.
@@ -151,3 +149,6 @@ fn wasi(engine: &Engine, generation: Generation) -> wasmtime::Result<Linker<Gues
     files::add_to_linker(&mut linker, generation)?;
     Ok(linker)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use warren_model::component::WasiGeneration;
 use wasmtime::{Engine, component::InstancePre};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
@@ -24,7 +25,7 @@ pub struct ServiceRuntime {
     run: Run,
 }
 
-/// `wasi:cli/run`, of whichever generation the component exports.
+/// `wasi:cli/run`, of the generation that the component is run by.
 enum Run {
     P2(p2::bindings::CommandPre<Guest>),
     P3(p3::bindings::CommandPre<Guest>),
@@ -61,15 +62,12 @@ impl ServiceRuntime {
     pub(super) fn new(
         template: GuestTemplate,
         mounts: Arc<[Mount]>,
-        pre: &InstancePre<Guest>,
+        pre: InstancePre<Guest>,
+        run_by: WasiGeneration,
     ) -> wasmtime::Result<Self> {
-        let run = match p2::bindings::CommandPre::new(pre.clone()) {
-            Ok(command) => Run::P2(command),
-            Err(error) => match p3::bindings::CommandPre::new(pre.clone()) {
-                Ok(command) => Run::P3(command),
-                // The word of the older generation: it is what most components are built for.
-                Err(_) => return Err(error),
-            },
+        let run = match run_by {
+            WasiGeneration::P2 => Run::P2(p2::bindings::CommandPre::new(pre)?),
+            WasiGeneration::P3 => Run::P3(p3::bindings::CommandPre::new(pre)?),
         };
         Ok(Self {
             template,

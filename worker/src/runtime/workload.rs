@@ -1,15 +1,16 @@
 //! Everything of one replica made ready to run: guests linked, instances prepared.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use tokio::sync::mpsc;
 use warren_model::{
-    component::InterfaceName,
+    component::WasiGeneration,
     digest::Digest,
     egress::EgressRule,
+    link::{self as plan, Link},
     name::Name,
     spec::{Component as ComponentSpec, RouteProtocol, Service, WorkloadSpec},
 };
@@ -41,6 +42,8 @@ const COMPONENTS_CPU_WEIGHT: u32 = 100;
 /// What a replica's guests share.
 #[derive(Clone)]
 pub struct ReplicaContext {
+    /// Of the workload. Its service sees it as the name of the program, in front of its arguments.
+    pub name: Name,
     pub network: Network,
     pub log: ReplicaLog,
     pub host: HostAccess,
@@ -69,8 +72,8 @@ pub enum PrepareError {
     Service(#[source] GuestError),
     #[error("component `{0}`: {1}")]
     Component(Name, #[source] GuestError),
-    #[error("components import each other in a circle: {}", .0.join(" -> "))]
-    Cycle(Vec<String>),
+    #[error("{}", join(.0))]
+    Unlinked(Vec<plan::LinkError>),
 }
 
 /// What is wrong with one guest.
@@ -84,6 +87,11 @@ pub enum GuestError {
     NotLoaded(Digest),
 }
 
+fn join(errors: &[plan::LinkError]) -> String {
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    errors.join("; ")
+}
+
 impl Runtime {
     /// Links every guest of `spec` to what `artifacts` holds. Takes no time worth an await.
     pub fn prepare(
@@ -92,63 +100,42 @@ impl Runtime {
         artifacts: &HashMap<Digest, Compiled>,
         context: &ReplicaContext,
     ) -> Result<Prepared, PrepareError> {
-        let http2_ports = http2_ports(spec.service.as_ref());
+        let guests = Guests::of(spec, artifacts)?;
+        // As Apply has decided; a control plane of another version may have gone by an older rule.
+        let plan = guests.plan().map_err(PrepareError::Unlinked)?;
         let memory = self.memory.replica();
         let usage = ReplicaUsage::new(context.network.clone(), Arc::clone(&memory));
         let usage = Arc::new(usage);
-        // A share of their own: a service goes on while its components spin.
-        let cpu = Arc::new(CpuShare::new(&self.cpu, COMPONENTS_CPU_WEIGHT, &usage));
-        let mut components = Components {
+        let http2_ports = http2_ports(spec.service.as_ref());
+        let shared = Shared {
             runtime: self,
-            artifacts,
             context,
             memory: &memory,
-            cpu,
+            usage: &usage,
+            // A share of their own: a service goes on while its components spin.
+            cpu: Arc::new(CpuShare::new(&self.cpu, COMPONENTS_CPU_WEIGHT, &usage)),
             http2_ports: &http2_ports,
-            specs: &spec.components,
-            done: HashMap::new(),
-            path: Vec::new(),
         };
-        for component in &spec.components {
-            components.prepare(component)?;
+        let mut components = HashMap::new();
+        for at in plan.order() {
+            let ((spec, code), (name, links)) = (guests.components[at], &plan.components[at]);
+            let component = shared.component(spec, code, links, &components);
+            let component = component.map_err(|e| PrepareError::Component(name.clone(), e))?;
+            components.insert(name.clone(), Arc::new(component));
         }
-        let mut done = components.done;
-        let components: Vec<_> = spec
-            .components
-            .iter()
-            .filter_map(|c| done.remove(&c.name))
-            .collect();
-        let service = match &spec.service {
+        let service = match guests.service {
             None => None,
-            Some(service) => {
-                let pre = self
-                    .link(service.component, artifacts, &components)
-                    .map_err(PrepareError::Service)?;
-                let policy = policy(Role::Service, SERVICE.into(), &service.egress, context);
-                let template = GuestTemplate {
-                    source: SERVICE.into(),
-                    // The program's own name comes first, as everywhere.
-                    args: std::iter::once(SERVICE.to_owned())
-                        .chain(service.args.iter().cloned())
-                        .collect(),
-                    env: variables(&service.env),
-                    memory_limit: service.memory_bytes,
-                    memory: memory.guest(service.reserve_bytes),
-                    cpu: Arc::new(CpuShare::new(&self.cpu, service.cpu_weight, &usage)),
-                    lease: context.lease.clone(),
-                    network: context.network.clone(),
-                    outgoing: outgoing(&policy, &http2_ports, context),
-                    policy,
-                    log: context.log.clone(),
-                };
-                let runtime = ServiceRuntime::new(template, Arc::clone(&context.mounts), &pre)
-                    .map_err(|error| PrepareError::Service(GuestError::Wasmtime(error)))?;
-                Some(Arc::new(runtime))
+            Some((spec, code)) => {
+                let service = shared.service(spec, code, &plan.service, &components);
+                Some(Arc::new(service.map_err(PrepareError::Service)?))
             }
         };
+        let in_order = spec.components.iter();
         Ok(Prepared {
             service,
-            components,
+            components: in_order
+                .filter_map(|one| components.remove(&one.name))
+                .collect(),
             usage,
             _code: artifacts.values().cloned().collect(),
         })
@@ -156,63 +143,114 @@ impl Runtime {
 
     fn link(
         &self,
-        digest: Digest,
-        artifacts: &HashMap<Digest, Compiled>,
-        components: &[Arc<ComponentRuntime>],
+        component: &Compiled,
+        links: &[Link],
+        exporters: &HashMap<Name, Arc<ComponentRuntime>>,
     ) -> Result<InstancePre<Guest>, GuestError> {
-        let component = artifacts
-            .get(&digest)
-            .ok_or(GuestError::NotLoaded(digest))?;
         let mut linker = self.half(component.generation()).wasi.clone();
-        link::link(&mut linker, component, components)?;
+        link::link(&mut linker, component, links, exporters)?;
         linker
             .instantiate_pre(component)
             .map_err(GuestError::Wasmtime)
     }
 }
 
-/// Components by name, each after those that it imports from.
-struct Components<'a> {
-    runtime: &'a Runtime,
-    artifacts: &'a HashMap<Digest, Compiled>,
-    context: &'a ReplicaContext,
-    memory: &'a Arc<ReplicaMemory>,
-    cpu: Arc<CpuShare>,
-    http2_ports: &'a Arc<[u16]>,
-    specs: &'a [ComponentSpec],
-    done: HashMap<Name, Arc<ComponentRuntime>>,
-    /// Those being prepared, outermost first.
-    path: Vec<Name>,
+/// A spec's guests with their code.
+struct Guests<'a> {
+    service: Option<(&'a Service, &'a Compiled)>,
+    components: Vec<(&'a ComponentSpec, &'a Compiled)>,
 }
 
-impl Components<'_> {
-    fn prepare(&mut self, spec: &ComponentSpec) -> Result<(), PrepareError> {
-        if self.done.contains_key(&spec.name) {
-            return Ok(());
-        }
-        if self.path.contains(&spec.name) {
-            let path = self.path.iter().chain([&spec.name]);
-            return Err(PrepareError::Cycle(path.map(ToString::to_string).collect()));
-        }
-        self.path.push(spec.name.clone());
-        let imports = self.imports(spec.component);
-        let specs = self.specs;
-        for other in specs.iter().filter(|other| other.name != spec.name) {
-            if self.exports_any(other.component, &imports) {
-                self.prepare(other)?;
+impl<'a> Guests<'a> {
+    fn of(
+        spec: &'a WorkloadSpec,
+        artifacts: &'a HashMap<Digest, Compiled>,
+    ) -> Result<Self, PrepareError> {
+        let code = |digest| artifacts.get(&digest).ok_or(GuestError::NotLoaded(digest));
+        let service = match &spec.service {
+            None => None,
+            Some(service) => {
+                let code = code(service.component).map_err(PrepareError::Service)?;
+                Some((service, code))
             }
-        }
-        self.path.pop();
+        };
+        let components = spec.components.iter().map(|component| {
+            let code = code(component.component);
+            let code = code.map_err(|e| PrepareError::Component(component.name.clone(), e))?;
+            Ok((component, code))
+        });
+        Ok(Self {
+            service,
+            components: components.collect::<Result<_, PrepareError>>()?,
+        })
+    }
 
-        let failed = |e| PrepareError::Component(spec.name.clone(), e);
-        let others: Vec<_> = self.done.values().cloned().collect();
-        let pre = self
-            .runtime
-            .link(spec.component, self.artifacts, &others)
-            .map_err(failed)?;
+    fn plan(&self) -> Result<plan::LinkPlan, Vec<plan::LinkError>> {
+        let service = self.service.map(|(_, code)| code.info());
+        let components = self.components.iter();
+        let components: Vec<_> = components
+            .map(|(spec, code)| (spec.name.clone(), code.info()))
+            .collect();
+        plan::plan(service, &components)
+    }
+}
+
+/// What the guests of one replica share.
+struct Shared<'a> {
+    runtime: &'a Runtime,
+    context: &'a ReplicaContext,
+    memory: &'a Arc<ReplicaMemory>,
+    usage: &'a Arc<ReplicaUsage>,
+    /// Of all components together.
+    cpu: Arc<CpuShare>,
+    http2_ports: &'a Arc<[u16]>,
+}
+
+impl Shared<'_> {
+    fn service(
+        &self,
+        spec: &Service,
+        code: &Compiled,
+        links: &[Link],
+        exporters: &HashMap<Name, Arc<ComponentRuntime>>,
+    ) -> Result<ServiceRuntime, GuestError> {
+        let Self { context, usage, .. } = self;
+        let pre = self.runtime.link(code, links, exporters)?;
+        let policy = policy(Role::Service, SERVICE.into(), &spec.egress, context);
+        let name = context.name.to_string();
+        let template = GuestTemplate {
+            source: SERVICE.into(),
+            args: [name]
+                .into_iter()
+                .chain(spec.args.iter().cloned())
+                .collect(),
+            env: variables(&spec.env),
+            memory_limit: spec.memory_bytes,
+            memory: self.memory.guest(spec.reserve_bytes),
+            cpu: Arc::new(CpuShare::new(&self.runtime.cpu, spec.cpu_weight, usage)),
+            lease: context.lease.clone(),
+            network: context.network.clone(),
+            outgoing: outgoing(&policy, self.http2_ports, context),
+            policy,
+            log: context.log.clone(),
+        };
+        // The plan saw to it that it can be run.
+        let run_by = code.info().run_by().unwrap_or(WasiGeneration::P2);
+        ServiceRuntime::new(template, Arc::clone(&context.mounts), pre, run_by)
+            .map_err(GuestError::Wasmtime)
+    }
+
+    fn component(
+        &self,
+        spec: &ComponentSpec,
+        code: &Compiled,
+        links: &[Link],
+        exporters: &HashMap<Name, Arc<ComponentRuntime>>,
+    ) -> Result<ComponentRuntime, GuestError> {
+        let context = self.context;
+        let pre = self.runtime.link(code, links, exporters)?;
         let source: Arc<str> = spec.name.as_str().into();
-        let role = Role::Component;
-        let policy = policy(role, Arc::clone(&source), &spec.egress, self.context);
+        let policy = policy(Role::Component, Arc::clone(&source), &spec.egress, context);
         let template = GuestTemplate {
             source,
             args: Arc::new([spec.name.to_string()]),
@@ -220,37 +258,14 @@ impl Components<'_> {
             memory_limit: spec.memory_bytes,
             memory: self.memory.guest(spec.reserve_bytes),
             cpu: Arc::clone(&self.cpu),
-            lease: self.context.lease.clone(),
-            network: self.context.network.clone(),
-            outgoing: outgoing(&policy, self.http2_ports, self.context),
+            lease: context.lease.clone(),
+            network: context.network.clone(),
+            outgoing: outgoing(&policy, self.http2_ports, context),
             policy,
-            log: self.context.log.clone(),
+            log: context.log.clone(),
         };
-        let component = ComponentRuntime::new(spec, template, pre);
-        self.done.insert(spec.name.clone(), Arc::new(component));
-        Ok(())
-    }
-
-    fn imports(&self, digest: Digest) -> HashSet<InterfaceName> {
-        let Some(component) = self.artifacts.get(&digest) else {
-            return HashSet::new();
-        };
-        let ty = component.component_type();
-        ty.imports(component.engine())
-            .filter_map(|(name, _)| name.parse::<InterfaceName>().ok())
-            .filter(|name| name.namespace != "wasi")
-            .collect()
-    }
-
-    fn exports_any(&self, digest: Digest, imports: &HashSet<InterfaceName>) -> bool {
-        let Some(component) = self.artifacts.get(&digest) else {
-            return false;
-        };
-        let ty = component.component_type();
-        ty.exports(component.engine()).any(|(name, _)| {
-            name.parse::<InterfaceName>()
-                .is_ok_and(|export| imports.iter().any(|import| export.links_with(import)))
-        })
+        ComponentRuntime::new(spec, template, pre, code.info().answers_by())
+            .map_err(GuestError::Wasmtime)
     }
 }
 

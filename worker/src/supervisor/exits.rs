@@ -12,6 +12,13 @@ use crate::{
 
 /// Lines of stderr that go with an exit.
 pub(super) const STDERR_LINES: usize = 20;
+/// How Rust's standard library prints EINVAL, by `Debug` and by `Display`.
+const EINVAL: [&str; 2] = ["Os { code: 28,", "(os error 28)"];
+/// wasi-libc before Rust 1.97 fails `fcntl` on sockets, which tokio calls on every one that it
+/// accepts.
+const OLD_TOKIO: &str = "Error 28 is EINVAL. A tokio program that was built with Rust before 1.97 fails like this when \
+     it accepts its first connection: if this is one, build it with Rust 1.97 or later.";
+
 /// Bytes of an exit's message: a deep recursion's backtrace is longer than anyone reads.
 const MESSAGE_BYTES: usize = 8 << 10;
 
@@ -25,11 +32,27 @@ pub(super) fn exit(end: &ServiceEnd, ran_for: Duration, stderr: Vec<String>) -> 
         ServiceEnd::Unhealthy(cause) => (exit::Reason::Unhealthy, 0, cause.clone()),
         ServiceEnd::LeaseExpired => (exit::Reason::Lost, 0, LeaseExpired.to_string()),
     };
+    let mut message = truncated(readable(&message));
+    if let Some(hint) = hint(end, &stderr) {
+        message.push('\n');
+        message.push_str(hint);
+    }
     Exit {
         code,
         stderr,
-        ..now(reason, truncated(readable(&message)), Some(ran_for))
+        ..now(reason, message, Some(ran_for))
     }
+}
+
+/// What a known error of guests' libraries means, where its own words do not say it.
+fn hint(end: &ServiceEnd, stderr: &[String]) -> Option<&'static str> {
+    let failed = match end {
+        ServiceEnd::Exited(code) => *code != 0,
+        ServiceEnd::Trapped(_) => true,
+        _ => false,
+    };
+    let says = |line: &String| EINVAL.iter().any(|text| line.contains(text));
+    (failed && stderr.iter().any(says)).then_some(OLD_TOKIO)
 }
 
 /// The end of a service that was asked to stop.
@@ -107,6 +130,35 @@ mod tests {
     fn long_messages_are_cut_between_characters() {
         let cut = truncated("ä".repeat(MESSAGE_BYTES));
         assert!(cut.len() <= MESSAGE_BYTES + 4 && cut.ends_with("..."));
+    }
+
+    #[test]
+    fn the_fault_of_an_old_tokio_is_explained() {
+        let message = |end: &ServiceEnd, line: &str| {
+            let lines = vec!["listening".to_owned(), line.to_owned()];
+            exit(end, Duration::ZERO, lines).message
+        };
+        let returned = "Error: Os { code: 28, kind: InvalidInput, message: \"Invalid argument\" }";
+        let printed = "accept: Invalid argument (os error 28)";
+        let trapped = ServiceEnd::Trapped("unreachable".into());
+        for (end, line, is_explained) in [
+            (&ServiceEnd::Exited(1), returned, true),
+            (&ServiceEnd::Exited(1), printed, true),
+            (&trapped, returned, true),
+            (&trapped, "Os { code: 2, kind: PermissionDenied }", false),
+            (&trapped, "Os { code: 280, kind: Other }", false),
+            (&ServiceEnd::Exited(0), printed, false),
+            (&ServiceEnd::Unhealthy("no answer".into()), printed, false),
+        ] {
+            let message = message(end, line);
+            assert_eq!(
+                message.contains("Rust 1.97 or later"),
+                is_explained,
+                "{message}"
+            );
+        }
+        // The cause still comes first.
+        assert!(message(&trapped, returned).starts_with("unreachable\n"));
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub(super) async fn prepare(
     })?;
     let network = Network::new(NetLimits::default());
     let context = ReplicaContext {
+        name: assignment.id.name.clone(),
         mounts: mounts.list(),
         network: network.clone(),
         log,

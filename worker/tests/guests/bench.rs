@@ -63,6 +63,7 @@ impl Bench {
         let (refusals, refused) = refusals();
         Self {
             context: ReplicaContext {
+                name: Name::parse("bench").unwrap(),
                 mounts: Arc::default(),
                 network: Network::new(limits),
                 log: logs.open("bench"),

@@ -67,6 +67,8 @@ async fn arguments_and_environment_arrive() {
         lines.contains("GREETING") && lines.contains("hello, world"),
         "{lines}"
     );
+    // In front of the arguments, the program's name: that of the workload.
+    assert!(lines.contains("arg 0: bench\narg 1: env\n"), "{lines}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,10 @@ async fn outcomes_of_one_call() {
         (&["connect", "169.254.169.254:80"], "error access-denied"),
         (&["listen-anywhere"], "ok 0.0.0.0:3"),
         (&["resolve", "localhost"], "ok 2"),
-        (&["resolve", "example.com"], "error ErrorCode::AccessDenied"),
+        (
+            &["resolve", "example.com"],
+            "error ErrorCode::PermanentResolverFailure",
+        ),
     ];
     for (args, expected) in cases {
         let lines = Bench::new().stdout("p3-net", args).await;

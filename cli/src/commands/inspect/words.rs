@@ -1,7 +1,7 @@
 //! A component's border in words.
 
 use warren_model::{
-    component::{ComponentInfo, Function, Use},
+    component::{ComponentInfo, Function, Use, WasiGeneration},
     link::{Answer, Explanation, Export, Import, Wanted},
 };
 
@@ -34,9 +34,24 @@ pub fn sections(info: &ComponentInfo, explanation: &Explanation, beside: bool) -
 fn uses(info: &ComponentInfo, explanation: &Explanation) -> Vec<(usize, String)> {
     let by = |wanted: Use| {
         let exports = explanation.exports.iter();
-        let names = exports.filter(|export| export.makes == Some(wanted));
-        let names: Vec<String> = names.map(|export| format!("`{}`", export.name)).collect();
-        names.join(", ")
+        let exports: Vec<_> = exports.filter(|one| one.makes == Some(wanted)).collect();
+        let names: Vec<String> = exports
+            .iter()
+            .map(|one| format!("`{}`", one.name))
+            .collect();
+        let used = match wanted {
+            Use::Service => info.run_by(),
+            Use::Http => info.answers_by(),
+            Use::Library => None,
+        };
+        let is_older = |name: &str| name.contains("@0.2.");
+        let choice = match used {
+            Some(WasiGeneration::P3) if exports.iter().any(|one| is_older(&one.name)) => {
+                ", of which that of 0.3 is used"
+            }
+            _ => "",
+        };
+        format!("{}{choice}", names.join(", "))
     };
     let service = match info.uses.contains(&Use::Service) {
         true => format!("the service: it exports {}", by(Use::Service)),
@@ -205,6 +220,45 @@ Exports
   wasi:cli/run@0.2.6
 "
         );
+    }
+
+    #[test]
+    fn of_two_doors_it_says_which_is_used() {
+        let bare = |name: &str| v1::ExternItem {
+            name: name.into(),
+            functions: vec![],
+        };
+        let uses = [v1::artifact::Use::Service, v1::artifact::Use::Http];
+        let of = |exports: &[&str]| {
+            let exports = exports.iter().map(|name| bare(name)).collect();
+            told(&info(vec![], exports, &uses), &[])
+        };
+        let text = of(&[
+            "wasi:cli/run@0.2.6",
+            "wasi:http/handler@0.3.0",
+            "wasi:cli/run@0.3.0",
+        ]);
+        let service = "the service: it exports `wasi:cli/run@0.2.6`, `wasi:cli/run@0.3.0`, of which that of 0.3 is used\n";
+        assert!(text.contains(service), "{text}");
+        assert!(
+            text.contains("routes: it exports `wasi:http/handler@0.3.0`\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_only_a_host_provides_is_not_asked_of_a_component() {
+        let it = info(
+            vec![item("wasmcloud:messaging/consumer@0.2.0", "func()", "")],
+            vec![],
+            &[],
+        );
+        let text = told(&it, &[]);
+        assert!(
+            text.contains("does not link: it imports") && text.contains("wasmCloud"),
+            "{text}"
+        );
+        assert!(!text.contains("needs a component"), "{text}");
     }
 
     #[test]

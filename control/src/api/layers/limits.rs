@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -146,6 +147,12 @@ async fn stream<E>(
         response = answer => response?,
         () = shutdown.cancelled() => return Ok(error::ending().into_http()),
     };
+    // A response that is already at its end carries its status in the headers (gRPC's
+    // Trailers-Only), and gRPC's C core reads that status only where the headers end the stream:
+    // any body around it would take the status away.
+    if response.body().is_end_stream() {
+        return Ok(response);
+    }
     let (parts, body) = response.into_parts();
     let frames = futures::stream::unfold(Some((body, permit, shutdown)), |held| async move {
         let (mut body, permit, shutdown) = held?;

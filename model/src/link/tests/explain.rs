@@ -76,8 +76,28 @@ fn functions_that_cannot_be_linked_say_why() {
     let Answer::Unlinked(why) = &import.answer else {
         panic!("{:?}", import.answer);
     };
-    assert!(why[0].contains("whose `open` cannot be linked: it passes a resource"));
-    assert!(why[1].contains("which no other component of the workload exports"));
+    let [why] = why.as_slice() else {
+        panic!("{why:?}");
+    };
+    assert!(
+        why.contains("whose `open` cannot be linked: it passes a resource"),
+        "{why}"
+    );
+}
+
+#[test]
+fn what_only_hosts_provide_is_not_wanted_of_a_component() {
+    let it = info(
+        &[
+            "wasmcloud:messaging/consumer@0.2.0",
+            "wasi:http/handler@0.3.0",
+        ],
+        &[],
+    );
+    for import in explained(&it, &[]).imports {
+        assert_eq!(import.wanted, None, "{import:?}");
+        assert!(matches!(import.answer, Answer::Unlinked(_)), "{import:?}");
+    }
 }
 
 #[test]

@@ -25,13 +25,16 @@ fn item(name: &str, functions: &[Function]) -> ExternItem {
     }
 }
 
-/// A component whose interfaces all hold the function `f`.
+/// A component whose interfaces all hold the function `f`. Those of WASI are as inspection leaves
+/// them: without what workers provide.
 fn info(imports: &[&str], exports: &[&str]) -> ComponentInfo {
     let items = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| item(name, &[function("f", "func()")]))
-            .collect::<Vec<_>>()
+        let functions = |name: &str| match name.starts_with("wasi:") {
+            true => vec![],
+            false => vec![function("f", "func()")],
+        };
+        let items = names.iter().map(|name| item(name, &functions(name)));
+        items.collect::<Vec<_>>()
     };
     ComponentInfo {
         imports: items(imports),
@@ -102,15 +105,77 @@ fn links_by_interface_and_track() {
     assert_eq!(planned(None, &[]), Ok(LinkPlan::default()));
 }
 
+/// Every order of a few items.
+fn orders<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    if items.is_empty() {
+        return vec![Vec::new()];
+    }
+    let each = (0..items.len()).flat_map(|first| {
+        let mut rest = items.to_vec();
+        let first = rest.remove(first);
+        let rests = orders(&rest).into_iter();
+        rests.map(move |rest| [vec![first.clone()], rest].concat())
+    });
+    each.collect()
+}
+
 #[test]
-fn of_several_versions_on_a_track_the_highest_is_linked() {
-    let service = service(&["a:b/c@1.0.0"]);
-    let library = info(
-        &[],
-        &["a:b/c@1.0.0", "a:b/c@1.3.0", "a:b/c@1.2.0", "a:b/c@2.0.0"],
-    );
-    let plan = planned(Some(&service), &[("library", &library)]).unwrap();
-    assert_eq!(plan.service[0].export, "a:b/c@1.3.0");
+fn the_highest_version_on_the_track_that_fits_is_linked_wherever_it_stands() {
+    let (f, g) = (function("f", "func()"), function("g", "func()"));
+    let other_f = function("f", "func() -> u8");
+    let versions = [
+        item("a:b/c@1.0.0", std::slice::from_ref(&f)),
+        item("a:b/c@1.1.0", &[f.clone(), g.clone()]),
+        item("a:b/c@1.2.0-rc.1", &[f.clone(), g.clone()]),
+        item("a:b/c@1.2.0", &[other_f, g.clone()]),
+        item("a:b/c@2.0.0", &[f.clone(), g.clone()]),
+        item("a:b/c", &[f.clone(), g.clone()]),
+    ];
+    let importer = |import: ExternItem| ComponentInfo {
+        imports: vec![import],
+        ..Default::default()
+    };
+    for exports in orders(&versions) {
+        let library = ComponentInfo {
+            exports,
+            ..Default::default()
+        };
+        let taken = |import: &str, functions: &[Function]| {
+            let importer = importer(item(import, functions));
+            let plan = planned(None, &[("it", &importer), ("library", &library)]).unwrap();
+            plan.components[0].1[0].export.clone()
+        };
+        assert_eq!(
+            taken("a:b/c@1.0.0", std::slice::from_ref(&f)),
+            "a:b/c@1.1.0"
+        );
+        assert_eq!(
+            taken("a:b/c@1.1.0", std::slice::from_ref(&g)),
+            "a:b/c@1.2.0"
+        );
+        assert_eq!(
+            taken("a:b/c@1.7.0", std::slice::from_ref(&g)),
+            "a:b/c@1.2.0"
+        );
+        assert_eq!(
+            taken("a:b/c@1.2.0-rc.1", std::slice::from_ref(&f)),
+            "a:b/c@1.2.0-rc.1"
+        );
+        assert_eq!(taken("a:b/c", std::slice::from_ref(&f)), "a:b/c");
+        assert_eq!(
+            taken("a:b/c@2.3.0", std::slice::from_ref(&f)),
+            "a:b/c@2.0.0"
+        );
+        // The highest is what a message speaks of where none fits.
+        let wants_h = importer(item("a:b/c@1.0.0", &[function("h", "func()")]));
+        let errors = planned(None, &[("it", &wants_h), ("library", &library)]).unwrap_err();
+        assert_eq!(errors.len(), 1);
+        let message = &errors[0].message;
+        assert!(
+            message.contains("exports it as `a:b/c@1.2.0` without the function `h`"),
+            "{message}"
+        );
+    }
 }
 
 #[test]
@@ -201,6 +266,67 @@ fn ambiguous_links_name_every_candidate() {
 }
 
 #[test]
+fn only_components_that_could_answer_are_candidates() {
+    let g = function("g", "func()");
+    let wants_g = ComponentInfo {
+        imports: vec![item("a:b/c@1.1.0", std::slice::from_ref(&g))],
+        ..Default::default()
+    };
+    let older = info(&[], &["a:b/c@1.0.0"]);
+    let newer = ComponentInfo {
+        exports: vec![item("a:b/c@1.0.0", &[]), item("a:b/c@1.1.0", &[g])],
+        ..Default::default()
+    };
+    for [first, second] in [
+        [("old", &older), ("new", &newer)],
+        [("new", &newer), ("old", &older)],
+    ] {
+        let plan = planned(None, &[("it", &wants_g), first, second]).unwrap();
+        let [link] = &plan.components[0].1[..] else {
+            panic!("{plan:?}");
+        };
+        assert_eq!(
+            (link.exporter.as_str(), link.export.as_str()),
+            ("new", "a:b/c@1.1.0")
+        );
+        refused(
+            None,
+            &[("it", &wants_g), first, second, ("newest", &newer)],
+            FIRST,
+            &["more than one component exports: ", "`new`, ", "`newest`"],
+        );
+    }
+}
+
+#[test]
+fn exports_of_no_package_answer_nothing() {
+    let importer = info(&["a:b/exports"], &[]);
+    let python = info(&[], &["exports"]);
+    refused(
+        None,
+        &[("it", &importer), ("py", &python)],
+        FIRST,
+        &["no other component"],
+    );
+    let nameless = ComponentInfo {
+        imports: vec![item("exports", &[])],
+        ..Default::default()
+    };
+    assert!(planned(None, &[("it", &nameless), ("py", &python)]).is_ok());
+}
+
+#[test]
+fn components_are_ordered_after_those_that_they_import_from() {
+    let a = info(&["x:c/i", "x:b/i"], &[]);
+    let b = info(&["x:c/i"], &["x:b/i"]);
+    let c = info(&[], &["x:c/i"]);
+    let plan = planned(None, &[("a", &a), ("b", &b), ("c", &c)]).unwrap();
+    assert_eq!(plan.order(), [2, 1, 0]);
+    let plan = planned(None, &[("c", &c), ("a", &a), ("b", &b)]).unwrap();
+    assert_eq!(plan.order(), [0, 2, 1]);
+}
+
+#[test]
 fn functions_must_agree() {
     let service = service(&["a:b/c@1.0.0"]);
     let exporter = |functions: &[Function]| ComponentInfo {
@@ -224,30 +350,101 @@ fn functions_must_agree() {
 }
 
 #[test]
-fn unlinkable_functions_are_named_with_the_reason() {
-    let open = Function {
+fn unlinkable_functions_are_named_once_with_the_reason() {
+    let unlinkable = |name: &str| Function {
         unlinkable: Some("it passes a resource".into()),
-        ..function("open", "func() -> file")
+        ..function(name, "func() -> file")
     };
-    let fine = function("fine", "func()");
-    let files = [item("a:b/files@1.0.0", &[open, fine])];
-    let api = ComponentInfo {
-        imports: files.to_vec(),
+    let with = |names: &[&str]| {
+        let functions = names.iter().map(|name| unlinkable(name));
+        let functions: Vec<_> = functions.chain([function("fine", "func()")]).collect();
+        [item("a:b/files@1.0.0", &functions)]
+    };
+    for (names, more) in [
+        (&["open"][..], ""),
+        (
+            &["open", "b", "c", "d", "e"],
+            "; nor can `b`, `c`, `d`, `e`",
+        ),
+        (
+            &["open", "b", "c", "d", "e", "f"],
+            "; nor can `b`, `c`, `d` and 2 more",
+        ),
+    ] {
+        let files = with(names);
+        let api = ComponentInfo {
+            imports: files.to_vec(),
+            ..Default::default()
+        };
+        let library = ComponentInfo {
+            exports: files.to_vec(),
+            ..Default::default()
+        };
+        let message = format!(
+            "imports `a:b/files@1.0.0`, whose `open` cannot be linked: it passes a resource{more}"
+        );
+        // No component could answer, so none is asked for.
+        for components in [
+            &[("api", &api), ("library", &library)][..],
+            &[("api", &api)],
+        ] {
+            let errors = planned(None, components).unwrap_err();
+            let messages: Vec<_> = errors.iter().map(|e| e.message.as_str()).collect();
+            assert_eq!(messages, [message.as_str()]);
+        }
+    }
+}
+
+#[test]
+fn what_differs_is_listed_briefly() {
+    let named = |names: &str| {
+        let functions = names.split(' ').map(|name| function(name, "func()"));
+        functions.collect::<Vec<_>>()
+    };
+    let importer = |functions: &[Function]| ComponentInfo {
+        imports: vec![item("a:b/c", functions)],
         ..Default::default()
     };
-    let library = ComponentInfo {
-        exports: files.to_vec(),
+    let exporter = |functions: &[Function]| ComponentInfo {
+        exports: vec![item("a:b/c", functions)],
         ..Default::default()
     };
-    refused(
-        None,
-        &[("api", &api), ("library", &library)],
-        FIRST,
-        &[
-            "`a:b/files@1.0.0`",
-            "`open` cannot be linked: it passes a resource",
-        ],
-    );
+    let typed: Vec<_> = named("a b c")
+        .into_iter()
+        .map(|f| function(&f.name, "func() -> u8"))
+        .collect();
+    for (exported, part) in [
+        (named("z"), "without the functions `a`, `b`, `c`"),
+        (named("a b"), "without the function `c`"),
+        (
+            typed,
+            "with `a: func() -> u8`; `b`, `c` differ likewise: build both",
+        ),
+    ] {
+        refused(
+            None,
+            &[
+                ("it", &importer(&named("a b c"))),
+                ("other", &exporter(&exported)),
+            ],
+            FIRST,
+            &[part],
+        );
+    }
+}
+
+#[test]
+fn what_another_host_provides_is_not_asked_of_a_component() {
+    let api = info(&["wasmcloud:messaging/consumer@0.2.0"], &[]);
+    let errors = planned(None, &[("api", &api)]).unwrap_err();
+    let [error] = errors.as_slice() else {
+        panic!("{errors:?}");
+    };
+    assert!(error.message.contains("wasmCloud's host"), "{error}");
+    assert!(!error.message.contains("add a component"), "{error}");
+    // A component of one's own may stand in.
+    let own = info(&[], &["wasmcloud:messaging/consumer@0.2.0"]);
+    assert!(planned(None, &[("api", &api), ("own", &own)]).is_ok());
 }
 
 #[test]
@@ -267,9 +464,15 @@ fn wasi_is_linked_where_workers_provide_it() {
     for (import, provided) in [
         ("wasi:io/streams@0.2.0", true),
         ("wasi:http/types@0.2.12", true),
+        ("wasi:http/types@0.2.99", true),
         ("wasi:sockets/types@0.3.0", true),
-        ("wasi:cli/run@0.3.2", true),
         ("wasi:http/client@0.3.0", true),
+        ("wasi:clocks/types@0.3.1", true),
+        ("wasi:http/handler@0.3.0", false),
+        ("wasi:http/incoming-handler@0.2.0", false),
+        ("wasi:cli/run@0.3.2", false),
+        ("wasi:clocks/timezone@0.2.0", false),
+        ("wasi:sockets/types@0.2.0", false),
         ("wasi:io/poll@0.3.0", false),
         ("wasi:keyvalue/store@0.2.0", false),
         ("wasi:http/types@0.3.0-rc-2025-09-16", false),
@@ -280,8 +483,52 @@ fn wasi_is_linked_where_workers_provide_it() {
         let result = planned(Some(&service), &[("all", &info(&[], &[import]))]);
         assert_eq!(result.is_ok(), provided, "{import}: {result:?}");
         if let Err(errors) = result {
-            assert!(errors[0].message.contains(import), "{}", errors[0]);
-            assert!(errors[0].message.contains("wasi:{cli, "), "{}", errors[0]);
+            let [error] = errors.as_slice() else {
+                panic!("{errors:?}");
+            };
+            assert!(error.message.contains(import), "{error}");
+            assert!(
+                error.message.contains("which workers do not provide"),
+                "{error}"
+            );
         }
     }
+    for (import, hint) in [
+        (
+            "wasi:http/handler@0.3.0",
+            "of wasi:http@0.3 they provide client, types",
+        ),
+        (
+            "wasi:io/poll@0.3.0",
+            "wasi:{cli, clocks, filesystem, http, random, sockets}@0.3",
+        ),
+        ("wasi:http/types@0.3.0-rc-1", "a pre-release"),
+    ] {
+        refused(Some(&service(&[import])), &[], SERVICE, &[hint]);
+    }
+}
+
+#[test]
+fn functions_of_wasi_that_workers_lack_are_refused_once_for_each_interface() {
+    let lacking = |functions: &[&str]| ComponentInfo {
+        imports: vec![item(
+            "wasi:cli/exit@0.2.0",
+            &functions
+                .iter()
+                .map(|name| function(name, "func()"))
+                .collect::<Vec<_>>(),
+        )],
+        ..Default::default()
+    };
+    let names = ["abort", "quit", "leave", "vanish", "stop"];
+    refused(
+        None,
+        &[("it", &lacking(&names))],
+        FIRST,
+        &[
+            "imports `wasi:cli/exit@0.2.0` with `abort`, `quit`, `leave` and 2 more, which workers do not provide",
+        ],
+    );
+    // Inspected by a version that provided less.
+    assert!(planned(None, &[("it", &lacking(&["exit-with-code"]))]).is_ok());
 }

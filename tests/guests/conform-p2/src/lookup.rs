@@ -64,14 +64,14 @@ pub fn run() {
         );
     }
     fails(
-        "access-denied: a name that no rule has",
+        "permanent-resolver-failure: a name that no rule has",
         resolve("example.com"),
-        ErrorCode::AccessDenied,
+        ErrorCode::PermanentResolverFailure,
     );
     fails(
-        "access-denied: an IDNA name likewise",
+        "permanent-resolver-failure: an IDNA name likewise",
         resolve("münchen.example"),
-        ErrorCode::AccessDenied,
+        ErrorCode::PermanentResolverFailure,
     );
 }
 

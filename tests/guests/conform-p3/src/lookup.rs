@@ -62,14 +62,14 @@ pub async fn run() {
         );
     }
     refused(
-        "access-denied: a name that no rule has",
+        "permanent-resolver-failure: a name that no rule has",
         resolve("example.com").await,
-        ErrorCode::AccessDenied,
+        ErrorCode::PermanentResolverFailure,
     );
     refused(
-        "access-denied: an IDNA name likewise",
+        "permanent-resolver-failure: an IDNA name likewise",
         resolve("münchen.example").await,
-        ErrorCode::AccessDenied,
+        ErrorCode::PermanentResolverFailure,
     );
 }
 

@@ -151,6 +151,45 @@ async fn what_cannot_be_linked_is_refused_with_the_interface_and_the_candidates(
 }
 
 #[tokio::test]
+async fn what_no_worker_provides_is_refused_once_for_each_interface() {
+    let mut standing = Standing::start().await;
+    let lab = &standing.cluster.lab;
+    let packages = "
+        package wasi:cli@0.2.7 { interface exit { exit: func(status: result); vanish: func(); } }
+        package wasi:http@0.3.0 { interface handler { handle: async func(); } }
+        package wasmcloud:messaging@0.2.0 {
+            interface consumer { publish: func(subject: string); request: func(subject: string); }
+        }
+    ";
+    let asker = |name: &str, import: &str| {
+        component(lab, name, packages, &format!("import {import}; {SERVICE}"))
+    };
+    let cases = [
+        (
+            asker("handler", "wasi:http/handler@0.3.0"),
+            "`wasi:http/handler@0.3.0`, which workers do not provide: of wasi:http@0.3 they provide client, types",
+        ),
+        (
+            asker("exit", "wasi:cli/exit@0.2.7"),
+            "`wasi:cli/exit@0.2.7` with `vanish`, which workers do not provide",
+        ),
+        (
+            asker("consumer", "wasmcloud:messaging/consumer@0.2.0"),
+            "it is an interface of wasmCloud's host, which workers do not provide",
+        ),
+    ];
+    let spare = component(lab, "spare", WORDS, "export demo:words/other@1.0.0;");
+    for (service, words) in cases {
+        let parts = Parts {
+            service: Some(&service),
+            components: &[("spare", &spare)],
+        };
+        let words = ["applied.yaml:3:14: ", words];
+        misfit(&mut standing, parts, "spec.service.component", &words).await;
+    }
+}
+
+#[tokio::test]
 async fn a_circle_is_refused_with_its_path() {
     let mut standing = Standing::start().await;
     let packages = "

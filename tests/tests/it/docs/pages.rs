@@ -18,7 +18,6 @@ async fn session(page: &str, name: &str) {
     let session = session.unwrap_or_else(|| panic!("{page} has no session `{name}`"));
     let tools = Tools {
         warren: env!("CARGO_BIN_EXE_warren-under-test").into(),
-        grpcurl: env!("CARGO_BIN_EXE_grpcurl-stand-in").into(),
     };
     docs::run(&lab(), &root, page, session, &tools).await;
 }
@@ -49,6 +48,7 @@ sessions! {
     cli_dev_bare: "tests/tests/it/docs/cli-examples.md" "dev-bare";
     cli_clients: "tests/tests/it/docs/cli-examples.md" "clients";
     readme: "README.md" "";
+    readme_api: "README.md" "api";
     readme_cluster: "README.md" "cluster";
     manifest: "docs/manifest.md" "";
     operations: "docs/operations.md" "";

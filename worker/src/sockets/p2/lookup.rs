@@ -52,7 +52,7 @@ impl Pollable for Lookup {
 
 fn error_code(error: &ResolveError) -> ErrorCode {
     match error {
-        ResolveError::Denied(_) => ErrorCode::AccessDenied,
+        ResolveError::Denied(_) => ErrorCode::PermanentResolverFailure,
         ResolveError::InvalidName => ErrorCode::InvalidArgument,
         ResolveError::NotFound => ErrorCode::NameUnresolvable,
         ResolveError::TimedOut | ResolveError::Temporary(_) => ErrorCode::TemporaryResolverFailure,

@@ -34,7 +34,7 @@ impl HostWithStore<Guest> for Sockets {
 
 fn error_code(error: &ResolveError) -> ErrorCode {
     match error {
-        ResolveError::Denied(_) => ErrorCode::AccessDenied,
+        ResolveError::Denied(_) => ErrorCode::PermanentResolverFailure,
         ResolveError::InvalidName => ErrorCode::InvalidArgument,
         ResolveError::NotFound => ErrorCode::NameUnresolvable,
         ResolveError::TimedOut | ResolveError::Temporary(_) => ErrorCode::TemporaryResolverFailure,

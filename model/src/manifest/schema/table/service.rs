@@ -23,7 +23,7 @@ pub(in crate::manifest) static SERVICE: Schema = Schema {
             "args",
             Texts,
             Optional("[ --verbose ]"),
-            "Arguments after the program's name",
+            "Arguments after the program's name, which is the workload's `name`",
         ),
         ENV,
         Field::group(

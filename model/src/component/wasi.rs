@@ -1,0 +1,308 @@
+//! What every worker provides of WASI, by interface, track and function.
+//!
+//! Admission goes by this table and workers link by it. A test of the worker compares it with what
+//! the linkers of both engines really hold, so it cannot drift from them.
+
+use super::InterfaceName;
+
+/// One interface that guests may import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provided {
+    /// `namespace:package/interface`, without a version.
+    pub interface: &'static str,
+    /// Imports of every version on it are answered: what a later one adds is absent from
+    /// `functions` here.
+    pub track: &'static str,
+    /// Its functions and resources, named as in a component's binary. Empty for an interface of
+    /// types alone.
+    pub functions: &'static [&'static str],
+}
+
+/// Every interface that workers provide. A guest of WASI 0.3 may import those of 0.2 too.
+pub fn provided() -> &'static [Provided] {
+    PROVIDED
+}
+
+/// The provided interface that answers an import, whatever functions it names.
+pub fn provides(import: &InterfaceName) -> Option<&'static Provided> {
+    let track = import.track()?;
+    PROVIDED
+        .iter()
+        .find(|one| one.track == track && one.is(import))
+}
+
+// === impl Provided ===
+
+impl Provided {
+    /// `namespace:package`.
+    pub fn package(&self) -> &'static str {
+        self.parts().0
+    }
+
+    /// The interface's name within its package.
+    pub fn name(&self) -> &'static str {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&'static str, &'static str) {
+        self.interface
+            .split_once('/')
+            .unwrap_or((self.interface, ""))
+    }
+
+    fn is(&self, name: &InterfaceName) -> bool {
+        let (package, interface) = self.parts();
+        interface == name.interface
+            && package
+                .split_once(':')
+                .is_some_and(|(ns, package)| ns == name.namespace && package == name.package)
+    }
+}
+
+#[rustfmt::skip]
+const PROVIDED: &[Provided] = &[
+    Provided { interface: "wasi:cli/environment", track: "0.2", functions: &[
+        "get-environment", "get-arguments", "initial-cwd",
+    ] },
+    Provided { interface: "wasi:cli/exit", track: "0.2", functions: &["exit", "exit-with-code"] },
+    Provided { interface: "wasi:cli/stderr", track: "0.2", functions: &["get-stderr"] },
+    Provided { interface: "wasi:cli/stdin", track: "0.2", functions: &["get-stdin"] },
+    Provided { interface: "wasi:cli/stdout", track: "0.2", functions: &["get-stdout"] },
+    Provided { interface: "wasi:cli/terminal-input", track: "0.2", functions: &["terminal-input"] },
+    Provided { interface: "wasi:cli/terminal-output", track: "0.2", functions: &[
+        "terminal-output",
+    ] },
+    Provided { interface: "wasi:cli/terminal-stderr", track: "0.2", functions: &[
+        "get-terminal-stderr",
+    ] },
+    Provided { interface: "wasi:cli/terminal-stdin", track: "0.2", functions: &[
+        "get-terminal-stdin",
+    ] },
+    Provided { interface: "wasi:cli/terminal-stdout", track: "0.2", functions: &[
+        "get-terminal-stdout",
+    ] },
+    Provided { interface: "wasi:clocks/monotonic-clock", track: "0.2", functions: &[
+        "now", "resolution", "subscribe-instant", "subscribe-duration",
+    ] },
+    Provided { interface: "wasi:clocks/wall-clock", track: "0.2", functions: &[
+        "now", "resolution",
+    ] },
+    Provided { interface: "wasi:filesystem/preopens", track: "0.2", functions: &[
+        "get-directories",
+    ] },
+    Provided { interface: "wasi:filesystem/types", track: "0.2", functions: &[
+        "descriptor", "[method]descriptor.read-via-stream", "[method]descriptor.write-via-stream",
+        "[method]descriptor.append-via-stream", "[method]descriptor.advise",
+        "[method]descriptor.sync-data", "[method]descriptor.get-flags",
+        "[method]descriptor.get-type", "[method]descriptor.set-size",
+        "[method]descriptor.set-times", "[method]descriptor.read", "[method]descriptor.write",
+        "[method]descriptor.read-directory", "[method]descriptor.sync",
+        "[method]descriptor.create-directory-at", "[method]descriptor.stat",
+        "[method]descriptor.stat-at", "[method]descriptor.set-times-at",
+        "[method]descriptor.link-at", "[method]descriptor.open-at",
+        "[method]descriptor.readlink-at", "[method]descriptor.remove-directory-at",
+        "[method]descriptor.rename-at", "[method]descriptor.symlink-at",
+        "[method]descriptor.unlink-file-at", "[method]descriptor.is-same-object",
+        "[method]descriptor.metadata-hash", "[method]descriptor.metadata-hash-at",
+        "directory-entry-stream", "[method]directory-entry-stream.read-directory-entry",
+        "filesystem-error-code",
+    ] },
+    Provided { interface: "wasi:http/outgoing-handler", track: "0.2", functions: &["handle"] },
+    Provided { interface: "wasi:http/types", track: "0.2", functions: &[
+        "fields", "[constructor]fields", "[static]fields.from-list", "[method]fields.get",
+        "[method]fields.has", "[method]fields.set", "[method]fields.delete",
+        "[method]fields.append", "[method]fields.entries", "[method]fields.clone",
+        "incoming-request", "[method]incoming-request.method",
+        "[method]incoming-request.path-with-query", "[method]incoming-request.scheme",
+        "[method]incoming-request.authority", "[method]incoming-request.headers",
+        "[method]incoming-request.consume", "outgoing-request", "[constructor]outgoing-request",
+        "[method]outgoing-request.body", "[method]outgoing-request.method",
+        "[method]outgoing-request.set-method", "[method]outgoing-request.path-with-query",
+        "[method]outgoing-request.set-path-with-query", "[method]outgoing-request.scheme",
+        "[method]outgoing-request.set-scheme", "[method]outgoing-request.authority",
+        "[method]outgoing-request.set-authority", "[method]outgoing-request.headers",
+        "request-options", "[constructor]request-options",
+        "[method]request-options.connect-timeout", "[method]request-options.set-connect-timeout",
+        "[method]request-options.first-byte-timeout",
+        "[method]request-options.set-first-byte-timeout",
+        "[method]request-options.between-bytes-timeout",
+        "[method]request-options.set-between-bytes-timeout", "response-outparam",
+        "[static]response-outparam.set", "incoming-response", "[method]incoming-response.status",
+        "[method]incoming-response.headers", "[method]incoming-response.consume", "incoming-body",
+        "[method]incoming-body.stream", "[static]incoming-body.finish", "future-trailers",
+        "[method]future-trailers.subscribe", "[method]future-trailers.get", "outgoing-response",
+        "[constructor]outgoing-response", "[method]outgoing-response.status-code",
+        "[method]outgoing-response.set-status-code", "[method]outgoing-response.headers",
+        "[method]outgoing-response.body", "outgoing-body", "[method]outgoing-body.write",
+        "[static]outgoing-body.finish", "future-incoming-response",
+        "[method]future-incoming-response.subscribe", "[method]future-incoming-response.get",
+        "http-error-code",
+    ] },
+    Provided { interface: "wasi:io/error", track: "0.2", functions: &[
+        "error", "[method]error.to-debug-string",
+    ] },
+    Provided { interface: "wasi:io/poll", track: "0.2", functions: &[
+        "pollable", "[method]pollable.ready", "[method]pollable.block", "poll",
+    ] },
+    Provided { interface: "wasi:io/streams", track: "0.2", functions: &[
+        "input-stream", "[method]input-stream.read", "[method]input-stream.blocking-read",
+        "[method]input-stream.skip", "[method]input-stream.blocking-skip",
+        "[method]input-stream.subscribe", "output-stream", "[method]output-stream.check-write",
+        "[method]output-stream.write", "[method]output-stream.blocking-write-and-flush",
+        "[method]output-stream.flush", "[method]output-stream.blocking-flush",
+        "[method]output-stream.subscribe", "[method]output-stream.write-zeroes",
+        "[method]output-stream.blocking-write-zeroes-and-flush", "[method]output-stream.splice",
+        "[method]output-stream.blocking-splice",
+    ] },
+    Provided { interface: "wasi:random/insecure", track: "0.2", functions: &[
+        "get-insecure-random-bytes", "get-insecure-random-u64",
+    ] },
+    Provided { interface: "wasi:random/insecure-seed", track: "0.2", functions: &[
+        "insecure-seed",
+    ] },
+    Provided { interface: "wasi:random/random", track: "0.2", functions: &[
+        "get-random-bytes", "get-random-u64",
+    ] },
+    Provided { interface: "wasi:sockets/instance-network", track: "0.2", functions: &[
+        "instance-network",
+    ] },
+    Provided { interface: "wasi:sockets/ip-name-lookup", track: "0.2", functions: &[
+        "resolve-address-stream", "[method]resolve-address-stream.resolve-next-address",
+        "[method]resolve-address-stream.subscribe", "resolve-addresses",
+    ] },
+    Provided { interface: "wasi:sockets/network", track: "0.2", functions: &["network"] },
+    Provided { interface: "wasi:sockets/tcp", track: "0.2", functions: &[
+        "tcp-socket", "[method]tcp-socket.start-bind", "[method]tcp-socket.finish-bind",
+        "[method]tcp-socket.start-connect", "[method]tcp-socket.finish-connect",
+        "[method]tcp-socket.start-listen", "[method]tcp-socket.finish-listen",
+        "[method]tcp-socket.accept", "[method]tcp-socket.local-address",
+        "[method]tcp-socket.remote-address", "[method]tcp-socket.is-listening",
+        "[method]tcp-socket.address-family", "[method]tcp-socket.set-listen-backlog-size",
+        "[method]tcp-socket.keep-alive-enabled", "[method]tcp-socket.set-keep-alive-enabled",
+        "[method]tcp-socket.keep-alive-idle-time", "[method]tcp-socket.set-keep-alive-idle-time",
+        "[method]tcp-socket.keep-alive-interval", "[method]tcp-socket.set-keep-alive-interval",
+        "[method]tcp-socket.keep-alive-count", "[method]tcp-socket.set-keep-alive-count",
+        "[method]tcp-socket.hop-limit", "[method]tcp-socket.set-hop-limit",
+        "[method]tcp-socket.receive-buffer-size", "[method]tcp-socket.set-receive-buffer-size",
+        "[method]tcp-socket.send-buffer-size", "[method]tcp-socket.set-send-buffer-size",
+        "[method]tcp-socket.subscribe", "[method]tcp-socket.shutdown",
+    ] },
+    Provided { interface: "wasi:sockets/tcp-create-socket", track: "0.2", functions: &[
+        "create-tcp-socket",
+    ] },
+    Provided { interface: "wasi:sockets/udp", track: "0.2", functions: &[
+        "udp-socket", "[method]udp-socket.start-bind", "[method]udp-socket.finish-bind",
+        "[method]udp-socket.stream", "[method]udp-socket.local-address",
+        "[method]udp-socket.remote-address", "[method]udp-socket.address-family",
+        "[method]udp-socket.unicast-hop-limit", "[method]udp-socket.set-unicast-hop-limit",
+        "[method]udp-socket.receive-buffer-size", "[method]udp-socket.set-receive-buffer-size",
+        "[method]udp-socket.send-buffer-size", "[method]udp-socket.set-send-buffer-size",
+        "[method]udp-socket.subscribe", "incoming-datagram-stream",
+        "[method]incoming-datagram-stream.receive", "[method]incoming-datagram-stream.subscribe",
+        "outgoing-datagram-stream", "[method]outgoing-datagram-stream.check-send",
+        "[method]outgoing-datagram-stream.send", "[method]outgoing-datagram-stream.subscribe",
+    ] },
+    Provided { interface: "wasi:sockets/udp-create-socket", track: "0.2", functions: &[
+        "create-udp-socket",
+    ] },
+    Provided { interface: "wasi:cli/environment", track: "0.3", functions: &[
+        "get-environment", "get-arguments", "get-initial-cwd",
+    ] },
+    Provided { interface: "wasi:cli/exit", track: "0.3", functions: &["exit", "exit-with-code"] },
+    Provided { interface: "wasi:cli/stderr", track: "0.3", functions: &["write-via-stream"] },
+    Provided { interface: "wasi:cli/stdin", track: "0.3", functions: &["read-via-stream"] },
+    Provided { interface: "wasi:cli/stdout", track: "0.3", functions: &["write-via-stream"] },
+    Provided { interface: "wasi:cli/terminal-input", track: "0.3", functions: &["terminal-input"] },
+    Provided { interface: "wasi:cli/terminal-output", track: "0.3", functions: &[
+        "terminal-output",
+    ] },
+    Provided { interface: "wasi:cli/terminal-stderr", track: "0.3", functions: &[
+        "get-terminal-stderr",
+    ] },
+    Provided { interface: "wasi:cli/terminal-stdin", track: "0.3", functions: &[
+        "get-terminal-stdin",
+    ] },
+    Provided { interface: "wasi:cli/terminal-stdout", track: "0.3", functions: &[
+        "get-terminal-stdout",
+    ] },
+    Provided { interface: "wasi:cli/types", track: "0.3", functions: &[] },
+    Provided { interface: "wasi:clocks/monotonic-clock", track: "0.3", functions: &[
+        "now", "get-resolution", "wait-until", "wait-for",
+    ] },
+    Provided { interface: "wasi:clocks/system-clock", track: "0.3", functions: &[
+        "now", "get-resolution",
+    ] },
+    Provided { interface: "wasi:clocks/types", track: "0.3", functions: &[] },
+    Provided { interface: "wasi:filesystem/preopens", track: "0.3", functions: &[
+        "get-directories",
+    ] },
+    Provided { interface: "wasi:filesystem/types", track: "0.3", functions: &[
+        "descriptor", "[method]descriptor.read-via-stream", "[method]descriptor.write-via-stream",
+        "[method]descriptor.append-via-stream", "[method]descriptor.advise",
+        "[method]descriptor.sync-data", "[method]descriptor.get-flags",
+        "[method]descriptor.get-type", "[method]descriptor.set-size",
+        "[method]descriptor.set-times", "[method]descriptor.read-directory",
+        "[method]descriptor.sync", "[method]descriptor.create-directory-at",
+        "[method]descriptor.stat", "[method]descriptor.stat-at", "[method]descriptor.set-times-at",
+        "[method]descriptor.link-at", "[method]descriptor.open-at",
+        "[method]descriptor.readlink-at", "[method]descriptor.remove-directory-at",
+        "[method]descriptor.rename-at", "[method]descriptor.symlink-at",
+        "[method]descriptor.unlink-file-at", "[method]descriptor.is-same-object",
+        "[method]descriptor.metadata-hash", "[method]descriptor.metadata-hash-at",
+    ] },
+    Provided { interface: "wasi:http/client", track: "0.3", functions: &["send"] },
+    Provided { interface: "wasi:http/types", track: "0.3", functions: &[
+        "fields", "[constructor]fields", "[static]fields.from-list", "[method]fields.get",
+        "[method]fields.has", "[method]fields.set", "[method]fields.delete",
+        "[method]fields.get-and-delete", "[method]fields.append", "[method]fields.copy-all",
+        "[method]fields.clone", "request", "[static]request.new", "[method]request.get-method",
+        "[method]request.set-method", "[method]request.get-path-with-query",
+        "[method]request.set-path-with-query", "[method]request.get-scheme",
+        "[method]request.set-scheme", "[method]request.get-authority",
+        "[method]request.set-authority", "[method]request.get-options",
+        "[method]request.get-headers", "[static]request.consume-body", "request-options",
+        "[constructor]request-options", "[method]request-options.get-connect-timeout",
+        "[method]request-options.set-connect-timeout",
+        "[method]request-options.get-first-byte-timeout",
+        "[method]request-options.set-first-byte-timeout",
+        "[method]request-options.get-between-bytes-timeout",
+        "[method]request-options.set-between-bytes-timeout", "[method]request-options.clone",
+        "response", "[static]response.new", "[method]response.get-status-code",
+        "[method]response.set-status-code", "[method]response.get-headers",
+        "[static]response.consume-body",
+    ] },
+    Provided { interface: "wasi:random/insecure", track: "0.3", functions: &[
+        "get-insecure-random-bytes", "get-insecure-random-u64",
+    ] },
+    Provided { interface: "wasi:random/insecure-seed", track: "0.3", functions: &[
+        "get-insecure-seed",
+    ] },
+    Provided { interface: "wasi:random/random", track: "0.3", functions: &[
+        "get-random-bytes", "get-random-u64",
+    ] },
+    Provided { interface: "wasi:sockets/ip-name-lookup", track: "0.3", functions: &[
+        "resolve-addresses",
+    ] },
+    Provided { interface: "wasi:sockets/types", track: "0.3", functions: &[
+        "tcp-socket", "[static]tcp-socket.create", "[method]tcp-socket.bind",
+        "[method]tcp-socket.connect", "[method]tcp-socket.listen", "[method]tcp-socket.send",
+        "[method]tcp-socket.receive", "[method]tcp-socket.get-local-address",
+        "[method]tcp-socket.get-remote-address", "[method]tcp-socket.get-is-listening",
+        "[method]tcp-socket.get-address-family", "[method]tcp-socket.set-listen-backlog-size",
+        "[method]tcp-socket.get-keep-alive-enabled", "[method]tcp-socket.set-keep-alive-enabled",
+        "[method]tcp-socket.get-keep-alive-idle-time",
+        "[method]tcp-socket.set-keep-alive-idle-time",
+        "[method]tcp-socket.get-keep-alive-interval", "[method]tcp-socket.set-keep-alive-interval",
+        "[method]tcp-socket.get-keep-alive-count", "[method]tcp-socket.set-keep-alive-count",
+        "[method]tcp-socket.get-hop-limit", "[method]tcp-socket.set-hop-limit",
+        "[method]tcp-socket.get-receive-buffer-size", "[method]tcp-socket.set-receive-buffer-size",
+        "[method]tcp-socket.get-send-buffer-size", "[method]tcp-socket.set-send-buffer-size",
+        "udp-socket", "[static]udp-socket.create", "[method]udp-socket.bind",
+        "[method]udp-socket.connect", "[method]udp-socket.disconnect", "[method]udp-socket.send",
+        "[method]udp-socket.receive", "[method]udp-socket.get-local-address",
+        "[method]udp-socket.get-remote-address", "[method]udp-socket.get-address-family",
+        "[method]udp-socket.get-unicast-hop-limit", "[method]udp-socket.set-unicast-hop-limit",
+        "[method]udp-socket.get-receive-buffer-size", "[method]udp-socket.set-receive-buffer-size",
+        "[method]udp-socket.get-send-buffer-size", "[method]udp-socket.set-send-buffer-size",
+    ] },
+];
