@@ -9,12 +9,13 @@ use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    last_words::LastWords,
     net::{End, NetError, Network, Scope, Stream},
     policy::HOST_ADDRESS,
 };
 
 /// A connection's transport, as hyper takes it.
-pub(crate) type Io = TokioIo<Stream>;
+pub(crate) type Io = TokioIo<LastWords<Stream>>;
 
 /// What the service sees as the client of an IPv6 connection: [`HOST_ADDRESS`] in the prefix of translators (RFC 6052).
 const HOST_ADDRESS_V6: Ipv6Addr = {
@@ -70,7 +71,10 @@ impl Dialer {
         ] {
             let source = SocketAddr::new(source, from);
             match scope.connect_as(source, SocketAddr::new(host, self.port)) {
-                Ok(connecting) => return Ok((TokioIo::new(connecting.await?), scope)),
+                Ok(connecting) => {
+                    let io = LastWords::new(connecting.await?);
+                    return Ok((TokioIo::new(io), scope));
+                }
                 Err(NetError::ConnectionRefused) => {}
                 Err(error) => return Err(error),
             }

@@ -5,6 +5,7 @@ mod dial;
 mod disk_cache;
 pub mod health;
 pub mod ingress;
+mod last_words;
 pub mod lease;
 pub mod logs;
 pub mod net;

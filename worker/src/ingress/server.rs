@@ -38,7 +38,7 @@ pub(super) const MAX_HEAD: u32 = 64 << 10;
 const READ_BUFFER: usize = 2 * MAX_HEAD as usize;
 /// The largest head that HTTP/2 decodes, for the same reason. A head of four times this size ends
 /// its connection.
-pub(super) const MAX_HEAD_LIST: u32 = 4 * MAX_HEAD;
+pub(crate) const MAX_HEAD_LIST: u32 = 4 * MAX_HEAD;
 /// More than [`super::limit::MAX_FIELDS`]. A number other than hyper's own, 100, costs two
 /// allocations for each message.
 pub(super) const MAX_PARSED_FIELDS: usize = 256;

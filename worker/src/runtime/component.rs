@@ -112,7 +112,7 @@ impl ComponentRuntime {
         &self.name
     }
 
-    /// In time, from the arrival to the last byte of the answer.
+    /// From the arrival of a request to the end of its guest's work.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -226,6 +226,12 @@ impl ComponentRuntime {
         for line in format!("invocation failed: {failure}").lines() {
             log.line(source, Stream::Stderr, line);
         }
+    }
+
+    /// The failure, of which the workload's owner is told; see [`Self::log_failure`].
+    pub(super) fn logged(&self, failure: Failure) -> Failure {
+        self.log_failure(&failure);
+        failure
     }
 
     /// Takes no more requests and returns when the last has ended, with those that wait. WIT calls are answered until

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use wasmtime::{Store, Trap};
+use wasmtime_wasi_http::Error as ErrorCode;
 
 use super::{Guest, limits::MemoryLimit, memory::Shortage};
-use crate::lease::LeaseExpired;
+use crate::{ingress::Malformed, lease::LeaseExpired};
 
-/// The end of one invocation that gave no answer. It ends that invocation and nothing else.
+/// Bytes of an error's text that are kept: a guest chooses how long it is.
+const ERROR_TEXT: usize = 4 << 10;
+
+/// Why one invocation did not end as it should. It ends that invocation and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     #[error("{limit} invocations are running, and as many wait")]
@@ -20,6 +24,18 @@ pub enum Failure {
     ResponseTooLarge { limit: u64 },
     #[error("it did not answer within {0:?}")]
     Timeout(Duration),
+    #[error("it did not finish its answer within {0:?}")]
+    Unfinished(Duration),
+    #[error("it had answered, but was still running after {0:?}, its timeout, and was ended")]
+    Overtime(Duration),
+    #[error("it returned without an answer")]
+    NoAnswer,
+    #[error("it answered with an error: {0}")]
+    ErrorCode(String),
+    #[error("its answer is not valid HTTP: {0}")]
+    Malformed(Malformed),
+    #[error("its answer broke off: {0}")]
+    BrokeOff(String),
     #[error("calls are nested more than {0} deep")]
     TooDeep(u32),
     #[error("out of memory: {0}")]
@@ -44,6 +60,16 @@ impl Failure {
         matches!(self, Self::OutOfMemory(MemoryLimit::Worker(_)))
     }
 
+    /// The guest's own error in place of an answer.
+    pub fn error_code(code: impl Into<ErrorCode>) -> Self {
+        Self::ErrorCode(error_text(code.into()))
+    }
+
+    /// The guest's own error in place of the rest of an answer.
+    pub fn broke_off(code: ErrorCode) -> Self {
+        Self::BrokeOff(error_text(code))
+    }
+
     /// What an error that ended a guest says about it.
     pub fn of(error: &wasmtime::Error, store: &Store<Guest>) -> Self {
         if error.is::<LeaseExpired>() {
@@ -60,6 +86,15 @@ impl From<Shortage> for Failure {
     fn from(shortage: Shortage) -> Self {
         Self::OutOfMemory(MemoryLimit::Worker(shortage))
     }
+}
+
+fn error_text(code: ErrorCode) -> String {
+    let mut text = code.to_string();
+    if text.len() > ERROR_TEXT {
+        text.truncate(text.floor_char_boundary(ERROR_TEXT));
+        text.push_str(" ...");
+    }
+    text
 }
 
 /// A trap in words: its cause first, then the backtrace with function names.

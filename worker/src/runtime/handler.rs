@@ -1,7 +1,8 @@
 //! `wasi:http/handler` 0.3: a request goes to a fresh instance, or to one that serves several, as the manifest says.
 
-mod body;
+mod answer;
 mod instance;
+mod load;
 
 use std::sync::Arc;
 
@@ -16,8 +17,10 @@ use wasmtime_wasi_http::{WasiBody, p3::bindings::ServicePre};
 
 use crate::ingress::{Body, RequestMeta};
 
-use super::{ComponentRuntime, Guest, failure::Failure};
+use super::{ComponentRuntime, Guest, failure::Failure, http::body};
+use answer::Answer;
 use instance::{Instance, Lease};
+use load::Place;
 
 /// The instances of one component.
 pub(super) struct Handler {
@@ -30,11 +33,11 @@ pub(super) struct Handler {
 /// A request on its way to an instance.
 struct Job {
     request: Request<WasiBody>,
-    answer: oneshot::Sender<Result<Answer, Failure>>,
+    answer: oneshot::Sender<Result<Head, Failure>>,
 }
 
 /// The head of an answer and what brings its body, which lives as long as the instance runs.
-struct Answer {
+struct Head {
     response: Response<WasiBody>,
     /// Dropped when the body is whole or nobody reads it any more: then the instance is done with the request.
     done: oneshot::Sender<()>,
@@ -57,8 +60,9 @@ impl Handler {
         }
     }
 
-    /// Answers a request until `deadline`, from its arrival to the last byte of the answer. Dropping the
-    /// future, or the body, gives the request up, and with it an instance that serves no other.
+    /// Answers a request until `deadline`, from its arrival to the last byte of the answer; until then its guest may finish
+    /// its work, too. Dropping the future, or the body before it is whole, gives the request up, and with it an instance that
+    /// serves no other.
     pub async fn handle(
         &self,
         component: &Arc<ComponentRuntime>,
@@ -66,36 +70,38 @@ impl Handler {
         meta: &RequestMeta,
         deadline: Instant,
     ) -> Result<Response<Body>, Failure> {
+        let method = request.method().clone();
         let slot = component.request_slot(deadline).await?;
         super::http::name_target(&mut request, meta);
         let (answer, answered) = oneshot::channel();
-        let lease = self.take(component, Box::new(Job { request, answer }));
+        let job = Box::new(Job { request, answer });
+        let lease = self.take(component, Place::new(slot, deadline), job);
         match timeout_at(deadline, answered).await {
-            Ok(Ok(Ok(answer))) => Ok(body::response(answer, lease, slot, deadline, component)),
+            Ok(Ok(Ok(Head { response, done }))) => {
+                let answer = Answer::new(lease, done, deadline, component.timeout());
+                body::answer(component, &method, response, answer)
+            }
             Ok(Ok(Err(failure))) => {
                 lease.finish();
-                Err(failure)
+                Err(component.logged(failure))
             }
             Ok(Err(_)) => Err(lease.failure().await),
-            Err(_) => {
-                let failure = Failure::Timeout(component.timeout());
-                component.log_failure(&failure);
-                Err(failure)
-            }
+            Err(_) => Err(component.logged(Failure::Timeout(component.timeout()))),
         }
     }
 
     /// Hands the request to an instance that has room, or else to a new one.
-    fn take(&self, component: &Arc<ComponentRuntime>, mut job: Box<Job>) -> Lease {
+    fn take(&self, component: &Arc<ComponentRuntime>, place: Place, mut job: Box<Job>) -> Lease {
+        let mut place = place;
         let mut open = self.open.lock();
         open.retain(|instance| instance.is_open());
         for instance in &*open {
-            match instance.take(self.reuse, job) {
+            match instance.take(self.reuse, place, job) {
                 Ok(lease) => return lease,
-                Err(back) => job = back,
+                Err(back) => (place, job) = back,
             }
         }
-        let (instance, lease) = Instance::start(component, &self.pre, self.reuse, job);
+        let (instance, lease) = Instance::start(component, &self.pre, self.reuse, place, job);
         if self.reuse.requests > 1 {
             open.push(instance);
         }

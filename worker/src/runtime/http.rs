@@ -1,36 +1,24 @@
-//! `wasi:http/incoming-handler` 0.2: a request, a fresh instance, an answer. That of 0.3 stands in [`super::handler`].
+//! Components as the targets of routes: requests in, answers or the reasons for failures out. Each generation of `wasi:http`
+//! has a room of its own: 0.2 in [`p2`], 0.3 in [`super::handler`].
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, ready},
-};
+pub(super) mod body;
+mod p2;
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
-use http::{Request, Response, StatusCode, Uri, header, uri::Scheme};
+use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use warren_model::spec::BodyLimits;
-use wasmtime_wasi_http::{
-    Error, WasiBody, WasiHttpView as _,
-    p2::{
-        bindings::{ProxyPre, http::types},
-        body::HyperOutgoingBody,
-    },
-};
+use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::ingress::{
-    Admission, Body, BoxError, ClientBody, HttpTarget, RequestMeta,
+    Admission, Body, ClientBody, HttpTarget, RequestMeta,
     limit::{Bounded, LimitError, Limited, Overrun, TooLarge, answers_more, declares_more},
     plain_text,
 };
 
-use super::{ComponentRuntime, Guest, component::Http, failure::Failure, memory::InstanceMemory};
+use super::{ComponentRuntime, component::Http, failure::Failure};
 
 impl HttpTarget for ComponentHandle {
     fn admit(&self) -> Option<Admission> {
@@ -60,8 +48,6 @@ impl HttpTarget for ComponentHandle {
 /// A component as the target of routes.
 pub struct ComponentHandle(pub Arc<ComponentRuntime>);
 
-type Outcome = Result<Response<HyperOutgoingBody>, types::ErrorCode>;
-
 impl ComponentRuntime {
     async fn handle(
         self: &Arc<Self>,
@@ -79,7 +65,7 @@ impl ComponentRuntime {
             match self.http() {
                 Some(Http::P2(pre)) => self.ask(pre, request, meta, deadline).await,
                 Some(Http::P3(handler)) => handler.handle(self, request, &meta, deadline).await,
-                None => Err(Failure::Trapped("it exports no HTTP handler".into())),
+                None => Err(self.logged(Failure::Trapped("it exports no HTTP handler".into()))),
             }
         };
         let answer = answering.await;
@@ -105,93 +91,9 @@ impl ComponentRuntime {
             TooLarge::Request => Failure::RequestTooLarge {
                 limit: limits.request.unwrap_or_default(),
             },
-            TooLarge::Response => {
-                let failure = Failure::ResponseTooLarge {
-                    limit: limits.response.unwrap_or_default(),
-                };
-                self.log_failure(&failure);
-                failure
-            }
-        }
-    }
-
-    async fn ask(
-        self: &Arc<Self>,
-        pre: &ProxyPre<Guest>,
-        request: Request<WasiBody>,
-        meta: RequestMeta,
-        deadline: Instant,
-    ) -> Result<Response<Body>, Failure> {
-        let slot = self.request_slot(deadline).await?;
-        let (outcome, answered) = oneshot::channel();
-        let fate = Fate::default();
-        let guest = tokio::spawn({
-            let (component, pre, fate) = (Arc::clone(self), pre.clone(), fate.clone());
-            let memory = self.instance_memory();
-            async move {
-                let _slot = slot;
-                let answer = component.answer(pre, request, meta, outcome, fate, &memory);
-                let run = component.run(answer);
-                let result = component.until(deadline, &memory, run).await;
-                if let Err(failure) = &result {
-                    component.log_failure(failure);
-                }
-                result
-            }
-        });
-        // The guest outlives the head of its answer: it ends with the body, or with the client.
-        let mut guest = AbortOnDrop(Some(guest));
-        match answered.await {
-            Ok(Ok(response)) => Ok(response.map(|body| guest_body(body, guest, fate))),
-            Ok(Err(code)) => Err(Failure::Trapped(format!(
-                "it answered with an error: {code}"
-            ))),
-            Err(_) => match guest.join().await {
-                Ok(()) => Err(Failure::Trapped("it returned without an answer".into())),
-                Err(failure) => Err(failure),
-            },
-        }
-    }
-
-    async fn answer(
-        &self,
-        pre: ProxyPre<Guest>,
-        mut request: Request<WasiBody>,
-        meta: RequestMeta,
-        outcome: oneshot::Sender<Outcome>,
-        fate: Fate,
-        memory: &Arc<InstanceMemory>,
-    ) -> Result<(), Failure> {
-        let mut guest = self.store(0, memory);
-        // Declared after the store, so that it is known to have failed before its body ends.
-        let mut run = Run {
-            fate,
-            succeeded: false,
-        };
-        name_authority(&mut request, &meta);
-        let scheme = if meta.scheme == Scheme::HTTPS {
-            types::Scheme::Https
-        } else {
-            types::Scheme::Http
-        };
-        let result = async {
-            let mut http = guest.store.data_mut().http();
-            let request = http.new_incoming_request(scheme, request)?;
-            let outparam = http.new_response_outparam(outcome)?;
-            let proxy = pre.instantiate_async(&mut guest.store).await?;
-            proxy
-                .wasi_http_incoming_handler()
-                .call_handle(&mut guest.store, request, outparam)
-                .await
-        }
-        .await;
-        match result {
-            Ok(()) => {
-                run.succeeded = true;
-                guest.finish();
-                Ok(())
-            }
-            Err(error) => Err(self.failure(&error, &guest)),
+            TooLarge::Response => self.logged(Failure::ResponseTooLarge {
+                limit: limits.response.unwrap_or_default(),
+            }),
         }
     }
 }
@@ -246,11 +148,23 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
         | Failure::Stopped
         | Failure::LeaseExpired => (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()),
         Failure::RequestTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, failure.to_string()),
-        Failure::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, failure.to_string()),
+        Failure::Timeout(_) | Failure::Unfinished(_) | Failure::Overtime(_) => {
+            (StatusCode::GATEWAY_TIMEOUT, failure.to_string())
+        }
+        Failure::Malformed(_) | Failure::BrokeOff(_) => {
+            (StatusCode::BAD_GATEWAY, failure.to_string())
+        }
         failure if failure.is_shortage() => (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()),
-        // Backtraces are for the workload's owner, in its log, not for its clients.
+        // Backtraces and a guest's own words are for the workload's owner, in its log, not for its clients.
         Failure::Trapped(_) => (StatusCode::INTERNAL_SERVER_ERROR, "it failed".to_owned()),
-        Failure::OutOfMemory(_) | Failure::TooDeep(_) | Failure::ResponseTooLarge { .. } => {
+        Failure::ErrorCode(_) => {
+            let text = "it answered with an error, which its log names".to_owned();
+            (StatusCode::INTERNAL_SERVER_ERROR, text)
+        }
+        Failure::NoAnswer
+        | Failure::OutOfMemory(_)
+        | Failure::TooDeep(_)
+        | Failure::ResponseTooLarge { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string())
         }
     };
@@ -261,89 +175,4 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
             .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
     }
     response
-}
-
-/// Whether the guest behind a body failed. A failed one leaves its body as if it had finished it.
-#[derive(Clone, Default)]
-struct Fate(Arc<AtomicBool>);
-
-/// Tells [`Fate`] when it is dropped before the run succeeded: by a trap, a timeout, an abort.
-struct Run {
-    fate: Fate,
-    succeeded: bool,
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        if !self.succeeded {
-            self.fate.0.store(true, Ordering::Release);
-        }
-    }
-}
-
-struct AbortOnDrop(Option<JoinHandle<Result<(), Failure>>>);
-
-impl AbortOnDrop {
-    async fn join(&mut self) -> Result<(), Failure> {
-        match &mut self.0 {
-            Some(guest) => guest
-                .await
-                .unwrap_or_else(|_| Err(Failure::Trapped("it was ended".into()))),
-            None => Ok(()),
-        }
-    }
-
-    /// Lets the guest go on by itself, until its timeout.
-    fn release(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        if let Some(guest) = &self.0 {
-            guest.abort();
-        }
-    }
-}
-
-/// The body that a guest writes. Dropped early, it ends the guest; when the guest fails first, it ends
-/// as an error, so that no client takes a part for the whole.
-struct GuestBody {
-    body: HyperOutgoingBody,
-    guest: AbortOnDrop,
-    fate: Fate,
-}
-
-fn guest_body(body: HyperOutgoingBody, mut guest: AbortOnDrop, fate: Fate) -> Body {
-    if body.is_end_stream() {
-        guest.release();
-        return body.map_err(|e| e.to_string().into()).boxed_unsync();
-    }
-    GuestBody { body, guest, fate }.boxed_unsync()
-}
-
-impl HttpBody for GuestBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(frame) => Poll::Ready(Some(frame.map_err(|e| e.to_string().into()))),
-            None if self.fate.0.load(Ordering::Acquire) => Poll::Ready(Some(Err(
-                "the component failed before its answer was whole".into(),
-            ))),
-            None => {
-                self.guest.release();
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

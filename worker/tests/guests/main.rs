@@ -1,6 +1,7 @@
 //! Real guests over the workload network, with wasmtime and nothing else: no control plane, no agent.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod bench;
 mod bounds;
 mod conform;

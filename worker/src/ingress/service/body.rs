@@ -154,6 +154,9 @@ pub(super) trait Held: Send + Unpin + 'static {
 pub(super) struct ResponseBody<H: Held> {
     body: Incoming,
     held: Option<H>,
+    /// Why it breaks off, on the next occasion: a connection gives up at once, and what came before the error would be
+    /// lost if there were no time to send it.
+    broken: Option<hyper::Error>,
 }
 
 // === impl ResponseBody ===
@@ -163,6 +166,7 @@ impl<H: Held> ResponseBody<H> {
         let mut body = Self {
             body,
             held: Some(held),
+            broken: None,
         };
         body.finish_if(body.body.is_end_stream());
         body
@@ -183,15 +187,25 @@ impl<H: Held> HttpBody for ResponseBody<H> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error.into())));
+        }
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Err(error)) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            frame => frame,
+        };
         // A body of known length is not asked again after its last byte.
         let over = frame.is_none() || self.body.is_end_stream();
-        self.finish_if(over && !matches!(frame, Some(Err(_))));
+        self.finish_if(over);
         Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.broken.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

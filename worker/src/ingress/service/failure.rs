@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::{
-    ingress::{Body, plain_text},
+    ingress::{Body, plain_text, response},
     net::NetError,
 };
 
@@ -28,6 +28,8 @@ pub(super) enum Failure {
         version: &'static str,
         cause: String,
     },
+    #[error("its response is not valid HTTP: {0}")]
+    Response(response::Malformed),
     #[error("it did not begin to answer within {0:?}")]
     Timeout(Duration),
     #[error("the request ended before it was whole")]
@@ -64,6 +66,14 @@ impl Failure {
         response
     }
 
+    /// Whether the service has answered, and what it said cannot be passed on.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Malformed { .. } | Self::Response(_) | Self::ResponseTooLarge(_)
+        )
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Busy(_) | Self::Stopping | Self::Unreachable(NetError::TooManySockets) => {
@@ -72,6 +82,7 @@ impl Failure {
             Self::NotListening
             | Self::Dropped
             | Self::Malformed { .. }
+            | Self::Response(_)
             | Self::Unreachable(_)
             | Self::ResponseTooLarge(_) => StatusCode::BAD_GATEWAY,
             Self::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,

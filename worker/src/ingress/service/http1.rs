@@ -23,7 +23,8 @@ use crate::{
     dial::{Dialer, Driver, Io},
     ingress::{
         Body,
-        limit::{HEAD_BUFFER, MAX_FIELDS},
+        limit::{HEAD_BUFFER, HeadTooLarge, MAX_FIELDS},
+        response::Malformed,
         server::after_http,
         tunnel::Tunnel,
     },
@@ -98,6 +99,7 @@ async fn exchange(
 
 async fn open(dialer: &Dialer) -> Result<Lease, Failure> {
     let (io, scope) = dialer.connect().await?;
+    // More fields than hyper's own 100, which costs it an allocation for each response.
     let mut client = http1::Builder::new();
     client.max_buf_size(HEAD_BUFFER).max_headers(MAX_FIELDS);
     let handshake = client.handshake(io).await;
@@ -109,6 +111,7 @@ async fn open(dialer: &Dialer) -> Result<Lease, Failure> {
 fn failure(error: &hyper::Error) -> Failure {
     match error {
         _ if error.is_user() => Failure::Request,
+        _ if error.is_parse_too_large() => Failure::Response(Malformed::Head(HeadTooLarge::Unread)),
         _ if error.is_parse() => Failure::malformed(error, VERSION),
         _ => Failure::Dropped,
     }
@@ -138,7 +141,14 @@ async fn tunnel(
     };
     let mut client = ResetOnDrop(Some(client));
     let Some(socket) = &mut client.0 else { return };
-    match relay(socket, service.io.into_inner(), driver.scope(), early).await {
+    match relay(
+        socket,
+        service.io.into_inner().into_inner(),
+        driver.scope(),
+        early,
+    )
+    .await
+    {
         Ok(()) => client.0 = None,
         Err(error) => tracing::debug!(%error, "an upgraded connection broke"),
     }

@@ -18,7 +18,12 @@ use super::{
 };
 use crate::{
     dial::{Dialer, Driver},
-    ingress::{Body, limit::HEAD_BUFFER},
+    ingress::{
+        Body,
+        limit::{HeadTooLarge, is_head_refused},
+        response::Malformed,
+        server::MAX_HEAD_LIST,
+    },
 };
 
 /// Requests at once on one connection: what every server should allow (RFC 9113, section 6.5.2).
@@ -119,7 +124,7 @@ impl Streams {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEAD_BUFFER as u32);
+            .max_header_list_size(MAX_HEAD_LIST);
         let handshake = client.handshake(io).await;
         let (sender, connection) = handshake.map_err(|e| Failure::malformed(&e, VERSION))?;
         let connection = Arc::new(Connection {
@@ -217,6 +222,7 @@ fn failure(error: &hyper::Error) -> Failure {
     let is_io = |cause: &(dyn Error + 'static)| cause.is::<std::io::Error>();
     match error {
         _ if error.is_user() => Failure::Request,
+        _ if is_head_refused(error) => Failure::Response(Malformed::Head(HeadTooLarge::Unread)),
         _ if error.is_closed() || error.is_canceled() || error.is_incomplete_message() => {
             Failure::Dropped
         }

@@ -15,8 +15,8 @@ mod pool;
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, join};
-use http::{Request, Response, Version, header};
-use http_body_util::BodyExt as _;
+use http::{Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::task::AbortOnDropHandle;
@@ -28,6 +28,7 @@ use warren_model::{
 use super::{
     Admission, Admissions, Body, ClientBody, HttpTarget, RequestMeta,
     limit::{Bounded, TooLarge, answers_more, declares_more},
+    response::{self, Framing},
 };
 use crate::{
     dial::Dialer,
@@ -159,7 +160,7 @@ impl ServicePort {
         if overrun.happened() {
             return Err(self.too_large(TooLarge::Request));
         }
-        let answer = answer?;
+        let answer = answer.inspect_err(|failure| self.note(failure))?;
         if answers_more(&method, answer.headers(), limits.response) {
             return Err(self.too_large(TooLarge::Response));
         }
@@ -178,10 +179,17 @@ impl ServicePort {
             TooLarge::Request => Failure::RequestTooLarge(limits.request.unwrap_or_default()),
             TooLarge::Response => {
                 let failure = Failure::ResponseTooLarge(limits.response.unwrap_or_default());
-                let line = format!("{}: {failure}", self.place);
-                self.log.line("service", Stream::Stderr, &line);
+                self.note(&failure);
                 failure
             }
+        }
+    }
+
+    /// Tells the workload's owner, in the service's log, what is wrong with its answers.
+    fn note(&self, failure: &Failure) {
+        if failure.is_answer() {
+            let line = format!("{}: {failure}", self.place);
+            self.log.line("service", Stream::Stderr, &line);
         }
     }
 
@@ -193,6 +201,7 @@ impl ServicePort {
         meta: &RequestMeta,
     ) -> Result<Response<Body>, Failure> {
         let slot = self.slot()?;
+        let method = request.method().clone();
         let mut request = request;
         let mut asked = head::take_hop_by_hop(request.headers_mut());
         let http2 = protocol == RouteProtocol::H2c || is_grpc(request.headers());
@@ -231,8 +240,20 @@ impl ServicePort {
             let (pool, dialer) = (&self.idle, &self.dialer);
             http1::send(pool, dialer, request, waiting, upgrade, slot).await?
         };
+        // What follows a switch of protocols is no response any more.
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !http2 {
+            head::to_client(&mut response);
+            return Ok(response);
+        }
+        let framing = response::check(&method, &mut response).map_err(Failure::Response)?;
         head::to_client(&mut response);
-        Ok(response)
+        Ok(match framing {
+            // Of a service that sends one nevertheless.
+            Framing::NoBody if !response.body().is_end_stream() => {
+                response.map(|_| Body::new(Empty::new().map_err(|never| match never {})))
+            }
+            _ => response,
+        })
     }
 
     fn slot(&self) -> Result<OwnedSemaphorePermit, Failure> {

@@ -1,13 +1,13 @@
 //! One instance: the task that owns its store, and the requests that it is serving.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::AbortHandle,
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 use warren_model::spec::Reuse;
 use wasmtime::component::Accessor;
@@ -21,32 +21,39 @@ use wasmtime_wasi_http::{
 
 use crate::runtime::{ComponentRuntime, Guest, failure::Failure, memory::InstanceMemory};
 
-use super::{Answer, Job};
+use super::{
+    Head, Job,
+    load::{Load, Next, Place, Work},
+};
 
 /// An instance that nobody needs any more is dropped after this time.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// A request is ended by whoever waits for its answer; one whose client takes nothing and so asks for nothing, by its
+/// instance after this time.
+const LATE: Duration = Duration::from_secs(1);
+
 /// A live instance, as those who give it requests see it.
 pub(super) struct Instance {
     jobs: mpsc::Sender<Box<Job>>,
-    load: Mutex<Load>,
+    shared: Arc<Shared>,
     /// How it ended.
     ended: watch::Receiver<Option<Result<(), Failure>>>,
     task: AbortHandle,
 }
 
-#[derive(Default)]
-struct Load {
-    running: u32,
-    taken: u32,
-    /// A request was given up in it: it takes no more, and is cut once no other runs.
-    condemned: bool,
+/// What an instance and its requests know of each other.
+struct Shared {
+    load: Mutex<Load>,
+    /// The load has changed.
+    changed: Notify,
 }
 
 /// A request's place in an instance. Dropped before [`Self::finish`], it condemns the instance.
 pub(super) struct Lease {
     instance: Arc<Instance>,
-    finished: bool,
+    /// `None` once it is finished.
+    place: Option<Place>,
 }
 
 // === impl Instance ===
@@ -57,75 +64,121 @@ impl Instance {
         component: &Arc<ComponentRuntime>,
         pre: &ServicePre<Guest>,
         reuse: Reuse,
+        place: Place,
         job: Box<Job>,
     ) -> (Arc<Self>, Lease) {
         let (jobs, queue) = mpsc::channel(reuse.concurrency as usize);
         let (end, ended) = watch::channel(None);
+        let shared = Arc::new(Shared {
+            load: Mutex::new(Load::new(place.deadline())),
+            changed: Notify::new(),
+        });
         let task = tokio::spawn({
             let (component, pre) = (Arc::clone(component), pre.clone());
+            let shared = Arc::clone(&shared);
             let memory = component.instance_memory();
             async move {
+                // Dropped after the store.
+                let life = Life(&shared);
                 let fate = Fate {
                     end,
                     memory: Arc::clone(&memory),
                 };
-                let serve = serve(&component, &pre, queue, reuse, job, fate);
-                tokio::select! {
-                    // Its fate is told, also when it is cut.
-                    _ = component.run(serve) => {}
-                    () = component.stopped() => {}
-                    shortage = memory.taken_back() => component.log_failure(&shortage.into()),
+                let serve = serve(&component, &pre, queue, reuse, job, fate.clone(), life.0);
+                let mut running = pin!(component.run(serve));
+                let cut = tokio::select! {
+                    // A guest that ends by itself has said why.
+                    biased;
+                    done = &mut running => done.err(),
+                    failure = overdue(&component, life.0) => Some(failure),
+                    shortage = memory.taken_back() => Some(shortage.into()),
+                    () = component.stopped() => {
+                        let works = life.0.load.lock().work() != Work::Nothing;
+                        works.then_some(Failure::Stopped)
+                    }
+                };
+                if let Some(failure) = cut {
+                    fate.tell(Err(component.logged(failure)));
                 }
             }
         });
         let instance = Arc::new(Self {
             jobs,
-            load: Mutex::new(Load {
-                running: 1,
-                taken: 1,
-                condemned: false,
-            }),
+            shared,
             ended,
             task: task.abort_handle(),
         });
-        let lease = Lease::new(&instance);
+        let lease = Lease::new(&instance, place);
         (instance, lease)
     }
 
     pub fn is_open(&self) -> bool {
-        !self.jobs.is_closed() && !self.load.lock().condemned
+        !self.jobs.is_closed() && self.shared.load.lock().is_open()
     }
 
     /// Takes the request, or gives it back.
-    pub fn take(self: &Arc<Self>, reuse: Reuse, job: Box<Job>) -> Result<Lease, Box<Job>> {
-        let mut load = self.load.lock();
-        let has_room =
-            !load.condemned && load.running < reuse.concurrency && load.taken < reuse.requests;
-        if !has_room {
-            return Err(job);
+    pub fn take(
+        self: &Arc<Self>,
+        reuse: Reuse,
+        place: Place,
+        job: Box<Job>,
+    ) -> Result<Lease, (Place, Box<Job>)> {
+        let mut load = self.shared.load.lock();
+        if !load.has_room(reuse) {
+            return Err((place, job));
         }
-        self.jobs
-            .try_send(job)
-            .map_err(mpsc::error::TrySendError::into_inner)?;
-        load.running += 1;
-        load.taken += 1;
-        Ok(Lease::new(self))
+        if let Err(back) = self.jobs.try_send(job) {
+            return Err((place, back.into_inner()));
+        }
+        let slot = load.take(place.deadline());
+        drop(load);
+        drop(slot);
+        self.shared.changed.notify_one();
+        Ok(Lease::new(self, place))
+    }
+}
+
+/// Returns with the reason when an instance has taken longer than it may.
+async fn overdue(component: &ComponentRuntime, shared: &Shared) -> Failure {
+    loop {
+        let work = shared.load.lock().work();
+        let (until, failure) = match work {
+            Work::Nothing => {
+                shared.changed.notified().await;
+                continue;
+            }
+            Work::Answering { until } => (until + LATE, Failure::Unfinished(component.timeout())),
+            Work::Finishing { until } => (until, Failure::Overtime(component.timeout())),
+        };
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            () = sleep_until(until) => {
+                if shared.load.lock().work() == work {
+                    return failure;
+                }
+            }
+        }
     }
 }
 
 // === impl Lease ===
 
 impl Lease {
-    fn new(instance: &Arc<Instance>) -> Self {
+    fn new(instance: &Arc<Instance>, place: Place) -> Self {
         Self {
             instance: Arc::clone(instance),
-            finished: false,
+            place: Some(place),
         }
     }
 
-    /// The request has its whole answer.
+    /// The request has its whole answer, and its guest may finish its work.
     pub fn finish(mut self) {
-        self.finished = true;
+        if let Some(place) = self.place.take() {
+            let shared = &self.instance.shared;
+            let slot = shared.load.lock().finish(place);
+            drop(slot);
+            shared.changed.notify_one();
+        }
     }
 
     /// Why the instance ended before its answer.
@@ -133,7 +186,7 @@ impl Lease {
         let mut ended = self.instance.ended.clone();
         match ended.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(Err(failure))) => failure.clone(),
-            Ok(_) => Failure::Trapped("it returned without an answer".into()),
+            Ok(_) => Failure::NoAnswer,
             Err(_) => Failure::Stopped,
         }
     }
@@ -147,37 +200,57 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut load = self.instance.load.lock();
-        load.running -= 1;
-        load.condemned |= !self.finished;
-        if load.condemned && load.running == 0 {
+        let Some(place) = self.place.take() else {
+            return;
+        };
+        let shared = &self.instance.shared;
+        let (next, slot) = shared.load.lock().give_up(place, Instant::now());
+        if next == Next::Ends {
             self.instance.task.abort();
         }
+        drop(slot);
+        shared.changed.notify_one();
+    }
+}
+
+/// Notes that an instance has ended, however that was: what it held is free.
+struct Life<'a>(&'a Shared);
+
+impl Drop for Life<'_> {
+    fn drop(&mut self) {
+        let slot = self.0.load.lock().end();
+        drop(slot);
     }
 }
 
 /// Tells how an instance ended, and that it was cut if nothing else was told.
+#[derive(Clone)]
 struct Fate {
     end: watch::Sender<Option<Result<(), Failure>>>,
     memory: Arc<InstanceMemory>,
 }
 
 impl Fate {
+    /// The first word counts.
     fn tell(&self, result: Result<(), Failure>) {
-        self.end.send_replace(Some(result));
+        self.end.send_if_modified(|fate| {
+            let is_first = fate.is_none();
+            if is_first {
+                *fate = Some(result);
+            }
+            is_first
+        });
     }
 }
 
 impl Drop for Fate {
     fn drop(&mut self) {
-        if self.end.borrow().is_none() {
-            let shortage = self.memory.ending().map(Failure::from);
-            self.tell(Err(shortage.unwrap_or(Failure::Stopped)));
-        }
+        let shortage = self.memory.ending().map(Failure::from);
+        self.tell(Err(shortage.unwrap_or(Failure::Stopped)));
     }
 }
 
-/// Serves until it has taken all the requests that it may, or none comes for a while.
+/// Serves until it has taken all the requests that it may, or none comes for a while, and the guest has finished its work.
 async fn serve(
     component: &ComponentRuntime,
     pre: &ServicePre<Guest>,
@@ -185,6 +258,7 @@ async fn serve(
     reuse: Reuse,
     first: Box<Job>,
     fate: Fate,
+    shared: &Shared,
 ) -> Result<(), Failure> {
     let mut guest = component.store(0, &fate.memory);
     // Dropped before the store, so that an answer's body is known to have failed before it ends.
@@ -197,18 +271,29 @@ async fn serve(
                 let mut running = FuturesUnordered::new();
                 running.push(handle(store, &service, first));
                 let mut left = reuse.requests - 1;
+                let mut is_quiet = false;
                 loop {
                     let idle = running.is_empty();
+                    if idle && is_quiet && left == 0 {
+                        return Ok(());
+                    }
                     tokio::select! {
                         job = next(&mut queue, idle), if left > 0 => match job {
                             Some(job) => {
                                 left -= 1;
+                                is_quiet = false;
+                                shared.load.lock().begin();
                                 running.push(handle(store, &service, job));
                             }
                             None => left = 0,
                         },
                         Some(result) = running.next(), if !idle => result?,
-                        else => return Ok(()),
+                        // Tasks that the guest spawned, or that of a request that was given up.
+                        () = no_tasks(store), if idle && !is_quiet => {
+                            is_quiet = true;
+                            let slot = shared.load.lock().quiet();
+                            drop(slot);
+                        }
                     }
                 }
             })
@@ -222,12 +307,17 @@ async fn serve(
             guest.finish();
         }
         Err(error) => {
+            shared.load.lock().fail();
             let failure = component.failure(&error, &guest);
-            component.log_failure(&failure);
-            fate.tell(Err(failure));
+            fate.tell(Err(component.logged(failure)));
         }
     }
     Ok(())
+}
+
+/// Returns once the guest does nothing any more.
+async fn no_tasks(store: &Accessor<Guest>) {
+    poll_fn(|cx| store.poll_no_interesting_tasks(cx)).await;
 }
 
 /// The next request; for an idle instance only as long as it waits.
@@ -264,15 +354,14 @@ async fn handle(store: &Accessor<Guest>, service: &Service, job: Box<Job>) -> wa
     let response = match response {
         Ok(response) => response,
         Err(code) => {
-            let text = format!("it answered with an error: {code}");
             // Nobody may be waiting any more.
-            let _ = answer.send(Err(Failure::Trapped(text)));
+            let _ = answer.send(Err(Failure::error_code(code)));
             return Ok(());
         }
     };
     let response = store.with(|store| response.into_http(store, async { Ok(()) }))?;
     let (done, is_done) = tokio::sync::oneshot::channel();
-    if answer.send(Ok(Answer { response, done })).is_ok() {
+    if answer.send(Ok(Head { response, done })).is_ok() {
         // Dropped, never sent.
         let _ = is_done.await;
     }

@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use http::{Extensions, HeaderValue, Method, Request, Response, Version, header, uri::Scheme};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, Version, header, uri::Scheme,
+};
 use http_body_util::BodyExt as _;
 use hyper::{
     body::{Body as _, Incoming},
@@ -24,7 +26,14 @@ use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::{ingress::is_grpc, policy::is_own};
+use crate::{
+    ingress::{
+        is_grpc,
+        limit::{HEAD_BUFFER, MAX_FIELDS, check_head, head_size},
+        server::MAX_HEAD_LIST,
+    },
+    policy::is_own,
+};
 
 use super::{
     Limits, Timeouts, Ways,
@@ -33,8 +42,6 @@ use super::{
     failure,
 };
 
-/// Bytes of a response's head, and of its trailers.
-const MAX_HEAD: u32 = 128 << 10;
 /// Bytes that wait in one stream of HTTP/2, and in all of a connection, for a guest to read them.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -128,6 +135,9 @@ impl Client {
         if request.uri().authority().is_none() {
             return Err(Error::HttpRequestUriInvalid);
         }
+        if let Some(size) = beyond_limits(request.headers()) {
+            return Err(Error::HttpRequestHeaderSectionSize(Some(size)));
+        }
         let is_http2 = self.is_http2(&request);
         let pool = self.pool(is_http2);
         let flight = Flight::new(&self.flying);
@@ -145,6 +155,9 @@ impl Client {
             answer => answer,
         };
         let response = answer.map_err(|unanswered| unanswered.told(&broken))?;
+        if let Some(size) = beyond_limits(response.headers()) {
+            return Err(Error::HttpResponseHeaderSectionSize(Some(size)));
+        }
         if let Some(answers) = response.extensions().get::<Answers>() {
             answers.count();
         }
@@ -220,6 +233,12 @@ impl Client {
     }
 }
 
+/// The size of a head in bytes, if it is larger or has more fields than one may.
+fn beyond_limits(headers: &HeaderMap) -> Option<u32> {
+    check_head(headers).err()?;
+    Some(u32::try_from(head_size(headers)).unwrap_or(u32::MAX))
+}
+
 /// Says that trailers are welcome, which servers of HTTP/1.1 want to hear, and of gRPC too (RFC 9110, section 10.1.4).
 fn accept_trailers(head: &mut http::request::Parts, is_http2: bool) {
     let trailers = HeaderValue::from_static("trailers");
@@ -240,8 +259,9 @@ impl Pools {
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(limits.idle)
             .pool_idle_timeout(limits.idle_timeout)
-            .http1_max_buf_size(MAX_HEAD as usize)
-            .http2_max_header_list_size(MAX_HEAD)
+            .http1_max_buf_size(HEAD_BUFFER)
+            .http1_max_headers(MAX_FIELDS)
+            .http2_max_header_list_size(MAX_HEAD_LIST)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(CONNECTION_WINDOW);
         Self {

@@ -30,6 +30,7 @@ use tokio_rustls::TlsConnector;
 use tower::Service;
 
 use crate::{
+    last_words::LastWords,
     net::{End, Scope},
     policy::{Op, Verdict},
 };
@@ -54,7 +55,7 @@ pub(super) struct Connector {
 
 /// A connection, with its place among the guest's.
 pub(super) struct Transport {
-    io: TokioIo<Box<dyn Io>>,
+    io: TokioIo<LastWords<Box<dyn Io>>>,
     is_http2: bool,
     /// What holds it, if it is in the workload's network.
     scope: Option<Scope>,
@@ -94,7 +95,7 @@ impl Connector {
             io = Box::new(stream);
         }
         Ok(Transport {
-            io: TokioIo::new(io),
+            io: TokioIo::new(LastWords::new(io)),
             is_http2,
             scope,
             is_shut: false,

@@ -119,6 +119,38 @@ async fn a_client_of_http1_reaches_a_service_of_http2() {
     assert!(answer.contains("\r\n5\r\nhello\r\n0\r\n"), "{answer}");
 }
 
+/// The service has said all that it will, and takes no more: however far the request is by then, the answer is the client's.
+#[tokio::test]
+async fn an_answer_before_the_end_of_a_request_is_whole_though_the_service_closes() {
+    let long = "x".repeat(200_000);
+    let rig = Rig::start(QUICK).await;
+    let mut listener = rig.listen();
+    for _ in 0..20 {
+        let io = TokioIo::new(rig.client().await);
+        let handshake = conn::http2::handshake(TokioExecutor::new(), io);
+        let (mut client, connection) = handshake.await.unwrap();
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        // Without an end.
+        let chunk = Bytes::from(vec![b'u'; 16 << 10]);
+        let frames =
+            futures::stream::repeat_with(move || Ok::<_, io::Error>(Frame::data(chunk.clone())));
+        let body = http_body_util::StreamBody::new(frames);
+        let request = Request::post("http://a.localhost/").body(body).unwrap();
+        let sent = tokio::spawn(async move { client.send_request(request).await });
+        let mut guest = accept(&mut listener).await;
+        head(&mut guest).await;
+        let length = long.len();
+        let answer = format!("HTTP/1.1 413 X\r\nContent-Length: {length}\r\n\r\n{long}");
+        write(&mut guest, &answer).await;
+        drop(guest);
+        let response = within(sent).await.unwrap().unwrap();
+        assert_eq!(response.status(), 413);
+        let body = within(response.into_body().collect()).await.unwrap();
+        assert_eq!(body.to_bytes(), long.as_bytes());
+        drop(connection);
+    }
+}
+
 #[tokio::test]
 async fn a_crowd_shares_few_connections() {
     let rig = Rig::start(QUICK).await;
@@ -207,6 +239,61 @@ async fn a_service_that_does_not_speak_http2_is_told_of() {
     let answer = rest(&mut client).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     assert!(answer.contains("did not answer in HTTP/2"), "{answer}");
+}
+
+/// Answers each request with this head and body, on every connection.
+fn serve_response(mut listener: Listener, head: http::response::Builder, body: &'static str) {
+    let response = head.body(()).unwrap();
+    tokio::spawn(async move {
+        while let Ok(stream) = listener.accept().await {
+            let response = response.clone();
+            let service = service_fn(move |_| {
+                let body = Full::new(Bytes::from_static(body.as_bytes()));
+                let response = response.clone().map(|()| body);
+                async move { Ok::<_, std::convert::Infallible>(response) }
+            });
+            let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            server.max_send_buf_size(1 << 20);
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+}
+
+#[tokio::test]
+async fn responses_that_are_not_valid_become_a_502_with_the_reason() {
+    let fields = |count| {
+        let head = Response::builder();
+        (0..count).fold(head, |head, n| head.header(format!("x-{n}"), "v"))
+    };
+    let field = |bytes| Response::builder().header("x-large", "v".repeat(bytes));
+    let lengths = |lengths: [&str; 2]| {
+        let head = Response::builder();
+        lengths
+            .into_iter()
+            .fold(head, |head, n| head.header("content-length", n))
+    };
+    for (head, words) in [
+        // By h2 or by this ingress.
+        (lengths(["2", "3"]), "port 80 of the service"),
+        (fields(201), "at most 200 fields are passed on"),
+        (field(65_600), "at most 65536 bytes are passed on"),
+        (
+            field(300_000),
+            "head is too large: at most 200 fields and 65536 bytes",
+        ),
+    ] {
+        let rig = Rig::start(QUICK).await;
+        serve_response(rig.listen(), head, "ok");
+        let answer = rig.ask(&GET.replace("a.localhost", "b.localhost")).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert!(answer.contains(words), "{answer}");
+    }
+    for head in [fields(190), field(65_000)] {
+        let rig = Rig::start(QUICK).await;
+        serve_response(rig.listen(), head, "ok");
+        let answer = rig.ask(&GET.replace("a.localhost", "b.localhost")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -140,7 +140,8 @@ async fn where_time_is_over() {
 
 #[tokio::test]
 async fn where_the_server_is_bad() {
-    let many = "x: y\r\n".repeat(101);
+    let many = "x: y\r\n".repeat(201);
+    let large = format!("x: {}\r\n", "y".repeat(65_600));
     let long = format!("x: {}\r\n", "y".repeat(1 << 20));
     for (answer, expected) in [
         ("nonsense\r\n\r\n", "HttpProtocolError"),
@@ -162,6 +163,15 @@ async fn where_the_server_is_bad() {
             &format!("HTTP/1.1 200 OK\r\n{many}\r\n"),
             "HttpResponseHeaderSectionSize",
         ),
+        // Its first bytes come with the rest, and without.
+        (
+            &format!("HTTP/1.1 200 OK\r\n{large}\r\n"),
+            "HttpResponseHeaderSectionSize",
+        ),
+        (
+            &format!("HTTP/1.1 200 OK\r\n{large}\r\n{large}"),
+            "HttpResponseHeaderSectionSize",
+        ),
         (
             &format!("HTTP/1.1 200 OK\r\n{long}\r\n"),
             "HttpResponseHeaderSectionSize",
@@ -180,6 +190,76 @@ async fn where_the_server_is_bad() {
         assert_eq!(told, expected, "{shown:?}");
         within(server).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn heads_pass_up_to_their_limits() {
+    let many = "x: y\r\n".repeat(200);
+    let large = format!("x: {}\r\n", "y".repeat(65_000));
+    for fields in [many, large] {
+        let rig = Rig::new(&[]);
+        let mut listener = rig.listen("127.0.0.1:80");
+        let server = tokio::spawn(async move {
+            let mut stream = listener.accept().await.unwrap();
+            let _request = stream.read(&mut [0; 1024]).await.unwrap();
+            let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\nfine");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        assert_eq!(text(&rig.client, "http://localhost/").await, "fine");
+        within(server).await.unwrap();
+    }
+    let rig = Rig::new(&[]);
+    let server = rig.serve(80);
+    let mut request = get("http://localhost/");
+    let value = "y".repeat(65_600).parse().unwrap();
+    request.headers_mut().insert("x-large", value);
+    let refused = rig.client.send(request, timeouts()).await;
+    assert!(
+        matches!(
+            refused,
+            Err(Error::HttpRequestHeaderSectionSize(Some(65_639)))
+        ),
+        "{:?}",
+        refused.map(drop)
+    );
+    assert_eq!(server.connections(), 0);
+}
+
+/// The server has said all that it will, and takes no more: however far the request is by then, the answer is the guest's.
+#[tokio::test]
+async fn an_answer_that_comes_before_the_request_has_ended_is_whole() {
+    let rig = Rig::new(&[]);
+    let mut listener = rig.listen("127.0.0.1:80");
+    let long = "x".repeat(200_000);
+    let server = AbortOnDropHandle::new(tokio::spawn({
+        let long = long.clone();
+        async move {
+            loop {
+                let mut stream = listener.accept().await.unwrap();
+                let _request = stream.read(&mut [0; 1024]).await.unwrap();
+                let length = long.len();
+                let answer = format!("HTTP/1.1 413 X\r\ncontent-length: {length}\r\n\r\n{long}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    }));
+    for _ in 0..20 {
+        let (to, from) = frames::<Error>();
+        let chunk = Bytes::from(vec![b'u'; 16 << 10]);
+        let sends = AbortOnDropHandle::new(tokio::spawn(async move {
+            while to.send(Ok(Frame::data(chunk.clone()))).await.is_ok() {}
+        }));
+        let request = Request::post("http://localhost/").body(from.boxed_unsync());
+        let response = within(rig.client.send(request.unwrap(), timeouts()))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 413);
+        let body = within(response.into_body().collect()).await.unwrap();
+        assert_eq!(body.to_bytes(), long.as_bytes());
+        // Nobody reads the rest of the request.
+        within(sends).await.unwrap();
+    }
+    drop(server);
 }
 
 #[tokio::test]

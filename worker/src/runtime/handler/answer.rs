@@ -1,0 +1,60 @@
+//! What stands behind the body of an answer: a request's place in an instance, and the time that it has.
+
+use std::{
+    future::Future as _,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::runtime::{failure::Failure, http::body::Answering};
+
+use super::Lease;
+
+/// An answer that is not whole. Dropped, it gives the request up.
+pub(super) struct Answer {
+    // In this order: an instance that learns that it is done finds its place given back.
+    lease: Lease,
+    _done: oneshot::Sender<()>,
+    deadline: Pin<Box<Sleep>>,
+    timeout: Duration,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub fn new(
+        lease: Lease,
+        done: oneshot::Sender<()>,
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Self {
+        Self {
+            lease,
+            _done: done,
+            deadline: Box::pin(sleep_until(deadline)),
+            timeout,
+        }
+    }
+}
+
+impl Answering for Answer {
+    fn release(self) {
+        self.lease.finish();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.lease.has_failed()
+    }
+
+    /// Others may go on in its instance.
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let expired = self.deadline.as_mut().poll(cx);
+        expired.map(|()| Failure::Unfinished(self.timeout))
+    }
+}
