@@ -243,9 +243,10 @@ async fn http2_ends_an_upload_that_nobody_reads_without_an_error() {
 
 #[tokio::test]
 async fn a_client_that_has_closed_its_side_is_answered_and_one_that_is_gone_is_not() {
-    let open = Arc::new(Semaphore::new(0));
-    let gate = Arc::clone(&open);
+    let (open, arrived) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
+    let (gate, count) = (Arc::clone(&open), Arc::clone(&arrived));
     let server = Server::start(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
         let gate = Arc::clone(&gate);
         async move {
             let _permit = gate.acquire().await;
@@ -259,6 +260,12 @@ async fn a_client_that_has_closed_its_side_is_answered_and_one_that_is_gone_is_n
     waiting.shutdown().await.unwrap();
     let mut gone = server.connect().await;
     gone.write_all(request).await.unwrap();
+    let both = async {
+        while arrived.load(Ordering::Relaxed) < 2 {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    time::timeout(PATIENCE, both).await.unwrap();
     gone.set_zero_linger().unwrap();
     drop(gone);
     let noticed = async {
