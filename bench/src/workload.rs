@@ -13,7 +13,9 @@ use anyhow::{Context as _, bail};
 use tokio::task::JoinHandle;
 use warren_model::{
     name::Name,
-    spec::{BodyLimits, Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec},
+    spec::{
+        BodyLimits, Placement, Recovery, Restart, RestartPolicy, Service, Update, WorkloadSpec,
+    },
 };
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery, LogStream},
@@ -135,6 +137,8 @@ fn service(guest: &Guest, args: Vec<String>) -> Service {
             reset_after: Duration::from_secs(60),
             max_restarts: 10,
             window: Duration::from_secs(300),
+            on_failed: Recovery::Keep,
+            on_lost: Recovery::Keep,
         },
         publish: Vec::new(),
         routes: Vec::new(),

@@ -17,7 +17,7 @@ pub fn wanted(workload: &v1::Workload) -> u32 {
 pub fn unready(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<String> {
     let ill = replicas
         .iter()
-        .filter(|replica| replica.revision == workload.revision && !replica.ready);
+        .filter(|replica| replica.revision == workload.revision && !counts(replica));
     let (worst, rest) = worst(ill, MOST_TOLD);
     let mut lines: Vec<String> = worst.into_iter().flat_map(trouble).collect();
     lines.extend(more(workload, rest));
@@ -26,6 +26,11 @@ pub fn unready(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<String>
         lines.extend(conditions.filter_map(unmet));
     }
     lines
+}
+
+/// Whether it is ready, and has been for as long as its workload asks for.
+fn counts(replica: &v1::Replica) -> bool {
+    replica.available.unwrap_or(replica.ready)
 }
 
 /// Nobody reads more of them than this, one below the other.
@@ -69,7 +74,7 @@ pub fn trouble(replica: &v1::Replica) -> Vec<String> {
             lines.push(format!("  {line}"));
         }
         // Without a worker nothing else can be.
-        if condition.r#type == "Scheduled" {
+        if condition.r#type == "Scheduled" && replica.worker.is_empty() {
             break;
         }
     }
@@ -104,7 +109,9 @@ pub fn headline(replica: &v1::Replica) -> String {
         worker => format!("{} on worker {worker}: ", replica.id),
     };
     line.push_str(replica.phase().as_str_name());
-    if replica.ready {
+    if replica.ready && !counts(replica) {
+        line.push_str(", ready, but not yet for its `update.minReady`");
+    } else if replica.ready {
         line.push_str(", ready");
     } else if replica.phase() == Phase::Running {
         line.push_str(", not ready");

@@ -20,7 +20,7 @@ use warren_proto::v1;
 use crate::{client::Server, explain, source};
 
 pub use drain::drained;
-use judge::{Verdict, earlier_serves, judge};
+use judge::{Until, Verdict, earlier_serves, judge};
 use show::Show;
 use view::View;
 
@@ -62,6 +62,10 @@ struct Begun {
 /// The time for a first look at the present state, however little time is left.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// What the server last saw of a replica that no worker can take may be older than what has just made room: it has this
+/// long to look again.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// What was waited for did not come.
 #[derive(Debug)]
 pub struct NotDone {
@@ -72,8 +76,8 @@ pub struct NotDone {
     pub earlier_serves: bool,
 }
 
-/// Waits until as many replicas of the present revision as wanted are ready and earlier ones take no more work, and
-/// returns all replicas then. The outer error is one of the server that trying again does not help.
+/// Waits until as many replicas of the present revision as wanted have been ready for as long as their workload asks for,
+/// and earlier ones take no more work, and returns all replicas then. The outer error is one of the server that trying again does not help.
 pub async fn ready(
     server: &Server,
     workload: &v1::Workload,
@@ -91,26 +95,67 @@ pub async fn ready_showing(
     patience: Patience,
     progress: Progress,
 ) -> Result<Result<Vec<v1::Replica>, NotDone>, Status> {
+    until(
+        server,
+        workload,
+        limit.into(),
+        patience,
+        progress,
+        Until::Available,
+    )
+    .await
+}
+
+/// Waits until as many replicas of the present revision as wanted are ready, be it for a moment.
+pub async fn serving(
+    server: &Server,
+    workload: &v1::Workload,
+    limit: impl Into<Limit>,
+    patience: Patience,
+    progress: Progress,
+) -> Result<Result<Vec<v1::Replica>, NotDone>, Status> {
+    until(
+        server,
+        workload,
+        limit.into(),
+        patience,
+        progress,
+        Until::Serving,
+    )
+    .await
+}
+
+async fn until(
+    server: &Server,
+    workload: &v1::Workload,
+    limit: Limit,
+    patience: Patience,
+    progress: Progress,
+    until: Until,
+) -> Result<Result<Vec<v1::Replica>, NotDone>, Status> {
     let title = source::title(workload);
-    let limit = limit.into();
     let begun = limit.begin();
     let mut view = View::new(server, workload);
     let mut show = Show::new(title.clone(), progress == Progress::Everywhere);
     // What was wrong with the revision that is waited for, in case that it is taken back.
     let mut trouble = Vec::new();
+    let mut stuck_until: Option<Instant> = None;
     loop {
-        let until = begun.until(view.seen.now().is_some() || view.seen.broken.is_some());
-        if let Ok(changed) = time::timeout_at(until, view.changed()).await {
+        let end = begun.until(view.seen.now().is_some() || view.seen.broken.is_some());
+        let wake = stuck_until.map_or(end, |stuck| stuck.min(end));
+        if let Ok(changed) = time::timeout_at(wake, view.changed()).await {
             changed?;
-        } else {
+        } else if wake == end {
             let headline = format!("{title} was not ready within {}", rounded(limit.timeout));
             return Ok(Err(late(headline, workload, &view)));
         }
         if let Some(why) = &view.seen.broken {
             show.broken(why);
+            stuck_until = None;
             continue;
         }
         let Some((now, replicas)) = view.seen.now() else {
+            stuck_until = None;
             continue;
         };
         let Some(now) = now.filter(|now| now.uid == workload.uid) else {
@@ -128,9 +173,22 @@ pub async fn ready_showing(
             }));
         }
         show.replicas(show::rollout(now, &replicas), &replicas);
-        match judge(now, &replicas, patience) {
+        let verdict = match judge(now, &replicas, patience, until) {
+            Verdict::Stuck(id) => {
+                let until = *stuck_until.get_or_insert_with(|| Instant::now() + NEWS);
+                match Instant::now() < until {
+                    true => Verdict::Waiting,
+                    false => Verdict::Broken(id),
+                }
+            }
+            verdict => {
+                stuck_until = None;
+                verdict
+            }
+        };
+        match verdict {
             Verdict::Ready => return Ok(Ok(replicas)),
-            Verdict::Broken(id) => {
+            Verdict::Broken(id) | Verdict::Stuck(id) => {
                 let broken = replicas.iter().filter(|replica| replica.id == id);
                 return Ok(Err(NotDone {
                     headline: format!("{title} did not become ready"),

@@ -4,7 +4,10 @@ use prost_types::Timestamp;
 use warren_model::{quantity::format_duration, spec};
 use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause, rollout::State};
 
-use crate::state::{records::condition, rollout};
+use crate::state::{
+    records::{PORT_UNAVAILABLE, condition},
+    rollout,
+};
 
 /// The status of a workload with these replicas.
 ///
@@ -103,6 +106,12 @@ impl<'a> Tally<'a> {
         tally
     }
 
+    /// How many have been ready for long enough to count.
+    fn available(&self) -> usize {
+        let counts = |replica: &&&v1::Replica| replica.available != Some(false);
+        self.ready.iter().filter(counts).count()
+    }
+
     fn is_deleting(&self) -> bool {
         self.workload.delete_time.is_some()
     }
@@ -111,7 +120,7 @@ impl<'a> Tally<'a> {
         !self.is_deleting()
             && self.older == 0
             && self.existing == self.wanted
-            && self.ready.len() + self.completed == self.wanted
+            && self.available() + self.completed == self.wanted
             && self.is_noted()
     }
 
@@ -127,7 +136,7 @@ impl<'a> Tally<'a> {
 
     /// The rollout, if it stalled and has not moved since.
     fn stalled(&self) -> Option<&'a v1::Rollout> {
-        let available = count(self.ready.len() + self.completed);
+        let available = count(self.available() + self.completed);
         rollout::of(self.workload).filter(|noted| {
             noted.state() == State::Stalled
                 && available <= noted.ready_replicas
@@ -161,10 +170,16 @@ impl<'a> Tally<'a> {
                 ),
             };
         }
+        // One that is LOST and keeps its place is why there is no other.
+        let lost = self.all.iter().filter(|replica| {
+            replica.phase() == Phase::Lost && replica.revision == self.workload.revision
+        });
         let (reason, why) = self
             .waiting
             .iter()
-            .map(|replica| obstacle(replica))
+            .copied()
+            .chain(lost)
+            .map(obstacle)
             .min_by_key(|(rank, ..)| *rank)
             .map_or(("ReplicasNotReady", None), |(_, reason, why)| (reason, why));
         Verdict {
@@ -230,7 +245,19 @@ impl<'a> Tally<'a> {
                     self.existing.saturating_sub(self.wanted)
                 )
             }
-            _ => self.of_wanted(),
+            _ => {
+                let mut message = self.of_wanted();
+                let spec = self.workload.spec.as_ref();
+                let update = spec.and_then(|spec| spec.update).unwrap_or_default();
+                match self.ready.len() - self.available() {
+                    0 => {}
+                    young => message.push_str(&format!(
+                        ", {young} of them for less than {}",
+                        format_duration(spec::min_ready(&update))
+                    )),
+                }
+                message
+            }
         }
     }
 
@@ -294,14 +321,24 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
     };
     match replica.phase() {
         Phase::Failed => {
-            let cause =
-                unmet(replica).map_or_else(|| exit().to_owned(), |held| held.message.clone());
-            (
-                0,
-                "ReplicaFailed",
-                Some(format!("{id} failed: {}", first_line(&cause))),
-            )
+            let cause = unmet_of_worker(replica)
+                .map_or_else(|| exit().to_owned(), |held| held.message.clone());
+            let mut message = format!("{id} failed: {}", first_line(&cause));
+            let elsewhere = condition(&replica.conditions, "Scheduled")
+                .filter(|held| held.status() == Status::False);
+            if let Some(elsewhere) = elsewhere {
+                message.push_str(&format!(
+                    "; no other worker takes it: {}",
+                    elsewhere.message
+                ));
+            }
+            (0, "ReplicaFailed", Some(message))
         }
+        Phase::Lost => (
+            4,
+            "ReplicasNotReady",
+            Some(format!("{id} is lost with its worker {}", replica.worker)),
+        ),
         Phase::Backoff => (
             1,
             "ReplicaRestarting",
@@ -313,17 +350,13 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
         ),
         Phase::Pending if replica.worker.is_empty() => {
             let cause = condition(&replica.conditions, "Scheduled")
-                .filter(|held| held.status() == Status::False)
-                .map(|held| held.message.clone());
-            (
-                2,
-                if cause.is_some() {
-                    "Unschedulable"
-                } else {
-                    "ReplicasNotReady"
-                },
-                cause,
-            )
+                .filter(|held| held.status() == Status::False);
+            let reason = match cause {
+                Some(held) if held.reason == PORT_UNAVAILABLE => PORT_UNAVAILABLE,
+                Some(_) => "Unschedulable",
+                None => "ReplicasNotReady",
+            };
+            (2, reason, cause.map(|held| held.message.clone()))
         }
         _ => (
             3,
@@ -337,11 +370,17 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
 
 /// The first condition that does not hold.
 fn unmet(replica: &v1::Replica) -> Option<&v1::Condition> {
-    ["Scheduled", "ArtifactsReady", "Started", "Ready"]
-        .into_iter()
-        .find_map(|kind| {
-            condition(&replica.conditions, kind).filter(|held| held.status() == Status::False)
-        })
+    unmet_condition(replica, "Scheduled").or_else(|| unmet_of_worker(replica))
+}
+
+/// The first of those that its worker knows.
+fn unmet_of_worker(replica: &v1::Replica) -> Option<&v1::Condition> {
+    let mut kinds = ["ArtifactsReady", "Started", "Ready"].into_iter();
+    kinds.find_map(|kind| unmet_condition(replica, kind))
+}
+
+fn unmet_condition<'a>(replica: &'a v1::Replica, kind: &str) -> Option<&'a v1::Condition> {
+    condition(&replica.conditions, kind).filter(|held| held.status() == Status::False)
 }
 
 fn ready_change(replica: &v1::Replica) -> Option<Timestamp> {

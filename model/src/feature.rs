@@ -19,7 +19,7 @@ pub(crate) const NOT_YET: [&str; 2] = ["spec.service.env.secret", "spec.componen
 
 /// What the first servers, which named no fields in `GetInfo`, did not honour. What leaves [`NOT_YET`] stays here, and what
 /// the contract gains joins it.
-const NOT_BY_THE_FIRST: [&str; 18] = [
+const NOT_BY_THE_FIRST: [&str; 20] = [
     "spec.service.readiness",
     "spec.service.liveness",
     "spec.service.volumes",
@@ -38,6 +38,8 @@ const NOT_BY_THE_FIRST: [&str; 18] = [
     "spec.components.limits.responseBodyBytes",
     "spec.service.reserve",
     "spec.components.reserve",
+    "spec.service.restart.onFailed",
+    "spec.service.restart.onLost",
 ];
 
 /// A field that a workload uses: one that says something else than its absence would.

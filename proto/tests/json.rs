@@ -75,6 +75,8 @@ fn spec() -> v1::WorkloadSpec {
         reset_after: seconds(60),
         max_restarts: Some(10),
         window: seconds(300),
+        on_failed: v1::restart_policy::Recovery::Replace.into(),
+        on_lost: v1::restart_policy::Recovery::Keep.into(),
     };
     let service = v1::Service {
         component: digest("1"),
@@ -164,6 +166,7 @@ fn spec() -> v1::WorkloadSpec {
             max_unavailable: Some(0),
             progress_deadline: seconds(120),
             rollback_on_failure: Some(true),
+            min_ready: seconds(1),
         }),
     }
 }
@@ -341,6 +344,7 @@ fn replica() {
             cpu_millicores: Some(250),
             time: time(8),
         }),
+        available: Some(true),
     };
     golden("replica", &replica);
     golden("replica_default", &v1::Replica::default());
@@ -383,6 +387,7 @@ fn worker() {
                 workload: "counter".into(),
                 replicas: 2,
                 message: "2 replicas have no other worker: no workers".into(),
+                reason: "PortUnavailable".into(),
             }],
         }),
         http_address: "http://127.0.0.1:8000".into(),
@@ -392,6 +397,7 @@ fn worker() {
             keep_until: time(60),
             stopped: true,
         }),
+        network: "5f2c".into(),
     };
     golden("worker", &worker);
     golden("departure_default", &v1::Departure::default());

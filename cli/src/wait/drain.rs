@@ -67,6 +67,14 @@ pub async fn drained(
                 Some(drain) if drain.replicas == 0 => return Ok(Ok(())),
                 Some(drain) => {
                     (broken, seen) = (None, true);
+                    if is_hopeless(&drain) {
+                        let replicas = output::count(drain.replicas, "replica");
+                        let mut not_done = NotDone::because(format!(
+                            "{title} still has {replicas} that no other worker can take; it goes on being drained"
+                        ));
+                        not_done.why = drain.obstacles.iter().map(obstacle).collect();
+                        return Ok(Err(not_done));
+                    }
                     line.say(&summary(&drain));
                     left = drain;
                 }
@@ -102,6 +110,14 @@ fn obstacle(held_up: &v1::drain::Obstacle) -> String {
     format!("{namespace}/{workload}: {message}")
 }
 
+/// Whether all that is left waits for ports that others keep: time alone does not help.
+fn is_hopeless(drain: &v1::Drain) -> bool {
+    let mut obstacles = drain.obstacles.iter();
+    drain.replicas > 0
+        && !drain.obstacles.is_empty()
+        && obstacles.all(|obstacle| obstacle.reason == "PortUnavailable")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +129,7 @@ mod tests {
             workload: workload.into(),
             replicas: 1,
             message: "1 replica has no other worker: no workers".into(),
+            reason: String::new(),
         };
         let mut drain = v1::Drain {
             replicas: 1,

@@ -1,6 +1,6 @@
 //! What the state of a workload and its replicas says about being ready. Pure.
 
-use warren_proto::v1::{self, replica::Phase, revision::Cause, rollout::State};
+use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause, rollout::State};
 
 use super::Patience;
 
@@ -9,13 +9,32 @@ pub enum Verdict {
     Ready,
     /// The id of the replica that is why.
     Broken(String),
+    /// The id of a replica that no worker can take, as the server last saw it.
+    Stuck(String),
     /// Its rollout makes no progress, for this reason.
     Stalled(String),
     Waiting,
 }
 
+/// What replicas are waited for to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Ready at this moment.
+    Serving,
+    /// Ready for as long as the workload's `update.minReady` asks for.
+    Available,
+}
+
+/// The reason of a condition: a published port is not free.
+const PORT_UNAVAILABLE: &str = "PortUnavailable";
+
 /// Whether as many replicas of the present revision as wanted are ready and earlier ones take no more work.
-pub fn judge(workload: &v1::Workload, replicas: &[v1::Replica], patience: Patience) -> Verdict {
+pub fn judge(
+    workload: &v1::Workload,
+    replicas: &[v1::Replica],
+    patience: Patience,
+    until: Until,
+) -> Verdict {
     let observed = workload
         .status
         .as_ref()
@@ -25,7 +44,7 @@ pub fn judge(workload: &v1::Workload, replicas: &[v1::Replica], patience: Patien
     }
     let wanted = wanted(workload);
     let (mut settled, mut alive) = (0, 0);
-    let mut broken = None;
+    let (mut broken, mut stuck) = (None, None);
     for replica in replicas {
         let phase = replica.phase();
         // One of an earlier revision still answers requests, with what was replaced, until its worker heard that it stops.
@@ -33,16 +52,29 @@ pub fn judge(workload: &v1::Workload, replicas: &[v1::Replica], patience: Patien
         if replica.revision != workload.revision {
             continue;
         }
-        settled += u32::from(is_settled(replica));
+        settled += u32::from(match until {
+            Until::Serving => replica.ready || phase == Phase::Completed,
+            Until::Available => is_settled(replica),
+        });
         let ended = phase == Phase::Backoff && patience == Patience::UntilEnded;
-        let failed = phase == Phase::Failed && patience != Patience::Endless;
-        if failed || ended {
+        let failed = phase == Phase::Failed && !is_tried_elsewhere(replica);
+        let gave_up = failed && patience != Patience::Endless;
+        if gave_up || ended {
             broken = Some(replica.id.clone());
         }
+        if has_no_port(replica) && patience != Patience::Endless {
+            stuck = Some(replica.id.clone());
+        }
     }
-    match broken {
-        _ if settled >= wanted && alive <= wanted && is_noted(workload, wanted) => Verdict::Ready,
-        Some(id) if settled < wanted => Verdict::Broken(id),
+    match (broken, stuck) {
+        _ if settled >= wanted
+            && alive <= wanted
+            && (until == Until::Serving || is_noted(workload, wanted)) =>
+        {
+            Verdict::Ready
+        }
+        (Some(id), _) if settled < wanted => Verdict::Broken(id),
+        (None, Some(id)) if settled < wanted => Verdict::Stuck(id),
         _ => match stalled(workload).filter(|_| patience != Patience::Endless) {
             Some(why) => Verdict::Stalled(why),
             None => Verdict::Waiting,
@@ -87,9 +119,28 @@ pub fn wanted(workload: &v1::Workload) -> u32 {
     spec.and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
-/// Whether it does what it is there for, or has done it.
+/// Whether it does what it is there for and has shown that it does, or has done it. Servers of before take whatever is ready.
 pub fn is_settled(replica: &v1::Replica) -> bool {
-    replica.ready || replica.phase() == Phase::Completed
+    replica.available.unwrap_or(replica.ready) || replica.phase() == Phase::Completed
+}
+
+/// Whether it failed only because a port is not free where it is, and the server has yet to say whether another worker
+/// takes it. Servers of before, which do not try that, do not say who is available either.
+fn is_tried_elsewhere(replica: &v1::Replica) -> bool {
+    replica.available.is_some()
+        && unmet(replica, "Started").is_some_and(|held| held.reason == PORT_UNAVAILABLE)
+        && unmet(replica, "Scheduled").is_none()
+}
+
+/// Whether every worker that could run it has its ports taken, by somebody who keeps them.
+fn has_no_port(replica: &v1::Replica) -> bool {
+    replica.worker.is_empty()
+        && unmet(replica, "Scheduled").is_some_and(|held| held.reason == PORT_UNAVAILABLE)
+}
+
+fn unmet<'a>(replica: &'a v1::Replica, kind: &str) -> Option<&'a v1::Condition> {
+    let mut conditions = replica.conditions.iter();
+    conditions.find(|held| held.r#type == kind && held.status() == Status::False)
 }
 
 /// Whether it answers requests, or is about to.

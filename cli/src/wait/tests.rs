@@ -131,7 +131,7 @@ fn verdicts() {
         ),
     ] {
         assert_eq!(
-            judge(&workload(wanted), &replicas, patience),
+            judge(&workload(wanted), &replicas, patience, Until::Available),
             verdict,
             "{what}"
         );
@@ -146,7 +146,9 @@ fn what_the_server_has_not_noted_is_not_done() {
         ..Default::default()
     });
     let replicas = [replica(REVISION, Phase::Running, true)];
-    let verdict = |workload: &v1::Workload| judge(workload, &replicas, Patience::UntilFailed);
+    let verdict = |workload: &v1::Workload| {
+        judge(workload, &replicas, Patience::UntilFailed, Until::Available)
+    };
     assert_eq!(verdict(&workload), Verdict::Waiting);
     let status = workload.status.as_mut().unwrap();
     status
@@ -167,7 +169,8 @@ fn a_rollout_that_stalled_is_waited_for_by_the_endlessly_patient_only() {
         message: "no progress".into(),
         ..Default::default()
     }];
-    let verdict = |replicas: &[v1::Replica], patience| judge(&workload, replicas, patience);
+    let verdict =
+        |replicas: &[v1::Replica], patience| judge(&workload, replicas, patience, Until::Available);
     let starting = [replica(REVISION, Phase::Starting, false)];
     let stalled = Verdict::Stalled("no progress".into());
     assert_eq!(verdict(&starting, Patience::UntilFailed), stalled);
@@ -183,7 +186,12 @@ fn a_state_from_before_the_change_says_nothing() {
     workload.generation += 1;
     let replicas = [replica(REVISION, Phase::Running, true)];
     assert_eq!(
-        judge(&workload, &replicas, Patience::UntilFailed),
+        judge(
+            &workload,
+            &replicas,
+            Patience::UntilFailed,
+            Until::Available
+        ),
         Verdict::Waiting
     );
 }
@@ -211,4 +219,69 @@ fn whoever_is_left_no_time_is_looked_at_once() {
     assert_eq!(begun.until(false), begun.until(true));
     // No clock goes so far.
     assert!(Limit::from(Duration::MAX).begin().until(true) > now + LOOK * 3);
+}
+
+#[test]
+fn what_is_ready_counts_once_the_server_says_that_it_stayed_so() {
+    let one = |available| v1::Replica {
+        available,
+        ..replica(REVISION, Phase::Running, true)
+    };
+    let judged =
+        |replica: v1::Replica, until| judge(&workload(1), &[replica], Patience::UntilFailed, until);
+    assert_eq!(judged(one(Some(false)), Until::Available), Verdict::Waiting);
+    assert_eq!(judged(one(Some(false)), Until::Serving), Verdict::Ready);
+    assert_eq!(judged(one(Some(true)), Until::Available), Verdict::Ready);
+    // A server that knows nothing of it.
+    assert_eq!(judged(one(None), Until::Available), Verdict::Ready);
+    let done = replica(REVISION, Phase::Completed, false);
+    assert_eq!(judged(done, Until::Available), Verdict::Ready);
+}
+
+#[test]
+fn ports_that_stay_taken_are_not_waited_for() {
+    use v1::condition::Status;
+
+    let unmet = |kind: &str, reason: &str| v1::Condition {
+        r#type: kind.into(),
+        status: Status::False.into(),
+        reason: reason.into(),
+        ..Default::default()
+    };
+    let judged = |phase, worker: &str, available, conditions: &[v1::Condition], patience| {
+        let replica = v1::Replica {
+            worker: worker.into(),
+            available,
+            conditions: conditions.to_vec(),
+            ..replica(REVISION, phase, false)
+        };
+        judge(&workload(1), &[replica], patience, Until::Available)
+    };
+    let known = Some(false);
+    let broken = || Verdict::Broken("r2".into());
+    let waits = [unmet("Scheduled", "Unschedulable")];
+    let taken = [unmet("Scheduled", "PortUnavailable")];
+    let (failed, pending) = (Phase::Failed, Phase::Pending);
+    let patience = Patience::UntilFailed;
+    assert_eq!(
+        judged(pending, "", known, &waits, patience),
+        Verdict::Waiting
+    );
+    let stuck = Verdict::Stuck("r2".into());
+    assert_eq!(judged(pending, "", known, &taken, patience), stuck);
+    assert_eq!(
+        judged(pending, "", known, &taken, Patience::Endless),
+        Verdict::Waiting
+    );
+    // It could not listen where it is: whether another worker takes it is about to be said.
+    let refused = unmet("Started", "PortUnavailable");
+    let alone = [refused.clone()];
+    assert_eq!(
+        judged(failed, "w1", known, &alone, patience),
+        Verdict::Waiting
+    );
+    let nowhere = [refused, unmet("Scheduled", "PortUnavailable")];
+    assert_eq!(judged(failed, "w1", known, &nowhere, patience), broken());
+    // An older server tries no other worker.
+    assert_eq!(judged(failed, "w1", None, &alone, patience), broken());
 }

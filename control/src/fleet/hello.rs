@@ -31,6 +31,8 @@ pub(super) struct Greeting {
     pub instance: String,
     /// It is about to stop.
     pub leave: Option<v1::Leave>,
+    /// Whose ports it shares. Empty: the worker does not tell.
+    pub network: String,
 }
 
 /// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
@@ -75,6 +77,12 @@ impl Greeting {
         if !is_url(&hello.address) {
             violations.push("hello.address", "should be an \"http://HOST:PORT\" URL");
         }
+        if hello.network.len() > MAX_ID {
+            violations.push(
+                "hello.network",
+                format!("should be at most {MAX_ID} characters"),
+            );
+        }
         if !hello.http_address.is_empty() && !is_url(&hello.http_address) {
             violations.push(
                 "hello.http_address",
@@ -110,6 +118,7 @@ impl Greeting {
                 may_switch: hello.may_switch,
                 instance: hello.instance,
                 leave: hello.leave,
+                network: hello.network,
             }),
             _ => Err(error::invalid(&violations)),
         }

@@ -139,6 +139,7 @@ fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v
         last_heartbeat: Some(now),
         version: greeting.version.clone(),
         volumes: greeting.volumes.clone(),
+        network: greeting.network.clone(),
         conditions: before.conditions,
         departure: before.departure,
         ..v1::Worker::default()

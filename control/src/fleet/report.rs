@@ -6,7 +6,7 @@ use warren_proto::v1::{self, condition::Status, replica::Phase};
 
 use crate::state::{
     exits,
-    records::{ReplicaRecord, set_condition, set_worker_conditions},
+    records::{ReplicaRecord, condition, set_condition, set_worker_conditions},
 };
 
 /// What a worker may tell of a replica at most: more is a broken worker.
@@ -44,9 +44,19 @@ pub(super) fn apply(
         .cloned()
         .collect();
     match (record.phase(), phase) {
-        (_, Phase::Stopped) => {
-            after.enter(Phase::Stopped, now);
-            after.replica.ready = false;
+        // A service that ended as its policy asks before it could be moved has done its work.
+        (before, Phase::Stopped) => {
+            let has_completed =
+                report.completed && !(before == Phase::Stopping && record.discarded);
+            after.enter(
+                if has_completed {
+                    Phase::Completed
+                } else {
+                    Phase::Stopped
+                },
+                now,
+            );
+            after.set_unready();
             after.replica.endpoints.clear();
         }
         (Phase::Stopping, _) if Guard::StoppingIsFinal.stands() => {
@@ -58,7 +68,11 @@ pub(super) fn apply(
         }
         _ => {
             after.enter(phase, now);
-            after.replica.ready = report.ready;
+            match (report.ready, was_ready_throughout(record, report)) {
+                (true, true) => {}
+                (true, false) => after.set_ready(now),
+                (false, _) => after.set_unready(),
+            }
         }
     }
     // It may not have heard yet that it is to stop.
@@ -69,10 +83,23 @@ pub(super) fn apply(
     (after != *record).then_some(after)
 }
 
+/// Whether a replica that is ready has been since the last report: what came between may have been left out of this one.
+fn was_ready_throughout(record: &ReplicaRecord, report: &v1::ReplicaReport) -> bool {
+    let since = |conditions: &[v1::Condition]| {
+        condition(conditions, "Ready").and_then(|held| held.last_transition_time)
+    };
+    let is_same = match (since(&record.replica.conditions), since(&report.conditions)) {
+        (Some(before), Some(now)) => before == now,
+        // A Hello of many replicas leaves conditions out, and brings them later.
+        _ => true,
+    };
+    record.replica.ready && record.replica.restarts == report.restarts && is_same
+}
+
 /// The record of a replica that its worker, just back, does not hold; `None` when that is no news.
 pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<ReplicaRecord> {
     let mut after = record.clone();
-    after.replica.ready = false;
+    after.set_unready();
     after.replica.next_start_time = None;
     after.replica.endpoints.clear();
     match record.phase() {
@@ -86,13 +113,22 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
         }
         Phase::Lost => {
             exits::withdraw_loss(&mut after.replica, record.since);
-            start_anew(&mut after.replica.conditions, now);
-            count_restart(&mut after, record.reported());
-            after.reported = Phase::Pending.into();
             after.reported_ready = false;
+            if record.runs_once && had_begun(record.reported()) {
+                end_for_good(&mut after, now);
+                after.reported = Phase::Failed.into();
+            } else {
+                start_anew(&mut after.replica.conditions, now);
+                count_restart(&mut after, record.reported());
+                after.reported = Phase::Pending.into();
+            }
         }
         // Its end is what counts, and it will not be started again.
         Phase::Completed | Phase::Failed | Phase::Stopped => {}
+        before if record.runs_once && had_begun(before) => {
+            end_for_good(&mut after, now);
+            after.enter(Phase::Failed, now);
+        }
         before => {
             count_restart(&mut after, before);
             after.enter(Phase::Pending, now);
@@ -105,6 +141,34 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
 fn start_anew(conditions: &mut Vec<v1::Condition>, now: Timestamp) {
     let message = "its worker came back without it and starts it anew";
     set_worker_conditions(conditions, Status::False, "WorkerRestarted", message, now);
+}
+
+/// Whether its service may have run.
+fn had_begun(phase: Phase) -> bool {
+    matches!(phase, Phase::Starting | Phase::Running | Phase::Backoff)
+}
+
+/// Its only run ended with its worker.
+fn end_for_good(record: &mut ReplicaRecord, now: Timestamp) {
+    let message = "its worker came back without it, and its policy asks for no other run";
+    let exit = v1::Exit {
+        reason: v1::exit::Reason::Lost.into(),
+        message: message.to_owned(),
+        time: Some(now),
+        ..v1::Exit::default()
+    };
+    exits::keep(&mut record.replica, exit);
+    let conditions = &mut record.replica.conditions;
+    for kind in ["Started", "Ready"] {
+        set_condition(
+            conditions,
+            kind,
+            Status::False,
+            "WorkerRestarted",
+            message,
+            now,
+        );
+    }
 }
 
 fn is_ending(phase: Phase) -> bool {
@@ -203,6 +267,100 @@ mod tests {
     fn the_same_report_again_is_no_news() {
         let after = apply(&record(Phase::Starting), &report(Phase::Running, true), NOW).unwrap();
         assert_eq!(apply(&after, &report(Phase::Running, true), NOW), None);
+    }
+
+    /// A report of one that is ready since the given second, by its worker's clock.
+    fn ready_since(seconds: i64, restarts: u32) -> v1::ReplicaReport {
+        let condition = v1::Condition {
+            r#type: "Ready".into(),
+            status: Status::True.into(),
+            last_transition_time: Some(Timestamp { seconds, nanos: 0 }),
+            ..Default::default()
+        };
+        v1::ReplicaReport {
+            restarts,
+            conditions: vec![condition],
+            ..report(Phase::Running, true)
+        }
+    }
+
+    #[test]
+    fn readiness_counts_from_the_last_break_though_it_was_not_reported() {
+        let at = |seconds| Timestamp { seconds, nanos: 0 };
+        let first = apply(&record(Phase::Starting), &ready_since(7, 0), at(100)).unwrap();
+        assert_eq!(first.ready_since, Some(at(100)));
+        assert_eq!(first.replica.available, Some(false));
+        let mut held = first.clone();
+        held.replica.available = Some(true);
+        // News of something else.
+        let mut news = ready_since(7, 0);
+        news.endpoints.push(v1::Endpoint::default());
+        let same = apply(&held, &news, at(101)).unwrap();
+        assert_eq!(
+            (same.ready_since, same.replica.available),
+            (Some(at(100)), Some(true))
+        );
+        for again in [ready_since(8, 0), ready_since(7, 1)] {
+            let broken = apply(&held, &again, at(102)).unwrap();
+            assert_eq!(
+                (broken.ready_since, broken.replica.available),
+                (Some(at(102)), Some(false))
+            );
+        }
+        let ended = apply(&held, &report(Phase::Backoff, false), at(103)).unwrap();
+        assert_eq!(
+            (ended.ready_since, ended.replica.available),
+            (None, Some(false))
+        );
+    }
+
+    #[test]
+    fn what_completed_while_it_stopped_has_completed_unless_it_was_to_go_for_good() {
+        let stopped = v1::ReplicaReport {
+            completed: true,
+            ..report(Phase::Stopped, false)
+        };
+        let phase = |before, discarded| {
+            let record = ReplicaRecord {
+                discarded,
+                ..record(before)
+            };
+            apply(&record, &stopped, NOW).unwrap().phase()
+        };
+        // Its worker stopped in order, or is drained.
+        assert_eq!(phase(Phase::Running, false), Phase::Completed);
+        assert_eq!(phase(Phase::Stopping, false), Phase::Completed);
+        assert_eq!(phase(Phase::Lost, false), Phase::Completed);
+        assert_eq!(phase(Phase::Stopping, true), Phase::Stopped);
+        let cut_short = apply(
+            &record(Phase::Stopping),
+            &report(Phase::Stopped, false),
+            NOW,
+        );
+        assert_eq!(cut_short.unwrap().phase(), Phase::Stopped);
+    }
+
+    #[test]
+    fn what_runs_once_does_not_run_again_because_its_worker_did() {
+        let once = |phase| ReplicaRecord {
+            runs_once: true,
+            ..record(phase)
+        };
+        for before in [Phase::Starting, Phase::Running] {
+            let after = not_held(&once(before), NOW).unwrap();
+            assert_eq!((after.phase(), after.replica.restarts), (Phase::Failed, 0));
+            let exit = after.replica.last_exit.unwrap();
+            assert_eq!(exit.reason(), v1::exit::Reason::Lost);
+        }
+        // It never began.
+        let unstarted = |record| not_held(record, NOW).map(|after| after.phase());
+        assert_eq!(
+            unstarted(&once(Phase::Pending)),
+            unstarted(&record(Phase::Pending))
+        );
+        let mut lost = once(Phase::Lost);
+        lost.reported = Phase::Running.into();
+        assert_eq!(not_held(&lost, NOW).unwrap().reported(), Phase::Failed);
     }
 
     #[test]

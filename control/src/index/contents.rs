@@ -11,7 +11,7 @@ use warren_proto::v1;
 use super::{show::Seen, watched::ShownReplica};
 use crate::{
     reconcile::observe,
-    scheduler::{Memory, Offers},
+    scheduler::{Hold, Memory, Offers},
     state::{
         Stored, decode,
         keys::{self, Key},
@@ -61,7 +61,15 @@ pub struct Usage {
     pub memory: Memory,
     pub replicas: u32,
     /// Published ports, each with the workload that holds it.
-    pub ports: Vec<(String, WorkloadId)>,
+    pub ports: Vec<HeldPort>,
+}
+
+/// A published port of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldPort {
+    pub port: String,
+    pub holder: WorkloadId,
+    pub hold: Hold,
 }
 
 /// Whom a transaction concerns.
@@ -208,16 +216,20 @@ impl Contents {
             if observe::phase(record.phase()).occupies() {
                 usage.memory = usage.memory.saturating_add(observe::memory(record));
                 usage.replicas += 1;
-                let ports = record.ports.iter().cloned();
-                usage
-                    .ports
-                    .extend(ports.map(|port| (port, workload.clone())));
+                let hold = observe::hold(record.phase());
+                let held = |port: &String| HeldPort {
+                    port: port.clone(),
+                    holder: workload.clone(),
+                    hold,
+                };
+                usage.ports.extend(record.ports.iter().map(held));
             }
         }
         let freed = usage.memory.reserve < worker.usage.memory.reserve
             || usage.memory.limit < worker.usage.memory.limit
             || usage.replicas < worker.usage.replicas
-            || usage.ports.len() < worker.usage.ports.len();
+            || usage.ports.len() < worker.usage.ports.len()
+            || usage.staying_ports() < worker.usage.staying_ports();
         worker.usage = usage;
         freed
     }
@@ -268,6 +280,16 @@ impl Contents {
                 })
                 .collect(),
         }
+    }
+}
+
+// === impl Usage ===
+
+impl Usage {
+    /// How many ports nobody is about to give up.
+    fn staying_ports(&self) -> usize {
+        let stays = |held: &&HeldPort| held.hold == Hold::Stays;
+        self.ports.iter().filter(stays).count()
     }
 }
 

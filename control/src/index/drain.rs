@@ -7,7 +7,7 @@ use warren_proto::v1::{self, condition::Status, drain::Obstacle, replica::Phase,
 
 use super::contents::{Contents, Touched, WorkloadEntry, touch};
 use crate::{
-    state::records::{ReplicaRecord, condition},
+    state::records::{PORT_UNAVAILABLE, ReplicaRecord, condition},
     state::rollout,
     store::Revision,
 };
@@ -56,12 +56,14 @@ impl Contents {
             .into_iter()
             .take(MOST_TOLD)
             .filter_map(|(workload, replicas)| {
-                let message = obstacle(self.workloads.get(workload)?, name, replicas);
+                let entry = self.workloads.get(workload)?;
+                let message = obstacle(entry, name, replicas);
                 Some(Obstacle {
                     namespace: workload.namespace.to_string(),
                     workload: workload.name.to_string(),
                     replicas,
                     message,
+                    reason: reason(entry, name).to_owned(),
                 })
             })
             .collect();
@@ -80,6 +82,21 @@ fn runs(record: &ReplicaRecord) -> bool {
         | Phase::Stopping => true,
         Phase::Completed | Phase::Failed | Phase::Stopped | Phase::Lost => false,
     }
+}
+
+/// Why time alone does not help the replicas of a workload to leave, if it does not.
+fn reason(entry: &WorkloadEntry, worker: &Name) -> &'static str {
+    let mut records = entry.replicas.values().map(|held| &*held.value);
+    let waits = |record: &ReplicaRecord| {
+        record.replica.worker.is_empty()
+            && condition(&record.replica.conditions, "Scheduled")
+                .is_some_and(|held| held.reason == PORT_UNAVAILABLE)
+    };
+    let goes = |record: &ReplicaRecord| {
+        record.replica.worker == worker.as_str() && record.phase() == Phase::Stopping
+    };
+    let is_stuck = records.clone().any(waits) && !records.any(goes);
+    if is_stuck { PORT_UNAVAILABLE } else { "" }
 }
 
 /// Why so many replicas of a workload have not left their worker yet.

@@ -30,8 +30,8 @@ use crate::{
     store::Revision,
     watch,
 };
-pub use contents::Usage;
 use contents::{Contents, Effects};
+pub use contents::{HeldPort, Usage};
 pub use feed::{Change, Cursor, Feed, Position};
 pub use follow::IndexTask;
 pub use watched::{ShownReplica, Watched};

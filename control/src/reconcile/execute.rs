@@ -12,14 +12,14 @@ use warren_proto::v1::{self, condition::Status, event::Type, replica::Phase, rol
 
 use super::{
     observe,
-    plan::{self, Action, Placement, RolloutState},
+    plan::{self, Action, Placement, RolloutState, StopReason, Waiting},
 };
 use crate::{
     events::{Events, Subject},
     index::Observation,
     state::{
         Stored, Transaction, exits, keys,
-        records::{ReplicaRecord, set_condition, set_worker_conditions},
+        records::{PORT_UNAVAILABLE, ReplicaRecord, set_condition, set_worker_conditions},
         rollout,
     },
 };
@@ -70,9 +70,11 @@ impl Execution {
                     id,
                     revision,
                     attempt,
+                    refused,
                     placement,
                 } => {
-                    execution.create(scene, id, revision, attempt, placement);
+                    let refused = refused.iter().map(ToString::to_string).collect();
+                    execution.create(scene, id, revision, attempt, refused, placement);
                 }
                 Action::Place { id, worker } => execution.change(scene, &held, &id, |record| {
                     place(record, &worker, scene.now);
@@ -82,14 +84,23 @@ impl Execution {
                         format!("placed on worker `{worker}`"),
                     ))
                 }),
-                Action::Unschedulable { id, reason } => {
+                Action::Unschedulable { id, waiting } => {
                     execution.change(scene, &held, &id, |record| {
-                        wait(record, &reason, scene.now);
-                        Some((Type::Warning, "Unschedulable", reason.clone()))
+                        wait(record, &waiting, scene.now);
+                        Some((
+                            Type::Warning,
+                            unschedulable(&waiting),
+                            waiting.reason.clone(),
+                        ))
                     });
                 }
+                Action::MarkAvailable { id } => execution.change(scene, &held, &id, |record| {
+                    record.replica.available = Some(true);
+                    None
+                }),
                 Action::Stop { id, reason } => execution.change(scene, &held, &id, |record| {
                     stop(record, scene.now);
+                    record.discarded = reason != StopReason::Drained;
                     Some((Type::Normal, "Stopping", reason.to_string()))
                 }),
                 Action::MarkLost { id } => execution.change(scene, &held, &id, |record| {
@@ -148,6 +159,7 @@ impl Execution {
         id: String,
         revision: u32,
         attempt: u32,
+        refused: Vec<String>,
         placement: Placement,
     ) {
         // The plan creates for a workload that it was shown; without one there is nothing to create from.
@@ -163,9 +175,12 @@ impl Execution {
                 workload_uid: workload.value.uid.clone(),
                 revision,
                 create_time: Some(scene.now),
+                available: Some(false),
                 ..v1::Replica::default()
             },
             attempt,
+            refused,
+            runs_once: observe::runs_once(spec),
             memory_bytes: needs.memory.limit,
             reserve_bytes: Some(needs.memory.reserve),
             ports: needs.ports.iter().map(ToString::to_string).collect(),
@@ -178,9 +193,10 @@ impl Execution {
                 let message = format!("placed on worker `{worker}`");
                 self.note(Some(&id), Type::Normal, "Scheduled", message);
             }
-            Placement::Waiting(reason) => {
-                wait(&mut record, &reason, scene.now);
-                self.note(Some(&id), Type::Warning, "Unschedulable", reason);
+            Placement::Waiting(waiting) => {
+                wait(&mut record, &waiting, scene.now);
+                let reason = unschedulable(&waiting);
+                self.note(Some(&id), Type::Warning, reason, waiting.reason);
             }
         }
         self.transaction
@@ -292,23 +308,31 @@ fn place(record: &mut ReplicaRecord, worker: &Name, now: Timestamp) {
     set_worker_conditions(conditions, Status::False, "Pending", message, now);
 }
 
-fn wait(record: &mut ReplicaRecord, reason: &str, now: Timestamp) {
+/// As conditions and events name it. Clients that wait give up on the second.
+fn unschedulable(waiting: &Waiting) -> &'static str {
+    match waiting.is_final {
+        false => "Unschedulable",
+        true => PORT_UNAVAILABLE,
+    }
+}
+
+fn wait(record: &mut ReplicaRecord, waiting: &Waiting, now: Timestamp) {
     let conditions = &mut record.replica.conditions;
-    set_condition(
-        conditions,
-        "Scheduled",
-        Status::False,
-        "Unschedulable",
-        reason,
-        now,
-    );
+    let reason = unschedulable(waiting);
+    let message = &waiting.reason;
+    set_condition(conditions, "Scheduled", Status::False, reason, message, now);
+    // What its worker says of one that failed is why it did.
+    if !record.replica.worker.is_empty() {
+        return;
+    }
+    let conditions = &mut record.replica.conditions;
     let message = "no worker was chosen yet";
     set_worker_conditions(conditions, Status::False, "Pending", message, now);
 }
 
 fn stop(record: &mut ReplicaRecord, now: Timestamp) {
     record.enter(Phase::Stopping, now);
-    record.replica.ready = false;
+    record.set_unready();
     record.replica.next_start_time = None;
     let conditions = &mut record.replica.conditions;
     set_condition(
@@ -325,7 +349,7 @@ fn lose(record: &mut ReplicaRecord, now: Timestamp) {
     record.reported = record.replica.phase;
     record.reported_ready = record.replica.ready;
     record.enter(Phase::Lost, now);
-    record.replica.ready = false;
+    record.set_unready();
     let message = format!(
         "worker `{}` is not heard of any more",
         record.replica.worker
@@ -348,7 +372,9 @@ fn readmit(record: &mut ReplicaRecord, now: Timestamp) {
         reported => reported,
     };
     record.enter(phase, now);
-    record.replica.ready = record.reported_ready;
+    if record.reported_ready {
+        record.set_ready(now);
+    }
     record.reported = Phase::Unspecified.into();
     record.reported_ready = false;
 }

@@ -7,18 +7,20 @@ use warren_model::{
     guard::Guard,
     host_port::HostPort,
     name::{Name, WorkloadId},
-    spec::{self, VolumeSource, WorkloadSpec},
+    spec::{self, Recovery, VolumeSource, WorkloadSpec},
 };
 use warren_proto::v1::{self, condition::Status, revision::Cause, rollout::State};
 
-use super::plan::{Desired, Phase, ReplicaState, Rollout, RolloutState};
+use super::plan::{Desired, Failure, Phase, ReplicaState, Rollout, RolloutState, Waiting};
 use crate::{
     clock,
     fleet::{leases::Leases, presence},
-    index::WorkerUsage,
-    scheduler::{Access, Departure, Memory, Needs, Offers, Requirements, TakenPort, WorkerView},
+    index::{HeldPort, WorkerUsage},
+    scheduler::{
+        Access, Departure, Hold, Memory, Needs, Offers, Requirements, TakenPort, WorkerView,
+    },
     state::{
-        records::{ReplicaRecord, condition},
+        records::{PORT_UNAVAILABLE, ReplicaRecord, condition},
         rollout,
     },
 };
@@ -41,6 +43,7 @@ pub fn desired(
         .volumes
         .values()
         .any(|access| *access == Access::Write);
+    let restart = spec.service.as_ref().map(|service| &service.restart);
     Desired {
         revision: workload.revision,
         replicas: spec.replicas.unwrap_or(1),
@@ -55,7 +58,16 @@ pub fn desired(
         progress_deadline: spec.update.progress_deadline,
         roll_back_to: roll_back_to(workload)
             .filter(|_| spec.update.rollback_on_failure && !stop_first),
+        min_ready: spec.update.min_ready,
+        keeps_failed: restart.is_some_and(|restart| restart.on_failed == Recovery::Keep),
+        keeps_lost: restart.is_some_and(|restart| restart.on_lost == Recovery::Keep),
     }
+}
+
+/// Whether a run that ended with its worker is never followed by another.
+pub fn runs_once(spec: &WorkloadSpec) -> bool {
+    let service = spec.service.as_ref();
+    service.is_some_and(|service| service.restart.runs_once())
 }
 
 fn exclusive(spec: &WorkloadSpec) -> bool {
@@ -132,6 +144,9 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
         worker: record.worker(),
         phase: phase(record.phase()),
         ready: replica.ready,
+        ready_for: age(&record.ready_since, now),
+        // What an earlier version stored counts as it did then.
+        available: replica.available.unwrap_or(replica.ready),
         age: age(&replica.create_time, now),
         phase_age: age(&record.since, now),
         attempt: record.attempt,
@@ -139,11 +154,30 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
             .is_some_and(|held| held.status() == Status::False && held.reason == COMPILING),
         waiting: condition(&replica.conditions, "Scheduled")
             .filter(|held| held.status() == Status::False)
-            .map(|held| held.message.clone()),
+            .map(|held| Waiting {
+                reason: held.message.clone(),
+                is_final: held.reason == PORT_UNAVAILABLE,
+            }),
         needs: Needs {
             memory: memory(record),
             ports: ports(&record.ports),
         },
+        failure: failure(replica),
+        refused: record
+            .refused
+            .iter()
+            .filter_map(|name| Name::parse(name).ok())
+            .collect(),
+    }
+}
+
+fn failure(replica: &v1::Replica) -> Failure {
+    let lacks_port = condition(&replica.conditions, "Started")
+        .is_some_and(|held| held.status() == Status::False && held.reason == PORT_UNAVAILABLE);
+    match &replica.last_exit {
+        _ if lacks_port => Failure::PortUnavailable,
+        Some(_) => Failure::Ended,
+        None => Failure::CannotRun,
     }
 }
 
@@ -195,6 +229,16 @@ pub fn offers(worker: &v1::Worker) -> Offers {
     Offers {
         labels: worker.labels.clone().into_iter().collect(),
         volumes: worker.volumes.iter().filter_map(offered).collect(),
+        network: Some(worker.network.clone()).filter(|network| !network.is_empty()),
+    }
+}
+
+/// For how long a replica of this phase has its ports.
+pub fn hold(phase: v1::replica::Phase) -> Hold {
+    match phase {
+        v1::replica::Phase::Stopping => Hold::Ends,
+        v1::replica::Phase::Lost => Hold::Lost,
+        _ => Hold::Stays,
     }
 }
 
@@ -231,11 +275,12 @@ pub fn with_own_ports(workers: &[WorkerView], id: &WorkloadId) -> Vec<WorkerView
     workers
 }
 
-fn taken_ports(held: &[(String, WorkloadId)]) -> Vec<TakenPort> {
-    let taken = |(port, holder): &(String, WorkloadId)| {
+fn taken_ports(held: &[HeldPort]) -> Vec<TakenPort> {
+    let taken = |held: &HeldPort| {
         Some(TakenPort {
-            port: port.parse().ok()?,
-            holder: Some(holder.clone()),
+            port: held.port.parse().ok()?,
+            holder: Some(held.holder.clone()),
+            hold: held.hold,
         })
     };
     held.iter().filter_map(taken).collect()

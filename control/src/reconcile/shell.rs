@@ -29,7 +29,7 @@ use crate::{
     events::{Events, Subject},
     fleet::leases::Leases,
     index::{Index, Observation},
-    scheduler::{Needs, TakenPort, WorkerView},
+    scheduler::{Hold, Needs, TakenPort, WorkerView},
     state::{State, Transaction, claims, keys, rollout},
     store::{Durability, Revision, StoreError},
 };
@@ -319,6 +319,7 @@ fn reserve(
         let taken = |port| TakenPort {
             port,
             holder: holder.clone(),
+            hold: Hold::Stays,
         };
         worker
             .taken_ports

@@ -8,7 +8,7 @@ use warren_model::{
     quantity::rounded_bytes,
 };
 
-use super::TakenPort;
+use super::{Hold, TakenPort};
 
 /// Why a worker cannot take a replica. In the order in which they are tried, and told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,13 @@ pub(super) enum Refusal {
     Full {
         replicas: u32,
     },
-    PortTaken(TakenPort),
+    PortTaken {
+        taken: TakenPort,
+        /// By a replica on another worker of the same network.
+        shared: bool,
+    },
+    /// It tried, and something that is not Warren's has the port.
+    PortRefused(HostPort),
     LacksMemory {
         needed: u64,
         free: u64,
@@ -43,6 +49,29 @@ pub struct Unschedulable {
 // === impl Unschedulable ===
 
 impl Unschedulable {
+    /// Whether no worker will do before somebody changes something: published ports stand against it, nobody is about to
+    /// give one up, and nothing else that passes is in the way.
+    pub fn is_final(&self) -> bool {
+        let is_port = |refusal: &Refusal| {
+            matches!(refusal, Refusal::PortTaken { .. } | Refusal::PortRefused(_))
+        };
+        let passes = |refusal: &Refusal| match refusal {
+            Refusal::NotReady
+            | Refusal::Stopping
+            | Refusal::Stopped
+            | Refusal::DropsAssignments
+            | Refusal::Full { .. }
+            | Refusal::LacksMemory { .. } => true,
+            Refusal::PortTaken { taken, .. } => taken.hold != Hold::Stays,
+            Refusal::Cordoned
+            | Refusal::LacksLabel(_)
+            | Refusal::LacksVolume(_)
+            | Refusal::ReadOnlyVolume(_)
+            | Refusal::PortRefused(_) => false,
+        };
+        self.count(is_port) > 0 && self.count(passes) == 0
+    }
+
     fn count(&self, which: impl Fn(&Refusal) -> bool) -> usize {
         self.refusals
             .iter()
@@ -110,21 +139,43 @@ impl Unschedulable {
     }
 
     fn ports(&self) -> Vec<String> {
-        let mut taken: BTreeMap<(HostPort, &Option<WorkloadId>), usize> = BTreeMap::new();
+        // Workers that have the port taken, and those that only share a network with one.
+        let mut taken: BTreeMap<(HostPort, &Option<WorkloadId>), (usize, usize)> = BTreeMap::new();
+        let mut refused: BTreeMap<HostPort, usize> = BTreeMap::new();
         for refusal in &self.refusals {
-            if let Refusal::PortTaken(TakenPort { port, holder }) = refusal {
-                *taken.entry((*port, holder)).or_default() += 1;
+            match refusal {
+                Refusal::PortTaken {
+                    taken: TakenPort { port, holder, .. },
+                    shared,
+                } => {
+                    let (own, others) = taken.entry((*port, holder)).or_default();
+                    *(if *shared { others } else { own }) += 1;
+                }
+                Refusal::PortRefused(port) => *refused.entry(*port).or_default() += 1,
+                _ => {}
             }
         }
-        let phrase = |((port, holder), count): ((HostPort, &Option<WorkloadId>), usize)| {
-            let have = if count == 1 { "has" } else { "have" };
+        let taken = taken.into_iter().map(|((port, holder), (own, others))| {
             let by = match holder {
                 Some(holder) => format!("workload `{holder}`"),
                 None => "another replica".to_owned(),
             };
-            format!("{count} {have} {port} taken by {by}")
-        };
-        taken.into_iter().map(phrase).collect()
+            let have = if own == 1 { "has" } else { "have" };
+            let share = if others == 1 { "shares" } else { "share" };
+            match (own, others) {
+                (own, 0) => format!("{own} {have} {port} taken by {by}"),
+                (0, others) => format!(
+                    "{others} {share} the machine of a worker that has {port} taken by {by}"
+                ),
+                (own, others) => {
+                    format!("{own} {have} {port} taken by {by}, {others} more {share} its machine")
+                }
+            }
+        });
+        let refused = refused
+            .into_iter()
+            .map(|(port, count)| format!("{count} could not listen on {port}"));
+        taken.chain(refused).collect()
     }
 
     fn memory(&self) -> Option<String> {

@@ -59,6 +59,8 @@ pub enum Access {
 pub struct Offers {
     pub labels: BTreeMap<String, String>,
     pub volumes: BTreeMap<Name, Access>,
+    /// Workers of the same kernel network share their ports. `None`: it shares them with nobody.
+    pub network: Option<String>,
 }
 
 /// A worker as placement sees it, all its replicas counted.
@@ -105,7 +107,23 @@ pub struct TakenPort {
     pub port: HostPort,
     /// `None`: another replica of the workload that is being placed.
     pub holder: Option<WorkloadId>,
+    pub hold: Hold,
 }
+
+/// For how long a replica has its ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// Nobody has asked it to give them up.
+    Stays,
+    /// It stops, or another replica is to take its place.
+    Ends,
+    /// It is LOST. Its own worker may still run it; whether the port is free for others on that network, only they can
+    /// find out.
+    Lost,
+}
+
+/// The workers of each network.
+type Networks<'a> = BTreeMap<&'a str, Vec<&'a WorkerView>>;
 
 /// What to find a worker for.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +132,8 @@ pub struct Demand<'a> {
     pub requirements: &'a Requirements,
     /// Workers where it failed: only taken when there is no other.
     pub avoid: &'a BTreeSet<Name>,
+    /// Workers that could not listen on its ports: their whole network is not taken.
+    pub refused: &'a BTreeSet<Name>,
     /// How many like it each worker has: the fewer, the better.
     pub spread: &'a BTreeMap<Name, u32>,
 }
@@ -123,9 +143,10 @@ pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unsche
     let mut refusals = Vec::new();
     let mut best: Option<&WorkerView> = None;
     let by_label = demand.spread_by_label(workers);
+    let networks = demand.networks(workers);
     let score = |worker| demand.score(worker, &by_label);
     for worker in workers {
-        match worker.refuses(demand) {
+        match worker.refuses(demand, &networks) {
             Some(refusal) => refusals.push(refusal),
             None if best.is_none_or(|best| score(worker) < score(best)) => {
                 best = Some(worker);
@@ -165,6 +186,7 @@ impl Needs {
         self.ports.iter().map(|port| TakenPort {
             port: *port,
             holder: None,
+            hold: Hold::Stays,
         })
     }
 }
@@ -172,6 +194,19 @@ impl Needs {
 // === impl Demand ===
 
 impl Demand<'_> {
+    /// Workers that share ports, by network. Empty where no port is needed.
+    fn networks<'a>(&self, workers: &'a [WorkerView]) -> Networks<'a> {
+        let mut networks = Networks::new();
+        if !self.needs.ports.is_empty() {
+            for worker in workers {
+                if let Some(network) = &worker.offers.network {
+                    networks.entry(network).or_default().push(worker);
+                }
+            }
+        }
+        networks
+    }
+
     /// How many like it all workers with one value of the `spread` label have together; `None`: those without it.
     fn spread_by_label<'a>(&self, workers: &'a [WorkerView]) -> BTreeMap<Option<&'a String>, u32> {
         let mut counts = BTreeMap::new();
@@ -226,7 +261,7 @@ impl Offers {
 
 impl WorkerView {
     /// The first reason against it, if there is one.
-    fn refuses(&self, demand: &Demand<'_>) -> Option<Refusal> {
+    fn refuses(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
         let needs = demand.needs;
         match self.departure {
             Some(departure) if departure.stopped => return Some(Refusal::Stopped),
@@ -250,9 +285,8 @@ impl WorkerView {
                 replicas: self.replicas_max,
             });
         }
-        let taken = needs.ports.iter().find_map(|port| self.taken(port));
-        if let Some(taken) = taken {
-            return Some(Refusal::PortTaken(taken));
+        if let Some(refusal) = self.lacks_port(demand, networks) {
+            return Some(refusal);
         }
         let needed = needs.memory.counted(self.keeps_reserves);
         if needed > self.memory_free {
@@ -264,14 +298,51 @@ impl WorkerView {
         None
     }
 
-    /// The wanted port with who keeps it from being free.
-    fn taken(&self, port: &HostPort) -> Option<TakenPort> {
-        let mut taken = self.taken_ports.iter();
-        let taken = taken.find(|taken| port.conflicts(&taken.port))?;
-        Some(TakenPort {
+    /// The first wanted port that it, or another worker of its network, does not have free.
+    fn lacks_port(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
+        let first = demand.needs.ports.first()?;
+        let network = self.offers.network.as_deref();
+        let shared = network.and_then(|network| networks.get(network));
+        let others: Vec<&WorkerView> = shared
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|other| other.name != self.name)
+            .collect();
+        // Whoever keeps a port says more than whoever is about to give it up.
+        let taken = demand.needs.ports.iter().flat_map(|port| {
+            let own = self.taken(port).map(|taken| (taken, false));
+            let shared = others.iter().flat_map(move |other| other.taken(port));
+            let shared = shared.filter(|taken| taken.hold != Hold::Lost);
+            own.chain(shared.map(|taken| (taken, true)))
+        });
+        let taken = taken.min_by_key(|(taken, shared)| (taken.hold, *shared));
+        let refused = |worker: &WorkerView| demand.refused.contains(&worker.name);
+        let is_refused = refused(self) || others.iter().copied().any(refused);
+        match taken {
+            Some((taken, shared)) if taken.hold == Hold::Stays || !is_refused => {
+                Some(Refusal::PortTaken { taken, shared })
+            }
+            _ => is_refused.then_some(Refusal::PortRefused(*first)),
+        }
+    }
+
+    /// The wanted port with each of those that keep it from being free.
+    fn taken(&self, port: &HostPort) -> impl Iterator<Item = TakenPort> {
+        let taken = self.taken_ports.iter();
+        let taken = taken.filter(move |taken| port.conflicts(&taken.port));
+        taken.map(move |taken| TakenPort {
             port: *port,
-            holder: taken.holder.clone(),
+            ..taken.clone()
         })
+    }
+
+    /// Notes for how long a replica of the workload that is being placed has its ports.
+    pub fn hold(&mut self, needs: &Needs, hold: Hold) {
+        let own =
+            |taken: &&mut TakenPort| taken.holder.is_none() && needs.ports.contains(&taken.port);
+        let own = self.taken_ports.iter_mut().filter(own);
+        own.for_each(|taken| taken.hold = hold);
     }
 
     /// Counts one more replica.

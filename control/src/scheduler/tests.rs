@@ -4,6 +4,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
+mod ports;
+
 const MIB: u64 = 1024 * 1024;
 
 fn name(text: &str) -> Name {
@@ -49,6 +51,7 @@ fn taken(holder: Option<&str>, ports: &[&str]) -> Vec<TakenPort> {
     let port = |port: &&str| TakenPort {
         port: port.parse().unwrap(),
         holder: holder.clone(),
+        hold: Hold::Stays,
     };
     ports.iter().map(port).collect()
 }
@@ -67,6 +70,7 @@ impl Case {
             needs: &self.needs,
             requirements: &self.requirements,
             avoid: &self.avoid,
+            refused: &BTreeSet::new(),
             spread: &self.spread,
         };
         place(&demand, workers)
@@ -281,13 +285,19 @@ fn any_worker() -> impl Strategy<Value = WorkerView> {
         any::<bool>(),
     );
     let counts = (0..16_u64, 0..4_u32, 0..4_u32);
-    (0..20_u8, flags, counts, vec(any_port(), 0..3)).prop_map(
+    let network = prop::option::of(prop::sample::select(vec!["m1", "m2"]));
+    (0..20_u8, flags, counts, vec(any_port(), 0..3), network).prop_map(
         |(
             number,
             (ready, cordoned, keeps_reserves),
             (memory, replicas, replicas_max),
             taken_ports,
+            network,
         )| WorkerView {
+            offers: Arc::new(Offers {
+                network: network.map(str::to_owned),
+                ..Offers::default()
+            }),
             ready,
             cordoned,
             memory_free: memory * MIB,
@@ -296,7 +306,11 @@ fn any_worker() -> impl Strategy<Value = WorkerView> {
             replicas_max,
             taken_ports: taken_ports
                 .into_iter()
-                .map(|port| TakenPort { port, holder: None })
+                .map(|port| TakenPort {
+                    port,
+                    holder: None,
+                    hold: Hold::Stays,
+                })
                 .collect(),
             ..worker(&format!("w{number:02}"))
         },
@@ -324,7 +338,12 @@ proptest! {
         };
         // Written apart from the code under test, on purpose.
         let fits = |worker: &WorkerView| {
-            let free = |port: &HostPort| !worker.taken_ports.iter().any(|taken| taken.port.conflicts(port));
+            let shares = |other: &WorkerView| {
+                other.name == worker.name
+                    || other.offers.network.is_some() && other.offers.network == worker.offers.network
+            };
+            let taken = || workers.iter().filter(|other| shares(other)).flat_map(|other| &other.taken_ports);
+            let free = |port: &HostPort| !taken().any(|taken| taken.port.conflicts(port));
             worker.ready
                 && !worker.cordoned
                 && (worker.replicas_max == 0 || worker.replicas < worker.replicas_max)
@@ -363,6 +382,7 @@ fn offering(mut worker: WorkerView, zone: &str, volumes: &[&str]) -> WorkerView 
     worker.offers = Arc::new(Offers {
         labels: zone.into_iter().collect(),
         volumes: volumes.iter().map(volume).collect(),
+        network: None,
     });
     worker
 }

@@ -33,6 +33,19 @@ pub struct ReplicaRecord {
     /// What its guests are always granted on its worker. Absent in what an earlier version stored.
     #[prost(uint64, optional, tag = "20")]
     pub reserve_bytes: Option<u64>,
+    /// Since when it has been ready without a break, by the control plane's clock. Absent while it is not ready, and in
+    /// what a version without `update.min_ready` stored.
+    #[prost(message, optional, tag = "30")]
+    pub ready_since: Option<Timestamp>,
+    /// Workers that could not listen on its ports before it was made.
+    #[prost(string, repeated, tag = "31")]
+    pub refused: Vec<String>,
+    /// A run of its service that ended with its worker is not followed by another.
+    #[prost(bool, tag = "32")]
+    pub runs_once: bool,
+    /// It was asked to stop for good: should its service complete meanwhile, nobody needs to know.
+    #[prost(bool, tag = "33")]
+    pub discarded: bool,
 }
 
 /// An event as it is stored.
@@ -56,6 +69,9 @@ pub struct Account {
     pub total: u32,
 }
 
+/// The reason of a condition: a published port is not free, and waiting alone does not help.
+pub const PORT_UNAVAILABLE: &str = "PortUnavailable";
+
 /// Conditions of a replica that its worker knows.
 const OF_WORKER: [&str; 3] = ["ArtifactsReady", "Started", "Ready"];
 
@@ -69,6 +85,22 @@ impl ReplicaRecord {
     /// The worker that it was placed on.
     pub fn worker(&self) -> Option<Name> {
         Name::parse(&self.replica.worker).ok()
+    }
+
+    /// It takes work from `now` on, after it did not.
+    pub fn set_ready(&mut self, now: Timestamp) {
+        self.replica.ready = true;
+        self.replica.available = Some(false);
+        self.ready_since = Some(now);
+    }
+
+    /// It takes no work.
+    pub fn set_unready(&mut self) {
+        if self.replica.ready {
+            self.replica.ready = false;
+            self.replica.available = Some(false);
+        }
+        self.ready_since = None;
     }
 
     /// Sets the phase, and the time of the change if it is one.
@@ -130,4 +162,24 @@ pub fn set_condition(
 /// One condition by its type.
 pub fn condition<'a>(conditions: &'a [v1::Condition], kind: &str) -> Option<&'a v1::Condition> {
     conditions.iter().find(|held| held.r#type == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::reconcile::observe;
+
+    #[test]
+    fn what_a_version_without_minimum_times_stored_counts_as_it_did() {
+        // Field 1: a replica with field 8, `ready`. As that version wrote it, nothing more.
+        for (stored, counts) in [(&b"\x0a\x02\x40\x01"[..], true), (&b"\x0a\x00"[..], false)] {
+            let record = ReplicaRecord::decode(stored).expect("it is one");
+            assert_eq!(record.replica.available, None);
+            let seen = observe::replica(&record, &Timestamp::default());
+            assert_eq!((seen.ready, seen.available), (counts, counts));
+            assert!(!record.runs_once && !record.discarded && seen.refused.is_empty());
+        }
+    }
 }

@@ -154,6 +154,10 @@ fn a_default_that_is_written_out_needs_no_feature() {
                 nanos: 0,
             }),
             rollback_on_failure: Some(true),
+            min_ready: Some(prost_types::Duration {
+                seconds: 1,
+                nanos: 0,
+            }),
         });
         let limits = v1::ServiceLimits {
             memory_bytes: Some(64 << 20),

@@ -97,8 +97,13 @@ fn reserve(reserve: &v1::Reserve) -> Yaml {
 }
 
 fn restart(policy: &v1::RestartPolicy) -> Yaml {
-    use v1::restart_policy::Policy;
+    use v1::restart_policy::{Policy, Recovery};
 
+    let recovery = |recovery| match recovery {
+        Recovery::Unspecified => None,
+        Recovery::Replace => Some("replace"),
+        Recovery::Keep => Some("keep"),
+    };
     let word = match policy.policy() {
         Policy::Unspecified => None,
         Policy::Always => Some("always"),
@@ -112,6 +117,8 @@ fn restart(policy: &v1::RestartPolicy) -> Yaml {
         ("resetAfter", duration(policy.reset_after)),
         ("maxRestarts", optional(policy.max_restarts)),
         ("window", duration(policy.window)),
+        ("onFailed", optional(recovery(policy.on_failed()))),
+        ("onLost", optional(recovery(policy.on_lost()))),
     ])
 }
 
@@ -222,6 +229,7 @@ fn update(update: &v1::Update) -> Yaml {
     fields([
         ("maxSurge", optional(update.max_surge)),
         ("maxUnavailable", optional(update.max_unavailable)),
+        ("minReady", duration(update.min_ready)),
         ("progressDeadline", duration(update.progress_deadline)),
         ("rollbackOnFailure", optional(update.rollback_on_failure)),
     ])

@@ -39,7 +39,7 @@ pub(super) fn service(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Servi
 }
 
 fn restart(r: &mut Reader, node: &Node, at: &str) -> Option<v1::RestartPolicy> {
-    use v1::restart_policy::Policy;
+    use v1::restart_policy::{Policy, Recovery};
 
     let map = r.fields(node, at, &schema::RESTART)?;
     let policies = [
@@ -48,6 +48,9 @@ fn restart(r: &mut Reader, node: &Node, at: &str) -> Option<v1::RestartPolicy> {
         ("never", Policy::Never),
     ];
     let policy = r.choice(map, "policy", &format!("{at}.policy"), &policies);
+    let recoveries = [("replace", Recovery::Replace), ("keep", Recovery::Keep)];
+    let on_failed = r.choice(map, "onFailed", &format!("{at}.on_failed"), &recoveries);
+    let on_lost = r.choice(map, "onLost", &format!("{at}.on_lost"), &recoveries);
     Some(v1::RestartPolicy {
         policy: policy.unwrap_or_default().into(),
         initial_backoff: r.duration(map, "initialBackoff", &format!("{at}.initial_backoff")),
@@ -55,6 +58,8 @@ fn restart(r: &mut Reader, node: &Node, at: &str) -> Option<v1::RestartPolicy> {
         reset_after: r.duration(map, "resetAfter", &format!("{at}.reset_after")),
         max_restarts: r.number(map, "maxRestarts", &format!("{at}.max_restarts")),
         window: r.duration(map, "window", &format!("{at}.window")),
+        on_failed: on_failed.unwrap_or_default().into(),
+        on_lost: on_lost.unwrap_or_default().into(),
     })
 }
 

@@ -205,5 +205,6 @@ fn update(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Update> {
             "rollbackOnFailure",
             &format!("{at}.rollback_on_failure"),
         ),
+        min_ready: r.duration(map, "minReady", &format!("{at}.min_ready")),
     })
 }

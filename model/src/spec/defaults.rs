@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use warren_proto::v1;
 
-use super::{Reuse, Update};
+use super::{Recovery, Restart, Reuse, Update};
 
 pub(crate) const SERVICE_MEMORY: u64 = 64 << 20;
 pub(crate) const CPU_WEIGHT: u32 = 100;
@@ -37,11 +37,20 @@ const UPDATE: Update = Update {
     max_unavailable: 0,
     progress_deadline: Duration::from_secs(120),
     rollback_on_failure: true,
+    min_ready: Duration::from_secs(1),
 };
 
 /// The reserve of a guest with this limit, both in bytes, where the manifest names none.
 pub const fn default_reserve(limit: u64) -> u64 {
     limit / 4
+}
+
+/// What becomes of a FAILED or LOST replica's place where the policy does not say.
+pub(crate) fn recovery(restart: Restart) -> Recovery {
+    match restart {
+        Restart::Never => Recovery::Keep,
+        Restart::Always | Restart::OnFailure => Recovery::Replace,
+    }
 }
 
 /// How long a rollout may make no progress, whatever of it is written.
@@ -50,6 +59,14 @@ pub fn progress_deadline(update: &v1::Update) -> Duration {
     given
         .and_then(|deadline| deadline.try_into().ok())
         .unwrap_or(UPDATE.progress_deadline)
+}
+
+/// How long a replica is ready before it counts, whatever of it is written.
+pub fn min_ready(update: &v1::Update) -> Duration {
+    let given = update.min_ready;
+    given
+        .and_then(|time| time.try_into().ok())
+        .unwrap_or(UPDATE.min_ready)
 }
 
 /// The shortest message that means the same: without fields that are set to their defaults, and without messages that
@@ -65,6 +82,7 @@ pub fn without_defaults(spec: &v1::WorkloadSpec) -> v1::WorkloadSpec {
         drop_default(&mut update.max_unavailable, UPDATE.max_unavailable);
         drop_duration(&mut update.progress_deadline, UPDATE.progress_deadline);
         drop_default(&mut update.rollback_on_failure, UPDATE.rollback_on_failure);
+        drop_duration(&mut update.min_ready, UPDATE.min_ready);
     }
     drop_empty(&mut spec.update);
     drop_empty(&mut spec.placement);
@@ -104,10 +122,16 @@ fn shorten_service(service: &mut v1::Service) {
 }
 
 fn shorten_restart(restart: &mut v1::RestartPolicy) {
-    drop_word(
-        &mut restart.policy,
-        v1::restart_policy::Policy::Always.into(),
-    );
+    use v1::restart_policy::{Policy, Recovery};
+
+    // Their default depends on the policy, so that is looked at before it is gone.
+    let own = match restart.policy() {
+        Policy::Never => Recovery::Keep,
+        Policy::Unspecified | Policy::Always | Policy::OnFailure => Recovery::Replace,
+    };
+    drop_word(&mut restart.on_failed, own.into());
+    drop_word(&mut restart.on_lost, own.into());
+    drop_word(&mut restart.policy, Policy::Always.into());
     // Its default depends on the first wait, so that one is looked at before it is gone.
     let first = restart.initial_backoff.and_then(|d| d.try_into().ok());
     let longest = first.map_or(MAX_BACKOFF, |first: Duration| first.max(MAX_BACKOFF));

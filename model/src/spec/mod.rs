@@ -14,7 +14,7 @@ mod defaults;
 mod from_proto;
 mod to_proto;
 
-pub use defaults::{default_reserve, progress_deadline, without_defaults};
+pub use defaults::{default_reserve, min_ready, progress_deadline, without_defaults};
 pub use from_proto::{DEFAULT_NAMESPACE, validate_workload};
 
 /// A workload whose every field is checked.
@@ -107,6 +107,15 @@ pub enum Restart {
     Never,
 }
 
+/// What becomes of the place of a replica that does no more work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Another replica takes it.
+    Replace,
+    /// The replica keeps it.
+    Keep,
+}
+
 /// When and how fast an ended service is started again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestartPolicy {
@@ -117,6 +126,9 @@ pub struct RestartPolicy {
     pub reset_after: Duration,
     pub max_restarts: u32,
     pub window: Duration,
+    /// What follows when a replica whose service has run is FAILED.
+    pub on_failed: Recovery,
+    pub on_lost: Recovery,
 }
 
 /// A port of the service offered on the machine's network by the worker, by the same transport.
@@ -209,6 +221,17 @@ pub struct Update {
     pub max_unavailable: u32,
     pub progress_deadline: Duration,
     pub rollback_on_failure: bool,
+    /// How long a replica is ready before it counts for a rollout.
+    pub min_ready: Duration,
+}
+
+// === impl RestartPolicy ===
+
+impl RestartPolicy {
+    /// Whether a run that ended with its worker is never followed by another.
+    pub fn runs_once(&self) -> bool {
+        self.restart == Restart::Never && self.on_lost == Recovery::Keep
+    }
 }
 
 // === impl ProbeCheck ===

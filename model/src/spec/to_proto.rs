@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use warren_proto::v1;
 
 use super::{
-    Component, Placement, Probe, ProbeCheck, Publish, Restart, RestartPolicy, RouteProtocol,
-    Service, ServiceRoute, Update, Volume, VolumeMount, VolumeSource, WorkloadSpec, defaults,
+    Component, Placement, Probe, ProbeCheck, Publish, Recovery, Restart, RestartPolicy,
+    RouteProtocol, Service, ServiceRoute, Update, Volume, VolumeMount, VolumeSource, WorkloadSpec,
+    defaults,
 };
 use crate::{egress::EgressRule, host_port::Transport, route::Route};
 
@@ -101,6 +102,15 @@ fn restart(policy: &RestartPolicy) -> v1::RestartPolicy {
         reset_after: Some(duration(policy.reset_after)),
         max_restarts: Some(policy.max_restarts),
         window: Some(duration(policy.window)),
+        on_failed: recovery(policy.on_failed).into(),
+        on_lost: recovery(policy.on_lost).into(),
+    }
+}
+
+fn recovery(recovery: Recovery) -> v1::restart_policy::Recovery {
+    match recovery {
+        Recovery::Replace => v1::restart_policy::Recovery::Replace,
+        Recovery::Keep => v1::restart_policy::Recovery::Keep,
     }
 }
 
@@ -194,6 +204,7 @@ fn update(update: &Update) -> v1::Update {
         max_unavailable: Some(update.max_unavailable),
         progress_deadline: Some(duration(update.progress_deadline)),
         rollback_on_failure: Some(update.rollback_on_failure),
+        min_ready: Some(duration(update.min_ready)),
     }
 }
 

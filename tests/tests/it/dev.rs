@@ -40,11 +40,7 @@ async fn runs_the_counter_and_cleans_up() {
     let mut dev = Dev::start(&lab, &[&examples("counter")]).await;
     let line = format!("curl http://counter.localhost:{}/", dev.http.port());
     dev.process.said_line(&line).await;
-    assert!(
-        dev.process
-            .stdout()
-            .contains(&"workload/counter is ready".to_owned())
-    );
+    dev.process.said_line("workload/counter is ready").await;
     for number in 1..=3 {
         assert_eq!(count(dev.http, "counter").await.number, number);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use warren_tests::{Cluster, Reply, Resp, eventually, example, get, own_loopback};
+use warren_tests::{Cluster, Reply, Resp, eventually, example, get, guest, own_loopback};
 
 use crate::{cluster, http_echo, lab};
 
@@ -229,6 +229,41 @@ async fn an_update_that_never_gets_ready_is_rolled_back() {
         before["id"], after["id"],
         "a rollback is a rollout like any"
     );
+}
+
+/// Its readiness probe is its first client, and its end.
+fn ready_for_a_moment() -> String {
+    let hostile = guest("hostile");
+    let service = format!(
+        "service: {{ component: {hostile}, args: [ trap-on-connect ], \
+         readiness: {{ tcp: {{ port: 8080 }}, interval: 10ms }}, \
+         restart: {{ initialBackoff: 50ms, maxBackoff: 50ms, maxRestarts: 1000 }} }}\n"
+    );
+    colour("green") + &service + "update: { progressDeadline: 4s }\n"
+}
+
+#[tokio::test]
+async fn an_update_that_is_ready_for_moments_only_is_rolled_back() {
+    let cluster = cluster(1).await;
+    cluster.apply(&colour("red")).await;
+    assert_eq!(cluster.replica("echo").await["available"], true);
+    let events = cluster.follow("events", &["events", "echo", "-w", "-o", "json"]);
+    cluster.try_apply(&ready_for_a_moment()).await.refused(
+        1,
+        &["revision 2 made no progress within its deadline and was rolled back to revision 1"],
+    );
+    let before = cluster.warren(&["history", "echo"]).await.ok();
+    assert!(before.contains("rolled back to 1: 2 stalled"), "{before}");
+    eventually("only what works answers", async || {
+        let settled = cluster.workload("echo").await["status"]["rollout"]["state"] == "COMPLETE";
+        let answer = cluster.get("echo.localhost", "/env").await.text();
+        let works = settled && answer == "COLOUR=red\n";
+        if works { Ok(()) } else { Err(answer) }
+    })
+    .await;
+    let said = events.stdout().join("\n");
+    assert!(said.contains("it takes work"), "it never was ready: {said}");
+    assert!(said.contains("the service trapped"), "{said}");
 }
 
 #[tokio::test]

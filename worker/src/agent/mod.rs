@@ -8,6 +8,7 @@ pub mod capacity;
 mod descriptors;
 pub mod identity;
 mod log_push;
+mod network;
 pub mod remote;
 pub mod reports;
 pub mod seen;

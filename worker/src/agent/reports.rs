@@ -40,6 +40,8 @@ pub struct ReportBook {
 pub struct ReplicaState {
     pub phase: Phase,
     pub ready: bool,
+    /// Of one that has stopped: its service ended as its policy asks meanwhile.
+    pub completed: bool,
     /// How often its service was started again, exactly.
     pub restarts: u32,
     pub last_exit: Option<v1::Exit>,
@@ -219,6 +221,7 @@ impl ReplicaState {
         Self {
             phase,
             ready: false,
+            completed: false,
             restarts: 0,
             last_exit: None,
             last_exits: Vec::new(),
@@ -367,6 +370,7 @@ impl Entry {
             replica: replica.to_owned(),
             phase: state.phase.into(),
             ready: state.ready,
+            completed: state.completed && state.phase == Phase::Stopped,
             restarts: state.restarts,
             last_exit: state.last_exit,
             last_exits: state.last_exits,

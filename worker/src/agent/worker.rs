@@ -26,6 +26,7 @@ use super::{
     capacity::{MAX_REPLICAS, default_memory},
     descriptors,
     identity::{Identity, IdentityError, default_name, host_name},
+    network::network,
     remote::{Channel, Remote},
     reports::ReportBook,
     seen::Seen,
@@ -361,6 +362,7 @@ impl Worker {
             http_address,
             labels: self.config.labels.clone(),
             volumes: self.volumes.offered(),
+            network: network(),
             capacity: v1::Resources {
                 memory_bytes: self.memory,
                 replicas: MAX_REPLICAS,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Counts, NetLimits, Scope,
@@ -63,6 +63,12 @@ impl Network {
     /// Whether something listens on this port of 127.0.0.1 or `::1`.
     pub fn is_listening(&self, port: u16) -> bool {
         self.0.state.lock().is_listening(port)
+    }
+
+    /// Since when there is a TCP listener whose port the guest asked for by its number: of several the one that has been
+    /// open for the longest. Takes time for each socket.
+    pub fn fixed_listener_since(&self) -> Option<Instant> {
+        self.0.state.lock().fixed_listener_since()
     }
 
     /// Whether a UDP socket would receive what is sent to this loopback address.

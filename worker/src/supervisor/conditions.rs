@@ -73,6 +73,7 @@ pub(super) fn facts(phase: Phase, ready: bool, why: &Why) -> Facts {
             ))),
             ..Facts::default()
         },
+        Phase::Stopped if why.reason == "Completed" => Facts::neither(why.clone()),
         Phase::Stopped => Facts::neither(Why::new("Stopped", "it stopped, as it was asked to")),
     }
 }
@@ -168,6 +169,7 @@ mod tests {
             (Phase::Failed, false, "ArtifactUnavailable", ["F ArtifactUnavailable", "F ArtifactUnavailable", "F ArtifactUnavailable"]),
             (Phase::Stopping, false, "Any", ["=", "=", "F Draining"]),
             (Phase::Stopped, false, "Any", ["=", "F Stopped", "F Stopped"]),
+            (Phase::Stopped, false, "Completed", ["=", "F Completed", "F Completed"]),
         ];
         for (phase, ready, reason, expected) in table {
             let facts = facts(phase, ready, &Why::new(reason, "because"));

@@ -59,8 +59,10 @@ pub enum Event {
     /// The service was ended by [`Action::Kill`].
     Killed,
     BackoffElapsed,
-    /// It should stop.
+    /// It should stop: it is no longer wanted here.
     Stop,
+    /// The worker itself ends. What has ended before keeps its end; all else stops.
+    WorkerEnds,
     /// What was in flight has finished, or its time is over: `late` says which.
     Drained {
         late: bool,
@@ -115,6 +117,10 @@ pub struct Life {
     /// It is being ended because it is not healthy.
     condemned: bool,
     drained: bool,
+    /// It ended as its policy asks while it was stopping.
+    completed: bool,
+    /// Nothing follows any more, whatever the phase.
+    over: bool,
 }
 
 impl Life {
@@ -131,7 +137,19 @@ impl Life {
             alive: false,
             condemned: false,
             drained: false,
+            completed: false,
+            over: false,
         }
+    }
+
+    /// Whether nothing follows any more.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether its service ended as its policy asks while the replica was stopping.
+    pub fn has_completed(&self) -> bool {
+        self.completed
     }
 
     pub fn phase(&self) -> Phase {
@@ -162,6 +180,9 @@ impl Life {
             }
             (Phase::Stopping, Event::Ended { end, .. }) if self.alive => {
                 self.alive = false;
+                self.completed = self.policy.as_ref().is_some_and(|policy| {
+                    end == ServiceEnd::Exited(0) && policy.restart != Restart::Always
+                });
                 let killed = Note::killed(&end);
                 let exited = Note::exited(&end, self.ran_for(now));
                 self.stop_if_over(killed.into_iter().chain([exited]).collect())
@@ -171,7 +192,12 @@ impl Life {
                 self.stop_if_over(vec![Note::stopped(self.ran_for(now))])
             }
             (Phase::Stopping, _) => Step::default(),
-            (_, Event::Stop) => self.stop(),
+            // How it ended is what counts, and there is nothing to stop.
+            (Phase::Completed | Phase::Failed, Event::WorkerEnds) => {
+                self.over = true;
+                Step::default()
+            }
+            (_, Event::Stop | Event::WorkerEnds) => self.stop(),
             (Phase::Pending, Event::Prepared) => self.begin(),
             (Phase::Pending, Event::CannotRun { reason, message }) => {
                 self.phase = Phase::Failed;
@@ -317,8 +343,15 @@ impl Life {
         let mut actions = Vec::new();
         if self.drained && !self.alive {
             self.phase = Phase::Stopped;
+            self.over = true;
             actions.push(Action::Release);
-            notes.push(Note::normal("Stopped", "it stopped"));
+            notes.push(match self.completed {
+                true => Note::normal(
+                    "Completed",
+                    "its service ended by itself before it was stopped",
+                ),
+                false => Note::normal("Stopped", "it stopped"),
+            });
         }
         Step { actions, notes }
     }

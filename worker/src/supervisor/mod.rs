@@ -51,6 +51,8 @@ pub struct Supervisor {
 #[derive(Clone, Default)]
 struct Handle {
     stop: CancellationToken,
+    /// The worker itself ends.
+    worker_ends: CancellationToken,
     meter: Meter,
     fence: NewestFence,
 }
@@ -75,10 +77,10 @@ impl Supervisor {
     }
 
     /// Stops every replica by its workload's rules and waits for the last one, at most `patience`.
-    /// Whether all have stopped.
+    /// One that has ended keeps its end: its last report stays as it is. Whether all have stopped.
     pub async fn shutdown(&self, patience: Duration) -> bool {
         for replica in self.replicas.lock().values() {
-            replica.stop.cancel();
+            replica.worker_ends.cancel();
         }
         self.tasks.close();
         let stopped = tokio::time::timeout(patience, self.tasks.wait()).await;

@@ -17,6 +17,8 @@ use super::routes::expected_ports;
 
 /// A service that listens nowhere is taken for ready after this time.
 const NOT_A_SERVER: Duration = Duration::from_secs(1);
+/// A listener that nobody expects counts after this time: programs open some for a moment, and for themselves.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// Watches one life of a service.
 pub(super) enum Readiness {
@@ -27,7 +29,8 @@ pub(super) enum Readiness {
 /// Whether a service listens.
 pub(super) struct Listening {
     network: Network,
-    /// The ports that must all be listened on, or bound by UDP; empty: any listener, or none after [`NOT_A_SERVER`].
+    /// The ports that must all be listened on, or bound by UDP; empty: any listener on a port of the service's own choice
+    /// that is open for [`SETTLED`], or none after [`NOT_A_SERVER`]. Such a service then stays ready.
     ports: Vec<(Transport, u16)>,
     deadline: Instant,
     ready: bool,
@@ -81,28 +84,39 @@ impl Listening {
         loop {
             // What is seen from here on wakes the wait below.
             listening.borrow_and_update();
-            if self.is_ready() != self.ready {
-                self.ready = !self.ready;
-                return self.ready;
+            let is_ready = self.is_ready_at(Instant::now());
+            if is_ready != self.ready {
+                self.ready = is_ready;
+                return is_ready;
             }
+            let due = self.due();
             tokio::select! {
                 // The network lives as long as `self`, so its word does not end.
                 _ = listening.changed() => {}
-                () = tokio::time::sleep_until(self.deadline), if self.may_be_no_server() => {}
+                () = tokio::time::sleep_until(due.unwrap_or(self.deadline)), if due.is_some() => {}
             }
         }
     }
 
-    fn may_be_no_server(&self) -> bool {
-        self.ports.is_empty() && !self.ready
+    /// Whether it is ready then, should nothing change before.
+    fn is_ready_at(&self, now: Instant) -> bool {
+        match self.ports.is_empty() {
+            true => self.due().is_none_or(|due| due <= now),
+            false => self.expected_are_open(),
+        }
     }
 
-    fn is_ready(&self) -> bool {
-        if self.ports.is_empty() {
-            return self.ready
-                || self.network.counts().listeners > 0
-                || Instant::now() >= self.deadline;
+    /// When a service of which no port is expected counts as ready, as things are now; `None` once it does.
+    fn due(&self) -> Option<Instant> {
+        if self.ready || !self.ports.is_empty() {
+            return None;
         }
+        let since = self.network.fixed_listener_since();
+        let settled = since.map(|since| since + SETTLED);
+        Some(settled.map_or(self.deadline, |settled| settled.min(self.deadline)))
+    }
+
+    fn expected_are_open(&self) -> bool {
         self.ports.iter().all(|(transport, port)| match transport {
             Transport::Tcp => self.network.is_listening(*port),
             Transport::Udp => is_bound(&self.network, *port),
@@ -161,15 +175,80 @@ mod tests {
         }
     }
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Of a service that nobody expects to listen, and that may take its time.
+    fn unexpected(network: Network) -> Listening {
+        let mut readiness = Listening::new(network, Vec::new());
+        readiness.deadline = Instant::now() + HOUR;
+        readiness
+    }
+
     #[tokio::test]
-    async fn without_ports_the_first_listener_counts_and_stays_counted() {
+    async fn without_ports_a_listener_counts_once_it_stays_open_and_then_for_good() {
         let network = Network::new(NetLimits::default());
         let scope = network.scope();
-        let mut readiness = Listening::new(network, Vec::new());
-        assert_eq!(readiness.changed().now_or_never(), None);
+        let mut readiness = unexpected(network);
+        let before = Instant::now();
         let first = listen(&scope, 9000);
-        assert_eq!(readiness.changed().now_or_never(), Some(true));
+        let after = Instant::now();
+        assert!(!readiness.is_ready_at(before + millis(499)));
+        assert!(readiness.is_ready_at(after + millis(500)));
+        drop(first);
+        assert!(
+            !readiness.is_ready_at(after + millis(600)),
+            "it was too short"
+        );
+        let first = listen(&scope, 9000);
+        let ready = tokio::time::timeout(HOUR, readiness.changed()).await;
+        assert_eq!(ready, Ok(true));
+        assert!(after.elapsed() >= millis(500));
         drop(first);
         assert_eq!(readiness.changed().now_or_never(), None);
+    }
+
+    #[test]
+    fn listeners_on_any_port_and_those_opened_again_and_again_do_not_count() {
+        let network = Network::new(NetLimits::default());
+        let scope = network.scope();
+        let readiness = unexpected(network);
+        // Port 0, as an event loop has it for itself.
+        let _own = listen(&scope, 0);
+        assert!(!readiness.is_ready_at(Instant::now() + HOUR / 2));
+        drop(listen(&scope, 9000));
+        let before = Instant::now();
+        let again = listen(&scope, 9000);
+        assert!(
+            !readiness.is_ready_at(before + millis(499)),
+            "it is another one"
+        );
+        drop(again);
+        assert!(!readiness.is_ready_at(Instant::now() + HOUR / 2));
+    }
+
+    #[test]
+    fn the_listener_that_is_open_for_the_longest_counts() {
+        let network = Network::new(NetLimits::default());
+        let scope = network.scope();
+        let readiness = unexpected(network);
+        let first = listen(&scope, 9000);
+        let between = Instant::now();
+        let _second = listen(&scope, 9001);
+        assert!(readiness.is_ready_at(between + millis(500)));
+        drop(first);
+        assert!(!readiness.is_ready_at(between + millis(499)));
+        assert!(readiness.is_ready_at(Instant::now() + millis(500)));
+    }
+
+    #[test]
+    fn a_service_that_never_listens_is_ready_after_a_second() {
+        let before = Instant::now();
+        let readiness = Listening::new(Network::new(NetLimits::default()), Vec::new());
+        assert!(!readiness.is_ready_at(before + millis(999)));
+        assert!(readiness.is_ready_at(Instant::now() + millis(1000)));
     }
 }

@@ -46,7 +46,12 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Runs a replica until it has stopped. Dropping the future ends it at once.
 pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle: Handle) {
-    let Handle { stop, meter, fence } = handle;
+    let Handle {
+        stop,
+        worker_ends,
+        meter,
+        fence,
+    } = handle;
     let reporter = Reporter::new(&assignment, parts.reports.clone());
     let log = parts.logs.open(&assignment.replica);
     let _cleanup = Cleanup {
@@ -85,9 +90,9 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle:
         asked_to_stop: false,
     };
     let mut told = Told::default();
-    while replica.life.phase() != Phase::Stopped {
+    while !replica.life.is_over() {
         tokio::select! {
-            event = replica.next_event(&mut preparing, &stop) => replica.take(event).await,
+            event = replica.next_event(&mut preparing, &stop, &worker_ends) => replica.take(event).await,
             Some(refusal) = refusals.recv() => replica.refused(&told.first(refusal, Instant::now())),
             () = told.due() => {}
         }
@@ -154,6 +159,7 @@ impl Replica<'_> {
         &mut self,
         preparing: &mut Boxed<'_, Result<Ready, CannotRun>>,
         stop: &CancellationToken,
+        worker_ends: &CancellationToken,
     ) -> Event {
         let is_pending = self.life.phase() == Phase::Pending;
         tokio::select! {
@@ -162,6 +168,10 @@ impl Replica<'_> {
             () = stop.cancelled(), if !self.asked_to_stop => {
                 self.asked_to_stop = true;
                 Event::Stop
+            }
+            () = worker_ends.cancelled(), if !self.asked_to_stop => {
+                self.asked_to_stop = true;
+                Event::WorkerEnds
             }
             result = preparing, if is_pending => match result {
                 Ok(ready) => {

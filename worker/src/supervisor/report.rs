@@ -107,6 +107,7 @@ impl Reporter {
             let state = &mut told.state;
             state.phase = phase;
             state.ready = life.ready();
+            state.completed = life.has_completed();
             state.restarts = life.restarts();
             state.next_start_time = wait.map(|wait| (SystemTime::now() + wait).into());
             told.conclude(life.phase());

@@ -13,7 +13,8 @@ use warren_model::{
     egress::EgressRule,
     name::Name,
     spec::{
-        BodyLimits, Component, Placement, Restart, RestartPolicy, Service, Update, WorkloadSpec,
+        BodyLimits, Component, Placement, Recovery, Restart, RestartPolicy, Service, Update,
+        WorkloadSpec,
     },
 };
 use warren_worker::{
@@ -198,6 +199,8 @@ pub fn service(guest: &str, args: &[&str]) -> Service {
             reset_after: Duration::from_secs(60),
             max_restarts: 10,
             window: Duration::from_secs(300),
+            on_failed: Recovery::Keep,
+            on_lost: Recovery::Keep,
         },
         publish: Vec::new(),
         routes: Vec::new(),

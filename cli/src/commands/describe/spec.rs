@@ -181,8 +181,14 @@ fn rollout(update: &v1::Update) -> String {
         Some(false) => "stops",
         Some(true) | None => "goes back",
     };
+    let counts = match duration(update.min_ready) {
+        Some(time) if time != "1s" => {
+            format!("; a replica counts once it has been ready for {time}")
+        }
+        _ => String::new(),
+    };
     format!(
-        "an update runs {more} than wanted, {missing}, and {then} after {deadline} without progress"
+        "an update runs {more} than wanted, {missing}, and {then} after {deadline} without progress{counts}"
     )
 }
 
@@ -240,7 +246,7 @@ fn question(probe: &v1::Probe) -> String {
 fn restarts(policy: &v1::RestartPolicy) -> String {
     use v1::restart_policy::Policy;
     let when = match policy.policy() {
-        Policy::Never => return "never restarts".to_owned(),
+        Policy::Never => return "never restarts".to_owned() + &recovery(policy),
         Policy::OnFailure => "restarts on failure",
         Policy::Always | Policy::Unspecified => "restarts always",
     };
@@ -254,7 +260,25 @@ fn restarts(policy: &v1::RestartPolicy) -> String {
     if let (Some(times), Some(window)) = (policy.max_restarts, duration(policy.window)) {
         sentence.push_str(&format!(", at most {} in {window}", output::times(times)));
     }
-    sentence
+    sentence + &recovery(policy)
+}
+
+/// `; keeps its place when it failed or is lost`: what is not usual for its policy.
+fn recovery(policy: &v1::RestartPolicy) -> String {
+    use v1::restart_policy::{Policy, Recovery};
+    let usual = match policy.policy() {
+        Policy::Never => Recovery::Keep,
+        Policy::OnFailure | Policy::Always | Policy::Unspecified => Recovery::Replace,
+    };
+    let said = |recovery: Recovery, when: &str| match recovery {
+        Recovery::Unspecified => None,
+        recovery if recovery == usual => None,
+        Recovery::Replace => Some(format!("; is replaced when it {when}")),
+        Recovery::Keep => Some(format!("; keeps its place when it {when}")),
+    };
+    let failed = said(policy.on_failed(), "failed");
+    let lost = said(policy.on_lost(), "is lost");
+    [failed, lost].into_iter().flatten().collect()
 }
 
 fn duration(duration: Option<prost_types::Duration>) -> Option<String> {

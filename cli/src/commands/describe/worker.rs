@@ -130,6 +130,7 @@ mod tests {
                     workload: "counter".into(),
                     replicas: 1,
                     message: "1 replica has no other worker: no workers".into(),
+                    reason: String::new(),
                 }],
                 ..Default::default()
             }),

@@ -245,15 +245,38 @@ impl Deployed {
     }
 
     async fn settle_one(&self, key: &Key, workload: &v1::Workload) -> anyhow::Result<()> {
-        match self
-            .ready(workload, START_TIMEOUT, Patience::UntilEnded)
-            .await?
-        {
-            Ok(replicas) => self.announce(key, workload, &replicas)?,
-            Err(broken) => self.recover(key, workload, &broken).await?,
-        }
+        let patience = Patience::UntilEnded;
+        match self.serving(workload, START_TIMEOUT, patience).await? {
+            Ok(()) => self.announce(key, workload),
+            Err(broken) => self.recover(key, workload, &broken).await,
+        }?;
         self.pending().remove(key);
         Ok(())
+    }
+
+    /// Waits until it is ready, and says how to reach it as soon as it serves: whether it goes on to do so is seen later.
+    async fn serving(
+        &self,
+        workload: &v1::Workload,
+        timeout: Duration,
+        patience: Patience,
+    ) -> anyhow::Result<Result<(), NotDone>> {
+        let server = &self.shared.server;
+        let progress = Progress::Terminal;
+        let serving = wait::serving(server, workload, timeout, patience, progress).await?;
+        let replicas = match serving {
+            Ok(replicas) => replicas,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        let ways = show::ways_in(self.shared.http, workload, &replicas);
+        if !ways.is_empty() {
+            let mut text = format!("{} serves\n", source::title(workload));
+            for way in ways {
+                text.push_str(&format!("  {way}\n"));
+            }
+            output::write(text)?;
+        }
+        Ok(self.ready(workload, timeout, patience).await?.map(drop))
     }
 
     /// Goes on with the version before, or waits for the only one there is.
@@ -273,8 +296,8 @@ impl Deployed {
             output::line(format_args!(
                 "{title} has no version to go back to: waiting until it recovers or is changed"
             ))?;
-            return match self.ready(workload, ENDLESS, Patience::Endless).await? {
-                Ok(replicas) => self.announce(key, workload, &replicas),
+            return match self.serving(workload, ENDLESS, Patience::Endless).await? {
+                Ok(()) => self.announce(key, workload),
                 Err(_) => Ok(()),
             };
         };
@@ -304,19 +327,10 @@ impl Deployed {
         wait::ready_showing(server, workload, timeout, patience, Progress::Terminal).await
     }
 
-    fn announce(
-        &self,
-        key: &Key,
-        workload: &v1::Workload,
-        replicas: &[v1::Replica],
-    ) -> anyhow::Result<()> {
+    fn announce(&self, key: &Key, workload: &v1::Workload) -> anyhow::Result<()> {
         self.good().insert(key.clone(), workload.clone());
         let title = source::title(workload);
-        let mut text = output::stdout_style().paint(Colour::Bold, &format!("{title} is ready\n"));
-        for way in show::ways_in(self.shared.http, workload, replicas) {
-            text.push(format!("  {way}\n"));
-        }
-        output::write(text)
+        output::line(output::stdout_style().paint(Colour::Bold, &format!("{title} is ready")))
     }
 
     fn complain(&self, why: &str) -> anyhow::Result<()> {

@@ -3,12 +3,14 @@
 //! Level-triggered: a plan is made from what is, never from what happened, so that a lost wake-up or a restart of the
 //! control plane costs nothing. Once all actions are carried out, planning again finds nothing to do.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use warren_model::name::Name;
 
 use crate::scheduler::{Needs, Requirements, WorkerView};
 
+mod failures;
+mod handover;
 mod rollout;
 mod round;
 mod rules;
@@ -60,6 +62,12 @@ pub struct Desired {
     pub progress_deadline: Duration,
     /// The revision to go back to when the rollout stalls.
     pub roll_back_to: Option<u32>,
+    /// How long a replica is ready before it counts.
+    pub min_ready: Duration,
+    /// A replica that failed after its service had run keeps its place.
+    pub keeps_failed: bool,
+    /// So does one that is lost.
+    pub keeps_lost: bool,
 }
 
 /// What one replica is, as far as the control plane knows.
@@ -71,6 +79,10 @@ pub struct ReplicaState {
     pub worker: Option<Name>,
     pub phase: Phase,
     pub ready: bool,
+    /// For how long it has been ready without a break.
+    pub ready_for: Duration,
+    /// It was noted that it has been ready for long enough to count.
+    pub available: bool,
     /// Since it was made.
     pub age: Duration,
     /// Since its phase was entered.
@@ -79,10 +91,34 @@ pub struct ReplicaState {
     pub attempt: u32,
     /// Its worker makes machine code of its components.
     pub compiling: bool,
-    /// Why it has no worker, as it was last told.
-    pub waiting: Option<String>,
+    /// Why it has no worker, as it was last told; of a failed one, why no other worker can take its place.
+    pub waiting: Option<Waiting>,
     /// Of its own revision.
     pub needs: Needs,
+    /// Of a failed one.
+    pub failure: Failure,
+    /// Workers that could not listen on its ports, as [`Action::Create`] gave them.
+    pub refused: BTreeSet<Name>,
+}
+
+/// Why there is no worker for a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub reason: String,
+    /// Waiting does not help: somebody has to change something.
+    pub is_final: bool,
+}
+
+/// What made a replica fail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failure {
+    /// Its service had run.
+    #[default]
+    Ended,
+    /// Its service could not be started.
+    CannotRun,
+    /// Something that is not Warren's has a port that it publishes.
+    PortUnavailable,
 }
 
 /// Where a replica is in its life.
@@ -116,12 +152,16 @@ pub enum Action {
         id: String,
         revision: u32,
         attempt: u32,
+        /// Workers that could not listen on its ports.
+        refused: BTreeSet<Name>,
         placement: Placement,
     },
     /// A PENDING replica gets its worker.
     Place { id: String, worker: Name },
-    /// A PENDING replica has no worker, for another reason than before.
-    Unschedulable { id: String, reason: String },
+    /// A PENDING replica has no worker, or a FAILED one whose ports are taken no other, for another reason than before.
+    Unschedulable { id: String, waiting: Waiting },
+    /// A replica has been ready for long enough to count.
+    MarkAvailable { id: String },
     /// Its worker is to stop it: STOPPING.
     Stop { id: String, reason: StopReason },
     /// Its record goes. A worker that still has it stops whatever it is not told to run.
@@ -143,7 +183,7 @@ pub enum Action {
 pub enum Placement {
     On(Name),
     /// No worker can take it, and why.
-    Waiting(String),
+    Waiting(Waiting),
 }
 
 /// Why a replica is stopped. `Display` is a sentence for people.

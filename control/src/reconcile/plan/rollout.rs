@@ -169,7 +169,13 @@ fn patience(round: &Round, desired: &Desired) -> Duration {
         Reach::Ready => SETTLED.saturating_sub(round.connected_for(replica)),
         Reach::Lost => Duration::ZERO,
     });
+    // One that is ready now only has to stay so for a while.
+    let ripening = round.replicas.iter().filter(|replica| {
+        !is_earlier(replica, desired) && replica.class == Class::Live && replica.ready
+    });
+    let ripening = ripening.map(|replica| replica.ripens_in);
     unheard
+        .chain(ripening)
         .max()
         .unwrap_or_default()
         .max(round.until_all_were_heard())

@@ -7,8 +7,12 @@ use std::{
 
 use warren_model::{guard::Guard, name::Name};
 
-use super::{Action, Observed, Phase, Placement, Plan, ReplicaState, StopReason};
-use crate::scheduler::{self, Demand, Departure, Needs, Requirements, Unschedulable, WorkerView};
+use super::{
+    Action, Desired, Failure, Observed, Phase, Placement, Plan, ReplicaState, StopReason, Waiting,
+};
+use crate::scheduler::{
+    self, Demand, Departure, Hold, Needs, Requirements, Unschedulable, WorkerView,
+};
 
 /// What a replica is to the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +48,19 @@ pub(super) struct Replica {
     pub worker: Option<Name>,
     pub class: Class,
     pub ready: bool,
+    /// It is ready, and counts. Of an earlier revision whatever is ready counts: it does the work now.
+    pub available: bool,
+    /// That it counts was noted.
+    pub noted: bool,
+    /// How long it takes until one that is ready counts.
+    pub ripens_in: Duration,
     pub age: Duration,
     pub phase_age: Duration,
     pub attempt: u32,
-    pub waiting: Option<String>,
+    pub waiting: Option<Waiting>,
     pub needs: Needs,
+    pub failure: Failure,
+    pub refused: BTreeSet<Name>,
     pub compiling: bool,
     /// Its worker is drained, or stops by itself and does not keep it.
     pub leaving: bool,
@@ -75,7 +87,7 @@ pub(super) struct Round {
 // === impl Replica ===
 
 impl Replica {
-    fn new(state: &ReplicaState, workers: &[WorkerView]) -> Self {
+    fn new(state: &ReplicaState, workers: &[WorkerView], desired: Option<&Desired>) -> Self {
         let class = match state.phase {
             Phase::Stopped => Class::Gone,
             _ if state.worker.is_none() => Class::Waiting,
@@ -85,9 +97,18 @@ impl Replica {
             Phase::Stopping => Class::Stopping,
             Phase::Lost => Class::Lost,
         };
-        let worker = workers
-            .iter()
-            .find(|worker| Some(&worker.name) == state.worker.as_ref());
+        let here = |worker: &&WorkerView| Some(&worker.name) == state.worker.as_ref();
+        let worker = workers.iter().find(here);
+        let ready = state.ready && class == Class::Live;
+        // Of one whose worker is silent nobody knows whether it still is.
+        let is_heard = worker.is_some_and(|worker| worker.ready);
+        let ripens_in = match desired.filter(|desired| desired.revision == state.revision) {
+            Some(desired) if ready && !state.available && is_heard => {
+                desired.min_ready.saturating_sub(state.ready_for)
+            }
+            Some(desired) if ready && !state.available => desired.min_ready,
+            _ => Duration::ZERO,
+        };
         let departure = worker.and_then(|worker| worker.departure);
         let gives_away = departure.is_some_and(|departure| departure.keeps_for.is_zero());
         Self {
@@ -95,12 +116,17 @@ impl Replica {
             revision: state.revision,
             worker: state.worker.clone(),
             class,
-            ready: state.ready && class == Class::Live,
+            ready,
+            available: ready && ripens_in.is_zero(),
+            noted: state.available,
+            ripens_in,
             age: state.age,
             phase_age: state.phase_age,
             attempt: state.attempt,
             waiting: state.waiting.clone(),
             needs: state.needs.clone(),
+            failure: state.failure,
+            refused: state.refused.clone(),
             compiling: state.compiling,
             leaving: gives_away || worker.is_some_and(|worker| worker.draining),
             stops_by_itself: departure.is_some(),
@@ -110,7 +136,12 @@ impl Replica {
 
     /// Whether it does what it is for.
     pub fn is_available(&self) -> bool {
-        self.ready || self.class == Class::Completed
+        self.available || self.class == Class::Completed
+    }
+
+    /// Whether it failed for want of a port.
+    pub fn lacks_port(&self) -> bool {
+        self.class == Class::Failed && self.failure == Failure::PortUnavailable
     }
 }
 
@@ -121,9 +152,20 @@ impl Round {
         let mut replicas: Vec<Replica> = observed
             .replicas
             .iter()
-            .map(|state| Replica::new(state, observed.workers))
+            .map(|state| Replica::new(state, observed.workers, observed.workload))
             .collect();
         replicas.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.id.cmp(&b.id)));
+        let mut workers = observed.workers.to_vec();
+        let revision = observed.workload.map(|desired| desired.revision);
+        for replica in &replicas {
+            let goes = replica.leaving || Some(replica.revision) != revision;
+            match replica.class {
+                Class::Live if goes => hold(&mut workers, replica, Hold::Ends),
+                Class::Stopping => hold(&mut workers, replica, Hold::Ends),
+                Class::Lost => hold(&mut workers, replica, Hold::Lost),
+                _ => {}
+            }
+        }
         let failed = replicas
             .iter()
             .filter(|replica| replica.class == Class::Failed);
@@ -132,7 +174,7 @@ impl Round {
                 .filter_map(|replica| replica.worker.clone())
                 .collect(),
             replicas,
-            workers: observed.workers.to_vec(),
+            workers,
             requirements: observed
                 .workload
                 .map(|desired| desired.requirements.clone())
@@ -241,6 +283,7 @@ impl Round {
         if self.replicas[replica].worker.is_none() || !runs {
             return self.forget(replica);
         }
+        hold(&mut self.workers, &self.replicas[replica], Hold::Ends);
         let id = self.done(replica, Class::Stopping);
         self.act(Action::Stop { id, reason });
     }
@@ -251,48 +294,69 @@ impl Round {
     }
 
     pub fn mark_lost(&mut self, replica: usize) {
+        hold(&mut self.workers, &self.replicas[replica], Hold::Lost);
         let id = self.done(replica, Class::Lost);
         self.replicas[replica].phase_age = Duration::ZERO;
         self.act(Action::MarkLost { id });
     }
 
     pub fn readmit(&mut self, replica: usize) {
+        hold(&mut self.workers, &self.replicas[replica], Hold::Stays);
         let id = self.done(replica, Class::Live);
         self.act(Action::Readmit { id });
+    }
+
+    pub fn mark_available(&mut self, replica: usize) {
+        let replica = &mut self.replicas[replica];
+        replica.done = true;
+        replica.noted = true;
+        let id = replica.id.clone();
+        self.act(Action::MarkAvailable { id });
     }
 
     fn done(&mut self, replica: usize, class: Class) -> String {
         let replica = &mut self.replicas[replica];
         replica.class = class;
         replica.ready = false;
+        replica.available = false;
         replica.done = true;
         replica.id.clone()
     }
 
     /// Gives a waiting replica of the present revision its worker, or tells why there is none.
     pub fn place(&mut self, replica: usize) {
-        let needs = self.replicas[replica].needs.clone();
-        let revision = self.replicas[replica].revision;
-        match self.find_worker(&needs, revision) {
+        let held = &self.replicas[replica];
+        let (needs, revision, refused) = (held.needs.clone(), held.revision, held.refused.clone());
+        match self.find_worker(&needs, revision, &refused) {
             Ok(worker) => {
                 let id = self.done(replica, Class::Live);
                 self.replicas[replica].worker = Some(worker.clone());
                 self.act(Action::Place { id, worker });
             }
-            Err(reason) => {
-                let reason = reason.to_string();
-                let held = &mut self.replicas[replica];
-                if held.waiting.as_ref() != Some(&reason) {
-                    held.done = true;
-                    let id = held.id.clone();
-                    self.act(Action::Unschedulable { id, reason });
-                }
-            }
+            Err(reason) => self.tell_waiting(replica, reason.into()),
         }
     }
 
-    pub fn create(&mut self, id: String, revision: u32, attempt: u32, needs: &Needs) {
-        let found = self.find_worker(needs, revision);
+    /// Tells why there is no worker, where that is news.
+    pub fn tell_waiting(&mut self, replica: usize, waiting: Waiting) {
+        let held = &mut self.replicas[replica];
+        if held.waiting.as_ref() != Some(&waiting) {
+            held.done = true;
+            let id = held.id.clone();
+            self.act(Action::Unschedulable { id, waiting });
+        }
+    }
+
+    /// A new replica. `refused` are workers that could not listen on its ports.
+    pub fn create(
+        &mut self,
+        id: String,
+        revision: u32,
+        attempt: u32,
+        refused: BTreeSet<Name>,
+        needs: &Needs,
+    ) {
+        let found = self.find_worker(needs, revision, &refused);
         let worker = found.as_ref().ok().cloned();
         self.replicas.push(Replica {
             id: id.clone(),
@@ -304,11 +368,16 @@ impl Round {
             },
             worker,
             ready: false,
+            available: false,
+            noted: false,
+            ripens_in: Duration::ZERO,
             age: Duration::ZERO,
             phase_age: Duration::ZERO,
             attempt,
             waiting: None,
             needs: needs.clone(),
+            failure: Failure::default(),
+            refused: refused.clone(),
             compiling: false,
             leaving: false,
             stops_by_itself: false,
@@ -318,20 +387,40 @@ impl Round {
             id,
             revision,
             attempt,
+            refused,
             placement: match found {
                 Ok(worker) => Placement::On(worker),
-                Err(reason) => Placement::Waiting(reason.to_string()),
+                Err(reason) => Placement::Waiting(reason.into()),
             },
         });
     }
 
-    /// Whether there is a worker for one more replica.
-    pub fn fits(&self, needs: &Needs, revision: u32) -> bool {
-        self.best(needs, revision, &self.workers).is_ok()
+    /// Workers where ports of this workload were not free.
+    pub fn port_refusals(&self) -> BTreeSet<Name> {
+        let lacking = self.replicas.iter().filter(|replica| replica.lacks_port());
+        lacking
+            .filter_map(|replica| replica.worker.clone())
+            .collect()
+    }
+
+    /// The worker for one more replica, or why there is none.
+    pub fn search(
+        &self,
+        needs: &Needs,
+        revision: u32,
+        refused: &BTreeSet<Name>,
+    ) -> Result<Name, Unschedulable> {
+        self.best(needs, revision, refused, &self.workers)
     }
 
     /// Whether there would be a worker if one replica were gone from where it is.
-    pub fn would_fit_without(&self, replica: usize, needs: &Needs, revision: u32) -> bool {
+    pub fn would_fit_without(
+        &self,
+        replica: usize,
+        needs: &Needs,
+        revision: u32,
+        refused: &BTreeSet<Name>,
+    ) -> bool {
         let leaving = &self.replicas[replica];
         let mut workers = self.workers.clone();
         for worker in &mut workers {
@@ -339,11 +428,16 @@ impl Round {
                 worker.release(&leaving.needs);
             }
         }
-        self.best(needs, revision, &workers).is_ok()
+        self.best(needs, revision, refused, &workers).is_ok()
     }
 
-    fn find_worker(&mut self, needs: &Needs, revision: u32) -> Result<Name, Unschedulable> {
-        let name = self.best(needs, revision, &self.workers)?;
+    fn find_worker(
+        &mut self,
+        needs: &Needs,
+        revision: u32,
+        refused: &BTreeSet<Name>,
+    ) -> Result<Name, Unschedulable> {
+        let name = self.search(needs, revision, refused)?;
         if let Some(worker) = self.workers.iter_mut().find(|worker| worker.name == name) {
             worker.take(needs);
         }
@@ -355,6 +449,7 @@ impl Round {
         &self,
         needs: &Needs,
         revision: u32,
+        refused: &BTreeSet<Name>,
         workers: &[WorkerView],
     ) -> Result<Name, Unschedulable> {
         let mut spread: BTreeMap<Name, u32> = BTreeMap::new();
@@ -370,8 +465,28 @@ impl Round {
             needs,
             requirements: &self.requirements,
             avoid: &self.avoid,
+            refused,
             spread: &spread,
         };
         scheduler::place(&demand, workers)
+    }
+}
+
+/// Notes on its worker for how long a replica has its ports.
+fn hold(workers: &mut [WorkerView], replica: &Replica, hold: Hold) {
+    let here = |worker: &&mut WorkerView| Some(&worker.name) == replica.worker.as_ref();
+    if let Some(worker) = workers.iter_mut().find(here) {
+        worker.hold(&replica.needs, hold);
+    }
+}
+
+// === impl Waiting ===
+
+impl From<Unschedulable> for Waiting {
+    fn from(reason: Unschedulable) -> Self {
+        Self {
+            is_final: reason.is_final(),
+            reason: reason.to_string(),
+        }
     }
 }

@@ -4,15 +4,11 @@ use std::{cmp::Reverse, time::Duration};
 
 use super::{
     Desired, StopReason,
+    failures::{replace_failed, retry_refused},
+    handover::{move_leaving, stop_first},
     rollout::{self, Course},
     round::{Class, Reach, Replica, Round},
 };
-
-/// A failed replica is replaced after this long, doubled for each one that failed in a row before it.
-const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
-const MAX_FAILURE_BACKOFF: Duration = Duration::from_secs(300);
-/// A replica that lived for this long before it failed starts a new row.
-const FAILURE_RESET: Duration = Duration::from_secs(600);
 
 /// LOST replicas that others stand in for are shown for this long.
 const LOST_KEPT: Duration = Duration::from_secs(600);
@@ -69,6 +65,25 @@ pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn Fn
     rollout::note(round, desired, target, course, &reached);
     forget_lost(round, target);
     wake_for_losses(round);
+    mark_available(round, desired);
+}
+
+/// Replicas of the present revision that have been ready for long enough are noted as such; for the others it is looked
+/// again when they will have been.
+fn mark_available(round: &mut Round, desired: &Desired) {
+    for replica in round.open(|replica| is_present(replica, desired) && replica.ready) {
+        let Replica {
+            noted, ripens_in, ..
+        } = round.replicas[replica];
+        if noted || round.reach(replica) != Reach::Ready {
+            continue;
+        }
+        if ripens_in.is_zero() {
+            round.mark_available(replica);
+        } else {
+            round.wake_after(ripens_in);
+        }
+    }
 }
 
 /// Whether a halted rollout can be left as it is: replicas of earlier revisions serve, and no more are missing than may
@@ -129,12 +144,17 @@ fn scale_down(round: &mut Round, desired: &Desired, target: usize) {
     let mut victims = round.open(|replica| is_slot(replica, desired));
     victims.sort_by_key(|replica| {
         let Replica {
-            class, ready, age, ..
+            class,
+            ready,
+            available,
+            age,
+            ..
         } = &round.replicas[*replica];
         let missed = match class {
             Class::Failed => 0,
-            Class::Waiting => 1,
+            Class::Waiting | Class::Lost => 1,
             Class::Completed => 3,
+            _ if *available => 5,
             _ if *ready => 4,
             _ => 2,
         };
@@ -182,44 +202,6 @@ fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
     }
 }
 
-/// Replicas of the present revision whose worker is drained go as old ones do, with one difference: what takes their
-/// place is no better than they are. So none stops for which there is no other worker, unless there are enough without
-/// it.
-fn move_leaving(round: &mut Round, desired: &Desired, target: usize) {
-    let is_leaving = |replica: &Replica| {
-        is_present(replica, desired)
-            && replica.leaving
-            && !replica.stops_by_itself
-            && replica.class == Class::Live
-    };
-    // Those that are of no use first, then the newest.
-    let mut leaving = round.open(is_leaving);
-    leaving.sort_by_key(|replica| {
-        let Replica { ready, age, .. } = &round.replicas[*replica];
-        (*ready, *age, Reverse(*replica))
-    });
-    for replica in leaving {
-        let available = round.count(Replica::is_available);
-        let ready = round.replicas[replica].ready;
-        let left = available - usize::from(ready);
-        // Each one that stops first needs a place of its own, found or to be found.
-        let on_their_way = round.count(|other| {
-            is_slot(other, desired) && !other.is_available() && other.class == Class::Live
-        });
-        let promised = round.count(|other| {
-            is_present(other, desired) && other.leaving && other.class == Class::Stopping
-        });
-        let may_be_missing = to_usize(desired.max_unavailable);
-        let enough = left >= target;
-        let spared = left.saturating_add(may_be_missing) >= target || desired.stop_first || !ready;
-        let fits = round.fits(&desired.needs, desired.revision);
-        let has_place = on_their_way + usize::from(fits) > promised;
-        if enough || (spared && has_place) {
-            round.stop(replica, StopReason::Drained);
-        }
-    }
-}
-
 /// How many replicas more than asked for an update may use.
 fn surge(desired: &Desired) -> usize {
     match desired.stop_first {
@@ -228,12 +210,12 @@ fn surge(desired: &Desired) -> usize {
     }
 }
 
-fn to_usize(count: u32) -> usize {
+pub(super) fn to_usize(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// Available replicas of old revisions: completed ones first, then the newest.
-fn old_victims(round: &Round, desired: &Desired) -> Vec<usize> {
+pub(super) fn old_victims(round: &Round, desired: &Desired) -> Vec<usize> {
     let mut victims =
         round.open(|replica| replica.revision != desired.revision && replica.is_available());
     victims.sort_by_key(|replica| {
@@ -245,6 +227,7 @@ fn old_victims(round: &Round, desired: &Desired) -> Vec<usize> {
 
 fn place_waiting(round: &mut Round, desired: &Desired) {
     for replica in round.open(|replica| replica.class == Class::Waiting) {
+        retry_refused(round, replica);
         if may_start(round, desired) {
             round.place(replica);
         }
@@ -253,46 +236,9 @@ fn place_waiting(round: &mut Round, desired: &Desired) {
 
 /// Whether one more replica may run while the others are as they are. Of an exclusive service none may before every other
 /// has ended: its worker said so, or lost its lease, which ends before the worker counts as lost.
-fn may_start(round: &Round, desired: &Desired) -> bool {
+pub(super) fn may_start(round: &Round, desired: &Desired) -> bool {
     let may_run = |replica: &Replica| matches!(replica.class, Class::Live | Class::Stopping);
     !desired.exclusive || round.count(may_run) == 0
-}
-
-/// A failed replica stays, to be looked at, until its backoff is over; then another one takes its place.
-fn replace_failed(
-    round: &mut Round,
-    desired: &Desired,
-    target: usize,
-    new_id: &mut dyn FnMut() -> String,
-) {
-    for replica in round.open(|replica| replica.class == Class::Failed) {
-        let Replica {
-            age,
-            phase_age,
-            attempt,
-            ..
-        } = &round.replicas[replica];
-        let failures = match age.saturating_sub(*phase_age) >= FAILURE_RESET {
-            true => 1,
-            false => attempt.saturating_add(1),
-        };
-        let backoff = failure_backoff(failures);
-        if *phase_age < backoff {
-            let wait = backoff - *phase_age;
-            round.wake_after(wait);
-        } else if may_start(round, desired)
-            && round.count(|other| is_in_use(other) || other.class == Class::Stopping) <= target
-        {
-            round.stop(replica, StopReason::Failed);
-            round.create(new_id(), desired.revision, failures, &desired.needs);
-        }
-    }
-}
-
-/// How long to wait after so many failures in a row.
-fn failure_backoff(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    MAX_FAILURE_BACKOFF.min(FAILURE_BACKOFF * 2_u32.pow(doublings))
 }
 
 /// New replicas for places that are free, but never more of all revisions than an update may use. Those that still stop
@@ -312,26 +258,8 @@ fn fill_up(
         if !may_start(round, desired) {
             break;
         }
-        round.create(new_id(), desired.revision, 0, &desired.needs);
-    }
-}
-
-/// Where a new replica cannot start for a published port that an old one holds, the old one stops first. One at a time,
-/// and only while all new ones that could start are ready.
-fn stop_first(round: &mut Round, desired: &Desired) {
-    let is_new = |replica: &Replica| replica.revision == desired.revision;
-    let waits = round.count(|replica| is_new(replica) && replica.class == Class::Waiting) > 0;
-    let unready =
-        |replica: &Replica| is_new(replica) && replica.class == Class::Live && !replica.ready;
-    let busy = round.count(|replica| replica.class == Class::Stopping || unready(replica)) > 0;
-    if desired.needs.ports.is_empty() || !waits || busy {
-        return;
-    }
-    let makes_room =
-        |replica: &usize| round.would_fit_without(*replica, &desired.needs, desired.revision);
-    if let Some(replica) = old_victims(round, desired).into_iter().find(makes_room) {
-        let revision = desired.revision;
-        round.stop(replica, StopReason::StopFirst { revision });
+        let refused = round.port_refusals();
+        round.create(new_id(), desired.revision, 0, refused, &desired.needs);
     }
 }
 
@@ -367,16 +295,17 @@ fn wake_for_losses(round: &mut Round) {
 }
 
 /// Whether it fills one of the places of the present revision, or will, and stays there.
-fn is_slot(replica: &Replica, desired: &Desired) -> bool {
+pub(super) fn is_slot(replica: &Replica, desired: &Desired) -> bool {
     is_present(replica, desired)
         && match replica.class {
             Class::Live => !replica.leaving,
             Class::Waiting | Class::Completed | Class::Failed => true,
-            Class::Stopping | Class::Lost | Class::Gone => false,
+            Class::Lost => desired.keeps_lost,
+            Class::Stopping | Class::Gone => false,
         }
 }
 
-fn is_present(replica: &Replica, desired: &Desired) -> bool {
+pub(super) fn is_present(replica: &Replica, desired: &Desired) -> bool {
     replica.revision == desired.revision
 }
 
@@ -384,14 +313,14 @@ fn is_present(replica: &Replica, desired: &Desired) -> bool {
 fn holds_place(replica: &Replica, desired: &Desired) -> bool {
     match replica.class {
         Class::Live | Class::Completed => true,
-        Class::Failed => replica.revision == desired.revision,
+        Class::Failed => replica.revision == desired.revision && !replica.lacks_port(),
         _ => false,
     }
 }
 
 /// Whether it runs, has run to its end, or will run. Those of old revisions that wait are gone by the time this is
 /// asked.
-fn is_in_use(replica: &Replica) -> bool {
+pub(super) fn is_in_use(replica: &Replica) -> bool {
     matches!(
         replica.class,
         Class::Waiting | Class::Live | Class::Completed

@@ -280,6 +280,13 @@ pub(in crate::manifest) static UPDATE: Schema = Schema {
         )
         .within("0", "1000"),
         Field::new(
+            "minReady",
+            Duration,
+            Default("1s"),
+            "A replica counts for a rollout, a drain and `--wait` only after it has been ready for this long without a break. Requests reach it as soon as it is ready",
+        )
+        .within("0s", "1h"),
+        Field::new(
             "progressDeadline",
             Duration,
             Default("2m"),

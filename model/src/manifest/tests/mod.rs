@@ -80,12 +80,13 @@ service:
     - { name: data, mountPath: /data/, readOnly: true }
     - { name: shared, mountPath: /shared }
   exclusive: true
+  restart: { policy: never, onFailed: replace, onLost: keep }
 components:
   - { name: a, component: ./a.wasm, reserve: { memory: 2MiB }, reuse: { requests: 10, concurrency: 2 } }
   - { name: b, component: ./b.wasm, reuse: {} }
 volumes: [ { name: data, emptyDir: {} }, { name: shared, host: nfs } ]
 placement: { labels: { zone: a }, spread: example.com/rack }
-update: { maxSurge: 0, maxUnavailable: 2, progressDeadline: 90s, rollbackOnFailure: false }
+update: { maxSurge: 0, maxUnavailable: 2, minReady: 5s, progressDeadline: 90s, rollbackOnFailure: false }
 "#;
 
 #[test]
@@ -114,6 +115,7 @@ fn reads_every_field() {
             reset_after: seconds(60),
             max_restarts: Some(3),
             window: seconds(150),
+            ..Default::default()
         }),
         publish: vec![v1::Publish {
             port: 6379,
@@ -243,6 +245,9 @@ fn reads_the_rest_of_the_contract() {
     };
     assert_eq!(service.reserve, reserve(4 << 20));
     assert_eq!(spec.components[0].reserve, reserve(2 << 20));
+    let restart = service.restart.unwrap();
+    assert_eq!(restart.on_failed(), v1::restart_policy::Recovery::Replace);
+    assert_eq!(restart.on_lost(), v1::restart_policy::Recovery::Keep);
 
     let reuse = |requests, concurrency| {
         Some(v1::Reuse {
@@ -278,6 +283,7 @@ fn reads_the_rest_of_the_contract() {
             max_unavailable: Some(2),
             progress_deadline: seconds(90),
             rollback_on_failure: Some(false),
+            min_ready: seconds(5),
         })
     );
 }
@@ -390,7 +396,7 @@ fn what_only_a_server_finds_is_placed_and_put_in_words() {
         found.to_string()
     };
     for (field, said) in [
-        ("spec.components[1].component", "15:27: no"),
+        ("spec.components[1].component", "16:27: no"),
         ("spec.service.readiness.http.port", "4:30: no"),
         ("spec.service.liveness.grpc.service", "6:34: no"),
         ("spec.service.liveness.interval", "5:3: interval: no"),
@@ -401,13 +407,13 @@ fn what_only_a_server_finds_is_placed_and_put_in_words() {
         ("spec.service.exclusive", "12:14: no"),
         (
             "spec.components[1].reuse.concurrency",
-            "15:37: concurrency: no",
+            "16:37: concurrency: no",
         ),
-        ("spec.volumes[0].empty_dir", "16:26: no"),
-        ("spec.volumes[1].host", "16:64: no"),
-        ("spec.placement.labels[zone]", "17:24: no"),
-        ("spec.placement.spread", "17:43: no"),
-        ("spec.update.progress_deadline", "18:61: no"),
+        ("spec.volumes[0].empty_dir", "17:26: no"),
+        ("spec.volumes[1].host", "17:64: no"),
+        ("spec.placement.labels[zone]", "18:24: no"),
+        ("spec.placement.spread", "18:43: no"),
+        ("spec.update.progress_deadline", "19:75: no"),
         ("spec.replicas", "1:1: replicas: no"),
         ("namespace", "1:1: namespace: no"),
         ("spec", "1:1: no"),

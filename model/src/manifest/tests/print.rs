@@ -80,6 +80,9 @@ kind: Workload
 name: store
 service:
   component: ./store.wasm
+  restart:
+    policy: never
+    onFailed: replace
   readiness:
     http:
       port: 8080
@@ -127,6 +130,7 @@ placement:
 update:
   maxSurge: 0
   maxUnavailable: 2
+  minReady: 5s
   progressDeadline: 1m30s
   rollbackOnFailure: false
 "

@@ -1,10 +1,10 @@
 //! Where replicas run, and how a new revision takes the place of the one before.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 use warren_proto::v1;
 
-use super::checks::{self, Bounds, DAY, SECOND};
+use super::checks::{self, Bounds, DAY, HOUR, SECOND};
 use crate::{
     error::Violations,
     label,
@@ -61,6 +61,16 @@ pub(super) fn update(v: &mut Violations, update: &v1::Update) -> Update {
         update.progress_deadline,
         &deadline,
     );
+    let while_ready = Bounds {
+        default: default.min_ready,
+        range: Duration::ZERO..=HOUR,
+    };
+    let min_ready = checks::duration(
+        v,
+        "spec.update.min_ready".to_owned(),
+        update.min_ready,
+        &while_ready,
+    );
     Update {
         max_surge,
         max_unavailable,
@@ -68,5 +78,6 @@ pub(super) fn update(v: &mut Violations, update: &v1::Update) -> Update {
         rollback_on_failure: update
             .rollback_on_failure
             .unwrap_or(default.rollback_on_failure),
+        min_ready,
     }
 }

@@ -13,7 +13,9 @@ use crate::{
     error::Violations,
     host_port::{HostPort, Transport},
     quantity::format_duration,
-    spec::{Publish, Restart, RestartPolicy, RouteProtocol, Service, ServiceRoute, defaults},
+    spec::{
+        Publish, Recovery, Restart, RestartPolicy, RouteProtocol, Service, ServiceRoute, defaults,
+    },
 };
 
 const CPU_WEIGHT: RangeInclusive<u32> = 1..=10_000;
@@ -171,6 +173,8 @@ fn restart(v: &mut Violations, at: &str, policy: &v1::RestartPolicy) -> RestartP
             ),
         );
     }
+    let on_failed = recovery(v, format!("{at}.on_failed"), policy.on_failed, restart);
+    let on_lost = recovery(v, format!("{at}.on_lost"), policy.on_lost, restart);
     RestartPolicy {
         restart,
         initial_backoff,
@@ -178,6 +182,22 @@ fn restart(v: &mut Violations, at: &str, policy: &v1::RestartPolicy) -> RestartP
         reset_after,
         max_restarts: policy.max_restarts.unwrap_or(defaults::MAX_RESTARTS),
         window,
+        on_failed,
+        on_lost,
+    }
+}
+
+fn recovery(v: &mut Violations, at: String, given: i32, restart: Restart) -> Recovery {
+    use v1::restart_policy::Recovery as Given;
+
+    match Given::try_from(given) {
+        Ok(Given::Unspecified) => defaults::recovery(restart),
+        Ok(Given::Replace) => Recovery::Replace,
+        Ok(Given::Keep) => Recovery::Keep,
+        Err(error) => {
+            v.push(at, error);
+            Recovery::Replace
+        }
     }
 }
 

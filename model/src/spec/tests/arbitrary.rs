@@ -87,6 +87,10 @@ prop_compose! {
     }
 }
 
+fn any_recovery() -> impl Strategy<Value = Recovery> {
+    prop_oneof![Just(Recovery::Replace), Just(Recovery::Keep)]
+}
+
 prop_compose! {
     fn any_restart()(
         restart in prop_oneof![Just(Restart::Always), Just(Restart::OnFailure), Just(Restart::Never)],
@@ -95,9 +99,10 @@ prop_compose! {
         reset_after in durations(0, 86_400_000),
         max_restarts: u32,
         window in durations(1000, 86_400_000),
+        (on_failed, on_lost) in (any_recovery(), any_recovery()),
     ) -> RestartPolicy {
         let max_backoff = longer.max(initial_backoff);
-        RestartPolicy { restart, initial_backoff, max_backoff, reset_after, max_restarts, window }
+        RestartPolicy { restart, initial_backoff, max_backoff, reset_after, max_restarts, window, on_failed, on_lost }
     }
 }
 
@@ -195,9 +200,10 @@ prop_compose! {
         (max_surge, max_unavailable) in (0_u32..=1000, 0_u32..=1000),
         progress_deadline in durations(1000, 86_400_000),
         rollback_on_failure: bool,
+        min_ready in durations(0, 3_600_000),
     ) -> Update {
         let max_surge = if max_unavailable == 0 { max_surge.max(1) } else { max_surge };
-        Update { max_surge, max_unavailable, progress_deadline, rollback_on_failure }
+        Update { max_surge, max_unavailable, progress_deadline, rollback_on_failure, min_ready }
     }
 }
 

@@ -111,6 +111,8 @@ fn absent_fields_become_the_documented_defaults() {
                 reset_after: Duration::from_secs(60),
                 max_restarts: 10,
                 window: Duration::from_secs(300),
+                on_failed: Recovery::Replace,
+                on_lost: Recovery::Replace,
             },
             publish: vec![],
             routes: vec![],
@@ -145,6 +147,7 @@ fn absent_fields_become_the_documented_defaults() {
             max_unavailable: 0,
             progress_deadline: Duration::from_secs(120),
             rollback_on_failure: true,
+            min_ready: Duration::from_secs(1),
         },
     };
     assert_eq!(WorkloadSpec::from_proto(&spec()), Ok(expected.clone()));

@@ -58,6 +58,14 @@ fn refuses_updates_out_of_bounds() {
                 ..Default::default()
             },
         ),
+        (
+            "min_ready",
+            "1h1s is out of bounds: use 0s to 1h",
+            v1::Update {
+                min_ready: seconds(3601),
+                ..Default::default()
+            },
+        ),
     ] {
         refused(&format!("spec.update.{field}"), message, update(change));
     }

@@ -60,6 +60,50 @@ fn refuses_restart_policies_that_contradict_themselves() {
 }
 
 #[test]
+fn what_becomes_of_failed_and_lost_replicas_follows_the_policy_unless_it_is_said() {
+    use v1::restart_policy::{Policy, Recovery as Given};
+
+    let read = |policy: Policy, on_failed: Given, on_lost: Given| {
+        let mut spec = spec();
+        with_restart(v1::RestartPolicy {
+            policy: policy.into(),
+            on_failed: on_failed.into(),
+            on_lost: on_lost.into(),
+            ..Default::default()
+        })(&mut spec);
+        let restart = WorkloadSpec::from_proto(&spec)
+            .unwrap()
+            .service
+            .unwrap()
+            .restart;
+        (restart.on_failed, restart.on_lost, restart.runs_once())
+    };
+    let (replace, keep) = (Recovery::Replace, Recovery::Keep);
+    let unsaid = |policy| read(policy, Given::Unspecified, Given::Unspecified);
+    assert_eq!(unsaid(Policy::Unspecified), (replace, replace, false));
+    assert_eq!(unsaid(Policy::Always), (replace, replace, false));
+    assert_eq!(unsaid(Policy::OnFailure), (replace, replace, false));
+    assert_eq!(unsaid(Policy::Never), (keep, keep, true));
+    let said = |policy, on_failed, on_lost| read(policy, on_failed, on_lost);
+    assert_eq!(
+        said(Policy::Never, Given::Replace, Given::Replace),
+        (replace, replace, false)
+    );
+    assert_eq!(
+        said(Policy::Always, Given::Unspecified, Given::Keep),
+        (replace, keep, false)
+    );
+    refused(
+        "spec.service.restart.on_lost",
+        "9",
+        with_restart(v1::RestartPolicy {
+            on_lost: 9,
+            ..Default::default()
+        }),
+    );
+}
+
+#[test]
 fn a_long_first_backoff_raises_the_longest_that_is_not_given() {
     let mut spec = spec();
     with_restart(v1::RestartPolicy {

@@ -143,6 +143,7 @@ impl World {
                 http_address: format!("http://{name}:8000"),
                 labels: BTreeMap::new(),
                 volumes: Vec::new(),
+                network: String::new(),
                 capacity: v1::Resources {
                     memory_bytes: 1 << 36,
                     replicas: 100,

@@ -184,6 +184,7 @@ async fn an_open_connection_delays_neither_a_change_nor_the_end() {
         client
     };
     let first = connect(&dev, 0).await;
+    ready(&dev, 1).await;
     lab.write("warren.yaml", manifest("1"));
     let written = Instant::now();
     ready(&dev, 2).await;

@@ -59,6 +59,8 @@ pub struct SessionConfig {
     pub http_address: String,
     pub labels: BTreeMap<String, String>,
     pub volumes: Vec<v1::HostVolume>,
+    /// Whose ports it shares: see `Hello.network`.
+    pub network: String,
     pub capacity: v1::Resources,
     /// For how long its replicas are kept for its return when it stops in order. Zero: not at all.
     pub stop_keeps: Duration,
@@ -347,6 +349,7 @@ impl Session {
             address: self.config.address.clone(),
             labels: self.config.labels.clone(),
             volumes: self.config.volumes.clone(),
+            network: self.config.network.clone(),
             capacity: Some(self.config.capacity),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas: known.reports,

@@ -78,6 +78,7 @@ impl Fixture {
             http_address: "http://127.0.0.1:8000".to_owned(),
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             volumes: Vec::new(),
+            network: "network-1".to_owned(),
             capacity: v1::Resources {
                 memory_bytes: 1 << 30,
                 replicas: 10,

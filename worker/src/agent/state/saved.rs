@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use prost::Message;
-use warren_model::digest::Digest;
+use warren_model::{ambient, digest::Digest};
 use warren_proto::v1::{self, replica::Phase};
 
 use crate::agent::{
@@ -106,6 +106,7 @@ impl Saved {
     pub fn note(&mut self, report: &v1::ReplicaReport) -> bool {
         let phase = match report.phase() {
             Phase::Completed | Phase::Failed => report.phase(),
+            Phase::Stopped if report.completed => Phase::Completed,
             Phase::Starting | Phase::Running | Phase::Backoff => Phase::Running,
             // Not started yet; or the worker ends, and what it ran counts. A stop that somebody wants removes all this.
             _ => return false,
@@ -136,6 +137,7 @@ impl Saved {
     /// What becomes of it when the worker starts and no control plane says anything.
     pub fn restore(self) -> Result<Restored, Refused> {
         let restarts = self.next_start();
+        let had_begun = self.mark.is_some();
         if let Some(mark) = self.mark
             && matches!(mark.phase(), Phase::Completed | Phase::Failed)
         {
@@ -149,11 +151,42 @@ impl Saved {
             return Ok(Restored::Ended(mark.replica, Box::new(state)));
         }
         let mut assignment = Assignment::from_proto(self.assignment.unwrap_or_default())?;
+        let service = assignment.spec.service.as_ref();
+        if had_begun && service.is_some_and(|service| service.restart.runs_once()) {
+            let state = lost_for_good(restarts.saturating_sub(1));
+            return Ok(Restored::Ended(assignment.replica, Box::new(state)));
+        }
         if assignment.fence.is_some() {
             return Ok(Restored::Exclusive(assignment.replica));
         }
         assignment.restarts = restarts;
         Ok(Restored::Run(Box::new(assignment)))
+    }
+}
+
+/// The state of a replica whose only run ended with its worker.
+fn lost_for_good(restarts: u32) -> ReplicaState {
+    let message = "the worker that ran it ended, and its policy asks for no other run";
+    let now = Some(ambient::now().into());
+    let exit = v1::Exit {
+        reason: v1::exit::Reason::Lost.into(),
+        message: message.to_owned(),
+        time: now,
+        ..v1::Exit::default()
+    };
+    let unmet = |kind: &str| v1::Condition {
+        r#type: kind.to_owned(),
+        status: v1::condition::Status::False.into(),
+        reason: "WorkerRestarted".to_owned(),
+        message: message.to_owned(),
+        last_transition_time: now,
+    };
+    ReplicaState {
+        restarts,
+        last_exit: Some(exit.clone()),
+        last_exits: vec![exit],
+        conditions: ["Started", "Ready"].map(unmet).into(),
+        ..ReplicaState::new(Phase::Failed)
     }
 }
 
@@ -258,6 +291,51 @@ mod tests {
             assert_eq!((id.as_str(), state.phase, state.restarts), ("r", phase, 2));
             assert_eq!(state.last_exit.unwrap().code, 3);
         }
+    }
+
+    #[test]
+    fn what_completed_while_its_worker_stopped_does_not_run_again() {
+        let mut saved = saved(0);
+        saved.note(&report(Phase::Running, 0));
+        let completed = v1::ReplicaReport {
+            completed: true,
+            ..report(Phase::Stopped, 0)
+        };
+        assert!(saved.note(&completed));
+        let Ok(Restored::Ended(_, state)) = saved.restore() else {
+            panic!("it runs again");
+        };
+        assert_eq!(state.phase, Phase::Completed);
+    }
+
+    #[test]
+    fn what_never_runs_twice_has_failed_when_its_worker_ended() {
+        use v1::restart_policy::{Policy, Recovery};
+
+        let restored = |policy: Policy, on_lost: Recovery, reports: &[Phase]| {
+            let mut saved = saved(0);
+            let spec = saved.assignment.as_mut().and_then(|it| it.spec.as_mut());
+            let service = spec.and_then(|spec| spec.service.as_mut()).unwrap();
+            service.restart = Some(v1::RestartPolicy {
+                policy: policy.into(),
+                on_lost: on_lost.into(),
+                ..v1::RestartPolicy::default()
+            });
+            for phase in reports {
+                saved.note(&report(*phase, 0));
+            }
+            match saved.restore().unwrap() {
+                Restored::Ended(_, state) => Some((state.phase, state.restarts)),
+                _ => None,
+            }
+        };
+        let unsaid = Recovery::Unspecified;
+        let began = [Phase::Pending, Phase::Starting, Phase::Running];
+        let failed = Some((Phase::Failed, 0));
+        assert_eq!(restored(Policy::Never, unsaid, &began), failed);
+        assert_eq!(restored(Policy::Never, unsaid, &began[..1]), None);
+        assert_eq!(restored(Policy::Never, Recovery::Replace, &began), None);
+        assert_eq!(restored(Policy::OnFailure, Recovery::Keep, &began), None);
     }
 
     #[test]

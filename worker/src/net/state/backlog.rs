@@ -9,6 +9,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use tokio::time::Instant;
+
 use super::{After, Kind, Socket, SocketKey, State};
 use crate::net::{
     End, MAX_BACKLOG, NetError,
@@ -19,6 +21,8 @@ use crate::net::{
 
 /// What a listener has not accepted yet.
 pub(super) struct Backlog {
+    /// When it began to listen.
+    pub since: Instant,
     limit: usize,
     /// Established; these sockets are the listener's own until they are accepted.
     queue: VecDeque<SocketKey>,
@@ -72,6 +76,7 @@ impl State {
         }
         self.listeners += 1;
         *kind = Kind::Listening(Box::new(Backlog {
+            since: Instant::now(),
             limit: backlog.clamp(1, MAX_BACKLOG),
             queue: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -268,6 +273,7 @@ impl State {
         self.sockets.insert(
             server,
             Socket {
+                fixed: false,
                 port: None,
                 weight: 1,
                 buffer: up,

@@ -12,6 +12,8 @@ use std::{
     task::Waker,
 };
 
+use tokio::time::Instant;
+
 use super::{
     Counts, Datagram, End, NetError, NetLimits,
     address::{self, Family},
@@ -50,6 +52,8 @@ pub(super) struct State {
 struct Socket {
     /// Of TCP.
     port: Option<PortKey>,
+    /// The port was asked for by its number.
+    fixed: bool,
     /// What it counts for in [`NetLimits::sockets`].
     weight: usize,
     /// The receive buffer of its connections, in bytes.
@@ -129,6 +133,7 @@ impl State {
     pub fn bind(&mut self, key: SocketKey, to: SocketAddr) -> Result<SocketAddr, NetError> {
         let Some(Socket {
             port: held,
+            fixed,
             kind: kind @ Kind::Unbound,
             ..
         }) = self.sockets.get_mut(&key)
@@ -138,6 +143,7 @@ impl State {
         let (family, host) = address::bindable(to.ip()).ok_or(NetError::AddressNotBindable)?;
         let port = self.ports.take(family, host, to.port())?;
         *held = Some(port);
+        *fixed = to.port() != 0;
         *kind = Kind::Bound;
         Ok(SocketAddr::new(to.ip(), port.port()))
     }
@@ -161,6 +167,7 @@ impl State {
         };
         let fresh = Socket {
             port: None,
+            fixed: false,
             weight: 1,
             buffer: socket.buffer,
             kind: Kind::Unbound,
@@ -228,6 +235,15 @@ impl State {
         })
     }
 
+    /// Since when the listener that has been open for the longest listens, of those whose port was asked for by its number.
+    pub fn fixed_listener_since(&self) -> Option<Instant> {
+        let since = |socket: &Socket| match &socket.kind {
+            Kind::Listening(backlog) if socket.fixed => Some(backlog.since),
+            _ => None,
+        };
+        self.sockets.values().filter_map(since).min()
+    }
+
     pub fn counts(&self) -> Counts {
         let mut counts = Counts {
             sockets: self.sockets.len(),
@@ -267,6 +283,7 @@ impl State {
         };
         let socket = Socket {
             port: None,
+            fixed: false,
             weight,
             buffer: self.limits.buffer,
             kind,

@@ -2,6 +2,8 @@
 
 mod random;
 
+use warren_model::spec::Recovery;
+
 use super::*;
 
 const TRAP: fn() -> ServiceEnd = || ServiceEnd::Trapped("unreachable".into());
@@ -14,6 +16,8 @@ fn policy(restart: Restart) -> RestartPolicy {
         reset_after: Duration::from_secs(60),
         max_restarts: 3,
         window: Duration::from_secs(300),
+        on_failed: Recovery::Replace,
+        on_lost: Recovery::Replace,
     }
 }
 
@@ -199,6 +203,62 @@ fn what_cannot_run_fails_without_a_restart() {
     );
     assert_eq!(life.phase(), Phase::Failed);
     assert_eq!(step.actions, [Action::Release]);
+}
+
+#[test]
+fn what_has_ended_keeps_its_end_when_its_worker_does() {
+    let now = Instant::now();
+    for (end, phase) in [
+        (ServiceEnd::Exited(0), Phase::Completed),
+        (TRAP(), Phase::Failed),
+    ] {
+        let mut life = running(Restart::Never, now);
+        life.step(ended(end), now);
+        assert!(!life.is_over(), "it may be asked to stop");
+        assert_eq!(life.step(Event::WorkerEnds, now), Step::default());
+        assert_eq!((life.phase(), life.is_over()), (phase, true));
+    }
+    // Whoever does not want it any more hears that it has stopped.
+    let mut life = running(Restart::Never, now);
+    life.step(ended(ServiceEnd::Exited(0)), now);
+    life.step(Event::Stop, now);
+    life.step(drained(), now);
+    assert_eq!(
+        (life.phase(), life.has_completed()),
+        (Phase::Stopped, false)
+    );
+}
+
+#[test]
+fn a_service_that_ends_as_its_policy_asks_while_it_stops_has_completed() {
+    let now = Instant::now();
+    for (restart, end, has_completed) in [
+        (Restart::OnFailure, ServiceEnd::Exited(0), true),
+        (Restart::Never, ServiceEnd::Exited(0), true),
+        (Restart::Never, ServiceEnd::Exited(1), false),
+        (Restart::OnFailure, TRAP(), false),
+        // It is to run for ever, and is cut short.
+        (Restart::Always, ServiceEnd::Exited(0), false),
+    ] {
+        for stop in [Event::Stop, Event::WorkerEnds] {
+            let mut life = running(restart, now);
+            assert_eq!(
+                life.step(stop, now).actions,
+                [Action::SetReady(false), Action::Drain]
+            );
+            life.step(ended(end.clone()), now);
+            let step = life.step(drained(), now);
+            assert_eq!(step.actions, [Action::Release]);
+            let told = if has_completed {
+                "Completed"
+            } else {
+                "Stopped"
+            };
+            assert_eq!(reasons(&step), [told], "{restart:?} {end:?}");
+            assert_eq!((life.phase(), life.is_over()), (Phase::Stopped, true));
+            assert_eq!(life.has_completed(), has_completed);
+        }
+    }
 }
 
 #[test]

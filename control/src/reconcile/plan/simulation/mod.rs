@@ -8,6 +8,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
+mod guests;
 mod promises;
 mod revisions;
 mod world;
@@ -18,6 +19,7 @@ const WORKERS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
 const DEADLINE: Duration = Duration::from_secs(120);
+const MIN_READY: Duration = Duration::from_secs(5);
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ enum Step {
         /// Whether it goes back when it stalls.
         returns: bool,
     },
+    /// A program takes this port on the machine that the last two workers share, or gives up what it has.
+    Stranger(Option<u16>),
     /// The control plane is killed and started again: at first it knows of no session.
     Restart,
     Delete,
@@ -60,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..5_u32).prop_map(Step::Scale),
         3 => (port, steps, prop::bool::weighted(0.7), any::<bool>())
             .prop_map(|(port, steps, works, returns)| Step::Update { port, steps, works, returns }),
+        1 => prop::option::of(80..82_u16).prop_map(Step::Stranger),
         1 => Just(Step::Restart),
         1 => Just(Step::Delete),
         3 => worker.clone().prop_map(Step::Away),
@@ -76,6 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
 impl World {
     /// Everybody behaves until nothing changes any more.
     fn settle(&mut self) {
+        self.happen(Step::Stranger(None));
         for worker in 0..WORKERS {
             // One is drained to the end, if it is.
             let drained = worker == 0 && self.workers[worker].view.draining;

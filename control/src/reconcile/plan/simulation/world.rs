@@ -9,7 +9,7 @@ use std::{
 use warren_model::host_port::HostPort;
 
 use super::{revisions::Revisions, *};
-use crate::scheduler::Memory;
+use crate::scheduler::{Hold, Memory, Offers};
 
 /// What the store holds of a replica.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ pub(super) struct Record {
     pub state: ReplicaState,
     pub created: Duration,
     pub entered: Duration,
+    pub ready_since: Duration,
 }
 
 /// What a worker really runs.
@@ -29,6 +30,8 @@ pub(super) struct Guest {
     /// It is exclusive, was ended with its worker's lease, and was not told to go on since.
     pub ended: bool,
     pub ports: Vec<HostPort>,
+    /// It could not listen.
+    pub lacks_port: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub(super) struct World {
     pub revisions: Revisions,
     /// When the control plane was started.
     pub started: Duration,
+    /// A program beside Warren that has ports on the machine of the last two workers.
+    pub stranger: Vec<HostPort>,
 }
 
 impl World {
@@ -70,7 +75,10 @@ impl World {
                 replicas: 0,
                 replicas_max: 0,
                 taken_ports: Vec::new(),
-                offers: Arc::default(),
+                offers: Arc::new(Offers {
+                    network: (number > 0).then(|| "shared".to_owned()),
+                    ..Offers::default()
+                }),
             },
             heard: Duration::ZERO,
             connected: Duration::ZERO,
@@ -97,6 +105,9 @@ impl World {
                 rollout: None,
                 progress_deadline: DEADLINE,
                 roll_back_to: None,
+                min_ready: MIN_READY,
+                keeps_failed: false,
+                keeps_lost: false,
             }),
             records: BTreeMap::new(),
             workers: (0..WORKERS).map(worker).collect(),
@@ -105,6 +116,7 @@ impl World {
             ever_port: false,
             revisions: Revisions::beginning(),
             started: Duration::ZERO,
+            stranger: Vec::new(),
         }
     }
 
@@ -127,6 +139,7 @@ impl World {
             .map(|record| ReplicaState {
                 age: self.now - record.created,
                 phase_age: self.now - record.entered,
+                ready_for: self.now - record.ready_since,
                 ..record.state.clone()
             })
             .collect();
@@ -146,6 +159,11 @@ impl World {
                 };
                 for replica in replicas.iter().filter(here).cloned().collect::<Vec<_>>() {
                     view.take(&replica.needs);
+                    match replica.phase {
+                        Phase::Lost => view.hold(&replica.needs, Hold::Lost),
+                        Phase::Stopping => view.hold(&replica.needs, Hold::Ends),
+                        _ => {}
+                    }
                 }
                 view
             })
@@ -200,6 +218,7 @@ impl World {
                 id,
                 revision,
                 attempt,
+                refused,
                 placement,
             } => {
                 let (worker, waiting) = match placement {
@@ -212,17 +231,22 @@ impl World {
                     worker,
                     phase: Phase::Pending,
                     ready: false,
+                    ready_for: Duration::ZERO,
+                    available: false,
                     age: Duration::ZERO,
                     phase_age: Duration::ZERO,
                     attempt,
                     compiling: false,
                     waiting,
                     needs: self.desired.as_ref().unwrap().needs.clone(),
+                    failure: Failure::Ended,
+                    refused,
                 };
                 let record = Record {
                     state,
                     created: self.now,
                     entered: self.now,
+                    ready_since: self.now,
                 };
                 assert!(
                     self.records.insert(id, record).is_none(),
@@ -234,8 +258,13 @@ impl World {
                 assert_eq!(state.worker.replace(worker), None);
                 state.waiting = None;
             }
-            Action::Unschedulable { id, reason } => {
-                self.records.get_mut(&id).unwrap().state.waiting = Some(reason);
+            Action::Unschedulable { id, waiting } => {
+                self.records.get_mut(&id).unwrap().state.waiting = Some(waiting);
+            }
+            Action::MarkAvailable { id } => {
+                let state = &mut self.records.get_mut(&id).unwrap().state;
+                assert!(state.ready && !state.available, "{id}");
+                state.available = true;
             }
             Action::Stop { id, .. } => self.enter(&id, Phase::Stopping, false),
             Action::MarkLost { id } => self.enter(&id, Phase::Lost, false),
@@ -269,8 +298,12 @@ impl World {
         if record.state.phase != phase {
             record.entered = self.now;
         }
+        if !record.state.ready {
+            record.ready_since = self.now;
+        }
         record.state.phase = phase;
         record.state.ready = ready;
+        record.state.available &= ready;
     }
 
     /// Workers with a session learn what they should run. What they are to stop and do not hold has stopped.
@@ -304,6 +337,7 @@ impl World {
                             stopping: false,
                             ended: false,
                             ports: state.needs.ports.clone(),
+                            lacks_port: false,
                         });
                 }
                 if state.worker.as_ref() == Some(&worker.view.name)
@@ -320,7 +354,7 @@ impl World {
     }
 
     /// What the worker says of a guest.
-    fn report(&mut self, id: &str, phase: Phase, ready: bool) {
+    pub fn report(&mut self, id: &str, phase: Phase, ready: bool) {
         let Some(record) = self.records.get(id) else {
             return;
         };
@@ -328,6 +362,13 @@ impl World {
             (Phase::Stopping | Phase::Lost, Phase::Stopped) => self.enter(id, phase, false),
             (Phase::Stopping | Phase::Lost, _) => {}
             _ => self.enter(id, phase, ready),
+        }
+        let lacks_port = self.workers.iter().any(|worker| {
+            let guest = worker.guests.get(id);
+            guest.is_some_and(|guest| guest.lacks_port)
+        });
+        if lacks_port && let Some(record) = self.records.get_mut(id) {
+            record.state.failure = Failure::PortUnavailable;
         }
     }
 
@@ -367,6 +408,10 @@ impl World {
                     worker.view.ready = false;
                     worker.heard = self.now;
                 }
+            }
+            Step::Stranger(port) => {
+                let address = |port| format!("127.0.0.1:{port}").parse().unwrap();
+                self.stranger = port.map(address).into_iter().collect();
             }
             Step::Restart => {
                 self.started = self.now;
@@ -425,55 +470,4 @@ impl World {
             self.report(id, guest.phase, guest.ready);
         }
     }
-
-    fn advance(&mut self, number: usize, which: u8) {
-        let worker = &mut self.workers[number];
-        let Some(id) = pick(&worker.guests, which) else {
-            return;
-        };
-        let guest = worker.guests.get_mut(&id).unwrap();
-        let works = self.revisions.works(guest.revision);
-        let (phase, ready) = match (guest.stopping, guest.phase) {
-            (true, _) => (Phase::Stopped, false),
-            (_, Phase::Pending) => (Phase::Starting, false),
-            (_, Phase::Starting) => (Phase::Running, false),
-            (_, Phase::Running) => (Phase::Running, works),
-            (_, phase) => (phase, false),
-        };
-        (guest.phase, guest.ready) = (phase, ready);
-        if phase == Phase::Stopped {
-            worker.guests.remove(&id);
-        }
-        if worker.view.ready {
-            self.report(&id, phase, ready);
-        }
-    }
-
-    fn end(&mut self, number: usize, which: u8, phase: Phase) {
-        let worker = &mut self.workers[number];
-        let Some(id) = pick(&worker.guests, which) else {
-            return;
-        };
-        let guest = worker.guests.get_mut(&id).unwrap();
-        if guest.phase != Phase::Running || guest.stopping {
-            return;
-        }
-        // What has completed has done its work: a revision that does not work never gets there.
-        if phase == Phase::Completed && !self.revisions.works(guest.revision) {
-            return;
-        }
-        (guest.phase, guest.ready) = (phase, false);
-        guest.ports.clear();
-        if worker.view.ready {
-            self.report(&id, phase, false);
-        }
-        if phase == Phase::Completed {
-            self.completed.insert(id);
-        }
-    }
-}
-
-fn pick(guests: &BTreeMap<String, Guest>, which: u8) -> Option<String> {
-    let index = usize::from(which).checked_rem(guests.len())?;
-    guests.keys().nth(index).cloned()
 }

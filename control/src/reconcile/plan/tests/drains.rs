@@ -57,7 +57,7 @@ fn what_no_other_worker_can_take_stays_and_says_why() {
     ready.gives(&[&format!("create new1: {waiting}")]);
     let wait = |scene: Scene| {
         scene.replica_with("n1", 2, "", Pending, |replica| {
-            replica.waiting = Some(waiting.to_owned());
+            replica.waiting = super::waiting(waiting);
         })
     };
     wait(ready).gives(&[]);
@@ -111,5 +111,6 @@ fn a_drain_that_is_called_off_leaves_what_has_not_moved() {
     back.workers[1].cordoned = true;
     back.replicas[0].revision = 1;
     back.replicas[1].ready = true;
+    back.replicas[1].available = true;
     back.gives(&["stop r1: revision 2 takes its place"]);
 }

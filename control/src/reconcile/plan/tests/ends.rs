@@ -86,7 +86,7 @@ fn a_lost_replica_is_shown_for_a_while_and_kept_while_it_could_be_needed() {
     assert_eq!(replaced(secs(100)).gives(&[]).wake_after, Some(secs(500)));
     replaced(secs(600)).gives(&["forget r1"]);
     let mut nowhere = lost(secs(600)).replica_with("r2", 2, "", Pending, |replica| {
-        replica.waiting = Some("2 workers: 1 not ready, 1 cordoned".to_owned());
+        replica.waiting = waiting("2 workers: 1 not ready, 1 cordoned");
     });
     nowhere.workers[1].cordoned = true;
     nowhere.gives(&[]);

@@ -5,12 +5,14 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::scheduler::Memory;
+use crate::scheduler::{Memory, Offers};
 
 mod departures;
 mod drains;
 mod ends;
 mod exclusive;
+mod ports;
+mod readiness;
 mod rollouts;
 mod updates;
 
@@ -57,6 +59,9 @@ fn scene(replicas: u32) -> Scene {
             }),
             progress_deadline: secs(120),
             roll_back_to: None,
+            min_ready: secs(1),
+            keeps_failed: false,
+            keeps_lost: false,
         }),
         replicas: Vec::new(),
         workers: Vec::new(),
@@ -93,7 +98,17 @@ impl Scene {
         self
     }
 
-    /// Younger than those before; `ready` where it runs.
+    /// The last worker shares its ports with all others that are so.
+    fn on_one_machine(mut self) -> Self {
+        let offers = Offers {
+            network: Some("machine".to_owned()),
+            ..Offers::default()
+        };
+        self.workers.last_mut().unwrap().offers = Arc::new(offers);
+        self
+    }
+
+    /// Younger than those before; `ready` where it runs, and for long enough to count.
     fn replica(self, id: &str, revision: u32, worker: &str, phase: Phase) -> Self {
         self.replica_with(id, revision, worker, phase, |_| {})
     }
@@ -116,12 +131,16 @@ impl Scene {
             worker: (!worker.is_empty()).then(|| Name::parse(worker).unwrap()),
             phase,
             ready: phase == Phase::Running,
+            ready_for: secs(60),
+            available: phase == Phase::Running,
             age: secs(1000 - u64::try_from(self.replicas.len()).unwrap()),
             phase_age: secs(0),
             attempt: 0,
             compiling: false,
             waiting: None,
             needs,
+            failure: Failure::Ended,
+            refused: BTreeSet::new(),
         };
         change(&mut replica);
         if let Some(held) = self
@@ -174,6 +193,14 @@ impl Scene {
     }
 }
 
+/// As it was told before, for something that passes.
+fn waiting(reason: &str) -> Option<Waiting> {
+    Some(Waiting {
+        reason: reason.to_owned(),
+        is_final: false,
+    })
+}
+
 fn short(action: &Action) -> String {
     match action {
         Action::Create {
@@ -194,13 +221,21 @@ fn short(action: &Action) -> String {
         }
         Action::Create {
             id,
-            placement: Placement::Waiting(reason),
+            placement: Placement::Waiting(Waiting { reason, is_final }),
             ..
         } => {
-            format!("create {id}: {reason}")
+            let finally = if *is_final { " for good" } else { "" };
+            format!("create {id}{finally}: {reason}")
         }
         Action::Place { id, worker } => format!("place {id} on {worker}"),
-        Action::Unschedulable { id, reason } => format!("{id}: {reason}"),
+        Action::Unschedulable {
+            id,
+            waiting: Waiting { reason, is_final },
+        } => {
+            let finally = if *is_final { " for good" } else { "" };
+            format!("{id}{finally}: {reason}")
+        }
+        Action::MarkAvailable { id } => format!("available {id}"),
         Action::Stop { id, reason } => format!("stop {id}: {reason}"),
         Action::Forget { id } => format!("forget {id}"),
         Action::MarkLost { id } => format!("lost {id}"),

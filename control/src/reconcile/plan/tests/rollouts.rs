@@ -83,6 +83,7 @@ fn progress_is_one_more_ready_than_ever_or_one_earlier_less() {
         "of a first revision nothing is written twice"
     );
     first.replicas[0].ready = true;
+    first.replicas[0].available = true;
     assert_eq!(moved(&first), Some((Complete, true, 1, 0)));
     let stopping = first.replica("r1", 1, "a", Stopping);
     assert_eq!(moved(&stopping), Some((Complete, true, 1, 1)));
@@ -99,6 +100,7 @@ fn a_rollout_without_progress_stalls_at_its_deadline_and_leaves_the_old_at_work(
     // What it has goes on trying, and with it the rollout.
     let mut late = update(Stalled, 5000);
     late.replicas[2].ready = true;
+    late.replicas[2].available = true;
     late.gives(&[
         "stop r2: revision 2 takes its place",
         "Progressing: moved, 1 available, 2 earlier",

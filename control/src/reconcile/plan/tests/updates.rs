@@ -24,7 +24,7 @@ fn replicas_are_made_and_spread() {
 #[test]
 fn a_waiting_replica_is_placed_or_says_why_not() {
     let waiting = scene(1).replica_with("r1", 2, "", Pending, |replica| {
-        replica.waiting = Some("no workers".to_owned());
+        replica.waiting = waiting("no workers");
     });
     waiting.gives(&[]);
     waiting.clone().worker("a").gives(&["place r1 on a"]);
@@ -184,7 +184,7 @@ fn a_published_port_moves_to_a_free_worker_or_stops_first() {
     ]);
     let wait = |scene: Scene| {
         scene.replica_with("n1", 2, "", Pending, |replica| {
-            replica.waiting = Some(waiting.to_owned());
+            replica.waiting = super::waiting(waiting);
         })
     };
     wait(one.clone().replica("r1", 1, "a", Stopping)).gives(&[]);
@@ -215,13 +215,24 @@ fn a_published_port_moves_to_a_free_worker_or_stops_first() {
 fn published_ports_change_hands_one_at_a_time() {
     let two = scene(2).port("0.0.0.0:80").worker("a").worker("b");
     let waiting = |replica: &mut ReplicaState| {
-        replica.waiting = Some("2 workers: 2 have 0.0.0.0:80 taken by another replica".to_owned());
+        replica.waiting = waiting("2 workers: 2 have 0.0.0.0:80 taken by another replica");
     };
     two.clone()
         .replica("r1", 1, "a", Running)
         .replica_with("n1", 2, "b", Starting, |_| {})
         .replica_with("n2", 2, "", Pending, waiting)
         .gives(&[]);
+    // It is ready, and has yet to show that it stays so.
+    let young = two
+        .clone()
+        .replica("r1", 1, "a", Running)
+        .replica_with("n1", 2, "b", Running, |replica| {
+            replica.available = false;
+            replica.ready_for = Duration::from_millis(400);
+        })
+        .replica_with("n2", 2, "", Pending, waiting);
+    let wake = young.gives(&[]).wake_after;
+    assert_eq!(wake, Some(Duration::from_millis(600)));
     two.replica("r1", 1, "a", Running)
         .replica("n1", 2, "b", Running)
         .replica_with("n2", 2, "", Pending, waiting)

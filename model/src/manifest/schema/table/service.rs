@@ -34,7 +34,7 @@ pub(in crate::manifest) static SERVICE: Schema = Schema {
         Field::group(
             "readiness",
             Fields(&READINESS),
-            "Says when it can take work. None: once it listens on every port of `publish` and `routes`; with none of those, once it opens its first listener or has run for 1s",
+            "Says when it can take work. None: once it listens on every port of `publish` and `routes`; with none of those, once a listener on a port other than 0 has been open for 500ms, or it has run for 1s",
         ),
         Field::group(
             "liveness",
@@ -117,7 +117,7 @@ pub(in crate::manifest) static RESTART: Schema = Schema {
             "maxRestarts",
             Number,
             Default("10"),
-            "More restarts than this within `window`, and the replica is FAILED and replaced",
+            "More restarts than this within `window`, and the replica is FAILED",
         )
         .within("0", "4294967295"),
         Field::new(
@@ -127,6 +127,18 @@ pub(in crate::manifest) static RESTART: Schema = Schema {
             "The time that `maxRestarts` counts in",
         )
         .within("1s", "1d"),
+        Field::new(
+            "onFailed",
+            Word(&["replace", "keep"]),
+            Optional("keep"),
+            "Whether another replica takes the place of one that is FAILED after its service has run. None: `keep` with policy `never`, else `replace`",
+        ),
+        Field::new(
+            "onLost",
+            Word(&["replace", "keep"]),
+            Optional("keep"),
+            "Whether another replica takes the place of one that is LOST. None: `keep` with policy `never`, else `replace`",
+        ),
     ],
 };
 

@@ -74,6 +74,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         6 => (any_end(), any::<u8>()).prop_map(|(end, jitter)| Event::Ended { end, jitter }),
         6 => Just(Event::BackoffElapsed),
         1 => Just(Event::Stop),
+        1 => Just(Event::WorkerEnds),
         2 => any::<bool>().prop_map(|late| Event::Drained { late }),
         2 => Just(Event::Killed),
     ]
@@ -101,6 +102,9 @@ proptest! {
         let mut starts = VecDeque::new();
         let mut final_phase = None;
         for (event, seconds) in events {
+            if life.is_over() {
+                break;
+            }
             now += Duration::from_secs(seconds);
             if matches!(event, Event::Ended { .. } | Event::Killed) {
                 let unasked = event == Event::Killed && !shell.killing;
@@ -146,6 +150,10 @@ proptest! {
                 final_phase = Some(life.phase());
             }
         }
+        if life.is_over() {
+            prop_assert!(shell.released && !shell.ready && !shell.alive);
+            return Ok(());
+        }
         // Wherever it got to, it can be stopped.
         for event in [Event::Stop, drained()] {
             shell.apply(&life.step(event, now));
@@ -159,6 +167,7 @@ proptest! {
             shell.apply(&life.step(event, now));
         }
         prop_assert_eq!(life.phase(), Phase::Stopped);
+        prop_assert!(life.is_over());
         prop_assert!(shell.released && !shell.ready);
     }
 }

@@ -1,0 +1,116 @@
+//! Replicas that failed: when another one is tried, and where.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    Desired, Failure, StopReason,
+    round::{Class, Replica, Round},
+    rules::{is_in_use, is_present, may_start},
+};
+
+/// A failed replica is replaced after this long, doubled for each one that failed in a row before it.
+const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
+const MAX_FAILURE_BACKOFF: Duration = Duration::from_secs(300);
+/// A replica that lived for this long before it failed starts a new row.
+const FAILURE_RESET: Duration = Duration::from_secs(600);
+
+/// A failed replica stays, to be looked at, until its backoff is over; then another one takes its place, unless it is to
+/// keep it. Where only a port is not free, another worker is tried at once.
+pub(super) fn replace_failed(
+    round: &mut Round,
+    desired: &Desired,
+    target: usize,
+    new_id: &mut dyn FnMut() -> String,
+) {
+    for replica in round.open(|replica| replica.class == Class::Failed) {
+        let Replica {
+            age,
+            phase_age,
+            attempt,
+            failure,
+            ..
+        } = round.replicas[replica];
+        if desired.keeps_failed && failure == Failure::Ended {
+            continue;
+        }
+        let may_replace = may_start(round, desired)
+            && round.count(|other| is_in_use(other) || other.class == Class::Stopping) <= target;
+        if failure == Failure::PortUnavailable
+            && may_replace
+            && try_elsewhere(round, desired, replica, new_id)
+        {
+            continue;
+        }
+        let failures = match age.saturating_sub(phase_age) >= FAILURE_RESET {
+            true => 1,
+            false => attempt.saturating_add(1),
+        };
+        let backoff = failure_backoff(failures);
+        if phase_age < backoff {
+            round.wake_after(backoff - phase_age);
+        } else if may_replace {
+            round.stop(replica, StopReason::Failed);
+            let refused = BTreeSet::new();
+            round.create(
+                new_id(),
+                desired.revision,
+                failures,
+                refused,
+                &desired.needs,
+            );
+        }
+    }
+}
+
+/// Replaces a replica whose ports are not free where it is: by one on another worker, or by one that waits until an
+/// earlier replica has made room. Where neither can be, tells why.
+fn try_elsewhere(
+    round: &mut Round,
+    desired: &Desired,
+    replica: usize,
+    new_id: &mut dyn FnMut() -> String,
+) -> bool {
+    let failed = &round.replicas[replica];
+    let attempt = failed.attempt;
+    let mut refused = failed.refused.clone();
+    refused.extend(round.port_refusals());
+    let needs = &desired.needs;
+    let found = round.search(needs, desired.revision, &refused);
+    let makes_room = |other: usize| {
+        let held = &round.replicas[other];
+        let goes = !is_present(held, desired) || held.leaving;
+        goes && held.class == Class::Live
+            && round.would_fit_without(other, needs, desired.revision, &refused)
+    };
+    match found {
+        Err(reason) if !(0..round.replicas.len()).any(makes_room) => {
+            round.tell_waiting(replica, reason.into());
+            false
+        }
+        _ => {
+            round.stop(replica, StopReason::Failed);
+            round.create(new_id(), desired.revision, attempt, refused, needs);
+            true
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn failure_backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    MAX_FAILURE_BACKOFF.min(FAILURE_BACKOFF * 2_u32.pow(doublings))
+}
+
+/// Workers that could not listen on a port are tried again after a backoff.
+pub(super) fn retry_refused(round: &mut Round, replica: usize) {
+    let held = &mut round.replicas[replica];
+    if held.refused.is_empty() {
+        return;
+    }
+    let left = failure_backoff(held.attempt.saturating_add(1)).saturating_sub(held.age);
+    if left.is_zero() {
+        held.refused.clear();
+    } else {
+        round.wake_after(left);
+    }
+}

@@ -1,0 +1,99 @@
+//! Places that change hands: a replica stops so that its successor can have what no two can hold, or because its worker is
+//! drained.
+
+use std::{cmp::Reverse, collections::BTreeSet};
+
+use warren_model::name::Name;
+
+use super::{
+    Desired, StopReason,
+    round::{Class, Replica, Round},
+    rules::{is_present, is_slot, old_victims, to_usize},
+};
+
+/// Replicas of the present revision whose worker is drained go as old ones do, with one difference: what takes their
+/// place is no better than they are. So none stops for which there is no other worker, unless there are enough without
+/// it.
+pub(super) fn move_leaving(round: &mut Round, desired: &Desired, target: usize) {
+    let is_leaving = |replica: &Replica| {
+        is_present(replica, desired)
+            && replica.leaving
+            && !replica.stops_by_itself
+            && replica.class == Class::Live
+    };
+    // Those that are of no use first, then the newest.
+    let mut leaving = round.open(is_leaving);
+    leaving.sort_by_key(|replica| {
+        let Replica { ready, age, .. } = &round.replicas[*replica];
+        (*ready, *age, Reverse(*replica))
+    });
+    for replica in leaving {
+        let available = round.count(Replica::is_available);
+        let leaving = &round.replicas[replica];
+        let (ready, counts) = (leaving.ready, leaving.is_available());
+        let left = available - usize::from(counts);
+        // Each one that stops first needs a place of its own, found or to be found.
+        let on_their_way = round.count(|other| {
+            is_slot(other, desired) && !other.is_available() && other.class == Class::Live
+        });
+        let promised = round.count(|other| {
+            is_present(other, desired) && other.leaving && other.class == Class::Stopping
+        });
+        let may_be_missing = to_usize(desired.max_unavailable);
+        let enough = left >= target;
+        let refused = refused_by_waiting(round);
+        let fits = round
+            .search(&desired.needs, desired.revision, &refused)
+            .is_ok();
+        // Its successor wants a port that it has itself.
+        let in_the_way = !fits
+            && !desired.needs.ports.is_empty()
+            && !changes_hands(round, desired, replica)
+            && round.would_fit_without(replica, &desired.needs, desired.revision, &refused);
+        let spared = left.saturating_add(may_be_missing) >= target
+            || desired.stop_first
+            || in_the_way
+            || !ready;
+        let has_place = on_their_way + usize::from(fits || in_the_way) > promised;
+        if enough || (spared && has_place) {
+            round.stop(replica, StopReason::Drained);
+        }
+    }
+}
+
+/// Where a new replica cannot start for a published port that an old one holds, the old one stops first. One at a time,
+/// and only while all new ones that could start are ready.
+pub(super) fn stop_first(round: &mut Round, desired: &Desired) {
+    let waits =
+        round.count(|replica| is_present(replica, desired) && replica.class == Class::Waiting) > 0;
+    if desired.needs.ports.is_empty() || !waits || changes_hands(round, desired, usize::MAX) {
+        return;
+    }
+    let refused = refused_by_waiting(round);
+    let makes_room = |replica: &usize| {
+        round.would_fit_without(*replica, &desired.needs, desired.revision, &refused)
+    };
+    if let Some(replica) = old_victims(round, desired).into_iter().find(makes_room) {
+        let revision = desired.revision;
+        round.stop(replica, StopReason::StopFirst { revision });
+    }
+}
+
+/// Whether a port is on its way from one replica to the next, `leaving` left out.
+fn changes_hands(round: &Round, desired: &Desired, leaving: usize) -> bool {
+    let on_its_way = |(index, replica): (usize, &Replica)| {
+        let starts =
+            is_present(replica, desired) && replica.class == Class::Live && !replica.is_available();
+        index != leaving && (replica.class == Class::Stopping || starts)
+    };
+    round.replicas.iter().enumerate().any(on_its_way)
+}
+
+/// Workers that could not listen on the ports of those that wait.
+fn refused_by_waiting(round: &Round) -> BTreeSet<Name> {
+    let waiting = round.replicas.iter();
+    let waiting = waiting.filter(|replica| replica.class == Class::Waiting);
+    waiting
+        .flat_map(|replica| replica.refused.clone())
+        .collect()
+}
