@@ -290,7 +290,7 @@ mod tests {
         let first = apply(&record(Phase::Starting), &ready_since(7, 0), at(100)).unwrap();
         assert_eq!(first.ready_since, Some(at(100)));
         assert_eq!(first.replica.available, Some(false));
-        let mut held = first.clone();
+        let mut held = first;
         held.replica.available = Some(true);
         // News of something else.
         let mut news = ready_since(7, 0);

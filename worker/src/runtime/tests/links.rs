@@ -134,7 +134,8 @@ async fn what_apply_refuses_is_refused_in_the_same_words() {
     let ambiguous = caller("a:b/c@1.0.0", "f", 1);
     let there = passing("a:b/c@1.0.0", "f", 1, ("x:y/z", "h"));
     let back = passing("x:y/z", "h", 1, ("a:b/c@1.0.0", "f"));
-    let cases: [(Option<&[u8]>, &[(&str, &[u8])], &str); 5] = [
+    type Case<'a> = (Option<&'a [u8]>, &'a [(&'a str, &'a [u8])], &'a str);
+    let cases: [Case<'_>; 5] = [
         (
             Some(&service),
             &[("lib", &library)],

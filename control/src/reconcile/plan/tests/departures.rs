@@ -67,7 +67,7 @@ fn its_places_are_filled_at_once_and_it_is_not_told_to_stop() {
     let alone = alone.replica("r1", 2, "a", Running);
     alone.gives(&["create new1: 1 worker: 1 stopping"]);
     let gone = scene(1).worker("a").stopped(NOW);
-    gone.clone().gives(&["create new1: 1 worker: 1 stopped"]);
+    gone.gives(&["create new1: 1 worker: 1 stopped"]);
     // What it was given and never took up does not wait for the worker timeout.
     gone.clone()
         .worker("b")
@@ -98,7 +98,7 @@ fn what_it_keeps_waits_for_it_and_no_longer() {
     // Deleted, scaled down or replaced by another revision, it does not wait: nothing of it runs.
     let kept = scene(1).worker("a").stopped(secs(30));
     let kept = kept.replica("r1", 2, "a", Pending);
-    kept.clone().deleting().gives(&["forget r1", "finish"]);
+    kept.deleting().gives(&["forget r1", "finish"]);
     let old = scene(1).worker("b").worker("a").stopped(secs(30));
     let old = old.replica("r1", 1, "a", Pending).plan();
     assert!(

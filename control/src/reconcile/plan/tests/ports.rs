@@ -25,7 +25,7 @@ fn an_update_stops_first_where_all_workers_share_one_machine() {
     old.gives(&[&format!("create new1: {TAKEN}"), STOP_FIRST]);
     let wait = |scene: Scene| {
         scene.replica_with("n1", 2, "", Pending, |replica| {
-            replica.waiting = waiting(TAKEN)
+            replica.waiting = waiting(TAKEN);
         })
     };
     wait(machine().replica("r1", 1, "a", Stopping)).gives(&[]);
