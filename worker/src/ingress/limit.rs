@@ -1,7 +1,6 @@
 //! The largest heads and bodies that pass.
 
 use std::{
-    error::Error as _,
     pin::Pin,
     sync::{
         Arc,
@@ -83,15 +82,6 @@ pub(crate) fn check_head(headers: &HeaderMap) -> Result<(), HeadTooLarge> {
         size if size > MAX_HEAD as usize => Err(HeadTooLarge::Bytes(size)),
         _ => Ok(()),
     }
-}
-
-/// Whether a peer's head of HTTP/2 was larger than what is read, so that h2 refused its stream.
-pub(crate) fn is_head_refused(error: &hyper::Error) -> bool {
-    let cause = error.source();
-    let cause = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|error| {
-        error.is_library() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
-    })
 }
 
 /// In bytes, as RFC 9113 counts, section 6.5.2.

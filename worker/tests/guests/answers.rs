@@ -100,6 +100,8 @@ impl Site {
     /// A request, up to the head of its answer.
     async fn begin(&self, version: Version, method: Method, url: &str) -> hyper::Result<Client> {
         let stream = TcpStream::connect(self.address).await.unwrap();
+        // A client that goes away is gone: an end of stream alone is that of one that still waits.
+        stream.set_zero_linger().unwrap();
         let io = TokioIo::new(stream);
         let (host, path) = url.split_once('/').unwrap();
         let request = Request::builder().method(method).version(version);

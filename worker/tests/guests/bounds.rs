@@ -111,6 +111,8 @@ impl Site {
         length: Option<u64>,
     ) -> Exchange {
         let stream = TcpStream::connect(self.address).await.unwrap();
+        // A client that goes away is gone: an end of stream alone is that of one that still waits.
+        stream.set_zero_linger().unwrap();
         let io = TokioIo::new(stream);
         let (host, path) = url.split_once('/').unwrap();
         let (body, frames) = mpsc::unbounded();

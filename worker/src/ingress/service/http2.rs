@@ -18,12 +18,7 @@ use super::{
 };
 use crate::{
     dial::{Dialer, Driver},
-    ingress::{
-        Body,
-        limit::{HeadTooLarge, is_head_refused},
-        response::Malformed,
-        server::MAX_HEAD_LIST,
-    },
+    ingress::{Body, server::MAX_HEAD_LIST},
 };
 
 /// Requests at once on one connection: what every server should allow (RFC 9113, section 6.5.2).
@@ -222,7 +217,6 @@ fn failure(error: &hyper::Error) -> Failure {
     let is_io = |cause: &(dyn Error + 'static)| cause.is::<std::io::Error>();
     match error {
         _ if error.is_user() => Failure::Request,
-        _ if is_head_refused(error) => Failure::Response(Malformed::Head(HeadTooLarge::Unread)),
         _ if error.is_closed() || error.is_canceled() || error.is_incomplete_message() => {
             Failure::Dropped
         }

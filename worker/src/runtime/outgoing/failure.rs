@@ -6,7 +6,6 @@ use hyper_util::client::legacy;
 use wasmtime_wasi_http::Error;
 
 use crate::{
-    ingress::limit::is_head_refused,
     net::NetError,
     policy::{DenyReason, ResolveError},
 };
@@ -69,7 +68,7 @@ pub(super) fn is_dropped(error: &legacy::Error) -> bool {
 }
 
 fn of_hyper(error: &hyper::Error, cut: Error) -> Error {
-    if error.is_parse_too_large() || is_head_refused(error) {
+    if error.is_parse_too_large() {
         Error::HttpResponseHeaderSectionSize(None)
     } else if error.is_parse() {
         Error::HttpProtocolError
