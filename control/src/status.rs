@@ -136,7 +136,8 @@ impl<'a> Tally<'a> {
 
     /// The rollout, if it stalled and has not moved since.
     fn stalled(&self) -> Option<&'a v1::Rollout> {
-        let available = count(self.available() + self.completed);
+        // One that is ready is on its way to count.
+        let available = count(self.ready.len() + self.completed);
         rollout::of(self.workload).filter(|noted| {
             noted.state() == State::Stalled
                 && available <= noted.ready_replicas

@@ -216,13 +216,14 @@ impl Contents {
             if observe::phase(record.phase()).occupies() {
                 usage.memory = usage.memory.saturating_add(observe::memory(record));
                 usage.replicas += 1;
-                let hold = observe::hold(record.phase());
-                let held = |port: &String| HeldPort {
-                    port: port.clone(),
-                    holder: workload.clone(),
-                    hold,
-                };
-                usage.ports.extend(record.ports.iter().map(held));
+                if let Some(hold) = observe::hold(record.phase()) {
+                    let held = |port: &String| HeldPort {
+                        port: port.clone(),
+                        holder: workload.clone(),
+                        hold,
+                    };
+                    usage.ports.extend(record.ports.iter().map(held));
+                }
             }
         }
         let freed = usage.memory.reserve < worker.usage.memory.reserve

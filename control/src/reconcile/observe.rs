@@ -233,12 +233,16 @@ pub fn offers(worker: &v1::Worker) -> Offers {
     }
 }
 
-/// For how long a replica of this phase has its ports.
-pub fn hold(phase: v1::replica::Phase) -> Hold {
+/// For how long a replica of this phase has its ports; `None`: it has given them back.
+pub fn hold(phase: v1::replica::Phase) -> Option<Hold> {
+    use v1::replica::Phase as Proto;
     match phase {
-        v1::replica::Phase::Stopping => Hold::Ends,
-        v1::replica::Phase::Lost => Hold::Lost,
-        _ => Hold::Stays,
+        Proto::Completed | Proto::Failed | Proto::Stopped => None,
+        Proto::Stopping => Some(Hold::Ends),
+        Proto::Lost => Some(Hold::Lost),
+        Proto::Unspecified | Proto::Pending | Proto::Starting | Proto::Running | Proto::Backoff => {
+            Some(Hold::Stays)
+        }
     }
 }
 

@@ -182,11 +182,11 @@ impl Memory {
 
 impl Needs {
     /// As the workload that is being placed takes them.
-    fn own_ports(&self) -> impl Iterator<Item = TakenPort> {
-        self.ports.iter().map(|port| TakenPort {
+    fn own_ports(&self, hold: Hold) -> impl Iterator<Item = TakenPort> {
+        self.ports.iter().map(move |port| TakenPort {
             port: *port,
             holder: None,
-            hold: Hold::Stays,
+            hold,
         })
     }
 }
@@ -347,10 +347,15 @@ impl WorkerView {
 
     /// Counts one more replica.
     pub fn take(&mut self, needs: &Needs) {
+        self.take_for(needs, Hold::Stays);
+    }
+
+    /// Counts one more, which has its ports for so long.
+    pub fn take_for(&mut self, needs: &Needs, hold: Hold) {
         let memory = needs.memory.counted(self.keeps_reserves);
         self.memory_free = self.memory_free.saturating_sub(memory);
         self.replicas += 1;
-        self.taken_ports.extend(needs.own_ports());
+        self.taken_ports.extend(needs.own_ports(hold));
     }
 
     /// Counts one less, of those that it was counted with.

@@ -24,8 +24,9 @@ async fn a_port_that_another_workload_holds_is_named_with_its_holder_until_it_is
 
     let second = published_workload("second", &service, "0.0.0.0:6379");
     control.apply(second).await.unwrap();
-    let waits =
-        |w: &v1::Workload| condition(w, "Ready").is_some_and(|held| held.reason == "Unschedulable");
+    let waits = |w: &v1::Workload| {
+        condition(w, "Ready").is_some_and(|held| held.reason == "PortUnavailable")
+    };
     let waiting = control.until("second", waits).await;
     let why = "1 worker: 1 has 0.0.0.0:6379 taken by workload `default/first`";
     assert_eq!(
@@ -47,7 +48,7 @@ async fn a_port_that_another_workload_holds_is_named_with_its_holder_until_it_is
         (scheduled.status(), &*scheduled.message),
         (Status::False, why)
     );
-    assert_eq!(control.until_event("Unschedulable").await.message, why);
+    assert_eq!(control.until_event("PortUnavailable").await.message, why);
 
     let delete = v1::DeleteRequest {
         name: "first".to_owned(),

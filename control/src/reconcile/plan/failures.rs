@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Desired, Failure, StopReason,
+    Desired, Failure, StopReason, Waiting,
     round::{Class, Replica, Round},
-    rules::{is_in_use, is_present, may_start},
+    rules::{is_in_use, is_present, may_start, surge},
 };
 
 /// A failed replica is replaced after this long, doubled for each one that failed in a row before it.
@@ -33,13 +33,15 @@ pub(super) fn replace_failed(
         if desired.keeps_failed && failure == Failure::Ended {
             continue;
         }
-        let may_replace = may_start(round, desired)
-            && round.count(|other| is_in_use(other) || other.class == Class::Stopping) <= target;
-        if failure == Failure::PortUnavailable
-            && may_replace
-            && try_elsewhere(round, desired, replica, new_id)
-        {
-            continue;
+        let running = round.count(|other| is_in_use(other) || other.class == Class::Stopping);
+        let has_room = running <= target && running < target.saturating_add(surge(desired));
+        let may_replace = has_room && may_start(round, desired);
+        let mut nowhere = None;
+        if failure == Failure::PortUnavailable && may_replace {
+            match try_elsewhere(round, desired, replica, new_id) {
+                Ok(()) => continue,
+                Err(waiting) => nowhere = Some(waiting),
+            }
         }
         let failures = match age.saturating_sub(phase_age) >= FAILURE_RESET {
             true => 1,
@@ -48,6 +50,9 @@ pub(super) fn replace_failed(
         let backoff = failure_backoff(failures);
         if phase_age < backoff {
             round.wake_after(backoff - phase_age);
+            if let Some(waiting) = nowhere {
+                round.tell_waiting(replica, waiting);
+            }
         } else if may_replace {
             round.stop(replica, StopReason::Failed);
             let refused = BTreeSet::new();
@@ -63,13 +68,13 @@ pub(super) fn replace_failed(
 }
 
 /// Replaces a replica whose ports are not free where it is: by one on another worker, or by one that waits until an
-/// earlier replica has made room. Where neither can be, tells why.
+/// earlier replica has made room. Fails where neither can be, and says why.
 fn try_elsewhere(
     round: &mut Round,
     desired: &Desired,
     replica: usize,
     new_id: &mut dyn FnMut() -> String,
-) -> bool {
+) -> Result<(), Waiting> {
     let failed = &round.replicas[replica];
     let attempt = failed.attempt;
     let mut refused = failed.refused.clone();
@@ -83,14 +88,11 @@ fn try_elsewhere(
             && round.would_fit_without(other, needs, desired.revision, &refused)
     };
     match found {
-        Err(reason) if !(0..round.replicas.len()).any(makes_room) => {
-            round.tell_waiting(replica, reason.into());
-            false
-        }
+        Err(reason) if !(0..round.replicas.len()).any(makes_room) => Err(reason.into()),
         _ => {
             round.stop(replica, StopReason::Failed);
             round.create(new_id(), desired.revision, attempt, refused, needs);
-            true
+            Ok(())
         }
     }
 }

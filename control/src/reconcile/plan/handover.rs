@@ -90,7 +90,7 @@ fn changes_hands(round: &Round, desired: &Desired, leaving: usize) -> bool {
 }
 
 /// Workers that could not listen on the ports of those that wait.
-fn refused_by_waiting(round: &Round) -> BTreeSet<Name> {
+pub(super) fn refused_by_waiting(round: &Round) -> BTreeSet<Name> {
     let waiting = round.replicas.iter();
     let waiting = waiting.filter(|replica| replica.class == Class::Waiting);
     waiting

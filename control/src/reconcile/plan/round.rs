@@ -157,14 +157,11 @@ impl Round {
         replicas.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.id.cmp(&b.id)));
         let mut workers = observed.workers.to_vec();
         let revision = observed.workload.map(|desired| desired.revision);
-        for replica in &replicas {
-            let goes = replica.leaving || Some(replica.revision) != revision;
-            match replica.class {
-                Class::Live if goes => hold(&mut workers, replica, Hold::Ends),
-                Class::Stopping => hold(&mut workers, replica, Hold::Ends),
-                Class::Lost => hold(&mut workers, replica, Hold::Lost),
-                _ => {}
-            }
+        let goes = |replica: &&Replica| {
+            replica.class == Class::Live && (replica.leaving || Some(replica.revision) != revision)
+        };
+        for replica in replicas.iter().filter(goes) {
+            hold(&mut workers, replica, Hold::Ends);
         }
         let failed = replicas
             .iter()
@@ -283,12 +280,20 @@ impl Round {
         if self.replicas[replica].worker.is_none() || !runs {
             return self.forget(replica);
         }
-        hold(&mut self.workers, &self.replicas[replica], Hold::Ends);
+        // What has ended has none.
+        if self.replicas[replica].class == Class::Live {
+            hold(&mut self.workers, &self.replicas[replica], Hold::Ends);
+        }
         let id = self.done(replica, Class::Stopping);
         self.act(Action::Stop { id, reason });
     }
 
     pub fn forget(&mut self, replica: usize) {
+        // Whether its worker has its ports still, nobody can tell.
+        let class = self.replicas[replica].class;
+        if matches!(class, Class::Live | Class::Stopping) {
+            hold(&mut self.workers, &self.replicas[replica], Hold::Lost);
+        }
         let id = self.done(replica, Class::Gone);
         self.act(Action::Forget { id });
     }

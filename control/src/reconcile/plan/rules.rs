@@ -5,7 +5,7 @@ use std::{cmp::Reverse, time::Duration};
 use super::{
     Desired, StopReason,
     failures::{replace_failed, retry_refused},
-    handover::{move_leaving, stop_first},
+    handover::{move_leaving, refused_by_waiting, stop_first},
     rollout::{self, Course},
     round::{Class, Reach, Replica, Round},
 };
@@ -203,7 +203,7 @@ fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
 }
 
 /// How many replicas more than asked for an update may use.
-fn surge(desired: &Desired) -> usize {
+pub(super) fn surge(desired: &Desired) -> usize {
     match desired.stop_first {
         true => 0,
         false => to_usize(desired.max_surge),
@@ -258,7 +258,8 @@ fn fill_up(
         if !may_start(round, desired) {
             break;
         }
-        let refused = round.port_refusals();
+        let mut refused = round.port_refusals();
+        refused.extend(refused_by_waiting(round));
         round.create(new_id(), desired.revision, 0, refused, &desired.needs);
     }
 }

@@ -10,33 +10,22 @@ use super::{
 };
 
 impl World {
-    /// Whether a guest's ports are free on its machine. Whoever has them was not to be seen.
+    /// Whether a guest's ports are free on its machine: a stranger may have them, or what its worker was thought to have
+    /// lost.
     fn ports_are_free(&self, number: usize, id: &str) -> bool {
-        let network = |worker: &Worker| worker.view.offers.network.clone();
-        let shared = network(&self.workers[number]);
         let wanted = &self.workers[number].guests[id].ports;
         let taken = |port: &HostPort| wanted.iter().any(|own| own.conflicts(port));
-        if shared.is_some() && self.stranger.iter().any(taken) {
-            return false;
-        }
-        let others = self.workers.iter().enumerate().filter(|(other, worker)| {
-            *other != number && shared.is_some() && network(worker) == shared
-        });
-        for (other, guest) in others.flat_map(|(_, worker)| &worker.guests) {
-            if guest.phase == Phase::Pending || !guest.ports.iter().any(taken) {
-                continue;
-            }
-            let phase = |id: &str| self.records.get(id).map(|record| record.state.phase);
-            // Nobody sees what a lost worker runs, and what it was told before may start there yet.
-            let is_seen = |id: &str| !matches!(phase(id), None | Some(Phase::Lost | Phase::Failed));
-            let is_wanted = is_seen(id) && phase(id) != Some(Phase::Stopping);
-            assert!(
-                !is_wanted || !is_seen(other),
-                "{id} was placed on a machine where {other} has its ports"
-            );
-            return false;
-        }
-        true
+        let Some(machine) = self.workers[number].view.offers.network.as_ref() else {
+            return true;
+        };
+        let is_other = |(other, worker): &(usize, &Worker)| {
+            *other != number && worker.view.offers.network.as_ref() == Some(machine)
+        };
+        let others = self.workers.iter().enumerate().filter(is_other);
+        let mut guests = others.flat_map(|(_, worker)| worker.guests.values());
+        let has_started = |guest: &Guest| guest.phase != Phase::Pending;
+        !self.stranger.iter().any(taken)
+            && !guests.any(|guest| has_started(guest) && guest.ports.iter().any(taken))
     }
 
     pub fn advance(&mut self, number: usize, which: u8) {

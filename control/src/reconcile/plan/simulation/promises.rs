@@ -43,7 +43,42 @@ impl World {
             let chosen = |held: &&Worker| worker == Some(&held.view.name);
             if let Some(worker) = self.workers.iter().find(chosen) {
                 assert!(worker.view.ready && !worker.view.cordoned);
+                self.check_ports(plan, id, worker);
             }
+        }
+    }
+
+    /// Nothing is placed on a machine where another worker holds its ports, as far as anybody can know.
+    fn check_ports(&self, plan: &Plan, id: &str, worker: &Worker) {
+        let placed = self.records.get(id).map(|record| &record.state.needs);
+        let wanted = placed.unwrap_or_else(|| &self.desired.as_ref().unwrap().needs);
+        let machine = |name: Option<&Name>| {
+            let worker = self
+                .workers
+                .iter()
+                .find(|held| Some(&held.view.name) == name);
+            worker.and_then(|worker| worker.view.offers.network.clone())
+        };
+        let own = machine(Some(&worker.view.name));
+        let is_given_up = |state: &ReplicaState| {
+            plan.actions.iter().any(|action| match action {
+                Action::MarkLost { id } | Action::Forget { id } => *id == state.id,
+                _ => false,
+            })
+        };
+        for state in self.records.values().map(|record| &record.state) {
+            let has_ports = !matches!(
+                state.phase,
+                Phase::Lost | Phase::Completed | Phase::Failed | Phase::Stopped
+            );
+            let holds = has_ports && !is_given_up(state);
+            if state.id == id || own.is_none() || machine(state.worker.as_ref()) != own || !holds {
+                continue;
+            }
+            let ports = state.needs.ports.iter();
+            let mut conflicts =
+                ports.filter(|port| wanted.ports.iter().any(|own| own.conflicts(port)));
+            assert_eq!(conflicts.next(), None, "{id} beside {}", state.id);
         }
     }
 

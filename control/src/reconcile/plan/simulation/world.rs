@@ -158,12 +158,11 @@ impl World {
                     replica.worker.as_ref() == Some(&view.name) && replica.phase.occupies()
                 };
                 for replica in replicas.iter().filter(here).cloned().collect::<Vec<_>>() {
-                    view.take(&replica.needs);
-                    match replica.phase {
-                        Phase::Lost => view.hold(&replica.needs, Hold::Lost),
-                        Phase::Stopping => view.hold(&replica.needs, Hold::Ends),
-                        _ => {}
+                    let mut needs = replica.needs.clone();
+                    if replica.phase == Phase::Completed {
+                        needs.ports.clear();
                     }
+                    view.take_for(&needs, hold(replica.phase));
                 }
                 view
             })
@@ -266,7 +265,13 @@ impl World {
                 assert!(state.ready && !state.available, "{id}");
                 state.available = true;
             }
-            Action::Stop { id, .. } => self.enter(&id, Phase::Stopping, false),
+            Action::Stop { id, .. } => {
+                let state = &mut self.records.get_mut(&id).unwrap().state;
+                if matches!(state.phase, Phase::Failed | Phase::Completed) {
+                    state.needs.ports.clear();
+                }
+                self.enter(&id, Phase::Stopping, false);
+            }
             Action::MarkLost { id } => self.enter(&id, Phase::Lost, false),
             Action::Readmit { id } => {
                 let worker = self.records[&id].state.worker.clone();
@@ -469,5 +474,13 @@ impl World {
         for (id, guest) in &worker.guests {
             self.report(id, guest.phase, guest.ready);
         }
+    }
+}
+
+fn hold(phase: Phase) -> Hold {
+    match phase {
+        Phase::Lost => Hold::Lost,
+        Phase::Stopping => Hold::Ends,
+        _ => Hold::Stays,
     }
 }

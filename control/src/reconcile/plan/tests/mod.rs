@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::scheduler::{Memory, Offers};
+use crate::scheduler::{Hold, Memory, Offers};
 
 mod departures;
 mod drains;
@@ -149,7 +149,16 @@ impl Scene {
             .find(|held| Some(&held.name) == replica.worker.as_ref())
             && phase.occupies()
         {
-            held.take(&replica.needs);
+            let hold = match phase {
+                Phase::Lost => Hold::Lost,
+                Phase::Stopping => Hold::Ends,
+                _ => Hold::Stays,
+            };
+            let mut needs = replica.needs.clone();
+            if phase == Phase::Completed {
+                needs.ports.clear();
+            }
+            held.take_for(&needs, hold);
         }
         self.replicas.push(replica);
         self
