@@ -45,7 +45,7 @@ fn manifest(grace: &str) -> String {
            args: [ \"beat=/shared/beats\" ]\n  \
            exclusive: true\n  \
            stopGrace: {grace}\n  \
-           restart: {{ policy: never }}\n  \
+           restart: {{ policy: never, onLost: replace }}\n  \
            volumes: [ {{ name: shared, mountPath: /shared }}, {{ name: machine, mountPath: /machine, readOnly: true }} ]\n\
          volumes: [ {{ name: shared, host: shared }}, {{ name: machine, host: machine }} ]\n"
     )

@@ -123,7 +123,10 @@ async fn what_is_ill_is_told_with_the_reason_and_a_way_out() {
     // No worker has that much memory: what is new cannot run, and what is old stays.
     let file = cluster.lab.write(
         "short.yaml",
-        manifest("[ exit, err, now ]", "  limits: { memory: 1GiB }\n"),
+        manifest(
+            "[ exit, err, now ]",
+            "  limits: { memory: 1GiB }\n  reserve: { memory: 512MiB }\n",
+        ),
     );
     cluster.warren(&["apply", "-f", &file]).await.ok();
     let text = eventually("the new replica has no place", async || {
