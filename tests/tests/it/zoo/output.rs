@@ -101,7 +101,7 @@ async fn a_gibibyte_to_those_who_do_not_read() {
     zoo.goes_on().await;
     let during = resident(&zoo);
     assert!(during < before + ROOM, "from {before} to {during} bytes");
-    zoo.log_has("invocation failed: it did not answer within 2s")
+    zoo.log_has("invocation failed: it did not finish its answer within 2s")
         .await;
     // What came is no whole answer.
     for one in held {
@@ -150,7 +150,7 @@ async fn slow_clients_and_guests() {
     assert_eq!(one.response.status(), 200);
     zoo.goes_on().await;
     assert!(is_broken(one.response.into_body()).await);
-    zoo.log_has("invocation failed: it did not answer within 2s")
+    zoo.log_has("invocation failed: it did not finish its answer within 2s")
         .await;
     while let Some(held_for) = clients.join_next().await {
         let held_for = held_for.unwrap();
