@@ -174,7 +174,8 @@ impl Collector {
         Ok(())
     }
 
-    /// Removes files without a record, which a restore of an earlier state or a crash in the midst of a removal leaves.
+    /// Removes files without a record. A restore of an earlier state, or a crash during a removal,
+    /// leaves such files.
     async fn remove_strays(&self) -> Result<(), Failed> {
         #[cfg(feature = "simulation")]
         if ambient::simulated::is_entered() {

@@ -19,7 +19,7 @@ pub(crate) struct LastWords<T> {
 
 enum Writes {
     Open,
-    /// One has failed. The waker is that of whoever writes.
+    /// One has failed. The waker belongs to the writing task.
     Failed(Waker),
     /// Nothing is left to be read.
     Over,

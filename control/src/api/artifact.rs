@@ -155,7 +155,7 @@ impl ArtifactApi {
         transaction.replace(keys::artifact(digest), &artifact, held.revision);
         let state = &self.shared.state;
         match state.commit(transaction, Durability::Flushed).await {
-            // Whoever wrote in between used or pushed it as well.
+            // A concurrent write used or pushed the artifact, which refreshes it as well.
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(artifact),
             Err(error) => Err(error::store(error)),
         }

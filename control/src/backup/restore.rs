@@ -323,7 +323,7 @@ impl Stage {
     }
 }
 
-/// An artifact whose time without use begins anew: what has passed since the backup must not be held against it.
+/// Restarts the time that an artifact has been unused: the time since the backup must not count.
 fn in_use(key: &str, value: Bytes, revision: Revision) -> Result<Bytes, StoreError> {
     let artifact = state::decode::<v1::Artifact>(key, &value, revision)?.value;
     Ok(state::encode(&v1::Artifact {

@@ -145,7 +145,7 @@ impl Greeting {
             return Err(TurnedAway {
                 reason: "LaterTerm",
                 message: format!(
-                    "worker {} has heard of term {} of this cluster, and this control plane is at term {term}: either it \
+                    "worker {} has seen term {} of this cluster, and this control plane is at term {term}: either it \
                      was replaced and should be stopped, or its data was set back; in that case start the worker again \
                      and it follows this control plane",
                     self.name, seen.term

@@ -309,7 +309,7 @@ impl WorkerView {
             .copied()
             .filter(|other| other.name != self.name)
             .collect();
-        // Whoever keeps a port says more than whoever is about to give it up.
+        // A holder that keeps the port explains more than one that is about to release it.
         let taken = demand.needs.ports.iter().flat_map(|port| {
             let own = self.taken(port).map(|taken| (taken, false));
             let shared = others.iter().flat_map(move |other| other.taken(port));

@@ -196,7 +196,7 @@ async fn dropped_assignments_are_shown_and_the_worker_is_given_no_more() {
         ready.is_some_and(|held| held.message.contains("1 drops assignments"))
     };
     control.until("w", waits).await;
-    // With its next session all begins anew.
+    // Its next session starts with a clean record.
     let _worker = machine.connect(&control).await;
     control.until_settled("w").await;
 }
@@ -269,7 +269,7 @@ async fn what_a_worker_keeps_waits_for_it_though_another_is_free() {
     leaves(&mut control, leaving, 60, last).await;
     let shown = control.until_worker("w1", |it| !it.ready).await;
     assert!(shown.departure.unwrap().keep_until.is_some());
-    // It is planned anew for this, and still nothing moves.
+    // This starts another plan, and still nothing moves.
     let request = v1::ScaleRequest {
         name: "w".to_owned(),
         replicas: 2,

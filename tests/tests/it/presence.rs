@@ -85,7 +85,7 @@ async fn a_worker_goes_on_beside_another_cluster_and_follows_it_once_started_aga
     let mut cluster = cluster(1).await;
     cluster.apply(&manifest("counter")).await;
     assert_eq!(count(cluster.http(), "counter").await.number, 1);
-    // Its control plane is made anew, at the same address.
+    // Its control plane is recreated at the same address.
     cluster.control.process.terminate().await;
     fs::remove_dir_all(cluster.lab.path("control")).unwrap();
     cluster.control.start_again(&cluster.lab).await;

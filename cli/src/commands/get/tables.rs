@@ -53,7 +53,7 @@ pub fn table<T: Listed>(items: &[T], look: &Look) -> Table {
     table
 }
 
-/// Their header. Whoever asks for more columns gets them all.
+/// Only the header. `-o wide` prints every column.
 pub fn empty<T: Listed>(look: &Look) -> Table {
     let table = Table::new(T::header(look));
     if look.wide {

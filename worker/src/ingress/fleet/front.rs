@@ -37,7 +37,7 @@ impl ClusterFront {
         }
     }
 
-    /// What the worker says of itself to whoever asks by plain HTTP.
+    /// The worker's answers about itself over plain HTTP.
     fn probe(&self, request: &Request<ClientBody>) -> Option<Response<Body>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;

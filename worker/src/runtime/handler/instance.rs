@@ -29,8 +29,8 @@ use super::{
 /// An instance that nobody needs any more is dropped after this time.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A request is ended by whoever waits for its answer; one whose client takes nothing and so asks for nothing, by its
-/// instance after this time.
+/// The task that waits for an answer ends a request that is overdue. Where the client reads nothing,
+/// so that no task waits, the instance ends it after this time.
 const LATE: Duration = Duration::from_secs(1);
 
 /// A live instance, as those who give it requests see it.

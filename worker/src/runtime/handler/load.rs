@@ -91,7 +91,7 @@ impl Load {
         self.is_open() && self.running < reuse.concurrency && self.taken < reuse.requests
     }
 
-    /// One more request. Whoever calls this drops what it returns, without the lock of the load.
+    /// One more request. The caller must drop the slot without holding the lock of the load.
     #[must_use]
     pub fn take(&mut self, deadline: Instant) -> Option<Slot> {
         self.running += 1;

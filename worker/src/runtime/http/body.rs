@@ -165,7 +165,7 @@ impl<A: Answering> GuestBody<A> {
                         return self.break_off(failure, cx);
                     }
                 }
-                // Whoever writes it to a connection may ask no further.
+                // A connection may poll no further once the promised length was written.
                 if self.is_complete() {
                     self.release();
                 }

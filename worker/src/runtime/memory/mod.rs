@@ -196,7 +196,8 @@ impl GuestMemory {
 
     /// Counts so much more. How much of it is a loan; `None`: it is not granted.
     ///
-    /// The loan comes before the count: each change of `used` has exactly its own part of the loans, whoever else grows.
+    /// The loan comes before the count: each change of `used` has exactly its own part of the loans, even when others grow
+    /// concurrently.
     fn take(&self, bytes: u64) -> Option<u64> {
         let mut before = self.used.load(Relaxed);
         loop {
