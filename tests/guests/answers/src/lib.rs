@@ -55,7 +55,12 @@ impl Guest for Answers {
                 whole(answer, 200, &[("x-large", value.as_str())], b"");
             }
             ["length", said, given] => {
-                whole(answer, 200, &[("content-length", said)], &vec![b'x'; number(given)]);
+                whole(
+                    answer,
+                    200,
+                    &[("content-length", said)],
+                    &vec![b'x'; number(given)],
+                );
             }
             ["pieces", said, given] => {
                 let (body, stream) = begin(answer, 200, &[("content-length", said)]);
