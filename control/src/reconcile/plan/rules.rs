@@ -49,6 +49,7 @@ pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn Fn
         scale_down(round, desired, target);
         if course == Course::Halted {
             rollout::scale_down_earlier(round, old_victims(round, desired), target);
+            retire_stuck(round, desired, target);
         } else {
             retire_old(round, desired, target);
         }
@@ -199,6 +200,30 @@ fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
     let surplus = round.count(Replica::is_available).saturating_sub(needed);
     for replica in old_victims(round, desired).into_iter().take(surplus) {
         round.stop(replica, superseded(desired));
+    }
+}
+
+/// A halted rollout leaves earlier replicas alone, for one that does not serve now may do so soon. One that has not
+/// become ready for as long as a rollout may take is not expected to, and it can hold what the present revision needs:
+/// the room for one more replica, a port, or the place of an exclusive service.
+fn retire_stuck(round: &mut Round, desired: &Desired, target: usize) {
+    if earlier_do_the_work(round, desired, target) {
+        return;
+    }
+    let is_idle = |replica: &Replica| {
+        !is_present(replica, desired) && replica.class == Class::Live && !replica.is_available()
+    };
+    for replica in round.open(is_idle) {
+        if round.reach(replica) != Reach::Ready {
+            continue;
+        }
+        let age = round.replicas[replica].phase_age;
+        let left = desired.progress_deadline.saturating_sub(age);
+        if left.is_zero() {
+            round.stop(replica, superseded(desired));
+        } else {
+            round.wake_after(left);
+        }
     }
 }
 

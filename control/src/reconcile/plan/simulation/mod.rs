@@ -127,6 +127,28 @@ fn run(mut world: World, steps: Vec<Step>) {
     world.check_settled();
 }
 
+/// The service of the second revision returns from a lost worker and never gets ready, while the rollout of the third
+/// has stalled before anything of it had a place.
+#[test]
+fn an_exclusive_one_that_never_gets_ready_gives_way_to_a_stalled_rollout() {
+    let update = |works| Step::Update {
+        port: None,
+        steps: (1, 0),
+        works,
+        returns: false,
+    };
+    let steps = vec![
+        update(false),
+        Step::Away(1),
+        Step::Advance(0, 0),
+        Step::Restart,
+        Step::Wait(11),
+        update(true),
+        Step::Wait(700),
+    ];
+    run(World::exclusive(), steps);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 

@@ -219,3 +219,30 @@ fn no_rollout_stalls_before_it_is_known_to_be_late() {
         (0, Some(secs(6)))
     );
 }
+
+#[test]
+fn an_earlier_one_that_does_not_get_ready_does_not_hold_up_a_stalled_rollout_for_ever() {
+    // It came back from a worker that was lost, and nothing of the revision had a place before.
+    let stuck = |phase_age, exclusive| {
+        let mut scene = scene(1)
+            .worker("a")
+            .replica_with("r1", 1, "a", Starting, |replica| {
+                replica.phase_age = secs(phase_age);
+            })
+            .replica("n1", 2, "", Pending)
+            .rollout(Some(rollout(Stalled, 0, 1, 700)));
+        scene.desired.as_mut().unwrap().exclusive = exclusive;
+        scene
+    };
+    assert_eq!(stuck(119, true).gives(&[]).wake_after, Some(secs(1)));
+    stuck(120, true).gives(&["stop r1: revision 2 takes its place"]);
+    stuck(120, false).gives(&["stop r1: revision 2 takes its place", "place n1 on a"]);
+    // One that serves is left alone however long the rollout stalls.
+    let mut serving = stuck(5000, true);
+    (serving.replicas[0].phase, serving.replicas[0].ready) = (Running, true);
+    serving.gives(&[]);
+    // Whether one of a silent worker serves is not known.
+    let mut silent = stuck(5000, true);
+    silent.workers[0].ready = false;
+    silent.gives(&[]);
+}
