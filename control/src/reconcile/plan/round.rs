@@ -280,8 +280,8 @@ impl Round {
         if self.replicas[replica].worker.is_none() || !runs {
             return self.forget(replica);
         }
-        // What has ended has none.
-        if self.replicas[replica].class == Class::Live {
+        // One that has ended holds no port; one that was lost has come back and holds its own.
+        if matches!(self.replicas[replica].class, Class::Live | Class::Lost) {
             hold(&mut self.workers, &self.replicas[replica], Hold::Ends);
         }
         let id = self.done(replica, Class::Stopping);

@@ -149,6 +149,26 @@ fn an_exclusive_one_that_never_gets_ready_gives_way_to_a_stalled_rollout() {
     run(World::exclusive(), steps);
 }
 
+/// A lost replica that comes back and is stopped holds its port until it has ended, and what waits says so at once.
+#[test]
+fn one_that_returns_only_to_stop_holds_its_port_in_the_same_round() {
+    let steps = vec![
+        Step::Away(1),
+        Step::Update {
+            port: Some(80),
+            steps: (1, 0),
+            works: false,
+            returns: false,
+        },
+        Step::Restart,
+        Step::Back(1),
+        Step::Wait(11),
+        Step::Drain(1),
+        Step::Back(2),
+    ];
+    run(World::new(), steps);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
