@@ -18,6 +18,7 @@ mod examples;
 mod exclusive;
 mod fixed_ports;
 mod fleet;
+mod formats;
 mod http;
 mod http3;
 mod input;
