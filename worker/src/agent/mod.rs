@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod assignment;
 mod backoff;
 pub mod capacity;
+mod cgroup;
 mod descriptors;
 pub mod identity;
 mod log_push;
