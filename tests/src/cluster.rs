@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::{Answer, Lab, Process, Reply, eventually};
+use crate::{Answer, Lab, MemoryGroup, Process, Reply, eventually};
 
 pub struct Cluster {
     pub control: Control,
@@ -196,7 +196,23 @@ impl Worker {
         data: &str,
         flags: &[&str],
     ) -> Self {
-        let process = lab.start(name, Self::command(lab, control, name, data, flags));
+        Self::started(lab, name, Self::command(lab, control, name, data, flags)).await
+    }
+
+    /// With its memory bounded by a control group.
+    pub async fn start_in(
+        group: &MemoryGroup,
+        lab: &Lab,
+        control: &str,
+        name: &str,
+        flags: &[&str],
+    ) -> Self {
+        let command = Self::command(lab, control, name, name, flags);
+        Self::started(lab, name, group.run(&command)).await
+    }
+
+    async fn started(lab: &Lab, name: &str, command: Command) -> Self {
+        let process = lab.start(name, command);
         let line = process.said_line("listening on ").await;
         let (http, listen) = line
             .strip_prefix(&format!("warren worker {name}: http on "))

@@ -5,6 +5,7 @@
 //! each other. A process ends with the value that stands for it; when its test fails, what it wrote is printed.
 
 mod answer;
+mod cgroup;
 mod cluster;
 mod dev;
 pub mod docs;
@@ -17,6 +18,7 @@ pub mod tools;
 mod wait;
 
 pub use answer::Answer;
+pub use cgroup::MemoryGroup;
 pub use cluster::{Cluster, Control, Worker, own_loopback};
 pub use dev::Dev;
 pub use http::{Open, Reply, get, open, request, try_get};

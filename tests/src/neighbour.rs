@@ -18,7 +18,6 @@ use tokio::{
 use crate::{example, http, wait::within};
 
 const NAME: &str = "neighbour";
-const HOST: &str = "neighbour.localhost";
 /// After this a client has gone elsewhere.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests at once: when so many wait the answers are late already, and more would only be refused.
@@ -51,19 +50,30 @@ pub struct Record {
 impl Neighbour {
     /// The counter: each request has an instance of its own, which asks its service over the workload's loopback.
     pub fn manifest() -> String {
+        Self::manifest_of(NAME)
+    }
+
+    /// The same under another name.
+    pub fn manifest_of(name: &str) -> String {
         let (cache, counter) = (example("cache"), example("counter"));
         format!(
-            "name: {NAME}\n\
+            "name: {name}\n\
              replicas: 1\n\
              service: {{ component: {cache} }}\n\
              components:\n\
-             - {{ name: api, component: {counter}, routes: [ {{ host: {HOST}, path: / }} ] }}\n"
+             - {{ name: api, component: {counter}, routes: [ {{ host: {name}.localhost, path: / }} ] }}\n"
         )
     }
 
     /// Asks from now on, each time on a new connection. A request that is late does not delay the next ones, up to a
     /// bound: what many clients would see is what is recorded.
     pub fn ask(worker: SocketAddr, every: Duration) -> Self {
+        Self::ask_one(NAME, worker, every)
+    }
+
+    /// Asks the workload of [`Neighbour::manifest_of`].
+    pub fn ask_one(name: &str, worker: SocketAddr, every: Duration) -> Self {
+        let host: Arc<str> = format!("{name}.localhost").into();
         let (answered, answers) = watch::channel(0);
         let (leave, left) = oneshot::channel();
         let asking = async move {
@@ -80,11 +90,11 @@ impl Neighbour {
                     }
                     // Never closed, so there always is one.
                     let slot = Arc::clone(&slots).acquire_owned().await;
-                    let tell = tell.clone();
+                    let (tell, host) = (tell.clone(), Arc::clone(&host));
                     tokio::spawn(async move {
                         let _slot = slot;
                         let began = Instant::now();
-                        let outcome = timeout(PATIENCE, count(worker)).await;
+                        let outcome = timeout(PATIENCE, count(worker, &host)).await;
                         let outcome = outcome.unwrap_or_else(|_| Err("no answer".to_owned()));
                         // The record is taken when the last request has ended.
                         let _ = tell.send((outcome, began.elapsed()));
@@ -142,8 +152,8 @@ impl Drop for Neighbour {
 }
 
 /// `3 (component instance 4f1c2a9e, service instance 91bc03d7)`: the number and the service.
-async fn count(worker: SocketAddr) -> Result<(u32, String), String> {
-    let reply = http::try_get(worker, HOST, "/").await?;
+async fn count(worker: SocketAddr, host: &str) -> Result<(u32, String), String> {
+    let reply = http::try_get(worker, host, "/").await?;
     let text = String::from_utf8_lossy(&reply.body);
     let parse = || {
         let (number, rest) = text.trim_end().split_once(" (component instance ")?;
@@ -176,7 +186,8 @@ impl Record {
         assert!(self.failures.is_empty(), "{self}: {:#?}", self.failures);
         assert!(!self.latencies.is_empty(), "nobody asked");
         assert_eq!(self.services.len(), 1, "another service answered: {self}");
-        let numbers = (1..).take(self.latencies.len());
+        let first = self.counts.first().copied().unwrap_or_default();
+        let numbers = (first..).take(self.latencies.len());
         assert!(self.counts.iter().copied().eq(numbers), "{:?}", self.counts);
     }
 

@@ -1,0 +1,84 @@
+//! The beasts of the zoo as workloads that anybody may apply.
+
+use std::fmt::Write as _;
+
+use warren_tests::guest;
+
+pub struct Beast {
+    /// Of its workload; its host is `NAME.localhost`.
+    pub name: String,
+    pub manifest: String,
+    /// What is asked of it again and again, and how often at once.
+    pub asked: Vec<(&'static str, usize)>,
+}
+
+/// Arguments of the hostile service.
+const SERVICES: [&str; 12] = [
+    "spin",
+    "alloc",
+    "overflow",
+    "logs",
+    "line",
+    "sockets",
+    "exit 3",
+    "panic",
+    "drop",
+    "silent",
+    "idle",
+    "trap-on-connect",
+];
+
+/// What is asked of the hostile HTTP component, and how often at once.
+const REQUESTS: [(&str, &str, usize); 8] = [
+    ("spinning", "/spin", 4),
+    ("calling", "/wit/spin", 4),
+    ("trapping", "/wit/trap-plain", 4),
+    ("growing", "/alloc", 8),
+    ("recursing", "/overflow", 4),
+    ("shouting", "/logs", 4),
+    ("opening", "/sockets", 4),
+    ("panicking", "/panic", 8),
+];
+
+/// Every one, under a name of its own.
+pub fn all() -> Vec<Beast> {
+    let services = SERVICES.iter().map(|how| service(how));
+    let handlers = REQUESTS
+        .iter()
+        .map(|(name, path, at_once)| handler(name, path, *at_once));
+    services.chain(handlers).collect()
+}
+
+/// A service that falls over, or goes on for ever, and is started again as fast as may be.
+fn service(how: &str) -> Beast {
+    let name = how.replace(' ', "-");
+    let words: Vec<String> = how.split(' ').map(|word| format!("{word:?}")).collect();
+    let component = guest("hostile");
+    let mut manifest = format!("name: {name}\nreplicas: 3\nservice:\n");
+    writeln!(
+        manifest,
+        "  component: {component}\n  args: [ {} ]\n  \
+           restart: {{ initialBackoff: 1ms, maxBackoff: 1ms, maxRestarts: 4000000000 }}",
+        words.join(", ")
+    )
+    .expect("a string takes everything");
+    Beast {
+        name,
+        manifest,
+        asked: Vec::new(),
+    }
+}
+
+fn handler(name: &str, path: &'static str, at_once: usize) -> Beast {
+    let (http, types) = (guest("hostile-http"), guest("types"));
+    Beast {
+        name: name.to_owned(),
+        manifest: format!(
+            "name: {name}\nreplicas: 3\ncomponents:\n\
+             - name: front\n  component: {http}\n  limits: {{ timeout: 5s }}\n  \
+               routes: [ {{ host: {name}.localhost, path: / }} ]\n\
+             - name: kitchen\n  component: {types}\n  limits: {{ timeout: 3s }}\n"
+        ),
+        asked: vec![(path, at_once)],
+    }
+}
