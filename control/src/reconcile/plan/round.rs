@@ -328,17 +328,22 @@ impl Round {
         replica.id.clone()
     }
 
-    /// Gives a waiting replica of the present revision its worker, or tells why there is none.
+    /// Gives a waiting replica of the present revision its worker, if there is one.
     pub fn place(&mut self, replica: usize) {
         let held = &self.replicas[replica];
         let (needs, revision, refused) = (held.needs.clone(), held.revision, held.refused.clone());
-        match self.find_worker(&needs, revision, &refused) {
-            Ok(worker) => {
-                let id = self.done(replica, Class::Live);
-                self.replicas[replica].worker = Some(worker.clone());
-                self.act(Action::Place { id, worker });
-            }
-            Err(reason) => self.tell_waiting(replica, reason.into()),
+        if let Ok(worker) = self.find_worker(&needs, revision, &refused) {
+            let id = self.done(replica, Class::Live);
+            self.replicas[replica].worker = Some(worker.clone());
+            self.act(Action::Place { id, worker });
+        }
+    }
+
+    /// Says why there is no worker for a waiting replica of the present revision.
+    pub fn explain(&mut self, replica: usize) {
+        let held = &self.replicas[replica];
+        if let Err(reason) = self.search(&held.needs, held.revision, &held.refused) {
+            self.tell_waiting(replica, reason.into());
         }
     }
 

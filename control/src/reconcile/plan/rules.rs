@@ -257,6 +257,12 @@ fn place_waiting(round: &mut Round, desired: &Desired) {
             round.place(replica);
         }
     }
+    // Only now is it known what those with a worker have taken.
+    if may_start(round, desired) {
+        for replica in round.open(|replica| replica.class == Class::Waiting) {
+            round.explain(replica);
+        }
+    }
 }
 
 /// Whether one more replica may run while the others are as they are. Of an exclusive service none may before every other

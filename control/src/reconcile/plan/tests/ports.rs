@@ -172,3 +172,24 @@ fn a_worker_that_could_not_listen_is_tried_again_after_a_while() {
     assert_eq!(early.wake_after, Some(secs(6)));
     waits(10).gives(&["place n1 on b"]);
 }
+
+#[test]
+fn why_one_waits_takes_into_account_what_is_placed_in_the_same_round() {
+    // The older one was refused by the only worker, which then goes to the younger one.
+    let mut both = scene(2).port("0.0.0.0:80").worker("a");
+    both = both
+        .replica_with("n1", 2, "", Pending, |replica| {
+            replica.refused = [Name::parse("a").unwrap()].into();
+            replica.age = secs(1);
+        })
+        .replica_with("n2", 2, "", Pending, |replica| replica.age = secs(1));
+    let plan = both.plan();
+    let explained = plan.actions.iter().find_map(|action| match action {
+        Action::Unschedulable { id, waiting } if id == "n1" => Some(waiting.reason.as_str()),
+        _ => None,
+    });
+    assert_eq!(
+        explained,
+        Some("1 worker: 1 has 0.0.0.0:80 taken by another replica")
+    );
+}
