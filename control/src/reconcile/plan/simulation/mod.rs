@@ -90,7 +90,7 @@ impl World {
             self.reconcile();
         }
         for _ in 0..100 {
-            let before = self.ids_and_phases();
+            let before = self.states();
             for worker in 0..WORKERS {
                 for guest in 0..8 {
                     self.happen(Step::Advance(worker, guest));
@@ -101,17 +101,21 @@ impl World {
             self.happen(Step::Wait(700));
             self.reconcile();
             self.check_workers();
-            if self.ids_and_phases() == before {
+            if self.states() == before {
                 return;
             }
         }
         panic!("it never comes to rest: {:#?}", self.records);
     }
 
-    fn ids_and_phases(&self) -> Vec<(String, Phase, bool)> {
+    /// What has to stay the same at rest. One that is given a worker is PENDING before and after.
+    fn states(&self) -> Vec<(String, Option<Name>, Phase, bool)> {
         let states = self.records.values().map(|record| &record.state);
         states
-            .map(|state| (state.id.clone(), state.phase, state.ready))
+            .map(|state| {
+                let (id, worker) = (state.id.clone(), state.worker.clone());
+                (id, worker, state.phase, state.ready)
+            })
             .collect()
     }
 }
