@@ -1,16 +1,21 @@
 //! Reading a component's border from its bytes.
 
 use wasmparser::{
-    FuncValidatorAllocations, Parser, Payload, ValidPayload, Validator, WasmFeatures,
+    BinaryReader, Encoding, FuncValidator, FuncValidatorAllocations, FunctionBody, Parser, Payload,
+    ValidPayload, Validator, ValidatorResources, WasmFeatures,
     component_types::{
-        ComponentAnyTypeId, ComponentEntityType, ComponentInstanceType, ComponentItem, ResourceId,
+        ComponentAnyTypeId, ComponentEntityType, ComponentInstanceType, ComponentItem,
     },
     types::{Types, TypesRef},
 };
 
 use super::{
-    ComponentInfo, ExternItem, Function, InterfaceName, WasiGeneration, signature, wasi,
-    wasi_generation,
+    ComponentInfo, ExternItem, Function, InterfaceName, WasiGeneration,
+    error::{InspectError, describe},
+    limits::{Limit, Limits},
+    outline,
+    signature::{self, Resources},
+    wasi, wasi_generation,
 };
 
 /// What wasmtime enables unless it is told otherwise, and WASI 0.3's async: what this accepts, a worker can compile.
@@ -21,33 +26,53 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM3
 /// Names and signatures beyond this are refused: they are stored with the artifact and sent with every answer about it.
 const MAX_DESCRIPTION: usize = 1 << 20;
 
-/// The bytes are no component that Warren can run.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InspectError {
-    #[error("it is not WebAssembly: {0}")]
-    NotWasm(String),
-    #[error(
-        "it is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
-    )]
-    CoreModule,
-    #[error("it is not a valid component: {message} (at byte {offset:#x})")]
-    Invalid { offset: usize, message: String },
-    #[error(
-        "its imports and exports are longer than 1 MiB written out: make its interfaces smaller"
-    )]
-    TooLarge,
+/// Validates a component and lists what it imports and exports, within the default [`Limits`].
+pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, InspectError> {
+    inspect_within(bytes, &Limits::default(), &Interrupt::never())
 }
 
 /// Validates a component and lists what it imports and exports.
-pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, InspectError> {
+///
+/// What exceeds `limits` is refused before the validator sees it. Otherwise the time is about that of reading the
+/// bytes a few times; `interrupt` is looked at often enough for the work to end within a second of it.
+pub fn inspect_within(
+    bytes: &[u8],
+    limits: &Limits,
+    interrupt: &Interrupt<'_>,
+) -> Result<ComponentInfo, InspectError> {
     if !bytes.starts_with(b"\0asm") {
         return Err(InspectError::NotWasm(describe(bytes)));
     }
     if Parser::is_core_wasm(bytes) {
         return Err(InspectError::CoreModule);
     }
-    let types = types(bytes, FEATURES, Bodies::Checked)?;
+    outline::check(bytes, limits, interrupt)?;
+    let bodies = Bodies::Checked {
+        block_depth: limits.get(Limit::BlockDepth),
+    };
+    let types = types(bytes, FEATURES, bodies, interrupt)?;
     info(bytes, &types)
+}
+
+/// Whether work that nobody waits for any more should end.
+pub struct Interrupt<'a>(Option<&'a dyn Fn() -> bool>);
+
+impl<'a> Interrupt<'a> {
+    pub fn never() -> Self {
+        Self(None)
+    }
+
+    /// When `is_due` says so: it is asked often, and should be cheap.
+    pub fn when(is_due: &'a dyn Fn() -> bool) -> Self {
+        Self(Some(is_due))
+    }
+
+    pub(super) fn check(&self) -> Result<(), InspectError> {
+        match self.0 {
+            Some(is_due) if is_due() => Err(InspectError::Interrupted),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a component that was inspected when it was pushed imports and exports, and which engine it
@@ -56,14 +81,10 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, InspectError> {
 /// Function bodies, which are most of a component, are not looked at again: this is for each start
 /// of a worker.
 pub fn border(bytes: &[u8]) -> Result<(ComponentInfo, WasiGeneration), InspectError> {
-    let plain = types(
-        bytes,
-        FEATURES.difference(WasmFeatures::CM_ASYNC),
-        Bodies::Skipped,
-    );
-    let (types, is_async) = match plain {
+    let types = |features| types(bytes, features, Bodies::Skipped, &Interrupt::never());
+    let (types, is_async) = match types(FEATURES.difference(WasmFeatures::CM_ASYNC)) {
         Ok(types) => (types, false),
-        Err(_) => (types(bytes, FEATURES, Bodies::Skipped)?, true),
+        Err(_) => (types(FEATURES)?, true),
     };
     let info = info(bytes, &types)?;
     let generation = match is_async {
@@ -74,22 +95,50 @@ pub fn border(bytes: &[u8]) -> Result<(ComponentInfo, WasiGeneration), InspectEr
 }
 
 /// Whether function bodies are validated.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Bodies {
-    Checked,
+    Checked { block_depth: u64 },
     Skipped,
 }
 
+/// Operators of a function between two looks at the interrupt.
+const OPERATORS: u32 = 1024;
+
 /// Validates a component and returns its outermost types.
-fn types(bytes: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Types, InspectError> {
+fn types(
+    bytes: &[u8],
+    features: WasmFeatures,
+    bodies: Bodies,
+    interrupt: &Interrupt<'_>,
+) -> Result<Types, InspectError> {
     let mut validator = Validator::new_with_features(features);
     let mut allocations = FuncValidatorAllocations::default();
     let mut outermost = None;
+    // Core modules so far.
+    let mut modules = 0_u64;
     for payload in Parser::new(0).parse_all(bytes) {
-        match validator.payload(&payload?)? {
-            ValidPayload::Func(function, body) if bodies == Bodies::Checked => {
+        interrupt.check()?;
+        let payload = payload?;
+        if let Payload::Version { encoding, .. } = &payload {
+            modules += u64::from(*encoding == Encoding::Module);
+        }
+        match validator.payload(&payload)? {
+            ValidPayload::Func(function, body) => {
+                let Bodies::Checked { block_depth } = bodies else {
+                    continue;
+                };
                 let mut function = function.into_validator(allocations);
-                function.validate(&body)?;
+                let index = u64::from(function.index());
+                if !checked(&mut function, &body, block_depth, interrupt)? {
+                    return Err(InspectError::Function {
+                        function: index,
+                        module: modules.saturating_sub(1),
+                        offset: body.range().start,
+                        is: "nests its blocks too deep".to_owned(),
+                        limit: Limit::BlockDepth,
+                        most: block_depth,
+                    });
+                }
                 allocations = function.into_allocations();
             }
             // Those of nested components and modules come first.
@@ -103,6 +152,54 @@ fn types(bytes: &[u8], features: WasmFeatures, bodies: Bodies) -> Result<Types, 
     })
 }
 
+/// Validates one function; `false` where its blocks are nested deeper than `block_depth`.
+fn checked(
+    function: &mut FuncValidator<ValidatorResources>,
+    body: &FunctionBody<'_>,
+    block_depth: u64,
+    interrupt: &Interrupt<'_>,
+) -> Result<bool, InspectError> {
+    let mut reader = body.get_binary_reader();
+    function.read_locals(&mut reader)?;
+    reader.set_features(*function.features());
+    let mut until_look = OPERATORS;
+    while !reader.eof() {
+        let offset = reader.original_position();
+        bound_array(&reader, offset)?;
+        reader.visit_operator(&mut function.visitor(offset))??;
+        // The function itself is a block too.
+        if u64::from(function.control_stack_height()) > block_depth.saturating_add(1) {
+            return Ok(false);
+        }
+        until_look -= 1;
+        if until_look == 0 {
+            interrupt.check()?;
+            until_look = OPERATORS;
+        }
+    }
+    reader.finish_expression(&function.visitor(reader.original_position()))?;
+    Ok(true)
+}
+
+/// Elements of one `array.new_fixed`, as in every engine of the Web.
+const ARRAY_ELEMENTS: u32 = 10_000;
+
+/// The validator pops each element of `array.new_fixed`, and after `unreachable` there are always more.
+fn bound_array(reader: &BinaryReader<'_>, offset: usize) -> Result<(), InspectError> {
+    let mut reader = reader.clone();
+    if reader.read_u8()? != 0xfb || reader.read_var_u32()? != 8 {
+        return Ok(());
+    }
+    let (_type, elements) = (reader.read_var_u32()?, reader.read_var_u32()?);
+    match elements > ARRAY_ELEMENTS {
+        true => Err(InspectError::Invalid {
+            offset,
+            message: format!("`array.new_fixed` takes more than {ARRAY_ELEMENTS} elements"),
+        }),
+        false => Ok(()),
+    }
+}
+
 fn info(bytes: &[u8], types: &Types) -> Result<ComponentInfo, InspectError> {
     let (imports, exports) = names(bytes)?;
     let reader = Reader {
@@ -110,15 +207,6 @@ fn info(bytes: &[u8], types: &Types) -> Result<ComponentInfo, InspectError> {
         left: MAX_DESCRIPTION,
     };
     reader.read(&imports, &exports)
-}
-
-impl From<wasmparser::BinaryReaderError> for InspectError {
-    fn from(error: wasmparser::BinaryReaderError) -> Self {
-        Self::Invalid {
-            offset: error.offset(),
-            message: error.message().to_owned(),
-        }
-    }
 }
 
 /// The names of the outermost component's imports and exports, in their order.
@@ -210,7 +298,7 @@ impl Reader<'_> {
                 functions.collect::<Result<_, _>>().map(Some)
             }
             ty => {
-                let function = self.function(&[], name, ty)?;
+                let function = self.function(&Resources::new(), name, ty)?;
                 Ok(function.map(|function| vec![function]))
             }
         }
@@ -251,7 +339,7 @@ impl Reader<'_> {
 
     fn function(
         &mut self,
-        resources: &[(ResourceId, String)],
+        resources: &Resources,
         name: &str,
         ty: &ComponentEntityType,
     ) -> Result<Option<Function>, InspectError> {
@@ -301,7 +389,7 @@ fn other(signature: &str, unlinkable: &str) -> (String, Option<String>) {
     (signature.to_owned(), Some(unlinkable.to_owned()))
 }
 
-fn resources(instance: &ComponentInstanceType) -> Vec<(ResourceId, String)> {
+fn resources(instance: &ComponentInstanceType) -> Resources {
     let named = instance
         .exports
         .iter()
@@ -312,40 +400,10 @@ fn resources(instance: &ComponentInstanceType) -> Vec<(ResourceId, String)> {
             } => Some((id.resource(), name.clone())),
             _ => None,
         });
-    named.collect()
-}
-
-/// What the bytes look like, for somebody who gave the wrong file.
-fn describe(bytes: &[u8]) -> String {
-    let magic = [
-        (
-            &b"\x7fELF"[..],
-            "it is a native ELF file, such as an executable or compiled .cwasm code",
-        ),
-        (b"\x1f\x8b", "it is compressed with gzip"),
-        (b"PK\x03\x04", "it is a ZIP archive"),
-        (b"#!", "it is a script"),
-        (
-            b"(component",
-            "it is WebAssembly text: assemble it with `wasm-tools parse`",
-        ),
-        (
-            b"(module",
-            "it is WebAssembly text: assemble it with `wasm-tools parse`",
-        ),
-    ];
-    let known = magic.iter().find(|(start, _)| bytes.starts_with(start));
-    if let Some((_, what)) = known {
-        return (*what).to_owned();
+    let mut resources = Resources::new();
+    for (id, name) in named {
+        // Of several names the first.
+        resources.entry(id).or_insert(name);
     }
-    let start = &bytes[..bytes.len().min(16)];
-    // A character that the cut divides does not make it binary.
-    let text = start.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    let is_text = text.len() + 3 >= start.len()
-        && !text.contains(|c: char| c.is_control() && !c.is_whitespace());
-    match start {
-        [] => "it is empty".to_owned(),
-        _ if is_text && !text.is_empty() => format!("it begins with the text {text:?}"),
-        _ => format!("it begins with the bytes {}", hex::encode(start)),
-    }
+    resources
 }

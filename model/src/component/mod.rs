@@ -6,13 +6,18 @@ use std::collections::BTreeSet;
 
 use warren_proto::v1;
 
+mod error;
 mod inspect;
 mod interface;
+mod limits;
+mod outline;
 mod signature;
 mod wasi;
 
-pub use inspect::{InspectError, border, inspect};
+pub use error::InspectError;
+pub use inspect::{Interrupt, border, inspect, inspect_within};
 pub use interface::{InterfaceName, InterfaceNameError};
+pub use limits::{Limit, LimitError, Limits, Setting};
 pub use wasi::{Provided, provided, provides};
 
 /// The interfaces and functions at a component's border.

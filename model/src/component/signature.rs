@@ -1,5 +1,7 @@
 //! Function types as text: equal types give equal text, whatever their types were called.
 
+use std::collections::HashMap;
+
 use wasmparser::{
     PrimitiveValType,
     component_types::{
@@ -12,6 +14,9 @@ use wasmparser::{
 /// A type that is longer written out is refused. Types share parts, so a small component can describe a huge one.
 const MAX_LENGTH: usize = 16 << 10;
 
+/// The names of the resources that an interface knows.
+pub(super) type Resources = HashMap<ResourceId, String>;
+
 pub(super) struct Signature {
     pub text: String,
     pub unlinkable: Option<String>,
@@ -20,7 +25,7 @@ pub(super) struct Signature {
 /// Writes a function's type; `resources` are the names of those that its interface knows.
 pub(super) fn write(
     types: &Types,
-    resources: &[(ResourceId, String)],
+    resources: &Resources,
     function: &ComponentFuncType,
 ) -> Signature {
     let mut writer = Writer {
@@ -43,7 +48,7 @@ pub(super) fn write(
 
 struct Writer<'a> {
     types: &'a Types,
-    resources: &'a [(ResourceId, String)],
+    resources: &'a Resources,
     text: String,
     /// The first that was met; [`Obstacle::Length`] takes the place of another, and ends the writing.
     obstacle: Option<Obstacle>,
@@ -174,8 +179,8 @@ impl<'a> Writer<'a> {
 
     fn resource(&mut self, id: ResourceId) {
         self.obstacle(Obstacle::Resource);
-        let named = self.resources.iter().find(|(known, _)| *known == id);
-        self.push(named.map_or("resource", |(_, name)| name));
+        let named = self.resources.get(&id);
+        self.push(named.map_or("resource", String::as_str));
     }
 
     fn payload(&mut self, name: &str, ty: Option<ComponentValType>) {
