@@ -39,6 +39,14 @@ impl InterfaceName {
         })
     }
 
+    /// The interface, whatever the version.
+    pub fn unversioned(&self) -> Self {
+        Self {
+            version: None,
+            ..self.clone()
+        }
+    }
+
     /// Whether both name one interface, whatever the versions.
     pub fn same_interface(&self, other: &Self) -> bool {
         self.namespace == other.namespace

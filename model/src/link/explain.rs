@@ -1,6 +1,9 @@
 //! What would link to what, for somebody who looks at a component before there is a workload.
 
-use super::{Link, host, resolve};
+use super::{
+    Link, host,
+    resolve::{self, Exporters, Exports},
+};
 use crate::{
     component::{ComponentInfo, ExternItem, Function, InterfaceName, Use},
     name::Name,
@@ -82,18 +85,20 @@ pub fn explain(
     info: &ComponentInfo,
     others: &[(Name, &ComponentInfo)],
 ) -> Explanation {
-    let imports = info.imports.iter().map(|item| import(item, others));
-    let exports = info
-        .exports
-        .iter()
-        .map(|item| export(name, info, item, others));
+    let exported = Exports::new(others);
+    let imports = info.imports.iter();
+    let imports = imports.map(|item| import(item, exported.all()));
+    let alone = [(name.clone(), info)];
+    let own = Exports::new(&alone);
+    let exports = info.exports.iter();
+    let exports = exports.map(|item| export(own.all(), item, others));
     Explanation {
         imports: imports.collect(),
         exports: exports.collect(),
     }
 }
 
-fn import(item: &ExternItem, others: &[(Name, &ComponentInfo)]) -> Import {
+fn import(item: &ExternItem, others: Exporters<'_, '_>) -> Import {
     let parsed = item.name.parse::<InterfaceName>().ok();
     let of_worker = parsed.as_ref().is_some_and(|name| name.namespace == "wasi");
     let answer = match resolve::link(item, None, others) {
@@ -115,12 +120,7 @@ fn import(item: &ExternItem, others: &[(Name, &ComponentInfo)]) -> Import {
     }
 }
 
-fn export(
-    name: &Name,
-    info: &ComponentInfo,
-    item: &ExternItem,
-    others: &[(Name, &ComponentInfo)],
-) -> Export {
+fn export(own: Exporters<'_, '_>, item: &ExternItem, others: &[(Name, &ComponentInfo)]) -> Export {
     let offered = item.name.parse::<InterfaceName>().ok();
     let wants = |import: &ExternItem| {
         let wanted = import.name.parse::<InterfaceName>().ok();
@@ -128,11 +128,10 @@ fn export(
             .zip(offered.as_ref())
             .is_some_and(|(wanted, offered)| wanted.links_with(offered))
     };
-    let alone = [(name.clone(), info)];
     let importers = others.iter().flat_map(|(other, its)| {
         let imports = its.imports.iter().filter(|import| wants(import));
         let linked = imports.filter_map(|import| {
-            let obstacles = match resolve::link(import, None, &alone) {
+            let obstacles = match resolve::link(import, None, own) {
                 // Of several versions on one track another may be the one that is taken.
                 Ok(Some(link)) if link.export == item.name => Vec::new(),
                 Ok(_) => return None,
@@ -158,12 +157,8 @@ fn export(
 
 impl Wanted {
     fn new(name: &InterfaceName) -> Self {
-        let bare = InterfaceName {
-            version: None,
-            ..name.clone()
-        };
         Self {
-            interface: bare.to_string(),
+            interface: name.unversioned().to_string(),
             track: name.track(),
         }
     }

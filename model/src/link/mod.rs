@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::{
-    component::{ComponentInfo, ExternItem, Use},
+    component::{ComponentInfo, Use},
     name::Name,
     spec::WorkloadSpec,
 };
@@ -15,6 +15,8 @@ mod cycle;
 mod explain;
 mod host;
 mod resolve;
+
+use resolve::Exports;
 
 pub use explain::{Answer, Explanation, Export, ExportImporter, Import, Wanted, explain};
 
@@ -64,6 +66,7 @@ pub fn plan(
 ) -> Result<LinkPlan, Vec<LinkError>> {
     let mut errors = Vec::new();
     let mut plan = LinkPlan::default();
+    let exported = Exports::new(components);
     if let Some(info) = service {
         let importer = Site::service(info);
         if !info.uses.contains(&Use::Service) {
@@ -72,12 +75,11 @@ pub fn plan(
                 exports(info)
             )));
         }
-        plan.service = resolve::links(&importer, None, components, &mut errors);
+        plan.service = resolve::links(&importer, None, exported.all(), &mut errors);
     }
     for (i, (name, info)) in components.iter().enumerate() {
         let importer = Site::component(i, name, info);
-        let others: Vec<_> = except(components, i).collect();
-        let links = resolve::links(&importer, service, &others, &mut errors);
+        let links = resolve::links(&importer, service, exported.except(i), &mut errors);
         plan.components.push((name.clone(), links));
     }
     for circle in cycle::walk(&plan.components).cycles {
@@ -165,17 +167,6 @@ impl<'a> Site<'a> {
     }
 }
 
-fn except<'a, 'b>(
-    components: &'b [(Name, &'a ComponentInfo)],
-    index: usize,
-) -> impl Iterator<Item = (Name, &'a ComponentInfo)> + 'b {
-    let others = components
-        .iter()
-        .enumerate()
-        .filter(move |(i, _)| *i != index);
-    others.map(|(_, (name, info))| (name.clone(), *info))
-}
-
 /// As many names as a message holds; the rest is counted.
 const NAMED: usize = 3;
 
@@ -195,17 +186,18 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// As many exports as are listed for somebody who named the wrong component.
+const LISTED: usize = 20;
+
 /// "it exports `a`, `b`", for somebody who named the wrong component.
 fn exports(info: &ComponentInfo) -> String {
-    let names: Vec<_> = info
-        .exports
-        .iter()
-        .map(|ExternItem { name, .. }| format!("`{name}`"))
-        .collect();
-    if names.is_empty() {
-        "it exports nothing".to_owned()
-    } else {
-        format!("it exports {}", names.join(", "))
+    let each = info.exports.iter().take(LISTED);
+    let names: Vec<_> = each.map(|item| format!("`{}`", item.name)).collect();
+    let names = names.join(", ");
+    match info.exports.len() {
+        0 => "it exports nothing".to_owned(),
+        all if all > LISTED => format!("it exports {names} and {} more", all - LISTED),
+        _ => format!("it exports {names}"),
     }
 }
 

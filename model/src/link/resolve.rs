@@ -1,5 +1,7 @@
 //! The export that answers an import.
 
+use std::collections::HashMap;
+
 use super::{Link, LinkError, Site, host, names};
 use crate::{
     component::{ComponentInfo, ExternItem, Function, InterfaceName},
@@ -9,15 +11,28 @@ use crate::{
 /// Names further from each other than this are no typing mistakes.
 const SIMILAR: f64 = 0.8;
 
-/// The links of one importer to the exporters that it may use; what cannot be linked is noted in `errors`.
+/// Errors of one workload that are looked for.
+const MOST_ERRORS: usize = 100;
+
+/// Exports that an import which nothing answers is compared with, in search of a typing mistake.
+const MOST_COMPARED: usize = 1_000;
+
+/// Exports of other versions that a message names.
+const MOST_NAMED: usize = 10;
+
+/// The links of one importer to the exporters that it may use; what cannot be linked is noted in `errors`, which hold
+/// [`MOST_ERRORS`] at most: nobody reads more, and each takes a search for what was meant.
 pub(super) fn links(
     importer: &Site<'_>,
     service: Option<&ComponentInfo>,
-    exporters: &[(Name, &ComponentInfo)],
+    exporters: Exporters<'_, '_>,
     errors: &mut Vec<LinkError>,
 ) -> Vec<Link> {
     let mut links = Vec::new();
     for import in &importer.info.imports {
+        if errors.len() >= MOST_ERRORS {
+            break;
+        }
         match link(import, service, exporters) {
             Ok(found) => links.extend(found),
             Err(message) => errors.push(importer.error(message)),
@@ -34,7 +49,7 @@ pub(super) fn links(
 pub(super) fn link(
     import: &ExternItem,
     service: Option<&ComponentInfo>,
-    exporters: &[(Name, &ComponentInfo)],
+    exporters: Exporters<'_, '_>,
 ) -> Result<Option<Link>, String> {
     let name = &import.name;
     let parsed: Option<InterfaceName> = name.parse().ok();
@@ -52,11 +67,7 @@ pub(super) fn link(
     if let Some(why) = unlinkable(import) {
         return Err(why);
     }
-    let exports: Vec<_> = exporters
-        .iter()
-        .flat_map(|(component, info)| exports(component, info))
-        .collect();
-    let candidates = candidates(&wanted, &exports);
+    let candidates = candidates(&wanted, exporters);
     let fitting: Vec<_> = candidates
         .iter()
         .filter_map(|versions| versions.iter().find(|export| export.fits(import)))
@@ -70,7 +81,7 @@ pub(super) fn link(
         [] => Err(
             match candidates.iter().find_map(|versions| versions.first()) {
                 Some(export) => export.disagreement(import),
-                None => missing(&wanted, &exports, service),
+                None => missing(&wanted, exporters, service),
             },
         ),
         several => {
@@ -86,35 +97,37 @@ pub(super) fn link(
     }
 }
 
+/// Every interface that components export, with the names read once for all imports.
+pub(super) struct Exports<'a> {
+    all: Vec<(InterfaceName, Export<'a>)>,
+    /// Positions in `all` by the interface without its version, ascending.
+    by_interface: HashMap<InterfaceName, Vec<usize>>,
+}
+
+/// The exports that one importer may use.
+#[derive(Clone, Copy)]
+pub(super) struct Exporters<'e, 'a> {
+    exports: &'e Exports<'a>,
+    /// The position of the importer itself.
+    except: Option<usize>,
+}
+
 /// One interface that one component exports.
 #[derive(Clone, Copy)]
 struct Export<'a> {
+    position: usize,
     component: &'a Name,
     item: &'a ExternItem,
 }
 
-/// Every interface that a component exports, with its name read.
-fn exports<'a>(
-    component: &'a Name,
-    info: &'a ComponentInfo,
-) -> impl Iterator<Item = (InterfaceName, Export<'a>)> {
-    // What belongs to no package, such as the `exports` of some toolchains, cannot be imported.
-    info.exports
-        .iter()
-        .filter_map(move |item| Some((item.name.parse().ok()?, Export { component, item })))
-}
-
 /// The exports on an import's track: for each component its versions, the highest first.
-fn candidates<'a>(
-    wanted: &InterfaceName,
-    exports: &[(InterfaceName, Export<'a>)],
-) -> Vec<Vec<Export<'a>>> {
-    let on_track: Vec<_> = exports
-        .iter()
+fn candidates<'a>(wanted: &InterfaceName, exporters: Exporters<'_, 'a>) -> Vec<Vec<Export<'a>>> {
+    let on_track: Vec<_> = exporters
+        .of(wanted)
         .filter(|(name, _)| name.links_with(wanted))
         .collect();
     on_track
-        .chunk_by(|(_, a), (_, b)| a.component == b.component)
+        .chunk_by(|(_, a), (_, b)| a.position == b.position)
         .map(|versions| {
             let mut versions = versions.to_vec();
             versions.sort_by(|(a, _), (b, _)| b.version.cmp(&a.version));
@@ -123,27 +136,92 @@ fn candidates<'a>(
         .collect()
 }
 
+// === impl Exports ===
+
+impl<'a> Exports<'a> {
+    pub fn new(components: &'a [(Name, &'a ComponentInfo)]) -> Self {
+        let mut exports = Self {
+            all: Vec::new(),
+            by_interface: HashMap::new(),
+        };
+        for (position, (component, info)) in components.iter().enumerate() {
+            for item in &info.exports {
+                // What belongs to no package, such as the `exports` of some toolchains, cannot be imported.
+                let Ok(name) = item.name.parse::<InterfaceName>() else {
+                    continue;
+                };
+                let same = exports.by_interface.entry(name.unversioned()).or_default();
+                same.push(exports.all.len());
+                let export = Export {
+                    position,
+                    component,
+                    item,
+                };
+                exports.all.push((name, export));
+            }
+        }
+        exports
+    }
+
+    pub fn all(&self) -> Exporters<'_, 'a> {
+        Exporters {
+            exports: self,
+            except: None,
+        }
+    }
+
+    /// Without those of the component at this position.
+    pub fn except(&self, position: usize) -> Exporters<'_, 'a> {
+        Exporters {
+            exports: self,
+            except: Some(position),
+        }
+    }
+}
+
+// === impl Exporters ===
+
+impl<'e, 'a> Exporters<'e, 'a> {
+    fn iter(self) -> impl Iterator<Item = &'e (InterfaceName, Export<'a>)> {
+        let all = self.exports.all.iter();
+        all.filter(move |(_, export)| Some(export.position) != self.except)
+    }
+
+    /// Those of an interface, of whatever version.
+    fn of(self, wanted: &InterfaceName) -> impl Iterator<Item = &'e (InterfaceName, Export<'a>)> {
+        let same = self.exports.by_interface.get(&wanted.unversioned());
+        let same = same.into_iter().flatten();
+        same.map(move |at| &self.exports.all[*at])
+            .filter(move |(_, export)| Some(export.position) != self.except)
+    }
+}
+
 // === impl Export ===
 
 impl Export<'_> {
     /// Whether it has every function that the importer calls, with the same type.
     fn fits(&self, import: &ExternItem) -> bool {
-        let mut wanted = import.functions.iter();
-        wanted.all(|wanted| {
-            self.function(wanted)
-                .is_some_and(|found| found.signature == wanted.signature)
+        let found = self.functions();
+        import.functions.iter().all(|wanted| {
+            let found = found.get(wanted.name.as_str());
+            found.is_some_and(|found| found.signature == wanted.signature)
         })
     }
 
-    fn function(&self, wanted: &Function) -> Option<&Function> {
-        self.item.functions.iter().find(|f| f.name == wanted.name)
+    fn functions(&self) -> HashMap<&str, &Function> {
+        let functions = self.item.functions.iter();
+        functions.map(|one| (one.name.as_str(), one)).collect()
     }
 
     /// Why it does not fit.
     fn disagreement(&self, import: &ExternItem) -> String {
-        let Self { component, item } = self;
+        let Self {
+            component, item, ..
+        } = self;
+        let found = self.functions();
+        let function = |wanted: &Function| found.get(wanted.name.as_str()).copied();
         let wanted = import.functions.iter();
-        let absent = wanted.filter(|wanted| self.function(wanted).is_none());
+        let absent = wanted.filter(|wanted| function(wanted).is_none());
         let absent: Vec<_> = absent.map(|wanted| wanted.name.as_str()).collect();
         let head = format!("imports `{}`", import.name);
         let as_item = format!("and `{component}` exports it as `{}`", item.name);
@@ -155,7 +233,7 @@ impl Export<'_> {
         let differing: Vec<_> = import
             .functions
             .iter()
-            .filter_map(|wanted| Some((wanted, self.function(wanted)?)))
+            .filter_map(|wanted| Some((wanted, function(wanted)?)))
             .filter(|(wanted, found)| wanted.signature != found.signature)
             .collect();
         let Some(((wanted, found), others)) = differing.split_first() else {
@@ -197,12 +275,12 @@ fn unlinkable(import: &ExternItem) -> Option<String> {
 
 fn missing(
     wanted: &InterfaceName,
-    exports: &[(InterfaceName, Export<'_>)],
+    exporters: Exporters<'_, '_>,
     service: Option<&ComponentInfo>,
 ) -> String {
-    let other_versions: Vec<_> = exports
-        .iter()
-        .filter(|(name, _)| name.same_interface(wanted))
+    let other_versions: Vec<_> = exporters
+        .of(wanted)
+        .take(MOST_NAMED)
         .map(|(name, export)| format!("`{}` exports the incompatible `{name}`", export.component))
         .collect();
     let hint = if !other_versions.is_empty() {
@@ -210,7 +288,7 @@ fn missing(
     } else if exports_it(service, wanted) {
         "only the service does, and components cannot call it: connect to one of its ports"
             .to_owned()
-    } else if let Some((name, export)) = nearest(wanted, exports) {
+    } else if let Some((name, export)) = nearest(wanted, exporters) {
         format!("did you mean `{name}` of `{}`?", export.component)
     } else if let Some(host) = host::of_another(&wanted.to_string()) {
         format!("it is an interface of {host}'s host, which workers do not provide")
@@ -227,12 +305,13 @@ fn exports_it(info: Option<&ComponentInfo>, wanted: &InterfaceName) -> bool {
 
 fn nearest<'e, 'a>(
     wanted: &InterfaceName,
-    exports: &'e [(InterfaceName, Export<'a>)],
+    exporters: Exporters<'e, 'a>,
 ) -> Option<&'e (InterfaceName, Export<'a>)> {
     let wanted = wanted.to_string();
-    exports
+    exporters
         .iter()
         .filter(|(name, _)| name.namespace != "wasi")
+        .take(MOST_COMPARED)
         .map(|export| (strsim::jaro_winkler(&wanted, &export.0.to_string()), export))
         .filter(|(similarity, _)| *similarity >= SIMILAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::component::Function;
+use crate::component::{ExternItem, Function};
 
 mod explain;
 mod workload;
@@ -531,4 +531,76 @@ fn functions_of_wasi_that_workers_lack_are_refused_once_for_each_interface() {
     );
     // Inspected by a version that provided less.
     assert!(planned(None, &[("it", &lacking(&["exit-with-code"]))]).is_ok());
+}
+
+#[test]
+fn workloads_as_large_as_they_may_be_are_linked_at_once() {
+    let began = std::time::Instant::now();
+    let interfaces = |of: usize| -> Vec<String> {
+        let names = (0..1_000).map(|i| format!("made:p{of}/i{i}@1.0.0"));
+        names.collect()
+    };
+    let all: Vec<ComponentInfo> = (0..30)
+        .map(|of| {
+            let imports = if of == 0 {
+                Vec::new()
+            } else {
+                interfaces(of - 1)
+            };
+            let imports: Vec<&str> = imports.iter().map(String::as_str).collect();
+            let exports = interfaces(of);
+            let exports: Vec<&str> = exports.iter().map(String::as_str).collect();
+            info(&imports, &exports)
+        })
+        .collect();
+    let names: Vec<String> = (0..30).map(|of| format!("c{of}")).collect();
+    let components: Vec<_> = names.iter().map(String::as_str).zip(&all).collect();
+    let plan = planned(None, &components).unwrap();
+    assert!(
+        plan.components[1..]
+            .iter()
+            .all(|(_, links)| links.len() == 1_000)
+    );
+
+    // One interface of as many functions as a description holds.
+    let functions: Vec<Function> = (0..60_000)
+        .map(|i| function(&format!("f{i}"), "func()"))
+        .collect();
+    let wide = |import: bool| {
+        let items = vec![item("made:p/i@1.0.0", &functions)];
+        match import {
+            true => ComponentInfo {
+                imports: items,
+                ..Default::default()
+            },
+            false => ComponentInfo {
+                exports: items,
+                ..Default::default()
+            },
+        }
+    };
+    let plan = planned(None, &[("a", &wide(true)), ("b", &wide(false))]).unwrap();
+    assert_eq!(plan.components[0].1.len(), 1);
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn of_many_mistakes_the_first_are_reported() {
+    let interfaces: Vec<String> = (0..1_000).map(|i| format!("made:p/i{i}@1.0.0")).collect();
+    let names: Vec<&str> = interfaces.iter().map(String::as_str).collect();
+    let errors = planned(
+        None,
+        &[("a", &info(&names, &[])), ("b", &info(&names, &[]))],
+    )
+    .unwrap_err();
+    assert_eq!(errors.len(), 100);
+    assert!(
+        errors[0].message.contains("`made:p/i0@1.0.0`"),
+        "{}",
+        errors[0]
+    );
 }
