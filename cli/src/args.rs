@@ -1,6 +1,7 @@
 //! What the command line understands. Everything that a command alone needs stands in the command's own module.
 
 mod examples;
+mod limits;
 mod reference;
 mod values;
 
@@ -17,6 +18,7 @@ use crate::{
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 
+pub use limits::ArtifactLimits;
 pub use reference::reference;
 pub use values::{address, bytes, duration, name, number, volume};
 

@@ -10,7 +10,7 @@ use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Server;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use warren_model::ambient;
+use warren_model::{ambient, component::Limits};
 use warren_proto::v1;
 
 use crate::{
@@ -71,6 +71,8 @@ pub struct Config {
     pub stop_first: bool,
     /// Revisions that are kept of each workload, beside those that run or are gone back to; at least 1.
     pub revision_history_limit: usize,
+    /// What a component that is pushed may hold.
+    pub artifact_limits: Limits,
     /// How long an artifact stays after the last push, or the last revision, that named it.
     pub artifact_retention: Duration,
     /// Where the store lost something that was acknowledged: whether to go on with what is left.
@@ -134,6 +136,7 @@ impl Config {
             worker_timeout: DEFAULT_WORKER_TIMEOUT,
             stop_first: false,
             revision_history_limit: DEFAULT_REVISION_HISTORY_LIMIT,
+            artifact_limits: Limits::default(),
             artifact_retention: DEFAULT_ARTIFACT_RETENTION,
             on_loss: OnLoss::Refuse,
             worker_retention: DEFAULT_WORKER_RETENTION,
@@ -241,6 +244,7 @@ impl ControlPlane {
             artifacts,
             references: tokio::sync::RwLock::new(()),
             revision_history_limit: config.revision_history_limit.max(1),
+            artifact_limits: config.artifact_limits.clone(),
             artifact_retention: config.artifact_retention,
         });
         let reconciler = Reconciler {

@@ -90,7 +90,7 @@ async fn check(
     if documents.is_empty() {
         return Err(refuse(problems, several));
     }
-    let mut checker = Checker::default();
+    let mut checker = Checker::for_server();
     problems.extend(checker.files(&documents));
     problems.extend(source::contested(&documents));
     let asked = ask(&documents, &mut checker, &mut problems, global).await;

@@ -28,6 +28,8 @@ pub struct Args {
     /// How long a component stays that no workload and no kept revision names any more, at least 1s
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = retention)]
     artifact_retention: Duration,
+    #[command(flatten)]
+    artifact_limits: args::ArtifactLimits,
     /// Go on with what is left of a damaged store, instead of refusing to start; `warren restore` brings a backup back
     #[arg(long)]
     accept_data_loss: bool,
@@ -48,6 +50,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config {
         worker_timeout: args.worker_timeout,
         revision_history_limit: args.revision_history_limit.try_into()?,
+        artifact_limits: args.artifact_limits.limits(),
         artifact_retention: args.artifact_retention,
         on_loss: match args.accept_data_loss {
             true => OnLoss::Accept,

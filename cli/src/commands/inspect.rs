@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use warren_model::{
-    component::{self, ComponentInfo},
+    component::{self, ComponentInfo, Interrupt, Limits},
     digest::Digest,
     link::{self, Answer, Explanation},
     name::Name,
@@ -17,7 +17,7 @@ use warren_proto::v1;
 use words::{Section, sections};
 
 use crate::{
-    args::Global,
+    args::{ArtifactLimits, Global},
     output::{self, Format, harmless},
     source::{self, Document},
 };
@@ -36,6 +36,8 @@ pub struct Args {
     /// Print as data: the artifact that the server would make of it, and its links
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
+    #[command(flatten)]
+    artifact_limits: ArtifactLimits,
 }
 
 /// One component's file, read.
@@ -50,14 +52,15 @@ struct Part {
 const SERVICE: &str = "service";
 
 pub fn run(args: Args, global: &Global) -> anyhow::Result<()> {
-    let mut this = Part::read(&args.file, &stem(&args.file))?;
+    let limits = args.artifact_limits.limits();
+    let mut this = Part::read(&args.file, &stem(&args.file), &limits)?;
     let mut others = Vec::new();
     for file in &args.others {
-        others.push(Part::read(file, &stem(file))?);
+        others.push(Part::read(file, &stem(file), &limits)?);
     }
     for manifest in &args.manifests {
         for document in source::read(manifest, global)? {
-            others.extend(parts(&document)?);
+            others.extend(parts(&document, &limits)?);
         }
     }
     // Whoever names a manifest often inspects one of its own.
@@ -139,14 +142,14 @@ fn links(explanation: &Explanation) -> Value {
 }
 
 /// The components of a manifest that are files. One that is named by its digest is the server's, and is not looked at.
-fn parts(document: &Document) -> anyhow::Result<Vec<Part>> {
+fn parts(document: &Document, limits: &Limits) -> anyhow::Result<Vec<Part>> {
     let spec = document.workload.spec.clone().unwrap_or_default();
     let mut parts = Vec::new();
     for file in &document.files {
         let component = (0..spec.components.len())
             .find(|i| file.field == format!("spec.components[{i}].component"));
         let name = component.map_or(SERVICE, |i| spec.components[i].name.as_str());
-        let mut part = Part::read(&file.path, name)?;
+        let mut part = Part::read(&file.path, name, limits)?;
         if component.is_none() {
             // Components cannot call the service, whatever it exports.
             part.info.exports.clear();
@@ -170,11 +173,11 @@ fn stem(file: &Path) -> String {
 
 impl Part {
     /// What cannot be used as a component says what it is instead, and how to make a component of it.
-    fn read(file: &Path, name: &str) -> anyhow::Result<Self> {
+    fn read(file: &Path, name: &str, limits: &Limits) -> anyhow::Result<Self> {
         let shown = file.display();
         let bytes = source::read_component(file, source::MOST_BYTES)
             .map_err(|why| anyhow!("cannot read {shown}: {why}"))?;
-        let info = component::inspect(&bytes)
+        let info = component::inspect_within(&bytes, limits, &Interrupt::never())
             .map_err(|error| anyhow!("{shown} cannot be used: {error}"))?;
         let unnamed = || Name::parse("component");
         Ok(Self {

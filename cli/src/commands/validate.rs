@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    args::Global,
+    args::{ArtifactLimits, Global},
     output,
     source::{self, Given},
 };
@@ -13,6 +13,8 @@ pub struct Args {
     /// Manifest, directory with a `warren.yaml`, or `-` for stdin
     #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    artifact_limits: ArtifactLimits,
 }
 
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<()> {
@@ -20,7 +22,7 @@ pub fn run(args: &Args, global: &Global) -> anyhow::Result<()> {
         documents,
         mut problems,
     } = source::read_all(&args.files, global)?;
-    problems.extend(source::check(&documents));
+    problems.extend(source::check(&documents, &args.artifact_limits.limits()));
     if !problems.is_empty() {
         return Err(source::refused(problems));
     }

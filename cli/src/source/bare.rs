@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use warren_model::component::{ComponentInfo, Use};
+use warren_model::component::{ComponentInfo, Limits, Use};
 use warren_proto::v1;
 
 use super::{
@@ -30,16 +30,16 @@ enum Role {
 /// Makes one workload of component files. The one that exports `wasi:cli/run` is its service, those
 /// that export `wasi:http` are components with a route, and others are components that these call.
 /// The error names every problem.
-pub fn read(files: &[PathBuf], global: &Global) -> anyhow::Result<Document> {
+pub fn read(files: &[PathBuf], global: &Global, limits: &Limits) -> anyhow::Result<Document> {
     let mut problems = Vec::new();
     let mut parts = Vec::new();
     for file in files {
-        match component::inspect(file) {
+        match component::inspect(file, limits) {
             Ok((_, info)) => match role(&info, files.len() > 1) {
                 Some(role) => parts.push((role, file.as_path())),
                 None => problems.push(Problem::of_file(file, useless(files.len() > 1))),
             },
-            Err(why) => problems.push(Problem::of_file(file, why)),
+            Err(why) => problems.push(Problem::of_file(file, why.to_string())),
         }
     }
     let of = |wanted: Role| {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use warren_model::{
-    component::ComponentInfo,
+    component::{ComponentInfo, Limits},
     digest::Digest,
     link,
     name::WorkloadId,
@@ -16,18 +16,33 @@ use warren_model::{
 };
 use warren_proto::v1;
 
-use super::{Document, Problem, component};
+use super::{
+    Document, Problem,
+    component::{self, FileError},
+};
 
 /// Every component that is known by now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Checker {
-    files: BTreeMap<PathBuf, Result<Digest, String>>,
+    limits: Limits,
+    /// Whether a server will look into files that exceed the limits here: its own may be others.
+    server_decides: bool,
+    files: BTreeMap<PathBuf, Found>,
     known: BTreeMap<Digest, ComponentInfo>,
 }
 
+/// What a file is.
+#[derive(Debug)]
+enum Found {
+    Component(Digest),
+    /// Perhaps one, by the limits of a server.
+    Unknown,
+    Useless(String),
+}
+
 /// Documents without a server: all that can be said of them here.
-pub fn check(documents: &[Document]) -> Vec<Problem> {
-    let mut checker = Checker::default();
+pub fn check(documents: &[Document], limits: &Limits) -> Vec<Problem> {
+    let mut checker = Checker::new(limits.clone(), false);
     let mut problems = checker.files(documents);
     problems.extend(checker.links(documents));
     problems.extend(contested(documents));
@@ -38,17 +53,41 @@ pub fn check(documents: &[Document]) -> Vec<Problem> {
 // === impl Checker ===
 
 impl Checker {
+    /// For documents that a server checks as well, by limits of its own.
+    pub fn for_server() -> Self {
+        Self::new(Limits::default(), true)
+    }
+
+    fn new(limits: Limits, server_decides: bool) -> Self {
+        Self {
+            limits,
+            server_decides,
+            files: BTreeMap::new(),
+            known: BTreeMap::new(),
+        }
+    }
+
     /// Looks into each file once.
     pub fn files(&mut self, documents: &[Document]) -> Vec<Problem> {
         let mut problems = Vec::new();
         for document in documents {
             for file in &document.files {
-                let found = self.files.entry(file.path.clone()).or_insert_with(|| {
-                    let (digest, info) = component::inspect(&file.path)?;
-                    self.known.insert(digest, info);
-                    Ok(digest)
-                });
-                if let Err(why) = found {
+                let found =
+                    self.files.entry(file.path.clone()).or_insert_with(
+                        || match component::inspect(&file.path, &self.limits) {
+                            Ok((digest, info)) => {
+                                self.known.insert(digest, info);
+                                Found::Component(digest)
+                            }
+                            Err(FileError::Inspect(why))
+                                if self.server_decides && why.is_limit() =>
+                            {
+                                Found::Unknown
+                            }
+                            Err(why) => Found::Useless(why.to_string()),
+                        },
+                    );
+                if let Found::Useless(why) = found {
                     let problem = format!("{}: {why}", file.path.display());
                     problems.push(document.problem(&file.field, &problem));
                 }
@@ -92,7 +131,10 @@ impl Checker {
         let digests: Option<Vec<String>> = document
             .files
             .iter()
-            .map(|file| Some(self.files.get(&file.path)?.as_ref().ok()?.to_string()))
+            .map(|file| match self.files.get(&file.path)? {
+                Found::Component(digest) => Some(digest.to_string()),
+                Found::Unknown | Found::Useless(_) => None,
+            })
             .collect();
         let Some(digests) = digests else {
             return Vec::new();

@@ -1,13 +1,14 @@
 //! The bytes of a component's file.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read as _},
     path::Path,
 };
 
 use warren_model::{
-    component::{self, ComponentInfo},
+    component::{self, ComponentInfo, InspectError, Interrupt, Limits},
     digest::Digest,
     quantity::format_bytes,
 };
@@ -49,10 +50,27 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Why a file is no component that can be used.
+#[derive(Debug)]
+pub enum FileError {
+    Read(String),
+    Inspect(InspectError),
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(why) => f.write_str(why),
+            Self::Inspect(why) => why.fmt(f),
+        }
+    }
+}
+
 /// What a component's file holds.
-pub fn inspect(path: &Path) -> Result<(Digest, ComponentInfo), String> {
-    let bytes = read(path, MOST_BYTES)?;
-    let info = component::inspect(&bytes).map_err(|error| error.to_string())?;
+pub fn inspect(path: &Path, limits: &Limits) -> Result<(Digest, ComponentInfo), FileError> {
+    let bytes = read(path, MOST_BYTES).map_err(FileError::Read)?;
+    let info = component::inspect_within(&bytes, limits, &Interrupt::never())
+        .map_err(FileError::Inspect)?;
     Ok((Digest::of(&bytes), info))
 }
 

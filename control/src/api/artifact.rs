@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
-use warren_model::{component, digest::Digest};
+use warren_model::digest::Digest;
 use warren_proto::v1::{self, artifact_service_server::ArtifactService, push_request::Message};
 
 use super::{
     Responses, Shared, error,
+    inspection::Inspections,
     page::{self, Listing},
 };
 use crate::{
@@ -24,21 +24,19 @@ const PUSH_IDLE: Duration = Duration::from_secs(30);
 /// The longest that a push may take in all: its place is one of few.
 const PUSH_WITHIN: Duration = Duration::from_secs(15 * 60);
 
-/// Components whose bytes are in memory at once, to be looked into.
-const INSPECTIONS: usize = 2;
-
 pub struct ArtifactApi {
     shared: Arc<Shared>,
-    inspections: Semaphore,
+    inspections: Inspections,
 }
 
 // === impl ArtifactApi ===
 
 impl ArtifactApi {
     pub fn new(shared: Arc<Shared>) -> Self {
+        let inspections = Inspections::new(shared.artifact_limits.clone());
         Self {
             shared,
-            inspections: Semaphore::new(INSPECTIONS),
+            inspections,
         }
     }
 
@@ -94,16 +92,8 @@ impl ArtifactApi {
     /// Keeps an upload that turned out to be a component. Whether the store had it before.
     async fn keep(&self, upload: FinishedUpload) -> Result<(v1::Artifact, bool), Status> {
         let (digest, size_bytes) = (upload.digest(), upload.size());
-        let info = {
-            // The semaphore is never closed.
-            let _one_of_few = self.inspections.acquire().await;
-            let bytes = upload.bytes().await.map_err(file_error)?;
-            // Work for the processor: seconds for a large component.
-            tokio::task::spawn_blocking(move || component::inspect(&bytes))
-                .await
-                .map_err(|error| error::internal(format!("the inspection ended: {error}")))?
-                .map_err(|error| error::invalid_field("chunk", error.to_string()))?
-        };
+        let bytes = async { upload.bytes().await.map_err(file_error) };
+        let info = self.inspections.inspect(bytes).await?;
 
         // Nobody removes the file between here and its record.
         let _kept = self.shared.references.read().await;

@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod error;
+mod inspection;
 pub mod layers;
 mod page;
 pub mod routes;
@@ -16,6 +17,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::Stream;
 use tonic::Status;
+use warren_model::component::Limits;
 
 use crate::{artifact::ArtifactFiles, events::Events, fleet::Fleet, index::Index, state::State};
 
@@ -30,6 +32,8 @@ pub struct Shared {
     pub references: tokio::sync::RwLock<()>,
     /// Revisions that are kept of a workload, at least.
     pub revision_history_limit: usize,
+    /// What a component that is pushed may hold.
+    pub artifact_limits: Limits,
     /// How long an artifact stays that no revision names.
     pub artifact_retention: Duration,
 }

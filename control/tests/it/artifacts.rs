@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 use warren_control::Config;
+use warren_model::component::Limits;
 use warren_proto::v1::{self, artifact::Use, push_request::Message};
 
 use crate::{
@@ -219,4 +220,72 @@ async fn the_time_without_use_goes_on_over_a_restart() {
     let stray = control.data().join("artifacts").join(unused.digest.hex());
     std::fs::write(&stray, &unused.bytes).unwrap();
     gone(&mut control, &unused).await;
+}
+
+#[tokio::test]
+async fn what_would_take_long_to_inspect_is_refused_at_once() {
+    let mut control = Control::start().await;
+    // A type in a type in a type: read by recursion, it would overflow a stack and end the process.
+    let mut types = vec![1];
+    for _ in 0..1_000_000 {
+        types.extend([0x41, 1, 1]);
+    }
+    types.extend([0x41, 0]);
+    let mut deep = b"\0asm\x0d\0\x01\0\x07".to_vec();
+    let mut size = types.len();
+    while size > 0x7f {
+        deep.push(u8::try_from(size & 0x7f).unwrap() | 0x80);
+        size >>= 7;
+    }
+    deep.push(u8::try_from(size).unwrap());
+    deep.extend(types);
+    let pieces = deep.chunks(64 << 10);
+    let pieces = pieces.map(|piece| Message::Chunk(piece.to_vec().into()));
+    let header = Message::Header(v1::PushHeader::default());
+    let messages = [header].into_iter().chain(pieces);
+    let messages = messages.map(|message| v1::PushRequest {
+        message: Some(message),
+    });
+    let messages: Vec<_> = messages.collect();
+    let push = control.artifacts.push(tokio_stream::iter(messages));
+    let refused = within(push).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(
+        refused.message().contains("the limit `nesting` of 32"),
+        "{refused}"
+    );
+    let service = components::service("a");
+    assert!(!control.push(&service).await.existed);
+}
+
+#[tokio::test]
+async fn limits_of_artifacts_are_the_operators() {
+    let data = TempDir::new().unwrap();
+    let config = Config {
+        artifact_limits: Limits::default().changed(&["modules=1".parse().unwrap()]),
+        ..Config::new(data.path().to_owned())
+    };
+    let control = Control::start_with(data, config).await;
+    let service = components::service("a");
+    let messages = [Message::Chunk(service.bytes.clone().into())];
+    let header = Message::Header(v1::PushHeader::default());
+    let messages = [header].into_iter().chain(messages);
+    let messages = messages.map(|message| v1::PushRequest {
+        message: Some(message),
+    });
+    let messages: Vec<_> = messages.collect();
+    let push = |mut control: Control| {
+        let messages = tokio_stream::iter(messages.clone());
+        async move { (within(control.artifacts.push(messages)).await, control) }
+    };
+    let (refused, control) = push(control).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        refused.message().contains("--artifact-limit modules=VALUE"),
+        "{refused}"
+    );
+    let data = control.stop().await;
+    let config = Config::new(data.path().to_owned());
+    let (accepted, _control) = push(Control::start_with(data, config).await).await;
+    accepted.unwrap();
 }

@@ -17,6 +17,8 @@ pub enum InspectError {
         "its imports and exports are longer than 1 MiB written out: make its interfaces smaller"
     )]
     TooLarge,
+    #[error("it has more than {0} imports and exports: make fewer interfaces of them")]
+    TooWide(usize),
     #[error(
         "function {function} of core module {module} {is} (at byte {offset:#x}), and the limit `{limit}` is {}: {}, or \
          have an operator raise it with `--artifact-limit {limit}=VALUE`",

@@ -26,6 +26,9 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM3
 /// Names and signatures beyond this are refused: they are stored with the artifact and sent with every answer about it.
 const MAX_DESCRIPTION: usize = 1 << 20;
 
+/// Imports and exports beyond this are refused: linking a workload looks at those of every component.
+const MAX_ITEMS: usize = 5_000;
+
 /// Validates a component and lists what it imports and exports, within the default [`Limits`].
 pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, InspectError> {
     inspect_within(bytes, &Limits::default(), &Interrupt::never())
@@ -202,6 +205,9 @@ fn bound_array(reader: &BinaryReader<'_>, offset: usize) -> Result<(), InspectEr
 
 fn info(bytes: &[u8], types: &Types) -> Result<ComponentInfo, InspectError> {
     let (imports, exports) = names(bytes)?;
+    if imports.len() + exports.len() > MAX_ITEMS {
+        return Err(InspectError::TooWide(MAX_ITEMS));
+    }
     let reader = Reader {
         types,
         left: MAX_DESCRIPTION,

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::{task::JoinHandle, time};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use warren_control::ControlPlane;
+use warren_model::component::Limits;
 use warren_proto::v1;
 use warren_worker::{DiskLimits, HostVolume, Worker};
 
@@ -18,6 +19,7 @@ pub struct Options {
     pub data: PathBuf,
     pub volumes: Vec<HostVolume>,
     pub allow_host_loopback: bool,
+    pub artifact_limits: Limits,
 }
 
 pub struct Cluster {
@@ -70,6 +72,7 @@ impl Cluster {
 
         let control = ControlPlane::open(warren_control::Config {
             stop_first: true,
+            artifact_limits: options.artifact_limits,
             ..warren_control::Config::new(options.data.join("control"))
         })
         .await?;

@@ -58,6 +58,8 @@ pub struct Args {
     /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
+    #[command(flatten)]
+    artifact_limits: args::ArtifactLimits,
 }
 
 /// Deployed when no path is given.
@@ -78,7 +80,8 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     if paths.is_empty() && Path::new(MANIFEST).exists() {
         paths.push(MANIFEST.into());
     }
-    let projects = Project::open_all(&paths, &global)?;
+    let limits = args.artifact_limits.limits();
+    let projects = Project::open_all(&paths, &global, &limits)?;
     if projects.is_empty() {
         output::note(format_args!(
             "no path was given, and there is no ./{MANIFEST}: the cluster is empty; deploy with `warren apply -f FILE`"
@@ -107,6 +110,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
         data,
         volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
+        artifact_limits: limits,
     };
     let result = serve(options, projects, stop).await;
     temporary.remove();

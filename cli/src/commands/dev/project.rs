@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::bail;
+use warren_model::component::Limits;
 
 use crate::{
     args::Global,
@@ -17,6 +18,7 @@ use crate::{
 pub struct Project {
     paths: Paths,
     global: Global,
+    limits: Limits,
     /// As they were read last without a mistake in them.
     pub documents: Vec<Document>,
 }
@@ -30,7 +32,11 @@ enum Paths {
 
 impl Project {
     /// Manifests, directories with one, and components: they must be there, whatever is in them.
-    pub fn open_all(paths: &[PathBuf], global: &Global) -> anyhow::Result<Vec<Self>> {
+    pub fn open_all(
+        paths: &[PathBuf],
+        global: &Global,
+        limits: &Limits,
+    ) -> anyhow::Result<Vec<Self>> {
         let mut found: Vec<PathBuf> = Vec::new();
         for path in paths {
             let path = find(path)?;
@@ -45,6 +51,7 @@ impl Project {
         let all = all.map(|paths| Self {
             paths,
             global: global.clone(),
+            limits: limits.clone(),
             documents: Vec::new(),
         });
         Ok(all.collect())
@@ -59,7 +66,7 @@ impl Project {
     /// Reads it anew. What is not valid changes nothing.
     pub fn read(&mut self) -> anyhow::Result<()> {
         self.documents = match &self.paths {
-            Paths::Bare(files) => vec![source::read_bare(files, &self.global)?],
+            Paths::Bare(files) => vec![source::read_bare(files, &self.global, &self.limits)?],
             Paths::Manifest(file) => source::read(file, &self.global)?,
         };
         Ok(())
@@ -67,7 +74,7 @@ impl Project {
 
     /// Refuses files that are no components, and those that do not fit together.
     pub fn check(&self) -> Result<(), Refused> {
-        let problems = source::check(&self.documents);
+        let problems = source::check(&self.documents, &self.limits);
         match problems.is_empty() {
             true => Ok(()),
             false => Err(Refused::manifest(problems)),
@@ -126,7 +133,7 @@ mod tests {
             path("b.wasm"),
             path("other.yaml"),
         ];
-        let projects = Project::open_all(&given, &Global::default())?;
+        let projects = Project::open_all(&given, &Global::default(), &Limits::default())?;
         let titles: Vec<String> = projects.iter().map(Project::title).collect();
         let shown = |name: &str| path(name).display().to_string();
         assert_eq!(
@@ -145,7 +152,7 @@ mod tests {
             ),
             (vec![path("c.wasm")], "c.wasm is not there"),
         ] {
-            let refused = Project::open_all(&paths, &Global::default());
+            let refused = Project::open_all(&paths, &Global::default(), &Limits::default());
             let error = refused.err().map(|error| error.to_string());
             assert!(
                 error.as_deref().unwrap_or_default().contains(part),

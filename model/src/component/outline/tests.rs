@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{super::inspect::inspect_within, *};
+use super::{
+    super::{inspect::inspect_within, limits::Setting},
+    *,
+};
 
 /// A component of these sections.
 fn component(sections: &[Vec<u8>]) -> Vec<u8> {
@@ -319,6 +322,46 @@ fn types_are_measured_written_out() {
     assert_eq!(exceeds(&doubled(10)), None);
     assert!(doubled(40).len() < 1_000);
     assert_eq!(exceeds(&doubled(40)), Some(Limit::TypeSize));
+}
+
+#[test]
+fn a_border_has_a_limit() {
+    let import = |i: usize| [outer_name(&format!("i{i}")), vec![1, 0]].concat();
+    let of = |count| {
+        let imports: Vec<Vec<u8>> = (0..count).map(import).collect();
+        let bytes = component(&[items(7, &[vec![0x40, 0, 1, 0]]), items(10, &imports)]);
+        inspect_within(&bytes, &Limits::default(), &Interrupt::never()).err()
+    };
+    assert_eq!(of(5_000), None);
+    assert_eq!(of(5_001), Some(InspectError::TooWide(5_000)));
+}
+
+#[test]
+fn limits_are_set_by_name() {
+    let limits = |settings: &[&str]| {
+        let settings: Vec<Setting> = settings.iter().map(|one| one.parse().unwrap()).collect();
+        Limits::default().changed(&settings)
+    };
+    assert_eq!(
+        limits(&["function-size=2MiB"]).get(Limit::FunctionSize),
+        2 << 20
+    );
+    assert_eq!(limits(&["locals=1", "locals=7"]).get(Limit::Locals), 7);
+    assert_eq!(limits(&["locals=7"]).get(Limit::Nesting), 32);
+    for (text, part) in [
+        ("locals", "write KEY=VALUE"),
+        (
+            "local=5",
+            "there is no limit `local`: function-size, locals",
+        ),
+        ("locals=many", "`locals` takes a whole number, not `many`"),
+        ("locals=0", "`locals` should be at least 1"),
+        ("nesting=101", "`nesting` should be at most 100"),
+        ("function-size=5x", "is not a size"),
+    ] {
+        let error = text.parse::<Setting>().unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]
