@@ -10,6 +10,8 @@ mod collector;
 mod data_dir;
 mod events;
 mod fleet;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identity;
 mod index;
 mod reconcile;

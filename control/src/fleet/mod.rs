@@ -1,5 +1,7 @@
 //! The workers' side: sessions, leases, and the lines of guests on their way to readers.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hello;
 pub mod leases;
 pub mod logs;
