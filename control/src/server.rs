@@ -226,6 +226,7 @@ impl ControlPlane {
             logs: LogsBroker::new(registry.clone()),
             registry,
             routes: Arc::default(),
+            listeners: Arc::default(),
             cluster_id,
             term,
             worker_timeout: config.worker_timeout,
@@ -272,6 +273,9 @@ impl ControlPlane {
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let fleet = shared.fleet.clone();
         let ending = fleet.shutdown.clone();
+        if let Ok(bound) = listener.local_addr() {
+            fleet.listeners.serves(bound);
+        }
         // Whichever way this future ends, its tasks end with it.
         let _end = ending.clone().drop_guard();
         let background = self.start();

@@ -1,10 +1,11 @@
 //! The first message of a session, checked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use tonic::Status;
 use warren_model::{
     error::Violations,
+    listen::MAX_ADDRESSES,
     name::{Name, NameError},
 };
 use warren_proto::{SESSION_PROTOCOL_VERSION, v1};
@@ -33,6 +34,8 @@ pub(super) struct Greeting {
     pub leave: Option<v1::Leave>,
     /// Whose ports it shares. Empty: the worker does not tell.
     pub network: String,
+    /// Where its `address` is reached: "IP:PORT", each. Empty where it does not say.
+    pub listeners: Vec<String>,
 }
 
 /// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
@@ -95,6 +98,13 @@ impl Greeting {
                 format!("should be at most {MAX_ID} characters"),
             );
         }
+        let is_address = |address: &String| address.parse::<SocketAddr>().is_ok();
+        if hello.listeners.len() > MAX_ADDRESSES || !hello.listeners.iter().all(is_address) {
+            violations.push(
+                "hello.listeners",
+                format!("should be at most {MAX_ADDRESSES} \"IP:PORT\""),
+            );
+        }
         for (i, volume) in hello.volumes.iter().enumerate() {
             violations.ok(
                 format!("hello.volumes[{i}].name"),
@@ -119,6 +129,7 @@ impl Greeting {
                 instance: hello.instance,
                 leave: hello.leave,
                 network: hello.network,
+                listeners: hello.listeners,
             }),
             _ => Err(error::invalid(&violations)),
         }
