@@ -22,6 +22,7 @@ use crate::{
         Usage, assignment::Orders, log_push::push_logs, remote::Channel, seen::Seen, state::Kept,
     },
     lease::Lease,
+    policy::{Listeners, Whose},
 };
 
 pub(super) struct Open<'a> {
@@ -42,6 +43,9 @@ pub(super) struct Open<'a> {
     leaves: bool,
     /// Assignments that were dropped, which is still to be told.
     dropped: Option<v1::DroppedAssignments>,
+    /// The control plane says where workers listen. One of an earlier version does not: then their addresses are those of
+    /// routes.
+    knows_listeners: bool,
     /// Answers to LogsWanted; they end with the session.
     pushes: JoinSet<()>,
 }
@@ -82,6 +86,7 @@ impl<'a> Open<'a> {
             keeping: None,
             leaves: false,
             dropped: None,
+            knows_listeners: false,
             pushes: JoinSet::new(),
         }
     }
@@ -158,7 +163,16 @@ impl<'a> Open<'a> {
             }
             Some(session_response::Message::Assignments(message)) => self.keep(message),
             Some(session_response::Message::LogsWanted(wanted)) => self.push_logs(wanted),
-            Some(session_response::Message::FleetRoutes(news)) => self.session.routes.learn(news),
+            Some(session_response::Message::FleetRoutes(news)) => {
+                if !self.knows_listeners {
+                    learn_places(&self.session.listeners, &news);
+                }
+                self.session.routes.learn(news);
+            }
+            Some(session_response::Message::FleetListeners(news)) => {
+                self.knows_listeners = true;
+                learn_listeners(&self.session.listeners, &news);
+            }
             // A second Welcome, or what a later version sends: nothing that this one has to know.
             Some(session_response::Message::Welcome(_)) | None => {}
         }
@@ -356,6 +370,23 @@ fn usage(measured: Vec<(String, Usage)>) -> BTreeMap<String, v1::ReplicaUsage> {
         (replica, usage)
     });
     told.collect()
+}
+
+fn learn_places(listeners: &Listeners, news: &v1::FleetRoutes) {
+    for place in news.routes.iter().flat_map(|told| &told.places) {
+        listeners.set(Whose::Worker(place.worker.clone()), [&place.address]);
+    }
+}
+
+fn learn_listeners(listeners: &Listeners, news: &v1::FleetListeners) {
+    if news.complete {
+        let workers = news.workers.iter().map(|told| told.worker.as_str());
+        listeners.keep_workers(&workers.collect());
+        listeners.set(Whose::Control, &news.control);
+    }
+    for told in &news.workers {
+        listeners.set(Whose::Worker(told.worker.clone()), &told.addresses);
+    }
 }
 
 fn request(message: session_request::Message) -> SessionRequest {
