@@ -33,9 +33,9 @@ pub enum NotAllowed {
     Warrens(u16),
     #[error(
         "this worker lets workloads publish on {rules} alone; choose a port of these, or start the worker with \
-         --publish-allow {listen}"
+         --publish-allow {missing}"
     )]
-    Rules { listen: SocketAddr, rules: String },
+    Rules { rules: String, missing: String },
 }
 
 // === impl PublishPolicy ===
@@ -95,9 +95,13 @@ impl PublishPolicy {
 
     fn refused(&self, listen: HostPort) -> NotAllowed {
         let rules: Vec<_> = self.rules.iter().map(ToString::to_string).collect();
+        let address = listen.address;
         NotAllowed::Rules {
-            listen: listen.address,
             rules: rules.join(", "),
+            missing: match address.port() {
+                0 => address.ip().to_string(),
+                _ => address.to_string(),
+            },
         }
     }
 

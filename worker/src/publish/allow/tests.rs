@@ -60,6 +60,8 @@ fn what_the_operator_names_is_allowed_and_nothing_else() {
     ] {
         assert!(refused.contains(part), "{refused}");
     }
+    let chosen = ports(&policy, "[::1]:0").unwrap_err().to_string();
+    assert!(chosen.ends_with("--publish-allow ::1"), "{chosen}");
 }
 
 #[test]
