@@ -42,6 +42,14 @@ impl PublishRule {
         self.covers_address(listen) && self.ports.contains(&listen.address.port())
     }
 
+    /// Whether a workload may ask for this: with port 0 the worker chooses one of the rule's.
+    pub fn admits(&self, listen: &HostPort) -> bool {
+        match listen.address.port() {
+            0 => self.covers_address(listen),
+            _ => self.allows(listen),
+        }
+    }
+
     pub fn ports(&self) -> RangeInclusive<u16> {
         self.ports.clone()
     }
@@ -101,6 +109,8 @@ impl fmt::Display for PublishRule {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
@@ -128,6 +138,11 @@ mod tests {
             let rule: PublishRule = rule.parse().unwrap();
             let listen: HostPort = listen.parse().unwrap();
             assert_eq!(rule.allows(&listen), expected, "{rule} {listen}");
+            let chosen = HostPort {
+                address: SocketAddr::new(listen.address.ip(), 0),
+                ..listen
+            };
+            assert!(rule.admits(&chosen) || !expected, "{rule} {chosen}");
         }
     }
 

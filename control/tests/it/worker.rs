@@ -29,6 +29,8 @@ pub struct Machine {
     pub becomes: Arc<Mutex<Phase>>,
     /// Every request for lines that reached it.
     pub wanted: Arc<Mutex<Vec<v1::LogsWanted>>>,
+    /// Everything that it was sent of where Warren listens.
+    pub listeners: watch::Sender<Vec<v1::FleetListeners>>,
 }
 
 /// A machine with an open session.
@@ -69,6 +71,7 @@ impl Machine {
             held: Arc::default(),
             becomes: Arc::new(Mutex::new(Phase::Running)),
             wanted: Arc::default(),
+            listeners: watch::Sender::default(),
         }
     }
 
@@ -247,6 +250,9 @@ impl Session {
             }
             session_response::Message::HeartbeatAck(ack) => {
                 self.acknowledged.send_replace(ack.sequence);
+            }
+            session_response::Message::FleetListeners(news) => {
+                self.machine.listeners.send_modify(|seen| seen.push(news));
             }
             session_response::Message::Welcome(_) | session_response::Message::FleetRoutes(_) => {}
         }

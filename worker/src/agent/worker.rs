@@ -388,6 +388,12 @@ impl Worker {
             addresses,
             labels: self.config.labels.clone(),
             volumes: self.volumes.offered(),
+            publish_allow: self
+                .config
+                .publish_allow
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             network: network(),
             capacity: v1::Resources {
                 memory_bytes: self.memory,

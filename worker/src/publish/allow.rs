@@ -69,7 +69,8 @@ impl PublishPolicy {
                 .iter()
                 .filter(|rule| rule.covers_address(&listen))
         };
-        if !is_chosen && !self.rules.is_empty() && !self.rules.iter().any(|r| r.allows(&listen)) {
+        let may = self.rules.is_empty() || self.rules.iter().any(|rule| rule.admits(&listen));
+        if !may {
             return Err(self.refused(listen));
         }
         if !is_chosen || self.rules.is_empty() || covering().any(PublishRule::has_every_port) {

@@ -146,6 +146,7 @@ impl World {
                 },
                 labels: BTreeMap::new(),
                 volumes: Vec::new(),
+                publish_allow: Vec::new(),
                 network: String::new(),
                 capacity: v1::Resources {
                     memory_bytes: 1 << 36,

@@ -57,6 +57,8 @@ pub struct SessionConfig {
     pub addresses: Addresses,
     pub labels: BTreeMap<String, String>,
     pub volumes: Vec<v1::HostVolume>,
+    /// Where its operator lets workloads publish.
+    pub publish_allow: Vec<String>,
     /// Whose ports it shares: see `Hello.network`.
     pub network: String,
     pub capacity: v1::Resources,
@@ -370,6 +372,7 @@ impl Session {
             address: self.config.addresses.address.clone(),
             labels: self.config.labels.clone(),
             volumes: self.config.volumes.clone(),
+            publish_allow: self.config.publish_allow.clone(),
             network: self.config.network.clone(),
             capacity: Some(self.config.capacity),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -81,6 +81,7 @@ impl Fixture {
             },
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             volumes: Vec::new(),
+            publish_allow: vec!["127.0.0.1".to_owned()],
             network: "network-1".to_owned(),
             capacity: v1::Resources {
                 memory_bytes: 1 << 30,
