@@ -29,8 +29,8 @@ pub fn check(addr: SocketAddr, insecure: bool) -> Result<(), InsecureListen> {
 /// Addresses of one listener that are told to the fleet.
 pub const MAX_ADDRESSES: usize = 64;
 
-/// Where a listener can be reached: where it is bound or, if that is any address, at those of the machine at present that
-/// other machines may know, [`MAX_ADDRESSES`] at most.
+/// Where a listener can be reached: where it is bound or, if that is any address, at those of the
+/// machine at present that other machines may know, [`MAX_ADDRESSES`] at most.
 pub fn reached_at(bound: SocketAddr) -> Vec<SocketAddr> {
     match bound.ip() {
         ip if ip.is_unspecified() => spread(bound, interfaces::addresses()),

@@ -4,8 +4,9 @@ use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr};
 
 use crate::host_port::HostPort;
 
-/// Ports of an address of the worker's, written `ADDR`, `ADDR:PORT` or `ADDR:PORT-PORT`, with IPv6 in brackets where a port
-/// follows. An unspecified address stands for every one of its family, `::` for those of IPv4 as well.
+/// Ports of an address of the worker's, written `ADDR`, `ADDR:PORT` or `ADDR:PORT-PORT`, with IPv6
+/// in brackets where a port follows. An unspecified address stands for every one of its family,
+/// `::` for those of IPv4 as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishRule {
     address: IpAddr,

@@ -54,12 +54,12 @@ pub struct Args {
     /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
-    /// Proxy in front of --http, by address or network, whose X-Forwarded-* and Forwarded are kept; may be given several
-    /// times [default: none, a client's own are replaced]
+    /// Proxy in front of --http, by address or network, whose X-Forwarded-* and Forwarded are kept;
+    /// may be given several times [default: none, a client's own are replaced]
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<Cidr>,
-    /// Where workloads may publish ports, such as 127.0.0.1 or 0.0.0.0:30000-30999; may be given several times
-    /// [default: anywhere but on Warren's own ports]
+    /// Where workloads may publish ports, such as 127.0.0.1 or 0.0.0.0:30000-30999; may be given
+    /// several times [default: anywhere but on Warren's own ports]
     #[arg(long, value_name = "ADDR[:PORT-PORT]")]
     publish_allow: Vec<PublishRule>,
     /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others

@@ -21,7 +21,8 @@ const BEHIND: usize = 1024;
 pub struct ListenerBoard {
     /// Where the control plane is bound. Empty until it serves.
     own: OnceLock<SocketAddr>,
-    /// Of the workers that have joined since the start; of the others their records have an address.
+    /// Of the workers that have joined since the start; of the others their records have an
+    /// address.
     announced: Mutex<BTreeMap<String, Vec<String>>>,
     changes: broadcast::Sender<Arc<v1::FleetListeners>>,
 }
@@ -52,8 +53,8 @@ impl ListenerBoard {
         let _ = self.own.set(bound);
     }
 
-    /// A worker has joined, with the address of its record and where its listener is reached. Those that have no record any
-    /// more are forgotten.
+    /// A worker has joined, with the address of its record and where its listener is reached. Those
+    /// that have no record any more are forgotten.
     pub(super) fn announce(&self, index: &Index, worker: &Name, address: &str, at: &[String]) {
         let is_known = |name: &str| {
             let name = Name::parse(name).ok();

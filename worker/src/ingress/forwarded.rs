@@ -1,8 +1,10 @@
-//! What a guest learns of its client by header fields: `X-Forwarded-*` and `Forwarded` (RFC 7239). Pure.
+//! What a guest learns of its client by header fields: `X-Forwarded-*` and `Forwarded` (RFC 7239).
+//! Pure.
 //!
-//! Whoever connects can write these fields, and guests believe them. So what a client says of itself is replaced, and only a
-//! proxy that the operator trusts adds to what guests are given. A worker that sends a request on to another has done
-//! this before: what comes to `--listen` is left as it is.
+//! Whoever connects can write these fields, and guests believe them. So what a client says of
+//! itself is replaced, and only a proxy that the operator trusts adds to what guests are given. A
+//! worker that sends a request on to another has done this before: what comes to `--listen` is left
+//! as it is.
 
 use std::{
     fmt::Write as _,
@@ -47,8 +49,8 @@ impl TrustedProxies {
 
 /// Sets the fields of a request that came from `peer` and asks for `authority`.
 ///
-/// From a trusted proxy the chains are continued, and what it said of scheme, host and port stays: only the first proxy
-/// knows that. From anybody else they are begun.
+/// From a trusted proxy the chains are continued, and what it said of scheme, host and port stays:
+/// only the first proxy knows that. From anybody else they are begun.
 pub(super) fn set(
     headers: &mut HeaderMap,
     peer: SocketAddr,
@@ -73,8 +75,9 @@ pub(super) fn set(
     }
 }
 
-/// Removes what claims to be said by a proxy. Of a trusted one only names with `_`, which it passes on from anybody, and
-/// which many servers take for the same as those with `-` (RFC 3875, section 4.1.18).
+/// Removes what claims to be said by a proxy. Of a trusted one only names with `_`, which it passes
+/// on from anybody, and which many servers take for the same as those with `-` (RFC 3875, section
+/// 4.1.18).
 fn take_claims(headers: &mut HeaderMap, is_trusted: bool) -> Replaced {
     let claims = headers.keys().filter(|name| is_claim(name.as_str()));
     let claims = claims.filter(|name| !is_trusted || name.as_str().contains('_'));

@@ -147,8 +147,8 @@ pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<
     }
     let target = request.uri().authority();
     let hosts = request.headers().get_all(header::HOST);
-    // `http` URIs have no user information (RFC 9110, section 4.2.4). Software behind this takes what comes before the
-    // `@` for the host, or what comes after it.
+    // `http` URIs have no user information (RFC 9110, section 4.2.4). Software behind this takes
+    // what comes before the `@` for the host, or what comes after it.
     let mut named = target.iter().map(|target| target.as_str().as_bytes());
     if named.any(has_user) || hosts.iter().map(HeaderValue::as_bytes).any(has_user) {
         return bad("the request names a user before its host: leave out what is before the `@`");

@@ -1,4 +1,5 @@
-//! Addresses by their form alone: which can be a host's, and whom a packet to one may reach in the end.
+//! Addresses by their form alone: which can be a host's, and whom a packet to one may reach in the
+//! end.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,8 +18,8 @@ pub(super) fn is_host(ip: IpAddr) -> bool {
     }
 }
 
-/// IPv4-mapped `::ffff:a.b.c.d`, and IPv4-compatible `::a.b.c.d` (deprecated by RFC 4291): an IPv4 host in another
-/// spelling, which no rule is meant for.
+/// IPv4-mapped `::ffff:a.b.c.d`, and IPv4-compatible `::a.b.c.d` (deprecated by RFC 4291): an IPv4
+/// host in another spelling, which no rule is meant for.
 fn is_ipv4(ip: Ipv6Addr) -> bool {
     matches!(ip.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, _, _])
 }
@@ -30,11 +31,13 @@ pub(super) fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a cloud gives its machines their credentials there. Link-local addresses are not repeated here.
+/// Whether a cloud gives its machines their credentials there. Link-local addresses are not
+/// repeated here.
 pub(super) fn is_metadata(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => METADATA_V4.contains(&ip),
-        // All below unique local prefixes that the cloud keeps for itself: Amazon's, Google's, Oracle's, Scaleway's.
+        // All below unique local prefixes that the cloud keeps for itself: Amazon's, Google's,
+        // Oracle's, Scaleway's.
         IpAddr::V6(ip) => matches!(
             ip.segments(),
             [0xfd00, 0x0ec2, ..]
@@ -45,7 +48,8 @@ pub(super) fn is_metadata(ip: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 hosts that a packet to an IPv6 address may reach, where a translator or a tunnel is on its way.
+/// The IPv4 hosts that a packet to an IPv6 address may reach, where a translator or a tunnel is on
+/// its way.
 pub(super) fn embedded(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> + Clone {
     let found = match ip {
         IpAddr::V4(_) => [None; 4],
@@ -63,10 +67,11 @@ fn candidates(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let last = at([12, 13, 14, 15]);
     let one = |address| [address, None, None, None];
     match ip.segments() {
-        // NAT64's well-known prefix (RFC 6052), and the IPv4-translated addresses of SIIT (RFC 2765).
+        // NAT64's well-known prefix (RFC 6052), and the IPv4-translated addresses of SIIT (RFC
+        // 2765).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => one(last),
-        // NAT64's prefix for local use (RFC 8215). Which length the network chose is not known here: the layouts of
-        // RFC 6052, section 2.2, that fit into it.
+        // NAT64's prefix for local use (RFC 8215). Which length the network chose is not known
+        // here: the layouts of RFC 6052, section 2.2, that fit into it.
         [0x64, 0xff9b, 1, ..] => [
             at([6, 7, 9, 10]),
             at([7, 9, 10, 11]),

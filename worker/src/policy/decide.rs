@@ -1,4 +1,5 @@
-//! The decision: a function of the role, the rules, the grants, the machine, the time and the operation, with no effect.
+//! The decision: a function of the role, the rules, the grants, the machine, the time and the
+//! operation, with no effect.
 
 use std::{
     iter,
@@ -102,8 +103,9 @@ fn connect(
     }
 }
 
-/// Whether Warren itself listens there. A port that it has at one address of this machine is refused at all of them: the
-/// listener may be one of every address, and those that come later are among them.
+/// Whether Warren itself listens there. A port that it has at one address of this machine is
+/// refused at all of them: the listener may be one of every address, and those that come later are
+/// among them.
 fn is_warrens(
     facts: &Facts<'_>,
     target: SocketAddr,

@@ -1,4 +1,5 @@
-//! Where Warren itself listens: this worker, the control planes that it dials, the other workers of the fleet.
+//! Where Warren itself listens: this worker, the control planes that it dials, the other workers of
+//! the fleet.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,7 +25,8 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// Addresses that are remembered of one name.
 const MAX_RESOLVED: usize = 64;
 
-/// Listeners that no guest reaches, by port. Shared by all policies of a worker, and read at every connection.
+/// Listeners that no guest reaches, by port. Shared by all policies of a worker, and read at every
+/// connection.
 #[derive(Debug, Default)]
 pub struct Listeners {
     known: RwLock<Known>,
@@ -63,8 +65,8 @@ enum Place {
 // === impl Listeners ===
 
 impl Listeners {
-    /// Where someone listens, in place of what was known: "IP:PORT" or "http://HOST:PORT", each. What is neither cannot be
-    /// dialled, and is left out. None at all forgets them.
+    /// Where someone listens, in place of what was known: "IP:PORT" or "http://HOST:PORT", each.
+    /// What is neither cannot be dialled, and is left out. None at all forgets them.
     pub fn set<T: AsRef<str>>(&self, whose: Whose, addresses: impl IntoIterator<Item = T>) {
         // Every address of this machine is this worker's to claim, and no other's.
         let claims =
@@ -116,8 +118,9 @@ impl Listeners {
         self.known.read().by_port.get(&port).cloned()
     }
 
-    /// Whether a listener there could be taken for one of Warren's, which `owns` tells by its address to be on this machine.
-    /// A control plane may listen on every address, whichever of them is dialled.
+    /// Whether a listener there could be taken for one of Warren's, which `owns` tells by its
+    /// address to be on this machine. A control plane may listen on every address, whichever of
+    /// them is dialled.
     pub fn are_at(&self, listen: SocketAddr, owns: impl Fn(IpAddr) -> bool) -> bool {
         let is_here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback() || owns(ip);
         let overlaps =

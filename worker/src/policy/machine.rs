@@ -1,5 +1,6 @@
-//! Which addresses are the machine's own. The kernel is asked at every decision: addresses and local routes come and go
-//! while the worker runs, and a list of interfaces knows nothing of a route such as `local 10.9.0.0/16 dev lo`.
+//! Which addresses are the machine's own. The kernel is asked at every decision: addresses and
+//! local routes come and go while the worker runs, and a list of interfaces knows nothing of a
+//! route such as `local 10.9.0.0/16 dev lo`.
 
 use std::{
     fmt, io,
@@ -17,7 +18,8 @@ use warren_model::host_port::Transport;
 
 /// The machine's network, as far as a decision depends on it.
 pub trait Machine: fmt::Debug + Send + Sync {
-    /// Whether what is sent to the address arrives on this machine. An error means that this is not known.
+    /// Whether what is sent to the address arrives on this machine. An error means that this is not
+    /// known.
     fn owns(&self, to: SocketAddr, transport: Transport) -> io::Result<bool>;
 }
 
@@ -98,7 +100,8 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Asks for the route that a packet of the worker's takes. Protocol and port are part of it: rules may choose by them.
+/// Asks for the route that a packet of the worker's takes. Protocol and port are part of it: rules
+/// may choose by them.
 fn question(to: SocketAddr, transport: Transport, sequence: u32) -> Vec<u8> {
     let (family, address, scope) = match to {
         SocketAddr::V4(to) => (AddressFamily::INET, to.ip().octets().to_vec(), 0),
@@ -117,7 +120,8 @@ fn question(to: SocketAddr, transport: Transport, sequence: u32) -> Vec<u8> {
     message.extend(NLM_F_REQUEST.to_ne_bytes());
     message.extend(sequence.to_ne_bytes());
     message.extend([0; 4]);
-    // struct rtmsg: the family, the length of the destination in bits, and what is left to the kernel.
+    // struct rtmsg: the family, the length of the destination in bits, and what is left to the
+    // kernel.
     let family = u8::try_from(family.as_raw()).unwrap_or_default();
     let bits = u8::try_from(address.len() * 8).unwrap_or_default();
     message.extend([family, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -140,7 +144,8 @@ fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     message.resize(message.len().next_multiple_of(4), 0);
 }
 
-/// Whether the route ends on this machine. An address that has no route is not the machine's: to connect to it fails.
+/// Whether the route ends on this machine. An address that has no route is not the machine's: to
+/// connect to it fails.
 fn answer(bytes: &[u8], sequence: u32) -> io::Result<bool> {
     let odd = || io::Error::other("the kernel's answer about a route cannot be read");
     let word = |at: usize| -> io::Result<[u8; 4]> {

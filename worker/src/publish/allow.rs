@@ -60,8 +60,8 @@ impl PublishPolicy {
         }
     }
 
-    /// What to bind for `listen`, one after the other until one is free: where the worker chooses the port, and rules name
-    /// ports, several of those. Never empty.
+    /// What to bind for `listen`, one after the other until one is free: where the worker chooses
+    /// the port, and rules name ports, several of those. Never empty.
     pub fn candidates(&self, listen: HostPort) -> Result<Vec<HostPort>, NotAllowed> {
         let is_chosen = listen.address.port() == 0;
         let covering = || {
@@ -106,9 +106,11 @@ impl PublishPolicy {
         }
     }
 
-    /// Whether a client could take the workload for Warren: also while the one that listens there is away.
+    /// Whether a client could take the workload for Warren: also while the one that listens there
+    /// is away.
     fn is_warrens(&self, listen: HostPort) -> bool {
-        // An answer that is missing is no reason to refuse: the kernel refuses a port that is in use.
+        // An answer that is missing is no reason to refuse: the kernel refuses a port that is in
+        // use.
         let owns = |ip: IpAddr| {
             let address = SocketAddr::new(ip, listen.address.port());
             self.machine.owns(address, Transport::Tcp).unwrap_or(false)

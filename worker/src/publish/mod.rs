@@ -55,7 +55,8 @@ pub struct PublishGuard {
     task: JoinHandle<()>,
 }
 
-/// Takes the port; 0 lets the worker choose. It is held through restarts of the service, which is that of `network`.
+/// Takes the port; 0 lets the worker choose. It is held through restarts of the service, which is
+/// that of `network`.
 pub async fn bind(
     publish: &Publish,
     network: &Network,

@@ -43,8 +43,8 @@ pub(super) struct Open<'a> {
     leaves: bool,
     /// Assignments that were dropped, which is still to be told.
     dropped: Option<v1::DroppedAssignments>,
-    /// The control plane says where workers listen. One of an earlier version does not: then their addresses are those of
-    /// routes.
+    /// The control plane says where workers listen. One of an earlier version does not: then their
+    /// addresses are those of routes.
     knows_listeners: bool,
     /// Answers to LogsWanted; they end with the session.
     pushes: JoinSet<()>,

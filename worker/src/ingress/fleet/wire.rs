@@ -1,6 +1,7 @@
-//! What a forwarded request says of itself, in fields that only the `--listen` address understands. They give nobody more
-//! than that address gives: the route must be one of the host and path that the request asks for, which whoever reaches the
-//! address could ask for as well, and what an ingress is sent under these names is removed.
+//! What a forwarded request says of itself, in fields that only the `--listen` address understands.
+//! They give nobody more than that address gives: the route must be one of the host and path that
+//! the request asks for, which whoever reaches the address could ask for as well, and what an
+//! ingress is sent under these names is removed.
 
 use std::net::SocketAddr;
 

@@ -70,7 +70,8 @@ fn metadata_services_are_reached_only_where_they_are_listed() {
 }
 
 proptest! {
-    /// What is refused by its own name is refused in every disguise, unless that disguise is listed.
+    /// What is refused by its own name is refused in every disguise, unless that disguise is
+    /// listed.
     #[test]
     fn a_refused_address_is_refused_in_every_form(
         inner in prop_oneof![

@@ -20,7 +20,8 @@ fn host_with_loopback() -> HostAccess {
 
 #[test]
 fn are_reached_by_no_address_that_leads_to_them() {
-    // (who listens, where, destination, verdict); the machine's addresses are 10.1.0.5 and 2001:db8::5.
+    // (who listens, where, destination, verdict); the machine's addresses are 10.1.0.5 and
+    // 2001:db8::5.
     let worker = || Whose::Worker("w2".to_owned());
     for (whose, listens, to, expected) in [
         // This worker, by each of its addresses.
