@@ -63,13 +63,8 @@ async fn what_is_not_allowed_is_refused_with_what_is() {
 
     // Another worker of the same machine does.
     let other = Worker::start(&cluster.lab, &cluster.control.url, "w2", &[]).await;
-    let elsewhere = cluster.warren(&[
-        "apply",
-        "-f",
-        &cluster.lab.path("applied.yaml").display().to_string(),
-        "--wait",
-    ]);
-    elsewhere.await.ok();
+    let file = cluster.lab.path("applied.yaml").display().to_string();
+    cluster.warren(&["apply", "-f", &file, "--wait"]).await.ok();
     assert_eq!(
         cluster.replica("other").await["worker"],
         other.name.as_str()

@@ -22,8 +22,12 @@ fn ip(arguments: &str) {
 /// Runs another test of this program in a network namespace of its own.
 fn alone(test: &str) {
     let program = std::env::current_exe().unwrap();
-    let run = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--"])
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let run = unshare
+        .args(["--net", "--"])
         .arg(program)
         .args(["--exact", test, "--ignored", "--nocapture"])
         .output()
