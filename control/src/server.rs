@@ -279,6 +279,8 @@ impl ControlPlane {
         // Whichever way this future ends, its tasks end with it.
         let _end = ending.clone().drop_guard();
         let background = self.start();
+        let watching = fleet.listeners.clone().watch(ending.clone());
+        background.spawn(watching);
 
         let health = HealthReporter::new();
         let descriptors =

@@ -5,10 +5,12 @@ use std::{
     iter,
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, time::timeout};
+use tokio_util::sync::CancellationToken;
 use warren_model::{listen, name::Name};
 use warren_proto::v1;
 
@@ -16,6 +18,8 @@ use crate::index::Index;
 
 /// Changes that a session may be behind before it is sent all listeners again.
 const BEHIND: usize = 1024;
+/// How often the control plane looks whether its machine has other addresses.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The listeners of the fleet, and the sessions that follow their changes.
 pub struct ListenerBoard {
@@ -64,6 +68,44 @@ impl ListenerBoard {
         self.update(worker.as_str(), addresses.collect(), is_known);
     }
 
+    /// A worker that has joined is reached elsewhere now.
+    pub(super) fn moved(&self, index: &Index, worker: &Name, at: &[String]) {
+        let is_address = |address: &&String| address.parse::<SocketAddr>().is_ok();
+        let at = at.iter().filter(is_address).take(listen::MAX_ADDRESSES);
+        let at: Vec<String> = at.cloned().collect();
+        if let Some(held) = index.worker(worker) {
+            self.announce(index, worker, &held.worker.address, &at);
+        }
+    }
+
+    /// Looks from time to time where the control plane is reached, until it is told to end: a
+    /// listener of any address has those, too, that the machine got since.
+    pub fn watch(self: Arc<Self>, shutdown: CancellationToken) -> impl Future<Output = ()> + Send {
+        let mut last = self.reached();
+        async move {
+            while timeout(LOOK, shutdown.cancelled()).await.is_err() {
+                let now = self.reached();
+                if now != last {
+                    self.tell_own(&now);
+                    last = now;
+                }
+            }
+        }
+    }
+
+    fn reached(&self) -> Vec<String> {
+        let own = self.own.get().map(|bound| listen::reached_at(*bound));
+        own.iter().flatten().map(ToString::to_string).collect()
+    }
+
+    fn tell_own(&self, control: &[String]) {
+        let news = v1::FleetListeners {
+            control: control.to_vec(),
+            ..v1::FleetListeners::default()
+        };
+        let _ = self.changes.send(Arc::new(news));
+    }
+
     fn update(&self, worker: &str, addresses: Vec<String>, is_known: impl Fn(&str) -> bool) {
         let mut announced = self.announced.lock();
         let mut workers = Vec::new();
@@ -80,9 +122,8 @@ impl ListenerBoard {
         }
         if !workers.is_empty() {
             let news = v1::FleetListeners {
-                complete: false,
-                control: Vec::new(),
                 workers,
+                ..v1::FleetListeners::default()
             };
             // Under the lock, so that changes go out in their order. No receiver is no error.
             let _ = self.changes.send(Arc::new(news));
@@ -100,7 +141,6 @@ impl ListenerBoard {
     }
 
     fn all(&self, index: &Index) -> v1::FleetListeners {
-        let own = self.own.get().map(|bound| listen::reached_at(*bound));
         let announced = self.announced.lock();
         let workers = index.workers();
         let workers = workers.iter().map(|held| {
@@ -112,7 +152,7 @@ impl ListenerBoard {
         });
         v1::FleetListeners {
             complete: true,
-            control: own.iter().flatten().map(ToString::to_string).collect(),
+            control: self.reached(),
             workers: workers.collect(),
         }
     }

@@ -250,6 +250,12 @@ impl Session<'_> {
                 let (fleet, name) = (self.member.fleet, self.member.name.as_str());
                 fleet.leases.heard(name);
                 fleet.usages.heard(name, heartbeat.usage);
+                if !heartbeat.listeners.is_empty() {
+                    let name = &self.member.name;
+                    fleet
+                        .listeners
+                        .moved(&fleet.index, name, &heartbeat.listeners);
+                }
                 if self.unstored.is_empty() {
                     keeping.begin(heartbeat.sequence, &self.member);
                 }

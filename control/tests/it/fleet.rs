@@ -326,7 +326,14 @@ async fn every_worker_learns_where_warren_listens() {
     let hears =
         |seen: &Vec<v1::FleetListeners>| seen.iter().any(|news| told(news, "w2", &all[..1]));
     within(seen.wait_for(hears)).await.unwrap();
-    drop(one);
+    // What comes later is told, and what is no address is not.
+    let later = vec!["10.0.0.9:7701".to_owned(), "worker:7701".to_owned()];
+    *first.listens.lock().unwrap() = later;
+    one.heartbeats(1).await;
+    let moved = ["http://127.0.0.1:7701", "10.0.0.9:7701"];
+    let mut seen = second.listeners.subscribe();
+    let hears = |seen: &Vec<v1::FleetListeners>| seen.iter().any(|news| told(news, "w1", &moved));
+    within(seen.wait_for(hears)).await.unwrap();
 
     let odd = v1::Hello {
         listeners: vec!["worker:7701".to_owned()],

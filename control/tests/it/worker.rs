@@ -31,6 +31,8 @@ pub struct Machine {
     pub wanted: Arc<Mutex<Vec<v1::LogsWanted>>>,
     /// Everything that it was sent of where Warren listens.
     pub listeners: watch::Sender<Vec<v1::FleetListeners>>,
+    /// Where its heartbeats say that it listens now.
+    pub listens: Arc<Mutex<Vec<String>>>,
 }
 
 /// A machine with an open session.
@@ -72,6 +74,7 @@ impl Machine {
             becomes: Arc::new(Mutex::new(Phase::Running)),
             wanted: Arc::default(),
             listeners: watch::Sender::default(),
+            listens: Arc::default(),
         }
     }
 
@@ -294,6 +297,7 @@ impl Session {
         let beat = v1::Heartbeat {
             sequence,
             memory_used_bytes: 0,
+            listeners: self.machine.listens.lock().unwrap().clone(),
             ..Default::default()
         };
         self.send(session_request::Message::Heartbeat(beat)).await;

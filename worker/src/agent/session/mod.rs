@@ -170,8 +170,8 @@ pub fn endpoint(url: &str) -> Result<Endpoint, InvalidControl> {
 // === impl Addresses ===
 
 impl Addresses {
-    /// As Hello lists them. The machine's may have changed since the last time.
-    fn told(&self) -> Vec<String> {
+    /// As Hello and heartbeats list them. The machine's may have changed since the last time.
+    pub(super) fn told(&self) -> Vec<String> {
         let reached = listen::reached_at(self.listen);
         reached.iter().map(ToString::to_string).collect()
     }

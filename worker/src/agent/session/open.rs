@@ -46,6 +46,8 @@ pub(super) struct Open<'a> {
     /// The control plane says where workers listen. One of an earlier version does not: then their
     /// addresses are those of routes.
     knows_listeners: bool,
+    /// Where the control plane knows this worker to listen.
+    listens: Vec<String>,
     /// Answers to LogsWanted; they end with the session.
     pushes: JoinSet<()>,
 }
@@ -87,6 +89,7 @@ impl<'a> Open<'a> {
             leaves: false,
             dropped: None,
             knows_listeners: false,
+            listens: session.config.addresses.told(),
             pushes: JoinSet::new(),
         }
     }
@@ -193,10 +196,17 @@ impl<'a> Open<'a> {
     fn beat(&mut self) {
         // A full queue means that the connection is stuck: the missing answer will tell.
         if let Ok(place) = self.outbound.try_reserve() {
+            let mut listeners = self.session.config.addresses.told();
+            if listeners == self.listens {
+                listeners.clear();
+            } else {
+                self.listens.clone_from(&listeners);
+            }
             let heartbeat = v1::Heartbeat {
                 sequence: self.outbox.beat(self.session.lease.clock().now()),
                 memory_used_bytes: self.session.replicas.memory_used(),
                 usage: usage(self.session.replicas.usage()),
+                listeners,
             };
             place.send(request(session_request::Message::Heartbeat(heartbeat)));
         }
@@ -382,6 +392,8 @@ fn learn_listeners(listeners: &Listeners, news: &v1::FleetListeners) {
     if news.complete {
         let workers = news.workers.iter().map(|told| told.worker.as_str());
         listeners.keep_workers(&workers.collect());
+    }
+    if news.complete || !news.control.is_empty() {
         listeners.set(Whose::Control, &news.control);
     }
     for told in &news.workers {
