@@ -229,6 +229,7 @@ impl ControlPlane {
             logs: LogsBroker::new(registry.clone()),
             registry,
             routes: Arc::default(),
+            listeners: Arc::default(),
             cluster_id,
             term,
             worker_timeout: config.worker_timeout,
@@ -276,9 +277,14 @@ impl ControlPlane {
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let fleet = shared.fleet.clone();
         let ending = fleet.shutdown.clone();
+        if let Ok(bound) = listener.local_addr() {
+            fleet.listeners.serves(bound);
+        }
         // Whichever way this future ends, its tasks end with it.
         let _end = ending.clone().drop_guard();
         let background = self.start();
+        let watching = fleet.listeners.clone().watch(ending.clone());
+        background.spawn(watching);
 
         let health = HealthReporter::new();
         let descriptors =

@@ -3,6 +3,7 @@
 //! Protobuf and YAML become these types at the edge ([`spec`], [`manifest`]); behind the edge no code checks again.
 
 pub mod ambient;
+pub mod cidr;
 pub mod component;
 pub mod digest;
 pub mod egress;
@@ -11,12 +12,14 @@ pub mod feature;
 pub mod guard;
 pub mod host_port;
 mod hostname;
+pub mod interfaces;
 pub mod label;
 pub mod link;
 pub mod listen;
 pub mod manifest;
 pub mod name;
 pub mod private;
+pub mod publish_rule;
 pub mod quantity;
 pub mod route;
 pub mod spec;

@@ -1,6 +1,8 @@
-//! The rule for cluster listeners: off loopback only by choice.
+//! Cluster listeners: off loopback only by choice, and reached by no guest.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::interfaces;
 
 /// The listener would offer the cluster's API to the network without protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +24,31 @@ pub fn check(addr: SocketAddr, insecure: bool) -> Result<(), InsecureListen> {
     } else {
         Err(InsecureListen(addr))
     }
+}
+
+/// Addresses of one listener that are told to the fleet.
+pub const MAX_ADDRESSES: usize = 64;
+
+/// Where a listener can be reached: where it is bound or, if that is any address, at those of the
+/// machine at present that other machines may know, [`MAX_ADDRESSES`] at most.
+pub fn reached_at(bound: SocketAddr) -> Vec<SocketAddr> {
+    match bound.ip() {
+        ip if ip.is_unspecified() => spread(bound, interfaces::addresses()),
+        ip => vec![SocketAddr::new(ip.to_canonical(), bound.port())],
+    }
+}
+
+/// A listener of any IPv6 address has those of IPv4, too.
+fn spread(bound: SocketAddr, machine: Vec<IpAddr>) -> Vec<SocketAddr> {
+    let is_known_elsewhere = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local()),
+        IpAddr::V6(ip) => bound.is_ipv6() && !(ip.is_loopback() || ip.is_unicast_link_local()),
+    };
+    let known = machine.into_iter().filter(is_known_elsewhere);
+    known
+        .map(|ip| SocketAddr::new(ip, bound.port()))
+        .take(MAX_ADDRESSES)
+        .collect()
 }
 
 #[cfg(test)]
@@ -54,5 +81,31 @@ mod tests {
             text.contains("127.0.0.1:7700") && text.contains("--insecure"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_listener_of_any_address_is_reached_at_each_that_others_know() {
+        let machine = [
+            "127.0.0.1",
+            "::1",
+            "10.0.0.7",
+            "169.254.1.1",
+            "fe80::1",
+            "2001:db8::7",
+        ];
+        let machine: Vec<_> = machine.iter().map(|ip| ip.parse().unwrap()).collect();
+        let spread = |bound: &str| -> Vec<String> {
+            let found = spread(bound.parse().unwrap(), machine.clone());
+            found.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(spread("0.0.0.0:7700"), ["10.0.0.7:7700"]);
+        assert_eq!(spread("[::]:7700"), ["10.0.0.7:7700", "[2001:db8::7]:7700"]);
+        for (bound, expected) in [
+            ("127.0.0.1:7700", "127.0.0.1:7700"),
+            ("[::ffff:10.0.0.7]:7700", "10.0.0.7:7700"),
+        ] {
+            let expected: SocketAddr = expected.parse().unwrap();
+            assert_eq!(reached_at(bound.parse().unwrap()), [expected]);
+        }
     }
 }

@@ -27,6 +27,7 @@ use warren_worker::{
     lease::SharedLease,
     logs::{LogHub, LogLimits},
     policy::HostAccess,
+    publish::PublishPolicy,
     runtime::Runtime,
     supervisor::{Supervisor, SupervisorParts},
     volumes::Volumes,
@@ -129,6 +130,7 @@ impl Worker {
             reports: reports.clone(),
             lease: SharedLease::new(),
             host: HostAccess::default(),
+            publish: PublishPolicy::default(),
             volumes: Arc::new(Volumes::open(dir, Vec::new()).unwrap()),
             longest_grace: Duration::ZERO,
         });

@@ -17,6 +17,8 @@ fn what_is_understood() {
         "dev",
         "dev examples/counter --listen 127.0.0.1:0 --http 127.0.0.1:0 --data d --volume data=. --allow-host-loopback",
         "dev a.wasm -n shop",
+        "dev --trusted-proxy 127.0.0.1 --publish-allow 127.0.0.1:6000-6999",
+        "worker --trusted-proxy 10.0.0.0/8 --trusted-proxy 2001:db8::7 --publish-allow 0.0.0.0 --publish-allow [::1]:80",
         "control --listen 127.0.0.1:0 --data d --worker-timeout 1500ms --insecure",
         "worker --control http://a:7700,http://b:7700 --name w1 --label zone=a --label disk=ssd --memory 2GiB --volume data=/srv/data --volume certs=c:ro",
         "worker --listen 0.0.0.0:7701 --advertise http://10.0.0.1:7701 --insecure --data d --http [::1]:8000",
@@ -113,6 +115,13 @@ fn what_is_bad_usage() {
         ("logs counter --raw -o json", "cannot be used with"),
         ("logs counter -t -o json", "cannot be used with"),
         ("worker --label zone", "KEY=VALUE"),
+        (
+            "worker --trusted-proxy lb.internal",
+            "write an IP address or a network",
+        ),
+        ("worker --trusted-proxy 10.0.0.1/8", "write 10.0.0.0/8"),
+        ("worker --publish-allow localhost:80", "write an IP address"),
+        ("dev --publish-allow 127.0.0.1:90-80", "the lower one first"),
         ("worker --memory lots", "lots"),
         (
             "control --listen localhost",

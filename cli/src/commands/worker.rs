@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::error::ErrorKind;
-use warren_model::listen;
+use warren_model::{cidr::Cidr, listen, publish_rule::PublishRule};
 use warren_worker::{Config, DiskLimits, HostVolume, Worker};
 
 use crate::{args, client::ServerUrl, logging, output, process};
@@ -54,6 +54,14 @@ pub struct Args {
     /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
+    /// Proxy in front of --http, by address or network, whose X-Forwarded-* and Forwarded are kept;
+    /// may be given several times [default: none, a client's own are replaced]
+    #[arg(long = "trusted-proxy", value_name = "CIDR")]
+    trusted_proxies: Vec<Cidr>,
+    /// Where workloads may publish ports, such as 127.0.0.1 or 0.0.0.0:30000-30999; may be given
+    /// several times [default: anywhere but on Warren's own ports]
+    #[arg(long, value_name = "ADDR[:PORT-PORT]")]
+    publish_allow: Vec<PublishRule>,
     /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others
     /// take their places at once
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = args::duration)]
@@ -97,6 +105,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         },
         volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
+        trusted_proxies: args.trusted_proxies,
+        publish_allow: args.publish_allow,
         longest_grace: None,
         stop_keeps: args.stop_keeps,
         advertise: args.advertise.map(|url| url.to_string()),

@@ -1,11 +1,13 @@
 //! The first message of a session, checked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use tonic::Status;
 use warren_model::{
     error::Violations,
+    listen::MAX_ADDRESSES,
     name::{Name, NameError},
+    publish_rule::PublishRule,
 };
 use warren_proto::{SESSION_PROTOCOL_VERSION, v1};
 
@@ -33,6 +35,10 @@ pub(super) struct Greeting {
     pub leave: Option<v1::Leave>,
     /// Whose ports it shares. Empty: the worker does not tell.
     pub network: String,
+    /// Where its `address` is reached: "IP:PORT", each. Empty where it does not say.
+    pub listeners: Vec<String>,
+    /// Where its operator lets workloads publish. Empty: everywhere.
+    pub publish_allow: Vec<String>,
 }
 
 /// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
@@ -44,6 +50,8 @@ pub(super) struct TurnedAway {
 
 /// Longer than any id that a worker makes.
 const MAX_ID: usize = 128;
+/// More than anybody writes on a command line.
+const MAX_PUBLISH_RULES: usize = 256;
 
 // === impl Greeting ===
 
@@ -95,6 +103,23 @@ impl Greeting {
                 format!("should be at most {MAX_ID} characters"),
             );
         }
+        let is_address = |address: &String| address.parse::<SocketAddr>().is_ok();
+        if hello.listeners.len() > MAX_ADDRESSES || !hello.listeners.iter().all(is_address) {
+            violations.push(
+                "hello.listeners",
+                format!("should be at most {MAX_ADDRESSES} \"IP:PORT\""),
+            );
+        }
+        for (i, rule) in hello.publish_allow.iter().enumerate() {
+            let parsed = rule.parse::<PublishRule>();
+            violations.ok(format!("hello.publish_allow[{i}]"), parsed);
+        }
+        if hello.publish_allow.len() > MAX_PUBLISH_RULES {
+            violations.push(
+                "hello.publish_allow",
+                format!("should be at most {MAX_PUBLISH_RULES} rules"),
+            );
+        }
         for (i, volume) in hello.volumes.iter().enumerate() {
             violations.ok(
                 format!("hello.volumes[{i}].name"),
@@ -119,6 +144,8 @@ impl Greeting {
                 instance: hello.instance,
                 leave: hello.leave,
                 network: hello.network,
+                listeners: hello.listeners,
+                publish_allow: hello.publish_allow,
             }),
             _ => Err(error::invalid(&violations)),
         }

@@ -4,6 +4,7 @@
 pub mod fuzzing;
 mod hello;
 pub mod leases;
+pub mod listeners;
 pub mod logs;
 mod member;
 mod orders;
@@ -22,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{events::Events, index::Index, reconcile::dirty::DirtySet, state::State};
 use leases::Leases;
+use listeners::ListenerBoard;
 use logs::LogsBroker;
 pub use registry::Registry;
 use routes::RouteBoard;
@@ -39,6 +41,7 @@ pub struct Fleet {
     pub registry: Arc<Registry>,
     pub logs: LogsBroker,
     pub routes: Arc<RouteBoard>,
+    pub listeners: Arc<ListenerBoard>,
     /// The identity of the store.
     pub cluster_id: String,
     /// Grows with every start of a control plane over this store.

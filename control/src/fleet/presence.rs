@@ -140,6 +140,7 @@ fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v
         version: greeting.version.clone(),
         volumes: greeting.volumes.clone(),
         network: greeting.network.clone(),
+        publish_allow: greeting.publish_allow.clone(),
         conditions: before.conditions,
         departure: before.departure,
         ..v1::Worker::default()

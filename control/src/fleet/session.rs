@@ -144,12 +144,17 @@ impl Session<'_> {
         self.admit(greeting).await?;
         let name = &self.member.name;
         tracing::info!(worker = %name, address = greeting.address, "the worker is connected");
-        let timeout = self.member.fleet.worker_timeout;
+        let fleet = self.member.fleet;
+        let timeout = fleet.worker_timeout;
         self.welcome().await?;
+        // Before anything runs there.
+        let (all, mut listeners) = fleet.listeners.news(&fleet.index);
+        self.send(session_response::Message::FleetListeners(all))
+            .await?;
         self.assign(true).await?;
         let mut lease = Instant::now() + timeout;
         let wake = self.wake.clone();
-        let mut routes = self.member.fleet.routes.news();
+        let mut routes = fleet.routes.news();
         // Hello has reports.
         let mut keeping = Keeping {
             dirty: true,
@@ -189,6 +194,10 @@ impl Session<'_> {
                     let news = Arc::unwrap_or_clone(news);
                     self.send(session_response::Message::FleetRoutes(news)).await?;
                 }
+                news = listeners.next() => {
+                    let news = Arc::unwrap_or_clone(news);
+                    self.send(session_response::Message::FleetListeners(news)).await?;
+                }
                 () = tokio::time::sleep_until(lease), if listens => return Err(silent(timeout)),
                 () = ready(()), if !listens => {}
             }
@@ -199,14 +208,15 @@ impl Session<'_> {
     async fn admit(&mut self, greeting: &Greeting) -> Result<(), Status> {
         self.member.join(greeting).await?;
         self.joined = true;
-        let registry = &self.member.fleet.registry;
+        let fleet = self.member.fleet;
         let (name, instance) = (&self.member.name, &greeting.instance);
-        registry.succeed(name, &greeting.id, instance).await;
+        let (address, at) = (&greeting.address, &greeting.listeners);
+        fleet.listeners.announce(&fleet.index, name, address, at);
+        fleet.registry.succeed(name, &greeting.id, instance).await;
         self.member
             .take_stock(&greeting.replicas)
             .await
             .map_err(error::store)?;
-        let fleet = self.member.fleet;
         let concerned = fleet.index.workloads_on(&self.member.name);
         timeout(SETTLE_WITHIN, fleet.dirty.settle(concerned))
             .await
@@ -240,6 +250,12 @@ impl Session<'_> {
                 let (fleet, name) = (self.member.fleet, self.member.name.as_str());
                 fleet.leases.heard(name);
                 fleet.usages.heard(name, heartbeat.usage);
+                if !heartbeat.listeners.is_empty() {
+                    let name = &self.member.name;
+                    fleet
+                        .listeners
+                        .moved(&fleet.index, name, &heartbeat.listeners);
+                }
                 if self.unstored.is_empty() {
                     keeping.begin(heartbeat.sequence, &self.member);
                 }

@@ -118,6 +118,12 @@ fn requirements(spec: &WorkloadSpec) -> Requirements {
         labels: placement.labels,
         spread: placement.spread,
         volumes,
+        listens: spec
+            .service
+            .iter()
+            .flat_map(|service| &service.publish)
+            .map(|publish| publish.listen)
+            .collect(),
     }
 }
 
@@ -230,6 +236,12 @@ pub fn offers(worker: &v1::Worker) -> Offers {
         labels: worker.labels.clone().into_iter().collect(),
         volumes: worker.volumes.iter().filter_map(offered).collect(),
         network: Some(worker.network.clone()).filter(|network| !network.is_empty()),
+        // Checked when the worker said so.
+        publish: worker
+            .publish_allow
+            .iter()
+            .filter_map(|rule| rule.parse().ok())
+            .collect(),
     }
 }
 

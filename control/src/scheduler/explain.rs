@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     LacksVolume(Name),
     /// It must be written to.
     ReadOnlyVolume(Name),
+    /// Its operator does not let workloads publish there.
+    PublishNotAllowed(HostPort),
     Full {
         replicas: u32,
     },
@@ -53,7 +55,10 @@ impl Unschedulable {
     /// give one up, and nothing else that passes is in the way.
     pub fn is_final(&self) -> bool {
         let is_port = |refusal: &Refusal| {
-            matches!(refusal, Refusal::PortTaken { .. } | Refusal::PortRefused(_))
+            matches!(
+                refusal,
+                Refusal::PortTaken { .. } | Refusal::PortRefused(_) | Refusal::PublishNotAllowed(_)
+            )
         };
         let passes = |refusal: &Refusal| match refusal {
             Refusal::NotReady
@@ -67,6 +72,7 @@ impl Unschedulable {
             | Refusal::LacksLabel(_)
             | Refusal::LacksVolume(_)
             | Refusal::ReadOnlyVolume(_)
+            | Refusal::PublishNotAllowed(_)
             | Refusal::PortRefused(_) => false,
         };
         self.count(is_port) > 0 && self.count(passes) == 0
@@ -115,6 +121,10 @@ impl Unschedulable {
                 Refusal::ReadOnlyVolume(name) => {
                     let what = format!("volume `{name}` for reading only");
                     (what, "offers", "offer")
+                }
+                Refusal::PublishNotAllowed(listen) => {
+                    let what = format!("let workloads publish on {listen} (see --publish-allow)");
+                    (what, "does not", "do not")
                 }
                 _ => continue,
             };

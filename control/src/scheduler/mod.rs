@@ -10,6 +10,7 @@ use std::{
 use warren_model::{
     host_port::HostPort,
     name::{Name, WorkloadId},
+    publish_rule::PublishRule,
 };
 
 mod explain;
@@ -45,6 +46,8 @@ pub struct Requirements {
     pub spread: Option<String>,
     /// Directories that the worker must offer.
     pub volumes: BTreeMap<Name, Access>,
+    /// Where it publishes; with port 0 the worker chooses one.
+    pub listens: Vec<HostPort>,
 }
 
 /// What may be done with a directory, or must be possible.
@@ -61,6 +64,8 @@ pub struct Offers {
     pub volumes: BTreeMap<Name, Access>,
     /// Workers of the same kernel network share their ports. `None`: it shares them with nobody.
     pub network: Option<String>,
+    /// Where its operator lets workloads publish. Empty: everywhere.
+    pub publish: Vec<PublishRule>,
 }
 
 /// A worker as placement sees it, all its replicas counted.
@@ -249,10 +254,16 @@ impl Offers {
             return Some(Refusal::LacksLabel(format!("{key}={value}")));
         }
         let mut volumes = required.volumes.iter();
-        volumes.find_map(|(name, access)| match self.volumes.get(name) {
+        let lacking = volumes.find_map(|(name, access)| match self.volumes.get(name) {
             None => Some(Refusal::LacksVolume(name.clone())),
             Some(offered) if offered < access => Some(Refusal::ReadOnlyVolume(name.clone())),
             Some(_) => None,
+        });
+        lacking.or_else(|| {
+            let may = |listen: &HostPort| self.publish.iter().any(|rule| rule.admits(listen));
+            let mut listens = required.listens.iter().filter(|_| !self.publish.is_empty());
+            let refused = listens.find(|listen| !may(listen))?;
+            Some(Refusal::PublishNotAllowed(*refused))
         })
     }
 }

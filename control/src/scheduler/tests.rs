@@ -382,7 +382,7 @@ fn offering(mut worker: WorkerView, zone: &str, volumes: &[&str]) -> WorkerView 
     worker.offers = Arc::new(Offers {
         labels: zone.into_iter().collect(),
         volumes: volumes.iter().map(volume).collect(),
-        network: None,
+        ..Offers::default()
     });
     worker
 }
@@ -405,7 +405,7 @@ fn labels_and_volumes_must_be_the_workers() {
                 .iter()
                 .map(|(v, access)| (name(v), *access))
                 .collect(),
-            spread: None,
+            ..Requirements::default()
         },
         ..Case::default()
     };

@@ -5,7 +5,7 @@ use warren_proto::v1::{self, replica::Phase};
 
 use crate::{
     components,
-    harness::{Control, SHORT_WORKER_TIMEOUT, SOON, condition, service_workload},
+    harness::{Control, SHORT_WORKER_TIMEOUT, SOON, condition, service_workload, within},
     worker::{Machine, report},
 };
 
@@ -290,4 +290,56 @@ async fn a_session_without_heartbeats_is_ended() {
 /// A control plane that gives up silent workers while a test waits.
 async fn impatient() -> Control {
     Control::start_in(tempfile::TempDir::new().unwrap(), SHORT_WORKER_TIMEOUT).await
+}
+
+#[tokio::test]
+async fn every_worker_learns_where_warren_listens() {
+    let control = Control::start().await;
+    let (first, second) = (Machine::new("w1"), Machine::new("w2"));
+    let hello = v1::Hello {
+        listeners: vec!["10.0.0.7:7701".to_owned(), "[2001:db8::7]:7701".to_owned()],
+        ..first.hello()
+    };
+    let one = first.try_connect(&control, hello).await.unwrap();
+    let _two = second.connect(&control).await;
+    let told = |news: &v1::FleetListeners, worker: &str, addresses: &[&str]| {
+        let mut workers = news.workers.iter();
+        workers.any(|told| told.worker == worker && told.addresses == addresses)
+    };
+    let all = [
+        "http://127.0.0.1:7701",
+        "10.0.0.7:7701",
+        "[2001:db8::7]:7701",
+    ];
+    // The first message names everybody, the sender and the control plane among them.
+    let mut seen = second.listeners.subscribe();
+    let whole = within(seen.wait_for(|seen| !seen.is_empty()))
+        .await
+        .unwrap()[0]
+        .clone();
+    assert!(whole.complete, "{whole:?}");
+    assert_eq!(whole.control, [control.address()]);
+    assert!(told(&whole, "w1", &all), "{whole:?}");
+    assert!(told(&whole, "w2", &all[..1]), "{whole:?}");
+    // Who was there before hears of who comes.
+    let mut seen = first.listeners.subscribe();
+    let hears =
+        |seen: &Vec<v1::FleetListeners>| seen.iter().any(|news| told(news, "w2", &all[..1]));
+    within(seen.wait_for(hears)).await.unwrap();
+    // What comes later is told, and what is no address is not.
+    let later = vec!["10.0.0.9:7701".to_owned(), "worker:7701".to_owned()];
+    *first.listens.lock().unwrap() = later;
+    one.heartbeats(1).await;
+    let moved = ["http://127.0.0.1:7701", "10.0.0.9:7701"];
+    let mut seen = second.listeners.subscribe();
+    let hears = |seen: &Vec<v1::FleetListeners>| seen.iter().any(|news| told(news, "w1", &moved));
+    within(seen.wait_for(hears)).await.unwrap();
+
+    let odd = v1::Hello {
+        listeners: vec!["worker:7701".to_owned()],
+        ..Machine::new("w3").hello()
+    };
+    let refused = Machine::new("w3").try_connect(&control, odd).await;
+    let refused = refused.err().unwrap();
+    assert_eq!(refused.code(), Code::InvalidArgument);
 }

@@ -29,6 +29,10 @@ pub struct Machine {
     pub becomes: Arc<Mutex<Phase>>,
     /// Every request for lines that reached it.
     pub wanted: Arc<Mutex<Vec<v1::LogsWanted>>>,
+    /// Everything that it was sent of where Warren listens.
+    pub listeners: watch::Sender<Vec<v1::FleetListeners>>,
+    /// Where its heartbeats say that it listens now.
+    pub listens: Arc<Mutex<Vec<String>>>,
 }
 
 /// A machine with an open session.
@@ -69,6 +73,8 @@ impl Machine {
             held: Arc::default(),
             becomes: Arc::new(Mutex::new(Phase::Running)),
             wanted: Arc::default(),
+            listeners: watch::Sender::default(),
+            listens: Arc::default(),
         }
     }
 
@@ -248,6 +254,9 @@ impl Session {
             session_response::Message::HeartbeatAck(ack) => {
                 self.acknowledged.send_replace(ack.sequence);
             }
+            session_response::Message::FleetListeners(news) => {
+                self.machine.listeners.send_modify(|seen| seen.push(news));
+            }
             session_response::Message::Welcome(_) | session_response::Message::FleetRoutes(_) => {}
         }
     }
@@ -288,6 +297,7 @@ impl Session {
         let beat = v1::Heartbeat {
             sequence,
             memory_used_bytes: 0,
+            listeners: self.machine.listens.lock().unwrap().clone(),
             ..Default::default()
         };
         self.send(session_request::Message::Heartbeat(beat)).await;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
-use warren_tests::{Cluster, guest};
+use warren_tests::{Cluster, eventually, guest};
 
 use crate::{cluster, http_echo, lab};
 
@@ -70,6 +70,41 @@ async fn the_machines_own_loopback_needs_the_manifest_and_the_worker() {
     let answer = connect(&allowing, &other_host).await;
     assert!(answer.starts_with("error PermissionDenied"), "{answer}");
     assert!(untouched(other) && untouched(listener));
+}
+
+#[tokio::test]
+async fn warrens_own_listeners_are_reached_by_nobody() {
+    let cluster = Cluster::start_with(lab(), 2, &[], &["--allow-host-loopback"]).await;
+    let everything = "  egress: [ \"host.warren.internal:*\", \"0.0.0.0/0:*\", \"[::/0]:*\" ]\n";
+    cluster.apply(&http_echo(everything)).await;
+    let (listener, address) = machine().await;
+    let other = format!("host.warren.internal:{}", address.port());
+    assert_eq!(connect(&cluster, &other).await, "ok\n");
+    drop(listener);
+    // The guest's own worker and the other one, which it hears of from the control plane.
+    for worker in &cluster.workers {
+        let listen = format!("host.warren.internal:{}", worker.listen.port());
+        let answer = connect(&cluster, &listen).await;
+        assert!(answer.starts_with("error PermissionDenied"), "{answer}");
+        let fetch = format!("/fetch?http://{listen}/healthz");
+        let answer = cluster.get("echo.localhost", &fetch).await;
+        assert!(!answer.text().starts_with("ok"), "{answer:?}");
+        // The users' own traffic is not Warren's.
+        let http = format!("host.warren.internal:{}", worker.http.port());
+        assert_eq!(connect(&cluster, &http).await, "ok\n");
+    }
+    let control: SocketAddr = cluster.control.url["http://".len()..].parse().unwrap();
+    let control = format!("host.warren.internal:{}", control.port());
+    let answer = connect(&cluster, &control).await;
+    assert!(answer.starts_with("error PermissionDenied"), "{answer}");
+    eventually("the owner learns why", async || {
+        let events = cluster.warren(&["events", "echo"]).await.ok();
+        match events.contains("Warren itself listens on") {
+            true => Ok(()),
+            false => Err(events),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -30,6 +30,8 @@ mod outgoing;
 mod presence;
 mod private;
 mod probes;
+mod proxies;
+mod publish_allow;
 mod publish_udp;
 mod reboot;
 mod reflection;

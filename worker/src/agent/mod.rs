@@ -1,6 +1,5 @@
 //! The worker's side of the control plane: who the worker is, what it is told to run, what it tells.
 
-pub mod address;
 pub mod artifacts;
 pub mod assignment;
 mod backoff;

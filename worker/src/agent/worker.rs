@@ -12,15 +12,16 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinError, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use warren_model::{
+    cidr::Cidr,
     error::Violations,
     label,
     listen::{self, InsecureListen},
     name::{Name, NameError},
+    publish_rule::PublishRule,
 };
 use warren_proto::v1;
 
 use super::{
-    address::own_addresses,
     artifacts::Artifacts,
     assignment::Assignment,
     capacity::{MAX_REPLICAS, default_memory},
@@ -30,16 +31,17 @@ use super::{
     remote::{Channel, Remote},
     reports::ReportBook,
     seen::Seen,
-    session::{Ending, InvalidControl, Session, SessionConfig, SessionError, endpoint},
+    session::{Addresses, Ending, InvalidControl, Session, SessionConfig, SessionError, endpoint},
     state::Keeper,
 };
 use crate::{
     agent::Replicas as _,
     health::Health,
-    ingress::{ClusterFront, FleetRoutes, Ingress, Router, server},
+    ingress::{ClusterFront, FleetRoutes, Ingress, Router, TrustedProxies, server},
     lease::SharedLease,
     logs::{DiskLimits, LogHub, LogLimits},
-    policy::HostAccess,
+    policy::{HostAccess, Kernel, Listeners, Whose},
+    publish::PublishPolicy,
     runtime::{Runtime, RuntimeError},
     supervisor::{Supervisor, SupervisorParts},
     volumes::{HostVolume, VolumeError, Volumes},
@@ -67,6 +69,10 @@ pub struct Config {
     pub volumes: Vec<HostVolume>,
     /// Guests whose egress names `host.warren.internal` reach the machine's own 127.0.0.1.
     pub allow_host_loopback: bool,
+    /// Proxies before the ingress whose `X-Forwarded-*` and `Forwarded` are kept.
+    pub trusted_proxies: Vec<Cidr>,
+    /// What workloads may publish on. None: everything but Warren's own ports.
+    pub publish_allow: Vec<PublishRule>,
     /// URL where others reach the worker. `None`: its `listen` address.
     pub advertise: Option<String>,
     /// Whether `listen` may be an address that other machines reach.
@@ -91,6 +97,8 @@ pub struct Worker {
     volumes: Arc<Volumes>,
     router: Router,
     fleet: Arc<FleetRoutes>,
+    /// Where Warren listens: no guest reaches it.
+    listeners: Arc<Listeners>,
     logs: LogHub,
     reports: ReportBook,
     lease: Arc<SharedLease>,
@@ -194,6 +202,8 @@ impl Worker {
             .unwrap_or_else(|| config.data.join("cache"));
         let volumes = Arc::new(Volumes::open(&config.data, config.volumes.clone())?);
         let (router, reports) = (Router::new(), ReportBook::new());
+        let listeners = Arc::<Listeners>::default();
+        listeners.set(Whose::Dialled, &config.control);
         let path = config.data.join("logs");
         let logs = LogHub::on_disk(LogLimits::default(), path.clone(), config.logs)
             .map_err(|source| OpenError::Logs { path, source })?;
@@ -206,6 +216,11 @@ impl Worker {
             reports.record(&replica, state, None);
         }
         let memory = config.memory.unwrap_or_else(default_memory);
+        let host = HostAccess {
+            allow_host_loopback: config.allow_host_loopback,
+            machine: Arc::new(Kernel::default()),
+            listeners: Arc::clone(&listeners),
+        };
         let supervisor = Supervisor::new(SupervisorParts {
             runtime: Arc::new(Runtime::new(&cache, config.cache_limit, memory)?),
             artifacts: Arc::new(artifacts),
@@ -213,16 +228,19 @@ impl Worker {
             logs: logs.clone(),
             reports: reports.clone(),
             lease: lease.clone(),
-            host: HostAccess {
-                allow_host_loopback: config.allow_host_loopback,
-                own_addresses: own_addresses(),
-            },
+            publish: PublishPolicy::new(
+                config.publish_allow.iter().cloned(),
+                Arc::clone(&listeners),
+                Arc::clone(&host.machine),
+            ),
+            host,
             volumes: Arc::clone(&volumes),
             longest_grace: config.longest_grace.unwrap_or(Duration::MAX),
         });
         Ok(Self {
             identity,
             fleet: FleetRoutes::new(name.as_str()),
+            listeners,
             name,
             memory,
             config,
@@ -254,6 +272,9 @@ impl Worker {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ServeError> {
         let address = self.address(&listen)?;
+        let bound = listen.local_addr()?;
+        let own = [bound.to_string(), address.clone()];
+        self.listeners.set(Whose::Own, own);
         let http_address = http_address(http.local_addr()?, &address);
         let mut health = Health::new().await;
         let (ending, draining, closing) =
@@ -268,6 +289,7 @@ impl Worker {
         let ingress = Ingress {
             router: self.router.clone(),
             fleet: Arc::clone(&self.fleet),
+            proxies: TrustedProxies::new(self.config.trusted_proxies.iter().copied()),
         };
         let mut ingress_task = spawn(server::serve(
             http,
@@ -277,7 +299,13 @@ impl Worker {
                 .longest_grace
                 .map_or(DRAIN, |longest| longest.min(DRAIN)),
         ));
-        let session = self.session(address, http_address, opened, refused, ending.clone());
+        let addresses = Addresses {
+            address,
+            http_address,
+            listen: bound,
+        };
+        let session = self.session(addresses, opened, refused, ending.clone());
+        let _resolving = spawn(Arc::clone(&self.listeners).resolve(closing.clone()));
         let mut session_task = spawn(session.run());
         let keeping = Arc::clone(&self.keeper).watch(self.reports.clone(), closing.clone());
         let mut keeper_task = spawn(keeping);
@@ -347,8 +375,7 @@ impl Worker {
 
     fn session(
         &mut self,
-        address: String,
-        http_address: String,
+        addresses: Addresses,
         opened: watch::Sender<bool>,
         refused: watch::Sender<Option<String>>,
         ending: Ending,
@@ -358,10 +385,15 @@ impl Worker {
             worker_id: self.identity.id.to_string(),
             instance: uuid::Uuid::new_v4().to_string(),
             name: self.name.clone(),
-            address,
-            http_address,
+            addresses,
             labels: self.config.labels.clone(),
             volumes: self.volumes.offered(),
+            publish_allow: self
+                .config
+                .publish_allow
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             network: network(),
             capacity: v1::Resources {
                 memory_bytes: self.memory,
@@ -375,6 +407,7 @@ impl Worker {
             replicas: self.supervisor.clone(),
             reports: self.reports.clone(),
             routes: Arc::clone(&self.fleet),
+            listeners: Arc::clone(&self.listeners),
             logs: self.logs.clone(),
             lease: self.lease.clone(),
             keeper: self.keeper.clone(),

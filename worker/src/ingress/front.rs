@@ -4,28 +4,25 @@ use std::{future, net::SocketAddr, sync::Arc};
 
 use futures::future::BoxFuture;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+    HeaderValue, Method, Request, Response, StatusCode, Version, header,
     uri::{Authority, Scheme},
 };
 use warren_model::route::Route;
 
 use super::{
-    Admitted, Body, ClientBody, RequestMeta, Router,
+    Admitted, Body, ClientBody, RequestMeta, Router, TrustedProxies,
     fleet::{self, FleetRoutes, Remote},
-    plain_text,
+    forwarded, plain_text,
     router::Choice,
     server::Front,
 };
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The listener of routes: any of the fleet's, wherever its replicas are.
 #[derive(Clone)]
 pub struct Ingress {
     pub router: Router,
     pub fleet: Arc<FleetRoutes>,
+    pub proxies: TrustedProxies,
 }
 
 /// Who answers a request.
@@ -72,7 +69,7 @@ impl Front for Ingress {
         peer: SocketAddr,
     ) -> BoxFuture<'static, Response<Body>> {
         let choose = |host: &str, path: &str| self.choose(host, path);
-        match route(choose, request, peer) {
+        match route(choose, request, peer, &self.proxies) {
             Ok((Answerer::Own(target), request, meta)) => target.call(request, meta),
             Ok((Answerer::Other(remote), request, meta)) => {
                 Box::pin(fleet::forward(remote, request, meta))
@@ -89,7 +86,8 @@ impl Front for Router {
         request: Request<ClientBody>,
         peer: SocketAddr,
     ) -> BoxFuture<'static, Response<Body>> {
-        match route(|host, path| self.choose(host, path), request, peer) {
+        let choose = |host: &str, path: &str| self.choose(host, path);
+        match route(choose, request, peer, &TrustedProxies::default()) {
             Ok((target, request, meta)) => target.call(request, meta),
             Err(response) => Box::pin(future::ready(*response)),
         }
@@ -102,12 +100,15 @@ fn route<T>(
     choose: impl FnOnce(&str, &str) -> Choice<T>,
     mut request: Request<ClientBody>,
     peer: SocketAddr,
+    proxies: &TrustedProxies,
 ) -> Result<Routed<T>, Box<Response<Body>>> {
     let authority = authority(&request)?;
     let path = request.uri().path();
     match choose(host(&authority), path) {
         Choice::Target(target) => {
-            forwarded(request.headers_mut(), peer, &authority);
+            let headers = request.headers_mut();
+            fleet::strip(headers);
+            forwarded::set(headers, peer, &authority, proxies);
             Ok((
                 target,
                 request,
@@ -144,14 +145,22 @@ pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<
         let text = "this is not a forward proxy";
         return Err(Box::new(plain_text(StatusCode::NOT_IMPLEMENTED, text)));
     }
-    if let Some(authority) = request.uri().authority() {
-        return Ok(without_credentials(authority));
+    let target = request.uri().authority();
+    let hosts = request.headers().get_all(header::HOST);
+    // `http` URIs have no user information (RFC 9110, section 4.2.4). Software behind this takes
+    // what comes before the `@` for the host, or what comes after it.
+    let mut named = target.iter().map(|target| target.as_str().as_bytes());
+    if named.any(has_user) || hosts.iter().map(HeaderValue::as_bytes).any(has_user) {
+        return bad("the request names a user before its host: leave out what is before the `@`");
     }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
+    if let Some(authority) = target {
+        return Ok(authority.to_string());
+    }
+    let mut hosts = hosts.iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if host.is_empty() => Ok(String::new()),
         (Some(host), None) => match Authority::try_from(host.as_bytes()) {
-            Ok(authority) => Ok(without_credentials(&authority)),
+            Ok(authority) => Ok(authority.to_string()),
             Err(_) => bad("the Host header is not a host"),
         },
         (Some(_), Some(_)) => bad("the request has more than one Host header"),
@@ -160,12 +169,8 @@ pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<
     }
 }
 
-/// Credentials in a target are its client's mistake, and no server's to see (RFC 9110, section
-/// 4.2.4).
-fn without_credentials(authority: &Authority) -> String {
-    let authority = authority.as_str();
-    let host = authority.rsplit_once('@').map(|(_, host)| host);
-    host.unwrap_or(authority).to_owned()
+fn has_user(authority: &[u8]) -> bool {
+    authority.contains(&b'@')
 }
 
 /// Without port.
@@ -176,26 +181,8 @@ fn host(authority: &str) -> &str {
     }
 }
 
-/// What guests cannot see themselves. The client's address is added to those that proxies before us
-/// have added; what they said of scheme and host stays, because only the first of them knows.
-fn forwarded(headers: &mut HeaderMap, peer: SocketAddr, authority: &str) {
-    let before = headers.get_all(X_FORWARDED_FOR).iter();
-    let mut chain: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
-    let address = peer.ip().to_canonical().to_string();
-    chain.push(address.as_bytes());
-    // Joined of valid values, which stay valid: the alternative is never taken.
-    if let Ok(chain) = HeaderValue::from_bytes(&chain.join(b", ".as_slice())) {
-        headers.insert(X_FORWARDED_FOR, chain);
-    }
-    headers
-        .entry(X_FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static("http"));
-    if let Ok(host) = HeaderValue::from_str(authority) {
-        headers.entry(X_FORWARDED_HOST).or_insert(host);
-    }
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -209,6 +196,45 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(host(authority), wanted);
+        }
+    }
+
+    #[test]
+    fn a_user_before_the_host_is_refused_wherever_it_is_named() {
+        let request = |uri: &str, host: Option<&str>| {
+            let mut request = Request::get(uri);
+            if let Some(host) = host {
+                request = request.header(header::HOST, host);
+            }
+            authority(&request.body(()).unwrap()).map_err(|response| response.status())
+        };
+        let refused = Err(StatusCode::BAD_REQUEST);
+        for (uri, host, expected) in [
+            ("/", Some("a.localhost:80"), Ok("a.localhost:80")),
+            ("/", Some("user@a.localhost"), refused),
+            ("/", Some("user:pass@a.localhost:80"), refused),
+            ("/", Some("@a.localhost"), refused),
+            ("http://a.localhost/", None, Ok("a.localhost")),
+            ("http://user@a.localhost/", None, refused),
+            (
+                "http://user:pass@a.localhost:80/x",
+                Some("a.localhost"),
+                refused,
+            ),
+            ("http://a.localhost/", Some("user@b.localhost"), refused),
+            (
+                "http://a.localhost/@x?y=@z",
+                Some("b.localhost"),
+                Ok("a.localhost"),
+            ),
+            ("/@x", Some("b.localhost"), Ok("b.localhost")),
+        ] {
+            let found = request(uri, host);
+            assert_eq!(
+                found.as_deref(),
+                expected.as_ref().copied(),
+                "{uri} {host:?}"
+            );
         }
     }
 }

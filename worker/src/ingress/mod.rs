@@ -2,6 +2,7 @@
 
 mod admission;
 mod fleet;
+mod forwarded;
 mod front;
 pub(crate) mod limit;
 pub(crate) mod response;
@@ -12,6 +13,7 @@ mod tunnel;
 
 pub use admission::{Admission, Admissions};
 pub use fleet::{ClusterFront, FleetRoutes};
+pub use forwarded::TrustedProxies;
 pub use front::Ingress;
 pub use response::Malformed;
 pub use router::{Admitted, HttpTarget, RequestMeta, Router};

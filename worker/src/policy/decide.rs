@@ -1,20 +1,28 @@
-//! The decision: a pure function of the role, the rules, the grants, the time and the operation.
+//! The decision: a function of the role, the rules, the grants, the machine, the time and the
+//! operation, with no effect.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    iter,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Instant,
 };
 
-use warren_model::egress::{EgressHost, EgressRule};
+use parking_lot::Mutex;
+use warren_model::{
+    egress::{EgressHost, EgressRule},
+    host_port::Transport,
+};
 
-use super::{DenyReason, HOST_ADDRESS, HOST_NAME, HostAccess, Op, Role, Verdict, grants::Grants};
+use super::{
+    DenyReason, HOST_ADDRESS, HOST_NAME, HostAccess, Op, Role, Verdict, address, grants::Grants,
+};
 
 /// All that a decision depends on, besides the operation.
 pub(super) struct Facts<'a> {
     pub role: Role,
     pub egress: &'a [EgressRule],
     pub host: &'a HostAccess,
-    pub grants: &'a Grants,
+    pub grants: &'a Mutex<Grants>,
     pub now: Instant,
 }
 
@@ -27,7 +35,8 @@ pub(super) fn decide(facts: &Facts<'_>, op: Op) -> Verdict {
             Err(DenyReason::ComponentMayNotListen)
         }
         Op::TcpBind(local) | Op::TcpListen(local) | Op::UdpBind(local) => bind(local),
-        Op::TcpConnect(remote) | Op::UdpSend(remote) => connect(facts, remote),
+        Op::TcpConnect(remote) => connect(facts, remote, Transport::Tcp),
+        Op::UdpSend(remote) => connect(facts, remote, Transport::Udp),
     };
     result.unwrap_or_else(Verdict::Deny)
 }
@@ -39,33 +48,102 @@ fn bind(local: SocketAddr) -> Result<Verdict, DenyReason> {
     }
 }
 
-fn connect(facts: &Facts<'_>, remote: SocketAddr) -> Result<Verdict, DenyReason> {
+fn connect(
+    facts: &Facts<'_>,
+    remote: SocketAddr,
+    transport: Transport,
+) -> Result<Verdict, DenyReason> {
     let ip = remote.ip();
     if ip.is_loopback() {
         return Ok(Verdict::Workload);
     }
-    if !is_host(ip) || remote.port() == 0 {
+    if !address::is_host(ip) || remote.port() == 0 {
         return Err(DenyReason::NotAHost { addr: remote });
     }
-    if ip == IpAddr::V4(HOST_ADDRESS) {
+    let is_machine = ip == IpAddr::V4(HOST_ADDRESS);
+    let named = if is_machine {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), remote.port())
+    } else {
+        remote
+    };
+    // A network that translates, or a tunnel, hands the packet to the IPv4 host inside.
+    let inside = address::embedded(ip).map(|inside| SocketAddr::new(inside.into(), remote.port()));
+    let targets = iter::once(named).chain(inside);
+    // Warren speaks TCP alone.
+    if transport == Transport::Tcp {
+        for target in targets.clone() {
+            if is_warrens(facts, target, remote)? {
+                return Err(DenyReason::WarrenListener { addr: remote });
+            }
+        }
+    }
+    if is_machine {
         return host_loopback(facts, remote.port());
     }
-    // A network that translates (RFC 6052) would hand the packet to the IPv4 host inside.
-    let target = translated(ip).map_or(ip, IpAddr::V4);
-    if is_link_local(target) && !is_listed(facts, remote) {
-        return Err(DenyReason::LinkLocal { addr: remote });
-    }
-    if facts.host.own_addresses.contains(&target) && !is_listed(facts, remote) {
-        return Err(DenyReason::WorkerAddress { addr: remote });
+    if !is_listed(facts, remote) {
+        for target in targets {
+            if address::is_link_local(target.ip()) {
+                return Err(DenyReason::LinkLocal { addr: remote });
+            }
+            if address::is_metadata(target.ip()) {
+                return Err(DenyReason::Metadata { addr: remote });
+            }
+            if owns(facts, target, transport, remote)? {
+                return Err(DenyReason::WorkerAddress { addr: remote });
+            }
+        }
     }
     let allows = |(place, rule): (usize, &EgressRule)| {
         rule.matches_addr(remote)
-            || rule.matches_port(remote.port()) && facts.grants.covers(ip, place, facts.now)
+            || rule.matches_port(remote.port()) && facts.grants.lock().covers(ip, place, facts.now)
     };
     match facts.egress.iter().enumerate().any(allows) {
         true => Ok(Verdict::Machine(remote)),
         false => Err(DenyReason::NoEgressRule { addr: remote }),
     }
+}
+
+/// Whether Warren itself listens there. A port that it has at one address of this machine is
+/// refused at all of them: the listener may be one of every address, and those that come later are
+/// among them.
+fn is_warrens(
+    facts: &Facts<'_>,
+    target: SocketAddr,
+    remote: SocketAddr,
+) -> Result<bool, DenyReason> {
+    let Some(known) = facts.host.listeners.on(target.port()) else {
+        return Ok(false);
+    };
+    if known.contains(&target.ip()) {
+        return Ok(true);
+    }
+    if !owns(facts, target, Transport::Tcp, remote)? {
+        return Ok(false);
+    }
+    for &ip in known.iter() {
+        let known = SocketAddr::new(ip, target.port());
+        if ip.is_unspecified() || owns(facts, known, Transport::Tcp, remote)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether an address is the machine's own. What cannot be found out is refused.
+fn owns(
+    facts: &Facts<'_>,
+    target: SocketAddr,
+    transport: Transport,
+    remote: SocketAddr,
+) -> Result<bool, DenyReason> {
+    if target.ip().is_loopback() {
+        return Ok(true);
+    }
+    let owns = facts.host.machine.owns(target, transport);
+    owns.map_err(|cause| DenyReason::Unknown {
+        addr: remote,
+        cause: cause.to_string(),
+    })
 }
 
 /// The worker's own 127.0.0.1 needs both keys: the manifest's and the worker's. A CIDR that covers the reserved
@@ -94,38 +172,4 @@ fn is_listed(facts: &Facts<'_>, remote: SocketAddr) -> bool {
         }
         EgressHost::Name(_) | EgressHost::Wildcard(_) => false,
     })
-}
-
-/// Whether one host can have the address.
-fn is_host(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
-        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast() || embeds_ipv4(ip)),
-    }
-}
-
-/// IPv4-mapped `::ffff:a.b.c.d`, and IPv4-compatible `::a.b.c.d` (deprecated by RFC 4291).
-fn embeds_ipv4(ip: Ipv6Addr) -> bool {
-    matches!(ip.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, _, _])
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    }
-}
-
-/// The IPv4 host behind an address of NAT64's well-known prefix, 64:ff9b::/96.
-fn translated(ip: IpAddr) -> Option<Ipv4Addr> {
-    match ip {
-        IpAddr::V6(ip) => match ip.segments() {
-            [0x64, 0xff9b, 0, 0, 0, 0, _, _] => {
-                let [.., a, b, c, d] = ip.octets();
-                Some(Ipv4Addr::new(a, b, c, d))
-            }
-            _ => None,
-        },
-        IpAddr::V4(_) => None,
-    }
 }

@@ -3,8 +3,11 @@
 //! Every socket operation and every lookup of a guest passes one [`Policy`]. The decision itself is pure
 //! ([`decide`]); around it stand the resolver and what it granted.
 
+mod address;
 mod decide;
 mod grants;
+mod listeners;
+mod machine;
 mod reason;
 mod refusals;
 mod resolver;
@@ -14,6 +17,7 @@ pub(crate) mod tests;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Instant,
 };
 
@@ -23,6 +27,8 @@ use warren_model::egress::{EgressHost, EgressRule};
 use decide::Facts;
 use grants::Grants;
 
+pub use listeners::{Listeners, Whose};
+pub use machine::{Kernel, Machine};
 pub use reason::DenyReason;
 pub use refusals::{Attempt, Refusal, Refusals, refusals};
 pub use resolver::{ResolveError, Resolver, is_own};
@@ -40,12 +46,14 @@ pub enum Role {
 }
 
 /// What the worker allows of itself, whatever a manifest says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HostAccess {
     /// `--allow-host-loopback`: guests whose egress names [`HOST_NAME`] reach the worker's 127.0.0.1.
     pub allow_host_loopback: bool,
-    /// The addresses of the worker's interfaces; a guest reaches one only if its egress lists it by itself.
-    pub own_addresses: Vec<IpAddr>,
+    /// Knows the worker's own addresses: a guest reaches one only if its egress lists it by itself.
+    pub machine: Arc<dyn Machine>,
+    /// Where Warren listens: no guest reaches it.
+    pub listeners: Arc<Listeners>,
 }
 
 /// A socket operation, with the address it names. UDP is decided here already, for faces that have it.
@@ -77,6 +85,19 @@ pub struct Policy {
     resolver: Resolver,
     grants: Mutex<Grants>,
     refusals: Option<Refusals>,
+}
+
+// === impl HostAccess ===
+
+impl Default for HostAccess {
+    /// The machine's own network, where no listener of Warren is known yet.
+    fn default() -> Self {
+        Self {
+            allow_host_loopback: false,
+            machine: Arc::new(Kernel::default()),
+            listeners: Arc::default(),
+        }
+    }
 }
 
 // === impl Policy ===
@@ -121,12 +142,11 @@ impl Policy {
     }
 
     fn decide_at(&self, op: Op, now: Instant) -> Verdict {
-        let grants = self.grants.lock();
         let facts = Facts {
             role: self.role,
             egress: &self.egress,
             host: &self.host,
-            grants: &grants,
+            grants: &self.grants,
             now,
         };
         decide::decide(&facts, op)
@@ -162,6 +182,10 @@ impl Policy {
         }
         let answer = self.resolver.lookup(&name).await?;
         let now = Instant::now();
+        // Another resolver than the one that Warren dials by may have given it.
+        self.host
+            .listeners
+            .resolved(name.as_str(), &answer.addresses);
         self.grants
             .lock()
             .add(&answer.addresses, &rules, answer.valid_until, now);

@@ -29,6 +29,19 @@ pub enum DenyReason {
         "{addr} is the worker's own address, which no name and no network allows: add \"{addr}\" itself to `egress`"
     )]
     WorkerAddress { addr: SocketAddr },
+    #[error(
+        "{addr} is a cloud's metadata service, which no name and no network allows: add \"{addr}\" itself to `egress`"
+    )]
+    Metadata { addr: SocketAddr },
+    #[error(
+        "Warren itself listens on {addr}, and no guest reaches its control plane or its workers, whatever `egress` says"
+    )]
+    WarrenListener { addr: SocketAddr },
+    #[error(
+        "cannot find out whether {addr} is the worker's own address, so it is refused: {cause}; let the worker open \
+         AF_NETLINK sockets"
+    )]
+    Unknown { addr: SocketAddr, cause: String },
     #[error("egress does not allow the worker's loopback: add \"{HOST_NAME}:{port}\" to `egress`")]
     NoHostRule { port: u16 },
     #[error(

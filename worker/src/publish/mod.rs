@@ -1,5 +1,6 @@
 //! Published ports: real sockets on the worker whose clients arrive in a workload's network.
 
+mod allow;
 pub(crate) mod relay;
 mod tcp;
 mod udp;
@@ -15,12 +16,17 @@ use warren_proto::v1::{Endpoint, publish::Protocol};
 
 use crate::net::{NetError, Network};
 
+pub use allow::{NotAllowed, PublishPolicy};
+
 /// Why a port could not be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Condition `Started` `FALSE` with reason `PortUnavailable`.
     #[error("cannot listen on {listen}: {cause}; choose another port or stop what uses it")]
     PortUnavailable { listen: HostPort, cause: io::Error },
+    /// As [`Self::PortUnavailable`]: another worker may allow it.
+    #[error("cannot listen on {listen}: {cause}")]
+    NotAllowed { listen: HostPort, cause: NotAllowed },
     /// The workload publishes more UDP ports than its network may have sockets.
     #[error("cannot publish UDP port {port} of the service: {cause}")]
     NoGateway { port: u16, cause: NetError },
@@ -49,9 +55,35 @@ pub struct PublishGuard {
     task: JoinHandle<()>,
 }
 
-/// Takes the port; 0 lets the system choose. It is held through restarts of the service, which is that of `network`.
-pub async fn bind(publish: &Publish, network: &Network) -> Result<Published, PublishError> {
+/// Takes the port; 0 lets the worker choose. It is held through restarts of the service, which is
+/// that of `network`.
+pub async fn bind(
+    publish: &Publish,
+    network: &Network,
+    policy: &PublishPolicy,
+) -> Result<Published, PublishError> {
     let (port, listen) = (publish.port.get(), publish.listen);
+    let candidates = policy.candidates(listen);
+    let candidates = candidates.map_err(|cause| PublishError::NotAllowed { listen, cause })?;
+    let mut cause = io::Error::from(io::ErrorKind::AddrInUse);
+    for candidate in candidates {
+        match bind_one(candidate, port, network).await {
+            Err(PublishError::PortUnavailable { cause: last, .. })
+                if last.kind() == io::ErrorKind::AddrInUse =>
+            {
+                cause = last;
+            }
+            bound => return bound,
+        }
+    }
+    Err(PublishError::PortUnavailable { listen, cause })
+}
+
+async fn bind_one(
+    listen: HostPort,
+    port: u16,
+    network: &Network,
+) -> Result<Published, PublishError> {
     let unavailable = |cause| PublishError::PortUnavailable { listen, cause };
     let (local, held) = match listen.transport {
         Transport::Tcp => {
@@ -76,7 +108,7 @@ impl PublishError {
     /// As a condition names it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::PortUnavailable { .. } => "PortUnavailable",
+            Self::PortUnavailable { .. } | Self::NotAllowed { .. } => "PortUnavailable",
             Self::NoGateway { .. } => "TooManyPorts",
         }
     }

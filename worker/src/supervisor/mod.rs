@@ -21,6 +21,7 @@ use crate::{
     lease::SharedLease,
     logs::LogHub,
     policy::HostAccess,
+    publish::PublishPolicy,
     runtime::{ReplicaUsage, Runtime},
     volumes::Volumes,
 };
@@ -35,6 +36,7 @@ pub struct SupervisorParts {
     /// Exclusive replicas run by it.
     pub lease: Arc<SharedLease>,
     pub host: HostAccess,
+    pub publish: PublishPolicy,
     pub volumes: Arc<Volumes>,
     /// No grace is longer than this.
     pub longest_grace: Duration,

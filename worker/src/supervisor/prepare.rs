@@ -15,7 +15,7 @@ use crate::{
     logs::ReplicaLog,
     net::{NetLimits, Network},
     policy::Refusal,
-    publish::Published,
+    publish::{PublishPolicy, Published},
     runtime::{Prepared, ReplicaContext},
     volumes::Mounts,
 };
@@ -96,7 +96,7 @@ pub(super) async fn prepare(
             reason: "LinkFailed",
             message: error.to_string(),
         })?;
-    let published = publish(&assignment.spec, &network, reporter).await?;
+    let published = publish(&assignment.spec, &network, &parts.publish, reporter).await?;
     Ok(Ready {
         prepared,
         network,
@@ -125,12 +125,13 @@ pub(super) fn lease(assignment: &Assignment, parts: &SupervisorParts) -> Option<
 async fn publish(
     spec: &WorkloadSpec,
     network: &Network,
+    policy: &PublishPolicy,
     reporter: &Reporter,
 ) -> Result<Vec<Published>, CannotRun> {
     let ports = spec.service.iter().flat_map(|service| &service.publish);
     let mut published = Vec::new();
     for port in ports {
-        let bound = crate::publish::bind(port, network).await;
+        let bound = crate::publish::bind(port, network, policy).await;
         published.push(bound.map_err(|error| CannotRun {
             reason: error.reason(),
             message: error.to_string(),

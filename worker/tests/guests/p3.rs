@@ -199,7 +199,7 @@ async fn a_connection_leaves_only_where_egress_allows_it() {
     });
     let host = || HostAccess {
         allow_host_loopback: true,
-        own_addresses: Vec::new(),
+        ..HostAccess::default()
     };
     let address = format!("192.0.0.8:{port}");
     let mut guest = service("p3-net", &["ping", &address, "3", "100000"]);

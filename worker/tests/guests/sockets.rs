@@ -143,7 +143,7 @@ async fn host_loopback_needs_both_keys() {
     let name = format!("host.warren.internal:{port}");
     let host = |allow_host_loopback| HostAccess {
         allow_host_loopback,
-        own_addresses: Vec::new(),
+        ..HostAccess::default()
     };
     let with_rule = || {
         let mut service = service("std-net", &["connect", &name]);
@@ -173,7 +173,7 @@ async fn allowed_egress_is_a_real_connection() {
     });
     let bench = Bench::with_host(HostAccess {
         allow_host_loopback: true,
-        own_addresses: Vec::new(),
+        ..HostAccess::default()
     });
     // `ping` knows ports of 127.0.0.1 only, which is the workload's: a relay of its own would hide the point.
     let mut service = service(

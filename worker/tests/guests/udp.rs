@@ -78,7 +78,7 @@ async fn a_datagram_leaves_only_where_egress_allows_it() {
     });
     let host = || HostAccess {
         allow_host_loopback: true,
-        own_addresses: Vec::new(),
+        ..HostAccess::default()
     };
     // The reserved address that the name stands for: the guests here take no names.
     let address = format!("192.0.0.8:{port}");

@@ -62,6 +62,10 @@ pub fn describe(
         };
         text.line(1, format!("offers volume {}{access}", volume.name));
     }
+    if !worker.publish_allow.is_empty() {
+        let rules = worker.publish_allow.join(", ");
+        text.line(1, format!("lets workloads publish on {rules} alone"));
+    }
     if !replicas.is_empty() {
         text.heading("Replicas");
     }
@@ -136,6 +140,7 @@ mod tests {
             }),
             version: "0.1.0".into(),
             labels: [("zone".to_owned(), "a".to_owned())].into(),
+            publish_allow: vec!["127.0.0.1".into(), "0.0.0.0:30000-30999".into()],
             last_heartbeat: Some(prost_types::Timestamp::default()),
             ..Default::default()
         };
@@ -162,6 +167,7 @@ Worker w1
   answers HTTP at http://127.0.0.1:8000
   0B of 0B of memory promised to 0 replicas
   labels zone=a
+  lets workloads publish on 127.0.0.1, 0.0.0.0:30000-30999 alone
 
 Replicas
   default/counter: counter-abc on worker w1: RUNNING, ready

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::{task::JoinHandle, time};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use warren_control::ControlPlane;
-use warren_model::component::Limits;
+use warren_model::{cidr::Cidr, component::Limits, publish_rule::PublishRule};
 use warren_proto::v1;
 use warren_worker::{DiskLimits, HostVolume, Worker};
 
@@ -20,6 +20,8 @@ pub struct Options {
     pub volumes: Vec<HostVolume>,
     pub allow_host_loopback: bool,
     pub artifact_limits: Limits,
+    pub trusted_proxies: Vec<Cidr>,
+    pub publish_allow: Vec<PublishRule>,
 }
 
 pub struct Cluster {
@@ -93,6 +95,8 @@ impl Cluster {
             logs: DiskLimits::default(),
             volumes: options.volumes,
             allow_host_loopback: options.allow_host_loopback,
+            trusted_proxies: options.trusted_proxies,
+            publish_allow: options.publish_allow,
             advertise: None,
             insecure: false,
             longest_grace: Some(GRACE),

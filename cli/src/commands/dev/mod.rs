@@ -18,6 +18,7 @@ use anyhow::{Context as _, bail};
 use tokio::{sync::watch as latest, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use warren_model::{cidr::Cidr, publish_rule::PublishRule};
 use warren_worker::HostVolume;
 
 use crate::{
@@ -60,6 +61,14 @@ pub struct Args {
     allow_host_loopback: bool,
     #[command(flatten)]
     artifact_limits: args::ArtifactLimits,
+    /// Proxy in front of --http, by address or network, whose X-Forwarded-* and Forwarded are kept;
+    /// may be given several times [default: none, a client's own are replaced]
+    #[arg(long = "trusted-proxy", value_name = "CIDR")]
+    trusted_proxies: Vec<Cidr>,
+    /// Where workloads may publish ports, such as 127.0.0.1 or 0.0.0.0:30000-30999; may be given
+    /// several times [default: anywhere but on Warren's own ports]
+    #[arg(long, value_name = "ADDR[:PORT-PORT]")]
+    publish_allow: Vec<PublishRule>,
 }
 
 /// Deployed when no path is given.
@@ -111,6 +120,8 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
         volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
         artifact_limits: limits,
+        trusted_proxies: args.trusted_proxies,
+        publish_allow: args.publish_allow,
     };
     let result = serve(options, projects, stop).await;
     temporary.remove();

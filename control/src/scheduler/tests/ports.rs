@@ -91,3 +91,53 @@ fn only_what_nobody_is_about_to_change_is_final() {
     assert!(!is_final(&[], &port));
     assert!(!is_final(&[full()], &[]));
 }
+
+#[test]
+fn workloads_publish_where_the_operator_of_a_worker_lets_them() {
+    let letting = |name: &str, rules: &[&str]| {
+        let mut letting = worker(name);
+        letting.offers = Arc::new(Offers {
+            publish: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
+            ..Offers::default()
+        });
+        letting
+    };
+    let limited = [
+        letting("a", &["127.0.0.1"]),
+        letting("b", &["0.0.0.0:30000-30999", "[::1]:80"]),
+    ];
+    let case = |listens: &[&str]| Case {
+        requirements: Requirements {
+            listens: listens
+                .iter()
+                .map(|listen| listen.parse().unwrap())
+                .collect(),
+            ..Requirements::default()
+        },
+        ..Case::default()
+    };
+    let refused = "2 workers: 2 do not let workloads publish on 0.0.0.0:80 (see --publish-allow)";
+    let mixed = "2 workers: 1 does not let workloads publish on 0.0.0.0:30001 (see --publish-allow), \
+                 1 does not let workloads publish on 127.0.0.1:6379 (see --publish-allow)";
+    for (listens, wanted) in [
+        (&[][..], Ok("a")),
+        (&["127.0.0.1:6379"], Ok("a")),
+        (&["127.0.0.1:0", "127.0.0.1:53/udp"], Ok("a")),
+        (&["0.0.0.0:30001"], Ok("b")),
+        (&["0.0.0.0:0/udp"], Ok("b")),
+        (&["0.0.0.0:80"], Err(refused)),
+        (&["127.0.0.1:6379", "0.0.0.0:30001"], Err(mixed)),
+    ] {
+        let placed = case(listens).place(&limited);
+        let placed = placed.as_ref().map(String::as_str).map_err(String::as_str);
+        assert_eq!(placed, wanted, "{listens:?}");
+    }
+    // One that says nothing lets everything.
+    let open = [letting("a", &["127.0.0.1"]), worker("b")];
+    assert_eq!(case(&["0.0.0.0:80"]).place(&open), Ok("b".to_owned()));
+    // Nothing that passes by itself is in the way.
+    let unschedulable = Unschedulable {
+        refusals: vec![Refusal::PublishNotAllowed("0.0.0.0:80".parse().unwrap())],
+    };
+    assert!(unschedulable.is_final());
+}

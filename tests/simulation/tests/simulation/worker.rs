@@ -19,7 +19,7 @@ use warren_worker::{
     agent::{
         Replicas,
         reports::ReportBook,
-        session::{Ending, Session, SessionConfig},
+        session::{Addresses, Ending, Session, SessionConfig},
         state::Keeper,
     },
     ingress::FleetRoutes,
@@ -139,10 +139,14 @@ impl World {
                 worker_id: format!("id-of-{name}"),
                 instance: format!("life-{life}-of-{name}"),
                 name: Name::parse(name).expect("a DNS label"),
-                address: format!("http://{name}:7701"),
-                http_address: format!("http://{name}:8000"),
+                addresses: Addresses {
+                    address: format!("http://{name}:7701"),
+                    http_address: format!("http://{name}:8000"),
+                    listen: "127.0.0.1:7701".parse().expect("an address"),
+                },
                 labels: BTreeMap::new(),
                 volumes: Vec::new(),
+                publish_allow: Vec::new(),
                 network: String::new(),
                 capacity: v1::Resources {
                     memory_bytes: 1 << 36,
@@ -154,6 +158,7 @@ impl World {
             replicas: Arc::new(Supervisor(guests.clone())) as Arc<dyn Replicas>,
             reports: reports.clone(),
             routes: FleetRoutes::new(name),
+            listeners: Arc::default(),
             logs: LogHub::new(LogLimits::default()),
             lease,
             keeper: keeper.clone(),

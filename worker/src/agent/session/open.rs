@@ -22,6 +22,7 @@ use crate::{
         Usage, assignment::Orders, log_push::push_logs, remote::Channel, seen::Seen, state::Kept,
     },
     lease::Lease,
+    policy::{Listeners, Whose},
 };
 
 pub(super) struct Open<'a> {
@@ -42,6 +43,11 @@ pub(super) struct Open<'a> {
     leaves: bool,
     /// Assignments that were dropped, which is still to be told.
     dropped: Option<v1::DroppedAssignments>,
+    /// The control plane says where workers listen. One of an earlier version does not: then their
+    /// addresses are those of routes.
+    knows_listeners: bool,
+    /// Where the control plane knows this worker to listen.
+    listens: Vec<String>,
     /// Answers to LogsWanted; they end with the session.
     pushes: JoinSet<()>,
 }
@@ -82,6 +88,8 @@ impl<'a> Open<'a> {
             keeping: None,
             leaves: false,
             dropped: None,
+            knows_listeners: false,
+            listens: session.config.addresses.told(),
             pushes: JoinSet::new(),
         }
     }
@@ -158,7 +166,16 @@ impl<'a> Open<'a> {
             }
             Some(session_response::Message::Assignments(message)) => self.keep(message),
             Some(session_response::Message::LogsWanted(wanted)) => self.push_logs(wanted),
-            Some(session_response::Message::FleetRoutes(news)) => self.session.routes.learn(news),
+            Some(session_response::Message::FleetRoutes(news)) => {
+                if !self.knows_listeners {
+                    learn_places(&self.session.listeners, &news);
+                }
+                self.session.routes.learn(news);
+            }
+            Some(session_response::Message::FleetListeners(news)) => {
+                self.knows_listeners = true;
+                learn_listeners(&self.session.listeners, &news);
+            }
             // A second Welcome, or what a later version sends: nothing that this one has to know.
             Some(session_response::Message::Welcome(_)) | None => {}
         }
@@ -179,10 +196,17 @@ impl<'a> Open<'a> {
     fn beat(&mut self) {
         // A full queue means that the connection is stuck: the missing answer will tell.
         if let Ok(place) = self.outbound.try_reserve() {
+            let mut listeners = self.session.config.addresses.told();
+            if listeners == self.listens {
+                listeners.clear();
+            } else {
+                self.listens.clone_from(&listeners);
+            }
             let heartbeat = v1::Heartbeat {
                 sequence: self.outbox.beat(self.session.lease.clock().now()),
                 memory_used_bytes: self.session.replicas.memory_used(),
                 usage: usage(self.session.replicas.usage()),
+                listeners,
             };
             place.send(request(session_request::Message::Heartbeat(heartbeat)));
         }
@@ -356,6 +380,25 @@ fn usage(measured: Vec<(String, Usage)>) -> BTreeMap<String, v1::ReplicaUsage> {
         (replica, usage)
     });
     told.collect()
+}
+
+fn learn_places(listeners: &Listeners, news: &v1::FleetRoutes) {
+    for place in news.routes.iter().flat_map(|told| &told.places) {
+        listeners.set(Whose::Worker(place.worker.clone()), [&place.address]);
+    }
+}
+
+fn learn_listeners(listeners: &Listeners, news: &v1::FleetListeners) {
+    if news.complete {
+        let workers = news.workers.iter().map(|told| told.worker.as_str());
+        listeners.keep_workers(&workers.collect());
+    }
+    if news.complete || !news.control.is_empty() {
+        listeners.set(Whose::Control, &news.control);
+    }
+    for told in &news.workers {
+        listeners.set(Whose::Worker(told.worker.clone()), &told.addresses);
+    }
 }
 
 fn request(message: session_request::Message) -> SessionRequest {

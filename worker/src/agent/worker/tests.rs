@@ -23,6 +23,8 @@ fn config(data: &tempfile::TempDir, control: &str) -> Config {
         allow_host_loopback: false,
         advertise: None,
         insecure: false,
+        trusted_proxies: Vec::new(),
+        publish_allow: Vec::new(),
         longest_grace: None,
         stop_keeps: Duration::ZERO,
     }

@@ -7,6 +7,7 @@ use http::{Method, Request, Response, StatusCode, uri::Scheme};
 use http_body_util::BodyExt as _;
 use tonic::service::Routes;
 use tower::Service as _;
+use warren_model::route;
 
 use super::wire;
 use crate::{
@@ -63,6 +64,10 @@ impl ClusterFront {
             Ok(authority) => authority,
             Err(response) => return *response,
         };
+        if !route::matches(&forwarded.route, &authority, request.uri().path()) {
+            let text = "the request is not for the host and path of the route that it names";
+            return plain_text(StatusCode::BAD_REQUEST, text);
+        }
         let Some(target) = self.router.exact(&forwarded.route) else {
             return wire::unserved();
         };

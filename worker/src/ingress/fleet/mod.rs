@@ -19,3 +19,4 @@ pub(super) use forward::forward;
 pub use front::ClusterFront;
 pub use table::FleetRoutes;
 pub(super) use table::Remote;
+pub(super) use wire::strip;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod claims;
 mod ends;
 
 use std::{
@@ -30,7 +31,8 @@ use warren_proto::v1;
 use super::*;
 use crate::health::Health;
 use crate::ingress::{
-    Admission, Body, ClientBody, HttpTarget, Ingress, RequestMeta, Router, plain_text, server,
+    Admission, Body, ClientBody, HttpTarget, Ingress, RequestMeta, Router, TrustedProxies,
+    plain_text, server,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,12 +81,16 @@ impl HttpTarget for Guest {
                 head.uri.path(),
                 meta.authority
             );
+            let mut fields = Vec::new();
             for (name, value) in &head.headers {
                 let name = name.as_str();
-                if name.starts_with("x-") || name.starts_with("warren-") {
-                    text += &format!(" {name}={}", value.to_str().unwrap());
+                if name.starts_with("x") || name.starts_with("warren-") || name == "forwarded" {
+                    fields.push(format!(" {name}={}", value.to_str().unwrap()));
                 }
             }
+            // In an order that does not depend on the way here.
+            fields.sort();
+            text += &fields.concat();
             plain_text(StatusCode::OK, text)
         })
     }
@@ -105,6 +111,11 @@ struct Worker {
 impl Worker {
     /// With a guest that no route leads to yet.
     async fn start(name: &'static str) -> Self {
+        Self::start_behind(name, &[]).await
+    }
+
+    /// The same, behind proxies that it trusts.
+    async fn start_behind(name: &'static str, proxies: &[&str]) -> Self {
         let (http, listen) = tokio::join!(
             TcpListener::bind("127.0.0.1:0"),
             TcpListener::bind("127.0.0.1:0")
@@ -118,6 +129,7 @@ impl Worker {
         let ingress = Ingress {
             router: router.clone(),
             fleet: Arc::clone(&fleet),
+            proxies: TrustedProxies::new(proxies.iter().map(|net| net.parse().unwrap())),
         };
         let listening = server::serve(listen, front, never.clone(), PATIENCE);
         let killed = kill.clone();
@@ -222,9 +234,10 @@ async fn a_worker_without_a_replica_asks_one_that_has_it() {
     assert!(answer.contains("w2 POST /x a.localhost 5"), "{answer}");
     // Told once, by the worker that the client came to.
     assert!(
-        answer.contains("x-forwarded-for=10.9.8.7, 127.0.0.1"),
+        answer.contains("x-forwarded-for=127.0.0.1 x-forwarded-host=a.localhost"),
         "{answer}"
     );
+    assert!(!answer.contains("10.9.8.7"), "{answer}");
     assert!(answer.contains("x-forwarded-host=a.localhost"), "{answer}");
     assert!(!answer.contains("127.0.0.1, 127.0.0.1"), "{answer}");
     assert!(!answer.contains("warren-"), "{answer}");

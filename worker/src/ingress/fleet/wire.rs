@@ -1,6 +1,7 @@
-//! What a forwarded request says of itself, in fields that only the `--listen` address understands. They give nobody more
-//! than that address gives: whoever reaches it could ask for any route as well, and what an ingress is sent under these names
-//! is replaced before it goes on.
+//! What a forwarded request says of itself, in fields that only the `--listen` address understands.
+//! They give nobody more than that address gives: the route must be one of the host and path that
+//! the request asks for, which whoever reaches the address could ask for as well, and what an
+//! ingress is sent under these names is removed.
 
 use std::net::SocketAddr;
 
@@ -26,6 +27,13 @@ pub(super) struct Forwarded {
 /// The fields of a forwarded request make no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
+
+/// Removes what a client of the ingress sent under these names.
+pub(in crate::ingress) fn strip(headers: &mut HeaderMap) {
+    for name in [ROUTE, CLIENT, UNSERVED] {
+        headers.remove(name);
+    }
+}
 
 pub(super) fn mark(headers: &mut HeaderMap, route: &Route, client: SocketAddr) {
     let text = format!(

@@ -136,7 +136,7 @@ async fn a_request_reaches_its_route_and_tells_where_it_came_from() {
 }
 
 #[tokio::test]
-async fn what_proxies_before_said_stays() {
+async fn what_a_client_says_of_itself_is_replaced() {
     let fixture = Fixture::start(HOUR).await;
     let answer = fixture
         .raw(
@@ -145,7 +145,7 @@ async fn what_proxies_before_said_stays() {
         )
         .await;
     assert!(
-        answer.contains("for=10.0.0.1, 10.0.0.2, 127.0.0.1 proto=https host=shop"),
+        answer.contains("for=127.0.0.1 proto=http host=a.localhost "),
         "{answer}"
     );
 }
@@ -183,9 +183,19 @@ async fn answers_without_a_guest_are_short_text() {
             "a.localhost /api",
         ),
         (
-            "GET http://me:secret@a.localhost:80/api HTTP/1.1\r\nHost: b.localhost\r\n",
+            "GET http://a.localhost:80/api HTTP/1.1\r\nHost: b.localhost\r\n",
             200,
             "a.localhost:80 /api for=127.0.0.1 proto=http host=a.localhost:80 ",
+        ),
+        (
+            "GET http://me:secret@a.localhost:80/api HTTP/1.1\r\nHost: a.localhost\r\n",
+            400,
+            "leave out what is before the `@`",
+        ),
+        (
+            "GET /api HTTP/1.1\r\nHost: me@a.localhost\r\n",
+            400,
+            "leave out what is before the `@`",
         ),
     ] {
         let answer = fixture

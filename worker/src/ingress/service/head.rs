@@ -5,6 +5,8 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
+use crate::ingress::forwarded;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -64,7 +66,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter(|name| {
             *name != header::HOST
                 && *name != header::CONTENT_LENGTH
-                && !name.as_str().starts_with("x-forwarded-")
+                && !forwarded::is_claim(name.as_str())
         })
         .collect()
 }

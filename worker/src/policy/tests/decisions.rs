@@ -1,7 +1,7 @@
 use super::*;
 
 /// The kind of a verdict, as the tables write it.
-fn kind(verdict: &Verdict) -> &'static str {
+pub(super) fn kind(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Workload => "workload",
         Verdict::Machine(_) => "machine",
@@ -13,6 +13,9 @@ fn kind(verdict: &Verdict) -> &'static str {
             DenyReason::NameNotInEgress { .. } => "no name",
             DenyReason::LinkLocal { .. } => "link-local",
             DenyReason::WorkerAddress { .. } => "worker",
+            DenyReason::Metadata { .. } => "metadata",
+            DenyReason::WarrenListener { .. } => "warren",
+            DenyReason::Unknown { .. } => "unknown",
             DenyReason::NoHostRule { .. } => "no host rule",
             DenyReason::HostLoopbackNotAllowed { .. } => "not allowed",
         },

@@ -4,8 +4,14 @@
 
 mod decisions;
 pub(crate) mod dns;
+mod forms;
+mod listeners;
 mod lookups;
 mod refusals;
+
+use std::io;
+
+use warren_model::host_port::Transport;
 
 use super::*;
 
@@ -13,11 +19,32 @@ fn rules(texts: &[&str]) -> Vec<EgressRule> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
+/// A machine with these addresses, which says nothing of those that it does not know about.
+#[derive(Debug)]
+struct Addresses(Vec<IpAddr>);
+
+impl Machine for Addresses {
+    fn owns(&self, to: SocketAddr, _: Transport) -> io::Result<bool> {
+        Ok(self.0.contains(&to.ip()))
+    }
+}
+
+/// A machine that cannot be asked.
+#[derive(Debug)]
+struct Mute;
+
+impl Machine for Mute {
+    fn owns(&self, _: SocketAddr, _: Transport) -> io::Result<bool> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+
 fn host() -> HostAccess {
-    let own_addresses = vec!["10.1.0.5".parse().unwrap(), "2001:db8::5".parse().unwrap()];
+    let own = ["10.1.0.5", "2001:db8::5"];
     HostAccess {
         allow_host_loopback: false,
-        own_addresses,
+        machine: Arc::new(Addresses(own.map(|ip| ip.parse().unwrap()).to_vec())),
+        listeners: Arc::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use warren_model::{host_port::HostPort, spec::Publish};
 use super::*;
 use crate::{
     net::{Counts, End, Listener, NetLimits},
-    publish::{self, PublishError, PublishGuard, Published},
+    publish::{self, PublishError, PublishGuard, PublishPolicy, Published},
 };
 
 /// Longer than anything here takes: what waits for it has failed.
@@ -31,7 +31,7 @@ async fn bind(listen: SocketAddr, port: u16, network: &Network) -> Result<Publis
         port: port.try_into().unwrap(),
         listen: HostPort::tcp(listen),
     };
-    publish::bind(&publish, network).await
+    publish::bind(&publish, network, &PublishPolicy::default()).await
 }
 
 async fn rig(listen: &str, port: u16) -> Rig {

@@ -7,7 +7,7 @@ use warren_model::{host_port::HostPort, spec::Publish};
 use super::*;
 use crate::{
     net::{Counts, End, NetLimits, Scope, UdpSocket as Inside},
-    publish::{self, PublishError, PublishGuard, Published},
+    publish::{self, PublishError, PublishGuard, PublishPolicy, Published},
 };
 
 /// Longer than anything here takes: what waits for it has failed.
@@ -24,7 +24,7 @@ async fn bind(listen: SocketAddr, network: &Network) -> Result<Published, Publis
         port: 53.try_into().unwrap(),
         listen: HostPort::udp(listen),
     };
-    publish::bind(&publish, network).await
+    publish::bind(&publish, network, &PublishPolicy::default()).await
 }
 
 async fn rig(listen: &str) -> Rig {
@@ -148,7 +148,11 @@ async fn a_taken_port_is_unavailable_and_tcp_has_its_own() {
         port: 53.try_into().unwrap(),
         listen: HostPort::tcp(held.local_addr()),
     };
-    assert!(publish::bind(&tcp, &network).await.is_ok());
+    assert!(
+        publish::bind(&tcp, &network, &PublishPolicy::default())
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]

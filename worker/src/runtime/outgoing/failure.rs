@@ -164,7 +164,10 @@ impl ConnectError {
     pub(super) fn denied(reason: &DenyReason, named: bool) -> Self {
         match reason {
             DenyReason::LinkLocal { .. }
+            | DenyReason::Metadata { .. }
             | DenyReason::WorkerAddress { .. }
+            | DenyReason::WarrenListener { .. }
+            | DenyReason::Unknown { .. }
             | DenyReason::NotAHost { .. }
                 if named =>
             {

@@ -82,7 +82,7 @@ fn ways(network: &Network, egress: &[&str], resolver: Resolver) -> Ways {
     let rules = egress.iter().map(|rule| rule.parse().unwrap()).collect();
     let host = HostAccess {
         allow_host_loopback: true,
-        own_addresses: Vec::new(),
+        ..HostAccess::default()
     };
     let policy = Policy::new(Role::Component, rules, host).with_resolver(resolver);
     Ways {

@@ -1,4 +1,4 @@
-//! The machine's own addresses, which guests reach only where their egress names them.
+//! The addresses of the machine's interfaces.
 
 use std::{
     collections::BTreeSet,
@@ -6,8 +6,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Addresses of all interfaces, loopback included, as they are now.
-pub fn own_addresses() -> Vec<IpAddr> {
+/// Those of all interfaces, loopback included, as they are now.
+pub fn addresses() -> Vec<IpAddr> {
     let v4 = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let v6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     let v4 = parse_fib_trie(&v4).into_iter().map(IpAddr::V4);
@@ -77,6 +77,6 @@ mod tests {
 
     #[test]
     fn loopback_is_our_own() {
-        assert!(own_addresses().contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert!(addresses().contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 }
