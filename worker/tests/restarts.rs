@@ -131,6 +131,7 @@ impl Worker {
             host: HostAccess::default(),
             volumes: Arc::new(Volumes::open(dir, Vec::new()).unwrap()),
             longest_grace: Duration::ZERO,
+            short_run: Duration::ZERO,
         });
         Self {
             supervisor,

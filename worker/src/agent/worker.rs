@@ -16,6 +16,7 @@ use warren_model::{
     label,
     listen::{self, InsecureListen},
     name::{Name, NameError},
+    spec::SHORT_RUN,
 };
 use warren_proto::v1;
 
@@ -219,6 +220,7 @@ impl Worker {
             },
             volumes: Arc::clone(&volumes),
             longest_grace: config.longest_grace.unwrap_or(Duration::MAX),
+            short_run: SHORT_RUN,
         });
         Ok(Self {
             identity,
