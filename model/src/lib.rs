@@ -16,6 +16,7 @@ pub mod link;
 pub mod listen;
 pub mod manifest;
 pub mod name;
+pub mod pace;
 pub mod private;
 pub mod quantity;
 pub mod route;
