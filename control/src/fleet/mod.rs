@@ -1,9 +1,13 @@
 //! The workers' side: sessions, leases, and the lines of guests on their way to readers.
 
+mod bounds;
 mod hello;
+mod intake;
 pub mod leases;
+mod listen;
 pub mod logs;
 mod member;
+pub mod newcomers;
 mod orders;
 pub mod presence;
 mod registry;
@@ -12,6 +16,7 @@ pub mod retire;
 pub mod routes;
 mod service;
 mod session;
+mod steps;
 pub mod usage;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{events::Events, index::Index, reconcile::dirty::DirtySet, state::State};
 use leases::Leases;
 use logs::LogsBroker;
+use newcomers::Newcomers;
 pub use registry::Registry;
 use routes::RouteBoard;
 pub use service::FleetApi;
@@ -43,6 +49,7 @@ pub struct Fleet {
     pub term: u64,
     /// Silence after which a worker's replicas are LOST.
     pub worker_timeout: Duration,
+    pub newcomers: Newcomers,
     /// Held while a fence is drawn: sessions take turns, and none loses a race too often.
     pub fences: tokio::sync::Mutex<()>,
     /// Owns the tasks of sessions and log readers.
