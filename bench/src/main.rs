@@ -55,8 +55,8 @@ enum Command {
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
-        /// So many restarts
-        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        /// So many restarts, of which each takes a second
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         restarts: u32,
     },
     /// How many idle services fit on a worker: memory of each, and how soon all of them are ready

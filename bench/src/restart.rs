@@ -10,20 +10,22 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
+use warren_model::spec::LEAST_BACKOFF_OF_A_LOOP;
 use warren_tests::guest;
 
 use crate::{cluster, machine::Machine, stats::Spread};
 
-/// The shortest that a manifest may ask for. Its jitter makes it a tenth less at most, and never more.
-const BACKOFF: Duration = Duration::from_millis(1);
+/// The shortest wait of a service that traps again and again as soon as it has been started, exactly,
+/// where its manifest asks for less.
+const BACKOFF: Duration = LEAST_BACKOFF_OF_A_LOOP;
 /// Without the backoff, in milliseconds.
 const GOAL: f64 = 10.0;
 /// Between two attempts to connect.
 const PAUSE: Duration = Duration::from_micros(100);
 /// Before a service that never comes back ends the benchmark.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Restarts before it counts.
-const WARM_UP: usize = 20;
+/// Restarts before it counts: the wait has then reached [`BACKOFF`].
+const WARM_UP: usize = 40;
 
 #[derive(Serialize)]
 struct Report {
@@ -41,12 +43,11 @@ pub async fn run(restarts: u32, json: bool) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let cluster = cluster::start(scratch.path(), 1).await?;
     let component = guest("trapper");
-    let backoff = BACKOFF.as_millis();
     cluster
         .apply(&format!(
             "name: trapper\nreplicas: 1\nservice:\n  component: {component}\n  \
              publish: [ {{ port: 8080, listen: \"127.0.0.1:0\" }} ]\n  \
-             restart: {{ initialBackoff: {backoff}ms, maxBackoff: {backoff}ms, maxRestarts: 4000000000 }}\n"
+             restart: {{ initialBackoff: 1ms, maxBackoff: 1ms, maxRestarts: 4000000000 }}\n"
         ))
         .await;
     let port = cluster.published("trapper").await;
@@ -129,7 +130,7 @@ impl Report {
             self.restarts
         );
         for (name, spread) in [
-            ("with the backoff of 1 ms", self.all),
+            ("with the backoff of 1 s", self.all),
             ("without it", self.without_backoff),
         ] {
             let Spread { median, p99, most } = spread;

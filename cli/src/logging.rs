@@ -1,5 +1,7 @@
 //! What the processes say about themselves, on stderr.
 
+mod limit;
+
 use std::{env, fmt, io};
 
 use anyhow::Context as _;
@@ -8,10 +10,11 @@ use tracing_subscriber::{
     field::{MakeExt as _, RecordFields},
     fmt::{
         FormatFields,
-        format::{Writer, debug_fn},
+        format::{Format, Writer, debug_fn},
     },
 };
 
+use self::limit::Limited;
 use crate::output::{self, harmless};
 
 /// Chooses by target and level, as `tracing-subscriber` reads it: `warren_worker=debug,warn`.
@@ -33,6 +36,7 @@ pub fn start(default: &str) -> anyhow::Result<()> {
         .fmt_fields(Fields)
         .with_writer(io::stderr)
         .with_ansi(output::stderr_style().is_coloured())
+        .event_format(Limited::new(Format::default()))
         .init();
     Ok(())
 }
@@ -71,7 +75,14 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Written {
+        pub fn text(&self) -> String {
+            let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+    }
 
     impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -101,8 +112,7 @@ mod tests {
             let error = io::Error::other(name);
             tracing::error!(name, %name, ?name, error = &error as &dyn std::error::Error, "{name} ended");
         });
-        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&bytes);
+        let text = written.text();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.trim_end().contains(harmless::is_hazard), "{text:?}");
         let name = r"w\u{1b}[2J\r\nforged\u{9b}2J\u{202e}";

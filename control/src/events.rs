@@ -4,7 +4,7 @@
 //! [`Events::written`]; the rest loses its last moments in a crash, which harms nobody.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -26,14 +26,19 @@ use crate::{
     watch,
 };
 
-/// Events that are kept of each namespace, the newest.
-const KEPT: usize = 1000;
+/// Events that are kept of one workload or worker, the newest: what one does again and again does not
+/// push out what happened to others.
+const KEPT_OF_ONE: usize = 250;
+/// Events that are kept of each namespace. Where there are more, who has the most loses the oldest.
+const KEPT: usize = 2000;
 /// The same thing happening again within this time counts up the event that is there.
-const REPEATS_WITHIN: Duration = Duration::from_secs(600);
+pub const REPEATS_WITHIN: Duration = Duration::from_secs(600);
 /// The reason of what a guest was not allowed to do.
-const REFUSED: &str = "Refused";
+pub const REFUSED: &str = "Refused";
 /// Events that one follower may be behind before it is told to start again.
 const FOLLOW_BUFFER: usize = 1024;
+/// The writer waits for so long between two writes: what happens meanwhile is written at once.
+const WRITE_EVERY: Duration = Duration::from_millis(200);
 /// How long the writer waits after a failed write.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -69,6 +74,8 @@ struct Namespace {
     /// By sequence number: the order of their last occurrence.
     events: BTreeMap<u64, Held>,
     by_content: HashMap<Content, u64>,
+    /// The same sequence numbers, by whose the events are.
+    owners: BTreeMap<String, BTreeSet<u64>>,
     next: u64,
 }
 
@@ -99,13 +106,11 @@ impl Events {
             let record = decode::<EventRecord>(&key, &held.value, held.revision)?.value;
             let Some(event) = record.event else { continue };
             let namespace = inner.namespaces.entry(namespace).or_default();
-            namespace.by_content.insert(content(&event), sequence);
             let held = Held {
                 event: Arc::new(event),
                 account: record.account,
             };
-            namespace.events.insert(sequence, held);
-            namespace.next = namespace.next.max(sequence + 1);
+            namespace.insert(sequence, held);
         }
         Ok(Self::with(inner))
     }
@@ -229,6 +234,11 @@ impl Events {
             if ending {
                 return;
             }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(WRITE_EVERY) => {}
+                () = shutdown.cancelled() => {}
+            }
         }
     }
 
@@ -253,7 +263,7 @@ impl Events {
         });
         event.time = Some(time);
         if let Some(sequence) = repeated
-            && let Some(held) = namespace.events.remove(&sequence)
+            && let Some(held) = namespace.remove(sequence)
         {
             event.count = event.count.saturating_add(held.event.count);
             erase(
@@ -266,23 +276,14 @@ impl Events {
             event: event.clone(),
             account,
         };
-        namespace.by_content.insert(content, namespace.next);
-        namespace.events.insert(namespace.next, held.clone());
-        let key = keys::event(&event.namespace, namespace.next);
-        inner.unwritten.insert(key, Some(held));
-        namespace.next += 1;
-        while namespace.events.len() > KEPT
-            && let Some((sequence, dropped)) = namespace.events.pop_first()
-        {
-            let dropped = dropped.event;
-            let content = self::content(&dropped);
-            if namespace.by_content.get(&content) == Some(&sequence) {
-                namespace.by_content.remove(&content);
-            }
-            erase(
-                &mut inner.unwritten,
-                keys::event(&dropped.namespace, sequence),
-            );
+        let sequence = namespace.next;
+        let key = keys::event(&event.namespace, sequence);
+        inner.unwritten.insert(key, Some(held.clone()));
+        namespace.insert(sequence, held);
+        while let Some(sequence) = namespace.surplus(&event) {
+            namespace.remove(sequence);
+            let key = keys::event(&event.namespace, sequence);
+            erase(&mut inner.unwritten, key);
         }
         // Under the lock, so that a follower's kept and live events meet without gap or repetition.
         let _ = self.live.send(event);
@@ -302,6 +303,45 @@ impl Events {
 // === impl Namespace ===
 
 impl Namespace {
+    /// The event stands for those of its content from now on.
+    fn insert(&mut self, sequence: u64, held: Held) {
+        let event = &held.event;
+        self.by_content.insert(content(event), sequence);
+        let its = self.owners.entry(owner(event).to_owned()).or_default();
+        its.insert(sequence);
+        self.events.insert(sequence, held);
+        self.next = self.next.max(sequence + 1);
+    }
+
+    fn remove(&mut self, sequence: u64) -> Option<Held> {
+        let held = self.events.remove(&sequence)?;
+        let content = content(&held.event);
+        if self.by_content.get(&content) == Some(&sequence) {
+            self.by_content.remove(&content);
+        }
+        let owner = owner(&held.event);
+        if let Some(its) = self.owners.get_mut(owner) {
+            its.remove(&sequence);
+            if its.is_empty() {
+                self.owners.remove(owner);
+            }
+        }
+        Some(held)
+    }
+
+    /// The event that is to go after this one has come.
+    fn surplus(&self, newest: &v1::Event) -> Option<u64> {
+        let its = self.owners.get(owner(newest))?;
+        if its.len() > KEPT_OF_ONE {
+            return its.first().copied();
+        }
+        if self.events.len() <= KEPT {
+            return None;
+        }
+        let most = self.owners.values().max_by_key(|its| its.len())?;
+        most.first().copied()
+    }
+
     /// How much of a worker's account was counted before.
     fn told(&self, content: &Content, account: &Account) -> u32 {
         let sequence = self.by_content.get(content);
@@ -361,6 +401,14 @@ async fn write(state: &State, batch: &Batch) -> Result<(), StoreError> {
         .commit(transaction, Durability::Relaxed)
         .await
         .map(drop)
+}
+
+/// Whose the event is, in its namespace.
+fn owner(event: &v1::Event) -> &str {
+    match event.workload.as_str() {
+        "" => &event.object,
+        workload => workload,
+    }
 }
 
 /// Notes that a key should not be in the store; nothing is to be done where it has not got there yet.

@@ -29,7 +29,10 @@ use crate::{
     collector::Collector,
     data_dir::{self, ARTIFACTS, STORE},
     events::Events,
-    fleet::{Fleet, Registry, leases::Leases, logs::LogsBroker, presence, usage::Usages},
+    fleet::{
+        Fleet, Registry, leases::Leases, logs::LogsBroker, newcomers::Newcomers, presence,
+        retire::Retention, usage::Usages,
+    },
     identity,
     index::{Index, IndexTask},
     reconcile::{Reconciler, dirty::DirtySet},
@@ -44,6 +47,9 @@ pub const DEFAULT_WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a worker is remembered that is not connected.
 pub const DEFAULT_WORKER_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Workers that have never run anything are forgotten after this.
+pub const DEFAULT_UNUSED_WORKER_RETENTION: Duration = Duration::from_secs(60);
 
 /// Revisions that are kept of a workload unless told otherwise.
 pub const DEFAULT_REVISION_HISTORY_LIMIT: usize = 10;
@@ -79,6 +85,8 @@ pub struct Config {
     pub on_loss: OnLoss,
     /// Workers that were not connected for so long are forgotten.
     pub worker_retention: Duration,
+    /// The same for workers that have never run anything.
+    pub unused_worker_retention: Duration,
 }
 
 /// Why a control plane could not be opened.
@@ -123,7 +131,7 @@ pub struct ControlPlane {
     shared: Arc<Shared>,
     index_task: IndexTask,
     reconciler: Reconciler,
-    worker_retention: Duration,
+    retention: Retention,
 }
 
 // === impl Config ===
@@ -140,6 +148,7 @@ impl Config {
             artifact_retention: DEFAULT_ARTIFACT_RETENTION,
             on_loss: OnLoss::Refuse,
             worker_retention: DEFAULT_WORKER_RETENTION,
+            unused_worker_retention: DEFAULT_UNUSED_WORKER_RETENTION,
         }
     }
 }
@@ -233,6 +242,7 @@ impl ControlPlane {
             cluster_id,
             term,
             worker_timeout: config.worker_timeout,
+            newcomers: Newcomers::default(),
             fences: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -263,7 +273,10 @@ impl ControlPlane {
             shared,
             index_task,
             reconciler,
-            worker_retention: config.worker_retention,
+            retention: Retention {
+                used: config.worker_retention,
+                unused: config.unused_worker_retention,
+            },
         })
     }
 
@@ -344,7 +357,7 @@ impl ControlPlane {
             shared,
             index_task,
             reconciler,
-            worker_retention,
+            retention,
         } = self;
         let fleet = &shared.fleet;
         let ending = fleet.shutdown.clone();
@@ -354,7 +367,7 @@ impl ControlPlane {
         let (board, index) = (fleet.routes.clone(), fleet.index.clone());
         background.spawn(board.follow(index, ending.clone()));
         let (events, state) = (shared.events.clone(), shared.state.clone());
-        background.spawn(fleet.clone().retire(worker_retention, ending.clone()));
+        background.spawn(fleet.clone().retire(retention, ending.clone()));
         background.spawn(forget_earlier(fleet.clone(), ending.clone()));
         let collector = Collector::new(shared.clone());
         background.spawn(ambient::scheduled(collector.run(ending.clone())));

@@ -18,6 +18,7 @@ pub mod link;
 pub mod listen;
 pub mod manifest;
 pub mod name;
+pub mod pace;
 pub mod private;
 pub mod publish_rule;
 pub mod quantity;

@@ -398,6 +398,7 @@ fn worker() {
             stopped: true,
         }),
         network: "5f2c".into(),
+        has_run: Some(true),
     };
     golden("worker", &worker);
     golden("departure_default", &v1::Departure::default());

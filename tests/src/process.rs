@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -67,6 +68,17 @@ impl Process {
         let pages = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok());
         let pages: u64 = pages.expect("proc(5) says that it stands there");
         pages * rustix::param::page_size() as u64
+    }
+
+    /// The time that it has had a core. It must be alive.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()));
+        let stat = stat.expect("it has not ended");
+        // The name before may hold anything but is in parentheses; user and system time follow.
+        let (_, fields) = stat.rsplit_once(')').expect("proc(5) says so");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|n| n.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
     }
 
     /// Everything on stdout so far.

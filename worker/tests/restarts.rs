@@ -133,6 +133,7 @@ impl Worker {
             publish: PublishPolicy::default(),
             volumes: Arc::new(Volumes::open(dir, Vec::new()).unwrap()),
             longest_grace: Duration::ZERO,
+            short_run: Duration::ZERO,
         });
         Self {
             supervisor,

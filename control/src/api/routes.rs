@@ -23,8 +23,8 @@ use crate::fleet::FleetApi;
 
 /// A piece of an artifact of at most 1 MiB and what surrounds it. Messages of users have tonic's bound of 4 MiB.
 const MAX_PUSH_MESSAGE: usize = 1024 * 1024 + 4096;
-/// Hello of a worker that holds a thousand replicas, each with its last exit and transitions.
-const MAX_FLEET_MESSAGE: usize = 32 * 1024 * 1024;
+/// Control messages of a worker: its Hello is of 2 MiB at most, and a report far smaller.
+const MAX_FLEET_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// What the listener speaks: the contract, health, and the details that errors carry.
 const DESCRIPTORS: [&[u8]; 3] = [

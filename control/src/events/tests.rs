@@ -78,7 +78,7 @@ fn what_a_replica_was_refused_is_told_apart_and_its_failures_are_not() {
 fn the_oldest_go_and_what_is_to_be_written_stays_bounded() {
     let id = keys::parse_id("default/w").unwrap();
     let events = Events::with(Inner::default());
-    for number in 0..3 * KEPT {
+    for number in 0..3 * KEPT_OF_ONE {
         let time = at(i64::try_from(number).unwrap());
         let reason = number.to_string();
         let account = Account {
@@ -89,10 +89,69 @@ fn the_oldest_go_and_what_is_to_be_written_stays_bounded() {
         events.record_told(time, account, subject, Type::Normal, &reason, "");
     }
     let kept = seen(&events);
-    assert_eq!((kept.len(), kept[0].0.as_str()), (KEPT, "2000"));
+    assert_eq!((kept.len(), kept[0].0.as_str()), (KEPT_OF_ONE, "500"));
     let inner = events.inner.lock();
-    assert_eq!(inner.unwritten.len(), KEPT);
-    assert_eq!(inner.namespaces["default"].by_content.len(), KEPT);
+    assert_eq!(inner.unwritten.len(), KEPT_OF_ONE);
+    let namespace = &inner.namespaces["default"];
+    assert_eq!(namespace.by_content.len(), KEPT_OF_ONE);
+    assert_eq!(namespace.owners["w"].len(), KEPT_OF_ONE);
+}
+
+/// How many events are kept of each workload or worker.
+fn owned(events: &Events) -> HashMap<String, usize> {
+    let (kept, _) = events.follow(|_| true);
+    let mut owned = HashMap::new();
+    for event in kept {
+        *owned.entry(owner(&event).to_owned()).or_default() += 1;
+    }
+    owned
+}
+
+#[test]
+fn who_has_much_to_tell_does_not_push_out_what_happened_to_others() {
+    let quiet = keys::parse_id("default/quiet").unwrap();
+    let events = Events::with(Inner::default());
+    events.record(
+        Subject::Workload(&quiet),
+        Type::Normal,
+        "Created",
+        "it is new",
+    );
+    // One replica after the other of one workload.
+    let busy = keys::parse_id("default/busy").unwrap();
+    for number in 0..2 * KEPT {
+        let id = format!("busy-{number}");
+        let subject = Subject::Replica {
+            workload: &busy,
+            id: &id,
+        };
+        events.record(subject, Type::Warning, "Failed", "it failed");
+    }
+    let kept = owned(&events);
+    assert_eq!((kept["quiet"], kept["busy"]), (1, KEPT_OF_ONE));
+
+    // And of a hundred workloads.
+    for number in 0..100 {
+        let id = keys::parse_id(&format!("default/busy-{number}")).unwrap();
+        for reason in 0..KEPT_OF_ONE {
+            let reason = reason.to_string();
+            events.record(Subject::Workload(&id), Type::Warning, &reason, "");
+        }
+    }
+    let kept = owned(&events);
+    assert_eq!(kept.values().sum::<usize>(), KEPT);
+    assert_eq!((kept["quiet"], kept.len()), (1, 102));
+    assert!(kept["busy-0"] >= KEPT / 102, "{kept:?}");
+    assert!(kept["busy-99"] <= KEPT_OF_ONE, "{kept:?}");
+
+    // Workers are told apart by their names.
+    for number in 0..2 * KEPT_OF_ONE {
+        let name = Name::parse(&format!("w{number}")).unwrap();
+        for reason in ["Connected", "Disconnected"] {
+            events.record(Subject::Worker(&name), Type::Normal, reason, "");
+        }
+    }
+    assert_eq!(owned(&events)["worker/w0"], 2);
 }
 
 /// Told again after a lost connection, in part or with more; by another process of the worker; and after a restart of ours.

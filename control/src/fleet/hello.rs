@@ -1,16 +1,15 @@
 //! The first message of a session, checked.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use tonic::Status;
 use warren_model::{
     error::Violations,
-    listen::MAX_ADDRESSES,
     name::{Name, NameError},
-    publish_rule::PublishRule,
 };
 use warren_proto::{SESSION_PROTOCOL_VERSION, v1};
 
+use super::bounds;
 use crate::api::error;
 
 /// Who opened the session and what it runs.
@@ -48,16 +47,11 @@ pub(super) struct TurnedAway {
     pub message: String,
 }
 
-/// Longer than any id that a worker makes.
-const MAX_ID: usize = 128;
-/// More than anybody writes on a command line.
-const MAX_PUBLISH_RULES: usize = 256;
-
 // === impl Greeting ===
 
 impl Greeting {
     pub fn parse(request: v1::SessionRequest) -> Result<Self, Status> {
-        let Some(v1::session_request::Message::Hello(hello)) = request.message else {
+        let Some(v1::session_request::Message::Hello(mut hello)) = request.message else {
             return Err(error::invalid_field(
                 "hello",
                 "the first message of a session is Hello",
@@ -75,59 +69,11 @@ impl Greeting {
             ));
         }
         let mut violations = Violations::default();
-        if hello.worker_id.is_empty() || hello.worker_id.len() > MAX_ID {
-            violations.push(
-                "hello.worker_id",
-                format!("should be 1 to {MAX_ID} characters"),
-            );
-        }
-        let is_url = |url: &str| url.starts_with("http://") || url.starts_with("https://");
-        if !is_url(&hello.address) {
-            violations.push("hello.address", "should be an \"http://HOST:PORT\" URL");
-        }
-        if hello.network.len() > MAX_ID {
-            violations.push(
-                "hello.network",
-                format!("should be at most {MAX_ID} characters"),
-            );
-        }
-        if !hello.http_address.is_empty() && !is_url(&hello.http_address) {
-            violations.push(
-                "hello.http_address",
-                "should be an \"http://HOST:PORT\" URL",
-            );
-        }
-        if hello.instance.len() > MAX_ID {
-            violations.push(
-                "hello.instance",
-                format!("should be at most {MAX_ID} characters"),
-            );
-        }
-        let is_address = |address: &String| address.parse::<SocketAddr>().is_ok();
-        if hello.listeners.len() > MAX_ADDRESSES || !hello.listeners.iter().all(is_address) {
-            violations.push(
-                "hello.listeners",
-                format!("should be at most {MAX_ADDRESSES} \"IP:PORT\""),
-            );
-        }
-        for (i, rule) in hello.publish_allow.iter().enumerate() {
-            let parsed = rule.parse::<PublishRule>();
-            violations.ok(format!("hello.publish_allow[{i}]"), parsed);
-        }
-        if hello.publish_allow.len() > MAX_PUBLISH_RULES {
-            violations.push(
-                "hello.publish_allow",
-                format!("should be at most {MAX_PUBLISH_RULES} rules"),
-            );
-        }
-        for (i, volume) in hello.volumes.iter().enumerate() {
-            violations.ok(
-                format!("hello.volumes[{i}].name"),
-                Name::parse(&volume.name),
-            );
-        }
+        bounds::check_hello(&hello, &mut violations);
         let name: Result<Name, NameError> = Name::parse(&hello.name);
         let name = violations.ok("hello.name", name);
+        hello.replicas.iter_mut().for_each(bounds::cut_report);
+        hello.leave.iter_mut().for_each(bounds::check_leave);
         match name {
             Some(name) if violations.0.is_empty() => Ok(Self {
                 id: hello.worker_id,

@@ -17,6 +17,8 @@ pub struct Leases {
     heard: Mutex<HashMap<String, Heard>>,
     /// When each worker's last session began.
     joined: Mutex<HashMap<String, Instant>>,
+    /// When each worker was last turned away.
+    turned_away: Mutex<HashMap<String, Instant>>,
 }
 
 #[derive(Clone, Copy)]
@@ -36,6 +38,7 @@ impl Leases {
             earlier,
             heard: Mutex::default(),
             joined: Mutex::default(),
+            turned_away: Mutex::default(),
         })
     }
 
@@ -74,6 +77,21 @@ impl Leases {
     pub fn forget(&self, worker: &str) {
         self.heard.lock().remove(worker);
         self.joined.lock().remove(worker);
+        self.turned_away.lock().remove(worker);
+    }
+
+    /// A worker that is not admitted asked for a session: it lives, which keeps nothing for it but its
+    /// record.
+    pub fn turned_away(&self, worker: &str) {
+        let mut turned_away = self.turned_away.lock();
+        turned_away.insert(worker.to_owned(), Instant::now());
+    }
+
+    /// How long ago a worker was heard of, or could have been, if only to be turned away.
+    pub fn absent_for(&self, worker: &str) -> Duration {
+        let turned_away = self.turned_away.lock().get(worker).copied();
+        let since = turned_away.map_or(Duration::MAX, |at| at.elapsed());
+        self.silent_for(worker).min(since)
     }
 
     /// How long ago a worker was heard of, or could have been.

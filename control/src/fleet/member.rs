@@ -11,7 +11,8 @@ use warren_proto::v1::{self, event::Type, replica::Phase};
 use super::{
     Fleet,
     hello::{Greeting, TurnedAway},
-    presence, report,
+    listen::now,
+    presence, report, steps,
 };
 use crate::{
     api::error,
@@ -45,6 +46,9 @@ impl Member<'_> {
         {
             return Err(name_taken(&self.name));
         }
+        if self.is_new() {
+            self.admit()?;
+        }
         // It lives, even if that cannot be written down at present.
         self.fleet.leases.joined(self.name.as_str());
         let may_take = |before: &v1::Worker| {
@@ -65,12 +69,25 @@ impl Member<'_> {
             .index
             .reached(written.ok_or_else(|| name_taken(&self.name))?)
             .await;
+        if let Some(other) = &other {
+            self.fleet.forget_id(&other.id);
+        }
         let message = match other {
             Some(_) => format!("connected as a new machine, with id {}", greeting.id),
             None => format!("connected from {}", greeting.address),
         };
         self.note(Type::Normal, "Connected", message);
         Ok(())
+    }
+
+    /// Stores that the worker is told to run something, before it is.
+    pub async fn runs(&self) {
+        let held = self.fleet.index.worker(&self.name);
+        if held.is_some_and(|held| held.worker.has_run == Some(false)) {
+            let change = |held: Option<v1::Worker>| presence::runs(held?);
+            self.change_worker("that the worker runs something", change)
+                .await;
+        }
     }
 
     /// Brings every replica of this worker in line with what Hello says of it.
@@ -164,6 +181,10 @@ impl Member<'_> {
     /// Shows a worker that is not admitted, unless its name is another's, or it is connected under
     /// it.
     pub async fn turn_away(&self, greeting: &Greeting, away: &TurnedAway) {
+        if self.is_new() && self.admit().is_err() {
+            return;
+        }
+        self.fleet.leases.turned_away(self.name.as_str());
         let change = |held: Option<v1::Worker>| {
             let is_shown = held
                 .as_ref()
@@ -180,6 +201,17 @@ impl Member<'_> {
             tracing::warn!(worker = %self.name, reason = away.reason, "{}", away.message);
             self.note(Type::Warning, "NotAdmitted", away.message.clone());
         }
+    }
+
+    /// Whether nothing is remembered under its name.
+    fn is_new(&self) -> bool {
+        self.fleet.index.worker(&self.name).is_none()
+    }
+
+    /// RESOURCE_EXHAUSTED where no further name is remembered at present.
+    fn admit(&self) -> Result<(), Status> {
+        let known = self.fleet.index.worker_count();
+        self.fleet.newcomers.admit(known, now())
     }
 
     /// Whether the record was changed.
@@ -223,7 +255,8 @@ impl Member<'_> {
         let Some(workload) = self.fleet.index.placed_on(&self.name, &report.replica) else {
             return;
         };
-        for step in report.earlier.iter().chain(&report.transitions) {
+        let steps = report.earlier.iter().chain(&report.transitions);
+        for step in steps::newest_of_each(steps.cloned().collect()) {
             let subject = Subject::Replica {
                 workload: &workload,
                 id: &report.replica,

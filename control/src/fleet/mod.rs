@@ -1,12 +1,16 @@
 //! The workers' side: sessions, leases, and the lines of guests on their way to readers.
 
+mod bounds;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod hello;
+mod intake;
 pub mod leases;
+mod listen;
 pub mod listeners;
 pub mod logs;
 mod member;
+pub mod newcomers;
 mod orders;
 pub mod presence;
 mod registry;
@@ -15,6 +19,7 @@ pub mod retire;
 pub mod routes;
 mod service;
 mod session;
+mod steps;
 pub mod usage;
 
 use std::{sync::Arc, time::Duration};
@@ -25,6 +30,7 @@ use crate::{events::Events, index::Index, reconcile::dirty::DirtySet, state::Sta
 use leases::Leases;
 use listeners::ListenerBoard;
 use logs::LogsBroker;
+use newcomers::Newcomers;
 pub use registry::Registry;
 use routes::RouteBoard;
 pub use service::FleetApi;
@@ -48,6 +54,7 @@ pub struct Fleet {
     pub term: u64,
     /// Silence after which a worker's replicas are LOST.
     pub worker_timeout: Duration,
+    pub newcomers: Newcomers,
     /// Held while a fence is drawn: sessions take turns, and none loses a race too often.
     pub fences: tokio::sync::Mutex<()>,
     /// Owns the tasks of sessions and log readers.

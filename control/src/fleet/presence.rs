@@ -57,6 +57,13 @@ pub fn departs(mut worker: v1::Worker, leave: &v1::Leave, now: Timestamp) -> v1:
     worker
 }
 
+/// It is about to be told to run something. `None` where it was before, or nobody knows.
+pub(super) fn runs(mut worker: v1::Worker) -> Option<v1::Worker> {
+    let has_not = worker.has_run == Some(false);
+    worker.has_run = worker.has_run.map(|_| true);
+    has_not.then_some(worker)
+}
+
 /// Its session has ended.
 pub fn disconnected(
     mut worker: v1::Worker,
@@ -124,10 +131,12 @@ pub fn not_ready_since(worker: &v1::Worker) -> Option<Timestamp> {
 
 /// What Hello says of it, beside what is known.
 fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v1::Worker {
-    let before = before
-        .filter(|before| before.id == greeting.id)
-        .unwrap_or_default();
+    let before = before.filter(|before| before.id == greeting.id);
+    // Whoever knocks may say that it holds replicas: those that were placed on it count.
+    let has_run = before.as_ref().map_or(Some(false), |it| it.has_run);
+    let before = before.unwrap_or_default();
     v1::Worker {
+        has_run,
         id: greeting.id.clone(),
         name: greeting.name.to_string(),
         address: greeting.address.clone(),
@@ -243,6 +252,43 @@ mod tests {
         // Another machine under its name is another worker.
         let other = joined(&greeting("other"), Some(back), at(40));
         assert!(!other.cordoned);
+    }
+
+    #[test]
+    fn what_a_worker_has_run_is_remembered() {
+        let fresh = joined(&greeting("id"), None, at(1));
+        assert_eq!(fresh.has_run, Some(false));
+        assert_eq!(
+            joined(&greeting("id"), Some(fresh.clone()), at(2)).has_run,
+            Some(false)
+        );
+        let used = runs(fresh).unwrap();
+        assert_eq!(used.has_run, Some(true));
+        assert_eq!(runs(used.clone()), None);
+        let gone = disconnected(used, "it ended the session", None, at(3));
+        assert_eq!(
+            joined(&greeting("id"), Some(gone.clone()), at(4)).has_run,
+            Some(true)
+        );
+        // Another machine under its name has not.
+        assert_eq!(
+            joined(&greeting("other"), Some(gone.clone()), at(4)).has_run,
+            Some(false)
+        );
+        // Of one that was there before this was noted nobody knows.
+        let earlier = v1::Worker {
+            has_run: None,
+            ..gone
+        };
+        assert_eq!(
+            joined(&greeting("id"), Some(earlier.clone()), at(5)).has_run,
+            None
+        );
+        assert_eq!(runs(earlier), None);
+        // What a stranger says that it holds does not count.
+        let mut holds = greeting("id");
+        holds.replicas.push(v1::ReplicaReport::default());
+        assert_eq!(joined(&holds, None, at(6)).has_run, Some(false));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use warren_model::{name::Name, quantity::format_duration};
 use warren_proto::v1::{self, event::Type};
 
 use super::{Fleet, presence};
-use crate::{clock, events::Subject, state::Stored, store::StoreError};
+use crate::{clock, events::Subject, index::WorkerUsage, state::Stored, store::StoreError};
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,8 +23,16 @@ pub enum Removal {
     MayRun(Duration),
 }
 
+/// How long workers are remembered that are not connected.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    pub used: Duration,
+    /// Those that never ran anything, and that nobody has decided anything about.
+    pub unused: Duration,
+}
+
 /// Between two looks at all workers.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Workers that live have connected to a control plane that starts within this.
 const ALL_ARE_BACK: Duration = Duration::from_secs(600);
 
@@ -50,24 +58,34 @@ impl Fleet {
         }
     }
 
-    /// Forgets workers that were not connected for `retention`, until it is told to end.
-    pub async fn retire(self: Arc<Self>, retention: Duration, shutdown: CancellationToken) {
+    /// Forgets workers that were not connected for long, until it is told to end.
+    pub async fn retire(self: Arc<Self>, retention: Retention, shutdown: CancellationToken) {
+        let shortest = retention.used.min(retention.unused);
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY.min(retention)) => {}
+                () = tokio::time::sleep(LOOK_EVERY.min(shortest)) => {}
             }
             for held in self.index.workers() {
-                let listened = self.leases.silent_for(&held.worker.name);
+                let absent = self.leases.absent_for(&held.worker.name);
+                let retention = match self.is_unused(&held) {
+                    true => shortest,
+                    false => retention.used,
+                };
                 let is_long_gone = is_retired(&held.worker, retention, &clock::now());
-                if !is_long_gone || listened < ALL_ARE_BACK.min(retention) {
+                if !is_long_gone || absent < ALL_ARE_BACK.min(retention) {
                     continue;
                 }
                 match self.remove_worker(&held.name).await {
                     Ok(Removal::Done) => {
                         let gone = format_duration(retention);
-                        let message = format!("forgotten: it was not connected for {gone}");
+                        let message = match held.worker.has_run {
+                            Some(false) => format!(
+                                "forgotten: it has run nothing and was not connected for {gone}"
+                            ),
+                            _ => format!("forgotten: it was not connected for {gone}"),
+                        };
                         let subject = Subject::Worker(&held.name);
                         let events = &self.events;
                         events.record(subject, Type::Normal, "Removed", message);
@@ -79,6 +97,15 @@ impl Fleet {
                 }
             }
         }
+    }
+
+    /// Whether nothing is known of it but that it was there.
+    fn is_unused(&self, held: &WorkerUsage) -> bool {
+        let worker = &held.worker;
+        let is_decided_about = worker.cordoned || worker.drain.is_some();
+        worker.has_run == Some(false)
+            && !is_decided_about
+            && self.index.replicas_on(&held.name).is_empty()
     }
 
     fn removal(&self, name: &Name, worker: &v1::Worker) -> Removal {
@@ -97,10 +124,14 @@ impl Fleet {
 
     fn forget(&self, name: &Name, held: &Stored<v1::Worker>) {
         self.leases.forget(name.as_str());
+        self.forget_id(&held.value.id);
+    }
+
+    /// Forgets what is known of a worker by its id, unless it is there under another name.
+    pub(super) fn forget_id(&self, id: &str) {
         let workers = self.index.workers();
-        // It may be there under another name.
-        if workers.iter().all(|other| other.worker.id != held.value.id) {
-            self.registry.forget(&held.value.id);
+        if workers.iter().all(|other| other.worker.id != id) {
+            self.registry.forget(id);
         }
     }
 }

@@ -2,16 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::stream::{self, BoxStream, PollNext};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use warren_proto::v1::{self, fleet_service_server::FleetService};
 
-use super::{Fleet, session};
+use super::{Fleet, listen::Outbox, session};
 use crate::api::error;
 
 /// Messages to a worker that may wait for its connection.
 const OUTBOX: usize = 32;
+/// Acknowledgements that may: a worker waits for the newest.
+const ACKNOWLEDGEMENTS: usize = 8;
 
 /// How long the last message of a session may wait for its worker.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -22,23 +25,28 @@ pub struct FleetApi(pub Arc<Fleet>);
 
 #[tonic::async_trait]
 impl FleetService for FleetApi {
-    type SessionStream = ReceiverStream<Result<v1::SessionResponse, Status>>;
+    type SessionStream = BoxStream<'static, Result<v1::SessionResponse, Status>>;
 
     async fn session(
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let (outbox, responses) = mpsc::channel(OUTBOX);
+        let (urgent, first) = mpsc::channel(ACKNOWLEDGEMENTS);
+        let (rest, then) = mpsc::channel(OUTBOX);
+        let outbox = Outbox { urgent, rest };
         let fleet = self.0.clone();
         let inbound = request.into_inner();
         // The answer's head goes out before Hello arrives: a client may wait for it before it sends anything.
         self.0.tasks.spawn(async move {
             if let Err(status) = session::run(fleet, inbound, &outbox).await {
                 // A worker that does not read, or has gone, does not need to know why.
-                let _ = timeout(FAREWELL, outbox.send(Err(status))).await;
+                let _ = timeout(FAREWELL, outbox.rest.send(Err(status))).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(responses)))
+        let (first, then) = (ReceiverStream::new(first), ReceiverStream::new(then));
+        let overtakes = |_: &mut ()| PollNext::Left;
+        let responses = stream::select_with_strategy(first, then, overtakes);
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn push_logs(

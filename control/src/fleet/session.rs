@@ -1,30 +1,31 @@
 //! One worker's session, from Hello to its end.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt as _, pending, ready};
 use tokio::{
-    sync::{Notify, mpsc},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    sync::Notify,
+    time::{sleep_until, timeout},
 };
-use tonic::{Status, Streaming};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use warren_model::guard::Guard;
 use warren_proto::{
     SESSION_PROTOCOL_VERSION,
-    v1::{self, replica::Phase, session_request, session_response},
+    v1::{self, replica::Phase, session_response},
 };
 
 use super::{
     Fleet,
     hello::{Greeting, TurnedAway},
+    intake::{Beat, Intake, Message, Numbered},
+    listen::{Desk, Inbound, Listener, Outbox, Sender, now},
+    listeners::ListenerNews,
     member::{Member, name_taken},
     orders::Orders,
     registry::Seat,
 };
 use crate::{api::error, store::StoreError};
-
-type Inbound = Streaming<v1::SessionRequest>;
-type Outbox = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 
 /// A client that opens a session says Hello within this.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -32,35 +33,30 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 const HEARTBEATS_PER_TIMEOUT: u32 = 5;
 /// How long the reconciler may take for the replicas of a worker that came back.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+/// How long what a worker said last may take to be stored once its session has ended.
+const FINISHING: Duration = Duration::from_secs(2);
 /// How long reports wait that could not be stored.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A session that holds its worker's seat.
+/// The half of a session that stores and tells, and holds the worker's seat.
 struct Session<'a> {
     member: Member<'a>,
     outbox: &'a Outbox,
+    desk: Arc<Desk>,
     orders: Orders,
     /// The worker's id, and the generation that it has seen.
     worker_id: &'a str,
     seen: u64,
     /// The store says that the worker is connected.
     joined: bool,
-    /// The last report of each replica that could not be stored: a full disk must not cost a worker its session.
-    unstored: BTreeMap<String, v1::ReplicaReport>,
     /// Wakes when what should run here may have changed.
     wake: Arc<Notify>,
+    /// The worker says no more: what it said is stored, and then the session ends.
+    silent: CancellationToken,
 }
 
-/// What the worker was told that it need not tell again.
-#[derive(Default)]
-struct Keeping {
-    /// Something was reported that may get lost yet.
-    dirty: bool,
-    /// The heartbeat before which all was, and what brings it to the disk.
-    underway: Option<(u64, BoxFuture<'static, Result<(), StoreError>>)>,
-    /// The last heartbeat before which everything is on the disk.
-    kept: u64,
-}
+/// What brings all that arrived before a heartbeat to the disk.
+type Keeping = Option<(Beat, BoxFuture<'static, Result<(), StoreError>>)>;
 
 /// Serves a worker until it goes, is silent for too long, is replaced, or the control plane ends.
 /// An error is for the worker to see.
@@ -100,12 +96,13 @@ pub(super) async fn run(
         .filter(|held| held.phase() != Phase::Stopped);
     let mut session = Session {
         outbox,
+        desk: Arc::default(),
         orders: Orders::beginning_with(held.map(|held| held.replica.clone())),
         worker_id: &greeting.id,
         seen: greeting.generation(&fleet.cluster_id, fleet.term),
         joined: false,
-        unstored: BTreeMap::new(),
         wake: fleet.index.session_wake(&name),
+        silent: CancellationToken::new(),
         member: Member {
             fleet: &fleet,
             name,
@@ -142,50 +139,67 @@ impl Session<'_> {
         seat: &mut Seat,
     ) -> Result<(), Status> {
         self.admit(greeting).await?;
-        let name = &self.member.name;
+        let name = self.member.name.clone();
         tracing::info!(worker = %name, address = greeting.address, "the worker is connected");
         let fleet = self.member.fleet;
-        let timeout = fleet.worker_timeout;
         self.welcome().await?;
         // Before anything runs there.
-        let (all, mut listeners) = fleet.listeners.news(&fleet.index);
+        let (all, listeners) = fleet.listeners.news(&fleet.index);
         self.send(session_response::Message::FleetListeners(all))
             .await?;
         self.assign(true).await?;
-        let mut lease = Instant::now() + timeout;
-        let wake = self.wake.clone();
-        let mut routes = fleet.routes.news();
-        // Hello has reports.
-        let mut keeping = Keeping {
-            dirty: true,
-            ..Keeping::default()
+        let listener = Listener {
+            fleet: self.member.fleet,
+            name,
+            inbound,
+            outbox: self.outbox,
+            desk: self.desk.clone(),
         };
-        let mut retry = interval(RETRY);
-        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut listens = false;
-        loop {
-            // What the worker says and what it is to be told go in turns: none waits for the other, however much there is.
-            listens = !listens;
-            // A heartbeat that waits to be read is in time, and a worker that sends much else but no heartbeat is not.
+        let silent = self.silent.clone();
+        let ended = {
+            let mut listening = pin!(listener.run());
+            let mut working = pin!(self.work(seat, listeners));
             tokio::select! {
                 biased;
-                () = self.outbox.closed() => return Ok(()),
-                () = keeping.progress() => {}
-                _ = retry.tick(), if !self.unstored.is_empty() => {
-                    for report in std::mem::take(&mut self.unstored).into_values() {
-                        self.store(report).await?;
+                heard = &mut listening => {
+                    // What is being stored now is not given up.
+                    silent.cancel();
+                    let worked = timeout(FINISHING, working).await;
+                    heard.and(worked.unwrap_or(Ok(())))
+                }
+                worked = &mut working => worked,
+            }
+        };
+        // What it said last counts.
+        let _ = timeout(FINISHING, self.finish()).await;
+        ended
+    }
+
+    /// Stores what the worker says and tells it what to run, until it says no more.
+    async fn work(&mut self, seat: &mut Seat, mut listeners: ListenerNews) -> Result<(), Status> {
+        let (desk, wake, silent) = (self.desk.clone(), self.wake.clone(), self.silent.clone());
+        let mut routes = self.member.fleet.routes.news();
+        let mut keeping: Keeping = None;
+        let mut stores = false;
+        loop {
+            if keeping.is_none() {
+                keeping = self.begin_to_keep();
+            }
+            // What is stored and what is told go in turns: none waits for the other, however much there is.
+            stores = !stores;
+            let due = desk.with(|intake| intake.ready_at(now()));
+            tokio::select! {
+                biased;
+                () = silent.cancelled() => return Ok(()),
+                (beat, kept) = progress(&mut keeping) => {
+                    keeping = None;
+                    self.kept(beat, kept);
+                }
+                () = until(due), if stores => {
+                    if let Some(held) = desk.with(|intake| intake.next(now())) {
+                        self.store(held).await?;
                     }
                 }
-                message = inbound.message(), if listens => match message? {
-                    Some(message) => {
-                        if self.take(message, &mut keeping).await? {
-                            lease = Instant::now() + timeout;
-                        } else if lease < Instant::now() {
-                            return Err(silent(timeout));
-                        }
-                    }
-                    None => return Ok(()),
-                },
                 () = wake.notified() => self.assign(false).await?,
                 Some(wanted) = seat.logs.recv() => {
                     self.send(session_response::Message::LogsWanted(wanted)).await?;
@@ -198,8 +212,46 @@ impl Session<'_> {
                     let news = Arc::unwrap_or_clone(news);
                     self.send(session_response::Message::FleetListeners(news)).await?;
                 }
-                () = tokio::time::sleep_until(lease), if listens => return Err(silent(timeout)),
-                () = ready(()), if !listens => {}
+                () = desk.news() => {}
+                () = ready(()), if !stores => {}
+            }
+        }
+    }
+
+    /// Stores what is left of a session that has ended.
+    async fn finish(&mut self) -> Result<(), Status> {
+        let next = |desk: &Desk| desk.with(|intake| intake.next_in_order(now()));
+        while let Some(held) = next(&self.desk) {
+            let tried = self.store(held).await?;
+            if !tried {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to bring what was stored to the disk, once a heartbeat asks for it.
+    fn begin_to_keep(&self) -> Keeping {
+        let (beat, is_kept) = self.desk.with(|intake| {
+            let beat = intake.stored()?;
+            Some((beat, intake.is_kept(beat)))
+        })?;
+        if is_kept {
+            self.desk.kept(beat.sequence);
+            return None;
+        }
+        Some((beat, self.member.keep().boxed()))
+    }
+
+    fn kept(&self, beat: Beat, kept: Result<(), StoreError>) {
+        match kept {
+            Ok(()) => {
+                self.desk.with(|intake| intake.keep(beat));
+                self.desk.kept(beat.sequence);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "reports are not on the disk yet");
+                self.desk.with(|intake| intake.is_not_kept(beat));
             }
         }
     }
@@ -229,7 +281,7 @@ impl Session<'_> {
     async fn welcome(&self) -> Result<(), Status> {
         let timeout = self.member.fleet.worker_timeout;
         let interval = timeout / HEARTBEATS_PER_TIMEOUT;
-        self.send(session_response::Message::Welcome(v1::Welcome {
+        self.urge(session_response::Message::Welcome(v1::Welcome {
             protocol_version: SESSION_PROTOCOL_VERSION,
             term: self.member.fleet.term,
             heartbeat_interval: prost_types::Duration::try_from(interval).ok(),
@@ -239,70 +291,40 @@ impl Session<'_> {
         .await
     }
 
-    /// Whether the message was a heartbeat.
-    async fn take(
-        &mut self,
-        message: v1::SessionRequest,
-        keeping: &mut Keeping,
-    ) -> Result<bool, Status> {
-        match message.message {
-            Some(session_request::Message::Heartbeat(heartbeat)) => {
-                let (fleet, name) = (self.member.fleet, self.member.name.as_str());
-                fleet.leases.heard(name);
-                fleet.usages.heard(name, heartbeat.usage);
-                if !heartbeat.listeners.is_empty() {
-                    let name = &self.member.name;
-                    fleet
-                        .listeners
-                        .moved(&fleet.index, name, &heartbeat.listeners);
-                }
-                if self.unstored.is_empty() {
-                    keeping.begin(heartbeat.sequence, &self.member);
-                }
-                let ack = v1::HeartbeatAck {
-                    sequence: heartbeat.sequence,
-                    kept_sequence: keeping.kept,
-                };
-                self.send(session_response::Message::HeartbeatAck(ack))
-                    .await?;
-                Ok(true)
+    /// Stores what the worker said, or keeps it until the store can be used again: a full disk must not
+    /// cost a worker its session. Whether it is stored.
+    async fn store(&mut self, held: Numbered) -> Result<bool, Status> {
+        let stored = match &held.message {
+            Message::Report(report) => {
+                self.member.tell_transitions(report);
+                self.member.store_report(report).await
             }
-            Some(session_request::Message::Report(report)) => {
-                keeping.dirty = true;
-                self.member.tell_transitions(&report);
-                self.store(report).await?;
-                Ok(false)
+            Message::Leave(leave) => {
+                self.member.depart(leave).await;
+                Ok(())
             }
-            Some(session_request::Message::Leave(leave)) => {
-                self.member.depart(&leave).await;
-                Ok(false)
-            }
-            Some(session_request::Message::Dropped(dropped)) => {
+            Message::Dropped(dropped) => {
                 self.member.drops(&dropped.message).await;
-                Ok(false)
+                Ok(())
             }
-            Some(session_request::Message::Hello(_)) => Err(error::invalid_field(
-                "hello",
-                "only the first message of a session is Hello",
-            )),
-            // A newer worker's message: what it means is not known, and it was told our protocol version.
-            None => Ok(false),
-        }
-    }
-
-    /// Stores a report, or keeps it until the store can be used again.
-    async fn store(&mut self, report: v1::ReplicaReport) -> Result<(), Status> {
-        match self.member.store_report(&report).await {
+        };
+        match stored {
             Ok(()) => {
-                self.unstored.remove(&report.replica);
-                if report.phase() == Phase::Stopped {
+                if let Message::Report(report) = &held.message
+                    && report.phase() == Phase::Stopped
+                {
                     self.orders.gone(&report.replica);
                 }
-                Ok(())
+                self.desk.with(Intake::done);
+                Ok(true)
             }
             Err(StoreError::Unavailable(_)) => {
-                self.unstored.insert(report.replica.clone(), report);
-                Ok(())
+                let again = now() + RETRY;
+                let parted = self.desk.with(|intake| intake.put_back(held, again));
+                if let Some(report) = parted {
+                    self.member.tell_transitions(&report);
+                }
+                Ok(false)
             }
             Err(error) => Err(error::store(error)),
         }
@@ -320,16 +342,23 @@ impl Session<'_> {
                 None => self.orders.untold(&record.replica.id),
             }
         }
+        if !assign.is_empty() {
+            self.member.runs().await;
+        }
         self.fence(&mut assign).await.map_err(error::store)?;
         if complete || !assign.is_empty() || !difference.stop.is_empty() {
-            self.send(session_response::Message::Assignments(v1::Assignments {
+            let assignments = session_response::Message::Assignments(v1::Assignments {
                 term: fleet.term,
                 generation: fleet.registry.next_generation(self.worker_id, self.seen),
                 complete: complete && Guard::CompleteAssignments.stands(),
                 assign,
                 stop: difference.stop,
-            }))
-            .await?;
+            });
+            // An acknowledgement lets the worker go on with what it runs: none overtakes the first ones.
+            match complete {
+                true => self.urge(assignments).await?,
+                false => self.send(assignments).await?,
+            }
         }
         for record in &difference.never_held {
             self.member
@@ -361,13 +390,23 @@ impl Session<'_> {
 
     /// Waits while the worker does not read, up to its timeout.
     async fn send(&self, message: session_response::Message) -> Result<(), Status> {
+        self.send_by(&self.outbox.rest, message).await
+    }
+
+    /// The same, by the way on which acknowledgements follow it.
+    async fn urge(&self, message: session_response::Message) -> Result<(), Status> {
+        self.send_by(&self.outbox.urgent, message).await
+    }
+
+    async fn send_by(
+        &self,
+        way: &Sender,
+        message: session_response::Message,
+    ) -> Result<(), Status> {
         let response = v1::SessionResponse {
             message: Some(message),
         };
-        let sent = timeout(
-            self.member.fleet.worker_timeout,
-            self.outbox.send(Ok(response)),
-        );
+        let sent = timeout(self.member.fleet.worker_timeout, way.send(Ok(response)));
         match sent.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(error::gone("the worker closed its stream")),
@@ -392,38 +431,17 @@ fn admissible(fleet: &Fleet, greeting: &Greeting) -> Result<(), TurnedAway> {
     }
 }
 
-fn silent(timeout: Duration) -> Status {
-    error::late(format!("no heartbeat for {timeout:?}"))
+/// What came of bringing reports to the disk. Dropping the future loses nothing.
+async fn progress(keeping: &mut Keeping) -> (Beat, Result<(), StoreError>) {
+    match keeping {
+        Some((beat, keep)) => (*beat, keep.await),
+        None => pending().await,
+    }
 }
 
-// === impl Keeping ===
-
-impl Keeping {
-    /// All that was reported before this heartbeat is stored, if not yet on the disk.
-    fn begin(&mut self, sequence: u64, member: &Member<'_>) {
-        if self.underway.is_some() {
-            return;
-        }
-        if !self.dirty {
-            self.kept = sequence;
-            return;
-        }
-        self.dirty = false;
-        self.underway = Some((sequence, member.keep().boxed()));
-    }
-
-    /// Returns each time that something is kept, or cannot be. Dropping the future loses nothing.
-    async fn progress(&mut self) {
-        let Some((sequence, keep)) = &mut self.underway else {
-            return pending().await;
-        };
-        match keep.await {
-            Ok(()) => self.kept = *sequence,
-            Err(error) => {
-                tracing::warn!(%error, "reports are not on the disk yet");
-                self.dirty = true;
-            }
-        }
-        self.underway = None;
+async fn until(due: Option<std::time::Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => pending().await,
     }
 }

@@ -38,6 +38,8 @@ pub use watched::{ShownReplica, Watched};
 
 /// Workloads that a reader of [`Index::touched`] may be behind.
 const TOUCHED_BUFFER: usize = 8192;
+/// Wakes of sessions that are kept beside those of known workers.
+const SPARE_SESSIONS: usize = 1024;
 
 /// The reading side. Every method holds a lock for the time of a map's look-up only.
 pub struct Index {
@@ -269,6 +271,11 @@ impl Index {
             .collect()
     }
 
+    /// How many workers are known.
+    pub fn worker_count(&self) -> usize {
+        self.inner.read().contents.workers.len()
+    }
+
     pub fn worker(&self, name: &Name) -> Option<WorkerUsage> {
         self.inner
             .read()
@@ -293,12 +300,12 @@ impl Index {
 
     /// Wakes when what a worker should run may have changed. One session waits at a time.
     pub fn session_wake(&self, worker: &Name) -> Arc<Notify> {
-        self.inner
-            .write()
-            .sessions
-            .entry(worker.clone())
-            .or_default()
-            .clone()
+        let mut inner = self.inner.write();
+        // Those of sessions that have ended are of no use: the next one looks at everything first.
+        if inner.sessions.len() > 2 * inner.contents.workers.len() + SPARE_SESSIONS {
+            inner.sessions.retain(|_, wake| Arc::strong_count(wake) > 1);
+        }
+        inner.sessions.entry(worker.clone()).or_default().clone()
     }
 
     /// Tells everyone concerned. Called with the write lock held: see `watch`.

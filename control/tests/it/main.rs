@@ -22,6 +22,7 @@ mod restarts;
 mod revisions;
 mod rollouts;
 mod selectors;
+mod strangers;
 mod watch;
 mod worker;
 mod workloads;

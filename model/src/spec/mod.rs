@@ -131,6 +131,25 @@ pub struct RestartPolicy {
     pub on_lost: Recovery,
 }
 
+/// A service that ran for less than this is not started again at once, however small its backoff.
+pub const SHORT_RUN: Duration = Duration::from_secs(1);
+/// The least wait after a run that was shorter than [`SHORT_RUN`].
+pub const LEAST_BACKOFF: Duration = Duration::from_millis(100);
+/// The least wait of a service that goes on crashing as soon as it is started.
+pub const LEAST_BACKOFF_OF_A_LOOP: Duration = Duration::from_secs(1);
+/// After so many short runs in a row the least wait begins to double.
+const QUICK_RESTARTS: u32 = 30;
+
+/// The least wait after so many short runs in a row, whatever the policy says. A service that
+/// crashes as soon as it is started would otherwise cost its worker more than one that works.
+pub fn least_backoff(short_runs: u32) -> Duration {
+    if short_runs == 0 {
+        return Duration::ZERO;
+    }
+    let doublings = short_runs.saturating_sub(QUICK_RESTARTS).min(16);
+    (LEAST_BACKOFF * (1 << doublings)).min(LEAST_BACKOFF_OF_A_LOOP)
+}
+
 /// A port of the service offered on the machine's network by the worker, by the same transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {

@@ -59,6 +59,16 @@ pub struct Batch {
     pub version: u64,
 }
 
+/// A replica that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub replica: String,
+    /// The version that its last change made.
+    pub version: u64,
+    /// It has ended for good, by itself or because it was asked to.
+    pub ends: bool,
+}
+
 #[derive(Default)]
 struct Book {
     version: u64,
@@ -170,6 +180,29 @@ impl ReportBook {
                 .collect(),
             version: book.version,
         }
+    }
+
+    /// Which replicas changed after this version, and the version now.
+    pub fn changes(&self, version: u64) -> (Vec<Change>, u64) {
+        let book = self.book.lock();
+        let changed = book.order.range(version.saturating_add(1)..);
+        let changes = changed.map(|(version, replica)| {
+            let phase = book.entries.get(replica).map(|entry| entry.state.phase);
+            let ends = [Phase::Completed, Phase::Failed, Phase::Stopped];
+            Change {
+                replica: replica.clone(),
+                version: *version,
+                ends: phase.is_some_and(|phase| ends.contains(&phase)),
+            }
+        });
+        (changes.collect(), book.version)
+    }
+
+    /// A replica as it is now, with its steps after this version, and the version of its last change.
+    pub fn report(&self, replica: &str, after: u64) -> Option<(v1::ReplicaReport, u64)> {
+        let book = self.book.lock();
+        let entry = book.entries.get(replica)?;
+        Some((entry.report(replica, after), entry.changed))
     }
 
     /// Returns once something was recorded after this version.

@@ -18,6 +18,7 @@ use warren_model::{
     listen::{self, InsecureListen},
     name::{Name, NameError},
     publish_rule::PublishRule,
+    spec::SHORT_RUN,
 };
 use warren_proto::v1;
 
@@ -236,6 +237,7 @@ impl Worker {
             host,
             volumes: Arc::clone(&volumes),
             longest_grace: config.longest_grace.unwrap_or(Duration::MAX),
+            short_run: SHORT_RUN,
         });
         Ok(Self {
             identity,

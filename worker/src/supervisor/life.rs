@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use warren_model::spec::{Restart, RestartPolicy};
+use warren_model::spec::{Restart, RestartPolicy, SHORT_RUN, least_backoff};
 
 pub use self::note::Note;
 use crate::runtime::ServiceEnd;
@@ -110,6 +110,9 @@ pub struct Life {
     recent: VecDeque<Instant>,
     /// Waits since the last healthy run.
     waits: u32,
+    /// Runs in a row that were shorter than `short`.
+    short_runs: u32,
+    short: Duration,
     /// `None` while nothing runs, or it has only begun to.
     running_since: Option<Instant>,
     /// The service exists, also while it is being killed.
@@ -133,6 +136,8 @@ impl Life {
             restarts,
             recent: VecDeque::new(),
             waits: 0,
+            short_runs: 0,
+            short: SHORT_RUN,
             running_since: None,
             alive: false,
             condemned: false,
@@ -140,6 +145,12 @@ impl Life {
             completed: false,
             over: false,
         }
+    }
+
+    /// Takes runs below this for those of a crash loop, in place of [`SHORT_RUN`].
+    pub fn with_short_run(mut self, short: Duration) -> Self {
+        self.short = short;
+        self
     }
 
     /// Whether nothing follows any more.
@@ -294,6 +305,10 @@ impl Life {
         if ran_for >= policy.reset_after {
             self.waits = 0;
         }
+        self.short_runs = match ran_for < self.short {
+            true => self.short_runs.saturating_add(1),
+            false => 0,
+        };
         self.recent
             .retain(|at| now.saturating_duration_since(*at) < policy.window);
         if self.recent.len() >= policy.max_restarts as usize {
@@ -303,7 +318,7 @@ impl Life {
             return Step { actions, notes };
         }
         self.recent.push_back(now);
-        let wait = backoff(&policy, self.waits, jitter);
+        let wait = backoff(&policy, self.waits, jitter).max(least_backoff(self.short_runs));
         self.waits = self.waits.saturating_add(1);
         self.phase = Phase::Backoff;
         actions.push(Action::Wait(wait));

@@ -40,6 +40,11 @@ pub struct SupervisorParts {
     pub volumes: Arc<Volumes>,
     /// No grace is longer than this.
     pub longest_grace: Duration,
+    /// Services that end sooner than this are not started again at once: [`SHORT_RUN`], but in tests
+    /// of many restarts.
+    ///
+    /// [`SHORT_RUN`]: warren_model::spec::SHORT_RUN
+    pub short_run: Duration,
 }
 
 /// Owns the replicas of a worker. What becomes of them is told through the [`ReportBook`].

@@ -68,7 +68,7 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle:
     });
     let policy = assignment.spec.service.as_ref().map(|s| s.restart.clone());
     let mut replica = Replica {
-        life: Life::new(policy, assignment.restarts),
+        life: Life::new(policy, assignment.restarts).with_short_run(parts.short_run),
         assignment: &assignment,
         parts,
         reporter: &reporter,

@@ -1,8 +1,10 @@
 //! What should run, in words.
 
+use std::time::Duration;
+
 use warren_model::{
     quantity::{format_duration, rounded_bytes},
-    spec::default_reserve,
+    spec::{LEAST_BACKOFF, SHORT_RUN, default_reserve},
 };
 use warren_proto::v1::{self, probe::Check, volume::Source};
 
@@ -256,6 +258,13 @@ fn restarts(policy: &v1::RestartPolicy) -> String {
         duration(policy.max_backoff),
     ) {
         sentence.push_str(&format!(", after {first} doubling to {last}"));
+        let first: Option<Duration> = policy.initial_backoff.and_then(|it| it.try_into().ok());
+        if first.is_some_and(|first| first < LEAST_BACKOFF) {
+            let (least, run) = (format_duration(LEAST_BACKOFF), format_duration(SHORT_RUN));
+            sentence.push_str(&format!(
+                " (not below {least} after a run of less than {run})"
+            ));
+        }
     }
     if let (Some(times), Some(window)) = (policy.max_restarts, duration(policy.window)) {
         sentence.push_str(&format!(", at most {} in {window}", output::times(times)));
@@ -282,6 +291,28 @@ fn recovery(policy: &v1::RestartPolicy) -> String {
 }
 
 fn duration(duration: Option<prost_types::Duration>) -> Option<String> {
-    let duration = std::time::Duration::try_from(duration?).ok()?;
+    let duration = Duration::try_from(duration?).ok()?;
     Some(format_duration(duration))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backoff_that_crashes_do_not_get_is_said_so() {
+        let policy = |millis: u64| v1::RestartPolicy {
+            initial_backoff: Duration::from_millis(millis).try_into().ok(),
+            max_backoff: Duration::from_secs(30).try_into().ok(),
+            ..v1::RestartPolicy::default()
+        };
+        assert_eq!(
+            restarts(&policy(1)),
+            "restarts always, after 1ms doubling to 30s (not below 100ms after a run of less than 1s)"
+        );
+        assert_eq!(
+            restarts(&policy(100)),
+            "restarts always, after 100ms doubling to 30s"
+        );
+    }
 }

@@ -21,6 +21,7 @@
 //! | slow-loris guest | 504 from a service, a broken body from a component | [`output`] |
 //! | socket flood | the guest an error; a component 504 | [`sockets`] |
 //! | `exit(0)`, `exit-with-code(3)` | `COMPLETED` with code 0; `EXITED` with code 3 | [`ends`] |
+//! | sixty services that crash at once | `BACKOFF`, exact counts, and waits that grow | [`crashes`] |
 //! | panic, trap in `drop` | `TRAPPED`, its last words | [`ends`] |
 //! | never listens | `Ready` is `FALSE`, `NotListening`; 503 | [`listening`] |
 //! | listens late | the same until it does, then 200 | [`listening`] |
@@ -29,6 +30,7 @@
 //! All of them at once, for longer, and how long the neighbour's answers take: `tests/soak.rs`.
 
 mod calls;
+mod crashes;
 mod ends;
 mod listening;
 mod memory;

@@ -45,7 +45,12 @@ pub enum SessionError {
 impl SessionError {
     /// Whether trying again cannot help before somebody has changed something.
     pub fn needs_people(&self) -> bool {
-        matches!(self, Self::NameTaken(_) | Self::Version(_))
+        match self {
+            Self::NameTaken(_) | Self::Version(_) => true,
+            // What this worker says of itself is refused: a label, say.
+            Self::Status(status) => status.code() == Code::InvalidArgument,
+            _ => false,
+        }
     }
 
     /// Whether a control plane answered, and does not take this worker in, or is not followed by
@@ -53,7 +58,11 @@ impl SessionError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Stranger(_) => true,
-            Self::Status(status) => status.code() == Code::FailedPrecondition,
+            Self::Status(status)
+                if [Code::FailedPrecondition, Code::ResourceExhausted].contains(&status.code()) =>
+            {
+                true
+            }
             error => error.needs_people(),
         }
     }

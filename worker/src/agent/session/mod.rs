@@ -1,6 +1,7 @@
 //! The session with the control plane: opened again for as long as the worker lives. Whatever happens to it, replicas go on.
 
 mod error;
+mod lanes;
 mod open;
 mod outbox;
 mod unfollowed;
@@ -18,11 +19,7 @@ use std::{
 };
 
 use prost::Message as _;
-use tokio::{
-    sync::{mpsc, watch},
-    time,
-};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use warren_model::{guard::Guard, listen, name::Name};
@@ -33,6 +30,7 @@ use warren_proto::{
 
 pub use self::error::{InvalidControl, SessionError};
 use self::{
+    lanes::Lanes,
     open::{Open, Timing},
     outbox::Outbox,
 };
@@ -137,8 +135,6 @@ const OPENING: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between tries that cannot succeed before somebody has changed something.
 const SLOW: Duration = Duration::from_secs(10);
-/// Messages between this task and the connection.
-const QUEUE: usize = 64;
 /// A thousand replicas with large specs, all assigned in one message.
 const MAX_MESSAGE: usize = 64 << 20;
 /// gRPC's usual bound of a message is 4 MiB: a Hello above this tells the rest in reports.
@@ -292,21 +288,16 @@ impl Session {
     ) -> Result<Open<'a>, SessionError> {
         let refused = |status| SessionError::of(status, self.config.name.as_str());
         let channel = control.connect().await?;
-        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (lanes, outbound) = Lanes::new();
         let (hello, version) = self.hello(seen, may_switch());
         let leaves = hello.leave.is_some();
-        let hello = v1::SessionRequest {
-            message: Some(session_request::Message::Hello(hello)),
-        };
-        // The queue is empty, so this does not wait.
-        let _ = sender.send(hello).await;
+        // It is the first message: there is room.
+        let first = lanes.urgent_now().ok_or(SessionError::Ended)?;
+        first.send(session_request::Message::Hello(hello));
 
         let mut client = v1::fleet_service_client::FleetServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE);
-        let stream = client
-            .session(ReceiverStream::new(receiver))
-            .await
-            .map_err(refused)?;
+        let stream = client.session(outbound).await.map_err(refused)?;
         let mut inbound = stream.into_inner();
         let first = inbound
             .message()
@@ -342,9 +333,9 @@ impl Session {
         Ok(Open::new(
             self,
             seen,
-            sender,
+            lanes,
             inbound,
-            Outbox::new(version),
+            Outbox::new(version, time::Instant::now().into_std()),
             timing,
             bulk,
         )

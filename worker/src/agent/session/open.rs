@@ -8,15 +8,19 @@ use std::{
 
 use futures::future::{OptionFuture, ready};
 use tokio::{
-    sync::mpsc,
     task::{JoinError, JoinHandle, JoinSet},
     time::{self, Instant, MissedTickBehavior},
 };
 use tonic::Streaming;
 use warren_model::{ambient, guard::Guard};
-use warren_proto::v1::{self, SessionRequest, SessionResponse, session_request, session_response};
+use warren_proto::v1::{self, SessionResponse, replica::Phase, session_request, session_response};
 
-use super::{Session, SessionError, outbox::Outbox, unfollowed};
+use super::{
+    Session, SessionError,
+    lanes::{Lanes, Place},
+    outbox::{Next, Outbox},
+    unfollowed,
+};
 use crate::{
     agent::{
         Usage, assignment::Orders, log_push::push_logs, remote::Channel, seen::Seen, state::Kept,
@@ -28,7 +32,7 @@ use crate::{
 pub(super) struct Open<'a> {
     session: &'a Session,
     seen: &'a mut Seen,
-    outbound: mpsc::Sender<SessionRequest>,
+    outbound: Arc<Lanes>,
     inbound: Streaming<SessionResponse>,
     outbox: Outbox,
     timing: Timing,
@@ -70,7 +74,7 @@ impl<'a> Open<'a> {
     pub fn new(
         session: &'a Session,
         seen: &'a mut Seen,
-        outbound: mpsc::Sender<SessionRequest>,
+        outbound: Lanes,
         inbound: Streaming<SessionResponse>,
         outbox: Outbox,
         timing: Timing,
@@ -79,7 +83,7 @@ impl<'a> Open<'a> {
         Self {
             session,
             seen,
-            outbound,
+            outbound: Arc::new(outbound),
             inbound,
             outbox,
             timing,
@@ -103,13 +107,14 @@ impl<'a> Open<'a> {
     /// Until the control plane ends it or falls silent, or the worker closes it, which is `Ok`.
     pub async fn run(mut self) -> Result<(), SessionError> {
         let reports = &self.session.reports;
-        let outbound = self.outbound.clone();
+        let outbound = Arc::clone(&self.outbound);
         let mut beats = time::interval(self.timing.heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listens = false;
         loop {
             let leaves = !self.leaves && self.session.ending.draining.is_cancelled();
             let urgent = leaves || self.dropped.is_some();
+            let ready_at = self.outbox.ready_at();
             // What is heard and what is reported go in turns: none waits for the other, however much there is.
             listens = !listens;
             tokio::select! {
@@ -118,8 +123,7 @@ impl<'a> Open<'a> {
                 _ = beats.tick() => self.beat(),
                 () = self.session.ending.draining.cancelled(), if !self.leaves && !leaves => {}
                 // Before any report of what comes of it.
-                place = outbound.reserve(), if urgent => {
-                    let place = place.map_err(|_| SessionError::Ended)?;
+                place = outbound.urgent(), if urgent => {
                     let message = match self.dropped.take() {
                         Some(dropped) => session_request::Message::Dropped(dropped),
                         None => {
@@ -127,19 +131,16 @@ impl<'a> Open<'a> {
                             session_request::Message::Leave(self.session.leave(false))
                         }
                     };
-                    place.send(request(message));
+                    place?.send(message);
                 }
                 Some(kept) = OptionFuture::from(self.keeping.as_mut()) => self.kept(kept)?,
                 Some(_) = self.pushes.join_next() => {}
                 message = self.inbound.message(), if listens && self.keeping.is_none() => self.receive(message)?,
-                () = reports.changed(self.outbox.taken()), if self.outbox.is_empty() => {
-                    self.outbox.fill(reports.since(self.outbox.taken()));
-                }
-                // One report for each free place: a control plane that does not read costs no memory.
-                place = outbound.reserve(), if !urgent && !self.outbox.is_empty() => {
-                    let place = place.map_err(|_| SessionError::Ended)?;
-                    if let Some(report) = self.outbox.pop() {
-                        place.send(request(session_request::Message::Report(report)));
+                () = reports.changed(self.outbox.taken()) => self.learn(),
+                // Made when there is room for it: a control plane that does not read costs no memory.
+                place = place(&outbound, ready_at), if !urgent && ready_at.is_some() => {
+                    if let Some(next) = self.outbox.pop(now()) {
+                        self.report(next, place?);
                     }
                 }
                 () = time::sleep_until(self.heard + self.timing.timeout), if listens => {
@@ -194,21 +195,39 @@ impl<'a> Open<'a> {
     }
 
     fn beat(&mut self) {
-        // A full queue means that the connection is stuck: the missing answer will tell.
-        if let Ok(place) = self.outbound.try_reserve() {
-            let mut listeners = self.session.config.addresses.told();
-            if listeners == self.listens {
-                listeners.clear();
-            } else {
-                self.listens.clone_from(&listeners);
-            }
-            let heartbeat = v1::Heartbeat {
-                sequence: self.outbox.beat(self.session.lease.clock().now()),
-                memory_used_bytes: self.session.replicas.memory_used(),
-                usage: usage(self.session.replicas.usage()),
-                listeners,
-            };
-            place.send(request(session_request::Message::Heartbeat(heartbeat)));
+        // Without room the connection is stuck: the missing answer will tell.
+        let Some(place) = self.outbound.urgent_now() else {
+            return;
+        };
+        let now = self.session.lease.clock().now();
+        let left = self.outbound.report_has_left();
+        let mut listeners = self.session.config.addresses.told();
+        if listeners == self.listens {
+            listeners.clear();
+        } else {
+            self.listens.clone_from(&listeners);
+        }
+        let heartbeat = v1::Heartbeat {
+            sequence: self.outbox.beat(now, left),
+            memory_used_bytes: self.session.replicas.memory_used(),
+            usage: usage(self.session.replicas.usage()),
+            listeners,
+        };
+        place.send(session_request::Message::Heartbeat(heartbeat));
+    }
+
+    fn learn(&mut self) {
+        let (changes, version) = self.session.reports.changes(self.outbox.taken());
+        self.outbox.learn(changes, version);
+    }
+
+    /// Tells a replica's state of now, unless it was forgotten meanwhile.
+    fn report(&mut self, next: Next, place: Place<'_>) {
+        let reports = &self.session.reports;
+        if let Some((report, version)) = reports.report(&next.replica, next.after) {
+            let last = report.phase() == Phase::Stopped;
+            place.send(session_request::Message::Report(report));
+            self.outbox.hand_out(next, version, last, now());
         }
     }
 
@@ -323,31 +342,31 @@ impl<'a> Open<'a> {
 
     /// Sends the last reports and waits until they have arrived.
     async fn finish(mut self) -> Result<(), SessionError> {
+        // All by the same way, and so in order.
+        let outbound = Arc::clone(&self.outbound);
+        let send = async |message| outbound.report().await.map(|place| place.send(message));
         if !self.leaves && self.session.ending.draining.is_cancelled() {
-            let leave = self.session.leave(false);
-            self.send(session_request::Message::Leave(leave)).await?;
+            send(session_request::Message::Leave(self.session.leave(false))).await?;
         }
-        let reports = &self.session.reports;
         loop {
-            self.outbox.fill(reports.since(self.outbox.taken()));
+            self.learn();
             if self.outbox.is_empty() {
                 break;
             }
-            while let Some(report) = self.outbox.pop() {
-                self.send(session_request::Message::Report(report)).await?;
+            while let Some(next) = self.outbox.pop_any() {
+                let place = outbound.report().await?;
+                self.report(next, place);
             }
         }
         if self.session.ending.stopped.is_cancelled() {
-            let leave = self.session.leave(true);
-            self.send(session_request::Message::Leave(leave)).await?;
+            send(session_request::Message::Leave(self.session.leave(true))).await?;
         }
-        let sequence = self.outbox.beat(self.session.lease.clock().now());
+        let sequence = self.outbox.beat(self.session.lease.clock().now(), true);
         let heartbeat = v1::Heartbeat {
             sequence,
             ..v1::Heartbeat::default()
         };
-        self.send(session_request::Message::Heartbeat(heartbeat))
-            .await?;
+        send(session_request::Message::Heartbeat(heartbeat)).await?;
         loop {
             let message = self.inbound.message().await;
             self.receive(message)?;
@@ -356,15 +375,26 @@ impl<'a> Open<'a> {
             }
         }
         // Half closed: the control plane sees an end and not a broken connection.
-        drop(self.outbound);
+        drop((outbound, self.outbound));
         while let Ok(Some(_)) = self.inbound.message().await {}
         Ok(())
     }
+}
 
-    async fn send(&self, message: session_request::Message) -> Result<(), SessionError> {
-        let sent = self.outbound.send(request(message)).await;
-        sent.map_err(|_| SessionError::Ended)
+/// Room for the next report, once its time has come.
+async fn place(
+    outbound: &Lanes,
+    at: Option<std::time::Instant>,
+) -> Result<Place<'_>, SessionError> {
+    if let Some(at) = at {
+        time::sleep_until(at.into()).await;
     }
+    outbound.report().await
+}
+
+/// By the clock of the runtime, which a test may stop.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// As it is measured now.
@@ -398,12 +428,6 @@ fn learn_listeners(listeners: &Listeners, news: &v1::FleetListeners) {
     }
     for told in &news.workers {
         listeners.set(Whose::Worker(told.worker.clone()), &told.addresses);
-    }
-}
-
-fn request(message: session_request::Message) -> SessionRequest {
-    SessionRequest {
-        message: Some(message),
     }
 }
 

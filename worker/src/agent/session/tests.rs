@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod assignments;
+mod busy;
 mod kept;
 mod lease;
 mod leaving;
@@ -235,6 +236,32 @@ async fn a_taken_name_ends_a_worker_that_never_had_it() {
         "{error}"
     );
     assert!(error.to_string().contains("--name"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_control_plane_does_not_take_ends_a_worker_that_never_had_a_session() {
+    let control = Control::start().await;
+    let refused = Status::invalid_argument("hello.labels: should be at most 128");
+    control.script.refuse.lock().push_back(refused);
+    let fixture = Fixture::with(control, ReportBook::new());
+    let error = fixture.running.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("hello.labels"), "{error}");
+}
+
+#[tokio::test]
+async fn a_control_plane_that_takes_no_more_workers_is_asked_again() {
+    let control = Control::start().await;
+    let refused = Status::resource_exhausted("too many workers");
+    control.script.refuse.lock().push_back(refused);
+    let mut fixture = Fixture::with(control, ReportBook::new());
+    let told = fixture
+        .refused
+        .wait_for(Option::is_some)
+        .await
+        .unwrap()
+        .clone();
+    assert_eq!(told.unwrap(), "too many workers");
+    fixture.control.welcome(1).await;
 }
 
 #[tokio::test]

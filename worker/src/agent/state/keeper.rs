@@ -9,9 +9,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
-use tokio::sync::Mutex;
+use futures::future::pending;
+use tokio::{sync::Mutex, time};
 use tokio_util::sync::CancellationToken;
 use warren_proto::v1;
 
@@ -19,10 +21,11 @@ use super::{
     files::{Directory, Files},
     saved::{Changes, Restored, Saved},
     store::Store,
+    unsaved::Unsaved,
 };
 use crate::agent::{
     assignment::Assignment,
-    reports::{ReplicaState, ReportBook},
+    reports::{Change, ReplicaState, ReportBook},
     seen::Seen,
 };
 
@@ -143,34 +146,61 @@ impl Keeper {
 
     /// Keeps how far replicas came, until it is told to end.
     pub async fn watch(self: Arc<Self>, reports: ReportBook, end: CancellationToken) {
-        let mut version = 0;
+        let (mut version, mut unsaved) = (0, Unsaved::default());
         loop {
-            tokio::select! {
+            let next = unsaved.next_at();
+            let ends = tokio::select! {
                 biased;
-                () = reports.changed(version) => {}
-                () = end.cancelled() => return,
-            }
-            let batch = reports.since(version);
-            version = batch.version;
-            let mut kept = self.kept.lock().await;
-            let mut changed = Vec::new();
-            for report in batch.reports {
-                if let Some(saved) = kept.get_mut(&report.replica)
-                    && saved.note(&report)
-                {
-                    changed.push((report.replica, saved.clone()));
+                () = reports.changed(version) => false,
+                () = until(next) => false,
+                () = end.cancelled() => true,
+            };
+            let (changes, newest) = reports.changes(version);
+            version = newest;
+            self.note(changes, &reports, &mut unsaved).await;
+            loop {
+                let some = unsaved.take(now(), ends);
+                if some.is_empty() {
+                    break;
                 }
+                self.save(some).await;
             }
-            if !changed.is_empty() {
-                // Held meanwhile, so that what is removed does not come back.
-                self.change(move |store| {
-                    let mut saved = changed.iter();
-                    saved.try_for_each(|(replica, saved)| store.save(replica, saved))
-                })
-                .await;
+            if ends {
+                return;
             }
-            drop(kept);
         }
+    }
+
+    async fn note(&self, changes: Vec<Change>, reports: &ReportBook, unsaved: &mut Unsaved) {
+        let mut kept = self.kept.lock().await;
+        for change in changes {
+            let Some(saved) = kept.get_mut(&change.replica) else {
+                unsaved.forget(&change.replica);
+                continue;
+            };
+            // Steps are of no interest here.
+            let report = reports.report(&change.replica, u64::MAX);
+            if report.is_some_and(|(report, _)| saved.note(&report)) {
+                unsaved.note(change.replica, change.ends, now());
+            }
+        }
+    }
+
+    /// Saves these as they are now, if they are kept still.
+    async fn save(&self, replicas: Vec<String>) {
+        // Held meanwhile, so that what is removed does not come back.
+        let kept = self.kept.lock().await;
+        let saved = replicas.into_iter().filter_map(|replica| {
+            let saved = kept.get(&replica)?.clone();
+            Some((replica, saved))
+        });
+        let saved: Vec<_> = saved.collect();
+        self.change(move |store| {
+            let mut saved = saved.iter();
+            saved.try_for_each(|(replica, saved)| store.save(replica, saved))
+        })
+        .await;
+        drop(kept);
     }
 
     /// These do not start again: the control plane knows that they have stopped.
@@ -195,4 +225,16 @@ impl Keeper {
             );
         }
     }
+}
+
+async fn until(next: Option<Instant>) {
+    match next {
+        Some(next) => time::sleep_until(next.into()).await,
+        None => pending().await,
+    }
+}
+
+/// By the clock of the runtime, which a test may stop.
+fn now() -> Instant {
+    time::Instant::now().into_std()
 }

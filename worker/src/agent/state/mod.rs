@@ -4,6 +4,7 @@ mod files;
 mod keeper;
 mod saved;
 mod store;
+mod unsaved;
 
 pub use self::{
     files::{Files, Work},

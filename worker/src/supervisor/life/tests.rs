@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod crashes;
 mod random;
 
 use warren_model::spec::Recovery;

@@ -96,14 +96,14 @@ pub(in crate::manifest) static RESTART: Schema = Schema {
             "initialBackoff",
             Duration,
             Default("100ms"),
-            "The wait before the first restart; it doubles with each one after",
+            "The wait before the first restart; it doubles with each one after. After a run of less than a second it is 100ms at least",
         )
         .within("1ms", "1h"),
         Field::new(
             "maxBackoff",
             Duration,
             Default("30s"),
-            "The longest wait, not less than `initialBackoff`",
+            "The longest wait, not less than `initialBackoff`. After thirty runs of less than a second in a row it is 1s at least",
         )
         .within("1ms", "1h"),
         Field::new(

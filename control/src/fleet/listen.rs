@@ -1,0 +1,202 @@
+//! What a worker says, as it comes: heartbeats are answered at once, and the rest waits to be stored.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant as StdInstant},
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::coop,
+    time::{Instant, sleep_until},
+};
+use tonic::{Status, Streaming};
+use warren_model::name::Name;
+use warren_proto::v1::{self, replica::Phase, session_request, session_response};
+
+use super::{
+    Fleet, bounds,
+    intake::{Intake, Message},
+    member::Member,
+};
+use crate::api::error;
+
+pub(super) type Inbound = Streaming<v1::SessionRequest>;
+pub(super) type Sender = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+
+/// The way to a worker: acknowledgements overtake what else it is told.
+pub struct Outbox {
+    /// Welcome, the first Assignments, then acknowledgements: they never overtake those two.
+    pub(super) urgent: Sender,
+    pub(super) rest: Sender,
+}
+
+/// Where the two halves of a session meet: the one that listens and the one that stores.
+#[derive(Default)]
+pub(super) struct Desk {
+    intake: Mutex<Told>,
+    /// Something arrived.
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Told {
+    intake: Intake,
+    /// The last heartbeat before which everything is on the disk.
+    kept: u64,
+}
+
+/// The half of a session that listens. It waits for nobody but its worker.
+pub(super) struct Listener<'a> {
+    pub fleet: &'a Fleet,
+    pub name: Name,
+    pub inbound: &'a mut Inbound,
+    pub outbox: &'a Outbox,
+    pub desk: Arc<Desk>,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    pub fn with<T>(&self, what: impl FnOnce(&mut Intake) -> T) -> T {
+        what(&mut self.intake.lock().intake)
+    }
+
+    /// Returns once something arrived since it last did.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Everything that was told before this heartbeat is on the disk.
+    pub fn kept(&self, sequence: u64) {
+        let mut told = self.intake.lock();
+        told.kept = told.kept.max(sequence);
+    }
+
+    fn beat(&self, sequence: u64) -> u64 {
+        let mut told = self.intake.lock();
+        told.intake.beat(sequence);
+        told.kept
+    }
+}
+
+// === impl Listener ===
+
+impl Listener<'_> {
+    /// Until the worker ends its side, which is `Ok`, goes away, or is silent for too long.
+    pub async fn run(mut self) -> Result<(), Status> {
+        let timeout = self.fleet.worker_timeout;
+        let mut lease = Instant::now() + timeout;
+        loop {
+            // A heartbeat that waits to be read is in time, and a worker that sends much else but no heartbeat is not.
+            let message = tokio::select! {
+                biased;
+                message = self.inbound.message() => message?,
+                () = self.outbox.rest.closed() => return Ok(()),
+                () = sleep_until(lease) => return Err(silent(timeout)),
+            };
+            let Some(message) = message else {
+                return Ok(());
+            };
+            if self.take(message)? {
+                lease = Instant::now() + timeout;
+            } else if lease < Instant::now() {
+                return Err(silent(timeout));
+            }
+            // However much it sends, its other half gets to run.
+            coop::consume_budget().await;
+        }
+    }
+
+    /// Whether the message was a heartbeat.
+    fn take(&mut self, message: v1::SessionRequest) -> Result<bool, Status> {
+        let message = match message.message {
+            Some(session_request::Message::Heartbeat(heartbeat)) => {
+                self.heard(heartbeat);
+                return Ok(true);
+            }
+            Some(session_request::Message::Report(mut report)) => {
+                bounds::check_report(&mut report)?;
+                let is_here = self.fleet.index.placed_on(&self.name, &report.replica);
+                match (is_here, report.phase()) {
+                    (Some(_), _) => {}
+                    // That it is gone is all that counts of one that should not be here.
+                    (None, phase @ Phase::Stopped) => report = gone(report.replica, phase),
+                    (None, _) => return Ok(false),
+                }
+                Message::Report(Box::new(report))
+            }
+            Some(session_request::Message::Leave(mut leave)) => {
+                bounds::check_leave(&mut leave);
+                Message::Leave(leave)
+            }
+            Some(session_request::Message::Dropped(mut dropped)) => {
+                bounds::clip(&mut dropped.message);
+                Message::Dropped(dropped)
+            }
+            Some(session_request::Message::Hello(_)) => {
+                return Err(error::invalid_field(
+                    "hello",
+                    "only the first message of a session is Hello",
+                ));
+            }
+            // A newer worker's message: what it means is not known, and it was told our protocol version.
+            None => return Ok(false),
+        };
+        let taken = self.desk.with(|intake| intake.take(message, now()));
+        let parted = taken.map_err(|_| too_many())?;
+        if let Some(report) = parted {
+            let (fleet, name) = (self.fleet, self.name.clone());
+            Member { fleet, name }.tell_transitions(&report);
+        }
+        self.desk.news.notify_one();
+        Ok(false)
+    }
+
+    fn heard(&self, heartbeat: v1::Heartbeat) {
+        let (fleet, name) = (self.fleet, self.name.as_str());
+        fleet.leases.heard(name);
+        if !heartbeat.listeners.is_empty() {
+            fleet
+                .listeners
+                .moved(&fleet.index, &self.name, &heartbeat.listeners);
+        }
+        let mut usage = heartbeat.usage;
+        usage.retain(|replica, _| fleet.index.placed_on(&self.name, replica).is_some());
+        fleet.usages.heard(name, usage);
+        let kept_sequence = self.desk.beat(heartbeat.sequence);
+        self.desk.news.notify_one();
+        let ack = session_response::Message::HeartbeatAck(v1::HeartbeatAck {
+            sequence: heartbeat.sequence,
+            kept_sequence,
+        });
+        let response = v1::SessionResponse { message: Some(ack) };
+        // A worker that does not read will find later ones.
+        let _ = self.outbox.urgent.try_send(Ok(response));
+    }
+}
+
+fn gone(replica: String, phase: Phase) -> v1::ReplicaReport {
+    v1::ReplicaReport {
+        replica,
+        phase: phase.into(),
+        ..v1::ReplicaReport::default()
+    }
+}
+
+fn silent(timeout: Duration) -> Status {
+    error::late(format!("no heartbeat for {timeout:?}"))
+}
+
+fn too_many() -> Status {
+    error::too_large(
+        "replicas",
+        "the worker reports on more replicas than any worker can hold",
+    )
+}
+
+/// By the clock of the runtime, which a test may stop.
+pub(super) fn now() -> StdInstant {
+    Instant::now().into_std()
+}
