@@ -8,10 +8,12 @@ use warren_proto::v1;
 
 mod inspect;
 mod interface;
+mod needs;
 mod signature;
 mod wasi;
 
 pub use inspect::{InspectError, border, inspect};
+pub use needs::{Needs, needs};
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use wasi::{Provided, provided, provides};
 

@@ -23,6 +23,7 @@ use super::{
     guest::{GuestStore, GuestTemplate},
     handler::Handler,
     memory::InstanceMemory,
+    pools::Place,
     slots::{Slot, Slots},
 };
 
@@ -167,8 +168,30 @@ impl ComponentRuntime {
         self.template.memory.instance()
     }
 
-    pub(super) fn store(&self, depth: u32, memory: &Arc<InstanceMemory>) -> GuestStore {
-        self.template.store(&self.engine, depth, memory)
+    /// What an instance that answers a request takes of the worker's pools, as soon as they have it and by `deadline` at the
+    /// latest.
+    pub(super) async fn place(&self, deadline: Instant) -> Result<Place, Failure> {
+        tokio::select! {
+            place = self.template.claim.wait(deadline) => place.map_err(Failure::from),
+            () = self.stopped.cancelled() => Err(Failure::Stopped),
+        }
+    }
+
+    /// As [`Self::place`], for a WIT call. Whoever holds a place itself does not wait for another.
+    async fn call_place(&self, caller: Caller, deadline: Instant) -> Result<Place, Failure> {
+        match caller.role {
+            Role::Service => self.place(deadline).await,
+            Role::Component => Ok(self.template.claim.now()?),
+        }
+    }
+
+    pub(super) fn store(
+        &self,
+        depth: u32,
+        memory: &Arc<InstanceMemory>,
+        place: Place,
+    ) -> GuestStore {
+        self.template.store(&self.engine, depth, memory, place)
     }
 
     /// A fresh instance for a call that must have ended by `deadline`.
@@ -183,7 +206,8 @@ impl ComponentRuntime {
             return Err(Failure::TooDeep(CALL_DEPTH));
         }
         let slot = self.call_slot(caller, deadline).await?;
-        let mut guest = self.store(depth + 1, memory);
+        let place = self.call_place(caller, deadline).await?;
+        let mut guest = self.store(depth + 1, memory, place);
         match self.pre.instantiate_async(&mut guest.store).await {
             Ok(instance) => Ok(Invocation {
                 _slot: slot,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi_http::Error as ErrorCode;
 
-use super::{Guest, limits::MemoryLimit, memory::Shortage};
+use super::{Guest, limits::MemoryLimit, memory::Shortage, pools::Shortfall};
 use crate::{ingress::Malformed, lease::LeaseExpired};
 
 /// Bytes of an error's text that are kept: a guest chooses how long it is.
@@ -40,6 +40,11 @@ pub enum Failure {
     TooDeep(u32),
     #[error("out of memory: {0}")]
     OutOfMemory(MemoryLimit),
+    #[error("{0}")]
+    NoPlace(Shortfall),
+    /// The engine itself had no slot left, or the kernel no mapping.
+    #[error("the worker's pools have no room for another instance of it: {0}; lower `limits.concurrency`, or add workers")]
+    NoSlot(String),
     #[error("its replica is stopping")]
     Stopped,
     #[error("{}", LeaseExpired)]
@@ -75,10 +80,19 @@ impl Failure {
         if error.is::<LeaseExpired>() {
             return Self::LeaseExpired;
         }
+        if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+            return Self::NoSlot(limit.to_string());
+        }
         match store.data().limiter().refused() {
             Some(limit) => Self::OutOfMemory(limit),
             None => Self::Trapped(describe(error)),
         }
+    }
+}
+
+impl From<Shortfall> for Failure {
+    fn from(shortfall: Shortfall) -> Self {
+        Self::NoPlace(shortfall)
     }
 }
 

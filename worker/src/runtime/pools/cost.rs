@@ -1,0 +1,156 @@
+//! What one instance of a component takes of the pools.
+
+use std::ops::{Index, IndexMut};
+
+use warren_model::component::Needs;
+use wasmtime::component::Component;
+
+use super::sizes::{CODE_MAPPINGS, FIBER_MAPPINGS, MEMORY_MAPPINGS};
+use crate::{
+    policy::Role,
+    runtime::{
+        engine::Generation,
+        limits::{CORE_INSTANCES, MEMORIES, TABLES},
+    },
+};
+
+/// What there is only so much of in the process. Components' instances come from pools, those of services are made
+/// on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pool {
+    P2Fibers,
+    P2Memories,
+    P2Tables,
+    P3Fibers,
+    P3Memories,
+    P3Tables,
+    /// The kernel's, beyond those of the pools' stacks.
+    Mappings,
+    ServiceMappings,
+    ServiceMemories,
+}
+
+pub(super) const POOLS: [Pool; 9] = [
+    Pool::P2Fibers,
+    Pool::P2Memories,
+    Pool::P2Tables,
+    Pool::P3Fibers,
+    Pool::P3Memories,
+    Pool::P3Tables,
+    Pool::Mappings,
+    Pool::ServiceMappings,
+    Pool::ServiceMemories,
+];
+
+/// A number for each pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amounts([u32; POOLS.len()]);
+
+/// What one instance takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost(pub(super) Amounts);
+
+/// One instance of the component takes more than any may.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("one instance of it takes {wanted} {what}, and may take {most}: make it of fewer or smaller parts")]
+pub struct TooCostly {
+    pub(super) what: &'static str,
+    pub(super) wanted: u32,
+    pub(super) most: u32,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// The engine's: fibers, memories, tables.
+    pub fn of(generation: Generation) -> [Self; 3] {
+        match generation {
+            Generation::P2 => [Self::P2Fibers, Self::P2Memories, Self::P2Tables],
+            Generation::P3 => [Self::P3Fibers, Self::P3Memories, Self::P3Tables],
+        }
+    }
+
+    /// What it has, in the plural.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::P2Fibers => "instances of WASI 0.2",
+            Self::P3Fibers => "fibers of WASI 0.3",
+            Self::P2Memories | Self::P3Memories | Self::ServiceMemories => "linear memories",
+            Self::P2Tables | Self::P3Tables => "tables",
+            Self::Mappings | Self::ServiceMappings => "memory mappings",
+        }
+    }
+}
+
+// === impl Amounts ===
+
+impl Index<Pool> for Amounts {
+    type Output = u32;
+
+    fn index(&self, pool: Pool) -> &u32 {
+        &self.0[pool as usize]
+    }
+}
+
+impl IndexMut<Pool> for Amounts {
+    fn index_mut(&mut self, pool: Pool) -> &mut u32 {
+        &mut self.0[pool as usize]
+    }
+}
+
+// === impl Cost ===
+
+impl Cost {
+    /// Of an instance of `component`. Its heap for garbage collection, if it may have one, is a memory like others.
+    ///
+    /// With WASI 0.3 a task that blocks keeps its fiber, and the tasks of each inner component run one at a time; beside
+    /// them the engine needs one for itself. With 0.2 there is one.
+    pub fn of(
+        component: &Component,
+        needs: Needs,
+        generation: Generation,
+        role: Role,
+    ) -> Result<Self, TooCostly> {
+        let required = component.resources_required();
+        let (memories, tables) = required.map_or((u32::MAX, u32::MAX), |required| {
+            (required.num_memories, required.num_tables)
+        });
+        at_most("core instances", needs.core_instances.unwrap_or(0), CORE_INSTANCES)?;
+        at_most("linear memories", memories, MEMORIES)?;
+        at_most("tables", tables, TABLES)?;
+        let memories = memories + u32::from(needs.gc);
+        let fibers = match generation {
+            Generation::P2 => 1,
+            Generation::P3 => 1 + needs.running.unwrap_or(CORE_INSTANCES as u32).max(1),
+        };
+        Ok(Self::new(generation, role, [fibers, memories, tables]))
+    }
+
+    pub(super) fn new(
+        generation: Generation,
+        role: Role,
+        [fibers, memories, tables]: [u32; 3],
+    ) -> Self {
+        let mut cost = Amounts::default();
+        if role == Role::Service {
+            cost[Pool::ServiceMemories] = memories;
+            cost[Pool::ServiceMappings] =
+                memories * MEMORY_MAPPINGS + fibers * FIBER_MAPPINGS + CODE_MAPPINGS;
+            return Self(cost);
+        }
+        let pools = Pool::of(generation);
+        cost[pools[0]] = fibers;
+        cost[pools[1]] = memories;
+        cost[pools[2]] = tables;
+        cost[Pool::Mappings] = memories * MEMORY_MAPPINGS;
+        Self(cost)
+    }
+}
+
+fn at_most(what: &'static str, wanted: u32, most: usize) -> Result<(), TooCostly> {
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    match wanted <= most {
+        true => Ok(()),
+        false => Err(TooCostly { what, wanted, most }),
+    }
+}
