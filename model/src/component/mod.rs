@@ -13,8 +13,8 @@ mod signature;
 mod wasi;
 
 pub use inspect::{InspectError, border, inspect};
-pub use needs::{Needs, needs};
 pub use interface::{InterfaceName, InterfaceNameError};
+pub use needs::{Needs, needs};
 pub use wasi::{Provided, provided, provides};
 
 /// The interfaces and functions at a component's border.

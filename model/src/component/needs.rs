@@ -287,8 +287,9 @@ mod tests {
 
     #[test]
     fn what_doubles_with_each_level_does_not_overflow() {
-        let mut text = "(component (component $c0 (core module $m) (core instance (instantiate $m)))"
-            .to_owned();
+        let mut text =
+            "(component (component $c0 (core module $m) (core instance (instantiate $m)))"
+                .to_owned();
         for level in 1..40 {
             let inner = level - 1;
             text += &format!(
@@ -313,7 +314,10 @@ mod tests {
     fn garbage_collected_references_are_found() {
         for (module, expected) in [
             ("", false),
-            ("(table 1 funcref) (global (ref null func) (ref.null func))", false),
+            (
+                "(table 1 funcref) (global (ref null func) (ref.null func))",
+                false,
+            ),
             ("(type $f (func)) (table 1 (ref null $f))", false),
             ("(type (struct (field i32)))", true),
             ("(type (array i8))", true),

@@ -118,11 +118,7 @@ pub struct CompileCache {
 
 impl CompileCache {
     /// Opens or makes `directory`, which nobody else may be able to write. `limit`: see [`Self::collect`].
-    pub fn open(
-        engine: &Engine,
-        directory: &Path,
-        limit: u64,
-    ) -> Result<Self, CacheError> {
+    pub fn open(engine: &Engine, directory: &Path, limit: u64) -> Result<Self, CacheError> {
         let io = |e| CacheError::Io(directory.to_owned(), e);
         private::create_dir(directory).map_err(io)?;
         let metadata = fs::metadata(directory).map_err(io)?;

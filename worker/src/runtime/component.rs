@@ -55,9 +55,9 @@ pub(super) enum Http {
 /// Who makes a WIT call.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
-    role: Role,
+    pub(super) role: Role,
     /// Calls that led to it.
-    depth: u32,
+    pub(super) depth: u32,
 }
 
 /// A live instance and the place it takes. Dropping it ends the instance.

@@ -5,7 +5,7 @@ use wasmtime::{
 };
 
 use super::{
-    limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES},
+    limits::{MEMORIES, TABLE_ELEMENTS},
     pools::Slots,
 };
 
@@ -71,20 +71,18 @@ fn kept(memory: u64) -> (usize, u32) {
     (keep, u32::try_from(slots).unwrap_or(1))
 }
 
-/// Slots are address space until they are used: 4 GiB for a memory. What is a mere count for the engine, and is bounded by
-/// slots that are not, has no bound of its own.
+/// Slots are address space until they are used: 4 GiB for a memory. Core instances are a mere count to the engine, and how
+/// many of anything one component may have is decided before: see [`super::pools::Cost`].
 fn pool(slots: Slots, memory: u64) -> PoolingAllocationConfig {
     let (keep, warm_slots) = kept(memory);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(u32::MAX)
         .total_core_instances(u32::MAX)
-        .max_core_instances_per_component(CORE_INSTANCES as u32)
         .total_memories(slots.memories)
-        .max_memories_per_component(MEMORIES as u32)
+        // Each is looked for when a module is dropped.
         .max_memories_per_module(MEMORIES as u32)
         .total_tables(slots.tables)
-        .max_tables_per_component(TABLES as u32)
-        .max_tables_per_module(TABLES as u32)
+        .max_tables_per_module(u32::MAX)
         .total_stacks(slots.fibers)
         // Each lies in a slot for a memory.
         .total_gc_heaps(slots.memories)

@@ -135,7 +135,10 @@ impl Runtime {
     /// Removes compiled code that nothing used for longest, down to the limit. It is compiled again when it is needed.
     pub fn collect(&self) -> io::Result<()> {
         // All write into one directory.
-        self.components.p2.cache.collect(|digest| self.is_loaded(digest))
+        self.components
+            .p2
+            .cache
+            .collect(|digest| self.is_loaded(digest))
     }
 
     /// Bytes of linear memory that all guests have at present.

@@ -94,9 +94,8 @@ impl PrepareError {
     /// In one word, for programs.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Service(GuestError::TooCostly(_)) | Self::Component(_, GuestError::TooCostly(_)) => {
-                "TooLarge"
-            }
+            Self::Service(GuestError::TooCostly(_))
+            | Self::Component(_, GuestError::TooCostly(_)) => "TooLarge",
             _ => "LinkFailed",
         }
     }
@@ -179,10 +178,7 @@ struct Guests<'a> {
 }
 
 impl<'a> Guests<'a> {
-    fn of(
-        spec: &'a WorkloadSpec,
-        code: &'a Code,
-    ) -> Result<Self, PrepareError> {
+    fn of(spec: &'a WorkloadSpec, code: &'a Code) -> Result<Self, PrepareError> {
         let code = |role, digest| {
             let loaded = code.get(&(role, digest));
             loaded.ok_or(GuestError::NotLoaded(digest))

@@ -1,10 +1,6 @@
 //! From an assignment to something that can be started: artifacts, code, links, ports.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use tokio::{sync::mpsc, task};
 use warren_model::{digest::Digest, spec::WorkloadSpec};

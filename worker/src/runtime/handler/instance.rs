@@ -94,7 +94,16 @@ impl Instance {
                     memory: Arc::clone(&memory),
                 };
                 let guest = component.store(0, &memory, room);
-                let serve = serve(&component, &pre, guest, queue, reuse, job, fate.clone(), life.0);
+                let serve = serve(
+                    &component,
+                    &pre,
+                    guest,
+                    queue,
+                    reuse,
+                    job,
+                    fate.clone(),
+                    life.0,
+                );
                 let mut running = pin!(component.run(serve));
                 let cut = tokio::select! {
                     // A guest that ends by itself has said why.

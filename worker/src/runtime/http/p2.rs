@@ -82,7 +82,8 @@ impl ComponentRuntime {
             let memory = self.instance_memory();
             async move {
                 let _slot = slot;
-                let answer = component.answer(pre, request, meta, outcome, &progress, &memory, place);
+                let answer =
+                    component.answer(pre, request, meta, outcome, &progress, &memory, place);
                 let run = component.run(answer);
                 let result = component.until(deadline, &memory, run).await;
                 result.map_err(|failure| component.logged(progress.explain(failure)))

@@ -3,14 +3,14 @@
 use std::ops::{Index, IndexMut};
 
 use warren_model::component::Needs;
-use wasmtime::component::Component;
+use wasmtime::{ResourcesRequired, component::Component};
 
 use super::sizes::{CODE_MAPPINGS, FIBER_MAPPINGS, MEMORY_MAPPINGS};
 use crate::{
     policy::Role,
     runtime::{
         engine::Generation,
-        limits::{CORE_INSTANCES, MEMORIES, TABLES},
+        limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES},
     },
 };
 
@@ -52,7 +52,9 @@ pub struct Cost(pub(super) Amounts);
 
 /// One instance of the component takes more than any may.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("one instance of it takes {wanted} {what}, and may take {most}: make it of fewer or smaller parts")]
+#[error(
+    "one instance of it takes {wanted} {what}, and may take {most}: make it of fewer or smaller parts"
+)]
 pub struct TooCostly {
     pub(super) what: &'static str,
     pub(super) wanted: u32,
@@ -111,17 +113,32 @@ impl Cost {
         generation: Generation,
         role: Role,
     ) -> Result<Self, TooCostly> {
-        let required = component.resources_required();
-        let (memories, tables) = required.map_or((u32::MAX, u32::MAX), |required| {
-            (required.num_memories, required.num_tables)
+        // Nothing that imports core modules has been linked.
+        let required = component.resources_required().unwrap_or(ResourcesRequired {
+            num_memories: u32::MAX,
+            max_initial_memory_size: None,
+            num_tables: u32::MAX,
+            max_initial_table_size: None,
         });
-        at_most("core instances", needs.core_instances.unwrap_or(0), CORE_INSTANCES)?;
+        let (memories, tables) = (required.num_memories, required.num_tables);
+        let elements = required.max_initial_table_size.unwrap_or(0);
+        at_most(
+            "core instances",
+            needs.core_instances.unwrap_or(0),
+            CORE_INSTANCES,
+        )?;
         at_most("linear memories", memories, MEMORIES)?;
         at_most("tables", tables, TABLES)?;
+        at_most("elements of one table", saturated(elements), TABLE_ELEMENTS)?;
         let memories = memories + u32::from(needs.gc);
         let fibers = match generation {
             Generation::P2 => 1,
-            Generation::P3 => 1 + needs.running.unwrap_or(CORE_INSTANCES as u32).max(1),
+            Generation::P3 => {
+                1 + needs
+                    .running
+                    .unwrap_or(saturated(CORE_INSTANCES as u64))
+                    .max(1)
+            }
         };
         Ok(Self::new(generation, role, [fibers, memories, tables]))
     }
@@ -147,8 +164,12 @@ impl Cost {
     }
 }
 
+fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 fn at_most(what: &'static str, wanted: u32, most: usize) -> Result<(), TooCostly> {
-    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    let most = saturated(most as u64);
     match wanted <= most {
         true => Ok(()),
         false => Err(TooCostly { what, wanted, most }),

@@ -174,8 +174,15 @@ impl Ledger {
         told
     }
 
+    #[cfg(test)]
+    pub fn used(&self, pool: super::Pool) -> u32 {
+        self.used[pool]
+    }
+
     fn has_room(&self, id: AccountId, cost: &Amounts) -> bool {
-        POOLS.iter().all(|pool| rules::grants(self.ask(id, cost, *pool)))
+        POOLS
+            .iter()
+            .all(|pool| rules::grants(self.ask(id, cost, *pool)))
     }
 
     fn shortfall(&self, id: AccountId, cost: &Amounts) -> Shortfall {
@@ -205,6 +212,7 @@ impl Ledger {
             used: self.used[pool],
             committed: self.committed[pool],
             reserve: self.reserve[pool],
+            next_reserve: rules::reserve(self.sizes[pool], self.accounts.len() + 1),
             has,
             wants: cost[pool],
         }
@@ -219,8 +227,7 @@ impl Ledger {
             let after = change(before, pool);
             holdings.has[pool] = after;
             self.used[pool] = self.used[pool] - before + after;
-            self.committed[pool] =
-                self.committed[pool] - before.max(reserve) + after.max(reserve);
+            self.committed[pool] = self.committed[pool] - before.max(reserve) + after.max(reserve);
         }
     }
 

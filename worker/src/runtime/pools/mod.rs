@@ -31,8 +31,8 @@ pub use cost::{Cost, TooCostly};
 pub use shortfall::Shortfall;
 pub use sizes::TooSmall;
 
-use cost::{Amounts, POOLS, Pool};
 use super::engine::Generation;
+use cost::{Amounts, POOLS, Pool};
 use ledger::{AccountId, Ledger};
 
 /// The pools of a worker.

@@ -1,9 +1,9 @@
 //! Who is given a part of a pool. Pure.
 //!
 //! Half of each pool is reserved in equal parts for the workloads of the worker, whether they use it or not. The other
-//! half is lent: a workload may exceed its part by as much as is neither reserved nor lent afterwards. So one that takes
-//! all it can get leaves a quarter of the pool, two leave a sixth, and whatever they take, the next workload to come
-//! finds its own part free.
+//! half is lent: a workload may exceed its part by as much as is neither reserved nor lent afterwards, and never by what
+//! would be the part of one workload more. So one that takes all it can get leaves a quarter of the pool, two leave a
+//! sixth, and whatever they take, the next workload to come finds its own part free.
 
 /// How much of a pool is reserved for each of so many workloads.
 pub(super) fn reserve(capacity: u32, workloads: usize) -> u32 {
@@ -24,8 +24,10 @@ pub(super) struct Ask {
     pub used: u32,
     /// What each workload has or has reserved, whichever is more, summed up.
     pub committed: u32,
-    /// Of this workload.
+    /// Of this workload, and of each other.
     pub reserve: u32,
+    /// What it would be with one workload more.
+    pub next_reserve: u32,
     /// What this workload has.
     pub has: u32,
     pub wants: u32,
@@ -37,6 +39,7 @@ pub(super) fn grants(ask: Ask) -> bool {
         used,
         committed,
         reserve,
+        next_reserve,
         has,
         wants,
     } = ask;
@@ -51,7 +54,8 @@ pub(super) fn grants(ask: Ask) -> bool {
         return true;
     }
     let committed = committed - has.max(reserve) + then;
-    committed <= capacity && then - reserve <= capacity - committed
+    let free = capacity.checked_sub(committed);
+    free.is_some_and(|free| free >= next_reserve && free >= then - reserve)
 }
 
 #[cfg(test)]
@@ -73,6 +77,7 @@ mod tests {
                 used: self.has.iter().sum(),
                 committed: self.has.iter().map(|has| reserve.max(*has)).sum(),
                 reserve,
+                next_reserve: super::reserve(CAPACITY, self.has.len() + 1),
                 has: self.has[of],
                 wants,
             })
@@ -148,6 +153,7 @@ mod tests {
             used: 10,
             committed: 10,
             reserve: 5,
+            next_reserve: 2,
             has: 10,
             wants: 0,
         };

@@ -36,7 +36,11 @@ impl fmt::Display for Shortfall {
         } = self;
         let name = pool.name();
         if let Some(waited) = waited {
-            write!(f, "it waited {:?} in vain: ", Duration::from_millis(waited.as_millis() as u64))?;
+            write!(
+                f,
+                "it waited {:?} in vain: ",
+                Duration::from_millis(waited.as_millis() as u64)
+            )?;
         }
         write!(
             f,

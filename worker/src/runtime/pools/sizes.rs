@@ -133,9 +133,19 @@ mod tests {
 
     #[test]
     fn all_that_is_promised_fits_the_mappings_that_the_kernel_allows() {
-        for allowed in [LEAST_MAPPINGS, 8_192, 65_530, 262_144, 1_048_576, u64::from(u32::MAX)] {
+        for allowed in [
+            LEAST_MAPPINGS,
+            8_192,
+            65_530,
+            262_144,
+            1_048_576,
+            u64::from(u32::MAX),
+        ] {
             let sizes = of(allowed, None).unwrap();
-            assert!(total(&sizes) <= allowed - OWN_MAPPINGS, "{allowed}: {sizes:?}");
+            assert!(
+                total(&sizes) <= allowed - OWN_MAPPINGS,
+                "{allowed}: {sizes:?}"
+            );
         }
     }
 

@@ -6,7 +6,11 @@ use std::sync::LazyLock;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use warren_model::{digest::Digest, name::{Name, WorkloadId}, spec::WorkloadSpec};
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+    spec::WorkloadSpec,
+};
 use warren_proto::v1;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve};
@@ -21,6 +25,7 @@ use crate::{
 mod doors;
 mod features;
 mod links;
+mod pools;
 mod provided;
 
 /// One for all: address space does not suffice for many. What it has compiled stays beside the
@@ -72,7 +77,9 @@ impl Bench {
         components: &[(&str, &[u8])],
     ) -> Result<Prepared, PrepareError> {
         let service_code = service.into_iter().map(|bytes| (Role::Service, bytes));
-        let component_code = components.iter().map(|(_, bytes)| (Role::Component, *bytes));
+        let component_code = components
+            .iter()
+            .map(|(_, bytes)| (Role::Component, *bytes));
         let mut code = Code::new();
         for (role, bytes) in service_code.chain(component_code) {
             let digest = Digest::of(bytes);
