@@ -24,20 +24,18 @@ pub(super) enum Pool {
     P3Fibers,
     P3Memories,
     P3Tables,
-    /// The kernel's, beyond those of the pools' stacks.
-    Mappings,
+    /// The kernel's. Those of the other pools are counted when they are sized.
     ServiceMappings,
     ServiceMemories,
 }
 
-pub(super) const POOLS: [Pool; 9] = [
+pub(super) const POOLS: [Pool; 8] = [
     Pool::P2Fibers,
     Pool::P2Memories,
     Pool::P2Tables,
     Pool::P3Fibers,
     Pool::P3Memories,
     Pool::P3Tables,
-    Pool::Mappings,
     Pool::ServiceMappings,
     Pool::ServiceMemories,
 ];
@@ -79,7 +77,7 @@ impl Pool {
             Self::P3Fibers => "fibers of WASI 0.3",
             Self::P2Memories | Self::P3Memories | Self::ServiceMemories => "linear memories",
             Self::P2Tables | Self::P3Tables => "tables",
-            Self::Mappings | Self::ServiceMappings => "memory mappings",
+            Self::ServiceMappings => "memory mappings",
         }
     }
 }
@@ -159,7 +157,6 @@ impl Cost {
         cost[pools[0]] = fibers;
         cost[pools[1]] = memories;
         cost[pools[2]] = tables;
-        cost[Pool::Mappings] = memories * MEMORY_MAPPINGS;
         Self(cost)
     }
 }

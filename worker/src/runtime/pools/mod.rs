@@ -76,7 +76,14 @@ impl Pools {
     pub fn of_this_process() -> Result<Arc<Self>, TooSmall> {
         let allowed = sizes::Allowed::of_this_process();
         let sizes = sizes::sizes(allowed)?;
-        tracing::info!(?allowed, ?sizes, "sized the pools of instances");
+        tracing::info!(
+            max_map_count = allowed.mappings,
+            address_space = allowed.address_space,
+            instances_p2 = sizes[Pool::P2Fibers],
+            fibers_p3 = sizes[Pool::P3Fibers],
+            service_mappings = sizes[Pool::ServiceMappings],
+            "sized the pools of instances"
+        );
         Ok(Self::new(sizes))
     }
 

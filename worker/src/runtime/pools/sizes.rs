@@ -6,8 +6,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Amounts, Pool};
 
-/// Mappings of one linear memory that is in use: its stack, what the component's image fills, its heap, and the rest,
-/// which cannot be accessed.
+/// Mappings of one linear memory: its stack, what the component's image fills, its heap, and the rest, which cannot be
+/// accessed. A slot of a pool keeps them for the next one.
 pub(super) const MEMORY_MAPPINGS: u32 = 4;
 /// Of one fiber's stack: it, and the page beneath it that cannot be accessed. A pool has them from the start.
 pub(super) const FIBER_MAPPINGS: u32 = 2;
@@ -73,8 +73,9 @@ impl Allowed {
 
 /// The sizes of all pools.
 ///
-/// A sixth of the mappings is for services. Of the rest the stacks of the pools' fibers take a part that does not grow;
-/// what is left is counted as instances come and go.
+/// A sixth of the mappings is for services. The stacks of the pools' fibers have theirs from the start, and the slots of
+/// memories since they were first used: with two for each fiber, and four for each of five fourths of a memory, a fiber of
+/// 0.2 has seven and takes seven twelfths of all; with four for three fourths one of 0.3 has five and takes a quarter.
 pub(super) fn sizes(allowed: Allowed) -> Result<Amounts, TooSmall> {
     let too_small = || TooSmall {
         mappings: allowed.mappings,
@@ -89,7 +90,6 @@ pub(super) fn sizes(allowed: Allowed) -> Result<Amounts, TooSmall> {
     let memories = allowed
         .address_space
         .map_or(u64::MAX, |bytes| bytes / MEMORY_BYTES);
-    // P2 has five fourths of a memory for each fiber, P3 three fourths: see `Cost`.
     let fibers = [
         (mappings / 12).min(memories / 4).min(MOST_FIBERS[0]),
         (mappings / 20).min(memories / 4).min(MOST_FIBERS[1]),
@@ -98,7 +98,6 @@ pub(super) fn sizes(allowed: Allowed) -> Result<Amounts, TooSmall> {
     if fibers.iter().any(|fibers| *fibers < FEWEST) || service_memories < FEWEST {
         return Err(too_small());
     }
-    let stacks = fibers.iter().sum::<u64>() * u64::from(FIBER_MAPPINGS);
     let mut sizes = Amounts::default();
     let mut set = |pool, size| sizes[pool] = u32::try_from(size).unwrap_or(u32::MAX);
     set(Pool::P2Fibers, fibers[0]);
@@ -107,7 +106,6 @@ pub(super) fn sizes(allowed: Allowed) -> Result<Amounts, TooSmall> {
     set(Pool::P3Fibers, fibers[1]);
     set(Pool::P3Memories, fibers[1] * 3 / 4);
     set(Pool::P3Tables, fibers[1] * TABLES / 2);
-    set(Pool::Mappings, mappings - services - stacks);
     set(Pool::ServiceMappings, services);
     set(Pool::ServiceMemories, service_memories);
     Ok(sizes)
@@ -128,7 +126,9 @@ mod tests {
     /// Everything in use at once, in mappings.
     fn total(sizes: &Amounts) -> u64 {
         let fibers = sizes[Pool::P2Fibers] + sizes[Pool::P3Fibers];
-        u64::from(fibers * FIBER_MAPPINGS + sizes[Pool::Mappings] + sizes[Pool::ServiceMappings])
+        let memories = sizes[Pool::P2Memories] + sizes[Pool::P3Memories];
+        let pools = fibers * FIBER_MAPPINGS + memories * MEMORY_MAPPINGS;
+        u64::from(pools) + u64::from(sizes[Pool::ServiceMappings])
     }
 
     #[test]
