@@ -31,6 +31,10 @@ use super::{
 /// of a runaway one stay small.
 const CALL_DEPTH: u32 = 16;
 
+/// How long a request waits for a place in the worker's pools, once it has one among the invocations of its component: its
+/// workload holds its share of them, and a client that hears so can do more about it than one that waits.
+const PLACE_WAIT: Duration = Duration::from_secs(5);
+
 /// A component that can be invoked. Each invocation has an instance of its own.
 pub struct ComponentRuntime {
     name: Name,
@@ -168,11 +172,12 @@ impl ComponentRuntime {
         self.template.memory.instance()
     }
 
-    /// What an instance that answers a request takes of the worker's pools, as soon as they have it and by `deadline` at the
-    /// latest.
+    /// What an instance that answers a request takes of the worker's pools, as soon as they have it: after [`PLACE_WAIT`], or
+    /// by `deadline`, at the latest.
     pub(super) async fn place(&self, deadline: Instant) -> Result<Place, Failure> {
+        let until = deadline.min(Instant::now() + PLACE_WAIT);
         tokio::select! {
-            place = self.template.claim.wait(deadline) => place.map_err(Failure::from),
+            place = self.template.claim.wait(until) => place.map_err(Failure::from),
             () = self.stopped.cancelled() => Err(Failure::Stopped),
         }
     }
