@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context as _, bail};
 use tokio::task::AbortHandle;
 use warren_model::digest::Digest;
-use warren_worker::runtime::{Compiled, Runtime};
+use warren_worker::{
+    policy::Role,
+    runtime::{Compiled, Runtime},
+};
 
 /// What anything that is not measured may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,7 +88,7 @@ impl Generation {
             .join(name);
         let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         let digest = Digest::of(&bytes);
-        let code = runtime.load(digest, &path).await?;
+        let code = runtime.load(Role::Service, digest, &path).await?;
         Ok(Guest { digest, code })
     }
 }

@@ -1,7 +1,7 @@
 //! Guests over a workload's network, linked and run as the worker does.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use tokio::task::JoinHandle;
 use warren_model::{
-    name::Name,
+    name::{Name, WorkloadId},
     spec::{
         BodyLimits, Placement, Recovery, Restart, RestartPolicy, Service, Update, WorkloadSpec,
     },
@@ -20,8 +20,8 @@ use warren_model::{
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery, LogStream},
     net::{NetLimits, Network},
-    policy::{HostAccess, refusals},
-    runtime::{ReplicaContext, Runtime, ServiceEnd},
+    policy::{HostAccess, Role, refusals},
+    runtime::{Code, ReplicaContext, Runtime, ServiceEnd},
 };
 
 use crate::guests::{Client, Did, Guest, Lines, Server, Serving};
@@ -82,7 +82,10 @@ impl Workload {
         let name = format!("bench-{}", self.started.fetch_add(1, Ordering::Relaxed));
         let (refusals, _) = refusals();
         let context = ReplicaContext {
-            name: Name::parse("bench")?,
+            workload: WorkloadId {
+                namespace: Name::parse("default")?,
+                name: Name::parse("bench")?,
+            },
             mounts: Arc::default(),
             network: self.network.clone(),
             log: self.logs.open(&name),
@@ -98,8 +101,8 @@ impl Workload {
             placement: Placement::default(),
             update: Update::default(),
         };
-        let artifacts = HashMap::from([(guest.digest, guest.code.clone())]);
-        let prepared = self.runtime.prepare(&spec, &artifacts, &context)?;
+        let code = Code::from([((Role::Service, guest.digest), guest.code.clone())]);
+        let prepared = self.runtime.prepare(&spec, &code, &context)?;
         let service = prepared.service.context("a service was asked for")?;
         let query = LogQuery {
             follow: true,

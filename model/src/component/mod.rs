@@ -10,6 +10,7 @@ mod error;
 mod inspect;
 mod interface;
 mod limits;
+mod needs;
 mod outline;
 mod signature;
 mod wasi;
@@ -18,6 +19,7 @@ pub use error::InspectError;
 pub use inspect::{Interrupt, border, inspect, inspect_within};
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use limits::{Limit, LimitError, Limits, Setting};
+pub use needs::{Needs, needs};
 pub use wasi::{Provided, provided, provides};
 
 /// The interfaces and functions at a component's border.

@@ -39,7 +39,7 @@ pub const HOST_NAME: &str = "host.warren.internal";
 pub const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// What a guest is in its workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     Service,
     Component,

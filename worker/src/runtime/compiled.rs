@@ -17,13 +17,16 @@ use tokio::sync::OnceCell;
 use wasmtime::{Engine, component::Component};
 
 use warren_model::{
-    component::{self, ComponentInfo, InspectError, WasiGeneration},
+    component::{self, ComponentInfo, InspectError, Needs, WasiGeneration},
     digest::Digest,
     private,
 };
 
-use super::engine::Generation;
-use crate::disk_cache::DiskCache;
+use super::{
+    engine::Generation,
+    pools::{Cost, TooCostly},
+};
+use crate::{disk_cache::DiskCache, policy::Role};
 
 /// Why an artifact could not be made runnable.
 #[derive(Debug, thiserror::Error)]
@@ -56,23 +59,37 @@ pub enum CacheError {
 #[derive(Clone)]
 pub struct Compiled {
     code: Arc<OnceCell<Loaded>>,
-    generation: Generation,
 }
 
 struct Loaded {
     component: Component,
-    info: ComponentInfo,
+    border: Border,
+}
+
+/// What the bytes of an artifact say.
+#[derive(Clone)]
+pub(super) struct Border {
+    /// What it imports and exports.
+    pub info: ComponentInfo,
+    pub generation: Generation,
+    pub needs: Needs,
 }
 
 impl Compiled {
     /// Whose engine runs it.
     pub(super) fn generation(&self) -> Generation {
-        self.generation
+        self.loaded().border.generation
+    }
+
+    /// What an instance of it takes of the worker's pools, as a service or a component.
+    pub(super) fn cost(&self, role: Role) -> Result<Cost, TooCostly> {
+        let Loaded { component, border } = self.loaded();
+        Cost::of(component, border.needs, border.generation, role)
     }
 
     /// What it imports and exports, as links are planned by.
     pub(super) fn info(&self) -> &ComponentInfo {
-        &self.loaded().info
+        &self.loaded().border.info
     }
 
     fn loaded(&self) -> &Loaded {
@@ -94,7 +111,6 @@ impl Deref for Compiled {
 /// of wasmtime or other settings never load them.
 pub struct CompileCache {
     engine: Engine,
-    generation: Generation,
     files: DiskCache,
     compatibility: u64,
     loaded: Mutex<HashMap<Digest, Weak<OnceCell<Loaded>>>>,
@@ -102,12 +118,7 @@ pub struct CompileCache {
 
 impl CompileCache {
     /// Opens or makes `directory`, which nobody else may be able to write. `limit`: see [`Self::collect`].
-    pub fn open(
-        engine: &Engine,
-        generation: Generation,
-        directory: &Path,
-        limit: u64,
-    ) -> Result<Self, CacheError> {
+    pub fn open(engine: &Engine, directory: &Path, limit: u64) -> Result<Self, CacheError> {
         let io = |e| CacheError::Io(directory.to_owned(), e);
         private::create_dir(directory).map_err(io)?;
         let metadata = fs::metadata(directory).map_err(io)?;
@@ -119,7 +130,6 @@ impl CompileCache {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self {
             engine: engine.clone(),
-            generation,
             files: DiskCache::new(directory.to_owned(), limit),
             compatibility: hasher.finish(),
             loaded: Mutex::new(HashMap::new()),
@@ -151,10 +161,7 @@ impl CompileCache {
     pub fn get(&self, digest: Digest) -> Option<Compiled> {
         let loaded = self.loaded.lock();
         let code = loaded.get(&digest).and_then(Weak::upgrade)?;
-        code.initialized().then_some(Compiled {
-            code,
-            generation: self.generation,
-        })
+        code.initialized().then_some(Compiled { code })
     }
 
     /// The component of `artifact`, whose bytes the caller has verified to be `digest` and to have
@@ -166,18 +173,15 @@ impl CompileCache {
         &self,
         digest: Digest,
         artifact: &Path,
-        info: ComponentInfo,
+        border: Border,
     ) -> Result<Compiled, CompileError> {
         let cell = self.cell(digest);
         cell.get_or_try_init(async || {
             let component = self.compile(digest, artifact).await?;
-            Ok(Loaded { component, info })
+            Ok(Loaded { component, border })
         })
         .await?;
-        Ok(Compiled {
-            code: cell,
-            generation: self.generation,
-        })
+        Ok(Compiled { code: cell })
     }
 
     fn cell(&self, digest: Digest) -> Arc<OnceCell<Loaded>> {
@@ -229,21 +233,23 @@ fn map(engine: &Engine, code: &Path) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize_file(engine, code) }
 }
 
-/// What an artifact imports and exports, and which engine it needs.
-pub(super) async fn border(
-    digest: Digest,
-    artifact: &Path,
-) -> Result<(ComponentInfo, Generation), CompileError> {
+/// What an artifact imports and exports, which engine it needs, and what its instances consist of.
+pub(super) async fn border(digest: Digest, artifact: &Path) -> Result<Border, CompileError> {
     let artifact = artifact.to_owned();
     tokio::task::spawn_blocking(move || {
         let bytes = fs::read(&artifact).map_err(|e| CompileError::Read(digest, e))?;
-        let border = component::border(&bytes).map_err(|e| CompileError::Inspect(digest, e))?;
-        let (info, generation) = border;
+        let inspected = |e| CompileError::Inspect(digest, e);
+        let (info, generation) = component::border(&bytes).map_err(inspected)?;
+        let needs = component::needs(&bytes).map_err(inspected)?;
         let generation = match generation {
             WasiGeneration::P2 => Generation::P2,
             WasiGeneration::P3 => Generation::P3,
         };
-        Ok((info, generation))
+        Ok(Border {
+            info,
+            generation,
+            needs,
+        })
     })
     .await
     .map_err(|_| CompileError::Interrupted)?

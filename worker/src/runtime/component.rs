@@ -23,12 +23,17 @@ use super::{
     guest::{GuestStore, GuestTemplate},
     handler::Handler,
     memory::InstanceMemory,
+    pools::Place,
     slots::{Slot, Slots},
 };
 
 /// How deep components may call each other: enough for any real chain, and few enough that the stacks
 /// of a runaway one stay small.
 const CALL_DEPTH: u32 = 16;
+
+/// How long a request waits for a place in the worker's pools, once it has one among the invocations of its component: its
+/// workload holds its share of them, and a client that hears so can do more about it than one that waits.
+const PLACE_WAIT: Duration = Duration::from_secs(5);
 
 /// A component that can be invoked. Each invocation has an instance of its own.
 pub struct ComponentRuntime {
@@ -54,9 +59,9 @@ pub(super) enum Http {
 /// Who makes a WIT call.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
-    role: Role,
+    pub(super) role: Role,
     /// Calls that led to it.
-    depth: u32,
+    pub(super) depth: u32,
 }
 
 /// A live instance and the place it takes. Dropping it ends the instance.
@@ -167,8 +172,31 @@ impl ComponentRuntime {
         self.template.memory.instance()
     }
 
-    pub(super) fn store(&self, depth: u32, memory: &Arc<InstanceMemory>) -> GuestStore {
-        self.template.store(&self.engine, depth, memory)
+    /// What an instance that answers a request takes of the worker's pools, as soon as they have it: after [`PLACE_WAIT`], or
+    /// by `deadline`, at the latest.
+    pub(super) async fn place(&self, deadline: Instant) -> Result<Place, Failure> {
+        let until = deadline.min(Instant::now() + PLACE_WAIT);
+        tokio::select! {
+            place = self.template.claim.wait(until) => place.map_err(Failure::from),
+            () = self.stopped.cancelled() => Err(Failure::Stopped),
+        }
+    }
+
+    /// As [`Self::place`], for a WIT call. Whoever holds a place itself does not wait for another.
+    async fn call_place(&self, caller: Caller, deadline: Instant) -> Result<Place, Failure> {
+        match caller.role {
+            Role::Service => self.place(deadline).await,
+            Role::Component => Ok(self.template.claim.now()?),
+        }
+    }
+
+    pub(super) fn store(
+        &self,
+        depth: u32,
+        memory: &Arc<InstanceMemory>,
+        place: Place,
+    ) -> GuestStore {
+        self.template.store(&self.engine, depth, memory, place)
     }
 
     /// A fresh instance for a call that must have ended by `deadline`.
@@ -183,7 +211,8 @@ impl ComponentRuntime {
             return Err(Failure::TooDeep(CALL_DEPTH));
         }
         let slot = self.call_slot(caller, deadline).await?;
-        let mut guest = self.store(depth + 1, memory);
+        let place = self.call_place(caller, deadline).await?;
+        let mut guest = self.store(depth + 1, memory, place);
         match self.pre.instantiate_async(&mut guest.store).await {
             Ok(instance) => Ok(Invocation {
                 _slot: slot,

@@ -4,11 +4,10 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
 };
 
-use super::limits::TABLE_ELEMENTS;
-
-/// Instances at once over all workloads. Slots are address space until they are used: 4 GiB each.
-/// A process has room for one full runtime, and unit tests open several in theirs.
-const INSTANCES: u32 = if cfg!(test) { 400 } else { 8_000 };
+use super::{
+    limits::{MEMORIES, TABLE_ELEMENTS},
+    pools::Slots,
+};
 
 /// Memory of an ended instance that stays mapped for the next one. With `PAGEMAP_SCAN` only the pages
 /// that were written are cleared; without it all of it is, on each request.
@@ -31,14 +30,25 @@ pub enum Generation {
     P3,
 }
 
-/// An engine with Warren's settings. Fails when the machine has no address space left for its pool.
+/// An engine for components, whose instances live for a request each: they take slots of a pool, which are prepared for
+/// the next one. Fails when the machine has no address space left for the pool.
 ///
 /// `memory` is what all guests have together, in bytes.
-pub fn engine(generation: Generation, memory: u64) -> wasmtime::Result<Engine> {
-    Engine::new(&config(generation, memory))
+pub fn pooled(generation: Generation, slots: Slots, memory: u64) -> wasmtime::Result<Engine> {
+    let mut config = config(generation);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, memory)));
+    Engine::new(&config)
 }
 
-fn config(generation: Generation, memory: u64) -> Config {
+/// An engine for services, whose instances live long: each is made when it starts, so that nothing is kept for those that
+/// there are not, and no request takes what a service needs. It runs the same compiled code as [`pooled`].
+pub fn on_demand(generation: Generation) -> wasmtime::Result<Engine> {
+    let mut config = config(generation);
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
+}
+
+fn config(generation: Generation) -> Config {
     let concurrency = generation == Generation::P3;
     let mut config = Config::new();
     config
@@ -46,8 +56,7 @@ fn config(generation: Generation, memory: u64) -> Config {
         .wasm_component_model_async(concurrency)
         .concurrency_support(concurrency)
         .epoch_interruption(true)
-        .cranelift_opt_level(OptLevel::Speed)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(memory)));
+        .cranelift_opt_level(OptLevel::Speed);
     config
 }
 
@@ -62,15 +71,21 @@ fn kept(memory: u64) -> (usize, u32) {
     (keep, u32::try_from(slots).unwrap_or(1))
 }
 
-fn pool(memory: u64) -> PoolingAllocationConfig {
+/// Slots are address space until they are used: 4 GiB for a memory. Core instances are a mere count to the engine, and how
+/// many of anything one component may have is decided before: see [`super::pools::Cost`].
+fn pool(slots: Slots, memory: u64) -> PoolingAllocationConfig {
     let (keep, warm_slots) = kept(memory);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(INSTANCES)
-        .total_core_instances(INSTANCES * 4)
-        .total_memories(INSTANCES)
-        .total_tables(INSTANCES * 2)
-        .total_stacks(INSTANCES)
-        .total_gc_heaps(100)
+    pool.total_component_instances(u32::MAX)
+        .total_core_instances(u32::MAX)
+        .total_memories(slots.memories)
+        // Each is looked for when a module is dropped.
+        .max_memories_per_module(MEMORIES as u32)
+        .total_tables(slots.tables)
+        .max_tables_per_module(u32::MAX)
+        .total_stacks(slots.fibers)
+        // Each lies in a slot for a memory.
+        .total_gc_heaps(slots.memories)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(4 << 30)
         .max_unused_warm_slots(warm_slots)
@@ -85,8 +100,32 @@ fn pool(memory: u64) -> PoolingAllocationConfig {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_kinds_of_engine_run_the_same_code() {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+        let slots = Slots {
+            fibers: 10,
+            memories: 10,
+            tables: 10,
+        };
+        let hash = |engine: Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        for generation in [Generation::P2, Generation::P3] {
+            let engines = (
+                pooled(generation, slots, 1 << 30).unwrap(),
+                on_demand(generation).unwrap(),
+            );
+            assert_eq!(hash(engines.0), hash(engines.1), "{generation:?}");
+        }
+    }
 
     #[test]
     fn what_slots_keep_is_a_small_part_of_what_guests_have() {

@@ -1,11 +1,12 @@
 //! Why one invocation of a component failed.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use wasmtime::{Store, Trap};
+use rustix::io::Errno;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi_http::Error as ErrorCode;
 
-use super::{Guest, limits::MemoryLimit, memory::Shortage};
+use super::{Guest, limits::MemoryLimit, memory::Shortage, pools::Shortfall};
 use crate::{ingress::Malformed, lease::LeaseExpired};
 
 /// Bytes of an error's text that are kept: a guest chooses how long it is.
@@ -40,6 +41,13 @@ pub enum Failure {
     TooDeep(u32),
     #[error("out of memory: {0}")]
     OutOfMemory(MemoryLimit),
+    #[error("{0}")]
+    NoPlace(Shortfall),
+    /// The engine itself had no slot left, or the kernel no mapping.
+    #[error(
+        "the worker's pools have no room for another instance of it: {0}; lower `limits.concurrency`, or add workers"
+    )]
+    NoSlot(String),
     #[error("its replica is stopping")]
     Stopped,
     #[error("{}", LeaseExpired)]
@@ -70,15 +78,35 @@ impl Failure {
         Self::BrokeOff(error_text(code))
     }
 
+    /// Where the engine or the kernel had nothing left for an instance: that is no fault of the guest.
+    fn no_slot(error: &wasmtime::Error) -> Option<Self> {
+        if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+            return Some(Self::NoSlot(limit.to_string()));
+        }
+        let io = error.downcast_ref::<io::Error>();
+        let errno = io.and_then(Errno::from_io_error);
+        let errno = errno.or_else(|| error.downcast_ref::<Errno>().copied());
+        (errno == Some(Errno::NOMEM)).then(|| Self::NoSlot(Errno::NOMEM.to_string()))
+    }
+
     /// What an error that ended a guest says about it.
     pub fn of(error: &wasmtime::Error, store: &Store<Guest>) -> Self {
         if error.is::<LeaseExpired>() {
             return Self::LeaseExpired;
         }
+        if let Some(failure) = Self::no_slot(error) {
+            return failure;
+        }
         match store.data().limiter().refused() {
             Some(limit) => Self::OutOfMemory(limit),
             None => Self::Trapped(describe(error)),
         }
+    }
+}
+
+impl From<Shortfall> for Failure {
+    fn from(shortfall: Shortfall) -> Self {
+        Self::NoPlace(shortfall)
     }
 }
 
@@ -106,5 +134,50 @@ pub fn describe(error: &wasmtime::Error) -> String {
     match error.downcast_ref::<wasmtime::WasmBacktrace>() {
         Some(backtrace) => format!("{cause}\n{backtrace}"),
         None => format!("{error:#}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use wasmtime::{Instance, Module, Store};
+
+    use super::*;
+    use crate::runtime::{
+        engine::{Generation, pooled},
+        pools::Slots,
+    };
+
+    #[tokio::test]
+    async fn an_engine_without_a_slot_is_not_the_guests_fault() {
+        let slots = Slots {
+            fibers: 8,
+            memories: 8,
+            tables: 2,
+        };
+        let engine = pooled(Generation::P2, slots, 1 << 30).unwrap();
+        let text = "(module (table 1 funcref) (table 1 funcref))";
+        let module = Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let mut stores = [Store::new(&engine, ()), Store::new(&engine, ())];
+        for store in &mut stores {
+            store.set_epoch_deadline(1);
+        }
+        let [first, second] = &mut stores;
+        Instance::new_async(first, &module, &[]).await.unwrap();
+        let error = Instance::new_async(second, &module, &[]).await.unwrap_err();
+        let failure = Failure::no_slot(&error.context("instantiating")).unwrap();
+        assert!(
+            failure.to_string().contains("limit of 2 for tables"),
+            "{failure}"
+        );
+
+        let full = wasmtime::Error::from(io::Error::from(Errno::NOMEM)).context("mapping");
+        assert!(matches!(Failure::no_slot(&full), Some(Failure::NoSlot(_))));
+        for other in [
+            wasmtime::Error::from(io::Error::from(Errno::PIPE)),
+            wasmtime::Error::from(Trap::UnreachableCodeReached),
+        ] {
+            assert_eq!(Failure::no_slot(&other), None, "{other:?}");
+        }
     }
 }

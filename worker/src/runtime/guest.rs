@@ -21,6 +21,7 @@ use super::{
     limits::Limiter,
     memory::{GuestMemory, InstanceMemory},
     outgoing::Outgoing,
+    pools::{Claim, Place},
     stdio::GuestOutput,
 };
 
@@ -40,6 +41,8 @@ pub struct GuestTemplate {
     /// In bytes, of one instance.
     pub memory_limit: u64,
     pub memory: Arc<GuestMemory>,
+    /// What each instance takes of the worker's pools.
+    pub claim: Claim,
     pub cpu: Arc<CpuShare>,
     /// What an exclusive replica's guests may run by; `None`: nothing forbids it.
     pub lease: Option<Arc<SharedLease>>,
@@ -92,10 +95,16 @@ impl GuestTemplate {
         self.lease.as_ref().map(SharedLease::tenure)
     }
 
-    /// A fresh store with nothing open, which has this memory. `depth` counts the WIT calls that led here.
-    pub fn store(&self, engine: &Engine, depth: u32, memory: &Arc<InstanceMemory>) -> GuestStore {
+    /// A fresh store with nothing open, which has this memory and place. `depth` counts the WIT calls that led here.
+    pub fn store(
+        &self,
+        engine: &Engine,
+        depth: u32,
+        memory: &Arc<InstanceMemory>,
+        place: Place,
+    ) -> GuestStore {
         let wasi = self.wasi().build();
-        self.store_of(engine, depth, wasi, self.tenure(), memory)
+        self.store_of(engine, depth, wasi, self.tenure(), memory, place)
     }
 
     /// As [`Self::store`], for a service, which sees directories.
@@ -105,12 +114,13 @@ impl GuestTemplate {
         mounts: &[Mount],
         tenure: Option<Tenure>,
         memory: &Arc<InstanceMemory>,
+        place: Place,
     ) -> wasmtime::Result<GuestStore> {
         let mut wasi = self.wasi();
         for mount in mounts {
             mount.open(&mut wasi)?;
         }
-        Ok(self.store_of(engine, 0, wasi.build(), tenure, memory))
+        Ok(self.store_of(engine, 0, wasi.build(), tenure, memory, place))
     }
 
     fn wasi(&self) -> WasiCtxBuilder {
@@ -138,6 +148,7 @@ impl GuestTemplate {
         wasi: WasiCtx,
         tenure: Option<Tenure>,
         memory: &Arc<InstanceMemory>,
+        place: Place,
     ) -> GuestStore {
         let scope = self.network.scope();
         let network = GuestNetwork {
@@ -168,6 +179,7 @@ impl GuestTemplate {
         GuestStore {
             sockets: SocketsOfStore(scope),
             store,
+            _place: place,
         }
     }
 }
@@ -187,6 +199,8 @@ pub struct GuestStore {
     /// nobody told the network otherwise.
     sockets: SocketsOfStore,
     pub store: Store<Guest>,
+    /// After `store`, which takes it.
+    _place: Place,
 }
 
 impl GuestStore {

@@ -17,9 +17,9 @@ use wasmtime_wasi_http::{WasiBody, p3::bindings::ServicePre};
 
 use crate::ingress::{Body, RequestMeta};
 
-use super::{ComponentRuntime, Guest, failure::Failure, http::body};
+use super::{ComponentRuntime, Guest, failure::Failure, http::body, pools};
 use answer::Answer;
-use instance::{Instance, Lease};
+use instance::{First, Instance, Lease};
 use load::Place;
 
 /// The instances of one component.
@@ -75,7 +75,13 @@ impl Handler {
         super::http::name_target(&mut request, meta);
         let (answer, answered) = oneshot::channel();
         let job = Box::new(Job { request, answer });
-        let lease = self.take(component, Place::new(slot, deadline), job);
+        let lease = match self.take(Place::new(slot, deadline), job) {
+            Ok(lease) => lease,
+            Err((place, job)) => match component.place(deadline).await {
+                Ok(room) => self.start(component, place, job, room),
+                Err(failure) => return Err(component.logged(failure)),
+            },
+        };
         match timeout_at(deadline, answered).await {
             Ok(Ok(Ok(Head { response, done }))) => {
                 let answer = Answer::new(lease, done, deadline, component.timeout());
@@ -90,20 +96,31 @@ impl Handler {
         }
     }
 
-    /// Hands the request to an instance that has room, or else to a new one.
-    fn take(&self, component: &Arc<ComponentRuntime>, place: Place, mut job: Box<Job>) -> Lease {
-        let mut place = place;
+    /// Hands the request to an instance that has room, or back.
+    fn take(&self, mut place: Place, mut job: Box<Job>) -> Result<Lease, (Place, Box<Job>)> {
         let mut open = self.open.lock();
         open.retain(|instance| instance.is_open());
         for instance in &*open {
             match instance.take(self.reuse, place, job) {
-                Ok(lease) => return lease,
+                Ok(lease) => return Ok(lease),
                 Err(back) => (place, job) = back,
             }
         }
-        let (instance, lease) = Instance::start(component, &self.pre, self.reuse, place, job);
+        Err((place, job))
+    }
+
+    /// A new instance with its first request.
+    fn start(
+        &self,
+        component: &Arc<ComponentRuntime>,
+        place: Place,
+        job: Box<Job>,
+        room: pools::Place,
+    ) -> Lease {
+        let first = First { place, job, room };
+        let (instance, lease) = Instance::start(component, &self.pre, self.reuse, first);
         if self.reuse.requests > 1 {
-            open.push(instance);
+            self.open.lock().push(instance);
         }
         lease
     }

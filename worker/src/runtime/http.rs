@@ -145,6 +145,8 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
     let (status, text) = match failure {
         Failure::Busy { .. }
         | Failure::Waited { .. }
+        | Failure::NoPlace(_)
+        | Failure::NoSlot(_)
         | Failure::Stopped
         | Failure::LeaseExpired => (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()),
         Failure::RequestTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, failure.to_string()),

@@ -13,13 +13,14 @@ mod limits;
 mod link;
 mod memory;
 mod outgoing;
+mod pools;
 mod service;
 mod slots;
 mod stdio;
 mod usage;
 mod workload;
 
-use std::{io, path::Path, sync::Arc};
+use std::{collections::HashMap, io, path::Path, sync::Arc};
 
 use warren_model::digest::Digest;
 use wasmtime::{Engine, component::Linker};
@@ -37,14 +38,27 @@ use compiled::CompileCache;
 use cpu::CpuScheduler;
 use engine::Generation;
 use memory::MemoryBudget;
+use pools::{Pools, TooSmall};
+
+use crate::policy::Role;
 
 /// Everything that guests of this worker share. One a process.
 pub struct Runtime {
-    p2: Half,
-    p3: Half,
+    components: Generations,
+    services: Generations,
+    pools: Arc<Pools>,
     memory: Arc<MemoryBudget>,
     /// Its clock makes guests yield.
     cpu: Arc<CpuScheduler>,
+}
+
+/// The code of a replica's guests: one artifact may be both its service and a component.
+pub type Code = HashMap<(Role, Digest), Compiled>;
+
+/// What services share, or what components do.
+struct Generations {
+    p2: Half,
+    p3: Half,
 }
 
 /// What guests of one generation of WASI share.
@@ -59,6 +73,8 @@ struct Half {
 pub enum RuntimeError {
     #[error("cannot start the WebAssembly engine: {0:#}")]
     Engine(wasmtime::Error),
+    #[error(transparent)]
+    Pools(#[from] TooSmall),
     #[error("cannot start the thread that makes guests share the CPU: {0}")]
     Clock(io::Error),
     #[error(transparent)]
@@ -70,42 +86,59 @@ impl Runtime {
     /// [`Self::collect`] removes what nothing uses. All guests together have `memory` bytes, of linear memory and tables;
     /// the worker's own memory comes on top.
     pub fn new(cache: &Path, limit: u64, memory: u64) -> Result<Self, RuntimeError> {
-        let new = |generation| engine::engine(generation, memory).map_err(RuntimeError::Engine);
-        let (p2, p3) = (new(Generation::P2)?, new(Generation::P3)?);
-        let cpu = CpuScheduler::start(vec![p2.clone(), p3.clone()]);
+        let pools = Pools::of_this_process()?;
+        let pooled = |generation| engine::pooled(generation, pools.slots_of(generation), memory);
+        let components = Engines::new(pooled).map_err(RuntimeError::Engine)?;
+        let services = Engines::new(engine::on_demand).map_err(RuntimeError::Engine)?;
+        let all = [&components.p2, &components.p3, &services.p2, &services.p3];
+        let cpu = CpuScheduler::start(all.into_iter().cloned().collect());
         Ok(Self {
-            p2: Half::new(&p2, Generation::P2, cache, limit)?,
-            p3: Half::new(&p3, Generation::P3, cache, limit)?,
+            components: Generations::new(&components, cache, limit)?,
+            services: Generations::new(&services, cache, limit)?,
+            pools,
             memory: MemoryBudget::new(memory),
             cpu: Arc::new(cpu.map_err(RuntimeError::Clock)?),
         })
     }
 
-    /// The compiled form of a verified artifact, by the engine that it needs; see [`CompileCache::load`].
-    pub async fn load(&self, digest: Digest, artifact: &Path) -> Result<Compiled, CompileError> {
-        let loaded = self.p2.cache.get(digest);
-        if let Some(compiled) = loaded.or_else(|| self.p3.cache.get(digest)) {
+    /// The compiled form of a verified artifact for this role, by the engine that it needs; see [`CompileCache::load`].
+    pub async fn load(
+        &self,
+        role: Role,
+        digest: Digest,
+        artifact: &Path,
+    ) -> Result<Compiled, CompileError> {
+        let Generations { p2, p3 } = self.of(role);
+        let loaded = p2.cache.get(digest);
+        if let Some(compiled) = loaded.or_else(|| p3.cache.get(digest)) {
             return Ok(compiled);
         }
-        let (info, generation) = compiled::border(digest, artifact).await?;
-        let cache = &self.half(generation).cache;
-        cache.load(digest, artifact, info).await
+        let border = compiled::border(digest, artifact).await?;
+        let cache = &self.half(role, border.generation).cache;
+        cache.load(digest, artifact, border).await
     }
 
     /// Whether [`Self::load`] has nothing to compile.
     pub fn is_compiled(&self, digest: Digest) -> bool {
-        self.p2.cache.contains(digest) || self.p3.cache.contains(digest)
+        // Engines of both roles run the same code.
+        let Generations { p2, p3 } = &self.components;
+        p2.cache.contains(digest) || p3.cache.contains(digest)
     }
 
     /// Whether the code is in memory, because a replica runs it or may.
     pub fn is_loaded(&self, digest: Digest) -> bool {
-        self.p2.cache.is_loaded(digest) || self.p3.cache.is_loaded(digest)
+        let is_loaded = |half: &Half| half.cache.is_loaded(digest);
+        let both = [&self.components, &self.services];
+        both.iter().any(|of| is_loaded(&of.p2) || is_loaded(&of.p3))
     }
 
     /// Removes compiled code that nothing used for longest, down to the limit. It is compiled again when it is needed.
     pub fn collect(&self) -> io::Result<()> {
-        // Both write into one directory.
-        self.p2.cache.collect(|digest| self.is_loaded(digest))
+        // All write into one directory.
+        self.components
+            .p2
+            .cache
+            .collect(|digest| self.is_loaded(digest))
     }
 
     /// Bytes of linear memory that all guests have at present.
@@ -113,11 +146,43 @@ impl Runtime {
         self.memory.used()
     }
 
-    fn half(&self, generation: Generation) -> &Half {
-        match generation {
-            Generation::P2 => &self.p2,
-            Generation::P3 => &self.p3,
+    fn of(&self, role: Role) -> &Generations {
+        match role {
+            Role::Service => &self.services,
+            Role::Component => &self.components,
         }
+    }
+
+    fn half(&self, role: Role, generation: Generation) -> &Half {
+        let Generations { p2, p3 } = self.of(role);
+        match generation {
+            Generation::P2 => p2,
+            Generation::P3 => p3,
+        }
+    }
+}
+
+/// Of both generations.
+struct Engines {
+    p2: Engine,
+    p3: Engine,
+}
+
+impl Engines {
+    fn new(new: impl Fn(Generation) -> wasmtime::Result<Engine>) -> wasmtime::Result<Self> {
+        Ok(Self {
+            p2: new(Generation::P2)?,
+            p3: new(Generation::P3)?,
+        })
+    }
+}
+
+impl Generations {
+    fn new(engines: &Engines, cache: &Path, limit: u64) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            p2: Half::new(&engines.p2, Generation::P2, cache, limit)?,
+            p3: Half::new(&engines.p3, Generation::P3, cache, limit)?,
+        })
     }
 }
 
@@ -129,7 +194,7 @@ impl Half {
         limit: u64,
     ) -> Result<Self, RuntimeError> {
         Ok(Self {
-            cache: CompileCache::open(engine, generation, cache, limit)?,
+            cache: CompileCache::open(engine, cache, limit)?,
             wasi: wasi(engine, generation).map_err(RuntimeError::Engine)?,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use warren_model::component::WasiGeneration;
 use wasmtime::{Engine, component::InstancePre};
 use wasmtime_wasi::{I32Exit, p2, p3};
@@ -16,6 +17,7 @@ use super::{
     failure::{Failure, describe},
     guest::{GuestStore, GuestTemplate},
     memory::InstanceMemory,
+    pools::{Place, SERVICE_WAIT},
 };
 
 /// A service that can be started, any number of times.
@@ -107,11 +109,15 @@ impl ServiceRuntime {
             Some(fence) => template.with_variable(FENCE, &fence.to_string()),
             None => template,
         };
+        let place = match template.claim.wait(Instant::now() + SERVICE_WAIT).await {
+            Ok(place) => place,
+            Err(shortfall) => return ServiceEnd::StartFailed(shortfall.to_string()),
+        };
         template.log.begin(&template.source);
         match &self.run {
             Run::P2(command) => {
                 let engine = command.engine();
-                let mut guest = match self.store(&template, engine, tenure, memory) {
+                let mut guest = match self.store(&template, engine, tenure, memory, place) {
                     Ok(guest) => guest,
                     Err(end) => return end,
                 };
@@ -125,7 +131,7 @@ impl ServiceRuntime {
             }
             Run::P3(command) => {
                 let engine = command.engine();
-                let mut guest = match self.store(&template, engine, tenure, memory) {
+                let mut guest = match self.store(&template, engine, tenure, memory, place) {
                     Ok(guest) => guest,
                     Err(end) => return end,
                 };
@@ -150,9 +156,10 @@ impl ServiceRuntime {
         engine: &Engine,
         tenure: Option<Tenure>,
         memory: &Arc<InstanceMemory>,
+        place: Place,
     ) -> Result<GuestStore, ServiceEnd> {
         template
-            .service_store(engine, &self.mounts, tenure, memory)
+            .service_store(engine, &self.mounts, tenure, memory, place)
             .map_err(|error| ServiceEnd::StartFailed(describe(&error)))
     }
 

@@ -11,7 +11,7 @@ use warren_model::{
     digest::Digest,
     egress::EgressRule,
     link::{self as plan, Link},
-    name::Name,
+    name::{Name, WorkloadId},
     spec::{Component as ComponentSpec, RouteProtocol, Service, WorkloadSpec},
 };
 use wasmtime::component::InstancePre;
@@ -25,12 +25,13 @@ use crate::{
 };
 
 use super::{
-    Compiled, ComponentRuntime, Guest, ReplicaUsage, Runtime, ServiceRuntime,
+    Code, Compiled, ComponentRuntime, Guest, ReplicaUsage, Runtime, ServiceRuntime,
     cpu::CpuShare,
     guest::GuestTemplate,
     link::{self, LinkError},
     memory::ReplicaMemory,
     outgoing::{Outgoing, Ways},
+    pools::{Account, Claim, TooCostly},
 };
 
 /// How the service's own lines and refusals are marked; no component has this name.
@@ -42,8 +43,8 @@ const COMPONENTS_CPU_WEIGHT: u32 = 100;
 /// What a replica's guests share.
 #[derive(Clone)]
 pub struct ReplicaContext {
-    /// Of the workload. Its service sees it as the name of the program, in front of its arguments.
-    pub name: Name,
+    /// Its service sees its name as that of the program, in front of its arguments.
+    pub workload: WorkloadId,
     pub network: Network,
     pub log: ReplicaLog,
     pub host: HostAccess,
@@ -85,6 +86,19 @@ pub enum GuestError {
     Wasmtime(wasmtime::Error),
     #[error("its artifact {0} was not loaded")]
     NotLoaded(Digest),
+    #[error(transparent)]
+    TooCostly(#[from] TooCostly),
+}
+
+impl PrepareError {
+    /// In one word, for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Service(GuestError::TooCostly(_))
+            | Self::Component(_, GuestError::TooCostly(_)) => "TooLarge",
+            _ => "LinkFailed",
+        }
+    }
 }
 
 fn join(errors: &[plan::LinkError]) -> String {
@@ -97,10 +111,10 @@ impl Runtime {
     pub fn prepare(
         &self,
         spec: &WorkloadSpec,
-        artifacts: &HashMap<Digest, Compiled>,
+        code: &Code,
         context: &ReplicaContext,
     ) -> Result<Prepared, PrepareError> {
-        let guests = Guests::of(spec, artifacts)?;
+        let guests = Guests::of(spec, code)?;
         // As Apply has decided; a control plane of another version may have gone by an older rule.
         let plan = guests.plan().map_err(PrepareError::Unlinked)?;
         let memory = self.memory.replica();
@@ -111,6 +125,7 @@ impl Runtime {
             runtime: self,
             context,
             memory: &memory,
+            account: self.pools.account(&context.workload),
             usage: &usage,
             // A share of their own: a service goes on while its components spin.
             cpu: Arc::new(CpuShare::new(&self.cpu, COMPONENTS_CPU_WEIGHT, &usage)),
@@ -137,17 +152,18 @@ impl Runtime {
                 .filter_map(|one| components.remove(&one.name))
                 .collect(),
             usage,
-            _code: artifacts.values().cloned().collect(),
+            _code: code.values().cloned().collect(),
         })
     }
 
     fn link(
         &self,
+        role: Role,
         component: &Compiled,
         links: &[Link],
         exporters: &HashMap<Name, Arc<ComponentRuntime>>,
     ) -> Result<InstancePre<Guest>, GuestError> {
-        let mut linker = self.half(component.generation()).wasi.clone();
+        let mut linker = self.half(role, component.generation()).wasi.clone();
         link::link(&mut linker, component, links, exporters)?;
         linker
             .instantiate_pre(component)
@@ -162,20 +178,20 @@ struct Guests<'a> {
 }
 
 impl<'a> Guests<'a> {
-    fn of(
-        spec: &'a WorkloadSpec,
-        artifacts: &'a HashMap<Digest, Compiled>,
-    ) -> Result<Self, PrepareError> {
-        let code = |digest| artifacts.get(&digest).ok_or(GuestError::NotLoaded(digest));
+    fn of(spec: &'a WorkloadSpec, code: &'a Code) -> Result<Self, PrepareError> {
+        let code = |role, digest| {
+            let loaded = code.get(&(role, digest));
+            loaded.ok_or(GuestError::NotLoaded(digest))
+        };
         let service = match &spec.service {
             None => None,
             Some(service) => {
-                let code = code(service.component).map_err(PrepareError::Service)?;
+                let code = code(Role::Service, service.component).map_err(PrepareError::Service)?;
                 Some((service, code))
             }
         };
         let components = spec.components.iter().map(|component| {
-            let code = code(component.component);
+            let code = code(Role::Component, component.component);
             let code = code.map_err(|e| PrepareError::Component(component.name.clone(), e))?;
             Ok((component, code))
         });
@@ -200,6 +216,7 @@ struct Shared<'a> {
     runtime: &'a Runtime,
     context: &'a ReplicaContext,
     memory: &'a Arc<ReplicaMemory>,
+    account: Arc<Account>,
     usage: &'a Arc<ReplicaUsage>,
     /// Of all components together.
     cpu: Arc<CpuShare>,
@@ -215,9 +232,10 @@ impl Shared<'_> {
         exporters: &HashMap<Name, Arc<ComponentRuntime>>,
     ) -> Result<ServiceRuntime, GuestError> {
         let Self { context, usage, .. } = self;
-        let pre = self.runtime.link(code, links, exporters)?;
+        let claim = self.claim(Role::Service, code)?;
+        let pre = self.runtime.link(Role::Service, code, links, exporters)?;
         let policy = policy(Role::Service, SERVICE.into(), &spec.egress, context);
-        let name = context.name.to_string();
+        let name = context.workload.name.to_string();
         let template = GuestTemplate {
             source: SERVICE.into(),
             args: [name]
@@ -227,6 +245,7 @@ impl Shared<'_> {
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
             memory: self.memory.guest(spec.reserve_bytes),
+            claim,
             cpu: Arc::new(CpuShare::new(&self.runtime.cpu, spec.cpu_weight, usage)),
             lease: context.lease.clone(),
             network: context.network.clone(),
@@ -248,7 +267,8 @@ impl Shared<'_> {
         exporters: &HashMap<Name, Arc<ComponentRuntime>>,
     ) -> Result<ComponentRuntime, GuestError> {
         let context = self.context;
-        let pre = self.runtime.link(code, links, exporters)?;
+        let claim = self.claim(Role::Component, code)?;
+        let pre = self.runtime.link(Role::Component, code, links, exporters)?;
         let source: Arc<str> = spec.name.as_str().into();
         let policy = policy(Role::Component, Arc::clone(&source), &spec.egress, context);
         let template = GuestTemplate {
@@ -257,6 +277,7 @@ impl Shared<'_> {
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
             memory: self.memory.guest(spec.reserve_bytes),
+            claim,
             cpu: Arc::clone(&self.cpu),
             lease: context.lease.clone(),
             network: context.network.clone(),
@@ -266,6 +287,10 @@ impl Shared<'_> {
         };
         ComponentRuntime::new(spec, template, pre, code.info().answers_by())
             .map_err(GuestError::Wasmtime)
+    }
+
+    fn claim(&self, role: Role, code: &Compiled) -> Result<Claim, TooCostly> {
+        self.account.claim(code.cost(role)?)
     }
 }
 

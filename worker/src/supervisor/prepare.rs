@@ -1,10 +1,6 @@
 //! From an assignment to something that can be started: artifacts, code, links, ports.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    io,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use tokio::{sync::mpsc, task};
 use warren_model::{digest::Digest, spec::WorkloadSpec};
@@ -14,9 +10,9 @@ use crate::{
     lease::SharedLease,
     logs::ReplicaLog,
     net::{NetLimits, Network},
-    policy::Refusal,
+    policy::{Refusal, Role},
     publish::{PublishPolicy, Published},
-    runtime::{Prepared, ReplicaContext},
+    runtime::{Code, Prepared, ReplicaContext},
     volumes::Mounts,
 };
 
@@ -45,9 +41,9 @@ pub(super) async fn prepare(
     refusals: mpsc::Sender<Refusal>,
     reporter: &Reporter,
 ) -> Result<Ready, CannotRun> {
-    let mut artifacts = HashMap::new();
+    let mut code = Code::new();
     let mut added = false;
-    for digest in digests(&assignment.spec) {
+    for (digest, role) in artifacts(&assignment.spec) {
         reporter.artifacts_unready("Pulling", format!("pulling artifact {}", digest.short()));
         let path = parts
             .artifacts
@@ -62,12 +58,12 @@ pub(super) async fn prepare(
             reporter.artifacts_unready("Compiling", message);
             added = true;
         }
-        let compiled = parts.runtime.load(digest, &path).await;
+        let compiled = parts.runtime.load(role, digest, &path).await;
         let compiled = compiled.map_err(|error| CannotRun {
             reason: "CompileFailed",
             message: error.to_string(),
         })?;
-        artifacts.insert(digest, compiled);
+        code.insert((role, digest), compiled);
     }
     reporter.artifacts_ready();
     if added {
@@ -81,7 +77,7 @@ pub(super) async fn prepare(
     })?;
     let network = Network::new(NetLimits::default());
     let context = ReplicaContext {
-        name: assignment.id.name.clone(),
+        workload: assignment.id.clone(),
         mounts: mounts.list(),
         network: network.clone(),
         log,
@@ -91,9 +87,9 @@ pub(super) async fn prepare(
     };
     let prepared = parts
         .runtime
-        .prepare(&assignment.spec, &artifacts, &context)
+        .prepare(&assignment.spec, &code, &context)
         .map_err(|error| CannotRun {
-            reason: "LinkFailed",
+            reason: error.reason(),
             message: error.to_string(),
         })?;
     let published = publish(&assignment.spec, &network, &parts.publish, reporter).await?;
@@ -141,8 +137,11 @@ async fn publish(
     Ok(published)
 }
 
-fn digests(spec: &WorkloadSpec) -> BTreeSet<Digest> {
-    let service = spec.service.iter().map(|service| service.component);
-    let components = spec.components.iter().map(|component| component.component);
+/// What has to be loaded, and as what it runs.
+fn artifacts(spec: &WorkloadSpec) -> BTreeSet<(Digest, Role)> {
+    let service = spec.service.iter();
+    let service = service.map(|service| (service.component, Role::Service));
+    let components = spec.components.iter();
+    let components = components.map(|component| (component.component, Role::Component));
     service.chain(components).collect()
 }

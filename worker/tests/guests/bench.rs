@@ -1,7 +1,7 @@
 //! One replica's network and log, and guests started by hand.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
     time::Duration,
@@ -11,7 +11,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use warren_model::{
     digest::Digest,
     egress::EgressRule,
-    name::Name,
+    name::{Name, WorkloadId},
     spec::{
         BodyLimits, Component, Placement, Recovery, Restart, RestartPolicy, Service, Update,
         WorkloadSpec,
@@ -20,8 +20,8 @@ use warren_model::{
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery},
     net::{NetLimits, Network},
-    policy::{HostAccess, Refusal, refusals},
-    runtime::{Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime},
+    policy::{HostAccess, Refusal, Role, refusals},
+    runtime::{Code, Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime},
 };
 
 /// What any test waits for anything: far more than it takes, and less than a hang.
@@ -64,7 +64,10 @@ impl Bench {
         let (refusals, refused) = refusals();
         Self {
             context: ReplicaContext {
-                name: Name::parse("bench").unwrap(),
+                workload: WorkloadId {
+                    namespace: Name::parse("default").unwrap(),
+                    name: Name::parse("bench").unwrap(),
+                },
                 mounts: Arc::default(),
                 network: Network::new(limits),
                 log: logs.open("bench"),
@@ -79,11 +82,12 @@ impl Bench {
 
     /// Prepares a workload of guests from this repository's prebuilt components.
     pub async fn prepare(&self, service: Service, components: Vec<Component>) -> Prepared {
-        let mut artifacts = HashMap::new();
-        let digests = [service.component].into_iter();
-        for digest in digests.chain(components.iter().map(|c| c.component)) {
-            let path = path_of(digest);
-            artifacts.insert(digest, RUNTIME.load(digest, &path).await.unwrap());
+        let mut code = Code::new();
+        let service_code = [(Role::Service, service.component)].into_iter();
+        let component_code = components.iter().map(|c| (Role::Component, c.component));
+        for (role, digest) in service_code.chain(component_code) {
+            let loaded = RUNTIME.load(role, digest, &path_of(digest)).await;
+            code.insert((role, digest), loaded.unwrap());
         }
         let spec = WorkloadSpec {
             replicas: None,
@@ -93,7 +97,7 @@ impl Bench {
             placement: Placement::default(),
             update: Update::default(),
         };
-        RUNTIME.prepare(&spec, &artifacts, &self.context).unwrap()
+        RUNTIME.prepare(&spec, &code, &self.context).unwrap()
     }
 
     /// Starts a guest as the service, with these arguments.

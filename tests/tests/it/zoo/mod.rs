@@ -25,6 +25,8 @@
 //! | panic, trap in `drop` | `TRAPPED`, its last words | [`ends`] |
 //! | never listens | `Ready` is `FALSE`, `NotListening`; 503 | [`listening`] |
 //! | listens late | the same until it does, then 200 | [`listening`] |
+//! | 300 slow requests with many tables and heaps | 503 names the pool and its share | [`pools`] |
+//! | more tables than an instance may have | `FAILED`, `TooLarge` with the limit | [`pools`] |
 //! | stops answering its probe | `UNHEALTHY` with what the probe found | [`listening`] |
 //!
 //! All of them at once, for longer, and how long the neighbour's answers take: `tests/soak.rs`.
@@ -35,6 +37,7 @@ mod ends;
 mod listening;
 mod memory;
 mod output;
+mod pools;
 mod sockets;
 mod spinning;
 mod text;

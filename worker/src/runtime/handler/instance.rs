@@ -19,7 +19,9 @@ use wasmtime_wasi_http::{
     },
 };
 
-use crate::runtime::{ComponentRuntime, Guest, failure::Failure, memory::InstanceMemory};
+use crate::runtime::{
+    ComponentRuntime, Guest, failure::Failure, guest::GuestStore, memory::InstanceMemory, pools,
+};
 
 use super::{
     Head, Job,
@@ -56,6 +58,14 @@ pub(super) struct Lease {
     place: Option<Place>,
 }
 
+/// What a new instance begins with.
+pub(super) struct First {
+    pub place: Place,
+    pub job: Box<Job>,
+    /// What the instance takes of the worker's pools.
+    pub room: pools::Place,
+}
+
 // === impl Instance ===
 
 impl Instance {
@@ -64,8 +74,7 @@ impl Instance {
         component: &Arc<ComponentRuntime>,
         pre: &ServicePre<Guest>,
         reuse: Reuse,
-        place: Place,
-        job: Box<Job>,
+        First { place, job, room }: First,
     ) -> (Arc<Self>, Lease) {
         let (jobs, queue) = mpsc::channel(reuse.concurrency as usize);
         let (end, ended) = watch::channel(None);
@@ -84,7 +93,17 @@ impl Instance {
                     end,
                     memory: Arc::clone(&memory),
                 };
-                let serve = serve(&component, &pre, queue, reuse, job, fate.clone(), life.0);
+                let guest = component.store(0, &memory, room);
+                let serve = serve(
+                    &component,
+                    &pre,
+                    guest,
+                    queue,
+                    reuse,
+                    job,
+                    fate.clone(),
+                    life.0,
+                );
                 let mut running = pin!(component.run(serve));
                 let cut = tokio::select! {
                     // A guest that ends by itself has said why.
@@ -254,13 +273,13 @@ impl Drop for Fate {
 async fn serve(
     component: &ComponentRuntime,
     pre: &ServicePre<Guest>,
+    mut guest: GuestStore,
     mut queue: mpsc::Receiver<Box<Job>>,
     reuse: Reuse,
     first: Box<Job>,
     fate: Fate,
     shared: &Shared,
 ) -> Result<(), Failure> {
-    let mut guest = component.store(0, &fate.memory);
     // Dropped before the store, so that an answer's body is known to have failed before it ends.
     let fate = fate;
     let result = async {

@@ -21,7 +21,7 @@ use wasmtime_wasi_http::{
 
 use crate::{
     ingress::{Body, RequestMeta},
-    runtime::{ComponentRuntime, Guest, failure::Failure, memory::InstanceMemory},
+    runtime::{ComponentRuntime, Guest, failure::Failure, memory::InstanceMemory, pools::Place},
 };
 
 use super::{
@@ -70,6 +70,10 @@ impl ComponentRuntime {
     ) -> Result<Response<Body>, Failure> {
         let method = request.method().clone();
         let slot = self.request_slot(deadline).await?;
+        let place = match self.place(deadline).await {
+            Ok(place) => place,
+            Err(failure) => return Err(self.logged(failure)),
+        };
         let (outcome, answered) = oneshot::channel();
         let progress = Arc::new(Progress::new());
         let task = tokio::spawn({
@@ -78,7 +82,8 @@ impl ComponentRuntime {
             let memory = self.instance_memory();
             async move {
                 let _slot = slot;
-                let answer = component.answer(pre, request, meta, outcome, &progress, &memory);
+                let answer =
+                    component.answer(pre, request, meta, outcome, &progress, &memory, place);
                 let run = component.run(answer);
                 let result = component.until(deadline, &memory, run).await;
                 result.map_err(|failure| component.logged(progress.explain(failure)))
@@ -113,8 +118,9 @@ impl ComponentRuntime {
         outcome: oneshot::Sender<Outcome>,
         progress: &Arc<Progress>,
         memory: &Arc<InstanceMemory>,
+        place: Place,
     ) -> Result<(), Failure> {
-        let mut guest = self.store(0, memory);
+        let mut guest = self.store(0, memory, place);
         // Declared after the store, so that it is known to have failed before its body ends.
         let mut run = Run {
             progress: Arc::clone(progress),

@@ -7,6 +7,7 @@ use super::{
     super::{ServiceEnd, engine::Generation},
     Bench, RUNTIME,
 };
+use crate::policy::Role;
 
 /// A core module for each proposal that one may doubt.
 const MODULES: [(&str, &str); 10] = [
@@ -48,7 +49,7 @@ fn what_inspection_accepts_compiles() {
         let is_accepted = inspect(&bytes).is_ok();
         refused += usize::from(!is_accepted);
         for generation in [Generation::P2, Generation::P3] {
-            let engine = RUNTIME.half(generation).wasi.engine();
+            let engine = RUNTIME.half(Role::Component, generation).wasi.engine();
             let compiled = Component::new(engine, &bytes);
             if is_accepted {
                 assert!(

@@ -2,25 +2,30 @@
 
 //! Components made for the purpose, prepared as a replica's are.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::sync::LazyLock;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use warren_model::{digest::Digest, name::Name, spec::WorkloadSpec};
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+    spec::WorkloadSpec,
+};
 use warren_proto::v1;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve};
 
-use super::{PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd};
+use super::{Code, PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd};
 use crate::{
     logs::{LogHub, LogLimits},
     net::{NetLimits, Network},
-    policy::{HostAccess, Refusal, refusals},
+    policy::{HostAccess, Refusal, Role, refusals},
 };
 
 mod doors;
 mod features;
 mod links;
+mod pools;
 mod provided;
 
 /// One for all: address space does not suffice for many. What it has compiled stays beside the
@@ -49,7 +54,10 @@ impl Bench {
         let (refusals, refused) = refusals();
         Self {
             context: ReplicaContext {
-                name: Name::parse("bench").unwrap(),
+                workload: WorkloadId {
+                    namespace: Name::parse("default").unwrap(),
+                    name: Name::parse("bench").unwrap(),
+                },
                 network: Network::new(NetLimits::default()),
                 log: LogHub::new(LogLimits::default()).open("bench"),
                 host: HostAccess::default(),
@@ -68,15 +76,17 @@ impl Bench {
         service: Option<&[u8]>,
         components: &[(&str, &[u8])],
     ) -> Result<Prepared, PrepareError> {
-        let binaries = service
-            .into_iter()
-            .chain(components.iter().map(|(_, bytes)| *bytes));
-        let mut artifacts = HashMap::new();
-        for bytes in binaries {
+        let service_code = service.into_iter().map(|bytes| (Role::Service, bytes));
+        let component_code = components
+            .iter()
+            .map(|(_, bytes)| (Role::Component, *bytes));
+        let mut code = Code::new();
+        for (role, bytes) in service_code.chain(component_code) {
             let digest = Digest::of(bytes);
             let file = self.files.path().join(digest.hex());
             std::fs::write(&file, bytes).unwrap();
-            artifacts.insert(digest, RUNTIME.load(digest, &file).await.unwrap());
+            let loaded = RUNTIME.load(role, digest, &file).await.unwrap();
+            code.insert((role, digest), loaded);
         }
         let components = components.iter().map(|(name, bytes)| v1::Component {
             name: (*name).to_owned(),
@@ -96,7 +106,7 @@ impl Bench {
             ..Default::default()
         };
         let spec = WorkloadSpec::from_proto(&spec).unwrap();
-        RUNTIME.prepare(&spec, &artifacts, &self.context)
+        RUNTIME.prepare(&spec, &code, &self.context)
     }
 
     /// How a service beside these components ends.

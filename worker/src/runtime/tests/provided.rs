@@ -10,6 +10,7 @@ use super::{
     super::{Guest, Half, engine::Generation},
     RUNTIME, trapping,
 };
+use crate::policy::Role;
 
 /// Every interface of the WIT that the linkers were generated from, behind all of its feature
 /// gates: whatever could be in a linker is here.
@@ -124,7 +125,7 @@ fn the_table_is_what_the_linkers_hold() {
                 }
             }
             for generation in [Generation::P2, Generation::P3] {
-                let half = runtime.half(generation);
+                let half = runtime.half(Role::Component, generation);
                 // A guest of WASI 0.3 gets what is of 0.2 too, and not the other way round.
                 let holds = generation == Generation::P3 || parsed.track().unwrap() == "0.2";
                 // All that is listed, at once. What is types alone needs no definition.
