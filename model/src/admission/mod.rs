@@ -1,0 +1,43 @@
+//! Who may use a bounded thing: connections of a listener, calls of an API.
+//!
+//! [`Places`] are held by what may be idle, and then has to make room; [`Shares`] by what cannot.
+//! Both count for each [`Peer`], so that no single one takes everything. Nothing here knows of
+//! sockets, tasks or time.
+
+mod peer;
+mod places;
+mod shares;
+
+pub use peer::Peer;
+pub use places::{Busy, Entered, Place, Places};
+pub use shares::{Share, Shares};
+
+/// How many there may be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub total: usize,
+    /// Of one peer.
+    pub per_peer: usize,
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// As many as there may be are in use.
+    Total(usize),
+    /// As many as one peer may have are in use by this one.
+    Peer(Peer, usize),
+}
+
+// === impl Bounds ===
+
+impl Bounds {
+    /// A quarter for each peer.
+    pub const fn of(total: usize) -> Self {
+        let quarter = total / 4;
+        Self {
+            total,
+            per_peer: if quarter == 0 { 1 } else { quarter },
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Room for what keeps it until its end.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Bounds, Full, Peer};
+
+/// A bounded amount of anything: calls, bytes. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Shares(Arc<Counters>);
+
+#[derive(Debug)]
+struct Counters {
+    bounds: Bounds,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    peers: HashMap<Peer, usize>,
+}
+
+/// What was taken; given back when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    of: Shares,
+    peer: Option<Peer>,
+    amount: usize,
+}
+
+// === impl Shares ===
+
+impl Shares {
+    pub fn new(bounds: Bounds) -> Self {
+        Self(Arc::new(Counters {
+            bounds,
+            taken: Mutex::default(),
+        }))
+    }
+
+    /// Takes so much for a peer; without one it counts in the total alone.
+    pub fn take(&self, peer: Option<Peer>, amount: usize) -> Result<Share, Full> {
+        let mut share = Share {
+            of: self.clone(),
+            peer,
+            amount: 0,
+        };
+        share.grow(amount)?;
+        Ok(share)
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    /// Takes more. When there is no room, the share stays as it is.
+    pub fn grow(&mut self, by: usize) -> Result<(), Full> {
+        let bounds = self.of.0.bounds;
+        let mut taken = self.of.taken();
+        if taken.total.saturating_add(by) > bounds.total {
+            return Err(Full::Total(bounds.total));
+        }
+        if let Some(peer) = self.peer {
+            let of_peer = taken.peers.get(&peer).copied().unwrap_or_default();
+            if of_peer.saturating_add(by) > bounds.per_peer {
+                return Err(Full::Peer(peer, bounds.per_peer));
+            }
+            taken.peers.insert(peer, of_peer + by);
+        }
+        taken.total += by;
+        drop(taken);
+        self.amount += by;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.of.taken();
+        taken.total -= self.amount;
+        if let Some(peer) = self.peer
+            && let Some(of_peer) = taken.peers.get_mut(&peer)
+        {
+            *of_peer -= self.amount;
+            if *of_peer == 0 {
+                taken.peers.remove(&peer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn peer(last: u8) -> Option<Peer> {
+        Some(Peer::from(std::net::IpAddr::from([10, 0, 0, last])))
+    }
+
+    #[test]
+    fn no_peer_takes_what_others_need_and_all_comes_back() {
+        let shares = Shares::new(Bounds {
+            total: 4,
+            per_peer: 2,
+        });
+        let mut one = shares.take(peer(1), 1).unwrap();
+        one.grow(1).unwrap();
+        let full = Full::Peer(peer(1).unwrap(), 2);
+        assert_eq!(one.grow(1).unwrap_err(), full);
+        assert_eq!(shares.take(peer(1), 1).unwrap_err(), full);
+        let other = shares.take(peer(2), 2).unwrap();
+        assert_eq!(shares.take(peer(3), 1).unwrap_err(), Full::Total(4));
+        assert_eq!(shares.take(None, 1).unwrap_err(), Full::Total(4));
+        drop((one, other));
+        assert!(shares.taken().peers.is_empty());
+        // Who is nobody in particular may have everything.
+        shares.take(None, 4).unwrap();
+        assert_eq!(shares.taken().total, 0);
+    }
+}
