@@ -54,6 +54,8 @@ pub struct Args {
     /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
+    #[command(flatten)]
+    connections: args::Connections,
     /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others
     /// take their places at once
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = args::duration)]
@@ -101,6 +103,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         stop_keeps: args.stop_keeps,
         advertise: args.advertise.map(|url| url.to_string()),
         insecure: args.insecure,
+        connections: args.connections.bounds()?,
     };
     process::prepare_data(&config.data)?;
     let worker = Worker::open(config).await?;

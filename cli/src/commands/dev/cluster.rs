@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::{task::JoinHandle, time};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use warren_control::ControlPlane;
+use warren_model::admission::Bounds;
 use warren_proto::v1;
 use warren_worker::{DiskLimits, HostVolume, Worker};
 
@@ -92,6 +93,7 @@ impl Cluster {
             allow_host_loopback: options.allow_host_loopback,
             advertise: None,
             insecure: false,
+            connections: Bounds::of(warren_worker::MAX_CONNECTIONS),
             longest_grace: Some(GRACE),
             stop_keeps: Duration::ZERO,
         };

@@ -23,6 +23,7 @@ fn config(data: &tempfile::TempDir, control: &str) -> Config {
         allow_host_loopback: false,
         advertise: None,
         insecure: false,
+        connections: Bounds::of(16),
         longest_grace: None,
         stop_keeps: Duration::ZERO,
     }

@@ -52,6 +52,11 @@ impl Turns {
         polled
     }
 
+    /// Whether something waits for the client to take it.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Acquire)
+    }
+
     pub fn current(&self) -> Turn {
         Turn(self.begun.load(Ordering::Acquire))
     }
