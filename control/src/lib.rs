@@ -12,6 +12,7 @@ mod events;
 mod fleet;
 mod identity;
 mod index;
+mod listen;
 mod reconcile;
 mod scheduler;
 mod server;
@@ -22,6 +23,7 @@ mod status;
 mod store;
 
 pub use data_dir::keep_new_files_private;
+pub use listen::{ClientLimits, MAX_CONNECTIONS};
 pub use server::{
     Config, ControlPlane, DEFAULT_ARTIFACT_RETENTION, DEFAULT_LISTEN,
     DEFAULT_REVISION_HISTORY_LIMIT, DEFAULT_WORKER_TIMEOUT, OpenError, ServeError,

@@ -5,6 +5,7 @@ pub mod leases;
 pub mod logs;
 mod member;
 mod orders;
+mod places;
 pub mod presence;
 mod registry;
 mod report;
@@ -21,6 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{events::Events, index::Index, reconcile::dirty::DirtySet, state::State};
 use leases::Leases;
 use logs::LogsBroker;
+pub use places::SessionPlaces;
 pub use registry::Registry;
 use routes::RouteBoard;
 pub use service::FleetApi;
@@ -45,6 +47,7 @@ pub struct Fleet {
     pub worker_timeout: Duration,
     /// Held while a fence is drawn: sessions take turns, and none loses a race too often.
     pub fences: tokio::sync::Mutex<()>,
+    pub places: SessionPlaces,
     /// Owns the tasks of sessions and log readers.
     pub tasks: TaskTracker,
     /// Ends all of them.

@@ -19,9 +19,10 @@ use super::{
     hello::{Greeting, TurnedAway},
     member::{Member, name_taken},
     orders::Orders,
+    places::Greeted,
     registry::Seat,
 };
-use crate::{api::error, store::StoreError};
+use crate::{api::error, listen::Connection, store::StoreError};
 
 type Inbound = Streaming<v1::SessionRequest>;
 type Outbox = mpsc::Sender<Result<v1::SessionResponse, Status>>;
@@ -68,10 +69,13 @@ pub(super) async fn run(
     fleet: Arc<Fleet>,
     mut inbound: Inbound,
     outbox: &Outbox,
+    greeted: Greeted,
+    connection: Option<Connection>,
 ) -> Result<(), Status> {
     let hello = tokio::select! {
         biased;
         hello = timeout(HELLO_WITHIN, inbound.message()) => hello,
+        status = greeted.gives_way() => return Err(status),
         () = fleet.shutdown.cancelled() => return Err(error::ending()),
     };
     let Ok(hello) = hello else {
@@ -79,6 +83,12 @@ pub(super) async fn run(
     };
     let Some(hello) = hello? else { return Ok(()) };
     let greeting = Greeting::parse(hello)?;
+    // Until here nothing kept it, nor its connection, from giving way to another.
+    let _open = fleet.places.open()?;
+    let _under_way = connection
+        .map(|connection| connection.begin())
+        .transpose()?;
+    drop(greeted);
     let name = greeting.name.clone();
     if let Err(away) = admissible(&fleet, &greeting) {
         let member = Member {

@@ -1,0 +1,70 @@
+//! How much clients and workers may have at once.
+
+use std::time::Duration;
+
+use warren_model::admission::Bounds;
+
+/// Connections, unless told otherwise.
+pub const MAX_CONNECTIONS: usize = 10_000;
+
+/// Bounds of a control plane's listener. `per_peer` is of one address, or of one /64 network of
+/// IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// When there are as many, the one that was idle for longest makes room.
+    pub connections: Bounds,
+    /// Beside them, for workers, while all others are taken.
+    pub worker_connections: Bounds,
+    /// From a connection to its first call.
+    pub unused: Duration,
+    /// For a connection without a call under way.
+    pub idle: Duration,
+    /// Calls whose request has not arrived as a whole; then the one that waits for longest ends.
+    pub arriving: Bounds,
+    /// For a request to arrive.
+    pub arrival: Duration,
+    /// Bytes of requests that have not arrived as a whole, beyond [`Self::SMALL`] of each.
+    pub arriving_bytes: Bounds,
+    /// Calls with a single answer.
+    pub unary: Bounds,
+    /// The longest that the work of one may take.
+    pub unary_timeout: Duration,
+    /// Calls with a stream: watches, logs, events, pushes, health, reflection.
+    pub streams: Bounds,
+    /// Streams of workers beside their sessions: artifacts that they pull, logs that they send.
+    pub worker_streams: Bounds,
+    /// Sessions whose worker has not said Hello; then the one that waits for longest ends.
+    pub greetings: Bounds,
+    /// Sessions of workers. They are told apart by what they say, not by where they come from.
+    pub sessions: usize,
+}
+
+// === impl ClientLimits ===
+
+impl ClientLimits {
+    /// What a request may have sent before it counts, in bytes.
+    pub const SMALL: usize = 16 << 10;
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            connections: Bounds::of(MAX_CONNECTIONS),
+            worker_connections: Bounds::of(8192),
+            unused: Duration::from_secs(20),
+            idle: Duration::from_secs(60),
+            arriving: Bounds::of(4096),
+            arrival: Duration::from_secs(30),
+            arriving_bytes: Bounds::of(256 << 20),
+            unary: Bounds {
+                total: 1024,
+                per_peer: 512,
+            },
+            unary_timeout: Duration::from_secs(30),
+            streams: Bounds::of(8192),
+            worker_streams: Bounds::of(4096),
+            greetings: Bounds::of(1024),
+            sessions: 4096,
+        }
+    }
+}
