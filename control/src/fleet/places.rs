@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use warren_model::admission::{Bounds, Entered, Peer, Places, Share, Shares};
+use warren_model::admission::{Entered, Peer, Places, Share, Shares};
 
 use crate::{
     api::{error, layers::limits::exhausted},
@@ -28,10 +28,7 @@ impl SessionPlaces {
     pub fn new(limits: &ClientLimits) -> Self {
         Self {
             greetings: Places::new(limits.greetings),
-            open: Shares::new(Bounds {
-                total: limits.sessions,
-                per_peer: limits.sessions,
-            }),
+            open: Shares::new(limits.sessions),
         }
     }
 
@@ -50,8 +47,8 @@ impl SessionPlaces {
     }
 
     /// Its worker has said who it is.
-    pub(super) fn open(&self) -> Result<Share, Status> {
-        let taken = self.open.take(None, 1);
+    pub(super) fn open(&self, peer: Option<Peer>) -> Result<Share, Status> {
+        let taken = self.open.take(peer, 1);
         taken.map_err(|full| exhausted("sessions of workers", full))
     }
 }

@@ -84,7 +84,8 @@ pub(super) async fn run(
     let Some(hello) = hello? else { return Ok(()) };
     let greeting = Greeting::parse(hello)?;
     // Until here nothing kept it, nor its connection, from giving way to another.
-    let _open = fleet.places.open()?;
+    let peer = connection.as_ref().map(Connection::peer);
+    let _open = fleet.places.open(peer)?;
     let _under_way = connection
         .map(|connection| connection.begin())
         .transpose()?;

@@ -378,6 +378,19 @@ mod tests {
     }
 
     #[test]
+    fn watches_that_begin_at_once_share_what_is_present() {
+        let feed = feed(&[11], BOUNDS);
+        let present = || feed.present(&feed.cursor(), || vec![Arc::default()]);
+        let (first, second) = (present(), present());
+        assert!(Arc::ptr_eq(&first, &second));
+        feed.publish(vec![change(12, "w")]);
+        assert!(!Arc::ptr_eq(&first, &present()), "it has changed since");
+        let held = Arc::downgrade(&first);
+        drop((first, second));
+        assert!(held.upgrade().is_none(), "nobody reads it any more");
+    }
+
+    #[test]
     fn other_text_is_no_position() {
         for text in ["", "x", "1.", ".1", "-1", "1.2.3", "1.x"] {
             assert_eq!(text.parse::<Position>(), Err(PositionError), "{text}");

@@ -35,8 +35,8 @@ pub struct ClientLimits {
     pub worker_streams: Bounds,
     /// Sessions whose worker has not said Hello; then the one that waits for longest ends.
     pub greetings: Bounds,
-    /// Sessions of workers. They are told apart by what they say, not by where they come from.
-    pub sessions: usize,
+    /// Sessions of workers.
+    pub sessions: Bounds,
 }
 
 // === impl ClientLimits ===
@@ -64,7 +64,10 @@ impl Default for ClientLimits {
             streams: Bounds::of(8192),
             worker_streams: Bounds::of(4096),
             greetings: Bounds::of(1024),
-            sessions: 4096,
+            sessions: Bounds {
+                total: 4096,
+                per_peer: 2048,
+            },
         }
     }
 }

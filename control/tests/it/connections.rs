@@ -269,7 +269,7 @@ async fn one_address_does_not_take_all_watches() {
 async fn sessions_in_which_nothing_is_said_keep_no_worker_out() {
     let control = control(ClientLimits {
         greetings: bounds(4, 4),
-        sessions: 2,
+        sessions: bounds(2, 2),
         streams: bounds(1, 1),
         ..ClientLimits::default()
     })

@@ -43,13 +43,18 @@ impl Shares {
 
     /// Takes so much for a peer; without one it counts in the total alone.
     pub fn take(&self, peer: Option<Peer>, amount: usize) -> Result<Share, Full> {
-        let mut share = Share {
+        let mut share = self.none(peer);
+        share.resize(amount)?;
+        Ok(share)
+    }
+
+    /// A share of nothing, which can be resized.
+    pub fn none(&self, peer: Option<Peer>) -> Share {
+        Share {
             of: self.clone(),
             peer,
             amount: 0,
-        };
-        share.grow(amount)?;
-        Ok(share)
+        }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -60,39 +65,36 @@ impl Shares {
 // === impl Share ===
 
 impl Share {
-    /// Takes more. When there is no room, the share stays as it is.
-    pub fn grow(&mut self, by: usize) -> Result<(), Full> {
+    /// Makes it so large, and leaves it as it is where there is no room.
+    pub fn resize(&mut self, amount: usize) -> Result<(), Full> {
         let bounds = self.of.0.bounds;
         let mut taken = self.of.taken();
-        if taken.total.saturating_add(by) > bounds.total {
+        let total = taken.total - self.amount + amount;
+        if amount > self.amount && total > bounds.total {
             return Err(Full::Total(bounds.total));
         }
         if let Some(peer) = self.peer {
-            let of_peer = taken.peers.get(&peer).copied().unwrap_or_default();
-            if of_peer.saturating_add(by) > bounds.per_peer {
+            let before = taken.peers.get(&peer).copied().unwrap_or_default();
+            let of_peer = before - self.amount + amount;
+            if amount > self.amount && of_peer > bounds.per_peer {
                 return Err(Full::Peer(peer, bounds.per_peer));
             }
-            taken.peers.insert(peer, of_peer + by);
+            match of_peer {
+                0 => taken.peers.remove(&peer),
+                of_peer => taken.peers.insert(peer, of_peer),
+            };
         }
-        taken.total += by;
+        taken.total = total;
         drop(taken);
-        self.amount += by;
+        self.amount = amount;
         Ok(())
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut taken = self.of.taken();
-        taken.total -= self.amount;
-        if let Some(peer) = self.peer
-            && let Some(of_peer) = taken.peers.get_mut(&peer)
-        {
-            *of_peer -= self.amount;
-            if *of_peer == 0 {
-                taken.peers.remove(&peer);
-            }
-        }
+        // Less is always possible.
+        let _ = self.resize(0);
     }
 }
 
@@ -112,9 +114,9 @@ mod tests {
             per_peer: 2,
         });
         let mut one = shares.take(peer(1), 1).unwrap();
-        one.grow(1).unwrap();
+        one.resize(2).unwrap();
         let full = Full::Peer(peer(1).unwrap(), 2);
-        assert_eq!(one.grow(1).unwrap_err(), full);
+        assert_eq!(one.resize(3).unwrap_err(), full);
         assert_eq!(shares.take(peer(1), 1).unwrap_err(), full);
         let other = shares.take(peer(2), 2).unwrap();
         assert_eq!(shares.take(peer(3), 1).unwrap_err(), Full::Total(4));

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 use warren_model::admission::{Peer, Places, Share, Shares};
 
-use super::limits::exhausted;
+use super::{limits::exhausted, metered::Metered};
 use crate::{api::error, listen::ClientLimits};
 
 /// The largest request of a call that has one: tonic's own bound of a message, and its prefix.
@@ -63,6 +63,11 @@ impl Arrivals {
         Ok(http::Request::from_parts(parts, body))
     }
 
+    /// A request of many messages, whose bytes count in the same way.
+    pub fn metered(&self, request: http::Request<Body>, peer: Option<Peer>) -> http::Request<Body> {
+        request.map(|body| Body::new(Metered::new(body, &self.bytes, peer)))
+    }
+
     async fn wait(
         &self,
         arriving: impl Future<Output = Result<Bytes, Status>>,
@@ -91,10 +96,9 @@ impl Arrivals {
     }
 
     async fn receive(&self, mut body: Body, peer: Option<Peer>) -> Result<Bytes, Status> {
-        let share = self.bytes.take(peer, 0);
         let mut arriving = Arriving {
             pieces: Pieces::None,
-            share: share.map_err(|full| exhausted("bytes of requests", full))?,
+            share: self.bytes.none(peer),
         };
         while let Some(frame) = body.frame().await {
             if let Ok(piece) = frame?.into_data() {
@@ -113,11 +117,9 @@ impl Arrivals {
 
 impl Arriving {
     fn take(&mut self, piece: Bytes) -> Result<(), Status> {
-        let counted = |bytes: usize| bytes.saturating_sub(ClientLimits::SMALL);
-        let before = self.pieces.len();
-        let more = counted(before + piece.len()) - counted(before);
-        let grown = self.share.grow(more);
-        grown.map_err(|full| exhausted("bytes of requests", full))?;
+        let held = self.pieces.len() + piece.len();
+        let resized = self.share.resize(held.saturating_sub(ClientLimits::SMALL));
+        resized.map_err(|full| exhausted("bytes of requests", full))?;
         self.pieces.push(piece);
         Ok(())
     }

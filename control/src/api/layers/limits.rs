@@ -139,7 +139,7 @@ impl Bounded {
         let peer = connection.as_ref().map(Connection::peer);
         let asked = asked_timeout(request.headers());
         let request = match shape {
-            Shape::ClientStream => request,
+            Shape::ClientStream => self.arrivals.metered(request, peer),
             Shape::Unary | Shape::ServerStream => {
                 let arrives = self.arrivals.whole(request, peer);
                 let within = asked.unwrap_or(Duration::MAX);

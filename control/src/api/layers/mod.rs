@@ -5,6 +5,7 @@ mod arrival;
 pub mod authz;
 pub mod details;
 pub mod limits;
+mod metered;
 pub mod methods;
 pub mod tracing;
 

@@ -44,8 +44,8 @@ pub(super) struct AnswerBody {
     turns: Arc<Turns>,
     rest: Rest,
     exchange: Option<Arc<Exchange>>,
-    // Held for its drop: until then its connection is in use.
-    _in_flight: InFlight,
+    /// Its connection is in use until the answer is with the client; `None` once it is dropped.
+    in_flight: Option<InFlight>,
 }
 
 /// Why a body broke off.
@@ -119,7 +119,7 @@ pub(super) fn prepare(
             turns: Arc::clone(turns),
             rest: rest.clone(),
             exchange,
-            _in_flight: in_flight,
+            in_flight: Some(in_flight),
         }
     })
 }
@@ -231,6 +231,9 @@ impl HttpBody for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
+        if let Some(in_flight) = self.in_flight.take() {
+            self.turns.keep_until_flushed(in_flight);
+        }
         if self.ended {
             return;
         }

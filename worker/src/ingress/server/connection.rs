@@ -241,13 +241,14 @@ async fn speak<F: Front>(
             }
             () = &mut left, if !ending => true,
             () = &mut idle => {
-                let since = match seat.has_left() {
+                let due = match seat.has_left() {
                     true => None,
-                    // What waits to be taken by the client is not over, and has its own time.
-                    false if turns.is_blocked() => Some(Instant::now()),
-                    false => Some(seat.idle_since().map_or_else(Instant::now, Instant::from_std)),
+                    false => {
+                        let since = seat.idle_since();
+                        Some(since.map_or_else(Instant::now, Instant::from_std) + patience)
+                    }
                 };
-                let due = since.map(|since| since + patience).filter(|due| *due > Instant::now());
+                let due = due.filter(|due| *due > Instant::now());
                 match due {
                     Some(due) => {
                         idle.as_mut().reset(due);
