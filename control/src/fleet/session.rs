@@ -125,11 +125,12 @@ pub(super) async fn run(
     let replaced = seat.end.clone();
     let ended = tokio::select! {
         biased;
+        // Every worker counts as not connected when a control plane starts: nothing is to be noted.
+        // First, because connections end with the control plane, too.
+        () = fleet.shutdown.cancelled() => return Err(error::ending()),
         ended = session.serve(&greeting, &mut inbound, &mut seat) => ended,
         // At any await, even one on a connection that is dead: its worker waits for its new session.
         () = replaced.cancelled() => Err(error::replaced("the same worker opened another session")),
-        // Every worker counts as not connected when a control plane starts: nothing is to be noted.
-        () = fleet.shutdown.cancelled() => return Err(error::ending()),
     };
     if session.joined {
         let error = ended.as_ref().err();
@@ -138,7 +139,9 @@ pub(super) async fn run(
         fleet.usages.forget(session.member.name.as_str());
         // Who asks for lines from now on should not wait for an answer.
         seat.logs.close();
-        session.member.leave(cause, &replaced).await;
+        let leave = session.member.leave(cause, &replaced);
+        // What it waits for may have ended.
+        fleet.shutdown.run_until_cancelled(leave).await;
     }
     ended
 }
