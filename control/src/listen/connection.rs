@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use warren_model::admission::{Busy, Full, Peer, Place, Places};
+use warren_model::admission::{Busy, Full, Peer, Place, Places, Seldom};
 
 use super::ClientLimits;
 use crate::api::error;
@@ -31,6 +31,7 @@ pub(super) struct Door {
     /// Only for workers. Who comes in here and asks for something else is told that there is no
     /// place.
     workers: Places<CancellationToken>,
+    refused: Seldom,
 }
 
 // === impl Door ===
@@ -40,6 +41,7 @@ impl Door {
         Self {
             places: Places::new(limits.connections),
             workers: Places::new(limits.worker_connections),
+            refused: Seldom::default(),
         }
     }
 
@@ -51,6 +53,9 @@ impl Door {
         let (entered, only_worker) = match self.places.enter(Some(peer), leave.clone()) {
             Ok(entered) => (entered, None),
             Err(full) => {
+                if let Some(connections) = self.refused.note() {
+                    tracing::warn!(connections, "only for workers: {}", words(full));
+                }
                 let entered = self.workers.enter(Some(peer), leave.clone()).ok()?;
                 (entered, Some(full))
             }
@@ -98,7 +103,7 @@ impl Connection {
             return Ok(());
         };
         self.0.leave.cancel();
-        Err(refusal(full))
+        Err(error::unavailable("TOO_MANY_CONNECTIONS", words(full)))
     }
 
     pub(super) fn idle_since(&self) -> Option<Instant> {
@@ -110,8 +115,8 @@ impl Connection {
     }
 }
 
-fn refusal(full: Full) -> Status {
-    let message = match full {
+fn words(full: Full) -> String {
+    match full {
         Full::Total(total) => format!(
             "all {total} connections of this control plane are in use (--max-connections): try \
              again later"
@@ -120,6 +125,5 @@ fn refusal(full: Full) -> Status {
             "{peer} uses as many connections as one client address may, {bound} \
              (--max-connections-per-peer): close some, or try again later"
         ),
-    };
-    error::unavailable("TOO_MANY_CONNECTIONS", message)
+    }
 }

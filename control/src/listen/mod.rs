@@ -15,6 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
+use warren_model::admission::Seldom;
 
 pub use connection::{Connection, UnderWay};
 pub use limits::{ClientLimits, MAX_CONNECTIONS};
@@ -48,11 +49,11 @@ pub async fn serve<S>(
         + 'static,
     S::Future: Send,
 {
-    let door = Door::new(&limits);
+    let (door, failed) = (Door::new(&limits), Seldom::default());
     let mut connections = JoinSet::new();
     loop {
         let (stream, address) = tokio::select! {
-            accepted = accept(&listener, &door) => accepted,
+            accepted = accept(&listener, &door, &failed) => accepted,
             Some(_) = connections.join_next() => continue,
             () = ending.cancelled() => break,
         };
@@ -66,7 +67,7 @@ pub async fn serve<S>(
     while connections.join_next().await.is_some() {}
 }
 
-async fn accept(listener: &TcpListener, door: &Door) -> (TcpStream, SocketAddr) {
+async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
@@ -74,7 +75,9 @@ async fn accept(listener: &TcpListener, door: &Door) -> (TcpStream, SocketAddr) 
             Err(error) => {
                 // Where descriptors are what is missing, an idle connection has one.
                 let made_room = door.make_room();
-                tracing::warn!(%error, made_room, "cannot accept connections at present");
+                if let Some(times) = failed.note() {
+                    tracing::warn!(%error, made_room, times, "cannot accept connections at present");
+                }
                 time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -6,10 +6,12 @@
 
 mod peer;
 mod places;
+mod seldom;
 mod shares;
 
 pub use peer::Peer;
 pub use places::{Busy, Entered, Place, Places};
+pub use seldom::Seldom;
 pub use shares::{Share, Shares};
 
 /// How many there may be at once.

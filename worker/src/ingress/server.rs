@@ -21,7 +21,7 @@ use tokio::{
     time,
 };
 use tokio_util::sync::CancellationToken;
-use warren_model::admission::Bounds;
+use warren_model::admission::{Bounds, Seldom};
 
 use super::Body;
 
@@ -130,12 +130,12 @@ pub async fn serve_within<F: Front>(
     probe_silent_clients(&listener);
     let http = http_server(limits, F::WORKERS);
     let shared = Arc::new(Listener::new(http, limits, front, draining.clone()));
-    let door = Door::new(&limits);
+    let (door, failed) = (Door::new(&limits), Seldom::default());
     // Owns every connection: what is left in it at the end is cut.
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = accept(&listener, &door) => accepted,
+            accepted = accept(&listener, &door, &failed) => accepted,
             Some(_) = connections.join_next() => continue,
             () = draining.cancelled() => break,
         };
@@ -170,7 +170,7 @@ fn probe_silent_clients(listener: &TcpListener) {
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener, door: &Door) -> (TcpStream, SocketAddr) {
+async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
@@ -178,7 +178,9 @@ async fn accept(listener: &TcpListener, door: &Door) -> (TcpStream, SocketAddr) 
             Err(error) => {
                 // Where descriptors are what is missing, an idle connection has one.
                 let made_room = door.make_room();
-                tracing::warn!(%error, made_room, "cannot accept connections at present");
+                if let Some(times) = failed.note() {
+                    tracing::warn!(%error, made_room, times, "cannot accept connections at present");
+                }
                 time::sleep(ACCEPT_PAUSE).await;
             }
         }

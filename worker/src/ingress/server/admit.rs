@@ -1,34 +1,20 @@
 //! Which clients get a connection when there are more of them than places.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use warren_model::admission::{Bounds, Busy, Full, Peer, Place, Places};
+use warren_model::admission::{Bounds, Busy, Full, Peer, Place, Places, Seldom};
 
 use super::Limits;
 
 /// Clients that have no place, and are told so, at once.
 const REFUSALS: Bounds = Bounds::of(64);
-/// Between two lines of the log about clients that got no place.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// The places of a listener.
 pub(super) struct Door {
     places: Places<CancellationToken>,
     refusals: Places<CancellationToken>,
-    refused: Mutex<Refused>,
-}
-
-/// How many clients were refused, since they were last told of in the log.
-#[derive(Default)]
-struct Refused {
-    count: u64,
-    told: Option<Instant>,
+    refused: Seldom,
 }
 
 /// What one connection has of the listener.
@@ -52,7 +38,7 @@ impl Door {
                 per_peer: limits.connections_per_peer,
             }),
             refusals: Places::new(REFUSALS),
-            refused: Mutex::default(),
+            refused: Seldom::default(),
         }
     }
 
@@ -65,7 +51,9 @@ impl Door {
             Ok(entered) => (entered, None),
             Err(full) => {
                 let refusal = words(full);
-                self.tell(&refusal);
+                if let Some(clients) = self.refused.note() {
+                    tracing::warn!(clients, "refused connections: {refusal}");
+                }
                 let entered = self.refusals.enter(peer, leave.clone()).ok()?;
                 (entered, Some(refusal.into()))
             }
@@ -84,19 +72,6 @@ impl Door {
     pub fn make_room(&self) -> bool {
         let evicted = self.places.evict();
         evicted.inspect(CancellationToken::cancel).is_some()
-    }
-
-    fn tell(&self, refusal: &str) {
-        let mut refused = self.refused.lock();
-        refused.count += 1;
-        if refused.told.is_some_and(|told| told.elapsed() < QUIET) {
-            return;
-        }
-        tracing::warn!(clients = refused.count, "refused connections: {refusal}");
-        *refused = Refused {
-            count: 0,
-            told: Some(Instant::now()),
-        };
     }
 }
 
