@@ -9,8 +9,8 @@ use crate::{
     listen::ClientLimits,
 };
 
-/// A worker says Hello at once; whoever does not gives way to others that came later, so that
-/// sessions in which nothing is said keep nobody out.
+/// A worker says Hello at once. A session without Hello gives way to later ones, so that silent
+/// sessions keep no worker out.
 pub struct SessionPlaces {
     greetings: Places<CancellationToken>,
     open: Shares,
@@ -32,7 +32,7 @@ impl SessionPlaces {
         }
     }
 
-    /// A session begins.
+    /// Admits a session that begins.
     pub(super) fn greet(&self, peer: Option<Peer>) -> Result<Greeted, Status> {
         let give_way = CancellationToken::new();
         let entered = self.greetings.enter(peer, give_way.clone());
@@ -46,7 +46,7 @@ impl SessionPlaces {
         })
     }
 
-    /// Its worker has said who it is.
+    /// Admits a session whose worker has said Hello.
     pub(super) fn open(&self, peer: Option<Peer>) -> Result<Share, Status> {
         let taken = self.open.take(peer, 1);
         taken.map_err(|full| exhausted("sessions of workers", full))
@@ -56,7 +56,7 @@ impl SessionPlaces {
 // === impl Greeted ===
 
 impl Greeted {
-    /// Returns when it has to give way.
+    /// Returns, with the reason, when it has to give way.
     pub async fn gives_way(&self) -> Status {
         self.give_way.cancelled().await;
         let message = "too many sessions wait for their Hello, and this one did for longest";

@@ -1,12 +1,12 @@
-//! The present state of one kind of object, as a watch begins with it.
+//! The present state of one kind of object, with which a watch begins.
 
 use std::sync::Arc;
 
 use super::watched::Watched;
 use crate::store::Revision;
 
-/// All objects in the order of their names. Thousands of watches that begin at once share one, so
-/// that those which do not read take no memory for it.
+/// All objects in the order of their names. Watches that begin at once share it, so that thousands
+/// of unread watches hold one copy.
 pub struct Present<T> {
     objects: Vec<(Arc<T>, Revision)>,
 }
@@ -14,8 +14,8 @@ pub struct Present<T> {
 // === impl Present ===
 
 impl<T: Watched> Present<T> {
-    /// Resuming in the midst must not miss what was not sent by then, so each object stands with a
-    /// position that is older than every object that follows.
+    /// A watch that is resumed in the midst of it must not miss what was not sent by then, so the
+    /// position of each object is older than every object that follows.
     pub(super) fn new(objects: Vec<Arc<T>>) -> Self {
         let mut before = Revision::MAX;
         let mut objects: Vec<_> = objects

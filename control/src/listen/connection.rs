@@ -1,15 +1,15 @@
-//! What a call knows of the connection that it came by.
+//! The connection that a call came on.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use warren_model::admission::{Busy, Full, Peer, Place, Places, Seldom};
+use warren_model::admission::{self, Busy, Full, Peer, Place, Places, Seldom};
 
 use super::ClientLimits;
 use crate::api::error;
 
-/// A client's connection. It stands in the extensions of each of its requests.
+/// A client's connection, found in the extensions of each of its requests.
 #[derive(Clone, Debug)]
 pub struct Connection(Arc<Seat>);
 
@@ -18,18 +18,17 @@ struct Seat {
     peer: Peer,
     place: Place<CancellationToken>,
     leave: CancellationToken,
-    /// Why it is for a worker alone: all other places are taken.
+    /// The bound that keeps other clients out; `None` when the connection has an ordinary place.
     only_worker: Option<Full>,
 }
 
-/// A call that keeps its connection from being given up.
+/// A call under way: its connection is not closed for another.
 pub type UnderWay = Busy<CancellationToken>;
 
 /// The places of the listener.
 pub(super) struct Door {
     places: Places<CancellationToken>,
-    /// Only for workers. Who comes in here and asks for something else is told that there is no
-    /// place.
+    /// Only for workers: any other call is answered with the reason why there is no place.
     workers: Places<CancellationToken>,
     refused: Seldom,
 }
@@ -45,8 +44,8 @@ impl Door {
         }
     }
 
-    /// Whoever was idle for longest may have to leave for a client that has connected. `None`:
-    /// there is no room at all.
+    /// Admits a client that has connected; the connection that was idle for longest may be closed
+    /// for it. `None` when there is no room at all.
     pub fn admit(&self, address: SocketAddr) -> Option<Connection> {
         let peer = Peer::from(address.ip());
         let leave = CancellationToken::new();
@@ -54,7 +53,11 @@ impl Door {
             Ok(entered) => (entered, None),
             Err(full) => {
                 if let Some(connections) = self.refused.note() {
-                    tracing::warn!(connections, "only for workers: {}", words(full));
+                    tracing::warn!(
+                        connections,
+                        "refused connections of other clients than workers: {}",
+                        admission::connections(full, "control plane")
+                    );
                 }
                 let entered = self.workers.enter(Some(peer), leave.clone()).ok()?;
                 (entered, Some(full))
@@ -71,7 +74,7 @@ impl Door {
         })))
     }
 
-    /// Asks the client to leave that was idle for longest. Whether there was one.
+    /// Closes the connection that was idle for longest. Returns whether there was one.
     pub fn make_room(&self) -> bool {
         let evicted = self.places.evict().or_else(|| self.workers.evict());
         evicted.inspect(CancellationToken::cancel).is_some()
@@ -85,8 +88,8 @@ impl Connection {
         self.0.peer
     }
 
-    /// A call is under way until what is returned is dropped; an error once the connection's place
-    /// was given away.
+    /// Marks a call as under way until the guard is dropped. Fails once the connection's place was
+    /// given away.
     pub fn begin(&self) -> Result<UnderWay, Status> {
         let begun = self.0.place.begin();
         begun.ok_or_else(|| {
@@ -97,13 +100,16 @@ impl Connection {
         })
     }
 
-    /// Why only workers' calls are answered here, if so. Then the connection ends.
+    /// Fails, and ends the connection, when only workers' calls are answered on it.
     pub fn refuses_clients(&self) -> Result<(), Status> {
         let Some(full) = self.0.only_worker else {
             return Ok(());
         };
         self.0.leave.cancel();
-        Err(error::unavailable("TOO_MANY_CONNECTIONS", words(full)))
+        Err(error::unavailable(
+            "TOO_MANY_CONNECTIONS",
+            admission::connections(full, "control plane"),
+        ))
     }
 
     pub(super) fn idle_since(&self) -> Option<Instant> {
@@ -112,18 +118,5 @@ impl Connection {
 
     pub(super) fn leave(&self) -> CancellationToken {
         self.0.leave.clone()
-    }
-}
-
-fn words(full: Full) -> String {
-    match full {
-        Full::Total(total) => format!(
-            "all {total} connections of this control plane are in use (--max-connections): try \
-             again later"
-        ),
-        Full::Peer(peer, bound) => format!(
-            "{peer} uses as many connections as one client address may, {bound} \
-             (--max-connections-per-peer): close some, or try again later"
-        ),
     }
 }

@@ -1,4 +1,4 @@
-//! How much clients and workers may have at once.
+//! Bounds on what clients and workers may have at once.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ pub const MAX_CONNECTIONS: usize = 10_000;
 pub struct ClientLimits {
     /// When there are as many, the one that was idle for longest makes room.
     pub connections: Bounds,
-    /// Beside them, for workers, while all others are taken.
+    /// Further ones for workers, which are used while all others are taken.
     pub worker_connections: Bounds,
-    /// From a connection to its first call.
+    /// How long a new connection may take to its first call.
     pub unused: Duration,
-    /// For a connection without a call under way.
+    /// How long a connection may be without a call under way.
     pub idle: Duration,
-    /// Calls whose request has not arrived as a whole; then the one that waits for longest ends.
+    /// Calls whose request has not arrived completely. Beyond them the longest waiting one is ended.
     pub arriving: Bounds,
-    /// For a request to arrive.
+    /// How long a request may take to arrive.
     pub arrival: Duration,
-    /// Bytes of requests that have not arrived as a whole, beyond [`Self::SMALL`] of each.
+    /// Bytes of messages that have not arrived completely, beyond [`Self::SMALL`] of each.
     pub arriving_bytes: Bounds,
-    /// Calls with a single answer.
+    /// Calls with a single answer that are worked on.
     pub unary: Bounds,
     /// The longest that the work of one may take.
     pub unary_timeout: Duration,
@@ -33,7 +33,7 @@ pub struct ClientLimits {
     pub streams: Bounds,
     /// Streams of workers beside their sessions: artifacts that they pull, logs that they send.
     pub worker_streams: Bounds,
-    /// Sessions whose worker has not said Hello; then the one that waits for longest ends.
+    /// Sessions without Hello. Beyond them the longest waiting one is ended.
     pub greetings: Bounds,
     /// Sessions of workers.
     pub sessions: Bounds,
@@ -42,7 +42,7 @@ pub struct ClientLimits {
 // === impl ClientLimits ===
 
 impl ClientLimits {
-    /// What a request may have sent before it counts, in bytes.
+    /// Bytes of an incomplete message that are not counted.
     pub const SMALL: usize = 16 << 10;
 }
 

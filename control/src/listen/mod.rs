@@ -3,7 +3,7 @@
 mod connection;
 mod limits;
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, time::Duration};
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
-use warren_model::admission::Seldom;
+use warren_model::admission::{self, Seldom};
 
 pub use connection::{Connection, UnderWay};
 pub use limits::{ClientLimits, MAX_CONNECTIONS};
@@ -27,10 +27,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams of one connection; a client that needs more opens another.
 const STREAMS_PER_CONNECTION: u32 = 2048;
-/// Bytes of one stream that may wait for a slow client. Thousands of watches that nobody reads have
-/// as much each.
+/// Bytes of one stream that may wait for a slow client. Each of thousands of unread watches may
+/// hold as much.
 const SEND_BUFFER: usize = 16 << 10;
-/// From the order to end to the end of a connection without calls: its client should hear of it.
+/// How long a connection without calls stays open after GOAWAY, so that its client sees it.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// When no connection can be accepted, trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -71,7 +71,7 @@ async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStr
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) if admission::is_about_one(&error) => {}
             Err(error) => {
                 // Where descriptors are what is missing, an idle connection has one.
                 let made_room = door.make_room();
@@ -82,14 +82,6 @@ async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStr
             }
         }
     }
-}
-
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
 }
 
 /// Serves one connection to its end.

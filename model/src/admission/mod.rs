@@ -1,14 +1,16 @@
-//! Who may use a bounded thing: connections of a listener, calls of an API.
+//! Admission to what is bounded: connections of a listener, calls of an API, bytes in memory.
 //!
-//! [`Places`] are held by what may be idle, and then has to make room; [`Shares`] by what cannot.
-//! Both count for each [`Peer`], so that no single one takes everything. Nothing here knows of
-//! sockets, tasks or time.
+//! The holder of a [`Place`] may be idle, and then gives way to a newcomer; the holder of a
+//! [`Share`] keeps it until it is dropped. Both are counted for each [`Peer`], so that no peer takes
+//! everything. This module owns no socket and no task.
 
+mod listener;
 mod peer;
 mod places;
 mod seldom;
 mod shares;
 
+pub use listener::{connections, is_about_one};
 pub use peer::Peer;
 pub use places::{Busy, Entered, Place, Places};
 pub use seldom::Seldom;

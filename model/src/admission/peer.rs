@@ -1,4 +1,4 @@
-//! What counts as one peer.
+//! What is counted as one peer.
 
 use std::{
     fmt,

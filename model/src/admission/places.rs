@@ -1,4 +1,4 @@
-//! Places of which the longest idle one is given away when there is no other.
+//! Places of which the longest idle one is given to a newcomer when none is free.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,8 +8,8 @@ use std::{
 
 use super::{Bounds, Full, Peer};
 
-/// A bounded number of places, each held by one `T`, which is handed back when its place is given
-/// to another. Clones share them.
+/// A bounded number of places, each held by one `T`. When a place is given to a newcomer, its
+/// former holder is returned, so that the caller can close it. Clones share the places.
 #[derive(Debug)]
 pub struct Places<T>(Arc<Mutex<Inner<T>>>);
 
@@ -20,19 +20,19 @@ struct Inner<T> {
     free: Vec<usize>,
     peers: HashMap<Peer, OfPeer>,
     idle: Queue,
-    /// Grows with everything that happens, so that no two events have the same one.
+    /// Grows with every event, so that it identifies a holder, and the time at which it became idle.
     clock: u64,
 }
 
 #[derive(Debug)]
 struct Holder<T> {
-    /// When it came.
+    /// The clock when it entered, which identifies it.
     since: u64,
     peer: Option<Peer>,
     handle: T,
-    /// What it is doing.
+    /// The number of its [`Busy`] guards.
     busy: usize,
-    /// When it was last done; `None` while it is busy.
+    /// When the last of them was dropped; `None` while there is one.
     idle: Option<(u64, Instant)>,
 }
 
@@ -42,19 +42,19 @@ struct OfPeer {
     idle: Queue,
 }
 
-/// Slots in the order in which they became idle. Those that did something since are left in it, and
-/// told by their time.
+/// Slots in the order in which they became idle. An entry stays when its slot becomes busy or is
+/// left; its time then differs from the slot's, and it is skipped.
 #[derive(Debug, Default)]
 struct Queue(VecDeque<(u64, usize)>);
 
-/// A place that was taken, and whoever had to leave for it.
+/// A place that was taken, and the former holder that has to be closed for it.
 #[derive(Debug)]
 pub struct Entered<T> {
     pub place: Place<T>,
     pub evicted: Option<T>,
 }
 
-/// Held from entering to leaving, unless it is given away; dropping it leaves. Idle at first.
+/// A place of one holder, idle at first. Dropping it frees the place, unless it was given away.
 #[derive(Debug)]
 pub struct Place<T>(Arc<Held<T>>);
 
@@ -65,7 +65,7 @@ struct Held<T> {
     since: u64,
 }
 
-/// Keeps a place from being given away.
+/// A guard: as long as it lives, its place is not given away.
 #[derive(Debug)]
 pub struct Busy<T>(Arc<Held<T>>);
 
@@ -89,9 +89,8 @@ impl<T> Places<T> {
         })))
     }
 
-    /// Takes a place for a peer; without one it counts in the total alone. A peer that has as many
-    /// as it may gives up its own longest idle one; where all are taken, the longest idle of all is
-    /// given up.
+    /// Takes a place for a peer; without a peer only the total counts. A peer at its bound loses its
+    /// own longest idle place; when all places are taken, the longest idle of all is lost.
     pub fn enter(&self, peer: Option<Peer>, handle: T) -> Result<Entered<T>, Full> {
         let mut inner = self.inner();
         let evicted = inner.make_room(peer)?;
@@ -105,7 +104,7 @@ impl<T> Places<T> {
         Ok(Entered { place, evicted })
     }
 
-    /// Gives up the longest idle place, for a want that is not of places.
+    /// Frees the longest idle place and returns its holder, when something else than places is short.
     pub fn evict(&self) -> Option<T> {
         self.inner().evict(None)
     }
@@ -215,8 +214,8 @@ impl<T> Inner<T> {
 // === impl Queue ===
 
 impl Queue {
-    /// Takes in one more, and now and then drops what is out of date: there are never more than
-    /// twice as many as there are slots, and some.
+    /// Adds an entry. Stale entries are removed now and then, so that the queue never holds more
+    /// than about twice as many entries as there are slots.
     fn push<T>(&mut self, since: u64, slot: usize, slots: &[Option<Holder<T>>]) {
         if self.0.len() > 2 * slots.len() + 16 {
             self.0.retain(|entry| is_idle_since(*entry, slots));
@@ -243,7 +242,7 @@ fn is_idle_since<T>((since, slot): (u64, usize), slots: &[Option<Holder<T>>]) ->
 // === impl Place ===
 
 impl<T> Place<T> {
-    /// It is in use until what is returned is dropped. `None`: it was given away.
+    /// Marks it as in use until the guard is dropped. `None` when the place was given away.
     pub fn begin(&self) -> Option<Busy<T>> {
         let held = &self.0;
         let mut inner = held.places.inner();
@@ -253,7 +252,7 @@ impl<T> Place<T> {
         Some(Busy(Arc::clone(held)))
     }
 
-    /// Since when it is idle; `None` while it is in use, and once it was given away.
+    /// When it became idle; `None` while it is in use, and once it was given away.
     pub fn idle_since(&self) -> Option<Instant> {
         let held = &self.0;
         let mut inner = held.places.inner();

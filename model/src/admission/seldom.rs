@@ -1,28 +1,27 @@
-//! How often something is worth a line of the log.
+//! A rate limit for lines of the log.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Counts what happens often, to be told of now and then.
+/// Counts an event that may happen often, and says when it should be logged again.
 #[derive(Debug, Default)]
 pub struct Seldom(Mutex<Counted>);
 
 #[derive(Debug, Default)]
 struct Counted {
     count: u64,
-    told: Option<Instant>,
+    logged: Option<Instant>,
 }
 
-/// Between two times that it is told.
+/// The least time between two lines.
 const QUIET: Duration = Duration::from_secs(60);
 
 // === impl Seldom ===
 
 impl Seldom {
-    /// It happened once more. How many times since it was told the last time, when it is time to
-    /// tell again.
+    /// Counts one event. Returns how many there were since the last line when another line is due.
     pub fn note(&self) -> Option<u64> {
         self.note_at(Instant::now())
     }
@@ -30,11 +29,11 @@ impl Seldom {
     fn note_at(&self, now: Instant) -> Option<u64> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counted.count += 1;
-        let told = counted.told;
-        if told.is_some_and(|told| now.saturating_duration_since(told) < QUIET) {
+        let logged = counted.logged;
+        if logged.is_some_and(|logged| now.saturating_duration_since(logged) < QUIET) {
             return None;
         }
-        counted.told = Some(now);
+        counted.logged = Some(now);
         Some(std::mem::take(&mut counted.count))
     }
 }
@@ -44,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happens_often_is_told_seldom_and_counted() {
+    fn frequent_events_are_logged_seldom_and_counted() {
         let (seldom, now) = (Seldom::default(), Instant::now());
         assert_eq!(seldom.note_at(now), Some(1));
         for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! Room for what keeps it until its end.
+//! Shares of a bounded amount, each kept until its holder drops it.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{Bounds, Full, Peer};
 
-/// A bounded amount of anything: calls, bytes. Clones share it.
+/// A bounded amount, such as of calls or bytes. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Shares(Arc<Counters>);
 
@@ -23,7 +23,7 @@ struct Taken {
     peers: HashMap<Peer, usize>,
 }
 
-/// What was taken; given back when it is dropped.
+/// A part of the amount, given back when it is dropped.
 #[derive(Debug)]
 pub struct Share {
     of: Shares,
@@ -41,7 +41,7 @@ impl Shares {
         }))
     }
 
-    /// Takes so much for a peer; without one it counts in the total alone.
+    /// Takes an amount for a peer; without a peer only the total counts.
     pub fn take(&self, peer: Option<Peer>, amount: usize) -> Result<Share, Full> {
         let mut share = self.none(peer);
         share.resize(amount)?;
@@ -65,7 +65,7 @@ impl Shares {
 // === impl Share ===
 
 impl Share {
-    /// Makes it so large, and leaves it as it is where there is no room.
+    /// Changes its amount. When there is no room for more, it stays as it is.
     pub fn resize(&mut self, amount: usize) -> Result<(), Full> {
         let bounds = self.of.0.bounds;
         let mut taken = self.of.taken();
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(shares.take(None, 1).unwrap_err(), Full::Total(4));
         drop((one, other));
         assert!(shares.taken().peers.is_empty());
-        // Who is nobody in particular may have everything.
+        // Without a peer only the total counts.
         shares.take(None, 4).unwrap();
         assert_eq!(shares.taken().total, 0);
     }

@@ -9,7 +9,7 @@ mod socket;
 mod stall;
 mod turns;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -21,7 +21,7 @@ use tokio::{
     time,
 };
 use tokio_util::sync::CancellationToken;
-use warren_model::admission::{Bounds, Seldom};
+use warren_model::admission::{self, Bounds, Seldom};
 
 use super::Body;
 
@@ -174,7 +174,7 @@ async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStr
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) if admission::is_about_one(&error) => {}
             Err(error) => {
                 // Where descriptors are what is missing, an idle connection has one.
                 let made_room = door.make_room();
@@ -185,14 +185,6 @@ async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStr
             }
         }
     }
-}
-
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
 }
 
 fn http_server(limits: Limits, workers: bool) -> auto::Builder<Streams> {

@@ -1,4 +1,4 @@
-//! Requests that are on their way.
+//! Waits for requests to arrive completely before anything is done for them.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::{api::error, listen::ClientLimits};
 /// The largest request of a call that has one: tonic's own bound of a message, and its prefix.
 const LARGEST: usize = 4 * 1024 * 1024 + 5;
 
-/// Waits for requests to arrive, of a bounded number of calls and with bounded memory.
+/// Calls whose request is arriving, bounded in number, time and memory.
 pub(super) struct Arrivals {
     waiting: Places<CancellationToken>,
     bytes: Shares,
     within: Duration,
 }
 
-/// What has arrived of one.
+/// What has arrived of one request.
 struct Arriving {
     pieces: Pieces,
     share: Share,
@@ -104,7 +104,7 @@ impl Arrivals {
             if let Ok(piece) = frame?.into_data() {
                 arriving.take(piece)?;
             }
-            // What is too large is refused by whoever reads its length.
+            // The service refuses a message that is too large by its length prefix.
             if arriving.pieces.len() > LARGEST {
                 break;
             }

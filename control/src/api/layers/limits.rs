@@ -1,7 +1,7 @@
 //! Bounds on how much is done at once and how long a single answer may take, and the end of streams at shutdown.
 //!
-//! A call takes a place among those that are worked on once its request has arrived. Until then it
-//! only waits, and of those that wait the one that does for longest makes room for others.
+//! A call counts among those that are worked on once its request has arrived completely. Until then
+//! it waits among others, and the longest waiting one makes room for newer ones.
 
 use std::{
     convert::Infallible,
@@ -29,9 +29,9 @@ use crate::{
     listen::{ClientLimits, Connection, UnderWay},
 };
 
-/// Bounded by what is said in it, not here.
+/// Bounded by the fleet's own places, not here.
 const SESSION: &str = "/warren.v1.FleetService/Session";
-/// What workers call, and no one else has to.
+/// The calls of workers.
 const OF_WORKERS: [&str; 3] = [
     SESSION,
     "/warren.v1.FleetService/PushLogs",
@@ -149,7 +149,7 @@ impl Bounded {
         };
         let share = match (shape, of_worker) {
             (Shape::Unary, _) => Some(take(&self.unary, "calls", peer)?),
-            // Its own places are taken once its worker has said who it is.
+            // The fleet admits it once its worker has said Hello.
             _ if is_session => None,
             (_, true) => Some(take(&self.worker_streams, "streams of workers", peer)?),
             (_, false) => Some(take(&self.streams, "streams", peer)?),

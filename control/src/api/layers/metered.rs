@@ -13,20 +13,20 @@ use warren_model::admission::{Peer, Share, Shares};
 use super::limits::exhausted;
 use crate::listen::ClientLimits;
 
-/// The body of a request whose messages are put together as they come. What is there of an
-/// incomplete one counts, beyond what every request may have.
+/// The body of a streaming request. The bytes of a message that has arrived in part are counted,
+/// because they are held in memory until it is complete.
 pub(super) struct Metered {
     body: Body,
     share: Share,
     framing: Framing,
 }
 
-/// Where in a sequence of messages the next byte belongs: each has a flag, its length in four
-/// bytes, and so many bytes.
+/// The position in a sequence of gRPC messages: each has a flag, its length in four bytes, and as
+/// many bytes.
 #[derive(Debug, Default)]
 struct Framing {
     prefix: [u8; PREFIX],
-    /// Bytes that are there of the message, prefix included.
+    /// Bytes that have arrived of the present message, prefix included.
     held: usize,
 }
 
@@ -78,7 +78,7 @@ impl HttpBody for Metered {
 // === impl Framing ===
 
 impl Framing {
-    /// How much is there of a message that is not complete after this data.
+    /// Returns how many bytes of an incomplete message are held after this data.
     fn pass(&mut self, mut data: Bytes) -> usize {
         while data.has_remaining() {
             if self.held < PREFIX {
@@ -100,7 +100,6 @@ impl Framing {
     /// Of the whole message.
     fn size(&self) -> usize {
         let [_, length @ ..] = self.prefix;
-        // Smaller than what may be counted on any machine that runs this.
         PREFIX.saturating_add(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
     }
 }

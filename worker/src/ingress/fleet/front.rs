@@ -30,9 +30,9 @@ pub struct ClusterFront {
     answer_within: Duration,
 }
 
-/// Requests about the worker itself at once; those who watch its health are among them.
+/// Requests about the worker itself at once, watches of its health included.
 const ASKED: Bounds = Bounds::of(1024);
-/// For such a request to arrive and its answer to begin.
+/// How long such a request may take to arrive and to be answered, or its stream to begin.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 // === impl ClusterFront ===

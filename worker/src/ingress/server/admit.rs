@@ -1,13 +1,13 @@
-//! Which clients get a connection when there are more of them than places.
+//! Admission of clients when there may be more of them than places.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use tokio_util::sync::CancellationToken;
-use warren_model::admission::{Bounds, Busy, Full, Peer, Place, Places, Seldom};
+use warren_model::admission::{self, Bounds, Busy, Peer, Place, Places, Seldom};
 
 use super::Limits;
 
-/// Clients that have no place, and are told so, at once.
+/// Connections without a place that are only answered with the reason.
 const REFUSALS: Bounds = Bounds::of(64);
 
 /// The places of a listener.
@@ -21,11 +21,11 @@ pub(super) struct Door {
 pub(super) struct Seat {
     place: Place<CancellationToken>,
     leave: CancellationToken,
-    /// Why it has no place, for its client; one that is refused is asked to leave once it knows.
+    /// The message for a client without a place. Its connection ends once it was answered.
     pub refusal: Option<Arc<str>>,
 }
 
-/// A request that keeps its connection from being given up.
+/// A request in flight: its connection is not closed for another.
 pub(super) type InFlight = Busy<CancellationToken>;
 
 // === impl Door ===
@@ -42,15 +42,15 @@ impl Door {
         }
     }
 
-    /// A seat for a client that has connected. Whoever was idle for longest may have to leave for
-    /// it. `None`: there is not even room to say that there is none.
+    /// Seats a client that has connected; the connection that was idle for longest may be closed
+    /// for it. `None` when there is not even room to answer with a refusal.
     pub fn admit(&self, address: SocketAddr) -> Option<Seat> {
         let peer = Some(Peer::from(address.ip()));
         let leave = CancellationToken::new();
         let (entered, refusal) = match self.places.enter(peer, leave.clone()) {
             Ok(entered) => (entered, None),
             Err(full) => {
-                let refusal = words(full);
+                let refusal = admission::connections(full, "worker");
                 if let Some(clients) = self.refused.note() {
                     tracing::warn!(clients, "refused connections: {refusal}");
                 }
@@ -68,22 +68,10 @@ impl Door {
         })
     }
 
-    /// Asks the client to leave that was idle for longest. Whether there was one.
+    /// Closes the connection that was idle for longest. Returns whether there was one.
     pub fn make_room(&self) -> bool {
         let evicted = self.places.evict();
         evicted.inspect(CancellationToken::cancel).is_some()
-    }
-}
-
-fn words(full: Full) -> String {
-    match full {
-        Full::Total(total) => format!(
-            "all {total} connections of this worker are in use (--max-connections): try again later"
-        ),
-        Full::Peer(peer, bound) => format!(
-            "{peer} uses as many connections as one client address may, {bound} \
-             (--max-connections-per-peer): close some, or try again later"
-        ),
     }
 }
 
@@ -95,12 +83,12 @@ impl Seat {
         self.place.begin()
     }
 
-    /// Since when nothing is in flight.
+    /// Since when no request is in flight.
     pub fn idle_since(&self) -> Option<Instant> {
         self.place.idle_since()
     }
 
-    /// Returns when the client has to leave.
+    /// Returns when the connection has to be closed.
     pub async fn left(&self) {
         self.leave.cancelled().await;
     }
@@ -109,7 +97,7 @@ impl Seat {
         self.leave.is_cancelled()
     }
 
-    /// It has been told what there was to tell.
+    /// Closes the connection of a client that was refused.
     pub fn dismiss(&self) {
         self.leave.cancel();
     }

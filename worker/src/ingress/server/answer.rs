@@ -44,7 +44,7 @@ pub(super) struct AnswerBody {
     turns: Arc<Turns>,
     rest: Rest,
     exchange: Option<Arc<Exchange>>,
-    /// Its connection is in use until the answer is with the client; `None` once it is dropped.
+    /// Keeps the connection in use until the answer has left; `None` once this is dropped.
     in_flight: Option<InFlight>,
 }
 

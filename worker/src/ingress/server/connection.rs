@@ -39,10 +39,10 @@ use super::{
 };
 use crate::ingress::{Body, BoxError, plain_text, tunnel::Tunnel};
 
-/// From the order to end to the end of a connection that has nothing in flight: the client should
-/// hear of it.
+/// How long a connection without requests in flight stays open after GOAWAY, so that its client
+/// sees it.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// For a client without a place to ask for something, and so to hear why.
+/// How long a client without a place may take to send the request that is answered with the reason.
 const REFUSAL: Duration = Duration::from_secs(2);
 
 /// What the connections of one listener share.
@@ -97,8 +97,8 @@ impl<F: Front> Listener<F> {
         }
     }
 
-    /// Answers one request, unless the connection's place was given away: then the client may send
-    /// it again elsewhere, because nothing of it was looked at (RFC 9113, section 8.7).
+    /// Answers one request, unless the connection's place was given away: then its stream is refused,
+    /// and the client may send it again (RFC 9113, section 8.7).
     fn take(
         &self,
         request: Request<Incoming>,
@@ -124,7 +124,7 @@ impl<F: Front> Listener<F> {
         let answer = match (&seat.refusal, head) {
             (Some(refusal), _) => {
                 drop(request);
-                // The answer goes out first: this only keeps further requests from coming.
+                // The answer still goes out: this only ends the connection after it.
                 seat.dismiss();
                 Either::Right(ready(unavailable(refusal)))
             }
@@ -222,7 +222,7 @@ async fn speak<F: Front>(
     let mut broken = pin!(socket.broken());
     let mut draining = pin!(listener.draining.cancelled());
     let mut left = pin!(seat.left());
-    // How long nothing may be in flight; hyper's own timeouts do not cover all of it.
+    // How long no request may be in flight. hyper's own timeouts do not cover HTTP/2.
     let mut patience = match seat.refusal {
         Some(_) => REFUSAL,
         None => listener.limits.head_timeout,

@@ -1,8 +1,8 @@
 //! Streams of HTTP/2 whose client takes nothing of its answer.
 //!
-//! A client that leaves the window of a stream closed holds the answer, its guest and the
-//! connection's place, while the connection itself is well: TCP sees nothing of it. Such a stream
-//! is reset, and the others of its connection go on.
+//! A client that keeps the flow-control window of a stream closed holds the answer, its guest and
+//! the connection's place, while TCP sees a healthy connection. Such a stream is reset, and the
+//! others of its connection go on.
 
 use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll, time::Duration};
 
@@ -10,22 +10,22 @@ use hyper::rt::Executor;
 use tokio::time::sleep;
 
 thread_local! {
-    /// How the answer that this thread is polling came off.
+    /// What the stream that this thread polls did with its answer.
     static ANSWER: Cell<Answer> = const { Cell::new(Answer::Untouched) };
 }
 
 /// What happened to an answer in one poll of its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
-    /// Nothing: what came of it before has not left.
+    /// Nothing: what was produced before has not been taken by the client yet.
     Untouched,
-    /// More of it came.
+    /// More of it was produced.
     Came,
-    /// It was waited for.
+    /// Its guest has not produced more yet.
     Waits,
 }
 
-/// Notes what a poll of an answer, or of its body, came to.
+/// Notes the result of polling an answer or its body.
 pub(super) fn note<T>(polled: Poll<T>) -> Poll<T> {
     ANSWER.set(match polled {
         Poll::Ready(_) => Answer::Came,
@@ -37,7 +37,7 @@ pub(super) fn note<T>(polled: Poll<T>) -> Poll<T> {
 /// Spawns the streams of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Streams {
-    /// For a client to take anything of an answer that is there.
+    /// How long a client may take nothing of an answer that is there.
     pub stall_timeout: Duration,
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Turns {
     blocked: AtomicBool,
     task: AtomicWaker,
     waiting: Mutex<Vec<Waker>>,
-    /// Requests whose answers were written, and may not have left.
+    /// Requests whose answers were written, but may not have left for the client.
     unsent: Mutex<Vec<InFlight>>,
 }
 
@@ -49,7 +49,7 @@ impl Turns {
         }
         if !self.blocked.load(Ordering::Acquire) {
             let sent = mem::take(&mut *self.unsent.lock());
-            // Without the lock: each looks at the listener's places.
+            // Dropped without the lock, because each takes the lock of the listener's places.
             drop(sent);
         }
         polled
@@ -61,11 +61,11 @@ impl Turns {
         polled
     }
 
-    /// Keeps what is dropped once everything that was written before has left for the client.
+    /// Drops `in_flight` once the socket has taken everything that was written so far.
     pub fn keep_until_flushed(&self, in_flight: InFlight) {
         self.unsent.lock().push(in_flight);
         let ended = self.ended.load(Ordering::Acquire);
-        // A turn that is under way looks at it when it ends.
+        // A turn that is under way drops it at its end.
         if ended == self.begun.load(Ordering::Acquire) {
             self.task.wake();
         }
