@@ -1,6 +1,10 @@
 //! The connection that a call came on.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -17,6 +21,9 @@ pub struct Connection(Arc<Seat>);
 struct Seat {
     peer: Peer,
     place: Place<CancellationToken>,
+    /// The place that it took when a call came although the first one was given away.
+    again: OnceLock<Place<CancellationToken>>,
+    places: Places<CancellationToken>,
     leave: CancellationToken,
     /// The bound that keeps other clients out; `None` when the connection has an ordinary place.
     only_worker: Option<Full>,
@@ -69,6 +76,11 @@ impl Door {
         Some(Connection(Arc::new(Seat {
             peer,
             place: entered.place,
+            again: OnceLock::new(),
+            places: match only_worker {
+                None => self.places.clone(),
+                Some(_) => self.workers.clone(),
+            },
             leave,
             only_worker,
         })))
@@ -88,10 +100,24 @@ impl Connection {
         self.0.peer
     }
 
-    /// Marks a call as under way until the guard is dropped. Fails once the connection's place was
-    /// given away.
+    /// Marks a call as under way until the guard is dropped. When the connection's place was given
+    /// away just before the call came, another one is taken for it; it fails when there is none.
     pub fn begin(&self) -> Result<UnderWay, Status> {
-        let begun = self.0.place.begin();
+        let seat = &*self.0;
+        let begun = seat.place.begin().or_else(|| {
+            if seat.again.get().is_none() {
+                let entered = seat
+                    .places
+                    .enter(Some(seat.peer), seat.leave.clone())
+                    .ok()?;
+                if let Some(evicted) = entered.evicted {
+                    evicted.cancel();
+                }
+                // A call at the same time may have taken one, too: one of the two is free again.
+                let _ = seat.again.set(entered.place);
+            }
+            seat.again.get()?.begin()
+        });
         begun.ok_or_else(|| {
             error::unavailable(
                 "CONNECTION_CLOSING",
@@ -114,6 +140,12 @@ impl Connection {
 
     pub(super) fn idle_since(&self) -> Option<Instant> {
         self.0.place.idle_since()
+    }
+
+    /// Whether a call is under way that took another place.
+    pub(super) fn is_late(&self) -> bool {
+        let again = self.0.again.get();
+        again.is_some_and(|place| place.is_held() && place.idle_since().is_none())
     }
 
     pub(super) fn leave(&self) -> CancellationToken {

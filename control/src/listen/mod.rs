@@ -133,6 +133,7 @@ async fn speak<S>(
                     patience = limits.idle;
                 }
                 let due = match leave.is_cancelled() {
+                    true if connection.is_late() => Some(Instant::now() + FAREWELL),
                     true => None,
                     false => Some(since.map_or_else(Instant::now, Instant::from_std) + patience),
                 };

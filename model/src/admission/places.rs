@@ -252,6 +252,12 @@ impl<T> Place<T> {
         Some(Busy(Arc::clone(held)))
     }
 
+    /// Whether it was not given away.
+    pub fn is_held(&self) -> bool {
+        let held = &self.0;
+        held.places.inner().holder(held.slot, held.since).is_some()
+    }
+
     /// When it became idle; `None` while it is in use, and once it was given away.
     pub fn idle_since(&self) -> Option<Instant> {
         let held = &self.0;
@@ -322,7 +328,8 @@ mod tests {
         let busy = b.begin().unwrap();
         let d = enter("d").unwrap();
         assert_eq!(d.evicted, Some("c"));
-        assert!(c.begin().is_none() && c.idle_since().is_none());
+        assert!(c.begin().is_none() && c.idle_since().is_none() && !c.is_held());
+        assert!(a.is_held());
         let e = enter("e").unwrap();
         assert_eq!(e.evicted, Some("a"));
         let uses = (d.place.begin().unwrap(), e.place.begin().unwrap());

@@ -57,6 +57,8 @@ pub(super) struct Listener<F> {
 /// What the requests of a connection leave for its end.
 #[derive(Default)]
 struct Memory {
+    /// There was a request.
+    used: AtomicBool,
     /// The last one of HTTP/1.1 that had a body.
     exchange: Mutex<Option<Arc<Exchange>>>,
     /// What follows a switch of protocols.
@@ -107,6 +109,7 @@ impl<F: Front> Listener<F> {
         memory: &Arc<Memory>,
         turns: &Arc<Turns>,
     ) -> impl Future<Output = Result<Response<AnswerBody>, h2::Error>> + Send + 'static {
+        memory.used.store(true, Ordering::Relaxed);
         let Some(in_flight) = seat.begin() else {
             return Either::Left(ready(Err(Reason::REFUSED_STREAM.into())));
         };
@@ -228,7 +231,7 @@ async fn speak<F: Front>(
         None => listener.limits.head_timeout,
     };
     let mut idle = pin!(time::sleep(patience));
-    let (mut ending, mut drained) = (false, false);
+    let (mut ending, mut leaving, mut drained) = (false, false, false);
     loop {
         let mut polled = poll_fn(|cx| turns.take(cx, |cx| connection.as_mut().poll(cx)));
         let asked_to_end = tokio::select! {
@@ -239,9 +242,15 @@ async fn speak<F: Front>(
                 connection.as_mut().graceful_shutdown();
                 false
             }
-            () = &mut left, if !ending => true,
+            () = &mut left, if !leaving => {
+                leaving = true;
+                idle.as_mut().reset(Instant::now() + FAREWELL);
+                // The first request of a new client may be on its way.
+                memory.used.load(Ordering::Relaxed)
+            }
             () = &mut idle => {
                 let due = match seat.has_left() {
+                    true if seat.is_late() => Some(Instant::now() + FAREWELL),
                     true => None,
                     false => {
                         let since = seat.idle_since();
@@ -259,7 +268,7 @@ async fn speak<F: Front>(
                 }
             }
         };
-        if asked_to_end {
+        if asked_to_end && !ending {
             ending = true;
             patience = FAREWELL;
             connection.as_mut().graceful_shutdown();
