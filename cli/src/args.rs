@@ -20,7 +20,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::
 
 pub use limits::ArtifactLimits;
 pub use reference::reference;
-pub use values::{address, bytes, duration, name, number, volume};
+pub use values::{Connections, address, bytes, duration, name, number, volume};
 
 /// Runs WebAssembly workloads: stateless components, and the long-running service that is their private localhost.
 #[derive(Debug, Parser)]

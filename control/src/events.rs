@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -58,7 +58,12 @@ struct Inner {
     unwritten: Batch,
     /// How many were recorded.
     recorded: u64,
+    /// What was kept when so many were, as long as somebody has not read all of it.
+    kept: (u64, Weak<Vec<Arc<v1::Event>>>),
 }
+
+/// All events that were kept at a moment, oldest first.
+pub type Kept = Arc<Vec<Arc<v1::Event>>>;
 
 type Batch = BTreeMap<String, Option<Held>>;
 
@@ -188,21 +193,22 @@ impl Events {
         let _ = written.wait_for(|written| *written >= recorded).await;
     }
 
-    /// What is kept, oldest first, that `keep` keeps; and what happens from now on.
-    pub fn follow(
-        &self,
-        keep: impl Fn(&v1::Event) -> bool,
-    ) -> (Vec<Arc<v1::Event>>, broadcast::Receiver<Arc<v1::Event>>) {
-        let inner = self.inner.lock();
-        let mut kept: Vec<_> = inner
-            .namespaces
-            .values()
-            .flat_map(|namespace| namespace.events.values())
-            .map(|held| &held.event)
-            .filter(|event| keep(event))
-            .cloned()
-            .collect();
-        kept.sort_by_key(|event| event.time.as_ref().map(|time| (time.seconds, time.nanos)));
+    /// What is kept, oldest first, and what happens from now on. Those who begin to follow at once
+    /// share what is kept, so that thousands who do not read it take no memory for it.
+    pub fn follow(&self) -> (Kept, broadcast::Receiver<Arc<v1::Event>>) {
+        let mut inner = self.inner.lock();
+        let recorded = inner.recorded;
+        let (at, kept) = &inner.kept;
+        let shared = kept.upgrade().filter(|_| *at == recorded);
+        let kept = shared.unwrap_or_else(|| {
+            let namespaces = inner.namespaces.values();
+            let held = namespaces.flat_map(|namespace| namespace.events.values());
+            let mut kept: Vec<_> = held.map(|held| held.event.clone()).collect();
+            kept.sort_by_key(|event| event.time.map(|time| (time.seconds, time.nanos)));
+            let kept = Arc::new(kept);
+            inner.kept = (recorded, Arc::downgrade(&kept));
+            kept
+        });
         (kept, self.live.subscribe())
     }
 

@@ -14,6 +14,7 @@ mod fleet;
 pub mod fuzzing;
 mod identity;
 mod index;
+mod listen;
 mod reconcile;
 mod scheduler;
 mod server;
@@ -24,6 +25,7 @@ mod status;
 mod store;
 
 pub use data_dir::keep_new_files_private;
+pub use listen::{ClientLimits, MAX_CONNECTIONS};
 pub use server::{
     Config, ControlPlane, DEFAULT_ARTIFACT_RETENTION, DEFAULT_LISTEN,
     DEFAULT_REVISION_HISTORY_LIMIT, DEFAULT_WORKER_TIMEOUT, OpenError, ServeError,

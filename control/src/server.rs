@@ -6,11 +6,11 @@ use tokio::{
     net::TcpListener,
     time::{Instant, timeout_at},
 };
-use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Server;
+use tonic::body::Body;
 use tonic_health::{ServingStatus, server::HealthReporter};
-use warren_model::{ambient, component::Limits};
+use tower::ServiceBuilder;
+use warren_model::{ambient, component::Limits, descriptors};
 use warren_proto::v1;
 
 use crate::{
@@ -30,11 +30,12 @@ use crate::{
     data_dir::{self, ARTIFACTS, STORE},
     events::Events,
     fleet::{
-        Fleet, Registry, leases::Leases, logs::LogsBroker, newcomers::Newcomers, presence,
-        retire::Retention, usage::Usages,
+        Fleet, Registry, SessionPlaces, leases::Leases, logs::LogsBroker, newcomers::Newcomers,
+        presence, retire::Retention, usage::Usages,
     },
     identity,
     index::{Index, IndexTask},
+    listen::{self, ClientLimits},
     reconcile::{Reconciler, dirty::DirtySet},
     state::{State, TERMS_PER_LOSS},
     store::{Durability, OnLoss, Store, StoreError, sled::SledStore},
@@ -59,11 +60,6 @@ pub const DEFAULT_ARTIFACT_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// How long connections and tasks may take to end after the shutdown.
 const GRACE: Duration = Duration::from_secs(5);
-/// A connection whose other end is silently gone is noticed after both.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams of one connection; a client that needs more opens another.
-const STREAMS_PER_CONNECTION: u32 = 2048;
 
 /// What a control plane needs to know.
 #[derive(Clone, Debug)]
@@ -87,6 +83,8 @@ pub struct Config {
     pub worker_retention: Duration,
     /// The same for workers that have never run anything.
     pub unused_worker_retention: Duration,
+    /// How much clients and workers may have at once.
+    pub limits: ClientLimits,
 }
 
 /// Why a control plane could not be opened.
@@ -118,8 +116,6 @@ pub enum OpenError {
 /// Why a control plane stopped serving.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("the listener failed: {0}")]
-    Transport(#[from] tonic::transport::Error),
     /// A mistake of the build.
     #[error("the control plane's own descriptors cannot be read: {0}")]
     Descriptors(String),
@@ -132,6 +128,7 @@ pub struct ControlPlane {
     index_task: IndexTask,
     reconciler: Reconciler,
     retention: Retention,
+    limits: ClientLimits,
 }
 
 // === impl Config ===
@@ -149,6 +146,7 @@ impl Config {
             on_loss: OnLoss::Refuse,
             worker_retention: DEFAULT_WORKER_RETENTION,
             unused_worker_retention: DEFAULT_UNUSED_WORKER_RETENTION,
+            limits: ClientLimits::default(),
         }
     }
 }
@@ -156,8 +154,18 @@ impl Config {
 // === impl ControlPlane ===
 
 impl ControlPlane {
-    /// Locks and opens the data directory, and reads the present state.
+    /// Locks and opens the data directory, and reads the present state. Raises the process's soft
+    /// limit of open files to the hard one.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
+        match descriptors::raise_limit() {
+            Ok(None) => {}
+            Ok(Some(raised)) => tracing::info!(
+                from = raised.from,
+                to = raised.to,
+                "raised the soft limit of open files to the hard one"
+            ),
+            Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+        }
         let (data, on_loss) = (config.data.clone(), config.on_loss);
         let opened = tokio::task::spawn_blocking(move || {
             if backup::is_unfinished(&data) {
@@ -244,6 +252,7 @@ impl ControlPlane {
             worker_timeout: config.worker_timeout,
             newcomers: Newcomers::default(),
             fences: tokio::sync::Mutex::default(),
+            places: SessionPlaces::new(&config.limits),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         });
@@ -277,6 +286,7 @@ impl ControlPlane {
                 used: config.worker_retention,
                 unused: config.unused_worker_retention,
             },
+            limits: config.limits,
         })
     }
 
@@ -295,6 +305,7 @@ impl ControlPlane {
         }
         // Whichever way this future ends, its tasks end with it.
         let _end = ending.clone().drop_guard();
+        let limits = self.limits;
         let background = self.start();
         let watching = fleet.listeners.clone().watch(ending.clone());
         background.spawn(watching);
@@ -305,47 +316,34 @@ impl ControlPlane {
         let services = routes::routes(&shared, &health).map_err(|error| descriptors(&error))?;
         let methods = Arc::new(routes::methods().map_err(|error| descriptors(&error))?);
         routes::set_health(&health, ServingStatus::Serving).await;
-        let limits = LimitsLayer::new(methods.clone(), ending.clone());
-        let incoming = TcpListenerStream::new(listener).map(|stream| {
-            stream.inspect(|stream| {
-                // Small messages go out at once; if that cannot be set they go out a little later.
-                let _ = stream.set_nodelay(true);
-            })
-        });
-        let server = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        let service = ServiceBuilder::new()
+            .map_response(|response: http::Response<_>| response.map(Body::new))
             .layer(trace::layer())
-            .layer(DetailsLayer(methods))
+            .layer(DetailsLayer(methods.clone()))
             .layer(AuthzLayer(Arc::new(AdmitAll)))
-            .layer(limits)
-            .add_routes(services)
-            .serve_with_incoming_shutdown(incoming, ending.clone().cancelled_owned());
+            .layer(LimitsLayer::new(methods, &limits, ending.clone()))
+            .service(services.prepare());
+        let server = listen::serve(listener, service, limits, ending.clone());
         let mut server = std::pin::pin!(server);
-        let served = tokio::select! {
-            served = &mut server => Some(served),
-            () = shutdown => None,
-        };
+        tokio::select! {
+            () = &mut server => {}
+            () = shutdown => {}
+        }
         routes::set_health(&health, ServingStatus::NotServing).await;
         ending.cancel();
         fleet.tasks.close();
         background.close();
         let deadline = Instant::now() + GRACE;
-        let served = match served {
-            Some(served) => served,
-            // A connection that does not end by then is cut.
-            None => timeout_at(deadline, server).await.unwrap_or_else(|_| {
-                tracing::warn!("connections were cut at the end");
-                Ok(())
-            }),
-        };
+        // A connection that does not end by then is cut with the future.
+        if timeout_at(deadline, server.as_mut()).await.is_err() {
+            tracing::warn!("connections were cut at the end");
+        }
         let tasks = async { tokio::join!(fleet.tasks.wait(), background.wait()) };
         if timeout_at(deadline, tasks).await.is_err() {
             tracing::warn!("tasks were left behind at the end");
         }
         store.close().await;
-        Ok(served?)
+        Ok(())
     }
 }
 
@@ -358,6 +356,7 @@ impl ControlPlane {
             index_task,
             reconciler,
             retention,
+            limits: _,
         } = self;
         let fleet = &shared.fleet;
         let ending = fleet.shutdown.clone();

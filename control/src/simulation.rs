@@ -116,7 +116,7 @@ impl Serving {
         let service = ServiceBuilder::new()
             .layer(DetailsLayer(methods.clone()))
             .layer(AuthzLayer(Arc::new(AdmitAll)))
-            .layer(LimitsLayer::new(methods, ending.clone()))
+            .layer(LimitsLayer::new(methods, &config.limits, ending.clone()))
             .service(services);
         Ok(Self {
             shared,

@@ -2,9 +2,11 @@
 //!
 //! Protobuf and YAML become these types at the edge ([`spec`], [`manifest`]); behind the edge no code checks again.
 
+pub mod admission;
 pub mod ambient;
 pub mod cidr;
 pub mod component;
+pub mod descriptors;
 pub mod digest;
 pub mod egress;
 pub mod error;

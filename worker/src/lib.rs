@@ -18,6 +18,7 @@ pub mod supervisor;
 pub mod volumes;
 
 pub use agent::{Config, OpenError, ServeError, Worker};
+pub use ingress::server::MAX_CONNECTIONS;
 pub use logs::DiskLimits;
 pub use volumes::HostVolume;
 

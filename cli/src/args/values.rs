@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use warren_model::{
+    admission::Bounds,
     name::{Name, NameError},
     quantity,
 };
@@ -45,6 +46,34 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
             _ => "write an IP address and a port, such as 127.0.0.1:7700 or [::1]:7700".to_owned(),
         }
     })
+}
+
+/// How many connections a listener holds.
+#[derive(Debug, clap::Args)]
+pub struct Connections {
+    /// Most connections to each listener; beyond them the one that was idle for longest makes room
+    #[arg(
+        long, value_name = "N", default_value_t = 10_000,
+        value_parser = number(1..=1_000_000), allow_negative_numbers = true
+    )]
+    max_connections: u32,
+    /// Most of them from one address, or one IPv6 /64 network [default: a quarter of --max-connections]
+    #[arg(
+        long, value_name = "N",
+        value_parser = number(1..=1_000_000), allow_negative_numbers = true
+    )]
+    max_connections_per_peer: Option<u32>,
+}
+
+impl Connections {
+    pub fn bounds(&self) -> anyhow::Result<Bounds> {
+        let bounds = Bounds::of(self.max_connections.try_into()?);
+        let per_peer = self.max_connections_per_peer.map(usize::try_from);
+        Ok(Bounds {
+            per_peer: per_peer.transpose()?.unwrap_or(bounds.per_peer),
+            ..bounds
+        })
+    }
 }
 
 /// A length of time such as `90s` or `1m30s`.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use warren_control::{Config, ControlPlane, OnLoss};
+use warren_control::{ClientLimits, Config, ControlPlane, OnLoss};
 use warren_model::listen;
 
 use crate::{args, logging, output, process};
@@ -30,6 +30,7 @@ pub struct Args {
     artifact_retention: Duration,
     #[command(flatten)]
     artifact_limits: args::ArtifactLimits,
+    connections: args::Connections,
     /// Go on with what is left of a damaged store, instead of refusing to start; `warren restore` brings a backup back
     #[arg(long)]
     accept_data_loss: bool,
@@ -55,6 +56,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         on_loss: match args.accept_data_loss {
             true => OnLoss::Accept,
             false => OnLoss::Refuse,
+        },
+        limits: ClientLimits {
+            connections: args.connections.bounds()?,
+            ..ClientLimits::default()
         },
         ..Config::new(data)
     };

@@ -62,6 +62,8 @@ pub struct Args {
     /// several times [default: anywhere but on Warren's own ports]
     #[arg(long, value_name = "ADDR[:PORT-PORT]")]
     publish_allow: Vec<PublishRule>,
+    #[command(flatten)]
+    connections: args::Connections,
     /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others
     /// take their places at once
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = args::duration)]
@@ -111,6 +113,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         stop_keeps: args.stop_keeps,
         advertise: args.advertise.map(|url| url.to_string()),
         insecure: args.insecure,
+        connections: args.connections.bounds()?,
     };
     process::prepare_data(&config.data)?;
     let worker = Worker::open(config).await?;

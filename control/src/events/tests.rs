@@ -7,7 +7,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn seen(events: &Events) -> Vec<(String, u32, i64)> {
-    let (kept, _) = events.follow(|_| true);
+    let (kept, _) = events.follow();
     kept.iter()
         .map(|event| {
             (
@@ -23,7 +23,7 @@ fn seen(events: &Events) -> Vec<(String, u32, i64)> {
 fn repetitions_are_counted_for_a_while_and_come_again_with_their_count() {
     let id = keys::parse_id("default/w").unwrap();
     let events = Events::with(Inner::default());
-    let (_, mut live) = events.follow(|_| true);
+    let (_, mut live) = events.follow();
     let happens = |seconds, total, reason| {
         let account = Account {
             since: Some(at(0)),
@@ -66,7 +66,7 @@ fn what_a_replica_was_refused_is_told_apart_and_its_failures_are_not() {
         };
         events.record(subject, Type::Warning, reason, message);
     }
-    let (kept, _) = events.follow(|_| true);
+    let (kept, _) = events.follow();
     let kept: Vec<_> = kept
         .iter()
         .map(|event| (event.message.as_str(), event.count))
@@ -180,4 +180,16 @@ fn what_a_worker_tells_again_is_counted_once() {
         (record.event.unwrap().count, record.account),
         (42, held.account)
     );
+}
+
+#[test]
+fn those_who_follow_at_once_share_what_is_kept() {
+    let id = keys::parse_id("default/w").unwrap();
+    let events = Events::with(Inner::default());
+    events.record(Subject::Workload(&id), Type::Normal, "A", "m");
+    let ((first, _), (second, _)) = (events.follow(), events.follow());
+    assert!(Arc::ptr_eq(&first, &second));
+    events.record(Subject::Workload(&id), Type::Normal, "B", "m");
+    let (third, _) = events.follow();
+    assert_eq!((first.len(), third.len()), (1, 2));
 }

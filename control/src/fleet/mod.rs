@@ -12,6 +12,7 @@ pub mod logs;
 mod member;
 pub mod newcomers;
 mod orders;
+mod places;
 pub mod presence;
 mod registry;
 mod report;
@@ -31,6 +32,7 @@ use leases::Leases;
 use listeners::ListenerBoard;
 use logs::LogsBroker;
 use newcomers::Newcomers;
+pub use places::SessionPlaces;
 pub use registry::Registry;
 use routes::RouteBoard;
 pub use service::FleetApi;
@@ -57,6 +59,7 @@ pub struct Fleet {
     pub newcomers: Newcomers,
     /// Held while a fence is drawn: sessions take turns, and none loses a race too often.
     pub fences: tokio::sync::Mutex<()>,
+    pub places: SessionPlaces,
     /// Owns the tasks of sessions and log readers.
     pub tasks: TaskTracker,
     /// Ends all of them.

@@ -9,12 +9,15 @@ use tonic::{Request, Response, Status, Streaming};
 use warren_proto::v1::{self, fleet_service_server::FleetService};
 
 use super::{Fleet, listen::Outbox, session};
-use crate::api::error;
+use crate::{api::error, listen::Connection};
 
 /// Messages to a worker that may wait for its connection.
 const OUTBOX: usize = 32;
 /// Acknowledgements that may: a worker waits for the newest.
 const ACKNOWLEDGEMENTS: usize = 8;
+
+/// For the first message of a stream of lines, which says what they answer.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the last message of a session may wait for its worker.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -35,10 +38,14 @@ impl FleetService for FleetApi {
         let (rest, then) = mpsc::channel(OUTBOX);
         let outbox = Outbox { urgent, rest };
         let fleet = self.0.clone();
+        let connection = request.extensions().get::<Connection>().cloned();
+        let greeted = fleet
+            .places
+            .greet(connection.as_ref().map(Connection::peer))?;
         let inbound = request.into_inner();
         // The answer's head goes out before Hello arrives: a client may wait for it before it sends anything.
         self.0.tasks.spawn(async move {
-            if let Err(status) = session::run(fleet, inbound, &outbox).await {
+            if let Err(status) = session::run(fleet, inbound, &outbox, greeted, connection).await {
                 // A worker that does not read, or has gone, does not need to know why.
                 let _ = timeout(FAREWELL, outbox.rest.send(Err(status))).await;
             }
@@ -54,7 +61,10 @@ impl FleetService for FleetApi {
         request: Request<Streaming<v1::PushLogsRequest>>,
     ) -> Result<Response<v1::PushLogsResponse>, Status> {
         let mut inbound = request.into_inner();
-        let Some(first) = inbound.message().await? else {
+        let first = timeout(FIRST_WITHIN, inbound.message()).await;
+        let first =
+            first.map_err(|_| error::late(format!("no message within {FIRST_WITHIN:?}")))?;
+        let Some(first) = first? else {
             return Err(error::invalid_field(
                 "request_id",
                 "the stream ended before a first message",

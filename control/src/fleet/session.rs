@@ -23,9 +23,10 @@ use super::{
     listeners::ListenerNews,
     member::{Member, name_taken},
     orders::Orders,
+    places::Greeted,
     registry::Seat,
 };
-use crate::{api::error, store::StoreError};
+use crate::{api::error, listen::Connection, store::StoreError};
 
 /// A client that opens a session says Hello within this.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -64,10 +65,13 @@ pub(super) async fn run(
     fleet: Arc<Fleet>,
     mut inbound: Inbound,
     outbox: &Outbox,
+    greeted: Greeted,
+    connection: Option<Connection>,
 ) -> Result<(), Status> {
     let hello = tokio::select! {
         biased;
         hello = timeout(HELLO_WITHIN, inbound.message()) => hello,
+        status = greeted.gives_way() => return Err(status),
         () = fleet.shutdown.cancelled() => return Err(error::ending()),
     };
     let Ok(hello) = hello else {
@@ -75,6 +79,13 @@ pub(super) async fn run(
     };
     let Some(hello) = hello? else { return Ok(()) };
     let greeting = Greeting::parse(hello)?;
+    // Until here nothing kept it, nor its connection, from giving way to another.
+    let peer = connection.as_ref().map(Connection::peer);
+    let _open = fleet.places.open(peer)?;
+    let _under_way = connection
+        .map(|connection| connection.begin())
+        .transpose()?;
+    drop(greeted);
     let name = greeting.name.clone();
     if let Err(away) = admissible(&fleet, &greeting) {
         let member = Member {
@@ -111,11 +122,12 @@ pub(super) async fn run(
     let replaced = seat.end.clone();
     let ended = tokio::select! {
         biased;
+        // Every worker counts as not connected when a control plane starts: nothing is to be noted.
+        // First, because connections end with the control plane, too.
+        () = fleet.shutdown.cancelled() => return Err(error::ending()),
         ended = session.serve(&greeting, &mut inbound, &mut seat) => ended,
         // At any await, even one on a connection that is dead: its worker waits for its new session.
         () = replaced.cancelled() => Err(error::replaced("the same worker opened another session")),
-        // Every worker counts as not connected when a control plane starts: nothing is to be noted.
-        () = fleet.shutdown.cancelled() => return Err(error::ending()),
     };
     if session.joined {
         let error = ended.as_ref().err();
@@ -124,7 +136,9 @@ pub(super) async fn run(
         fleet.usages.forget(session.member.name.as_str());
         // Who asks for lines from now on should not wait for an answer.
         seat.logs.close();
-        session.member.leave(cause, &replaced).await;
+        let leave = session.member.leave(cause, &replaced);
+        // What it waits for may have ended.
+        fleet.shutdown.run_until_cancelled(leave).await;
     }
     ended
 }

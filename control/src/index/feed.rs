@@ -3,11 +3,16 @@
 //! There is one copy of each change, whoever watches, and nothing is kept for a single watch but a number. Neither the
 //! writer nor anybody else waits for a watch that does not read: it is told that it fell behind.
 
-use std::{collections::VecDeque, fmt, str::FromStr, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fmt,
+    str::FromStr,
+    sync::{Arc, Weak},
+};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use super::watched::Watched;
+use super::{present::Present, watched::Watched};
 use crate::{store::Revision, watch};
 
 /// How much of the past is kept.
@@ -54,6 +59,8 @@ pub struct Feed<T> {
     kept: RwLock<Kept<T>>,
     /// Changes ever published; a watch waits here for more.
     published: watch::Sender<u64>,
+    /// The present state after so many changes, as long as a watch has not read all of it.
+    present: Mutex<(u64, Weak<Present<T>>)>,
 }
 
 struct Kept<T> {
@@ -133,6 +140,7 @@ impl<T: Watched> Feed<T> {
                 complete_after: revision,
             }),
             published: watch::Sender::new(0),
+            present: Mutex::new((0, Weak::new())),
         }
     }
 
@@ -163,6 +171,25 @@ impl<T: Watched> Feed<T> {
             passed: self.kept.read().end(),
             published,
         }
+    }
+
+    /// The present state at a cursor, one for all watches that begin there. The caller holds the
+    /// index's lock.
+    pub(super) fn present(
+        &self,
+        cursor: &Cursor,
+        read: impl FnOnce() -> Vec<Arc<T>>,
+    ) -> Arc<Present<T>> {
+        let mut held = self.present.lock();
+        let (passed, present) = &*held;
+        if *passed == cursor.passed
+            && let Some(present) = present.upgrade()
+        {
+            return present;
+        }
+        let present = Arc::new(Present::new(read()));
+        *held = (cursor.passed, Arc::downgrade(&present));
+        present
     }
 
     /// A watch that goes on after a position.
@@ -348,6 +375,19 @@ mod tests {
             assert_eq!(feed.next(&mut quick).await.unwrap().0.revision, revision);
         }
         assert_eq!(feed.next(&mut slow).await.err(), Some(NotKept));
+    }
+
+    #[test]
+    fn watches_that_begin_at_once_share_what_is_present() {
+        let feed = feed(&[11], BOUNDS);
+        let present = || feed.present(&feed.cursor(), || vec![Arc::default()]);
+        let (first, second) = (present(), present());
+        assert!(Arc::ptr_eq(&first, &second));
+        feed.publish(vec![change(12, "w")]);
+        assert!(!Arc::ptr_eq(&first, &present()), "it has changed since");
+        let held = Arc::downgrade(&first);
+        drop((first, second));
+        assert!(held.upgrade().is_none(), "nobody reads it any more");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod contents;
 mod drain;
 mod feed;
 mod follow;
+mod present;
 mod show;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -34,6 +35,7 @@ use contents::{Contents, Effects};
 pub use contents::{HeldPort, Usage};
 pub use feed::{Change, Cursor, Feed, Position};
 pub use follow::IndexTask;
+pub use present::Present;
 pub use watched::{ShownReplica, Watched};
 
 /// Workloads that a reader of [`Index::touched`] may be behind.
@@ -286,11 +288,13 @@ impl Index {
     }
 
     /// All objects of a kind, the revision of that, and a watch of what changes from then on.
-    pub fn watch<T: Watched>(&self) -> (Vec<Arc<T>>, Revision, Cursor) {
+    pub fn watch<T: Watched>(&self) -> (Arc<Present<T>>, Revision, Cursor) {
         // Changes are published under the write lock, so nothing falls between what is present and the watch.
         let inner = self.inner.read();
-        let cursor = T::feed(self).cursor();
-        (T::present(&inner.contents), inner.applied, cursor)
+        let feed = T::feed(self);
+        let cursor = feed.cursor();
+        let present = feed.present(&cursor, || T::present(&inner.contents));
+        (present, inner.applied, cursor)
     }
 
     /// Names workloads as their replicas change. Who lags looks at what it is interested in anew.

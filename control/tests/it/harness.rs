@@ -1,6 +1,6 @@
 //! A control plane to test against, and how to wait for what it does.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{future::Future, net::SocketAddr, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
@@ -32,6 +32,7 @@ pub struct Control {
     pub artifacts: ArtifactServiceClient<Channel>,
     pub workers: WorkerServiceClient<Channel>,
     endpoint: Endpoint,
+    address: SocketAddr,
     data: TempDir,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Result<(), ServeError>>,
@@ -45,6 +46,19 @@ pub async fn next<T>(stream: &mut tonic::Streaming<T>) -> Result<Option<T>, Stat
 /// The result of something that must not hang.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(SOON, future).await.expect("it happens soon")
+}
+
+/// Waits until something works.
+pub async fn eventually_ok<T, E>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
+    within(async {
+        loop {
+            match attempt().await {
+                Ok(done) => return done,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    })
+    .await
 }
 
 // === impl Control ===
@@ -79,6 +93,7 @@ impl Control {
             artifacts: ArtifactServiceClient::new(channel.clone()),
             workers: WorkerServiceClient::new(channel.clone()),
             endpoint,
+            address,
             channel,
             data,
             stop,
@@ -109,6 +124,10 @@ impl Control {
     /// A connection of its own: on a shared one, streams that nobody reads hold up the others.
     pub fn another_channel(&self) -> Channel {
         self.endpoint.connect_lazy()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn data(&self) -> &Path {

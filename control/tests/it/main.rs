@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod components;
+mod connections;
 mod drains;
 mod errors;
 mod exclusive;

@@ -148,6 +148,11 @@ impl Machine {
 // === impl Worker ===
 
 impl Worker {
+    /// Whether its session has ended.
+    pub fn has_ended(&self) -> bool {
+        self.session.is_finished()
+    }
+
     /// Says something about a replica.
     pub async fn report(&self, report: v1::ReplicaReport) {
         self.machine

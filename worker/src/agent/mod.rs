@@ -5,7 +5,6 @@ pub mod assignment;
 mod backoff;
 pub mod capacity;
 mod cgroup;
-mod descriptors;
 pub mod identity;
 mod log_push;
 mod network;

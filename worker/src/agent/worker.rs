@@ -12,7 +12,9 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinError, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use warren_model::{
+    admission::Bounds,
     cidr::Cidr,
+    descriptors,
     error::Violations,
     label,
     listen::{self, InsecureListen},
@@ -26,7 +28,6 @@ use super::{
     artifacts::Artifacts,
     assignment::Assignment,
     capacity::{MAX_REPLICAS, default_memory},
-    descriptors,
     identity::{Identity, IdentityError, default_name, host_name},
     network::network,
     remote::{Channel, Remote},
@@ -78,6 +79,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Whether `listen` may be an address that other machines reach.
     pub insecure: bool,
+    /// Connections at once, of the ingress and of `listen` each.
+    pub connections: Bounds,
     /// The longest that anything in flight is waited for when it must stop, below each workload's own grace.
     /// `None`: as long as that grace is.
     pub longest_grace: Option<Duration>,
@@ -188,7 +191,7 @@ impl Worker {
         if config.logs.replica < DiskLimits::LEAST {
             return Err(OpenError::LogSize(config.logs.replica));
         }
-        descriptors::raise_limit();
+        raise_open_files();
         let given = config.name.as_deref().map(Name::parse).transpose()?;
         let identity = Identity::open(&config.data)?;
         let name = given.unwrap_or_else(|| default_name(&host_name(), identity.id));
@@ -287,13 +290,20 @@ impl Worker {
         let mut refusals = refused.subscribe();
 
         let front = ClusterFront::new(self.router.clone(), health.clone());
-        let mut listen_task = spawn(server::serve(listen, front, closing.clone(), CLOSE));
+        let limits = server::Limits {
+            connections: self.config.connections.total,
+            connections_per_peer: self.config.connections.per_peer,
+            ..server::Limits::default()
+        };
+        let serve = server::serve_within(limits, listen, front, closing.clone(), CLOSE);
+        let mut listen_task = spawn(serve);
         let ingress = Ingress {
             router: self.router.clone(),
             fleet: Arc::clone(&self.fleet),
             proxies: TrustedProxies::new(self.config.trusted_proxies.iter().copied()),
         };
-        let mut ingress_task = spawn(server::serve(
+        let mut ingress_task = spawn(server::serve_within(
+            limits,
             http,
             ingress,
             draining.clone(),
@@ -435,6 +445,19 @@ fn http_address(local: SocketAddr, address: &str) -> String {
     match host {
         Some(host) => format!("http://{host}:{}", local.port()),
         None => format!("http://{local}"),
+    }
+}
+
+/// Connections, files and sockets of all guests come out of the process's descriptors.
+fn raise_open_files() {
+    match descriptors::raise_limit() {
+        Ok(None) => {}
+        Ok(Some(raised)) => tracing::info!(
+            from = raised.from,
+            to = raised.to,
+            "raised the soft limit of open files to the hard one"
+        ),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
     }
 }
 

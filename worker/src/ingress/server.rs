@@ -1,35 +1,36 @@
 //! The listener of the ingress: HTTP/1.1 and HTTP/2 without TLS, bounded in time and number.
 
+mod admit;
 mod answer;
 mod connection;
 mod exchange;
 mod head;
 mod socket;
+mod stall;
 mod turns;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
-    server::conn::auto,
-};
+use hyper_util::{rt::TokioTimer, server::conn::auto};
 use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time,
 };
 use tokio_util::sync::CancellationToken;
+use warren_model::admission::{self, Bounds, Seldom};
 
 use super::Body;
 
 pub use exchange::ClientBody;
 pub(super) use socket::after_http;
 
+use admit::Door;
 use connection::Listener;
+use stall::Streams;
 
 /// The head of a message, in bytes: names and values, and 32 for each field (RFC 9113, section 6.5.2).
 pub(super) const MAX_HEAD: u32 = 64 << 10;
@@ -63,22 +64,30 @@ const RESET_BY_WORKER: usize = 8192;
 /// reach that together.
 pub(super) const WORKER_WINDOW: u32 = 256 << 20;
 
+/// Connections of one listener, unless told otherwise.
+pub const MAX_CONNECTIONS: usize = 10_000;
+
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// At once, upgraded ones included; more wait in the kernel's queue.
+    /// At once, upgraded ones included. When there are as many, the one that was idle for longest
+    /// makes room for a new one, and where none is idle the new one is refused.
     pub connections: usize,
-    /// For a request's head to arrive, and for an idle connection to be used again.
+    /// Of one address, or of one /64 network of IPv6.
+    pub connections_per_peer: usize,
+    /// For a request's head to arrive, and for an idle connection to be used again, whatever else
+    /// its client sends on it.
     pub head_timeout: Duration,
-    /// For a client to take anything of what it was sent; then its connection is cut. Silence is not concerned, such as that
-    /// of a stream of events.
+    /// For a client to take anything of what it was sent; then its connection is cut, or its stream
+    /// of HTTP/2 alone. Silence is not concerned, such as that of a stream of events.
     pub stall_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            connections: MAX_CONNECTIONS,
+            connections_per_peer: Bounds::of(MAX_CONNECTIONS).per_peer,
             head_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
         }
@@ -121,19 +130,21 @@ pub async fn serve_within<F: Front>(
     probe_silent_clients(&listener);
     let http = http_server(limits, F::WORKERS);
     let shared = Arc::new(Listener::new(http, limits, front, draining.clone()));
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let (door, failed) = (Door::new(&limits), Seldom::default());
     // Owns every connection: what is left in it at the end is cut.
     let mut connections = JoinSet::new();
     loop {
-        let (stream, peer, slot) = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+        let (stream, peer) = tokio::select! {
+            accepted = accept(&listener, &door, &failed) => accepted,
             Some(_) = connections.join_next() => continue,
             () = draining.cancelled() => break,
         };
+        let Some(seat) = door.admit(peer) else {
+            continue;
+        };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let _slot = slot;
-            connection::serve(&shared, stream, peer).await;
+            connection::serve(&shared, stream, peer, seat).await;
         });
     }
     drop(listener);
@@ -158,35 +169,28 @@ fn probe_silent_clients(listener: &TcpListener) {
     }
 }
 
-/// The next connection, once there is a slot for it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-    // Never closed, so there always is one.
-    let slot = Arc::clone(slots).acquire_owned().await.ok();
+/// The next connection.
+async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, slot),
-            Err(error) if is_about_one_connection(&error) => {}
+            Ok(accepted) => return accepted,
+            Err(error) if admission::is_about_one(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections at present");
+                // Where descriptors are what is missing, an idle connection has one.
+                let made_room = door.make_room();
+                if let Some(times) = failed.note() {
+                    tracing::warn!(%error, made_room, times, "cannot accept connections at present");
+                }
                 time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
-}
-
-fn http_server(limits: Limits, workers: bool) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+fn http_server(limits: Limits, workers: bool) -> auto::Builder<Streams> {
+    let mut server = auto::Builder::new(Streams {
+        stall_timeout: limits.stall_timeout,
+    });
     server
         .http1()
         .timer(TokioTimer::new())

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::{task::JoinHandle, time};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use warren_control::ControlPlane;
-use warren_model::{cidr::Cidr, component::Limits, publish_rule::PublishRule};
+use warren_model::{admission::Bounds, cidr::Cidr, component::Limits, publish_rule::PublishRule};
 use warren_proto::v1;
 use warren_worker::{DiskLimits, HostVolume, Worker};
 
@@ -99,6 +99,7 @@ impl Cluster {
             publish_allow: options.publish_allow,
             advertise: None,
             insecure: false,
+            connections: Bounds::of(warren_worker::MAX_CONNECTIONS),
             longest_grace: Some(GRACE),
             stop_keeps: Duration::ZERO,
         };

@@ -5,11 +5,23 @@ use std::collections::HashMap;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-/// Every RPC by its path, and whether it has a stream on either side. Those end when their client or the server does,
-/// not by a timeout.
+/// Every RPC by its path, and which of its sides are streams.
 #[derive(Clone, Debug, Default)]
 pub struct Methods {
-    streaming: HashMap<String, bool>,
+    shapes: HashMap<String, Shape>,
+}
+
+/// What is exchanged in a call. One with a stream ends when its client or the server does, not by a
+/// timeout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// One request, one answer.
+    #[default]
+    Unary,
+    /// One request, many answers.
+    ServerStream,
+    /// Many requests.
+    ClientStream,
 }
 
 // === impl Methods ===
@@ -17,32 +29,37 @@ pub struct Methods {
 impl Methods {
     /// Reads encoded `google.protobuf.FileDescriptorSet`s.
     pub fn of(descriptors: &[&[u8]]) -> Result<Self, prost::DecodeError> {
-        let mut streaming = HashMap::new();
+        let mut shapes = HashMap::new();
         for encoded in descriptors {
             for file in FileDescriptorSet::decode(*encoded)?.file {
                 for service in &file.service {
-                    streaming.extend(service.method.iter().map(|method| {
+                    shapes.extend(service.method.iter().map(|method| {
                         let path =
                             format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                        (path, method.client_streaming() || method.server_streaming())
+                        let shape = match (method.client_streaming(), method.server_streaming()) {
+                            (true, _) => Shape::ClientStream,
+                            (false, true) => Shape::ServerStream,
+                            (false, false) => Shape::Unary,
+                        };
+                        (path, shape)
                     }));
                 }
             }
         }
-        Ok(Self { streaming })
+        Ok(Self { shapes })
     }
 
-    /// Whether the request path `/package.Service/Method` is a stream.
-    pub fn is_streaming(&self, path: &str) -> bool {
-        self.streaming.get(path).copied().unwrap_or_default()
+    /// What a call of the path `/package.Service/Method` exchanges.
+    pub fn shape(&self, path: &str) -> Shape {
+        self.shapes.get(path).copied().unwrap_or_default()
     }
 
     pub fn contains(&self, path: &str) -> bool {
-        self.streaming.contains_key(path)
+        self.shapes.contains_key(path)
     }
 
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.streaming.keys().map(String::as_str)
+        self.shapes.keys().map(String::as_str)
     }
 }
 
@@ -54,14 +71,14 @@ mod tests {
     #[test]
     fn knows_streams_from_single_answers() {
         let methods = Methods::of(&[warren_proto::FILE_DESCRIPTOR_SET]).unwrap();
-        for (method, streaming) in [
-            ("/warren.v1.WorkloadService/Watch", true),
-            ("/warren.v1.ArtifactService/Push", true),
-            ("/warren.v1.FleetService/Session", true),
-            ("/warren.v1.WorkloadService/Apply", false),
-            ("/no.such.Service/Method", false),
+        for (method, shape) in [
+            ("/warren.v1.WorkloadService/Watch", Shape::ServerStream),
+            ("/warren.v1.ArtifactService/Push", Shape::ClientStream),
+            ("/warren.v1.FleetService/Session", Shape::ClientStream),
+            ("/warren.v1.WorkloadService/Apply", Shape::Unary),
+            ("/no.such.Service/Method", Shape::Unary),
         ] {
-            assert_eq!(methods.is_streaming(method), streaming, "{method}");
+            assert_eq!(methods.shape(method), shape, "{method}");
         }
     }
 }

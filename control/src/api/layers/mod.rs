@@ -1,9 +1,11 @@
 //! What every RPC passes on its way in: a span, the authorisation point, limits, and the end of streams at shutdown;
 //! and on its way out: details for every failure.
 
+mod arrival;
 pub mod authz;
 pub mod details;
 pub mod limits;
+mod metered;
 pub mod methods;
 pub mod tracing;
 
@@ -25,7 +27,7 @@ mod tests {
         limits::LimitsLayer,
         methods::Methods,
     };
-    use crate::api::error;
+    use crate::{api::error, listen::ClientLimits};
 
     const UNARY: &str = "/warren.v1.WorkloadService/Get";
     const SERVER_STREAM: &str = "/warren.v1.WorkloadService/Logs";
@@ -50,7 +52,11 @@ mod tests {
         let methods = Arc::new(Methods::of(&[warren_proto::FILE_DESCRIPTOR_SET]).unwrap());
         let handler =
             service_fn(move |_: http::Request<Body>| ready(Ok::<_, Infallible>(answer())));
-        let limits = LimitsLayer::new(methods.clone(), CancellationToken::new());
+        let limits = LimitsLayer::new(
+            methods.clone(),
+            &ClientLimits::default(),
+            CancellationToken::new(),
+        );
         let service = super::tracing::layer().layer(
             DetailsLayer(methods)
                 .layer(AuthzLayer(Arc::new(authorizer)).layer(limits.layer(handler))),

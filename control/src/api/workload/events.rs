@@ -1,8 +1,9 @@
 //! Events: what is kept, then what happens.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
+use prost_types::Timestamp;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tonic::Status;
 use warren_proto::v1;
@@ -10,11 +11,17 @@ use warren_proto::v1;
 use crate::{
     api::{Responses, Shared, error, scope::Scope},
     clock,
+    events::Kept,
 };
 
 struct Following {
     scope: Scope,
-    kept: VecDeque<Arc<v1::Event>>,
+    /// How far back, from when it was asked for.
+    since: Option<(Duration, Timestamp)>,
+    /// `None` once all of them were sent.
+    kept: Option<Kept>,
+    /// The next of them that was not looked at.
+    at: usize,
     /// `None` once nothing more is to come.
     live: Option<Receiver<Arc<v1::Event>>>,
 }
@@ -31,19 +38,12 @@ pub(super) fn events(
                 .map_err(|_| error::invalid_field("since", "should not be negative"))?,
         ),
     };
-    let now = clock::now();
-    let (kept, live) = shared.events.follow(|event| {
-        belongs(&scope, event)
-            && since.is_none_or(|since| {
-                event
-                    .time
-                    .as_ref()
-                    .is_some_and(|time| clock::is_within(time, since, &now))
-            })
-    });
+    let (kept, live) = shared.events.follow();
     let following = Following {
         scope,
-        kept: kept.into(),
+        since: since.map(|since| (since, clock::now())),
+        kept: Some(kept),
+        at: 0,
         live: request.follow.then_some(live),
     };
     Ok(stream::unfold(following, |mut following| async {
@@ -56,8 +56,26 @@ pub(super) fn events(
 // === impl Following ===
 
 impl Following {
+    fn next_kept(&mut self) -> Option<Arc<v1::Event>> {
+        while let Some(event) = self.kept.as_ref()?.get(self.at) {
+            self.at += 1;
+            if belongs(&self.scope, event) && self.is_asked_for(event) {
+                return Some(event.clone());
+            }
+        }
+        self.kept = None;
+        None
+    }
+
+    fn is_asked_for(&self, event: &v1::Event) -> bool {
+        self.since.is_none_or(|(since, now)| {
+            let time = event.time.as_ref();
+            time.is_some_and(|time| clock::is_within(time, since, &now))
+        })
+    }
+
     async fn next(&mut self) -> Option<Result<v1::EventsResponse, Status>> {
-        if let Some(event) = self.kept.pop_front() {
+        if let Some(event) = self.next_kept() {
             return Some(Ok(response(&event)));
         }
         loop {

@@ -17,6 +17,7 @@
 //! | a WIT export that traps | the error of its `result`; without one, `TRAPPED` or 500 | [`calls`] |
 //! | log flood, a line without end | how many lines were not kept | [`output`] |
 //! | 1 GiB response | to a reader all of it; to one who does not read, the timeout in its log | [`output`] |
+//! | clients that only ping, more than there are places | the longest idle ones leave | [`clients`] |
 //! | slow-loris client | its connection ends | [`output`] |
 //! | slow-loris guest | 504 from a service, a broken body from a component | [`output`] |
 //! | socket flood | the guest an error; a component 504 | [`sockets`] |
@@ -32,6 +33,7 @@
 //! All of them at once, for longer, and how long the neighbour's answers take: `tests/soak.rs`.
 
 mod calls;
+mod clients;
 mod crashes;
 mod ends;
 mod listening;
@@ -47,7 +49,7 @@ use std::time::Duration;
 use serde_json::Value;
 use warren_tests::{Cluster, Neighbour, Reply, eventually, get, guest};
 
-use crate::cluster;
+use crate::lab;
 
 /// How the hostile workload is called, and its host.
 const BEAST: &str = "beast";
@@ -71,7 +73,12 @@ struct Zoo {
 impl Zoo {
     /// With the neighbour, whose client has begun to ask.
     async fn open() -> Self {
-        let cluster = cluster(1).await;
+        Self::open_with(&[], &[]).await
+    }
+
+    /// The same, with further flags for the control plane and for the worker.
+    async fn open_with(control_flags: &[&str], worker_flags: &[&str]) -> Self {
+        let cluster = Cluster::start_with(lab(), 1, control_flags, worker_flags).await;
         cluster.apply(&Neighbour::manifest()).await;
         let neighbour = Neighbour::ask(cluster.http(), EVERY);
         neighbour.is_answered(1).await;

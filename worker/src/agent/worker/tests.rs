@@ -25,6 +25,7 @@ fn config(data: &tempfile::TempDir, control: &str) -> Config {
         insecure: false,
         trusted_proxies: Vec::new(),
         publish_allow: Vec::new(),
+        connections: Bounds::of(16),
         longest_grace: None,
         stop_keeps: Duration::ZERO,
     }

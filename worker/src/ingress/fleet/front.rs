@@ -1,13 +1,17 @@
 //! The `--listen` address: requests that other workers send on, and the worker's own interface.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, uri::Scheme};
 use http_body_util::BodyExt as _;
+use tokio::time::timeout;
 use tonic::service::Routes;
 use tower::Service as _;
-use warren_model::route;
+use warren_model::{
+    admission::{Bounds, Peer, Shares},
+    route,
+};
 
 use super::wire;
 use crate::{
@@ -25,7 +29,14 @@ pub struct ClusterFront {
     router: Router,
     health: Health,
     own: Routes,
+    asked: Shares,
+    answer_within: Duration,
 }
+
+/// Requests about the worker itself at once, watches of its health included.
+const ASKED: Bounds = Bounds::of(1024);
+/// How long such a request may take to arrive and to be answered, or its stream to begin.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 // === impl ClusterFront ===
 
@@ -35,6 +46,8 @@ impl ClusterFront {
             router,
             own: health.routes().prepare(),
             health,
+            asked: Shares::new(ASKED),
+            answer_within: ANSWER_WITHIN,
         }
     }
 
@@ -81,14 +94,38 @@ impl ClusterFront {
         response
     }
 
-    async fn own(mut self, request: Request<ClientBody>) -> Response<Body> {
-        if let Some(response) = self.probe(&request) {
-            return response;
+    async fn own(self, request: Request<ClientBody>, peer: SocketAddr) -> Response<Body> {
+        match self.probe(&request) {
+            Some(response) => response,
+            None => self.tonic(request.map(tonic::body::Body::new), peer).await,
         }
-        let request = request.map(tonic::body::Body::new);
-        // Never fails.
-        let Ok(response) = self.own.call(request).await;
-        response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+    }
+
+    async fn tonic(
+        mut self,
+        request: Request<tonic::body::Body>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let Ok(share) = self.asked.take(Some(Peer::from(peer.ip())), 1) else {
+            let text = format!(
+                "too many requests about this worker at once: it takes {}, and {} from one address",
+                ASKED.total, ASKED.per_peer
+            );
+            return plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
+        };
+        match timeout(self.answer_within, self.own.call(request)).await {
+            Ok(Ok(response)) => response.map(|body| {
+                let held = body.map_err(BoxError::from).map_frame(move |frame| {
+                    let _held = &share;
+                    frame
+                });
+                held.boxed_unsync()
+            }),
+            Err(_) => {
+                let text = format!("the request did not arrive within {:?}", self.answer_within);
+                plain_text(StatusCode::REQUEST_TIMEOUT, text)
+            }
+        }
     }
 }
 
@@ -102,12 +139,64 @@ impl Front for ClusterFront {
     ) -> BoxFuture<'static, Response<Body>> {
         let front = self.clone();
         match wire::take(request.headers_mut()) {
-            None => Box::pin(front.own(request)),
+            None => Box::pin(front.own(request, peer)),
             Some(Ok(forwarded)) => Box::pin(front.forwarded(request, forwarded, peer)),
             Some(Err(wire::Malformed)) => Box::pin(async {
                 let text = "the request names a route that is none";
                 plain_text(StatusCode::BAD_REQUEST, text)
             }),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// A request whose client is at an address, and which asks for a stream of the worker's health.
+    fn watch(front: &ClusterFront, last: u8) -> impl Future<Output = Response<Body>> {
+        let message = Bytes::from_static(&[0; 5]);
+        let body = tonic::body::Body::new(http_body_util::Full::new(message));
+        let request = Request::post("http://w/grpc.health.v1.Health/Watch")
+            .header("content-type", "application/grpc")
+            .body(body)
+            .unwrap();
+        front.clone().tonic(request, ([10, 0, 0, last], 1).into())
+    }
+
+    #[tokio::test]
+    async fn those_who_watch_its_health_are_bounded_by_address() {
+        let front = ClusterFront::new(Router::new(), Health::new().await);
+        let mut watches = Vec::new();
+        for _ in 0..ASKED.per_peer {
+            let response = watch(&front, 1).await;
+            assert_eq!(response.status(), StatusCode::OK);
+            watches.push(response);
+        }
+        let refused = watch(&front, 1).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let other = watch(&front, 2).await;
+        assert_eq!(other.status(), StatusCode::OK);
+        watches.pop();
+        assert_eq!(watch(&front, 1).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_request_about_it_has_its_time_to_arrive() {
+        let front = ClusterFront {
+            answer_within: Duration::from_millis(10),
+            ..ClusterFront::new(Router::new(), Health::new().await)
+        };
+        let never = futures::stream::pending::<Result<hyper::body::Frame<Bytes>, BoxError>>();
+        let body = tonic::body::Body::new(http_body_util::StreamBody::new(never));
+        let request = Request::post("http://w/grpc.health.v1.Health/Watch")
+            .header("content-type", "application/grpc")
+            .body(body)
+            .unwrap();
+        let answer = front.tonic(request, ([10, 0, 0, 1], 1).into()).await;
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
     }
 }

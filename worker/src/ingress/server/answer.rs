@@ -11,7 +11,9 @@ use http::{Method, Response, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
+    admit::InFlight,
     exchange::{Exchange, Rest},
+    stall,
     turns::{Turn, Turns},
 };
 use crate::ingress::{
@@ -27,6 +29,7 @@ pub(super) struct Asked {
     pub method: Method,
     /// `None`: it had no body.
     pub exchange: Option<Arc<Exchange>>,
+    pub in_flight: InFlight,
 }
 
 /// A body that keeps what its head promises: it ends whole, or as an error, and never before its
@@ -41,6 +44,8 @@ pub(super) struct AnswerBody {
     turns: Arc<Turns>,
     rest: Rest,
     exchange: Option<Arc<Exchange>>,
+    /// Keeps the connection in use until the answer has left; `None` once this is dropped.
+    in_flight: Option<InFlight>,
 }
 
 /// Why a body broke off.
@@ -61,7 +66,11 @@ pub(super) fn prepare(
     turns: &Arc<Turns>,
     rest: &Rest,
 ) -> Response<AnswerBody> {
-    let Asked { method, exchange } = asked;
+    let Asked {
+        method,
+        exchange,
+        in_flight,
+    } = asked;
     let cut = exchange.as_ref().is_some_and(|exchange| exchange.is_cut());
     // Whatever the guest made of the part that it got: the failure is the client's.
     let mut response = match cut && !response.status().is_client_error() {
@@ -110,6 +119,7 @@ pub(super) fn prepare(
             turns: Arc::clone(turns),
             rest: rest.clone(),
             exchange,
+            in_flight: Some(in_flight),
         }
     })
 }
@@ -173,6 +183,27 @@ impl AnswerBody {
         // An empty frame carries nothing, and peers of HTTP/2 count them as an attack.
         (size > 0).then_some(frame)
     }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        while let Some(body) = &mut self.body {
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Some(frame) = self.pass(frame) {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                Some(Err(error)) => self.fail(error),
+                None if self.left.is_some_and(|left| left > 0) => self.fail(Broken::Short.into()),
+                None => self.finish(),
+            }
+        }
+        if let Some((_, since)) = &self.failing {
+            ready!(self.turns.poll_flushed(*since, cx));
+        }
+        let failed = self.failing.take();
+        self.finish();
+        Poll::Ready(failed.map(|(error, _)| Err(error)))
+    }
 }
 
 impl HttpBody for AnswerBody {
@@ -183,25 +214,7 @@ impl HttpBody for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        while let Some(body) = &mut this.body {
-            match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Some(frame) = this.pass(frame) {
-                        return Poll::Ready(Some(Ok(frame)));
-                    }
-                }
-                Some(Err(error)) => this.fail(error),
-                None if this.left.is_some_and(|left| left > 0) => this.fail(Broken::Short.into()),
-                None => this.finish(),
-            }
-        }
-        if let Some((_, since)) = &this.failing {
-            ready!(this.turns.poll_flushed(*since, cx));
-        }
-        let failed = this.failing.take();
-        this.finish();
-        Poll::Ready(failed.map(|(error, _)| Err(error)))
+        stall::note(self.poll_next(cx))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -218,6 +231,9 @@ impl HttpBody for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
+        if let Some(in_flight) = self.in_flight.take() {
+            self.turns.keep_until_flushed(in_flight);
+        }
         if self.ended {
             return;
         }

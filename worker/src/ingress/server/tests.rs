@@ -2,6 +2,7 @@
 
 mod answer;
 mod ends;
+mod places;
 
 use std::future;
 
@@ -9,10 +10,10 @@ use bytes::Bytes;
 use http::{StatusCode, Version};
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::{body::Frame, client::conn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
 use warren_model::route::Route;

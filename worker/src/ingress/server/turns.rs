@@ -9,6 +9,8 @@ use std::{
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use super::admit::InFlight;
+
 /// The polls of one connection. Each hands to the socket all that may be sent, whatever the version
 /// of HTTP.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub(super) struct Turns {
     blocked: AtomicBool,
     task: AtomicWaker,
     waiting: Mutex<Vec<Waker>>,
+    /// Requests whose answers were written, but may not have left for the client.
+    unsent: Mutex<Vec<InFlight>>,
 }
 
 /// The turn that was the last to begin when somebody began to wait.
@@ -43,6 +47,11 @@ impl Turns {
         for waker in mem::take(&mut *self.waiting.lock()) {
             waker.wake();
         }
+        if !self.blocked.load(Ordering::Acquire) {
+            let sent = mem::take(&mut *self.unsent.lock());
+            // Dropped without the lock, because each takes the lock of the listener's places.
+            drop(sent);
+        }
         polled
     }
 
@@ -50,6 +59,16 @@ impl Turns {
     pub fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
         self.blocked.store(polled.is_pending(), Ordering::Release);
         polled
+    }
+
+    /// Drops `in_flight` once the socket has taken everything that was written so far.
+    pub fn keep_until_flushed(&self, in_flight: InFlight) {
+        self.unsent.lock().push(in_flight);
+        let ended = self.ended.load(Ordering::Acquire);
+        // A turn that is under way drops it at its end.
+        if ended == self.begun.load(Ordering::Acquire) {
+            self.task.wake();
+        }
     }
 
     pub fn current(&self) -> Turn {
@@ -73,10 +92,13 @@ impl Turns {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::{future::poll_fn, pin::pin, task};
 
     use futures::poll;
+    use tokio_util::sync::CancellationToken;
+    use warren_model::admission::{Bounds, Places};
 
     use super::*;
 
@@ -121,6 +143,32 @@ mod tests {
         let mut flushed = pin!(poll_fn(|cx| turns.poll_flushed(since, cx)));
         assert!(poll!(&mut flushed).is_pending());
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_request_is_in_flight_until_its_answer_has_left() {
+        let places = Places::new(Bounds::of(1));
+        let entered = places.enter(None, CancellationToken::new()).unwrap();
+        let turns = Turns::default();
+        turn(&turns, Poll::Pending);
+        turns.keep_until_flushed(entered.place.begin().unwrap());
+        turn(&turns, Poll::Pending);
+        assert_eq!(entered.place.idle_since(), None);
+        turn(&turns, Poll::Ready(()));
+        assert!(entered.place.idle_since().is_some());
+
+        // It ends within a turn, or a turn is asked for.
+        let (woken, count) = futures_counter();
+        let mut cx = Context::from_waker(&woken);
+        let _ = turns.take(&mut cx, |_| {
+            turns.keep_until_flushed(entered.place.begin().unwrap());
+            turns.wrote(Poll::Ready(()))
+        });
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        assert!(entered.place.idle_since().is_some());
+        turns.keep_until_flushed(entered.place.begin().unwrap());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(entered.place.idle_since(), None);
     }
 
     #[derive(Default)]

@@ -1,0 +1,54 @@
+//! File descriptors of this process.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How many descriptors the process may have. `None`: any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raised {
+    pub from: Option<u64>,
+    pub to: Option<u64>,
+}
+
+/// Raises the number of descriptors that the process may have to what it is allowed to ask for:
+/// connections, files and sockets come out of it, and the usual soft limit of 1,024 is there for
+/// programs that use `select`. `None`: it was as high before.
+pub fn raise_limit() -> io::Result<Option<Raised>> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return Ok(None);
+    }
+    let wanted = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, wanted)?;
+    Ok(Some(Raised {
+        from: current,
+        to: maximum,
+    }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_becomes_the_hard_one() {
+        let before = getrlimit(Resource::Nofile);
+        let lower = Rlimit {
+            current: before.maximum.map(|maximum| maximum / 2),
+            ..before.clone()
+        };
+        setrlimit(Resource::Nofile, lower.clone()).unwrap();
+        let raised = Raised {
+            from: lower.current,
+            to: before.maximum,
+        };
+        assert_eq!(raise_limit().unwrap(), Some(raised));
+        assert_eq!(getrlimit(Resource::Nofile).current, before.maximum);
+        assert_eq!(raise_limit().unwrap(), None);
+    }
+}
