@@ -20,5 +20,6 @@ pub mod private;
 pub mod quantity;
 pub mod route;
 pub mod spec;
+pub mod tree;
 #[cfg(feature = "simulation")]
 pub mod watch;
