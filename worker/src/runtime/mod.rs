@@ -13,6 +13,7 @@ mod limits;
 mod link;
 mod memory;
 mod outgoing;
+mod seal;
 mod service;
 mod slots;
 mod stdio;
