@@ -110,7 +110,9 @@ impl GuestTemplate {
         for mount in mounts {
             mount.open(&mut wasi)?;
         }
-        Ok(self.store_of(engine, 0, wasi.build(), tenure, memory))
+        let mut store = self.store_of(engine, 0, wasi.build(), tenure, memory);
+        store.store.data_mut().bound(mounts)?;
+        Ok(store)
     }
 
     fn wasi(&self) -> WasiCtxBuilder {

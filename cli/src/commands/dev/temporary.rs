@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use warren_model::tree;
+
 /// The directory, once it is made. Cheap to clone; all clones share one directory.
 #[derive(Clone, Default)]
 pub struct Temporary(Arc<Mutex<Made>>);
@@ -49,7 +51,8 @@ impl Temporary {
 
 fn remove(path: &Path) {
     for _ in 0..TRIES {
-        match fs::remove_dir_all(path) {
+        // A guest may have nested directories in it deeper than a stack.
+        match tree::remove(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             // Success counts only once the directory is seen to be gone.
             _ => {}
