@@ -135,17 +135,16 @@ impl Used {
     pub fn unnamed(&mut self, last: Option<(Key, u64)>) {
         self.names = self.names.saturating_sub(1);
         let Some((key, bytes)) = last else { return };
+        self.settle(key);
         match self.open.get_mut(&key) {
-            Some(opened) if opened.is_open() => opened.nameless = Some(bytes),
-            _ => {
-                self.open.remove(&key);
-                self.bytes = self.bytes.saturating_sub(bytes);
-            }
+            Some(opened) => opened.nameless = Some(bytes),
+            None => self.bytes = self.bytes.saturating_sub(bytes),
         }
     }
 
     /// A file has another size now.
     pub fn resized(&mut self, key: Key, from: u64, to: u64) {
+        self.settle(key);
         let (from, to) = (blocks(from), blocks(to));
         let count = |bytes: u64| bytes.saturating_add(to).saturating_sub(from);
         self.bytes = count(self.bytes);
@@ -164,9 +163,19 @@ impl Used {
             self.forget_closed();
             self.forget_at = (2 * self.open.len()).max(KNOWN);
         }
+        self.settle(key);
         let opened = self.open.entry(key).or_default();
         opened.by.retain(|file| file.strong_count() > 0);
         opened.by.push(by);
+    }
+
+    /// Forgets a file that was closed: a new one may have its inode.
+    fn settle(&mut self, key: Key) {
+        if self.open.get(&key).is_some_and(|opened| !opened.is_open())
+            && let Some(closed) = self.open.remove(&key)
+        {
+            self.bytes = self.bytes.saturating_sub(closed.nameless.unwrap_or(0));
+        }
     }
 
     /// Gives back what files without a name took, once nobody has them open.
@@ -260,6 +269,25 @@ mod tests {
         drop(held);
         assert_eq!(used.largest(0), 2 * BLOCK);
         assert!(used.open.is_empty());
+    }
+
+    #[test]
+    fn a_new_file_with_the_inode_of_an_old_one_is_another_file() {
+        let mut used = used(10 * BLOCK, 10);
+        let (key, old) = ((1, 1), file());
+        used.named(0);
+        used.opened(key, Arc::downgrade(&old));
+        used.resized(key, 0, 3 * BLOCK);
+        used.unnamed(Some((key, 3 * BLOCK)));
+        drop(old);
+        let new = file();
+        used.named(0);
+        used.opened(key, Arc::downgrade(&new));
+        used.resized(key, 0, BLOCK);
+        assert_eq!(used.bytes, BLOCK);
+        drop(new);
+        used.forget_closed();
+        assert_eq!(used.bytes, BLOCK, "it has a name");
     }
 
     #[test]

@@ -224,10 +224,10 @@ impl Work {
         let hash = self.view().metadata_hash(At(opened.rep()).borrow()).await?;
         let (key, descriptor) = (key(hash), self.table.delete(opened)?);
         if let Descriptor::File(file) = &descriptor {
+            self.used.opened(key, Arc::downgrade(&file.file));
             if let Some(found) = found.filter(|_| open_flags.contains(OpenFlags::TRUNCATE)) {
                 self.used.resized(key, found.size, 0);
             }
-            self.used.opened(key, Arc::downgrade(&file.file));
         }
         Ok((descriptor, key))
     }
