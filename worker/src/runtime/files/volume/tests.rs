@@ -156,7 +156,7 @@ async fn writes_stop_at_the_limit_and_go_on_when_there_is_room() {
     assert_eq!(put_at(&file, 10, None).await.unwrap(), 10);
     assert_eq!(volume.counts(0).await, (BLOCK, 1));
     // As much as fits, then nothing.
-    let fits = 4 * BLOCK as usize - 20;
+    let fits = usize::try_from(4 * BLOCK - 20).unwrap();
     assert_eq!(put_at(&file, 100_000, Some(20)).await.unwrap(), fits);
     is_full(put_at(&file, 1, None).await);
     is_full(put_at(&file, 1, Some(1 << 50)).await);
