@@ -1,7 +1,7 @@
 //! A directory that is removed when `warren dev` ends, however it ends.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -66,6 +66,8 @@ fn remove(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
