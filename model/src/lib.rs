@@ -26,5 +26,6 @@ pub mod publish_rule;
 pub mod quantity;
 pub mod route;
 pub mod spec;
+pub mod tree;
 #[cfg(feature = "simulation")]
 pub mod watch;

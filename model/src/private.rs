@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, Metadata, Permissions},
     io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// What an owner may do with a directory, and with a file.
@@ -33,19 +33,36 @@ pub fn open_dir(path: &Path) -> io::Result<()> {
 
 /// Restricts a directory or a file, and what is in it, as [`open_dir`] does. `path` itself may be a link to it.
 pub fn restrict_tree(path: &Path) -> io::Result<()> {
-    restrict_below(&fs::canonicalize(path)?)
+    let path = fs::canonicalize(path)?;
+    restrict(&path, &fs::symlink_metadata(&path)?)?;
+    let mut left = vec![path];
+    while let Some(path) = left.pop() {
+        match restrict_entries(&path, &mut left) {
+            // It went meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            restricted => restricted?,
+        }
+    }
+    Ok(())
 }
 
-fn restrict_below(path: &Path) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(path)?;
-    restrict(path, &metadata)?;
-    if metadata.is_dir() {
-        for entry in fs::read_dir(path)? {
-            match restrict_below(&entry?.path()) {
-                // It went meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                restricted => restricted?,
-            }
+/// Restricts what is in a directory; `left` gets the directories in it.
+fn restrict_entries(path: &Path, left: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        let metadata = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        match restrict(&path, &metadata) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            restricted => restricted?,
+        }
+        if metadata.is_dir() {
+            left.push(path);
         }
     }
     Ok(())

@@ -150,7 +150,10 @@ fn spec() -> v1::WorkloadSpec {
         volumes: vec![
             v1::Volume {
                 name: "data".into(),
-                source: Some(v1::volume::Source::EmptyDir(v1::EmptyDir {})),
+                source: Some(v1::volume::Source::EmptyDir(v1::EmptyDir {
+                    size_limit_bytes: Some(2 << 30),
+                    inodes: Some(1000),
+                })),
             },
             v1::Volume {
                 name: "shared".into(),

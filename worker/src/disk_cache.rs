@@ -13,6 +13,9 @@ use warren_model::digest::Digest;
 /// the same directory.
 const KEPT: Duration = Duration::from_secs(3600);
 
+/// The file of a cache directory that is no part of the cache, and stays: see `runtime::seal`.
+pub const KEY_FILE: &str = "seal.key";
+
 /// A directory of files that are named after digests. A file's modification time is when it was last used.
 #[derive(Clone, Debug)]
 pub struct DiskCache {
@@ -54,6 +57,9 @@ impl DiskCache {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
+            if entry.file_name() == KEY_FILE {
+                continue;
+            }
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
                 // By another process on this directory.

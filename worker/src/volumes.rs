@@ -3,21 +3,27 @@
 //! A guest sees nothing outside the directory that it is given: wasmtime-wasi opens every path below the directory's own
 //! descriptor, and follows no link out of it.
 
+pub mod quota;
+mod trash;
+
 use std::{
-    collections::BTreeMap,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt as _,
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use warren_model::{
     name::Name,
-    spec::{VolumeMount, VolumeSource, WorkloadSpec},
+    private,
+    spec::{EmptyDir, VolumeMount, VolumeSource, WorkloadSpec},
 };
 use warren_proto::v1;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+use quota::Quota;
+use trash::Trash;
 
 /// A directory that workloads may mount by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +40,7 @@ pub struct Volumes {
     host: BTreeMap<Name, HostVolume>,
     /// A directory for each replica that has empty ones.
     replicas: PathBuf,
+    trash: Arc<Trash>,
 }
 
 /// Directories of one replica, for all lives of its service. Dropping it removes those that live with the replica.
@@ -44,16 +51,24 @@ pub struct Mounts {
 }
 
 /// A directory as a guest sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Mount {
     path: PathBuf,
     guest: String,
     read_only: bool,
+    /// Of an empty directory; what the machine has is not limited.
+    quota: Option<Arc<Quota>>,
 }
 
 /// Removed, with all that is in it, when it is dropped.
 #[derive(Debug)]
-struct EmptyDirs(PathBuf);
+struct EmptyDirs {
+    path: PathBuf,
+    trash: Arc<Trash>,
+}
+
+/// In the directory of all replicas' volumes: no replica has such a name.
+const TRASH: &str = ".trash";
 
 /// A volume cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +83,6 @@ pub enum VolumeError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("cannot keep volumes in {}: {source}", path.display())]
-    Data { path: PathBuf, source: io::Error },
     #[error("this worker offers no volume `{0}`")]
     NotOffered(Name),
     #[error("this worker offers volume `{0}` for reading only")]
@@ -79,7 +92,8 @@ pub enum VolumeError {
 // === impl Volumes ===
 
 impl Volumes {
-    /// `data` is the worker's own directory: what replicas of an earlier run left there is removed.
+    /// `data` is the worker's own directory: what replicas of an earlier run left there is removed in the background, and
+    /// none of it keeps the worker from starting.
     pub fn open(data: &Path, offered: Vec<HostVolume>) -> Result<Self, VolumeError> {
         let mut host = BTreeMap::new();
         for mut volume in offered {
@@ -100,15 +114,16 @@ impl Volumes {
             }
         }
         let replicas = data.join("volumes");
-        let removed = match fs::remove_dir_all(&replicas) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
-        removed.map_err(|source| VolumeError::Data {
-            path: replicas.clone(),
-            source,
-        })?;
-        Ok(Self { host, replicas })
+        let trash = Arc::new(Trash::new(replicas.join(TRASH)));
+        if let Err(error) = discard(&replicas, &trash) {
+            let path = replicas.display();
+            tracing::warn!(%path, %error, "what earlier replicas left in their volumes stays on the disk");
+        }
+        Ok(Self {
+            host,
+            replicas,
+            trash,
+        })
     }
 
     /// As the control plane is told.
@@ -127,6 +142,7 @@ impl Volumes {
         };
         let own = self.replicas.join(replica);
         let mut empty = None;
+        let mut quotas = HashMap::new();
         let mut mounts = Vec::new();
         for mount in &service.volumes {
             // Apply refuses a mount of what is no volume.
@@ -134,16 +150,27 @@ impl Volumes {
             let Some(volume) = volume else { continue };
             mounts.push(match &volume.source {
                 VolumeSource::Host(name) => self.host_mount(name, mount)?,
-                VolumeSource::EmptyDir => {
+                VolumeSource::EmptyDir(limits) => {
                     let path = own.join(volume.name.as_str());
-                    let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-                    empty.get_or_insert_with(|| EmptyDirs(own.clone()));
-                    made.map_err(|source| VolumeError::Unusable {
+                    let unusable = |source| VolumeError::Unusable {
                         name: volume.name.clone(),
                         path: path.clone(),
                         source,
-                    })?;
-                    Mount::new(path, mount, false)
+                    };
+                    if empty.is_none() {
+                        self.clear(&own).map_err(unusable)?;
+                        empty = Some(EmptyDirs {
+                            path: own.clone(),
+                            trash: Arc::clone(&self.trash),
+                        });
+                    }
+                    // A volume that is mounted twice is one volume.
+                    let quota = match quotas.get(&volume.name) {
+                        Some(quota) => Arc::clone(quota),
+                        None => Arc::new(make_empty(&path, *limits).map_err(unusable)?),
+                    };
+                    quotas.insert(&volume.name, Arc::clone(&quota));
+                    Mount::new(path, mount, false, Some(quota))
                 }
             });
         }
@@ -159,7 +186,19 @@ impl Volumes {
         if volume.read_only && !mount.read_only {
             return Err(VolumeError::ReadOnly(name.clone()));
         }
-        Ok(Mount::new(volume.path.clone(), mount, volume.read_only))
+        let path = volume.path.clone();
+        Ok(Mount::new(path, mount, volume.read_only, None))
+    }
+
+    /// Counting begins at nothing, so nothing may be there: what a removal at the start could not take away goes now.
+    fn clear(&self, own: &Path) -> io::Result<()> {
+        match fs::symlink_metadata(own) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        self.trash.take(own)?;
+        self.trash.sweep();
+        Ok(())
     }
 }
 
@@ -175,12 +214,18 @@ impl Mounts {
 // === impl Mount ===
 
 impl Mount {
-    fn new(path: PathBuf, mount: &VolumeMount, read_only: bool) -> Self {
+    fn new(path: PathBuf, mount: &VolumeMount, read_only: bool, quota: Option<Arc<Quota>>) -> Self {
         Self {
             path,
             guest: mount.mount_path.clone(),
             read_only: read_only || mount.read_only,
+            quota,
         }
+    }
+
+    /// What bounds what is written to it.
+    pub fn quota(&self) -> Option<&Arc<Quota>> {
+        self.quota.as_ref()
     }
 
     /// Opens the directory for one guest.
@@ -198,132 +243,42 @@ impl Mount {
 
 impl Drop for EmptyDirs {
     fn drop(&mut self) {
-        let path = std::mem::take(&mut self.0);
-        // A guest may have left a great many files.
-        let remove = move || {
-            if let Err(error) = fs::remove_dir_all(&path) {
-                tracing::warn!(path = %path.display(), %error, "a replica's volumes are not removed");
+        match self.trash.take(&self.path) {
+            Ok(()) => self.trash.sweep(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let path = self.path.display();
+                tracing::warn!(%path, %error, "a replica's volumes stay on the disk until the worker starts again");
             }
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-            Err(_) => remove(),
         }
     }
+}
+
+/// Makes an empty directory and counts from nothing.
+fn make_empty(path: &Path, limits: EmptyDir) -> io::Result<Quota> {
+    private::create_dir(path)?;
+    let metadata = fs::metadata(path)?;
+    Ok(Quota::new(limits, (metadata.dev(), metadata.ino())))
+}
+
+/// Takes everything in `replicas` out of the way of this run's replicas, which may have the same names.
+fn discard(replicas: &Path, trash: &Trash) -> io::Result<()> {
+    let entries = match fs::read_dir(replicas) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    let mut failed = None;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() != TRASH
+            && let Err(error) = trash.take(&entry.path())
+        {
+            failed = Some(error);
+        }
+    }
+    trash.sweep();
+    failed.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn offer(name: &str, path: &Path) -> HostVolume {
-        HostVolume {
-            name: Name::parse(name).unwrap(),
-            path: path.to_owned(),
-            read_only: false,
-        }
-    }
-
-    /// A service that mounts `(volume, path, read_only)`; a volume `host-NAME` is the worker's NAME, others are empty.
-    fn spec(mounts: &[(&str, &str, bool)]) -> WorkloadSpec {
-        let volume = |(name, ..): &(&str, &str, bool)| v1::Volume {
-            name: (*name).into(),
-            source: Some(match name.strip_prefix("host-") {
-                Some(host) => v1::volume::Source::Host(host.into()),
-                None => v1::volume::Source::EmptyDir(v1::EmptyDir {}),
-            }),
-        };
-        let mount = |(name, path, read_only): &(&str, &str, bool)| v1::VolumeMount {
-            name: (*name).into(),
-            mount_path: (*path).into(),
-            read_only: *read_only,
-        };
-        let spec = v1::WorkloadSpec {
-            service: Some(v1::Service {
-                component: format!("sha256:{}", "0".repeat(64)),
-                volumes: mounts.iter().map(mount).collect(),
-                ..v1::Service::default()
-            }),
-            volumes: mounts.iter().map(volume).collect(),
-            ..v1::WorkloadSpec::default()
-        };
-        WorkloadSpec::from_proto(&spec).unwrap()
-    }
-
-    #[test]
-    fn what_is_offered_is_there_and_named_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        fs::write(&file, "").unwrap();
-        let open = |offered| Volumes::open(dir.path(), offered).map(|volumes| volumes.offered());
-        let message = |offered| open(offered).unwrap_err().to_string();
-        let twice = vec![offer("a", dir.path()), offer("a", dir.path())];
-        assert_eq!(message(twice), "volume `a` is given twice");
-        assert!(message(vec![offer("a", &file)]).ends_with("file is no directory"));
-        let missing = message(vec![offer("a", &dir.path().join("none"))]);
-        assert!(missing.contains("none: No such file"), "{missing}");
-        let offered = open(vec![HostVolume {
-            read_only: true,
-            ..offer("a", dir.path())
-        }]);
-        let expected = v1::HostVolume {
-            name: "a".into(),
-            read_only: true,
-        };
-        assert_eq!(offered.unwrap(), [expected]);
-    }
-
-    #[test]
-    fn an_empty_directory_is_the_replicas_own_and_goes_with_it() {
-        let data = tempfile::tempdir().unwrap();
-        let volumes = Volumes::open(data.path(), Vec::new()).unwrap();
-        let spec = spec(&[("scratch", "/tmp", false), ("cache", "/cache", true)]);
-        let one = volumes.mount("shop-a", &spec).unwrap();
-        let other = volumes.mount("shop-b", &spec).unwrap();
-        let paths: Vec<_> = one.list().iter().chain(&*other.list()).cloned().collect();
-        assert!(paths.iter().all(|mount| mount.path.is_dir()), "{paths:?}");
-        assert_eq!(paths[0].guest, "/tmp");
-        assert!(paths[1].read_only && !paths[0].read_only);
-        assert_ne!(paths[0].path, paths[2].path);
-        fs::write(paths[0].path.join("file"), "text").unwrap();
-        drop(one);
-        assert!(!data.path().join("volumes/shop-a").exists());
-        assert!(data.path().join("volumes/shop-b/scratch").exists());
-
-        // What a worker that was killed left behind.
-        std::mem::forget(other);
-        Volumes::open(data.path(), Vec::new()).unwrap();
-        assert!(!data.path().join("volumes").exists());
-    }
-
-    #[test]
-    fn host_directories_are_those_of_their_name() {
-        let (data, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let read_only = HostVolume {
-            read_only: true,
-            ..offer("certs", shared.path())
-        };
-        let offered = vec![offer("data", shared.path()), read_only];
-        let volumes = Volumes::open(data.path(), offered).unwrap();
-        let mount = |of: &str, read_only| volumes.mount("r", &spec(&[(of, "/data", read_only)]));
-        let mounts = mount("host-data", false).unwrap();
-        let path = shared.path().canonicalize().unwrap();
-        assert_eq!(
-            (&mounts.list()[0].path, mounts.list()[0].read_only),
-            (&path, false)
-        );
-        assert!(mount("host-certs", true).unwrap().list()[0].read_only);
-        let refused = |of, read_only| mount(of, read_only).unwrap_err().to_string();
-        assert_eq!(
-            refused("host-certs", false),
-            "this worker offers volume `certs` for reading only"
-        );
-        assert_eq!(
-            refused("host-none", true),
-            "this worker offers no volume `none`"
-        );
-        drop(mounts);
-        assert!(path.is_dir(), "what the machine has stays");
-    }
-}
+mod tests;

@@ -87,6 +87,11 @@ impl ArtifactUpload {
     pub async fn finish(mut self) -> Result<FinishedUpload, ArtifactError> {
         self.file.flush().await?;
         self.file.sync_all().await?;
+        let kept = self.file.metadata().await?.len();
+        if kept != self.size {
+            let short = format!("the disk kept {kept} of {} bytes", self.size);
+            return Err(io::Error::other(short).into());
+        }
         Ok(FinishedUpload {
             temporary: self.temporary,
             digest: self.hasher.finish(),

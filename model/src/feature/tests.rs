@@ -53,7 +53,7 @@ fn everything(spec: &mut v1::WorkloadSpec) {
     }];
     spec.volumes = vec![v1::Volume {
         name: "data".into(),
-        source: Some(v1::volume::Source::EmptyDir(v1::EmptyDir {})),
+        source: Some(v1::volume::Source::EmptyDir(v1::EmptyDir::default())),
     }];
     spec.placement = Some(v1::Placement {
         spread: "zone".into(),

@@ -210,7 +210,13 @@ fn volume(volume: &v1::Volume) -> Yaml {
     use v1::volume::Source;
 
     let source = match &volume.source {
-        Some(Source::EmptyDir(_)) => ("emptyDir", Yaml::marker()),
+        Some(Source::EmptyDir(limits)) => {
+            let limits = fields([
+                ("sizeLimit", bytes(limits.size_limit_bytes)),
+                ("inodes", optional(limits.inodes)),
+            ]);
+            ("emptyDir", limits.or_marker())
+        }
         Some(Source::Host(host)) => ("host", text(host)),
         // No server accepted it.
         None => ("emptyDir", Yaml::Absent),

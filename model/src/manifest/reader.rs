@@ -137,22 +137,6 @@ impl Reader {
         }
     }
 
-    /// Whether a field is there that says nothing but that, written `{}`.
-    pub(super) fn marker(&mut self, map: &MarkedMappingNode, name: &str, path: &str) -> bool {
-        let Some(node) = self.value(map, name, path) else {
-            return false;
-        };
-        match node.as_mapping() {
-            Some(map) if map.is_empty() => {}
-            Some(_) => self.problem(
-                path,
-                format!("`{name}` has no fields: write `{name}: {{}}`"),
-            ),
-            None => self.problem(path, expected("`{}`", node)),
-        }
-        true
-    }
-
     pub(super) fn boolean(
         &mut self,
         map: &MarkedMappingNode,

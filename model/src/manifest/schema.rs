@@ -35,8 +35,6 @@ pub(super) enum Kind {
     Texts,
     /// Free names with texts.
     Map,
-    /// `{}`: that it is there is all that it says.
-    Marker,
     Fields(&'static Schema),
     List(&'static Schema),
 }
@@ -181,7 +179,7 @@ impl Field {
 fn feature_of(path: &str) -> String {
     let path = path.replace("[]", "");
     // Sizes: the message names their unit.
-    let is_size = [".memory", ".requestBody", ".responseBody"]
+    let is_size = [".memory", ".requestBody", ".responseBody", ".sizeLimit"]
         .iter()
         .any(|size| path.ends_with(size));
     let unit = if is_size { "Bytes" } else { "" };
@@ -202,7 +200,6 @@ impl Kind {
             Self::Word(words) => return format!("one of {}", words.join(", ")),
             Self::Texts => "list of texts",
             Self::Map => "names with values",
-            Self::Marker => "{}",
             Self::Fields(_) => "fields",
             Self::List(_) => "list",
         };

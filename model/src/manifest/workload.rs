@@ -167,17 +167,23 @@ fn reuse(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Reuse> {
 fn volume(r: &mut Reader, node: &Node, at: &str) -> Option<v1::Volume> {
     let map = r.fields(node, at, &schema::VOLUME)?;
     r.one_of(map, at, &["emptyDir", "host"]);
-    let empty_dir = r.marker(map, "emptyDir", &format!("{at}.empty_dir"));
+    let empty_dir = r.group(map, "emptyDir", &format!("{at}.empty_dir"), empty_dir);
     let host = r.text(map, "host", &format!("{at}.host"));
     Some(v1::Volume {
         name: r
             .text(map, "name", &format!("{at}.name"))
             .unwrap_or_default(),
-        source: if empty_dir {
-            Some(v1::volume::Source::EmptyDir(v1::EmptyDir {}))
-        } else {
-            host.map(v1::volume::Source::Host)
-        },
+        source: empty_dir
+            .map(v1::volume::Source::EmptyDir)
+            .or_else(|| host.map(v1::volume::Source::Host)),
+    })
+}
+
+fn empty_dir(r: &mut Reader, node: &Node, at: &str) -> Option<v1::EmptyDir> {
+    let map = r.fields(node, at, &schema::EMPTY_DIR)?;
+    Some(v1::EmptyDir {
+        size_limit_bytes: r.bytes(map, "sizeLimit", &format!("{at}.size_limit_bytes")),
+        inodes: r.number(map, "inodes", &format!("{at}.inodes")),
     })
 }
 

@@ -18,6 +18,10 @@ pub(crate) const REUSE: Reuse = Reuse {
     concurrency: 16,
 };
 
+/// Of an empty directory.
+pub(crate) const SIZE_LIMIT: u64 = 1 << 30;
+pub(crate) const INODES: u32 = 100_000;
+
 pub(crate) const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 /// Of the longest wait, where the first is not longer.
 pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -77,6 +81,12 @@ pub fn without_defaults(spec: &v1::WorkloadSpec) -> v1::WorkloadSpec {
         shorten_service(service);
     }
     spec.components.iter_mut().for_each(shorten_component);
+    for volume in &mut spec.volumes {
+        if let Some(v1::volume::Source::EmptyDir(limits)) = &mut volume.source {
+            drop_default(&mut limits.size_limit_bytes, SIZE_LIMIT);
+            drop_default(&mut limits.inodes, INODES);
+        }
+    }
     if let Some(update) = &mut spec.update {
         drop_default(&mut update.max_surge, UPDATE.max_surge);
         drop_default(&mut update.max_unavailable, UPDATE.max_unavailable);

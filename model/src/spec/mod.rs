@@ -209,9 +209,18 @@ pub struct Volume {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VolumeSource {
     /// Made with the replica and removed with it.
-    EmptyDir,
+    EmptyDir(EmptyDir),
     /// A directory that the worker offers under this name.
     Host(Name),
+}
+
+/// How much a guest may put into an empty directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmptyDir {
+    /// Bytes on the disk, in blocks of 4 KiB.
+    pub size_limit: u64,
+    /// Names of files, directories and links.
+    pub inodes: u32,
 }
 
 /// One volume as a guest sees it.

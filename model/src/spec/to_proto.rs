@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use warren_proto::v1;
 
 use super::{
-    Component, Placement, Probe, ProbeCheck, Publish, Recovery, Restart, RestartPolicy,
+    Component, EmptyDir, Placement, Probe, ProbeCheck, Publish, Recovery, Restart, RestartPolicy,
     RouteProtocol, Service, ServiceRoute, Update, Volume, VolumeMount, VolumeSource, WorkloadSpec,
     defaults,
 };
@@ -15,7 +15,7 @@ impl WorkloadSpec {
     /// The canonical form: equal specs give equal messages, and reading one back gives an equal spec.
     ///
     /// Defaults are written out, except those of groups that stand for a choice of their own (`placement`, `update`,
-    /// `reserve`, `limits.cpu_weight`): a spec that makes no such choice is the same to a server that knows nothing of it.
+    /// `reserve`, `limits.cpu_weight`, `empty_dir`): a spec that makes no such choice is the same to a server that knows nothing of it.
     pub fn to_proto(&self) -> v1::WorkloadSpec {
         v1::WorkloadSpec {
             replicas: self.replicas,
@@ -174,12 +174,20 @@ fn probe(probe: &Probe) -> v1::Probe {
 
 fn volume(volume: &Volume) -> v1::Volume {
     let source = match &volume.source {
-        VolumeSource::EmptyDir => v1::volume::Source::EmptyDir(v1::EmptyDir {}),
+        VolumeSource::EmptyDir(limits) => v1::volume::Source::EmptyDir(empty_dir(limits)),
         VolumeSource::Host(host) => v1::volume::Source::Host(host.to_string()),
     };
     v1::Volume {
         name: volume.name.to_string(),
         source: Some(source),
+    }
+}
+
+fn empty_dir(limits: &EmptyDir) -> v1::EmptyDir {
+    let EmptyDir { size_limit, inodes } = *limits;
+    v1::EmptyDir {
+        size_limit_bytes: (size_limit != defaults::SIZE_LIMIT).then_some(size_limit),
+        inodes: (inodes != defaults::INODES).then_some(inodes),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Components by digest: pulled from the control plane once, verified, kept.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs::{self, File},
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     sync::{Semaphore, watch},
     time,
 };
@@ -34,8 +34,8 @@ pub struct Artifacts {
     dir: PathBuf,
     files: DiskCache,
     source: Source,
-    /// What this process has written or read whole; anything else on disk may have been damaged since.
-    verified: Mutex<HashSet<Digest>>,
+    /// What this process has read whole, and its size; anything else on disk may have been damaged since.
+    verified: Mutex<HashMap<Digest, u64>>,
     /// Held while an artifact is fetched, so that all who want it wait for one pull. Weak: gone with the last of them.
     fetching: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     pulls: Semaphore,
@@ -121,10 +121,11 @@ impl Artifacts {
             dir: self.dir.clone(),
             source,
         };
-        if !self.verify(digest, &path).await.map_err(failed)? {
-            self.pull(digest).await?;
-        }
-        self.verified.lock().insert(digest);
+        let size = match self.verify(digest, &path).await.map_err(failed)? {
+            Some(size) => size,
+            None => self.pull(digest).await?,
+        };
+        self.verified.lock().insert(digest, size);
         DiskCache::used(&path).map_err(failed)?;
         Ok(path)
     }
@@ -140,12 +141,16 @@ impl Artifacts {
     /// Whether the file is known to be whole, and stays: it is used now.
     fn has(&self, digest: Digest, path: &Path) -> bool {
         let mut verified = self.verified.lock();
-        verified.contains(&digest)
-            && match DiskCache::used(path) {
-                Ok(()) => true,
-                // Collected, or gone otherwise: it is pulled again.
-                Err(_) => !verified.remove(&digest),
-            }
+        let Some(size) = verified.get(&digest) else {
+            return false;
+        };
+        let whole = fs::metadata(path).is_ok_and(|metadata| metadata.len() == *size)
+            && DiskCache::used(path).is_ok();
+        // Collected, cut short, or gone otherwise: it is pulled again.
+        if !whole {
+            verified.remove(&digest);
+        }
+        whole
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
@@ -163,29 +168,22 @@ impl Artifacts {
         turn
     }
 
-    /// Whether the file is there and whole.
-    async fn verify(&self, digest: Digest, path: &Path) -> io::Result<bool> {
-        let mut file = match tokio::fs::File::open(path).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
+    /// The size of the file, if it is there and whole.
+    async fn verify(&self, digest: Digest, path: &Path) -> io::Result<Option<u64>> {
+        let file = path.to_owned();
+        let read = tokio::task::spawn_blocking(move || read_whole(&file));
+        let (found, size) = match read.await.map_err(io::Error::other).flatten() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
         };
-        let mut hasher = Hasher::new();
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            match file.read(&mut buffer).await? {
-                0 => break,
-                n => hasher.update(&buffer[..n]),
-            }
-        }
-        let whole = hasher.finish() == digest;
-        if !whole {
+        if found != digest {
             tracing::warn!(%digest, path = %path.display(), "artifact is damaged on disk, pulling it again");
+            return Ok(None);
         }
-        Ok(whole)
+        Ok(Some(size))
     }
 
-    async fn pull(&self, digest: Digest) -> Result<(), ArtifactError> {
+    async fn pull(&self, digest: Digest) -> Result<u64, ArtifactError> {
         let mut source = self.source.clone();
         let mut backoff = Backoff::default();
         let mut corrupt = 0;
@@ -200,7 +198,7 @@ impl Artifacts {
                 return std::future::pending().await;
             };
             match self.pull_once(digest, channel).await {
-                Ok(()) => return Ok(()),
+                Ok(size) => return Ok(size),
                 Err(PullError::Final(error)) => return Err(error),
                 Err(PullError::Corrupt) => {
                     corrupt += 1;
@@ -217,7 +215,7 @@ impl Artifacts {
         }
     }
 
-    async fn pull_once(&self, digest: Digest, channel: Channel) -> Result<(), PullError> {
+    async fn pull_once(&self, digest: Digest, channel: Channel) -> Result<u64, PullError> {
         let failed = |source| {
             let dir = self.dir.clone();
             PullError::Final(ArtifactError::Io {
@@ -255,19 +253,44 @@ impl Artifacts {
         if hasher.finish() != digest {
             return Err(PullError::Corrupt);
         }
+        // Chunks that were accepted may have failed to reach the disk since: the flush tells of it, the sync does not.
+        file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         let path = self.path(digest);
-        let kept = tokio::task::spawn_blocking(move || keep(temporary, &path)).await;
+        let kept = tokio::task::spawn_blocking(move || keep(temporary, &path, digest)).await;
         kept.map_err(io::Error::other).flatten().map_err(failed)
     }
 }
 
-/// Under its name only when whole and on disk.
-fn keep(temporary: NamedTempFile, path: &Path) -> io::Result<()> {
+/// Under its name only when whole and on disk, which is read for that. Gives its size.
+fn keep(temporary: NamedTempFile, path: &Path, digest: Digest) -> io::Result<u64> {
+    let (found, size) = read_whole(temporary.path())?;
+    if found != digest {
+        return Err(io::Error::other(
+            "the disk did not keep what was written to it: check that it is not full or damaged",
+        ));
+    }
     temporary.persist(path)?;
-    match path.parent() {
-        Some(dir) => File::open(dir)?.sync_all(),
-        None => Ok(()),
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(size)
+}
+
+/// The digest and the size of a file.
+fn read_whole(path: &Path) -> io::Result<(Digest, u64)> {
+    let (mut file, mut hasher, mut size) = (File::open(path)?, Hasher::new(), 0);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), size)),
+            Ok(n) => {
+                hasher.update(&buffer[..n]);
+                size += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -59,6 +59,7 @@ fn files_go_and_are_told_and_half_written_ones_go_too() {
         format!("{}-0123.cwasm", old.hex()),
         ".tmpX".to_owned(),
         "of-today".to_owned(),
+        KEY_FILE.to_owned(),
     ];
     let long_ago = SystemTime::now() - 2 * KEPT;
     for name in &names {
@@ -75,5 +76,6 @@ fn files_go_and_are_told_and_half_written_ones_go_too() {
     assert_eq!(removed, expected);
     assert_eq!(removed.iter().find_map(|path| digest(path)), Some(old));
     assert!(cache.path(&names[0]).exists() && cache.path("of-today").exists());
+    assert!(cache.path(KEY_FILE).exists());
     assert!(cache.collect(|_| false).unwrap() == [cache.path(&names[0])]);
 }

@@ -1,20 +1,29 @@
-//! Open files of one guest, bounded: each is a descriptor of the worker's, which all guests share.
+//! `wasi:filesystem` for guests: wasmtime's own, with bounds.
 //!
-//! Only `open-at` of `wasi:filesystem/types` makes new ones, so it alone stands in for wasmtime's, by which it opens.
+//! Open files of one guest are bounded: each is a descriptor of the worker's, which all guests share. What a guest puts into
+//! an empty directory is bounded by that volume's quota. The calls that open or change something stand in for wasmtime's,
+//! by which they do their work; [`p2`] and [`p3`] are the faces, [`volume`] is what both share.
+
+mod listing;
+mod p2;
+mod p3;
+mod volume;
 
 use std::{
+    collections::HashMap,
     fs::File,
     sync::{Arc, Weak},
 };
 
-use wasmtime::{
-    StoreContextMut,
-    component::{Accessor, Linker, Resource},
-};
+use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime_wasi::{
-    filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _},
-    p2::bindings::filesystem::types as p2,
-    p3::bindings::filesystem::types as p3,
+    filesystem::{Descriptor, Dir, WasiFilesystemCtxView, WasiFilesystemView as _},
+    p2::bindings::filesystem::preopens,
+};
+
+use crate::volumes::{
+    Mount,
+    quota::{Key, Quota},
 };
 
 use super::{Guest, engine::Generation};
@@ -23,101 +32,122 @@ use super::{Guest, engine::Generation};
 /// told `insufficient-memory`: WASI has no word for "too many open files".
 pub const OPEN_FILES: usize = 1024;
 
-/// Interfaces as wasmtime defines them; guests of other patch versions are linked to the same.
-const P2: &str = "wasi:filesystem/types@0.2.12";
-const P3: &str = "wasi:filesystem/types@0.3.0";
-const OPEN_AT: &str = "[method]descriptor.open-at";
-
 /// What one guest has open.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles {
-    /// Some may have been closed since.
-    known: Vec<Weak<File>>,
+    /// By the address of what is open, which nothing else has while this knows it. Some may have been closed since.
+    known: HashMap<usize, Known>,
     /// Cloned by each that is being opened.
     opening: Arc<()>,
+    /// Directories that it was given, which do not count, and what bounds them.
+    mounts: Vec<(Arc<File>, Arc<Quota>)>,
 }
 
-/// Shadows `open-at`; `linker` has all of WASI already.
+#[derive(Debug)]
+struct Known {
+    file: Weak<File>,
+    place: Option<Place>,
+}
+
+/// Where a file counts.
+#[derive(Clone, Debug)]
+struct Place {
+    quota: Arc<Quota>,
+    key: Key,
+}
+
+/// Two directories that one call names.
+enum Pair {
+    Unlimited,
+    Together(Dir, Dir, Arc<Quota>),
+    /// As on two file systems.
+    Apart,
+}
+
+/// Shadows the calls that open or change something; `linker` has all of WASI already.
 pub(super) fn add_to_linker(
     linker: &mut Linker<Guest>,
     generation: Generation,
 ) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    linker
-        .instance(P2)?
-        .func_wrap_async(OPEN_AT, |store, params| {
-            Box::new(async move { Ok((open_p2(store, params).await?,)) })
-        })?;
+    p2::add_to_linker(linker)?;
     if generation == Generation::P3 {
-        linker
-            .instance(P3)?
-            .func_wrap_concurrent(OPEN_AT, |store, params| {
-                Box::pin(async move { Ok((open_p3(store, params).await?,)) })
-            })?;
+        p3::add_to_linker(linker)?;
     }
     linker.allow_shadowing(false);
     Ok(())
 }
 
-async fn open_p2(
-    mut store: StoreContextMut<'_, Guest>,
-    (directory, path_flags, path, open_flags, flags): (
-        Resource<Descriptor>,
-        p2::PathFlags,
-        String,
-        p2::OpenFlags,
-        p2::DescriptorFlags,
-    ),
-) -> wasmtime::Result<Result<Resource<Descriptor>, p2::ErrorCode>> {
-    let guest = store.data_mut();
-    let Some(_opening) = guest.files().begin() else {
-        return Ok(Err(p2::ErrorCode::InsufficientMemory));
-    };
-    let mut files = guest.filesystem();
-    let opening =
-        p2::HostDescriptor::open_at(&mut files, directory, path_flags, path, open_flags, flags);
-    match opening.await {
-        Ok(opened) => {
-            let file = file_of(files.table.get(&opened)?);
-            guest.files().opened(file);
-            Ok(Ok(opened))
+// === impl Guest ===
+
+impl Guest {
+    /// Learns which of the directories that this guest was given are bounded. `mounts` are all of them, in their order.
+    pub(super) fn bound(&mut self, mounts: &[Mount]) -> wasmtime::Result<()> {
+        if mounts.iter().all(|mount| mount.quota().is_none()) {
+            return Ok(());
         }
-        Err(error) => Ok(Err(error.downcast()?)),
+        let ctx = self.filesystem().ctx;
+        let mut table = ResourceTable::new();
+        let mut view = WasiFilesystemCtxView {
+            ctx,
+            table: &mut table,
+        };
+        let given = preopens::Host::get_directories(&mut view)?;
+        let mut bounded = Vec::new();
+        for ((directory, _), mount) in given.into_iter().zip(mounts) {
+            if let (Descriptor::Dir(dir), Some(quota)) = (table.get(&directory)?, mount.quota()) {
+                bounded.push((Arc::clone(&dir.dir), Arc::clone(quota)));
+            }
+        }
+        self.files().mounts = bounded;
+        Ok(())
+    }
+
+    /// A directory that is bounded, and by what; `None`: wasmtime's call is the right one, if only to fail.
+    fn bounded(
+        &mut self,
+        directory: &Resource<Descriptor>,
+    ) -> wasmtime::Result<Option<(Dir, Arc<Quota>)>> {
+        let Descriptor::Dir(dir) = self.filesystem().table.get(directory)? else {
+            return Ok(None);
+        };
+        let dir = dir.clone();
+        let quota = self.files().quota(&dir.dir);
+        Ok(quota.map(|quota| (dir, quota)))
+    }
+
+    fn pair(
+        &mut self,
+        one: &Resource<Descriptor>,
+        other: &Resource<Descriptor>,
+    ) -> wasmtime::Result<Pair> {
+        Ok(match (self.bounded(one)?, self.bounded(other)?) {
+            (None, None) => Pair::Unlimited,
+            (Some((one, quota)), Some((other, same))) if Arc::ptr_eq(&quota, &same) => {
+                Pair::Together(one, other, quota)
+            }
+            _ => Pair::Apart,
+        })
+    }
+
+    /// A file that counts somewhere, and where.
+    fn counted(
+        &mut self,
+        file: &Resource<Descriptor>,
+    ) -> wasmtime::Result<Option<(wasmtime_wasi::filesystem::File, Place)>> {
+        let Descriptor::File(file) = self.filesystem().table.get(file)? else {
+            return Ok(None);
+        };
+        let file = file.clone();
+        let place = self.files().place(&file.file);
+        Ok(place.map(|place| (file, place)))
     }
 }
 
-async fn open_p3(
-    store: &Accessor<Guest>,
-    (directory, path_flags, path, open_flags, flags): (
-        Resource<Descriptor>,
-        p3::PathFlags,
-        String,
-        p3::OpenFlags,
-        p3::DescriptorFlags,
-    ),
-) -> wasmtime::Result<Result<Resource<Descriptor>, p3::ErrorCode>> {
-    let Some(_opening) = store.with(|mut store| store.data_mut().files().begin()) else {
-        return Ok(Err(p3::ErrorCode::InsufficientMemory));
-    };
-    let files = store.with_getter::<WasiFilesystem>(Guest::filesystem);
-    let opening = <WasiFilesystem as p3::HostDescriptorWithStore<_>>::open_at(
-        &files, directory, path_flags, path, open_flags, flags,
-    );
-    match opening.await {
-        Ok(opened) => store.with(|mut store| {
-            let guest = store.data_mut();
-            let file = file_of(guest.filesystem().table.get(&opened)?);
-            guest.files().opened(file);
-            Ok(Ok(opened))
-        }),
-        Err(error) => Ok(Err(error.downcast()?)),
-    }
-}
-
-fn file_of(descriptor: &Descriptor) -> Weak<File> {
+fn handle_of(descriptor: &Descriptor) -> &Arc<File> {
     match descriptor {
-        Descriptor::File(file) => Arc::downgrade(&file.file),
-        Descriptor::Dir(directory) => Arc::downgrade(&directory.dir),
+        Descriptor::File(file) => &file.file,
+        Descriptor::Dir(directory) => &directory.dir,
     }
 }
 
@@ -127,13 +157,29 @@ impl OpenFiles {
     /// A place for one more, kept by what it returns until the file is open; `None` when there are too many.
     fn begin(&mut self) -> Option<Arc<()>> {
         if self.count() >= OPEN_FILES {
-            self.known.retain(|file| file.strong_count() > 0);
+            self.known.retain(|_, known| known.file.strong_count() > 0);
         }
         (self.count() < OPEN_FILES).then(|| Arc::clone(&self.opening))
     }
 
-    fn opened(&mut self, file: Weak<File>) {
-        self.known.push(file);
+    fn opened(&mut self, file: &Arc<File>, place: Option<Place>) {
+        let known = Known {
+            file: Arc::downgrade(file),
+            place,
+        };
+        self.known.insert(Arc::as_ptr(file).addr(), known);
+    }
+
+    fn quota(&self, directory: &Arc<File>) -> Option<Arc<Quota>> {
+        let mut mounts = self.mounts.iter();
+        let mount = mounts.find(|(mount, _)| Arc::ptr_eq(mount, directory));
+        mount
+            .map(|(_, quota)| Arc::clone(quota))
+            .or_else(|| self.place(directory).map(|place| place.quota))
+    }
+
+    fn place(&self, file: &Arc<File>) -> Option<Place> {
+        self.known.get(&Arc::as_ptr(file).addr())?.place.clone()
     }
 
     /// At most so many are open.
@@ -154,7 +200,7 @@ mod tests {
         for _ in 0..OPEN_FILES {
             let _opening = files.begin().unwrap();
             let file = Arc::new(tempfile::tempfile().unwrap());
-            files.opened(Arc::downgrade(&file));
+            files.opened(&file, None);
             held.push(file);
         }
         assert!(files.begin().is_none());

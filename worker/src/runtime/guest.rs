@@ -120,7 +120,9 @@ impl GuestTemplate {
         for mount in mounts {
             mount.open(&mut wasi)?;
         }
-        Ok(self.store_of(engine, 0, wasi.build(), tenure, memory, place))
+        let mut store = self.store_of(engine, 0, wasi.build(), tenure, memory, place);
+        store.store.data_mut().bound(mounts)?;
+        Ok(store)
     }
 
     fn wasi(&self) -> WasiCtxBuilder {

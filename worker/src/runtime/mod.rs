@@ -14,6 +14,7 @@ mod link;
 mod memory;
 mod outgoing;
 mod pools;
+mod seal;
 mod service;
 mod slots;
 mod stdio;

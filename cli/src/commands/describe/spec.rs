@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use warren_model::{
-    quantity::{format_duration, rounded_bytes},
+    quantity::{format_bytes, format_duration, rounded_bytes},
     spec::{LEAST_BACKOFF, SHORT_RUN, default_reserve},
 };
 use warren_proto::v1::{self, probe::Check, volume::Source};
@@ -197,8 +197,17 @@ fn rollout(update: &v1::Update) -> String {
 fn storage(volume: &v1::Volume) -> String {
     let name = &volume.name;
     match &volume.source {
-        Some(Source::EmptyDir(_)) => {
-            format!("volume {name} begins empty and goes with its replica")
+        Some(Source::EmptyDir(limits)) => {
+            let size = limits
+                .size_limit_bytes
+                .map(|n| format!("{} at most", format_bytes(n)));
+            let names = limits.inodes.map(|n| format!("{n} names at most"));
+            let limits = [size, names]
+                .into_iter()
+                .flatten()
+                .map(|it| format!(", {it}"));
+            let limits: String = limits.collect();
+            format!("volume {name} begins empty and goes with its replica{limits}")
         }
         Some(Source::Host(host)) => {
             format!("volume {name} is the directory that workers offer as {host}")

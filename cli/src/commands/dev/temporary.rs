@@ -1,12 +1,14 @@
 //! A directory that is removed when `warren dev` ends, however it ends.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
 };
+
+use warren_model::tree;
 
 /// The directory, once it is made. Cheap to clone; all clones share one directory.
 #[derive(Clone, Default)]
@@ -49,7 +51,8 @@ impl Temporary {
 
 fn remove(path: &Path) {
     for _ in 0..TRIES {
-        match fs::remove_dir_all(path) {
+        // A guest may have nested directories in it deeper than a stack.
+        match tree::remove(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             // Success counts only once the directory is seen to be gone.
             _ => {}
@@ -63,6 +66,8 @@ fn remove(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -2,9 +2,7 @@
 
 use super::{
     Field,
-    Kind::{
-        Artifact, Boolean, Duration, Fields, List, Map, Marker, Number, Size, Text, Texts, Word,
-    },
+    Kind::{Artifact, Boolean, Duration, Fields, List, Map, Number, Size, Text, Texts, Word},
     Presence::{Default, Optional, Required},
     Schema,
 };
@@ -229,10 +227,9 @@ pub(in crate::manifest) static VOLUME: Schema = Schema {
             Required("data"),
             "DNS label, unique in its workload",
         ),
-        Field::new(
+        Field::group(
             "emptyDir",
-            Marker,
-            Optional("{}"),
+            Fields(&EMPTY_DIR),
             "Made with the replica, empty, and removed with it. A volume has one of `emptyDir` and `host`",
         ),
         Field::new(
@@ -241,6 +238,26 @@ pub(in crate::manifest) static VOLUME: Schema = Schema {
             Optional("data"),
             "The name of a directory that the worker offers with `--volume`",
         ),
+    ],
+};
+
+pub(in crate::manifest) static EMPTY_DIR: Schema = Schema {
+    what: "an empty directory",
+    fields: &[
+        Field::new(
+            "sizeLimit",
+            Size,
+            Default("1GiB"),
+            "What its files take on the disk at most, in blocks of 4 KiB; beyond, a write fails as `insufficient-space`",
+        )
+        .within("4KiB", "16TiB"),
+        Field::new(
+            "inodes",
+            Number,
+            Default("100000"),
+            "Names of files, directories and links in it at most; beyond, making one fails as `quota`",
+        )
+        .within("1", "10000000"),
     ],
 };
 

@@ -84,7 +84,7 @@ service:
 components:
   - { name: a, component: ./a.wasm, reserve: { memory: 2MiB }, reuse: { requests: 10, concurrency: 2 } }
   - { name: b, component: ./b.wasm, reuse: {} }
-volumes: [ { name: data, emptyDir: {} }, { name: shared, host: nfs } ]
+volumes: [ { name: data, emptyDir: { sizeLimit: 2GiB, inodes: 7 } }, { name: shared, host: nfs } ]
 placement: { labels: { zone: a }, spread: example.com/rack }
 update: { maxSurge: 0, maxUnavailable: 2, minReady: 5s, progressDeadline: 90s, rollbackOnFailure: false }
 "#;
@@ -265,7 +265,13 @@ fn reads_the_rest_of_the_contract() {
     assert_eq!(
         spec.volumes,
         [
-            volume("data", v1::volume::Source::EmptyDir(v1::EmptyDir {})),
+            volume(
+                "data",
+                v1::volume::Source::EmptyDir(v1::EmptyDir {
+                    size_limit_bytes: Some(2 << 30),
+                    inodes: Some(7),
+                }),
+            ),
             volume("shared", v1::volume::Source::Host("nfs".into())),
         ]
     );
@@ -410,7 +416,7 @@ fn what_only_a_server_finds_is_placed_and_put_in_words() {
             "16:37: concurrency: no",
         ),
         ("spec.volumes[0].empty_dir", "17:26: no"),
-        ("spec.volumes[1].host", "17:64: no"),
+        ("spec.volumes[1].host", "17:92: no"),
         ("spec.placement.labels[zone]", "18:24: no"),
         ("spec.placement.spread", "18:43: no"),
         ("spec.update.progress_deadline", "19:75: no"),

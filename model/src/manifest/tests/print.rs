@@ -120,7 +120,9 @@ components:
     reuse: {}
 volumes:
   - name: data
-    emptyDir: {}
+    emptyDir:
+      sizeLimit: 2GiB
+      inodes: 7
   - name: shared
     host: nfs
 placement:

@@ -50,16 +50,16 @@ fn what_excludes_each_other_is_given_once() {
 }
 
 #[test]
-fn booleans_and_markers_say_how_to_write_them() {
+fn booleans_and_groups_say_how_to_write_them() {
     refused(
         &service(
-            "  exclusive: yes\nvolumes: [ { name: v, emptyDir: true }, { name: w, emptyDir: { sizeLimit: 1GiB } } ]\n\
+            "  exclusive: yes\nvolumes: [ { name: v, emptyDir: true }, { name: w, emptyDir: { sizelimit: 1GiB } } ]\n\
              update: { rollbackOnFailure: \"true\" }",
         ),
         &[
             "4:14: expected true or false, found `yes`",
-            "5:33: expected `{}`, found `true`",
-            "5:52: `emptyDir` has no fields: write `emptyDir: {}`",
+            "5:33: expected the fields of an empty directory, found `true`",
+            "5:64: unknown field `sizelimit` in an empty directory: did you mean `sizeLimit`?",
             "6:30: expected true or false, found the text \"true\"",
         ],
     );

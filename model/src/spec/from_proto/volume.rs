@@ -1,16 +1,24 @@
 //! Volumes of the workload, and where the service sees them.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    ops::RangeInclusive,
+};
 
 use warren_proto::v1;
 
+use super::checks::within;
 use crate::{
     error::Violations,
     name::Name,
-    spec::{Volume, VolumeMount, VolumeSource},
+    quantity::format_bytes,
+    spec::{EmptyDir, Volume, VolumeMount, VolumeSource, defaults},
 };
 
 const MAX_VOLUMES: usize = 16;
+/// Of an empty directory, in bytes: from one block.
+const SIZE_LIMIT: RangeInclusive<u64> = 4 << 10..=16 << 40;
+const INODES: RangeInclusive<u32> = 1..=10_000_000;
 
 /// Every volume, each name once. That nobody mounts one is no problem.
 pub(super) fn volumes(v: &mut Violations, volumes: &[v1::Volume]) -> Option<Vec<Volume>> {
@@ -95,7 +103,9 @@ fn volume(v: &mut Violations, at: &str, volume: &v1::Volume) -> Option<Volume> {
             );
             None
         }
-        Some(v1::volume::Source::EmptyDir(_)) => Some(VolumeSource::EmptyDir),
+        Some(v1::volume::Source::EmptyDir(limits)) => {
+            Some(VolumeSource::EmptyDir(empty_dir(v, at, limits)))
+        }
         Some(v1::volume::Source::Host(host)) => v
             .ok(format!("{at}.host"), Name::parse(host))
             .map(VolumeSource::Host),
@@ -104,6 +114,22 @@ fn volume(v: &mut Violations, at: &str, volume: &v1::Volume) -> Option<Volume> {
         name: name?,
         source: source?,
     })
+}
+
+fn empty_dir(v: &mut Violations, at: &str, limits: &v1::EmptyDir) -> EmptyDir {
+    let at = format!("{at}.empty_dir");
+    let size_limit = limits.size_limit_bytes.unwrap_or(defaults::SIZE_LIMIT);
+    let inodes = limits.inodes.unwrap_or(defaults::INODES);
+    EmptyDir {
+        size_limit: within(
+            v,
+            format!("{at}.size_limit_bytes"),
+            size_limit,
+            &SIZE_LIMIT,
+            |n| format_bytes(*n),
+        ),
+        inodes: within(v, format!("{at}.inodes"), inodes, &INODES, u32::to_string),
+    }
 }
 
 fn mounted(v: &mut Violations, at: &str, name: &str, known: &HashSet<&str>) -> Option<Name> {

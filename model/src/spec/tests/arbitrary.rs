@@ -62,7 +62,9 @@ fn service_routes() -> impl Strategy<Value = Vec<ServiceRoute>> {
 
 fn volumes() -> impl Strategy<Value = Vec<Volume>> {
     let source = prop_oneof![
-        Just(VolumeSource::EmptyDir),
+        (4_u64 << 10..=16 << 40, 1_u32..=10_000_000).prop_map(|(size_limit, inodes)| {
+            VolumeSource::EmptyDir(EmptyDir { size_limit, inodes })
+        }),
         names().prop_map(VolumeSource::Host)
     ];
     prop::collection::btree_map("[a-z]{1,4}", source, 0..4).prop_map(|volumes| {

@@ -5,7 +5,7 @@ use super::*;
 fn empty_dir(name: &str) -> v1::Volume {
     v1::Volume {
         name: name.into(),
-        source: Some(v1::volume::Source::EmptyDir(v1::EmptyDir {})),
+        source: Some(v1::volume::Source::EmptyDir(v1::EmptyDir::default())),
     }
 }
 
@@ -97,6 +97,59 @@ fn refuses_volumes_without_name_or_source() {
         "17 are more than 16",
         volumes(many.collect()),
     );
+}
+
+fn limited(size_limit_bytes: Option<u64>, inodes: Option<u32>) -> Vec<v1::Volume> {
+    let limits = v1::EmptyDir {
+        size_limit_bytes,
+        inodes,
+    };
+    vec![v1::Volume {
+        name: "data".into(),
+        source: Some(v1::volume::Source::EmptyDir(limits)),
+    }]
+}
+
+#[test]
+fn an_empty_directory_has_limits_whether_they_are_given_or_not() {
+    let limits = |volumes: Vec<v1::Volume>| {
+        let mut spec = spec();
+        mounted(volumes, vec![])(&mut spec);
+        let spec = WorkloadSpec::from_proto(&spec).unwrap();
+        let VolumeSource::EmptyDir(limits) = spec.volumes[0].source else {
+            panic!("{:?}", spec.volumes);
+        };
+        let printed = spec.to_proto().volumes.remove(0).source;
+        (limits.size_limit, limits.inodes, printed)
+    };
+    let source = |volumes: Vec<v1::Volume>| volumes[0].source.clone();
+    let absent = source(limited(None, None));
+    assert_eq!(
+        limits(limited(None, None)),
+        (1 << 30, 100_000, absent.clone())
+    );
+    // Written out, they are the same spec: a server that knows no limits has nothing to change.
+    assert_eq!(
+        limits(limited(Some(1 << 30), Some(100_000))),
+        (1 << 30, 100_000, absent)
+    );
+    let given = limited(Some(4096), Some(1));
+    assert_eq!(limits(given.clone()), (4096, 1, source(given)));
+
+    for bytes in [0, 4095, (16 << 40) + 1] {
+        refused(
+            "spec.volumes[0].empty_dir.size_limit_bytes",
+            "is out of bounds: use 4KiB to 16TiB",
+            mounted(limited(Some(bytes), None), vec![]),
+        );
+    }
+    for inodes in [0, 10_000_001] {
+        refused(
+            "spec.volumes[0].empty_dir.inodes",
+            "is out of bounds: use 1 to 10000000",
+            mounted(limited(None, Some(inodes)), vec![]),
+        );
+    }
 }
 
 #[test]

@@ -9,11 +9,13 @@
 //!   exit CODE         ends by `wasi:cli/exit`'s exit-with-code
 //!   panic             panics
 //!   drop              returns from main, and panics while a value is dropped
+//!   nest DIRECTORY    nests directories 20,000 deep, makes files and writes to one until it is refused, and waits
 //!   silent            runs, and never listens
 //!   drip              a server that answers each request one byte a time, for ever
 //!   trap-on-connect   listens, and traps once somebody has connected
 //!   idle              listens, and waits for a client that it never answers
 
+use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -39,6 +41,7 @@ fn main() -> io::Result<()> {
         }
         ["panic"] => panic!("asked to panic"),
         ["drop"] => drop(black_box(Bomb)),
+        ["nest", directory] => nest(directory)?,
         ["silent"] => loop {
             sleep(Duration::from_secs(3600));
         },
@@ -114,6 +117,51 @@ impl Drop for Bomb {
     #[inline(never)]
     fn drop(&mut self) {
         panic!("asked to panic while dropped");
+    }
+}
+
+fn nest(directory: &str) -> io::Result<()> {
+    let (mut depth, mut names, mut bytes) = (1, 0, 0);
+    let (inner, outer) = (format!("{directory}/inner"), format!("{directory}/outer"));
+    fs::create_dir(&inner)?;
+    // All that is nested gets one more directory around it.
+    let mut deeper = || {
+        fs::create_dir(&outer)?;
+        fs::rename(&inner, format!("{outer}/inner"))?;
+        fs::rename(&outer, &inner)
+    };
+    while depth < 20_000 {
+        if let Err(error) = deeper() {
+            println!("nested {depth} deep: {:?}", error.kind());
+            break;
+        }
+        depth += 1;
+    }
+    let path = format!("{directory}/written");
+    let mut written = File::create(&path)?;
+    while names < 1_000_000 {
+        if let Err(error) = File::create(format!("{directory}/{names}")) {
+            println!("made {names} files: {:?}", error.kind());
+            break;
+        }
+        names += 1;
+    }
+    let mut write = || loop {
+        match written.write(&[1; 65_536]) {
+            Ok(count) => bytes += count,
+            Err(error) => break error,
+        }
+    };
+    let refused = write();
+    // Without a name it takes as much, until it is closed.
+    fs::remove_file(&path)?;
+    let still = write();
+    println!("wrote {bytes} bytes: {:?}, {:?}", refused.kind(), still.kind());
+    drop(written);
+    fs::write(&path, [1; 65_536])?;
+    println!("wrote again");
+    loop {
+        sleep(Duration::from_secs(3600));
     }
 }
 

@@ -175,3 +175,65 @@ async fn what_was_collected_is_pulled_again() {
         assert!(!path.exists());
     }
 }
+
+/// Where this is set, files cannot become larger than [`SMALL`].
+const LIMITED: &str = "WARREN_TEST_FILES_ARE_LIMITED";
+/// In the unit of `ulimit`, and in bytes.
+const SMALL: (&str, usize) = ("8", 4096);
+static LARGE: [u8; 3 * SMALL.1 / 2] = [7; 3 * SMALL.1 / 2];
+
+#[tokio::test]
+async fn what_the_disk_did_not_take_is_not_kept_and_pulled_again() {
+    if std::env::var_os(LIMITED).is_none() {
+        // A limit is the process's: this test alone runs once more, in one of its own. Ignored, the signal becomes an
+        // error of the write.
+        let script = "trap '' XFSZ; ulimit -S -f \"$1\"; shift; exec \"$@\"";
+        let name = std::thread::current().name().unwrap().to_owned();
+        let child = tokio::process::Command::new("sh")
+            .args(["-c", script, "sh", SMALL.0])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", &name, "--nocapture", "--test-threads", "1"])
+            .env(LIMITED, "yes")
+            .output();
+        let output = child.await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{output:?}"
+        );
+        return;
+    }
+    let fixture = Fixture::start().await;
+    let digest = Digest::of(&LARGE);
+    let whole = || vec![Ok(Bytes::from_static(&LARGE))];
+    let artifacts = fixture.open();
+    fixture.answer(whole());
+    let full = artifacts.ensure(digest).await.unwrap_err();
+    assert!(matches!(full, ArtifactError::Io { .. }), "{full}");
+    assert_eq!(fixture.files(), 0);
+
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+    limit.current = limit.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+    fixture.answer(whole());
+    let path = artifacts.ensure(digest).await.unwrap();
+    assert_eq!(
+        (fs::read(path).unwrap(), fixture.pulled()),
+        (LARGE.to_vec(), 2)
+    );
+}
+
+#[tokio::test]
+async fn one_that_was_cut_short_since_is_pulled_again() {
+    let fixture = Fixture::start().await;
+    let digest = Digest::of(b"a component");
+    let artifacts = fixture.open();
+    fixture.answer(chunks(b"a component"));
+    let path = artifacts.ensure(digest).await.unwrap();
+    fs::write(&path, b"").unwrap();
+    fixture.answer(chunks(b"a component"));
+    let path = artifacts.ensure(digest).await.unwrap();
+    assert_eq!(fs::read(path).unwrap(), b"a component");
+    artifacts.ensure(digest).await.unwrap();
+    assert_eq!(fixture.pulled(), 2);
+}

@@ -1,0 +1,87 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+/// A cache, and what is in it.
+struct Fixture {
+    engine: Engine,
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            engine: Engine::default(),
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn open(&self) -> CompileCache {
+        let cache = self.dir.path().join("cache");
+        CompileCache::open(&self.engine, Generation::P2, &cache, u64::MAX).unwrap()
+    }
+
+    /// Loads a component, as the next process does, and gives the file of its code.
+    async fn load(&self, text: &str) -> PathBuf {
+        let bytes = wat::parse_str(text).unwrap();
+        let (digest, artifact) = (Digest::of(&bytes), self.dir.path().join("artifact"));
+        fs::write(&artifact, &bytes).unwrap();
+        let (info, _) = component::border(&bytes).unwrap();
+        let cache = self.open();
+        let loaded = cache.load(digest, &artifact, info).await.unwrap();
+        assert!(loaded.get_export_index(None, "it").is_some(), "{text}");
+        cache.path(digest)
+    }
+}
+
+const ONE: &str = r#"(component (core module (export "it")))"#;
+const OTHER: &str = r#"(component (core module (func) (func)) (core module (export "it") (func)))"#;
+
+/// Each file of code is written once: the next is another file.
+fn inode(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().ino()
+}
+
+#[tokio::test]
+async fn code_that_this_cache_wrote_is_not_compiled_again() {
+    let fixture = Fixture::new();
+    let code = fixture.load(ONE).await;
+    let written = inode(&code);
+    assert_eq!(fixture.load(ONE).await, code);
+    assert_eq!(inode(&code), written);
+}
+
+#[tokio::test]
+async fn other_code_is_compiled_again_and_never_loaded() {
+    let fixture = Fixture::new();
+    let (code, other) = (fixture.load(ONE).await, fixture.load(OTHER).await);
+    let whole = fs::read(&code).unwrap();
+    let bytes = wat::parse_str(OTHER).unwrap();
+    let unsealed = fixture.engine.precompile_component(&bytes).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for (what, put) in [
+        ("a bit was flipped", flipped),
+        ("it was cut short", whole[..whole.len() / 2].to_vec()),
+        ("it is empty", Vec::new()),
+        ("it is another component's", fs::read(&other).unwrap()),
+        ("it is of an earlier version, without a seal", unsealed),
+    ] {
+        fs::write(&code, put).unwrap();
+        let before = inode(&code);
+        fixture.load(ONE).await;
+        assert_ne!(inode(&code), before, "{what}");
+        let seal = Seal::open(code.parent().unwrap()).unwrap();
+        seal.open_file(&code).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn without_its_key_nothing_is_loaded() {
+    let fixture = Fixture::new();
+    let code = fixture.load(ONE).await;
+    let written = inode(&code);
+    fs::remove_file(code.with_file_name(crate::disk_cache::KEY_FILE)).unwrap();
+    fixture.load(ONE).await;
+    assert_ne!(inode(&code), written);
+}
