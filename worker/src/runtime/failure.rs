@@ -5,7 +5,12 @@ use std::time::Duration;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi_http::Error as ErrorCode;
 
-use super::{Guest, limits::MemoryLimit, memory::Shortage};
+use super::{
+    Guest,
+    host_memory::{Exceeded, exceeded_by},
+    limits::MemoryLimit,
+    memory::Shortage,
+};
 use crate::{ingress::Malformed, lease::LeaseExpired};
 
 /// Bytes of an error's text that are kept: a guest chooses how long it is.
@@ -40,6 +45,9 @@ pub enum Failure {
     TooDeep(u32),
     #[error("out of memory: {0}")]
     OutOfMemory(MemoryLimit),
+    /// The caller's, which holds too much for one more call.
+    #[error("the caller is out of memory: {0}")]
+    CallTooLarge(Exceeded),
     #[error("its replica is stopping")]
     Stopped,
     #[error("{}", LeaseExpired)]
@@ -75,6 +83,9 @@ impl Failure {
         if error.is::<LeaseExpired>() {
             return Self::LeaseExpired;
         }
+        if let Some(exceeded) = exceeded_by(error, store.data().host_budget()) {
+            return exceeded.into();
+        }
         match store.data().limiter().refused() {
             Some(limit) => Self::OutOfMemory(limit),
             None => Self::Trapped(describe(error)),
@@ -85,6 +96,12 @@ impl Failure {
 impl From<Shortage> for Failure {
     fn from(shortage: Shortage) -> Self {
         Self::OutOfMemory(MemoryLimit::Worker(shortage))
+    }
+}
+
+impl From<Exceeded> for Failure {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::OutOfMemory(MemoryLimit::Host(exceeded))
     }
 }
 

@@ -17,7 +17,7 @@ use wasmtime_wasi::{
     p3::bindings::filesystem::types as p3,
 };
 
-use super::{Guest, engine::Generation};
+use super::{Guest, engine::Generation, host_memory};
 
 /// Files and directories that one guest may have open, those that only its streams still read included. Beyond, it is
 /// told `insufficient-memory`: WASI has no word for "too many open files".
@@ -96,6 +96,10 @@ async fn open_p3(
         p3::DescriptorFlags,
     ),
 ) -> wasmtime::Result<Result<Resource<Descriptor>, p3::ErrorCode>> {
+    let _held = match host_memory::hold_paths(store, path.len()) {
+        Ok(held) => held,
+        Err(error) => return Ok(Err(error)),
+    };
     let Some(_opening) = store.with(|mut store| store.data_mut().files().begin()) else {
         return Ok(Err(p3::ErrorCode::InsufficientMemory));
     };

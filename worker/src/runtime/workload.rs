@@ -28,6 +28,7 @@ use super::{
     Compiled, ComponentRuntime, Guest, ReplicaUsage, Runtime, ServiceRuntime,
     cpu::CpuShare,
     guest::GuestTemplate,
+    host_memory::HostBudget,
     link::{self, LinkError},
     memory::ReplicaMemory,
     outgoing::{Outgoing, Ways},
@@ -107,6 +108,10 @@ impl Runtime {
         let usage = ReplicaUsage::new(context.network.clone(), Arc::clone(&memory));
         let usage = Arc::new(usage);
         let http2_ports = http2_ports(spec.service.as_ref());
+        let service_memory = spec.service.as_ref().map(|service| service.memory_bytes);
+        let service_budget = HostBudget::new(service_memory.unwrap_or_default());
+        // The network is the service's before all: its buffers count for it, and by themselves where there is none.
+        context.network.count_in(Arc::<HostBudget>::clone(&service_budget));
         let shared = Shared {
             runtime: self,
             context,
@@ -115,6 +120,7 @@ impl Runtime {
             // A share of their own: a service goes on while its components spin.
             cpu: Arc::new(CpuShare::new(&self.cpu, COMPONENTS_CPU_WEIGHT, &usage)),
             http2_ports: &http2_ports,
+            service_budget: &service_budget,
         };
         let mut components = HashMap::new();
         for at in plan.order() {
@@ -204,6 +210,7 @@ struct Shared<'a> {
     /// Of all components together.
     cpu: Arc<CpuShare>,
     http2_ports: &'a Arc<[u16]>,
+    service_budget: &'a Arc<HostBudget>,
 }
 
 impl Shared<'_> {
@@ -218,6 +225,7 @@ impl Shared<'_> {
         let pre = self.runtime.link(code, links, exporters)?;
         let policy = policy(Role::Service, SERVICE.into(), &spec.egress, context);
         let name = context.name.to_string();
+        let host_budget = Arc::clone(self.service_budget);
         let template = GuestTemplate {
             source: SERVICE.into(),
             args: [name]
@@ -227,10 +235,11 @@ impl Shared<'_> {
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
             memory: self.memory.guest(spec.reserve_bytes),
+            host_budget: Arc::clone(&host_budget),
             cpu: Arc::new(CpuShare::new(&self.runtime.cpu, spec.cpu_weight, usage)),
             lease: context.lease.clone(),
             network: context.network.clone(),
-            outgoing: outgoing(&policy, self.http2_ports, context),
+            outgoing: outgoing(&policy, self.http2_ports, host_budget, context),
             policy,
             log: context.log.clone(),
         };
@@ -251,16 +260,18 @@ impl Shared<'_> {
         let pre = self.runtime.link(code, links, exporters)?;
         let source: Arc<str> = spec.name.as_str().into();
         let policy = policy(Role::Component, Arc::clone(&source), &spec.egress, context);
+        let host_budget = HostBudget::new(spec.memory_bytes);
         let template = GuestTemplate {
             source,
             args: Arc::new([spec.name.to_string()]),
             env: variables(&spec.env),
             memory_limit: spec.memory_bytes,
             memory: self.memory.guest(spec.reserve_bytes),
+            host_budget: Arc::clone(&host_budget),
             cpu: Arc::clone(&self.cpu),
             lease: context.lease.clone(),
             network: context.network.clone(),
-            outgoing: outgoing(&policy, self.http2_ports, context),
+            outgoing: outgoing(&policy, self.http2_ports, host_budget, context),
             policy,
             log: context.log.clone(),
         };
@@ -284,11 +295,17 @@ fn policy(
     Arc::new(policy.with_refusals(refusals))
 }
 
-fn outgoing(policy: &Arc<Policy>, http2_ports: &Arc<[u16]>, context: &ReplicaContext) -> Outgoing {
+fn outgoing(
+    policy: &Arc<Policy>,
+    http2_ports: &Arc<[u16]>,
+    host_budget: Arc<HostBudget>,
+    context: &ReplicaContext,
+) -> Outgoing {
     Outgoing::new(Ways {
         network: context.network.clone(),
         policy: Arc::clone(policy),
         http2_ports: Arc::clone(http2_ports),
+        host_budget,
     })
 }
 

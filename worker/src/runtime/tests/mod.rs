@@ -20,6 +20,7 @@ use crate::{
 
 mod doors;
 mod features;
+mod host_memory;
 mod links;
 mod provided;
 
