@@ -228,6 +228,16 @@ impl Mount {
         self.quota.as_ref()
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(path: &Path, guest: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            guest: guest.to_owned(),
+            read_only: false,
+            quota: None,
+        }
+    }
+
     /// Opens the directory for one guest.
     pub fn open(&self, wasi: &mut WasiCtxBuilder) -> wasmtime::Result<()> {
         let perms = match self.read_only {

@@ -99,6 +99,20 @@ impl NetLimits {
     }
 }
 
+/// Where the bytes that a network's buffers hold are counted among others. In bytes.
+pub trait Ledger: Send + Sync {
+    /// What the network may hold at most.
+    fn most(&self) -> usize;
+
+    /// What could be taken at this moment.
+    fn free(&self) -> usize;
+
+    /// Takes all of it or nothing.
+    fn take(&self, bytes: usize) -> bool;
+
+    fn give(&self, bytes: usize);
+}
+
 /// What a network holds at one moment; all zero when every socket is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

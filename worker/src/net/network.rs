@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Counts, NetLimits, Scope,
+    Counts, Ledger, NetLimits, Scope,
     conn::Close,
     pool::Pool,
     state::{After, SocketKey, State},
@@ -44,6 +44,11 @@ impl Network {
             next_scope: AtomicU64::new(0),
             listening: watch::Sender::new(0),
         }))
+    }
+
+    /// Counts in `ledger` what buffers take of [`NetLimits::buffered`], too. Before anything is sent; the first one stays.
+    pub fn count_in(&self, ledger: Arc<dyn Ledger>) {
+        self.0.pool.count_in(ledger);
     }
 
     /// What one guest store, or the host, will hold here. A service gets a new one at each start.

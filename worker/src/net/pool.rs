@@ -2,19 +2,23 @@
 
 use std::{
     cmp,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use super::NetLimits;
+use super::{Ledger, NetLimits};
 
 /// What every direction of a connection may hold whatever the others do, in bytes: so nobody who reads is kept from
 /// reading on by those who do not. Of small default buffers it is a sixteenth.
 const FLOOR: usize = 4 << 10;
 
 /// Bytes that buffers have taken. Streams ask for what they hold beyond their floor, UDP for everything.
-#[derive(Debug)]
 pub(super) struct Pool {
     limit: usize,
+    /// Where the same bytes are counted among others.
+    ledger: OnceLock<Arc<dyn Ledger>>,
     /// Of each direction of a connection, in bytes.
     pub floor: usize,
     taken: AtomicUsize,
@@ -24,41 +28,74 @@ impl Pool {
     pub fn new(limits: &NetLimits) -> Self {
         Self {
             limit: limits.buffered,
+            ledger: OnceLock::new(),
             floor: FLOOR.min(limits.buffer / 16),
             taken: AtomicUsize::new(0),
         }
     }
 
+    /// Counts what is taken from now on in `ledger`, too. The first one stays.
+    pub fn count_in(&self, ledger: Arc<dyn Ledger>) {
+        let _ = self.ledger.set(ledger);
+    }
+
     /// Takes up to `most` bytes, and returns how many there were.
     pub fn take(&self, most: usize) -> usize {
+        let most = cmp::min(most, self.ledger.get().map_or(most, |ledger| ledger.free()));
+        let limit = self.limit();
         let mut got = 0;
         let taken = self
             .taken
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                got = cmp::min(most, self.limit.saturating_sub(taken));
+                got = cmp::min(most, limit.saturating_sub(taken));
                 (got > 0).then(|| taken + got)
             });
-        taken.map_or(0, |_| got)
+        match taken {
+            Ok(_) if self.is_counted(got) => got,
+            _ => 0,
+        }
     }
 
     /// Takes all of it or nothing.
     pub fn take_all(&self, bytes: usize) -> bool {
-        let fits = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        let limit = self.limit();
+        let fits = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= limit);
         let taken = self
             .taken
             .try_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        taken.is_ok()
+        taken.is_ok() && self.is_counted(bytes)
+    }
+
+    /// Counts in the ledger what was taken, or puts it back.
+    fn is_counted(&self, bytes: usize) -> bool {
+        let is_counted = self.ledger.get().is_none_or(|ledger| ledger.take(bytes));
+        if !is_counted {
+            self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        is_counted
     }
 
     pub fn give(&self, bytes: usize) {
         if bytes > 0 {
             self.taken.fetch_sub(bytes, Ordering::Relaxed);
+            if let Some(ledger) = self.ledger.get() {
+                ledger.give(bytes);
+            }
         }
     }
 
     /// What can be taken at this moment.
     pub fn left(&self) -> usize {
-        self.limit.saturating_sub(self.taken())
+        let left = self.limit().saturating_sub(self.taken());
+        self.ledger
+            .get()
+            .map_or(left, |ledger| cmp::min(left, ledger.free()))
+    }
+
+    fn limit(&self) -> usize {
+        self.ledger
+            .get()
+            .map_or(self.limit, |ledger| cmp::min(self.limit, ledger.most()))
     }
 
     pub fn taken(&self) -> usize {
@@ -90,6 +127,49 @@ mod tests {
         pool.give(30);
         assert!(pool.take_all(30));
         assert!(!pool.take_all(usize::MAX));
+    }
+
+    /// Another user of the same memory.
+    #[derive(Default)]
+    struct Shared(AtomicUsize);
+
+    impl Ledger for Shared {
+        fn most(&self) -> usize {
+            60
+        }
+
+        fn free(&self) -> usize {
+            80_usize.saturating_sub(self.0.load(Ordering::Relaxed))
+        }
+
+        fn take(&self, bytes: usize) -> bool {
+            let fits = |used| Some(used + bytes).filter(|used| *used <= 80);
+            let used = &self.0;
+            used.try_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+                .is_ok()
+        }
+
+        fn give(&self, bytes: usize) {
+            self.0.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_is_counted_in_the_ledger_and_bounded_by_it() {
+        let pool = pool(100);
+        let ledger = Arc::new(Shared::default());
+        pool.count_in(ledger.clone());
+        assert_eq!((pool.left(), pool.take(70)), (60, 60));
+        assert_eq!((ledger.free(), pool.left()), (20, 0));
+        pool.give(60);
+        assert_eq!(ledger.free(), 80);
+        assert!(ledger.take(50), "another user");
+        assert_eq!(pool.left(), 30);
+        assert!(!pool.take_all(31));
+        assert_eq!((pool.taken(), ledger.free()), (0, 30));
+        assert_eq!(pool.take(50), 30);
+        pool.give(30);
+        assert_eq!((pool.taken(), ledger.free()), (0, 30));
     }
 
     #[test]

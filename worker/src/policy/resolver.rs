@@ -28,6 +28,8 @@ const CONCURRENCY: usize = 16;
 const CACHE: usize = 256;
 /// What a server has to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Addresses of one name that are used, of however many an answer has.
+const MAX_ADDRESSES: usize = 64;
 
 /// Why a name has no addresses. `Denied` and `InvalidName` stay so; the others may change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,7 +128,8 @@ impl Resolver {
             Err(error) if is_late(&error) => return Err(ResolveError::TimedOut),
             Err(error) => return Err(temporary(&error)),
         };
-        let addresses: Vec<_> = found.iter().filter(|ip| is_usable(*ip)).collect();
+        let usable = found.iter().filter(|ip| is_usable(*ip));
+        let addresses: Vec<_> = usable.take(MAX_ADDRESSES).collect();
         if addresses.is_empty() {
             return Err(ResolveError::NotFound);
         }

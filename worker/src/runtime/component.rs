@@ -22,6 +22,7 @@ use super::{
     failure::Failure,
     guest::{GuestStore, GuestTemplate},
     handler::Handler,
+    host_memory::{Charge, Held, HostBudget},
     memory::InstanceMemory,
     pools::Place,
     slots::{Slot, Slots},
@@ -57,11 +58,12 @@ pub(super) enum Http {
 }
 
 /// Who makes a WIT call.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Caller {
     pub(super) role: Role,
     /// Calls that led to it.
     pub(super) depth: u32,
+    host_budget: Arc<HostBudget>,
 }
 
 /// A live instance and the place it takes. Dropping it ends the instance.
@@ -76,7 +78,14 @@ impl Caller {
         Self {
             role: guest.role(),
             depth: guest.depth(),
+            host_budget: Arc::clone(guest.host_budget()),
         }
+    }
+
+    /// Charges the caller for so many bytes of arguments until the call has ended.
+    pub(super) fn hold(&self, bytes: usize) -> Result<Charge, Failure> {
+        let charge = self.host_budget.take(Held::Values, bytes);
+        charge.map_err(Failure::CallTooLarge)
     }
 }
 
@@ -125,6 +134,10 @@ impl ComponentRuntime {
     /// When an invocation that arrives now must have ended.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
+    }
+
+    pub(super) fn host_budget(&self) -> &Arc<HostBudget> {
+        &self.template.host_budget
     }
 
     pub(super) fn bodies(&self) -> BodyLimits {

@@ -6,7 +6,13 @@ use rustix::io::Errno;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi_http::Error as ErrorCode;
 
-use super::{Guest, limits::MemoryLimit, memory::Shortage, pools::Shortfall};
+use super::{
+    Guest,
+    host_memory::{Exceeded, exceeded_by},
+    limits::MemoryLimit,
+    memory::Shortage,
+    pools::Shortfall,
+};
 use crate::{ingress::Malformed, lease::LeaseExpired};
 
 /// Bytes of an error's text that are kept: a guest chooses how long it is.
@@ -48,6 +54,9 @@ pub enum Failure {
         "the worker's pools have no room for another instance of it: {0}; lower `limits.concurrency`, or add workers"
     )]
     NoSlot(String),
+    /// The caller's, which holds too much for one more call.
+    #[error("the caller is out of memory: {0}")]
+    CallTooLarge(Exceeded),
     #[error("its replica is stopping")]
     Stopped,
     #[error("{}", LeaseExpired)]
@@ -97,6 +106,9 @@ impl Failure {
         if let Some(failure) = Self::no_slot(error) {
             return failure;
         }
+        if let Some(exceeded) = exceeded_by(error, store.data().host_budget()) {
+            return exceeded.into();
+        }
         match store.data().limiter().refused() {
             Some(limit) => Self::OutOfMemory(limit),
             None => Self::Trapped(describe(error)),
@@ -113,6 +125,12 @@ impl From<Shortfall> for Failure {
 impl From<Shortage> for Failure {
     fn from(shortage: Shortage) -> Self {
         Self::OutOfMemory(MemoryLimit::Worker(shortage))
+    }
+}
+
+impl From<Exceeded> for Failure {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::OutOfMemory(MemoryLimit::Host(exceeded))
     }
 }
 

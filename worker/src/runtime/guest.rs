@@ -2,9 +2,10 @@
 
 use std::{future::Future, sync::Arc};
 
+use http::HeaderMap;
 use wasmtime::{Engine, Store, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks as _, WasiHttpView};
 
 use crate::{
     lease::{LeaseExpired, SharedLease, Tenure},
@@ -18,6 +19,7 @@ use crate::{
 use super::{
     cpu::{self, CpuShare},
     files::OpenFiles,
+    host_memory::{self, Account, Charge, Exceeded, Held, HostBudget},
     limits::Limiter,
     memory::{GuestMemory, InstanceMemory},
     outgoing::Outgoing,
@@ -25,11 +27,8 @@ use super::{
     stdio::GuestOutput,
 };
 
-/// Handles that one instance may hold: sockets, streams, requests, pollables.
-const HANDLES: usize = 10_000;
-
-/// What the host allocates at most for the arguments and results of one call, in bytes.
-const HOSTCALL_BYTES: usize = 64 << 20;
+/// What one call for random bytes may ask for. Larger ones trap.
+const RANDOM_BYTES: u64 = 4 << 20;
 
 /// What every instance of a guest shares: the service's, or one component's.
 #[derive(Clone)]
@@ -43,6 +42,8 @@ pub struct GuestTemplate {
     pub memory: Arc<GuestMemory>,
     /// What each instance takes of the worker's pools.
     pub claim: Claim,
+    /// For what the worker itself holds for all instances of the guest.
+    pub host_budget: Arc<HostBudget>,
     pub cpu: Arc<CpuShare>,
     /// What an exclusive replica's guests may run by; `None`: nothing forbids it.
     pub lease: Option<Arc<SharedLease>>,
@@ -139,8 +140,19 @@ impl GuestTemplate {
             .allow_tcp(true)
             .socket_addr_check(|_, _| Box::pin(async { true }))
             .allow_udp(false)
-            .allow_ip_name_lookup(false);
+            .allow_ip_name_lookup(false)
+            .max_random_size(RANDOM_BYTES);
         wasi
+    }
+
+    /// Bytes of the arguments and variables, of which each store has a copy.
+    fn environment_bytes(&self) -> usize {
+        let args = self.args.iter().map(String::len);
+        let variables = self
+            .env
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        args.chain(variables).sum()
     }
 
     fn store_of(
@@ -158,7 +170,7 @@ impl GuestTemplate {
             policy: Arc::clone(&self.policy),
         };
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(host_memory::HOST_HANDLES);
         let mut store = Store::new(
             engine,
             Guest {
@@ -169,15 +181,15 @@ impl GuestTemplate {
                 network,
                 limiter: Limiter::new(self.memory_limit, Arc::clone(memory)),
                 files: OpenFiles::default(),
+                account: Account::new(&self.host_budget, self.environment_bytes()),
                 depth,
             },
         );
         store.limiter(|guest| &mut guest.limiter);
-        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_hostcall_fuel(self.host_budget.limit());
+        store.set_max_component_handles(host_memory::HANDLES);
         cpu::share_cpu(&mut store);
-        if let Some(tenure) = tenure {
-            heed(&mut store, tenure);
-        }
+        watch(&mut store, tenure);
         GuestStore {
             sockets: SocketsOfStore(scope),
             store,
@@ -186,11 +198,17 @@ impl GuestTemplate {
     }
 }
 
-/// Looks at the lease on every way into the guest and out of it: host calls, their returns, and the ticks of the epoch,
-/// which are calls too. So what a process does that was stopped in the midst of a guest, for however long, is to end it;
-/// and what the guest is told, such as the time, was so while the lease was held.
-fn heed(store: &mut Store<Guest>, tenure: Tenure) {
-    store.call_hook(move |_, _| Ok(tenure.check()?));
+/// Looks at what the host holds for the guest, and at the lease, on every way into the guest and out of it: host calls,
+/// their returns, and the ticks of the epoch, which are calls too. So what a process does that was stopped in the midst of
+/// a guest, for however long, is to end it; and what the guest is told, such as the time, was so while the lease was held.
+fn watch(store: &mut Store<Guest>, tenure: Option<Tenure>) {
+    match tenure {
+        None => store.call_hook(host_memory::watch),
+        Some(tenure) => store.call_hook(move |store, hook| {
+            tenure.check()?;
+            host_memory::watch(store, hook)
+        }),
+    }
 }
 
 /// A store and all that it holds in the workload's network.
@@ -230,6 +248,7 @@ pub struct Guest {
     network: GuestNetwork,
     limiter: Limiter,
     files: OpenFiles,
+    account: Account,
     depth: u32,
 }
 
@@ -240,6 +259,36 @@ impl Guest {
 
     pub(super) fn files(&mut self) -> &mut OpenFiles {
         &mut self.files
+    }
+
+    /// What the host holds for this guest.
+    pub(super) fn account(&mut self) -> &mut Account {
+        &mut self.account
+    }
+
+    pub(super) fn account_and_table(&mut self) -> (&mut Account, &mut ResourceTable) {
+        (&mut self.account, &mut self.table)
+    }
+
+    pub(super) fn host_budget(&self) -> &Arc<HostBudget> {
+        self.account.budget()
+    }
+
+    /// Charges for the head of a request that is about to be in the table.
+    pub(super) fn hold_head(&mut self, headers: &HeaderMap) -> Result<(), Exceeded> {
+        let bytes = host_memory::fields_bytes(headers);
+        self.account.expect(&mut self.table, Held::Fields, bytes)
+    }
+
+    /// Charges for a piece of a body that may wait to be taken.
+    pub(super) fn hold_piece(&mut self) -> Result<Charge, Exceeded> {
+        let bytes = self.outgoing.p3_outgoing_body_chunk_size();
+        self.host_budget().take(Held::Bodies, bytes)
+    }
+
+    /// Charges for a datagram until what is returned is dropped; `None`: the host holds too much for the guest already.
+    pub fn hold_datagram(&self, bytes: usize) -> Option<impl Send + use<>> {
+        self.host_budget().take(Held::Datagrams, bytes).ok()
     }
 
     pub fn role(&self) -> Role {

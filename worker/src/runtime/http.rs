@@ -18,7 +18,7 @@ use crate::ingress::{
     plain_text,
 };
 
-use super::{ComponentRuntime, component::Http, failure::Failure};
+use super::{ComponentRuntime, component::Http, failure::Failure, host_memory::MeteredBody};
 
 impl HttpTarget for ComponentHandle {
     fn admit(&self) -> Option<Admission> {
@@ -60,6 +60,7 @@ impl ComponentRuntime {
             return Err(self.too_large(TooLarge::Request));
         }
         let (request, overrun) = limited(request, limits.request);
+        let request = request.map(|body| MeteredBody::new(body, self.host_budget()).boxed_unsync());
         let method = request.method().clone();
         let answering = async {
             match self.http() {
@@ -165,6 +166,7 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
         }
         Failure::NoAnswer
         | Failure::OutOfMemory(_)
+        | Failure::CallTooLarge(_)
         | Failure::TooDeep(_)
         | Failure::ResponseTooLarge { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string())

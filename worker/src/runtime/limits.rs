@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use wasmtime::ResourceLimiter;
 
-use super::memory::{InstanceMemory, Shortage};
+use super::{
+    host_memory::Exceeded,
+    memory::{InstanceMemory, Shortage},
+};
 
 /// What an element of a table takes, in bytes.
 const ELEMENT_BYTES: usize = size_of::<usize>();
@@ -32,6 +35,8 @@ pub enum MemoryLimit {
     TableElements(usize),
     /// Not one of the guest's own.
     Worker(Shortage),
+    /// Of what the worker itself holds for the guest.
+    Host(Exceeded),
 }
 
 impl fmt::Display for MemoryLimit {
@@ -42,6 +47,7 @@ impl fmt::Display for MemoryLimit {
                 write!(f, "its tables may have {elements} elements")
             }
             Self::Worker(shortage) => shortage.fmt(f),
+            Self::Host(exceeded) => exceeded.fmt(f),
         }
     }
 }

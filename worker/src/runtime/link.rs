@@ -108,18 +108,20 @@ impl Callee {
             let callee = Arc::clone(&self);
             let caller = Caller::of(store.data());
             Box::new(async move {
-                match callee.call_dynamic(caller, params, results).await {
-                    Ok(()) => Ok(()),
-                    Err(failure) => {
-                        let value = match callee.failures {
-                            Failures::Text => Some(Box::new(Val::String(callee.say(&failure)))),
-                            Failures::Empty => None,
-                            Failures::Trap => return Err(callee.trap(&failure)),
-                        };
-                        results[0] = Val::Result(Err(value));
-                        Ok(())
-                    }
-                }
+                let called = match caller.hold(params.iter().map(value_bytes).sum()) {
+                    Ok(_held) => callee.call_dynamic(caller, params, results).await,
+                    Err(failure) => Err(failure),
+                };
+                let Err(failure) = called else {
+                    return Ok(());
+                };
+                let value = match callee.failures {
+                    Failures::Text => Some(Box::new(Val::String(callee.say(&failure)))),
+                    Failures::Empty => None,
+                    Failures::Trap => return Err(callee.trap(failure)),
+                };
+                results[0] = Val::Result(Err(value));
+                Ok(())
             })
         })
     }
@@ -196,8 +198,12 @@ impl Callee {
         )
     }
 
-    fn trap(&self, failure: &Failure) -> wasmtime::Error {
-        wasmtime::format_err!("{}", self.say(failure))
+    fn trap(&self, failure: Failure) -> wasmtime::Error {
+        match failure {
+            // Of the caller: it ends for what it has done itself.
+            Failure::CallTooLarge(exceeded) => exceeded.into(),
+            failure => wasmtime::format_err!("{}", self.say(&failure)),
+        }
     }
 }
 
@@ -211,6 +217,30 @@ impl Invocation {
             .get_func(&mut self.guest.store, export)
             .ok_or_else(|| wasmtime::format_err!("the function is not exported"))
     }
+}
+
+/// What a value takes, in bytes.
+fn value_bytes(value: &Val) -> usize {
+    let inner = match value {
+        Val::String(text) => text.len(),
+        Val::List(values) | Val::Tuple(values) => values.iter().map(value_bytes).sum(),
+        Val::Record(fields) => fields
+            .iter()
+            .map(|(name, value)| size_of::<String>() + name.len() + value_bytes(value))
+            .sum(),
+        Val::Variant(name, value) => name.len() + value.as_deref().map_or(0, value_bytes),
+        Val::Option(value) | Val::Result(Ok(value) | Err(value)) => {
+            value.as_deref().map_or(0, value_bytes)
+        }
+        Val::Enum(name) => name.len(),
+        Val::Flags(names) => names
+            .iter()
+            .map(|name| size_of::<String>() + name.len())
+            .sum(),
+        // Numbers and handles; signatures with anything else are not linked.
+        _ => 0,
+    };
+    size_of::<Val>() + inner
 }
 
 impl Failures {

@@ -8,6 +8,7 @@ mod failure;
 mod files;
 mod guest;
 mod handler;
+mod host_memory;
 mod http;
 mod limits;
 mod link;
@@ -213,6 +214,7 @@ fn wasi(engine: &Engine, generation: Generation) -> wasmtime::Result<Linker<Gues
         crate::sockets::p3::add_to_linker(&mut linker)?;
     }
     files::add_to_linker(&mut linker, generation)?;
+    host_memory::add_to_linker(&mut linker, generation)?;
     Ok(linker)
 }
 

@@ -20,6 +20,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use http::{Request, Response};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::host_memory::HostBudget;
 use crate::{net::Network, policy::Policy};
 
 use client::Client;
@@ -51,6 +52,8 @@ pub(super) struct Ways {
     pub policy: Arc<Policy>,
     /// Ports of the service that speak HTTP/2 alone, as its routes say.
     pub http2_ports: Arc<[u16]>,
+    /// For what responses bring.
+    pub host_budget: Arc<HostBudget>,
 }
 
 /// Bounds of one guest's connections.
@@ -107,7 +110,7 @@ impl WasiHttpHooks for Outgoing {
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        BODY_CHUNK
+        self.0.host_budget().piece(BODY_CHUNK)
     }
 
     fn send_request(

@@ -16,6 +16,8 @@ use super::{
     Guest,
     failure::{Failure, describe},
     guest::{GuestStore, GuestTemplate},
+    host_memory::Exceeded,
+    limits::MemoryLimit,
     memory::InstanceMemory,
     pools::{Place, SERVICE_WAIT},
 };
@@ -76,6 +78,11 @@ impl ServiceRuntime {
             mounts,
             run,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn host_budget(&self) -> &super::host_memory::HostBudget {
+        &self.template.host_budget
     }
 
     /// Runs until the service ends; `started` is called when its instance is there and its `run` is about to be called.
@@ -177,6 +184,14 @@ impl ServiceRuntime {
         }
         match Failure::of(&error, &guest.store) {
             Failure::LeaseExpired => ServiceEnd::LeaseExpired,
+            Failure::OutOfMemory(MemoryLimit::Host(exceeded)) => {
+                let cause = if error.is::<Exceeded>() {
+                    String::new()
+                } else {
+                    format!("{exceeded}\n")
+                };
+                ServiceEnd::OutOfMemory(format!("out of memory: {cause}{}", describe(&error)))
+            }
             failure @ Failure::OutOfMemory(_) => {
                 ServiceEnd::OutOfMemory(format!("{failure}\n{}", describe(&error)))
             }

@@ -28,6 +28,7 @@ use super::{
     Code, Compiled, ComponentRuntime, Guest, ReplicaUsage, Runtime, ServiceRuntime,
     cpu::CpuShare,
     guest::GuestTemplate,
+    host_memory::HostBudget,
     link::{self, LinkError},
     memory::ReplicaMemory,
     outgoing::{Outgoing, Ways},
@@ -121,6 +122,12 @@ impl Runtime {
         let usage = ReplicaUsage::new(context.network.clone(), Arc::clone(&memory));
         let usage = Arc::new(usage);
         let http2_ports = http2_ports(spec.service.as_ref());
+        let service_memory = spec.service.as_ref().map(|service| service.memory_bytes);
+        let service_budget = HostBudget::new(service_memory.unwrap_or_default());
+        // The network is the service's before all: its buffers count for it, and by themselves where there is none.
+        context
+            .network
+            .count_in(Arc::<HostBudget>::clone(&service_budget));
         let shared = Shared {
             runtime: self,
             context,
@@ -130,6 +137,7 @@ impl Runtime {
             // A share of their own: a service goes on while its components spin.
             cpu: Arc::new(CpuShare::new(&self.cpu, COMPONENTS_CPU_WEIGHT, &usage)),
             http2_ports: &http2_ports,
+            service_budget: &service_budget,
         };
         let mut components = HashMap::new();
         for at in plan.order() {
@@ -221,6 +229,7 @@ struct Shared<'a> {
     /// Of all components together.
     cpu: Arc<CpuShare>,
     http2_ports: &'a Arc<[u16]>,
+    service_budget: &'a Arc<HostBudget>,
 }
 
 impl Shared<'_> {
@@ -236,6 +245,7 @@ impl Shared<'_> {
         let pre = self.runtime.link(Role::Service, code, links, exporters)?;
         let policy = policy(Role::Service, SERVICE.into(), &spec.egress, context);
         let name = context.workload.name.to_string();
+        let host_budget = Arc::clone(self.service_budget);
         let template = GuestTemplate {
             source: SERVICE.into(),
             args: [name]
@@ -246,10 +256,11 @@ impl Shared<'_> {
             memory_limit: spec.memory_bytes,
             memory: self.memory.guest(spec.reserve_bytes),
             claim,
+            host_budget: Arc::clone(&host_budget),
             cpu: Arc::new(CpuShare::new(&self.runtime.cpu, spec.cpu_weight, usage)),
             lease: context.lease.clone(),
             network: context.network.clone(),
-            outgoing: outgoing(&policy, self.http2_ports, context),
+            outgoing: outgoing(&policy, self.http2_ports, host_budget, context),
             policy,
             log: context.log.clone(),
         };
@@ -271,6 +282,7 @@ impl Shared<'_> {
         let pre = self.runtime.link(Role::Component, code, links, exporters)?;
         let source: Arc<str> = spec.name.as_str().into();
         let policy = policy(Role::Component, Arc::clone(&source), &spec.egress, context);
+        let host_budget = HostBudget::new(spec.memory_bytes);
         let template = GuestTemplate {
             source,
             args: Arc::new([spec.name.to_string()]),
@@ -278,10 +290,11 @@ impl Shared<'_> {
             memory_limit: spec.memory_bytes,
             memory: self.memory.guest(spec.reserve_bytes),
             claim,
+            host_budget: Arc::clone(&host_budget),
             cpu: Arc::clone(&self.cpu),
             lease: context.lease.clone(),
             network: context.network.clone(),
-            outgoing: outgoing(&policy, self.http2_ports, context),
+            outgoing: outgoing(&policy, self.http2_ports, host_budget, context),
             policy,
             log: context.log.clone(),
         };
@@ -309,11 +322,17 @@ fn policy(
     Arc::new(policy.with_refusals(refusals))
 }
 
-fn outgoing(policy: &Arc<Policy>, http2_ports: &Arc<[u16]>, context: &ReplicaContext) -> Outgoing {
+fn outgoing(
+    policy: &Arc<Policy>,
+    http2_ports: &Arc<[u16]>,
+    host_budget: Arc<HostBudget>,
+    context: &ReplicaContext,
+) -> Outgoing {
     Outgoing::new(Ways {
         network: context.network.clone(),
         policy: Arc::clone(policy),
         http2_ports: Arc::clone(http2_ports),
+        host_budget,
     })
 }
 

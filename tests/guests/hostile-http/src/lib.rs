@@ -10,6 +10,8 @@
 //!   /drop              answers, and panics while a value is dropped
 //!   /drip              an answer without end, one byte a time
 //!   /flood             an answer without end, as fast as it is read
+//!   /fields            makes lists of HTTP fields for ever, 120 KB each
+//!   /bodies            writes to bodies that nobody reads, one after another for ever
 //!   /wit/spin          calls a function that never returns: its error, or 200
 //!   /wit/trap-result   calls a function that traps and has an error to say so: the error
 //!   /wit/trap-plain    calls a function that traps and has none
@@ -55,6 +57,8 @@ impl Guest for Hostile {
                 b"x"
             }),
             "/flood" => endless(answer, || &CHUNK),
+            "/fields" => fields(),
+            "/bodies" => bodies(),
             "/wit/spin" => outcome(answer, values::spin()),
             "/wit/trap-result" => outcome(answer, values::trap_result()),
             "/wit/trap-plain" => outcome(answer, Ok(values::trap_plain())),
@@ -99,6 +103,29 @@ fn sockets() -> ! {
     let mut held = Vec::new();
     loop {
         held.extend(UdpSocket::bind("127.0.0.1:0"));
+    }
+}
+
+#[inline(never)]
+fn fields() -> ! {
+    let entry = ("a".to_owned(), vec![b'x'; 120_000]);
+    let mut held = Vec::new();
+    loop {
+        held.push(Fields::from_list(std::slice::from_ref(&entry)).expect("a valid list"));
+    }
+}
+
+#[inline(never)]
+fn bodies() -> ! {
+    let chunk = vec![b'x'; 64 << 10];
+    let mut held = Vec::new();
+    loop {
+        let response = OutgoingResponse::new(Fields::new());
+        let body = response.body().expect("a response has one body");
+        let stream = body.write().expect("a body has one stream");
+        let most = stream.check_write().expect("a stream has room") as usize;
+        stream.write(&chunk[..most.min(chunk.len())]).expect("what was allowed");
+        held.push((stream, body, response));
     }
 }
 

@@ -11,6 +11,7 @@
 //! | ... in a WIT export, or in its start | the call's error names component, function and time | [`spinning`] |
 //! | memory bomb | `OUT_OF_MEMORY` with its limit; 500 | [`memory`] |
 //! | table bomb, grown and declared | `OUT_OF_MEMORY`; `START_FAILED` | [`memory`] |
+//! | HTTP fields, bodies and handles without end | `OUT_OF_MEMORY` naming them and the budget; 500 | [`held`] |
 //! | stack overflow | `TRAPPED` with the functions' names; 500 | [`memory`] |
 //! | deep chain of WIT calls | 16 deep it works, 17 deep is `TRAPPED` and says so | [`calls`] |
 //! | flood of concurrent WIT calls | each call's error says why; then calls work again | [`calls`] |
@@ -38,6 +39,7 @@ mod calls;
 mod clients;
 mod crashes;
 mod ends;
+mod held;
 mod listening;
 mod memory;
 mod nesting;

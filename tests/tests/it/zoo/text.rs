@@ -37,6 +37,23 @@ fn exporting(interface: &str, function: &str, ty: &str, imports: &str, fields: &
     )
 }
 
+/// A service whose core module may call `$new`, which makes a handle of a resource of its own; `run` is the body of its
+/// function.
+pub(super) fn with_resource(run: &str) -> String {
+    format!(
+        r#"(component
+            (type $resource (resource (rep i32)))
+            (core func $new (canon resource.new $resource))
+            (core module $m
+                (import "" "new" (func $new (param i32) (result i32)))
+                (func (export "run") (result i32) {run}))
+            (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
+            (func $run (result (result)) (canon lift (core func $i "run")))
+            (instance $e (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.6" (instance $e)))"#
+    )
+}
+
 /// A chain: `link(n, Some(n + 1))` calls the next one and adds 1 to what it says.
 pub(super) fn link(number: usize, next: Option<usize>) -> String {
     let (imports, fields) = match next {

@@ -28,7 +28,7 @@ use wasmtime_wasi::{
     },
 };
 
-use crate::runtime::Guest;
+use crate::runtime::{Guest, host_memory::hold_paths};
 
 use super::{Pair, Place, handle_of, listing, volume};
 
@@ -89,6 +89,16 @@ macro_rules! wasmtime {
     }};
 }
 
+/// Charges for the paths of a call until it has ended: any number of calls may be under way.
+macro_rules! hold {
+    ($store:expr, $bytes:expr) => {
+        match hold_paths($store, $bytes) {
+            Ok(held) => held,
+            Err(code) => return Ok(Err(code)),
+        }
+    };
+}
+
 async fn open(
     store: &Accessor<Guest>,
     (directory, path_flags, path, open_flags, flags): (
@@ -99,6 +109,7 @@ async fn open(
         DescriptorFlags,
     ),
 ) -> Answer<Fd> {
+    let _held = hold!(store, path.len());
     let Some(_opening) = store.with(|mut store| store.data_mut().files().begin()) else {
         return Ok(Err(ErrorCode::InsufficientMemory));
     };
@@ -132,6 +143,7 @@ async fn open(
 }
 
 async fn create_directory(store: &Accessor<Guest>, (directory, path): (Fd, String)) -> Answer<()> {
+    let _held = hold!(store, path.len());
     match store.with(|mut store| store.data_mut().bounded(&directory))? {
         Some((dir, quota)) => answer_p2(volume::create_directory(quota, dir, path).await),
         None => wasmtime!(create_directory_at, store, directory, path),
@@ -139,6 +151,7 @@ async fn create_directory(store: &Accessor<Guest>, (directory, path): (Fd, Strin
 }
 
 async fn remove_directory(store: &Accessor<Guest>, (directory, path): (Fd, String)) -> Answer<()> {
+    let _held = hold!(store, path.len());
     match store.with(|mut store| store.data_mut().bounded(&directory))? {
         Some((dir, quota)) => answer_p2(volume::remove_directory(quota, dir, path).await),
         None => wasmtime!(remove_directory_at, store, directory, path),
@@ -146,6 +159,7 @@ async fn remove_directory(store: &Accessor<Guest>, (directory, path): (Fd, Strin
 }
 
 async fn unlink(store: &Accessor<Guest>, (directory, path): (Fd, String)) -> Answer<()> {
+    let _held = hold!(store, path.len());
     match store.with(|mut store| store.data_mut().bounded(&directory))? {
         Some((dir, quota)) => answer_p2(volume::unlink(quota, dir, path).await),
         None => wasmtime!(unlink_file_at, store, directory, path),
@@ -156,6 +170,7 @@ async fn symlink(
     store: &Accessor<Guest>,
     (directory, target, path): (Fd, String, String),
 ) -> Answer<()> {
+    let _held = hold!(store, target.len() + path.len());
     match store.with(|mut store| store.data_mut().bounded(&directory))? {
         Some((dir, quota)) => answer_p2(volume::symlink(quota, dir, target, path).await),
         None => wasmtime!(symlink_at, store, directory, target, path),
@@ -166,6 +181,7 @@ async fn link(
     store: &Accessor<Guest>,
     (from, flags, old, to, new): (Fd, PathFlags, String, Fd, String),
 ) -> Answer<()> {
+    let _held = hold!(store, old.len() + new.len());
     match store.with(|mut store| store.data_mut().pair(&from, &to))? {
         Pair::Together(from, to, quota) => {
             let linked = volume::link(quota, p2_path(flags), (from, old), (to, new));
@@ -180,6 +196,7 @@ async fn rename(
     store: &Accessor<Guest>,
     (from, old, to, new): (Fd, String, Fd, String),
 ) -> Answer<()> {
+    let _held = hold!(store, old.len() + new.len());
     match store.with(|mut store| store.data_mut().pair(&from, &to))? {
         Pair::Together(from, to, quota) => {
             answer_p2(volume::rename(quota, (from, old), (to, new)).await)

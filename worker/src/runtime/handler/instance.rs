@@ -3,6 +3,8 @@
 use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -20,7 +22,12 @@ use wasmtime_wasi_http::{
 };
 
 use crate::runtime::{
-    ComponentRuntime, Guest, failure::Failure, guest::GuestStore, memory::InstanceMemory, pools,
+    ComponentRuntime, Guest,
+    failure::Failure,
+    guest::GuestStore,
+    host_memory::{Exceeded, HeldBody},
+    memory::InstanceMemory,
+    pools,
 };
 
 use super::{
@@ -361,11 +368,20 @@ async fn handle(store: &Accessor<Guest>, service: &Service, job: Box<Job>) -> wa
         mut answer,
     } = *job;
     let request = store.with(|mut store| {
-        let http = store.data_mut().http();
+        let guest = store.data_mut();
+        guest.hold_head(request.headers())?;
         // What became of the request's body is the guest's own business.
-        let (request, _) = Request::from_http(http.hooks, request);
-        request
+        let (request, _) = Request::from_http(guest.http().hooks, request);
+        Ok(request)
     });
+    let request = match request {
+        Ok(request) => request,
+        Err(exceeded) => {
+            // As below.
+            let _ = answer.send(Err(Exceeded::into(exceeded)));
+            return Ok(());
+        }
+    };
     let response = tokio::select! {
         response = service.handle(store, request) => response?,
         () = answer.closed() => return Ok(()),
@@ -378,7 +394,14 @@ async fn handle(store: &Accessor<Guest>, service: &Service, job: Box<Job>) -> wa
             return Ok(());
         }
     };
-    let response = store.with(|store| response.into_http(store, async { Ok(()) }))?;
+    let response = store.with(|mut store| {
+        let piece = store.data_mut().hold_piece()?;
+        let response = response.into_http(store, async { Ok(()) })?;
+        wasmtime::error::Ok(match response.body().is_end_stream() {
+            true => response,
+            false => response.map(|body| HeldBody::new(body, piece).boxed_unsync()),
+        })
+    })?;
     let (done, is_done) = tokio::sync::oneshot::channel();
     if answer.send(Ok(Head { response, done })).is_ok() {
         // Dropped, never sent.

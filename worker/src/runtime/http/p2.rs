@@ -21,7 +21,13 @@ use wasmtime_wasi_http::{
 
 use crate::{
     ingress::{Body, RequestMeta},
-    runtime::{ComponentRuntime, Guest, failure::Failure, memory::InstanceMemory, pools::Place},
+    runtime::{
+        ComponentRuntime, Guest,
+        failure::Failure,
+        host_memory::{self, Held},
+        memory::InstanceMemory,
+        pools::Place,
+    },
 };
 
 use super::{
@@ -132,7 +138,10 @@ impl ComponentRuntime {
         } else {
             types::Scheme::Http
         };
+        let head = host_memory::fields_bytes(request.headers());
         let result = async {
+            // wasmtime shows no more of it than the guest asks for.
+            guest.store.data_mut().account().keep(Held::Fields, head)?;
             let mut http = guest.store.data_mut().http();
             let request = http.new_incoming_request(scheme, request)?;
             let outparam = http.new_response_outparam(outcome)?;

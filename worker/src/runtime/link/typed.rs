@@ -59,6 +59,36 @@ trait Answer: ComponentNamedList + Lift + Lower + Send + Sync + Sized + 'static 
     }
 }
 
+/// What a call passes.
+trait Arguments: ComponentNamedList + Lift + Lower + Send + Sync + 'static {
+    /// What they take on their way, in bytes.
+    fn bytes(&self) -> usize;
+}
+
+impl Arguments for () {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl<A: AsRef<[u8]>> Arguments for (A,)
+where
+    Self: ComponentNamedList + Lift + Lower + Send + Sync + 'static,
+{
+    fn bytes(&self) -> usize {
+        self.0.as_ref().len()
+    }
+}
+
+impl<A: AsRef<[u8]>, B: AsRef<[u8]>> Arguments for (A, B)
+where
+    Self: ComponentNamedList + Lift + Lower + Send + Sync + 'static,
+{
+    fn bytes(&self) -> usize {
+        self.0.as_ref().len() + self.1.as_ref().len()
+    }
+}
+
 impl Answer for () {}
 impl Answer for (Vec<u8>,) {}
 impl Answer for (String,) {}
@@ -116,7 +146,7 @@ fn answer<P>(
     callee: &Arc<Callee>,
 ) -> wasmtime::Result<bool>
 where
-    P: ComponentNamedList + Lift + Lower + Send + Sync + 'static,
+    P: Arguments,
 {
     let callee = Arc::clone(callee);
     let result = signature.results().next();
@@ -141,17 +171,19 @@ fn wrap<P, R>(
     callee: Arc<Callee>,
 ) -> wasmtime::Result<bool>
 where
-    P: ComponentNamedList + Lift + Lower + Send + Sync + 'static,
+    P: Arguments,
     R: Answer,
 {
     instance.func_wrap_async(name, move |store: StoreContextMut<'_, Guest>, params: P| {
         let callee = Arc::clone(&callee);
         let caller = Caller::of(store.data());
         Box::new(async move {
-            match callee.call_typed::<P, R>(caller, params).await {
-                Ok(answer) => Ok(answer),
-                Err(failure) => R::failed(&callee, &failure).ok_or_else(|| callee.trap(&failure)),
-            }
+            let called = match caller.hold(params.bytes()) {
+                Ok(_held) => callee.call_typed::<P, R>(caller, params).await,
+                Err(failure) => Err(failure),
+            };
+            called
+                .or_else(|failure| R::failed(&callee, &failure).ok_or_else(|| callee.trap(failure)))
         })
     })?;
     Ok(true)

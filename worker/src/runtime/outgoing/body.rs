@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::{
+    super::host_memory::Charge,
     client::{Flight, Tasks},
     failure,
 };
@@ -48,6 +49,8 @@ pub(super) struct ResponseBody {
     timer: Pin<Box<Sleep>>,
     is_waiting: bool,
     _flight: Flight,
+    /// Of the head, while it may not have reached the guest.
+    _head: Charge,
 }
 
 // === impl RequestBody ===
@@ -124,13 +127,14 @@ impl Broken {
 // === impl ResponseBody ===
 
 impl ResponseBody {
-    pub(super) fn new(body: Incoming, patience: Duration, flight: Flight) -> Self {
+    pub(super) fn new(body: Incoming, patience: Duration, flight: Flight, head: Charge) -> Self {
         Self {
             body,
             patience,
             timer: Box::pin(sleep(patience)),
             is_waiting: false,
             _flight: flight,
+            _head: head,
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::{
 };
 
 use super::{
+    super::host_memory::{Held, HostBudget, MeteredBody, fields_bytes},
     Limits, Timeouts, Ways,
     body::{Broken, RequestBody, ResponseBody},
     connect::{Answers, Connector},
@@ -126,6 +127,10 @@ impl Client {
         })
     }
 
+    pub(super) fn host_budget(&self) -> &Arc<HostBudget> {
+        &self.connector.ways.host_budget
+    }
+
     /// Sends a request and returns with the head of the response. Dropping the future, or the body, gives it up.
     pub(super) async fn send(
         &self,
@@ -161,8 +166,13 @@ impl Client {
         if let Some(answers) = response.extensions().get::<Answers>() {
             answers.count();
         }
-        Ok(response
-            .map(|body| ResponseBody::new(body, timeouts.between_bytes, flight).boxed_unsync()))
+        let budget = self.host_budget();
+        let head = budget.take(Held::Fields, fields_bytes(response.headers()));
+        let head = head.map_err(|exceeded| Error::InternalError(Some(exceeded.to_string())))?;
+        Ok(response.map(|body| {
+            let body = ResponseBody::new(body, timeouts.between_bytes, flight, head);
+            MeteredBody::new(body, budget).boxed_unsync()
+        }))
     }
 
     async fn exchange(

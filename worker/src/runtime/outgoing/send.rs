@@ -4,6 +4,8 @@
 //! does not send a request whose path is empty.
 
 use http::{Method, uri::PathAndQuery};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, Linker, Resource};
 use wasmtime_wasi_http::{
@@ -14,7 +16,7 @@ use wasmtime_wasi_http::{
     },
 };
 
-use crate::runtime::Guest;
+use crate::runtime::{Guest, host_memory::HeldBody};
 
 /// The interface as wasmtime defines it; guests of other patch versions are linked to the same.
 const CLIENT: &str = "wasi:http/client@0.3.0";
@@ -73,6 +75,12 @@ fn watched(
         };
         let (head, body) = request.into_parts();
         let target = head.uri.into_parts();
+        let piece = store.data_mut().hold_piece();
+        let body = match piece {
+            Ok(_) if body.is_end_stream() => body,
+            Ok(piece) => HeldBody::new(body, piece).boxed_unsync(),
+            Err(exceeded) => return Ok(Err(ErrorCode::InternalError(Some(exceeded.to_string())))),
+        };
         let http = store.data_mut().http();
         let (request, _) = Request::new(
             head.method,

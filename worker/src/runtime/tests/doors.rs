@@ -51,7 +51,7 @@ async fn a_service_of_both_is_run_by_0_3() {
 }
 
 /// The packages that the handlers of both generations need, as parts of one file.
-fn packages() -> String {
+pub(super) fn packages() -> String {
     let mut packages = String::new();
     for folder in directories().of_http {
         for file in std::fs::read_dir(folder.join("deps")).unwrap() {

@@ -24,6 +24,7 @@ use crate::{
 
 mod doors;
 mod features;
+mod host_memory;
 mod links;
 mod pools;
 mod provided;

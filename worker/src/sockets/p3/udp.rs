@@ -11,7 +11,7 @@ use wasmtime_wasi::p3::bindings::sockets::types::{
 
 use crate::{
     runtime::Guest,
-    sockets::{Sockets, SocketsView, UdpSocket},
+    sockets::{SocketError, Sockets, SocketsView, UdpSocket},
 };
 
 use super::{SocketResult, Trappable};
@@ -35,10 +35,13 @@ impl HostUdpSocketWithStore<Guest> for Sockets {
         remote_address: Option<IpSocketAddress>,
     ) -> SocketResult<()> {
         let to = remote_address.map(Into::into);
-        let bound = store.with(|mut store| -> SocketResult<_> {
+        // Any number of calls may wait.
+        let (bound, _held) = store.with(|mut store| -> SocketResult<_> {
             let mut view = store.get();
             let socket = view.udp3(&this)?;
-            Ok(Arc::clone(socket.to_send(data.len(), to)?))
+            let bound = Arc::clone(socket.to_send(data.len(), to)?);
+            let held = store.data_mut().hold_datagram(data.len());
+            Ok((bound, held.ok_or(SocketError::OutOfMemory)?))
         })?;
         Ok(bound.send(Bytes::from(data), to).await?)
     }

@@ -32,6 +32,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::super::host_memory::HostBudget;
 use super::*;
 use crate::{
     net::{Listener, NetLimits, Scope},
@@ -89,6 +90,7 @@ fn ways(network: &Network, egress: &[&str], resolver: Resolver) -> Ways {
         network: network.clone(),
         policy: Arc::new(policy),
         http2_ports: Arc::new([2222]),
+        host_budget: HostBudget::new(0),
     }
 }
 

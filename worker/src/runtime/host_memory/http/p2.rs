@@ -1,0 +1,136 @@
+//! `wasi:http/types` 0.2, whose `header-error` cannot say that there is too much: the guest ends.
+
+use wasmtime::{
+    StoreContextMut,
+    component::{Linker, Resource},
+};
+use wasmtime_wasi::p2::DynOutputStream;
+use wasmtime_wasi_http::{
+    FieldMap, WasiHttpView as _,
+    p2::{
+        HeaderResult,
+        bindings::http::types::{
+            HeaderError, HostFields, HostOutgoingBody as _, HostOutgoingRequest as _, Method,
+            Scheme,
+        },
+        body::HostOutgoingBody,
+        types::HostOutgoingRequest,
+    },
+};
+
+use super::{expect, expect_fields, expect_values, stream::MeteredStream};
+use crate::runtime::{Guest, host_memory::measure::fields_bytes};
+
+/// The interface as wasmtime defines it; guests of other patch versions are linked to the same.
+const TYPES: &str = "wasi:http/types@0.2.12";
+
+type Fields = Resource<FieldMap>;
+type Sender = Resource<HostOutgoingRequest>;
+type Store<'a> = StoreContextMut<'a, Guest>;
+
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
+        "[static]fields.from-list",
+        |mut store: Store<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+            let guest = store.data_mut();
+            expect_fields(
+                guest,
+                entries.iter().map(|(name, value)| (&name[..], &value[..])),
+            )?;
+            Ok((told(HostFields::from_list(&mut guest.http(), entries))?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]fields.set",
+        |mut store: Store<'_>, (fields, name, values): (Fields, String, Vec<Vec<u8>>)| {
+            let guest = store.data_mut();
+            expect_values(guest, &name, &values)?;
+            Ok((told(HostFields::set(
+                &mut guest.http(),
+                fields,
+                name,
+                values,
+            ))?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]fields.append",
+        |mut store: Store<'_>, (fields, name, value): (Fields, String, Vec<u8>)| {
+            let guest = store.data_mut();
+            expect_fields(guest, [(&name[..], &value[..])].into_iter())?;
+            Ok((told(HostFields::append(
+                &mut guest.http(),
+                fields,
+                name,
+                value,
+            ))?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]fields.clone",
+        |mut store: Store<'_>, (fields,): (Fields,)| {
+            let guest = store.data_mut();
+            // It is copied as soon as one of the two is changed.
+            let bytes = fields_bytes(guest.http().table.get(&fields)?);
+            expect(guest, bytes)?;
+            Ok((HostFields::clone(&mut guest.http(), fields)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: Store<'_>, (request, method): (Sender, Method)| {
+            let guest = store.data_mut();
+            if let Method::Other(name) = &method {
+                expect(guest, name.len())?;
+            }
+            Ok((guest.http().set_method(request, method)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-scheme",
+        |mut store: Store<'_>, (request, scheme): (Sender, Option<Scheme>)| {
+            let guest = store.data_mut();
+            if let Some(Scheme::Other(name)) = &scheme {
+                expect(guest, name.len())?;
+            }
+            Ok((guest.http().set_scheme(request, scheme)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store: Store<'_>, (request, authority): (Sender, Option<String>)| {
+            let guest = store.data_mut();
+            expect(guest, authority.as_ref().map_or(0, String::len))?;
+            Ok((guest.http().set_authority(request, authority)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-path-with-query",
+        |mut store: Store<'_>, (request, path): (Sender, Option<String>)| {
+            let guest = store.data_mut();
+            expect(guest, path.as_ref().map_or(0, String::len))?;
+            Ok((guest.http().set_path_with_query(request, path)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-body.write",
+        |mut store: Store<'_>, (body,): (Resource<HostOutgoingBody>,)| {
+            let guest = store.data_mut();
+            let written = guest.http().write(body)?;
+            if let Ok(stream) = &written {
+                let (account, table) = guest.account_and_table();
+                let stream: &mut DynOutputStream = table.get_mut(stream)?;
+                MeteredStream::wrap(stream, account.budget());
+            }
+            Ok((written,))
+        },
+    )
+}
+
+fn told<R>(result: HeaderResult<R>) -> wasmtime::Result<Result<R, HeaderError>> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => Ok(Err(error.downcast()?)),
+    }
+}

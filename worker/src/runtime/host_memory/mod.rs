@@ -1,0 +1,242 @@
+//! The memory that the worker itself holds for a guest, outside of the guest's linear memory: HTTP fields and bodies,
+//! handles, values on their way from one guest to another.
+//!
+//! Each guest of a replica has one budget: the service, and each component with all of its instances together, so that
+//! concurrency does not multiply it. Whatever is held is charged before it is kept. A [`Charge`] gives its bytes back when
+//! it is dropped, on whichever path that is. What lives in the tables of a store cannot carry a charge, because wasmtime
+//! moves it about: an [`Account`] charges an upper bound when something comes, and measures the tables from time to time.
+
+mod account;
+mod body;
+mod files;
+mod http;
+mod measure;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use warren_model::quantity::rounded_bytes;
+use wasmtime::component::Linker;
+
+pub(super) use account::{Account, exceeded_by, watch};
+pub(super) use body::{HeldBody, MeteredBody};
+pub(super) use files::hold_paths;
+pub(super) use measure::fields_bytes;
+
+use super::{Guest, engine::Generation};
+use crate::net::Ledger;
+
+/// The smallest and the largest budget, in bytes. In between it is as large as `limits.memory`.
+const SMALLEST: u64 = 16 << 20;
+const LARGEST: u64 = 64 << 20;
+
+/// One piece of a body may take this part of what is left of the budget.
+const PART: usize = 256;
+/// The smallest piece, in bytes.
+const LEAST_PIECE: usize = 4 << 10;
+
+/// Handles of the host that one instance may have at once: sockets, streams, requests, pollables.
+pub(super) const HOST_HANDLES: usize = 10_000;
+/// Handles of any kind in all tables of one instance, those of resources that guests define included.
+pub(super) const HANDLES: usize = 16_384;
+
+/// What one guest may make the worker hold at once.
+#[derive(Debug)]
+pub struct HostBudget {
+    /// In bytes, as `used`.
+    limit: usize,
+    used: AtomicUsize,
+}
+
+/// Bytes of a budget, given back when this is dropped.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Arc<HostBudget>,
+    bytes: usize,
+}
+
+/// What the worker holds for a guest, in words that an author of guests knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Of `wasi:http`, and the heads of requests and responses made of them.
+    Fields,
+    /// What handles stand for, tasks, streams and futures of 0.3 included.
+    Handles,
+    /// Pieces of HTTP bodies that were not read yet.
+    Bodies,
+    /// Arguments and results of a call from guest to guest or to the host.
+    Values,
+    /// The listings of directories.
+    Directories,
+    /// That wait to be sent.
+    Datagrams,
+}
+
+/// A guest wanted the worker to hold more than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// `limit` in bytes.
+    #[error(
+        "the worker holds at most {} for this guest, and its {held} need more: release what is not needed, or raise \
+         `limits.memory` (the bound is as large, but at least {} and at most {})",
+        rounded_bytes(*.limit as u64), rounded_bytes(SMALLEST), rounded_bytes(LARGEST)
+    )]
+    Bytes { held: Held, limit: usize },
+    #[error(
+        "it may have {0} handles at once, of sockets, streams, requests and whatever else there is: drop those that are \
+         not needed"
+    )]
+    Handles(usize),
+}
+
+/// Shadows the functions by which a guest makes the worker hold something; `linker` has all of WASI already.
+pub(super) fn add_to_linker(
+    linker: &mut Linker<Guest>,
+    generation: Generation,
+) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    http::add_to_linker(linker, generation)?;
+    files::add_to_linker(linker, generation)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+// === impl HostBudget ===
+
+impl HostBudget {
+    /// Of a guest whose instances may have this many bytes of linear memory each.
+    pub fn new(memory_limit: u64) -> Arc<Self> {
+        let limit = memory_limit.clamp(SMALLEST, LARGEST);
+        Arc::new(Self {
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            used: AtomicUsize::new(0),
+        })
+    }
+
+    /// In bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What is charged at present, in bytes. It may exceed the limit by what was held before anyone could ask.
+    pub fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
+    /// What can still be charged at this moment.
+    pub fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
+    /// How large a piece of a body may be that waits to be taken, of `most` bytes at most. Many bodies that nobody reads
+    /// get by with smaller pieces, long before nothing is left.
+    pub fn piece(&self, most: usize) -> usize {
+        most.min((self.free() / PART).max(LEAST_PIECE))
+    }
+
+    /// Charges all of it or nothing.
+    pub fn take(self: &Arc<Self>, held: Held, bytes: usize) -> Result<Charge, Exceeded> {
+        match self.add(bytes) {
+            true => Ok(Charge {
+                budget: Arc::clone(self),
+                bytes,
+            }),
+            false => Err(self.exceeded(held)),
+        }
+    }
+
+    /// `bytes` as they are, charged until the last of their clones and slices is dropped.
+    pub fn hold(self: &Arc<Self>, held: Held, bytes: Bytes) -> Result<Bytes, Exceeded> {
+        struct Owner(
+            Bytes,
+            #[expect(dead_code, reason = "held for its drop")] Charge,
+        );
+
+        impl AsRef<[u8]> for Owner {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+
+        if bytes.is_empty() {
+            return Ok(bytes);
+        }
+        let charge = self.take(held, bytes.len())?;
+        Ok(Bytes::from_owner(Owner(bytes, charge)))
+    }
+
+    fn exceeded(&self, held: Held) -> Exceeded {
+        Exceeded::Bytes {
+            held,
+            limit: self.limit,
+        }
+    }
+
+    fn add(&self, bytes: usize) -> bool {
+        let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used.try_update(Relaxed, Relaxed, fits).is_ok()
+    }
+
+    /// For what is held already. Whether the budget allows it.
+    fn force(&self, bytes: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Relaxed);
+        before.saturating_add(bytes) <= self.limit
+    }
+
+    fn give(&self, bytes: usize) {
+        if bytes > 0 {
+            self.used.fetch_sub(bytes, Relaxed);
+        }
+    }
+}
+
+impl Ledger for HostBudget {
+    /// Others fill a network's buffers, too: at least half is left to what the guest itself does.
+    fn most(&self) -> usize {
+        self.limit / 2
+    }
+
+    fn free(&self) -> usize {
+        self.free()
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.add(bytes)
+    }
+
+    fn give(&self, bytes: usize) {
+        self.give(bytes);
+    }
+}
+
+// === impl Charge ===
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes);
+    }
+}
+
+// === impl Held ===
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fields => "HTTP fields",
+            Self::Handles => "handles",
+            Self::Bodies => "HTTP bodies",
+            Self::Values => "arguments and results of calls",
+            Self::Directories => "directory listings",
+            Self::Datagrams => "datagrams",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
