@@ -27,7 +27,7 @@ use warren_worker::{
     lease::SharedLease,
     logs::{LogHub, LogLimits},
     policy::HostAccess,
-    runtime::Runtime,
+    runtime::{Runtime, compile::CompileSettings},
     supervisor::{Supervisor, SupervisorParts},
     volumes::Volumes,
 };
@@ -119,7 +119,9 @@ impl Worker {
         fs::write(artifacts.join(format!("{}.wasm", digest.hex())), bytes).unwrap();
         // Compiled code survives from test to test.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-        let runtime = Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX).unwrap());
+        let runtime = Arc::new(
+            Runtime::new(&cache, u64::MAX, u64::MAX, CompileSettings::in_process()).unwrap(),
+        );
         let reports = ReportBook::new();
         let supervisor = Supervisor::new(SupervisorParts {
             runtime: Arc::clone(&runtime),

@@ -195,6 +195,7 @@ impl Part {
             exports,
             uses,
             unused_since: None,
+            compile_failure: None,
         }
     }
 }

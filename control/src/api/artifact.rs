@@ -121,6 +121,7 @@ impl ArtifactApi {
             exports,
             uses,
             unused_since: Some(clock::now()),
+            compile_failure: None,
         };
         let mut transaction = Transaction::default();
         transaction.create(keys::artifact(digest), &artifact);

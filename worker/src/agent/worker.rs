@@ -40,7 +40,10 @@ use crate::{
     lease::SharedLease,
     logs::{DiskLimits, LogHub, LogLimits},
     policy::HostAccess,
-    runtime::{Runtime, RuntimeError},
+    runtime::{
+        Runtime, RuntimeError,
+        compile::{CompileLimits, CompileSettings},
+    },
     supervisor::{Supervisor, SupervisorParts},
     volumes::{HostVolume, VolumeError, Volumes},
 };
@@ -61,6 +64,8 @@ pub struct Config {
     pub cache_limit: u64,
     /// Bytes that guests may use. `None`: four fifths of the machine's or the control group's.
     pub memory: Option<u64>,
+    /// How components are compiled: in processes that take memory beside that of guests.
+    pub compile: CompileSettings,
     /// How much of what guests write is kept.
     pub logs: DiskLimits,
     /// Directories that workloads may mount by name.
@@ -207,7 +212,12 @@ impl Worker {
         }
         let memory = config.memory.unwrap_or_else(default_memory);
         let supervisor = Supervisor::new(SupervisorParts {
-            runtime: Arc::new(Runtime::new(&cache, config.cache_limit, memory)?),
+            runtime: Arc::new(Runtime::new(
+                &cache,
+                config.cache_limit,
+                memory,
+                config.compile.clone(),
+            )?),
             artifacts: Arc::new(artifacts),
             router: router.clone(),
             logs: logs.clone(),
@@ -368,6 +378,7 @@ impl Worker {
                 replicas: MAX_REPLICAS,
                 keeps_reserves: Some(true),
             },
+            compile_limits: Some(compile_limits(&self.config.compile.limits)),
             stop_keeps: self.config.stop_keeps,
         };
         Session {
@@ -386,6 +397,13 @@ impl Worker {
             refused,
             ending,
         }
+    }
+}
+
+fn compile_limits(limits: &CompileLimits) -> v1::CompileLimits {
+    v1::CompileLimits {
+        memory_bytes: limits.memory,
+        cpu_time: prost_types::Duration::try_from(limits.timeout).ok(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The wasmtime engine and its settings.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
 };
@@ -38,7 +40,26 @@ pub fn engine(generation: Generation, memory: u64) -> wasmtime::Result<Engine> {
     Engine::new(&config(generation, memory))
 }
 
+/// An engine that makes the same code and has no room to run it.
+pub fn compiler(generation: Generation) -> wasmtime::Result<Engine> {
+    Engine::new(&code(generation))
+}
+
+/// What code depends on: an engine runs what another with the same number has compiled.
+pub fn compatibility(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
 fn config(generation: Generation, memory: u64) -> Config {
+    let mut config = code(generation);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(memory)));
+    config
+}
+
+/// The settings that the code depends on.
+fn code(generation: Generation) -> Config {
     let concurrency = generation == Generation::P3;
     let mut config = Config::new();
     config
@@ -46,8 +67,7 @@ fn config(generation: Generation, memory: u64) -> Config {
         .wasm_component_model_async(concurrency)
         .concurrency_support(concurrency)
         .epoch_interruption(true)
-        .cranelift_opt_level(OptLevel::Speed)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(memory)));
+        .cranelift_opt_level(OptLevel::Speed);
     config
 }
 
@@ -87,6 +107,15 @@ fn pool(memory: u64) -> PoolingAllocationConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_compiler_makes_runs_on_the_engine_of_its_generation_alone() {
+        let number = |engine: wasmtime::Result<Engine>| compatibility(&engine.expect("an engine"));
+        let (p2, p3) = (Generation::P2, Generation::P3);
+        assert_eq!(number(compiler(p2)), number(engine(p2, 1 << 30)));
+        assert_eq!(number(compiler(p3)), number(engine(p3, 1 << 30)));
+        assert_ne!(number(compiler(p2)), number(compiler(p3)));
+    }
 
     #[test]
     fn what_slots_keep_is_a_small_part_of_what_guests_have() {

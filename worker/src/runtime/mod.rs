@@ -1,5 +1,6 @@
 //! Running guests: engines, compiled code, linking, limits, and the host interfaces they see.
 
+pub mod compile;
 mod compiled;
 mod component;
 mod cpu;
@@ -21,7 +22,7 @@ mod workload;
 
 use std::{io, path::Path, sync::Arc};
 
-use warren_model::digest::Digest;
+use warren_model::{digest::Digest, name::WorkloadId};
 use wasmtime::{Engine, component::Linker};
 
 pub use compiled::{CacheError, CompileError, Compiled};
@@ -33,6 +34,7 @@ pub use service::{ServiceEnd, ServiceRuntime, Turn};
 pub use usage::ReplicaUsage;
 pub use workload::{PrepareError, Prepared, ReplicaContext};
 
+use compile::{CompileFailure, CompileSettings, Compiler};
 use compiled::CompileCache;
 use cpu::CpuScheduler;
 use engine::Generation;
@@ -45,6 +47,7 @@ pub struct Runtime {
     memory: Arc<MemoryBudget>,
     /// Its clock makes guests yield.
     cpu: Arc<CpuScheduler>,
+    compiler: Arc<Compiler>,
 }
 
 /// What guests of one generation of WASI share.
@@ -68,28 +71,50 @@ pub enum RuntimeError {
 impl Runtime {
     /// `cache` is the directory of compiled code; only this user may be able to write there. Beyond `limit` bytes,
     /// [`Self::collect`] removes what nothing uses. All guests together have `memory` bytes, of linear memory and tables;
-    /// the worker's own memory comes on top.
-    pub fn new(cache: &Path, limit: u64, memory: u64) -> Result<Self, RuntimeError> {
+    /// the worker's own memory comes on top, and what `compile` allows to those that compile.
+    pub fn new(
+        cache: &Path,
+        limit: u64,
+        memory: u64,
+        compile: CompileSettings,
+    ) -> Result<Self, RuntimeError> {
         let new = |generation| engine::engine(generation, memory).map_err(RuntimeError::Engine);
         let (p2, p3) = (new(Generation::P2)?, new(Generation::P3)?);
         let cpu = CpuScheduler::start(vec![p2.clone(), p3.clone()]);
+        let compiler = Arc::new(Compiler::new(compile));
+        let half = |engine, generation| {
+            let cache =
+                CompileCache::open(engine, generation, cache, limit, Arc::clone(&compiler))?;
+            Half::new(engine, generation, cache)
+        };
         Ok(Self {
-            p2: Half::new(&p2, Generation::P2, cache, limit)?,
-            p3: Half::new(&p3, Generation::P3, cache, limit)?,
+            p2: half(&p2, Generation::P2)?,
+            p3: half(&p3, Generation::P3)?,
+            compiler,
             memory: MemoryBudget::new(memory),
             cpu: Arc::new(cpu.map_err(RuntimeError::Clock)?),
         })
     }
 
     /// The compiled form of a verified artifact, by the engine that it needs; see [`CompileCache::load`].
-    pub async fn load(&self, digest: Digest, artifact: &Path) -> Result<Compiled, CompileError> {
+    pub async fn load(
+        &self,
+        workload: &WorkloadId,
+        digest: Digest,
+        artifact: &Path,
+    ) -> Result<Compiled, CompileError> {
         let loaded = self.p2.cache.get(digest);
         if let Some(compiled) = loaded.or_else(|| self.p3.cache.get(digest)) {
             return Ok(compiled);
         }
         let (info, generation) = compiled::border(digest, artifact).await?;
         let cache = &self.half(generation).cache;
-        cache.load(digest, artifact, info).await
+        cache.load(digest, artifact, info, workload).await
+    }
+
+    /// Why an artifact is known not to compile within this worker's limits.
+    pub fn compile_failure(&self, digest: Digest) -> Option<CompileFailure> {
+        self.compiler.failure(digest)
     }
 
     /// Whether [`Self::load`] has nothing to compile.
@@ -125,11 +150,10 @@ impl Half {
     fn new(
         engine: &Engine,
         generation: Generation,
-        cache: &Path,
-        limit: u64,
+        cache: CompileCache,
     ) -> Result<Self, RuntimeError> {
         Ok(Self {
-            cache: CompileCache::open(engine, generation, cache, limit)?,
+            cache,
             wasi: wasi(engine, generation).map_err(RuntimeError::Engine)?,
         })
     }

@@ -11,7 +11,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use warren_model::{
     digest::Digest,
     egress::EgressRule,
-    name::Name,
+    name::{Name, WorkloadId},
     spec::{
         BodyLimits, Component, Placement, Recovery, Restart, RestartPolicy, Service, Update,
         WorkloadSpec,
@@ -21,7 +21,9 @@ use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery},
     net::{NetLimits, Network},
     policy::{HostAccess, Refusal, refusals},
-    runtime::{Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime},
+    runtime::{
+        Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime, compile::CompileSettings,
+    },
 };
 
 /// What any test waits for anything: far more than it takes, and less than a hang.
@@ -30,7 +32,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Compiled code survives from test to test: compiling is what takes time here.
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX).unwrap())
+    Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX, CompileSettings::in_process()).unwrap())
 });
 
 /// The sandbox that the guests of one replica share.
@@ -80,10 +82,15 @@ impl Bench {
     /// Prepares a workload of guests from this repository's prebuilt components.
     pub async fn prepare(&self, service: Service, components: Vec<Component>) -> Prepared {
         let mut artifacts = HashMap::new();
+        let workload = WorkloadId {
+            namespace: self.context.name.clone(),
+            name: self.context.name.clone(),
+        };
         let digests = [service.component].into_iter();
         for digest in digests.chain(components.iter().map(|c| c.component)) {
             let path = path_of(digest);
-            artifacts.insert(digest, RUNTIME.load(digest, &path).await.unwrap());
+            let code = RUNTIME.load(&workload, digest, &path).await;
+            artifacts.insert(digest, code.unwrap());
         }
         let spec = WorkloadSpec {
             replicas: None,

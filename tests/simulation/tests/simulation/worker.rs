@@ -144,6 +144,7 @@ impl World {
                 labels: BTreeMap::new(),
                 volumes: Vec::new(),
                 network: String::new(),
+                compile_limits: None,
                 capacity: v1::Resources {
                     memory_bytes: 1 << 36,
                     replicas: 100,

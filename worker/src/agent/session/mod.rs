@@ -62,6 +62,7 @@ pub struct SessionConfig {
     /// Whose ports it shares: see `Hello.network`.
     pub network: String,
     pub capacity: v1::Resources,
+    pub compile_limits: Option<v1::CompileLimits>,
     /// For how long its replicas are kept for its return when it stops in order. Zero: not at all.
     pub stop_keeps: Duration,
 }
@@ -351,6 +352,7 @@ impl Session {
             volumes: self.config.volumes.clone(),
             network: self.config.network.clone(),
             capacity: Some(self.config.capacity),
+            compile_limits: self.config.compile_limits,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas: known.reports,
             http_address: self.config.http_address.clone(),

@@ -79,6 +79,7 @@ impl Fixture {
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             volumes: Vec::new(),
             network: "network-1".to_owned(),
+            compile_limits: None,
             capacity: v1::Resources {
                 memory_bytes: 1 << 30,
                 replicas: 10,

@@ -6,12 +6,16 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use warren_model::{digest::Digest, name::Name, spec::WorkloadSpec};
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+    spec::WorkloadSpec,
+};
 use warren_proto::v1;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve};
 
-use super::{PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd};
+use super::{CompileSettings, PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd};
 use crate::{
     logs::{LogHub, LogLimits},
     net::{NetLimits, Network},
@@ -32,6 +36,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         &target.join("tmp/compiled-by-unit-tests"),
         u64::MAX,
         u64::MAX,
+        CompileSettings::in_process(),
     )
     .unwrap()
 });
@@ -72,11 +77,18 @@ impl Bench {
             .into_iter()
             .chain(components.iter().map(|(_, bytes)| *bytes));
         let mut artifacts = HashMap::new();
+        let workload = WorkloadId {
+            namespace: self.context.name.clone(),
+            name: self.context.name.clone(),
+        };
         for bytes in binaries {
             let digest = Digest::of(bytes);
             let file = self.files.path().join(digest.hex());
             std::fs::write(&file, bytes).unwrap();
-            artifacts.insert(digest, RUNTIME.load(digest, &file).await.unwrap());
+            artifacts.insert(
+                digest,
+                RUNTIME.load(&workload, digest, &file).await.unwrap(),
+            );
         }
         let components = components.iter().map(|(name, bytes)| v1::Component {
             name: (*name).to_owned(),
