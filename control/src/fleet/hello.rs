@@ -33,6 +33,8 @@ pub(super) struct Greeting {
     pub leave: Option<v1::Leave>,
     /// Whose ports it shares. Empty: the worker does not tell.
     pub network: String,
+    /// What compiling one component may take there, if it says.
+    pub compile_limits: Option<v1::CompileLimits>,
 }
 
 /// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
@@ -119,6 +121,7 @@ impl Greeting {
                 instance: hello.instance,
                 leave: hello.leave,
                 network: hello.network,
+                compile_limits: hello.compile_limits,
             }),
             _ => Err(error::invalid(&violations)),
         }

@@ -1,5 +1,6 @@
 //! The workers' side: sessions, leases, and the lines of guests on their way to readers.
 
+pub mod compile;
 mod hello;
 pub mod leases;
 pub mod logs;

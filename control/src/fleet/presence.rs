@@ -140,6 +140,8 @@ fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v
         version: greeting.version.clone(),
         volumes: greeting.volumes.clone(),
         network: greeting.network.clone(),
+        compile_limits: greeting.compile_limits,
+        instance: greeting.instance.clone(),
         conditions: before.conditions,
         departure: before.departure,
         ..v1::Worker::default()

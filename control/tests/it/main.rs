@@ -22,6 +22,7 @@ mod restarts;
 mod revisions;
 mod rollouts;
 mod selectors;
+mod suspects;
 mod watch;
 mod worker;
 mod workloads;
