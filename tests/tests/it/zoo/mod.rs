@@ -24,11 +24,13 @@
 //! | panic, trap in `drop` | `TRAPPED`, its last words | [`ends`] |
 //! | never listens | `Ready` is `FALSE`, `NotListening`; 503 | [`listening`] |
 //! | listens late | the same until it does, then 200 | [`listening`] |
+//! | a function that takes the compiler gigabytes, or minutes | `FAILED`, `CompileFailed` with the limit and the remedy | [`compiling`] |
 //! | stops answering its probe | `UNHEALTHY` with what the probe found | [`listening`] |
 //!
 //! All of them at once, for longer, and how long the neighbour's answers take: `tests/soak.rs`.
 
 mod calls;
+mod compiling;
 mod ends;
 mod listening;
 mod memory;
@@ -42,7 +44,7 @@ use std::time::Duration;
 use serde_json::Value;
 use warren_tests::{Cluster, Neighbour, Reply, eventually, get, guest};
 
-use crate::cluster;
+use crate::lab;
 
 /// How the hostile workload is called, and its host.
 const BEAST: &str = "beast";
@@ -66,7 +68,12 @@ struct Zoo {
 impl Zoo {
     /// With the neighbour, whose client has begun to ask.
     async fn open() -> Self {
-        let cluster = cluster(1).await;
+        Self::open_with(&[]).await
+    }
+
+    /// The same, with further flags for the worker.
+    async fn open_with(flags: &[&str]) -> Self {
+        let cluster = Cluster::start_with(lab(), 1, &[], flags).await;
         cluster.apply(&Neighbour::manifest()).await;
         let neighbour = Neighbour::ask(cluster.http(), EVERY);
         neighbour.is_answered(1).await;
