@@ -4,7 +4,10 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use tokio::task::AbortHandle;
-use warren_model::digest::Digest;
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+};
 use warren_worker::{
     policy::Role,
     runtime::{Compiled, Runtime},
@@ -88,7 +91,14 @@ impl Generation {
             .join(name);
         let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
         let digest = Digest::of(&bytes);
-        let code = runtime.load(Role::Service, digest, &path).await?;
+        let bench = Name::parse("bench")?;
+        let workload = WorkloadId {
+            namespace: bench.clone(),
+            name: bench,
+        };
+        let code = runtime
+            .load(Role::Service, &workload, digest, &path)
+            .await?;
         Ok(Guest { digest, code })
     }
 }

@@ -25,6 +25,10 @@ pub use args::reference;
 
 /// Runs the command line of this process. 0: it did what was asked. 1: it did not. 2: it was asked wrongly.
 pub fn main() -> ExitCode {
+    // A worker's compiler: it is this program, and no command of anyone else's.
+    if let Some(code) = warren_worker::compile_if_asked(std::env::args_os()) {
+        return code;
+    }
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(refused) => return args::explain(&refused),

@@ -32,8 +32,7 @@ pub fn guest_runtime() -> anyhow::Result<Runtime> {
     built(builder)
 }
 
-/// Runs to the end of the future. What still computes on a thread of its own then, such as the compilation of a
-/// component that nobody waits for any more, is left behind.
+/// Runs to the end of the future. What still computes on a thread of its own then is left behind.
 pub fn finish<T>(runtime: Runtime, future: impl Future<Output = T>) -> T {
     let result = runtime.block_on(future);
     runtime.shutdown_background();

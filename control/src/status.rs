@@ -5,7 +5,7 @@ use warren_model::{quantity::format_duration, spec};
 use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause, rollout::State};
 
 use crate::state::{
-    records::{PORT_UNAVAILABLE, condition},
+    records::{COMPILE_FAILED, HELD, PORT_UNAVAILABLE, condition},
     rollout,
 };
 
@@ -353,8 +353,7 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
             let cause = condition(&replica.conditions, "Scheduled")
                 .filter(|held| held.status() == Status::False);
             let reason = match cause {
-                Some(held) if held.reason == PORT_UNAVAILABLE => PORT_UNAVAILABLE,
-                Some(_) => "Unschedulable",
+                Some(held) => lasting(&held.reason).unwrap_or("Unschedulable"),
                 None => "ReplicasNotReady",
             };
             (2, reason, cause.map(|held| held.message.clone()))
@@ -367,6 +366,12 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
                 .map(|held| format!("{id}: {}", first_line(&held.message))),
         ),
     }
+}
+
+/// Why a replica has no worker, where time alone does not help.
+fn lasting(reason: &str) -> Option<&'static str> {
+    let reasons = [PORT_UNAVAILABLE, COMPILE_FAILED, HELD];
+    reasons.into_iter().find(|known| *known == reason)
 }
 
 /// The first condition that does not hold.

@@ -218,6 +218,7 @@ fn workload() {
             earlier_replicas: Some(0),
             stable_revision: 1,
             message: "an artifact was deleted".into(),
+            losses: Vec::new(),
         }),
     };
     let workload = v1::Workload {
@@ -402,6 +403,14 @@ fn worker() {
         }),
         network: "5f2c".into(),
         has_run: Some(true),
+        compile_limits: Some(v1::CompileLimits {
+            memory_bytes: 2 << 30,
+            cpu_time: Some(prost_types::Duration {
+                seconds: 120,
+                nanos: 0,
+            }),
+        }),
+        instance: "8b1f".into(),
     };
     golden("worker", &worker);
     golden("departure_default", &v1::Departure::default());

@@ -17,9 +17,10 @@ pub mod sockets;
 pub mod supervisor;
 pub mod volumes;
 
-pub use agent::{Config, OpenError, ServeError, Worker};
+pub use agent::{Config, OpenError, ServeError, Worker, default_compile_memory};
 pub use ingress::server::MAX_CONNECTIONS;
 pub use logs::DiskLimits;
+pub use runtime::compile::{CompileLimits, CompileSettings, CompilerProgram, compile_if_asked};
 pub use volumes::HostVolume;
 
 /// Where the ingress listens when nothing else is asked for.

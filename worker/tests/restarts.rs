@@ -28,7 +28,7 @@ use warren_worker::{
     logs::{LogHub, LogLimits},
     policy::HostAccess,
     publish::PublishPolicy,
-    runtime::Runtime,
+    runtime::{Runtime, compile::CompileSettings},
     supervisor::{Supervisor, SupervisorParts},
     volumes::Volumes,
 };
@@ -120,7 +120,9 @@ impl Worker {
         fs::write(artifacts.join(format!("{}.wasm", digest.hex())), bytes).unwrap();
         // Compiled code survives from test to test.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-        let runtime = Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX).unwrap());
+        let runtime = Arc::new(
+            Runtime::new(&cache, u64::MAX, u64::MAX, CompileSettings::in_process()).unwrap(),
+        );
         let reports = ReportBook::new();
         let supervisor = Supervisor::new(SupervisorParts {
             runtime: Arc::clone(&runtime),

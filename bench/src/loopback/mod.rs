@@ -12,7 +12,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
-use warren_worker::{net::Scope, runtime::Runtime};
+use warren_worker::{
+    net::Scope,
+    runtime::{Runtime, compile::CompileSettings},
+};
 
 use crate::{
     guests::{Client, Did, Generation, Guest, Server, Serving},
@@ -243,7 +246,12 @@ impl Series {
 impl Sides {
     /// `cache` is where compiled code is kept.
     pub async fn new(cache: &Path) -> anyhow::Result<Self> {
-        let runtime = Arc::new(Runtime::new(cache, u64::MAX, u64::MAX)?);
+        let runtime = Arc::new(Runtime::new(
+            cache,
+            u64::MAX,
+            u64::MAX,
+            CompileSettings::in_process(),
+        )?);
         let p2 = Generation::P2.load(&runtime).await?;
         let p3 = Generation::P3.load(&runtime).await?;
         Ok(Self {

@@ -198,6 +198,7 @@ impl Part {
             exports,
             uses,
             unused_since: None,
+            compile_failure: None,
         }
     }
 }

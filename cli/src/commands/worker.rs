@@ -1,10 +1,15 @@
 //! `warren worker`: a worker.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration,
+};
 
 use clap::error::ErrorKind;
-use warren_model::{cidr::Cidr, listen, publish_rule::PublishRule};
-use warren_worker::{Config, DiskLimits, HostVolume, Worker};
+use warren_model::{cidr::Cidr, listen, publish_rule::PublishRule, quantity::format_bytes};
+use warren_worker::{
+    CompileLimits, CompileSettings, CompilerProgram, Config, DiskLimits, HostVolume, Worker,
+    runtime::compile::{LEAST_MEMORY, LEAST_TIMEOUT},
+};
 
 use crate::{args, client::ServerUrl, logging, output, process};
 
@@ -39,6 +44,15 @@ pub struct Args {
     /// Memory for all guests together, such as 2GiB; its own comes on top [default: 80% of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
     memory: Option<u64>,
+    /// Memory for compiling one component, beside that of guests [default: a quarter of the machine's, from 512MiB to 2GiB]
+    #[arg(long, value_name = "SIZE", value_parser = compile_memory)]
+    compile_memory: Option<u64>,
+    /// CPU time for compiling one component
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = compile_timeout)]
+    compile_timeout: Duration,
+    /// Components that are compiled at once
+    #[arg(long, value_name = "N", default_value_t = warren_worker::runtime::compile::DEFAULT_CONCURRENCY)]
+    compile_concurrency: NonZeroUsize,
     /// What components may take on disk, and as much again their compiled code; then those go that nothing uses
     #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "4GiB")]
     cache_max_size: u64,
@@ -101,6 +115,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         cache: None,
         cache_limit: args.cache_max_size,
         memory: args.memory,
+        compile: CompileSettings {
+            program: CompilerProgram::This,
+            limits: CompileLimits {
+                memory: args
+                    .compile_memory
+                    .unwrap_or_else(warren_worker::default_compile_memory),
+                timeout: args.compile_timeout,
+            },
+            concurrency: args.compile_concurrency,
+        },
         logs: DiskLimits {
             replica: args.log_max_size,
             total: args.log_max_total,
@@ -125,6 +149,25 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The compiler itself needs some.
+fn compile_memory(text: &str) -> Result<u64, String> {
+    match args::bytes(text)? {
+        bytes if bytes < LEAST_MEMORY => Err(format!(
+            "the compiler itself needs {} at the least",
+            format_bytes(LEAST_MEMORY)
+        )),
+        bytes => Ok(bytes),
+    }
+}
+
+/// The kernel counts CPU time in seconds.
+fn compile_timeout(text: &str) -> Result<Duration, String> {
+    match args::duration(text)? {
+        time if time < LEAST_TIMEOUT => Err("give it 1s at the least".to_owned()),
+        time => Ok(time),
+    }
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -135,6 +178,14 @@ fn label(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_compiling_takes_has_a_least() {
+        assert_eq!(compile_memory("64MiB"), Ok(64 << 20));
+        assert!(compile_memory("63MiB").is_err_and(|e| e.contains("64MiB at the least")));
+        assert_eq!(compile_timeout("1s"), Ok(Duration::from_secs(1)));
+        assert!(compile_timeout("999ms").is_err());
+    }
 
     #[test]
     fn labels() {

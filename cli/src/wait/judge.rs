@@ -27,6 +27,8 @@ pub enum Until {
 
 /// The reason of a condition: a published port is not free.
 const PORT_UNAVAILABLE: &str = "PortUnavailable";
+/// Reasons of a condition that time alone does not change.
+const LASTING: [&str; 3] = [PORT_UNAVAILABLE, "CompileFailed", "Held"];
 
 /// Whether as many replicas of the present revision as wanted are ready and earlier ones take no more work.
 pub fn judge(
@@ -62,7 +64,7 @@ pub fn judge(
         if gave_up || ended {
             broken = Some(replica.id.clone());
         }
-        if has_no_port(replica) && patience != Patience::Endless {
+        if has_no_worker(replica) && patience != Patience::Endless {
             stuck = Some(replica.id.clone());
         }
     }
@@ -132,10 +134,10 @@ fn is_tried_elsewhere(replica: &v1::Replica) -> bool {
         && unmet(replica, "Scheduled").is_none()
 }
 
-/// Whether every worker that could run it has its ports taken, by somebody who keeps them.
-fn has_no_port(replica: &v1::Replica) -> bool {
+/// Whether no worker will take it before somebody changes something.
+fn has_no_worker(replica: &v1::Replica) -> bool {
     replica.worker.is_empty()
-        && unmet(replica, "Scheduled").is_some_and(|held| held.reason == PORT_UNAVAILABLE)
+        && unmet(replica, "Scheduled").is_some_and(|held| LASTING.contains(&held.reason.as_str()))
 }
 
 fn unmet<'a>(replica: &'a v1::Replica, kind: &str) -> Option<&'a v1::Condition> {

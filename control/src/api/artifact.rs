@@ -111,6 +111,7 @@ impl ArtifactApi {
             exports,
             uses,
             unused_since: Some(clock::now()),
+            compile_failure: None,
         };
         let mut transaction = Transaction::default();
         transaction.create(keys::artifact(digest), &artifact);

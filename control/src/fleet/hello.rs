@@ -38,6 +38,8 @@ pub(super) struct Greeting {
     pub listeners: Vec<String>,
     /// Where its operator lets workloads publish. Empty: everywhere.
     pub publish_allow: Vec<String>,
+    /// What compiling one component may take there, if it says.
+    pub compile_limits: Option<v1::CompileLimits>,
 }
 
 /// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
@@ -92,6 +94,7 @@ impl Greeting {
                 network: hello.network,
                 listeners: hello.listeners,
                 publish_allow: hello.publish_allow,
+                compile_limits: hello.compile_limits,
             }),
             _ => Err(error::invalid(&violations)),
         }

@@ -9,7 +9,7 @@ use warren_model::name::Name;
 use warren_proto::v1::{self, event::Type, replica::Phase};
 
 use super::{
-    Fleet,
+    Fleet, compile,
     hello::{Greeting, TurnedAway},
     listen::now,
     presence, report, steps,
@@ -18,6 +18,7 @@ use crate::{
     api::error,
     clock,
     events::Subject,
+    reconcile::observe,
     state::records::{Account, ReplicaRecord},
     store::{Durability, StoreError},
 };
@@ -88,6 +89,38 @@ impl Member<'_> {
             self.change_worker("that the worker runs something", change)
                 .await;
         }
+    }
+
+    /// Whether the worker's process before this one ended without a word.
+    pub fn was_cut_short(&self, greeting: &Greeting) -> bool {
+        let held = self.fleet.index.worker(&self.name);
+        held.is_some_and(|held| {
+            let before = &held.worker;
+            let stopped = before.departure.as_ref().is_some_and(|it| it.stopped);
+            let known = !before.instance.is_empty() && !greeting.instance.is_empty();
+            before.id == greeting.id && known && before.instance != greeting.instance && !stopped
+        })
+    }
+
+    /// Notes of what was starting on the worker, or had just begun, that its process ended. `silent_for`: since that was last
+    /// heard of.
+    pub async fn cut_short(&self, silent_for: Duration) -> Result<(), StoreError> {
+        let now = clock::now();
+        let placed = self.fleet.index.replicas_on(&self.name);
+        let tried = placed
+            .iter()
+            .filter(|record| observe::on_trial(record, silent_for, &now));
+        let cut = |held: &ReplicaRecord| {
+            Some(ReplicaRecord {
+                cut_short: Some(now),
+                ..held.clone()
+            })
+        };
+        let tried: Vec<_> = tried.collect();
+        for some in tried.chunks(REPORTS_AT_ONCE) {
+            try_join_all(some.iter().map(|held| self.change(&held.replica.id, cut))).await?;
+        }
+        Ok(())
     }
 
     /// Brings every replica of this worker in line with what Hello says of it.
@@ -238,10 +271,32 @@ impl Member<'_> {
 
     /// Stores what is new in a report.
     pub async fn store_report(&self, report: &v1::ReplicaReport) -> Result<(), StoreError> {
+        // Before the replica has failed: what is planned then knows it.
+        if let Some(failure) = &report.compile_failure {
+            self.note_compile_failure(failure).await?;
+        }
         self.change(&report.replica, |held| {
             report::apply(held, report, clock::now())
         })
         .await
+    }
+
+    /// Notes with the artifact that no worker like this one can compile it.
+    async fn note_compile_failure(&self, told: &v1::CompileFailure) -> Result<(), StoreError> {
+        let Some(held) = self.fleet.index.worker(&self.name) else {
+            return Ok(());
+        };
+        let worker = &held.worker;
+        let Some((digest, failure)) = compile::noted(told, worker, clock::now()) else {
+            return Ok(());
+        };
+        let change = |held| compile::note(held, &failure, worker);
+        let state = &self.fleet.state;
+        let written = state
+            .update_artifact(digest, Durability::Relaxed, change)
+            .await?;
+        self.fleet.index.reached(written.unwrap_or(0)).await;
+        Ok(())
     }
 
     /// Stores that the worker has nothing of a replica.

@@ -1,6 +1,7 @@
 //! The workers' side: sessions, leases, and the lines of guests on their way to readers.
 
 mod bounds;
+pub mod compile;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod hello;

@@ -150,6 +150,8 @@ fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v
         volumes: greeting.volumes.clone(),
         network: greeting.network.clone(),
         publish_allow: greeting.publish_allow.clone(),
+        compile_limits: greeting.compile_limits,
+        instance: greeting.instance.clone(),
         conditions: before.conditions,
         departure: before.departure,
         ..v1::Worker::default()

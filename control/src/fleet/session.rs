@@ -272,8 +272,15 @@ impl Session<'_> {
 
     /// Stores the worker and what it holds, and lets the reconciler decide about that.
     async fn admit(&mut self, greeting: &Greeting) -> Result<(), Status> {
+        let was_cut_short = self.member.was_cut_short(greeting);
+        let leases = &self.member.fleet.leases;
+        let silent_for = leases.silent_for(self.member.name.as_str());
         self.member.join(greeting).await?;
         self.joined = true;
+        if was_cut_short {
+            let noted = self.member.cut_short(silent_for).await;
+            noted.map_err(error::store)?;
+        }
         let fleet = self.member.fleet;
         let (name, instance) = (&self.member.name, &greeting.instance);
         let (address, at) = (&greeting.address, &greeting.listeners);

@@ -5,8 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use warren_model::name::{Name, WorkloadId};
-use warren_proto::v1;
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+};
+use warren_proto::v1::{self, condition::Status, replica::Phase};
 
 use super::{show::Seen, watched::ShownReplica};
 use crate::{
@@ -15,7 +18,8 @@ use crate::{
     state::{
         Stored, decode,
         keys::{self, Key},
-        records::ReplicaRecord,
+        records::{ReplicaRecord, condition},
+        rollout,
     },
     store::{Change, Revision, Snapshot, StoreError},
 };
@@ -25,7 +29,11 @@ use crate::{
 pub struct Contents {
     pub workloads: BTreeMap<WorkloadId, WorkloadEntry>,
     pub workers: BTreeMap<Name, WorkerEntry>,
-    /// Workloads with a replica that has no worker yet: they gain when a worker does.
+    /// Artifacts that some worker could not compile.
+    pub uncompilable: BTreeMap<Digest, Stored<Arc<v1::Artifact>>>,
+    /// Workloads that were there when a worker was lost.
+    pub suspects: BTreeSet<WorkloadId>,
+    /// Workloads with a replica that has no worker yet, or that waits for another one: they gain when a worker does.
     pub unplaced: BTreeSet<WorkloadId>,
     /// Workers that are drained: what holds that up is seen in workloads.
     pub draining: BTreeSet<Name>,
@@ -114,6 +122,7 @@ impl Contents {
                     self.put_worker(&name, change, &mut effects);
                     touch(&mut touched.workers, name, change.revision);
                 }
+                Some(Key::Artifact(digest)) => self.put_artifact(digest, change),
                 None => {}
             }
         }
@@ -131,6 +140,23 @@ impl Contents {
     fn put_workload(&mut self, id: &WorkloadId, change: &Change) {
         let entry = self.workloads.entry(id.clone()).or_default();
         entry.stored = read(change);
+        let noted = entry
+            .stored
+            .as_ref()
+            .and_then(|held| rollout::of(&held.value));
+        if noted.is_some_and(|noted| !noted.losses.is_empty()) {
+            self.suspects.insert(id.clone());
+        } else {
+            self.suspects.remove(id);
+        }
+    }
+
+    fn put_artifact(&mut self, digest: Digest, change: &Change) {
+        let failed = |held: &Stored<Arc<v1::Artifact>>| held.value.compile_failure.is_some();
+        match read::<v1::Artifact>(change).filter(failed) {
+            Some(held) => self.uncompilable.insert(digest, held),
+            None => self.uncompilable.remove(&digest),
+        };
     }
 
     fn put_replica(
@@ -151,11 +177,7 @@ impl Contents {
             Some(after) => entry.replicas.insert(id.clone(), after),
             None => entry.replicas.remove(&id),
         };
-        if entry
-            .replicas
-            .values()
-            .any(|held| held.value.replica.worker.is_empty())
-        {
+        if entry.replicas.values().any(|held| waits(&held.value)) {
             self.unplaced.insert(workload.clone());
         } else {
             self.unplaced.remove(workload);
@@ -273,6 +295,11 @@ impl Contents {
                         .map(move |(id, held)| (keys::replica(workload, id), held.revision))
                 })
                 .collect(),
+            keys::ARTIFACTS => self
+                .uncompilable
+                .iter()
+                .map(|(digest, held)| (keys::artifact(*digest), held.revision))
+                .collect(),
             _ => self
                 .workers
                 .iter()
@@ -294,6 +321,14 @@ impl Usage {
     }
 }
 
+/// Whether a replica gains when a worker does.
+fn waits(record: &ReplicaRecord) -> bool {
+    let scheduled = condition(&record.replica.conditions, "Scheduled");
+    record.replica.worker.is_empty()
+        || (record.phase() == Phase::Failed
+            && scheduled.is_some_and(|held| held.status() == Status::False))
+}
+
 pub(super) fn touch<K: Ord>(touched: &mut BTreeMap<K, Revision>, key: K, revision: Revision) {
     let newest = touched.entry(key).or_insert(revision);
     *newest = revision.max(*newest);
@@ -306,6 +341,8 @@ pub(super) fn check(prefix: &str, snapshot: &Snapshot) -> Result<(), StoreError>
         match prefix {
             keys::WORKLOADS => decode::<v1::Workload>(key, value, revision).map(drop)?,
             keys::REPLICAS => decode::<ReplicaRecord>(key, value, revision).map(drop)?,
+            // Without them everything goes on, but for the knowledge of what does not compile.
+            keys::ARTIFACTS => continue,
             _ => decode::<v1::Worker>(key, value, revision).map(drop)?,
         }
         if Key::parse(key).is_none() {

@@ -15,7 +15,12 @@ use crate::{
 };
 
 /// What the index is made from.
-const PREFIXES: [&str; 3] = [keys::WORKLOADS, keys::REPLICAS, keys::WORKERS];
+const PREFIXES: [&str; 4] = [
+    keys::WORKLOADS,
+    keys::REPLICAS,
+    keys::WORKERS,
+    keys::ARTIFACTS,
+];
 
 /// Follows the store into the index until it is told to end.
 pub struct IndexTask {
@@ -141,11 +146,7 @@ async fn read_present(
     for (prefix, snapshot) in PREFIXES.iter().zip(&snapshots) {
         contents::check(prefix, snapshot)?;
     }
-    let floors = [
-        snapshots[0].revision,
-        snapshots[1].revision,
-        snapshots[2].revision,
-    ];
+    let floors = std::array::from_fn(|prefix| snapshots[prefix].revision);
     let watch = state.watch_all(floors[0])?;
 
     let mut inner = index.inner.write();

@@ -21,7 +21,10 @@ use std::{
 
 use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast};
-use warren_model::name::{Name, WorkloadId};
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+};
 use warren_proto::v1;
 
 use crate::{
@@ -87,6 +90,33 @@ impl Index {
             .subscribe()
             .wait_for(|applied| *applied >= revision)
             .await;
+    }
+
+    /// Why these components could not be compiled, of those that could not.
+    pub fn compile_failures(
+        &self,
+        digests: impl IntoIterator<Item = Digest>,
+    ) -> Vec<Arc<v1::CompileFailure>> {
+        let inner = self.inner.read();
+        let known = &inner.contents.uncompilable;
+        let failures = digests.into_iter().filter_map(|digest| {
+            let held = known.get(&digest)?;
+            held.value.compile_failure.clone().map(Arc::new)
+        });
+        failures.collect()
+    }
+
+    /// The workloads that were there when a worker was lost, but for one of them, and their replicas.
+    pub fn suspects(&self, but: &WorkloadId) -> Vec<(Arc<v1::Workload>, Vec<Arc<ReplicaRecord>>)> {
+        let inner = self.inner.read();
+        let contents = &inner.contents;
+        let suspects = contents.suspects.iter().filter(|id| *id != but);
+        let suspects = suspects.filter_map(|id| {
+            let entry = contents.workloads.get(id)?;
+            let replicas = entry.replicas.values().map(|held| held.value.clone());
+            Some((entry.stored.as_ref()?.value.clone(), replicas.collect()))
+        });
+        suspects.collect()
     }
 
     /// A workload with its status.

@@ -12,14 +12,17 @@ use warren_proto::v1::{self, condition::Status, event::Type, replica::Phase, rol
 
 use super::{
     observe,
-    plan::{self, Action, Placement, RolloutState, StopReason, Waiting},
+    plan::{self, Action, Cause, Placement, RolloutState, StopReason, Waiting},
 };
 use crate::{
     events::{Events, Subject},
-    index::Observation,
+    index::{Observation, WorkerUsage},
     state::{
         Stored, Transaction, exits, keys,
-        records::{PORT_UNAVAILABLE, ReplicaRecord, set_condition, set_worker_conditions},
+        records::{
+            COMPILE_FAILED, HELD, PORT_UNAVAILABLE, ReplicaRecord, set_condition,
+            set_worker_conditions,
+        },
         rollout,
     },
 };
@@ -33,6 +36,8 @@ pub(super) struct Execution {
     /// The workload goes back to this revision, after the transaction.
     pub roll_back_to: Option<u32>,
     notes: Vec<Note>,
+    /// The workload as it is to be written, if anything of it changes.
+    workload: Option<v1::Workload>,
 }
 
 /// An event to record once the transaction stands.
@@ -49,7 +54,19 @@ pub(super) struct Scene<'a> {
     pub id: &'a WorkloadId,
     pub observation: &'a Observation,
     pub spec: Option<&'a WorkloadSpec>,
+    pub workers: &'a [WorkerUsage],
     pub now: Timestamp,
+}
+
+// === impl Scene ===
+
+impl Scene<'_> {
+    /// Of a worker's process that is there, or was last; empty where it is not asked for, or not known.
+    fn instance(&self, worker: &Name, which: impl Fn(&v1::Worker) -> bool) -> String {
+        let mut workers = self.workers.iter();
+        let held = workers.find(|held| held.name == *worker && which(&held.worker));
+        held.map_or_else(String::new, |held| held.worker.instance.clone())
+    }
 }
 
 // === impl Execution ===
@@ -128,6 +145,8 @@ impl Execution {
                             .remove(keys::replica(scene.id, &id), held.revision);
                     }
                 }
+                Action::Blame { worker, shared } => execution.blame(scene, &worker, shared),
+                Action::Acquit { worker } => execution.acquit(scene, &worker),
                 Action::Note(note) => execution.note_rollout(scene, &note),
                 Action::RollBack { revision } => execution.roll_back_to = Some(revision),
                 Action::Finish => {
@@ -135,6 +154,17 @@ impl Execution {
                     execution.note(None, Type::Normal, "Deleted", "all replicas have stopped");
                 }
             }
+        }
+        // Written by the state that it was planned upon: a revision made meanwhile has a rollout of its own.
+        if let Some((held, workload)) = scene
+            .observation
+            .workload
+            .as_ref()
+            .zip(execution.workload.take())
+        {
+            execution
+                .transaction
+                .replace(keys::workload(scene.id), &workload, held.revision);
         }
         execution
     }
@@ -203,19 +233,54 @@ impl Execution {
             .create(keys::replica(scene.id, &id), &record);
     }
 
-    /// Written by the state that it was planned upon: a revision made meanwhile has a rollout of its own.
     fn note_rollout(&mut self, scene: &Scene<'_>, note: &plan::Note) {
-        let (Some(held), Some(spec)) = (&scene.observation.workload, scene.spec) else {
+        let (Some(mut workload), Some(spec)) = (self.workload(scene), scene.spec) else {
             return;
         };
-        let mut workload = v1::Workload::clone(&held.value);
         if note.state == RolloutState::Stalled {
             let message = stalled(&workload, note.most_available, spec);
             self.note(None, Type::Warning, DEADLINE_EXCEEDED, message);
         }
         note_rollout(&mut workload, note, scene.now);
-        self.transaction
-            .replace(keys::workload(scene.id), &workload, held.revision);
+        self.workload = Some(workload);
+    }
+
+    /// As the actions so far make it.
+    fn workload(&mut self, scene: &Scene<'_>) -> Option<v1::Workload> {
+        let stored = scene.observation.workload.as_ref();
+        self.workload
+            .take()
+            .or_else(|| stored.map(|held| v1::Workload::clone(&held.value)))
+    }
+
+    fn blame(&mut self, scene: &Scene<'_>, worker: &Name, shared: bool) {
+        let Some(mut workload) = self.workload(scene) else {
+            return;
+        };
+        // One that is there already is another process than the one that was lost.
+        let instance = scene.instance(worker, |held| !held.ready);
+        let loss = v1::WorkerLoss {
+            worker: worker.to_string(),
+            time: Some(scene.now),
+            instance,
+            shared,
+        };
+        rollout::blame(&mut workload, loss);
+        self.workload = Some(workload);
+        let message = format!(
+            "worker `{worker}` was lost while the workload was starting on it, or shortly after"
+        );
+        self.note(None, Type::Warning, "WorkerLost", message);
+    }
+
+    fn acquit(&mut self, scene: &Scene<'_>, worker: &Name) {
+        let Some(mut workload) = self.workload(scene) else {
+            return;
+        };
+        rollout::acquit(&mut workload, worker, &scene.instance(worker, |_| true));
+        self.workload = Some(workload);
+        let message = format!("worker `{worker}` is back: it was not lost by the workload");
+        self.note(None, Type::Normal, "WorkerReturned", message);
     }
 
     fn change(
@@ -266,14 +331,7 @@ pub(super) fn stalled(workload: &v1::Workload, most_available: u32, spec: &Workl
 }
 
 fn note_rollout(workload: &mut v1::Workload, note: &plan::Note, now: Timestamp) {
-    let mut noted = match rollout::of(workload) {
-        Some(noted) => noted.clone(),
-        None => v1::Rollout {
-            revision: workload.revision,
-            stable_revision: rollout::stable_revision(workload),
-            ..v1::Rollout::default()
-        },
-    };
+    let mut noted = rollout::present(workload);
     let state = match note.state {
         RolloutState::Progressing => State::Progressing,
         RolloutState::Complete => State::Complete,
@@ -308,11 +366,13 @@ fn place(record: &mut ReplicaRecord, worker: &Name, now: Timestamp) {
     set_worker_conditions(conditions, Status::False, "Pending", message, now);
 }
 
-/// As conditions and events name it. Clients that wait give up on the second.
+/// As conditions and events name it. Clients that wait give up on all but the first.
 fn unschedulable(waiting: &Waiting) -> &'static str {
-    match waiting.is_final {
-        false => "Unschedulable",
-        true => PORT_UNAVAILABLE,
+    match waiting.cause {
+        Cause::NoWorker => "Unschedulable",
+        Cause::Ports => PORT_UNAVAILABLE,
+        Cause::Uncompilable => COMPILE_FAILED,
+        Cause::Held => HELD,
     }
 }
 

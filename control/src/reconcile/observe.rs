@@ -1,9 +1,14 @@
 //! From stored objects to the plan's own view of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use prost_types::Timestamp;
 use warren_model::{
+    digest::Digest,
     guard::Guard,
     host_port::HostPort,
     name::{Name, WorkloadId},
@@ -11,16 +16,19 @@ use warren_model::{
 };
 use warren_proto::v1::{self, condition::Status, revision::Cause, rollout::State};
 
-use super::plan::{Desired, Failure, Phase, ReplicaState, Rollout, RolloutState, Waiting};
+use super::plan::{
+    self, Desired, Failure, Loss, Phase, ReplicaState, Rollout, RolloutState, Suspicion,
+    Uncompilable, Waiting,
+};
 use crate::{
     clock,
-    fleet::{leases::Leases, presence},
+    fleet::{compile, leases::Leases, presence},
     index::{HeldPort, WorkerUsage},
     scheduler::{
         Access, Departure, Hold, Memory, Needs, Offers, Requirements, TakenPort, WorkerView,
     },
     state::{
-        records::{PORT_UNAVAILABLE, ReplicaRecord, condition},
+        records::{COMPILE_FAILED, HELD, PORT_UNAVAILABLE, ReplicaRecord, condition},
         rollout,
     },
 };
@@ -61,7 +69,98 @@ pub fn desired(
         min_ready: spec.update.min_ready,
         keeps_failed: restart.is_some_and(|restart| restart.on_failed == Recovery::Keep),
         keeps_lost: restart.is_some_and(|restart| restart.on_lost == Recovery::Keep),
+        suspicion: Suspicion::default(),
+        uncompilable: None,
     }
+}
+
+/// What is known against the present revision. `shared`: see [`Suspicion`].
+pub fn suspicion(
+    workload: &v1::Workload,
+    workers: &[WorkerUsage],
+    shared: BTreeSet<Name>,
+    now: &Timestamp,
+) -> Suspicion {
+    let is_back = |loss: &v1::WorkerLoss| {
+        let held = workers
+            .iter()
+            .find(|held| held.name.as_str() == loss.worker);
+        held.is_some_and(|held| {
+            let same = held.worker.instance == loss.instance;
+            held.worker.ready && same && !loss.instance.is_empty()
+        })
+    };
+    let losses = losses(workload).iter().filter_map(|loss| {
+        Some(Loss {
+            worker: Name::parse(&loss.worker).ok()?,
+            ago: age(&loss.time, now),
+            returned: is_back(loss),
+            shared: loss.shared,
+        })
+    });
+    Suspicion {
+        losses: losses.collect(),
+        shared,
+    }
+}
+
+/// Workers on which another workload was on trial, or is, if it was so on all workers that count against `workload`.
+pub fn shared(
+    workload: &v1::Workload,
+    other: &v1::Workload,
+    replicas: &[Arc<ReplicaRecord>],
+    leases: &Leases,
+    now: &Timestamp,
+) -> BTreeSet<Name> {
+    let theirs: BTreeSet<_> = losses(other)
+        .iter()
+        .map(|loss| loss.worker.as_str())
+        .collect();
+    let mut ours = losses(workload).iter();
+    if !ours.all(|loss| theirs.contains(loss.worker.as_str())) {
+        return BTreeSet::new();
+    }
+    let known = theirs.into_iter().filter_map(|name| Name::parse(name).ok());
+    let tried = replicas.iter().filter_map(|record| {
+        let worker = record.worker()?;
+        on_trial(record, leases.silent_for(worker.as_str()), now).then_some(worker)
+    });
+    known.chain(tried).collect()
+}
+
+/// Whether a replica may be what its worker was lost by, if that is lost. `silent_for`: since it was last heard of.
+pub fn on_trial(record: &ReplicaRecord, silent_for: Duration, now: &Timestamp) -> bool {
+    plan::on_trial(&replica(record, now), silent_for)
+}
+
+fn losses(workload: &v1::Workload) -> &[v1::WorkerLoss] {
+    rollout::of(workload).map_or(&[], |noted| &noted.losses)
+}
+
+/// The components that a replica runs.
+pub fn digests(spec: &WorkloadSpec) -> impl Iterator<Item = Digest> {
+    let service = spec.service.iter().map(|service| service.component);
+    service.chain(spec.components.iter().map(|component| component.component))
+}
+
+/// Which workers cannot compile one of these components.
+pub fn uncompilable(
+    failures: &[Arc<v1::CompileFailure>],
+    workers: &[WorkerUsage],
+) -> Option<Uncompilable> {
+    let first = failures.first()?;
+    let cannot = |held: &&WorkerUsage| {
+        let mut failures = failures.iter();
+        failures.any(|failure| compile::bars(failure, &held.worker))
+    };
+    Some(Uncompilable {
+        workers: workers
+            .iter()
+            .filter(cannot)
+            .map(|held| held.name.clone())
+            .collect(),
+        message: first.message.clone(),
+    })
 }
 
 /// Whether a run that ended with its worker is never followed by another.
@@ -155,6 +254,10 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
         available: replica.available.unwrap_or(replica.ready),
         age: age(&replica.create_time, now),
         phase_age: age(&record.since, now),
+        placed_for: condition(&replica.conditions, "Scheduled")
+            .filter(|held| held.status() == Status::True)
+            .map_or(Duration::MAX, |held| age(&held.last_transition_time, now)),
+        cut_short: record.cut_short.map(|cut| age(&Some(cut), now)),
         attempt: record.attempt,
         compiling: condition(&replica.conditions, "ArtifactsReady")
             .is_some_and(|held| held.status() == Status::False && held.reason == COMPILING),
@@ -162,7 +265,12 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
             .filter(|held| held.status() == Status::False)
             .map(|held| Waiting {
                 reason: held.message.clone(),
-                is_final: held.reason == PORT_UNAVAILABLE,
+                cause: match held.reason.as_str() {
+                    PORT_UNAVAILABLE => plan::Cause::Ports,
+                    COMPILE_FAILED => plan::Cause::Uncompilable,
+                    HELD => plan::Cause::Held,
+                    _ => plan::Cause::NoWorker,
+                },
             }),
         needs: Needs {
             memory: memory(record),

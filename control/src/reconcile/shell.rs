@@ -3,12 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use prost_types::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use warren_model::{
     guard::Guard,
-    name::{WorkloadId, replica_id},
+    name::{Name, WorkloadId, replica_id},
     spec::WorkloadSpec,
 };
 use warren_proto::v1::{self, event::Type};
@@ -17,7 +18,7 @@ use super::{
     dirty::DirtySet,
     execute::{self, Execution, Scene},
     observe,
-    plan::{self, Action, Observed, Placement},
+    plan::{self, Action, Desired, Observed, Placement},
     timers::Timers,
 };
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
     clock,
     events::{Events, Subject},
     fleet::leases::Leases,
-    index::{Index, Observation},
+    index::{Index, Observation, WorkerUsage},
     scheduler::{Hold, Needs, TakenPort, WorkerView},
     state::{State, Transaction, claims, keys, rollout},
     store::{Durability, Revision, StoreError},
@@ -58,6 +59,12 @@ struct Job {
     observation: Observation,
     spec: Option<WorkloadSpec>,
     execution: Execution,
+}
+
+/// The workers, as a batch of plans changes them.
+struct Fleet {
+    held: Vec<WorkerUsage>,
+    views: Vec<WorkerView>,
 }
 
 // === impl Reconciler ===
@@ -94,10 +101,14 @@ impl Reconciler {
     }
 
     async fn reconcile(&self, batch: BTreeSet<WorkloadId>, timers: &mut Timers) {
-        let mut workers = self.workers();
+        let held = self.index.workers();
+        let mut fleet = Fleet {
+            views: self.views(&held),
+            held,
+        };
         let mut jobs = Vec::with_capacity(batch.len());
         for id in batch {
-            let (job, wake_after) = self.plan(id, &mut workers);
+            let (job, wake_after) = self.plan(id, &mut fleet);
             timers.set(&job.id, wake_after.map(|after| Instant::now() + after));
             jobs.push(job);
         }
@@ -136,7 +147,8 @@ impl Reconciler {
         }
     }
 
-    fn plan(&self, id: WorkloadId, workers: &mut [WorkerView]) -> (Job, Option<Duration>) {
+    fn plan(&self, id: WorkloadId, fleet: &mut Fleet) -> (Job, Option<Duration>) {
+        let workers = &mut fleet.views;
         let observation = self.index.observe(&id);
         let now = clock::now();
         let spec = observation.workload.as_ref().and_then(|held| {
@@ -168,7 +180,15 @@ impl Reconciler {
             .workload
             .as_ref()
             .zip(spec.as_ref())
-            .map(|(held, spec)| observe::desired(&held.value, spec, self.stop_first, &now));
+            .map(|(stored, spec)| {
+                let failures = self.index.compile_failures(observe::digests(spec));
+                let shared = self.shared(&id, &stored.value, &now);
+                Desired {
+                    suspicion: observe::suspicion(&stored.value, &fleet.held, shared, &now),
+                    uncompilable: observe::uncompilable(&failures, &fleet.held),
+                    ..observe::desired(&stored.value, spec, self.stop_first, &now)
+                }
+            });
         let wants_ports = desired
             .as_ref()
             .is_some_and(|desired| !desired.needs.ports.is_empty());
@@ -189,6 +209,7 @@ impl Reconciler {
             id: &id,
             observation: &observation,
             spec: spec.as_ref(),
+            workers: &fleet.held,
             now,
         };
         let execution = Execution::of(&scene, plan.actions);
@@ -277,8 +298,21 @@ impl Reconciler {
         Ok(())
     }
 
-    fn workers(&self) -> Vec<WorkerView> {
-        let (held, now) = (self.index.workers(), clock::now());
+    /// Where a loss would count against others as much as against this workload; see [`plan::Suspicion`].
+    fn shared(&self, id: &WorkloadId, workload: &v1::Workload, now: &Timestamp) -> BTreeSet<Name> {
+        if rollout::of(workload).is_none_or(|noted| noted.losses.is_empty()) {
+            return BTreeSet::new();
+        }
+        let others = self.index.suspects(id).into_iter();
+        others
+            .flat_map(|(other, replicas)| {
+                observe::shared(workload, &other, &replicas, &self.leases, now)
+            })
+            .collect()
+    }
+
+    fn views(&self, held: &[WorkerUsage]) -> Vec<WorkerView> {
+        let now = clock::now();
         held.iter()
             .map(|held| observe::worker(held, &self.leases, &now))
             .collect()
@@ -293,7 +327,7 @@ fn reserve(
     observation: &Observation,
     spec: Option<&WorkloadSpec>,
 ) {
-    let now = prost_types::Timestamp::default();
+    let now = Timestamp::default();
     let (name, needs): (_, Option<Needs>) = match action {
         Action::Create {
             placement: Placement::On(name),

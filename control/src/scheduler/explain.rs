@@ -13,6 +13,7 @@ use super::{Hold, TakenPort};
 /// Why a worker cannot take a replica. In the order in which they are tried, and told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
+    CannotCompile,
     NotReady,
     /// In order, as those that have stopped.
     Stopping,
@@ -42,6 +43,13 @@ pub(super) enum Refusal {
     },
 }
 
+/// What time alone does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    Ports,
+    Uncompilable,
+}
+
 /// No worker can take a replica; `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB needed, 10MiB free)".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unschedulable {
@@ -51,9 +59,9 @@ pub struct Unschedulable {
 // === impl Unschedulable ===
 
 impl Unschedulable {
-    /// Whether no worker will do before somebody changes something: published ports stand against it, nobody is about to
-    /// give one up, and nothing else that passes is in the way.
-    pub fn is_final(&self) -> bool {
+    /// What keeps every worker from taking it until somebody changes something: published ports, which nobody is about to
+    /// give up, or components that do not compile. `None` where time alone may help.
+    pub fn lasting(&self) -> Option<Lasting> {
         let is_port = |refusal: &Refusal| {
             matches!(
                 refusal,
@@ -73,9 +81,17 @@ impl Unschedulable {
             | Refusal::LacksVolume(_)
             | Refusal::ReadOnlyVolume(_)
             | Refusal::PublishNotAllowed(_)
+            | Refusal::CannotCompile
             | Refusal::PortRefused(_) => false,
         };
-        self.count(is_port) > 0 && self.count(passes) == 0
+        match () {
+            () if self.count(passes) > 0 => None,
+            () if self.count(|refusal| *refusal == Refusal::CannotCompile) > 0 => {
+                Some(Lasting::Uncompilable)
+            }
+            () if self.count(is_port) > 0 => Some(Lasting::Ports),
+            () => None,
+        }
     }
 
     fn count(&self, which: impl Fn(&Refusal) -> bool) -> usize {
@@ -89,6 +105,11 @@ impl Unschedulable {
     fn phrases(&self) -> Vec<String> {
         let mut phrases = Vec::new();
         for (kind, one, several) in [
+            (
+                Refusal::CannotCompile,
+                "cannot compile it",
+                "cannot compile it",
+            ),
             (Refusal::NotReady, "not ready", "not ready"),
             (Refusal::Stopping, "stopping", "stopping"),
             (Refusal::Stopped, "stopped", "stopped"),

@@ -18,7 +18,7 @@ mod explain;
 mod tests;
 
 use explain::Refusal;
-pub use explain::Unschedulable;
+pub use explain::{Lasting, Unschedulable};
 
 /// What one replica takes of its worker for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,6 +139,8 @@ pub struct Demand<'a> {
     pub avoid: &'a BTreeSet<Name>,
     /// Workers that could not listen on its ports: their whole network is not taken.
     pub refused: &'a BTreeSet<Name>,
+    /// Workers that cannot compile it.
+    pub uncompilable: &'a BTreeSet<Name>,
     /// How many like it each worker has: the fewer, the better.
     pub spread: &'a BTreeMap<Name, u32>,
 }
@@ -274,6 +276,10 @@ impl WorkerView {
     /// The first reason against it, if there is one.
     fn refuses(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
         let needs = demand.needs;
+        // Whatever else is against such a worker may pass.
+        if demand.uncompilable.contains(&self.name) {
+            return Some(Refusal::CannotCompile);
+        }
         match self.departure {
             Some(departure) if departure.stopped => return Some(Refusal::Stopped),
             Some(_) if self.ready => return Some(Refusal::Stopping),

@@ -71,6 +71,7 @@ impl Case {
             requirements: &self.requirements,
             avoid: &self.avoid,
             refused: &BTreeSet::new(),
+            uncompilable: &BTreeSet::new(),
             spread: &self.spread,
         };
         place(&demand, workers)

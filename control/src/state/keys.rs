@@ -29,6 +29,7 @@ pub enum Key {
     Workload(WorkloadId),
     Replica { workload: WorkloadId, id: String },
     Worker(Name),
+    Artifact(Digest),
 }
 
 pub fn workload(id: &WorkloadId) -> String {
@@ -107,6 +108,9 @@ impl Key {
                 })
             }
             "worker" => Name::parse(rest).ok().map(Self::Worker),
+            "artifact" => Digest::parse(&format!("sha256:{rest}"))
+                .ok()
+                .map(Self::Artifact),
             _ => None,
         }
     }
@@ -137,6 +141,8 @@ mod tests {
                 id: "cache-aaaa".into()
             })
         );
+        let digest = Digest::of(b"component");
+        assert_eq!(Key::parse(&artifact(digest)), Some(Key::Artifact(digest)));
         let name = Name::parse("w1").unwrap();
         assert_eq!(Key::parse(&worker(&name)), Some(Key::Worker(name)));
         assert_eq!(Key::parse(&revision(&id, 7)), None);

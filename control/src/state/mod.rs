@@ -229,6 +229,17 @@ impl State {
             .await
     }
 
+    /// As [`State::update_worker`], for an artifact.
+    pub async fn update_artifact(
+        &self,
+        digest: Digest,
+        durability: Durability,
+        change: impl FnMut(Option<v1::Artifact>) -> Option<v1::Artifact> + Send,
+    ) -> Result<Option<Revision>, StoreError> {
+        self.update(&keys::artifact(digest), durability, change)
+            .await
+    }
+
     /// All of the transaction or none of it.
     pub async fn commit(
         &self,

@@ -46,6 +46,10 @@ pub struct ReplicaRecord {
     /// It was asked to stop for good: should its service complete meanwhile, nobody needs to know.
     #[prost(bool, tag = "33")]
     pub discarded: bool,
+    /// When its worker came back as another process, after one that had ended without a word while this was starting on it or
+    /// had just begun.
+    #[prost(message, optional, tag = "34")]
+    pub cut_short: Option<Timestamp>,
 }
 
 /// An event as it is stored.
@@ -71,6 +75,12 @@ pub struct Account {
 
 /// The reason of a condition: a published port is not free, and waiting alone does not help.
 pub const PORT_UNAVAILABLE: &str = "PortUnavailable";
+
+/// The same: no worker can compile a component, and waiting alone does not help.
+pub const COMPILE_FAILED: &str = "CompileFailed";
+
+/// The same: a revision may have taken workers down, and gets no other.
+pub const HELD: &str = "Held";
 
 /// Conditions of a replica that its worker knows.
 const OF_WORKER: [&str; 3] = ["ArtifactsReady", "Started", "Ready"];

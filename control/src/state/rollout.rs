@@ -1,7 +1,11 @@
 //! What is noted with a workload of its rollout: all that a control plane knows of it, so that the next one goes on.
 
 use prost_types::Timestamp;
+use warren_model::name::Name;
 use warren_proto::v1::{self, rollout::State};
+
+/// Losses of workers that are noted: more than hold a revision.
+const LOSSES: usize = 8;
 
 /// What is noted of the present revision's rollout; `None` where an earlier version of Warren made the revision.
 pub fn of(workload: &v1::Workload) -> Option<&v1::Rollout> {
@@ -15,6 +19,32 @@ pub fn stable_revision(workload: &v1::Workload) -> u32 {
     noted
         .and_then(|status| status.rollout.as_ref())
         .map_or(0, |rollout| rollout.stable_revision)
+}
+
+/// The present revision's, begun where nothing was noted of it.
+pub fn present(workload: &v1::Workload) -> v1::Rollout {
+    of(workload).cloned().unwrap_or_else(|| v1::Rollout {
+        revision: workload.revision,
+        stable_revision: stable_revision(workload),
+        ..v1::Rollout::default()
+    })
+}
+
+/// A worker was lost, perhaps by the present revision.
+pub fn blame(workload: &mut v1::Workload, loss: v1::WorkerLoss) {
+    let mut rollout = present(workload);
+    rollout.losses.push(loss);
+    let surplus = rollout.losses.len().saturating_sub(LOSSES);
+    rollout.losses.drain(..surplus);
+    note(workload, rollout);
+}
+
+/// This process of it was not lost.
+pub fn acquit(workload: &mut v1::Workload, worker: &Name, instance: &str) {
+    let mut rollout = present(workload);
+    let is_it = |loss: &v1::WorkerLoss| loss.worker == worker.as_str() && loss.instance == instance;
+    rollout.losses.retain(|loss| !is_it(loss));
+    note(workload, rollout);
 }
 
 /// The present revision's rollout begins.

@@ -24,6 +24,7 @@ mod revisions;
 mod rollouts;
 mod selectors;
 mod strangers;
+mod suspects;
 mod watch;
 mod worker;
 mod workloads;

@@ -1,6 +1,7 @@
 //! How much a worker offers when it is not told.
 
 use super::cgroup;
+use crate::runtime::compile;
 
 /// Replicas that a worker takes: a bound for its tasks and tables, far above what memory allows for most.
 pub const MAX_REPLICAS: u32 = 1_000;
@@ -12,6 +13,12 @@ const OWN: u64 = 96 << 20;
 /// than that where the rest would be below 96 MiB, which the worker itself needs, and what guests make it hold.
 pub fn default_memory() -> u64 {
     for_guests(machine_memory())
+}
+
+/// What compiling one component may take where nothing else is asked for: a quarter of the memory of the machine or the
+/// control group, but at least 512 MiB and at most 2 GiB.
+pub fn default_compile_memory() -> u64 {
+    compile::default_memory(machine_memory())
 }
 
 /// Of the machine, or of the control group that the worker runs in where that has less.
@@ -45,6 +52,19 @@ mod tests {
         ] {
             assert_eq!(for_guests(bound), guests, "{bound}");
         }
+    }
+
+    #[test]
+    fn compiling_takes_a_part_of_the_machine_within_bounds() {
+        const MIB: u64 = 1 << 20;
+        for (machine, expected) in [
+            (256 * MIB, 512 * MIB),
+            (4096 * MIB, 1024 * MIB),
+            (64 << 30, 2048 * MIB),
+        ] {
+            assert_eq!(compile::default_memory(machine), expected, "{machine}");
+        }
+        assert!(default_compile_memory() >= 512 * MIB);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod worker;
 use std::time::Duration;
 
 pub use assignment::{Assignment, Fence, NewestFence};
+pub use capacity::default_compile_memory;
 pub use worker::{Config, OpenError, ServeError, Worker};
 
 /// What one replica uses.

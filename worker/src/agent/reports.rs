@@ -50,6 +50,8 @@ pub struct ReplicaState {
     pub next_start_time: Option<prost_types::Timestamp>,
     pub conditions: Vec<v1::Condition>,
     pub endpoints: Vec<v1::Endpoint>,
+    /// Why one of its components cannot be compiled on workers like this one.
+    pub compile_failure: Option<v1::CompileFailure>,
 }
 
 /// Reports of one moment, and the version that the book had then.
@@ -261,6 +263,7 @@ impl ReplicaState {
             next_start_time: None,
             conditions: Vec::new(),
             endpoints: Vec::new(),
+            compile_failure: None,
         }
     }
 
@@ -288,6 +291,9 @@ impl ReplicaState {
             exit.stderr
                 .iter_mut()
                 .for_each(|line| clip(line, MAX_STDERR_LINE));
+        }
+        if let Some(failure) = &mut self.compile_failure {
+            clip(&mut failure.message, MAX_OLD_MESSAGE);
         }
         self.last_exits.truncate(MAX_EXITS);
         for exit in &mut self.last_exits {
@@ -408,6 +414,7 @@ impl Entry {
             last_exit: state.last_exit,
             last_exits: state.last_exits,
             next_start_time: state.next_start_time,
+            compile_failure: state.compile_failure.clone(),
             conditions: state.conditions,
             endpoints: state.endpoints,
             transitions: self.transitions.iter().filter_map(since).collect(),

@@ -44,7 +44,10 @@ use crate::{
     logs::{DiskLimits, LogHub, LogLimits},
     policy::{HostAccess, Kernel, Listeners, Whose},
     publish::PublishPolicy,
-    runtime::{Runtime, RuntimeError},
+    runtime::{
+        Runtime, RuntimeError,
+        compile::{CompileLimits, CompileSettings},
+    },
     supervisor::{Supervisor, SupervisorParts},
     volumes::{HostVolume, VolumeError, Volumes},
 };
@@ -65,6 +68,8 @@ pub struct Config {
     pub cache_limit: u64,
     /// Bytes that guests may use. `None`: four fifths of the machine's or the control group's.
     pub memory: Option<u64>,
+    /// How components are compiled: in processes that take memory beside that of guests.
+    pub compile: CompileSettings,
     /// How much of what guests write is kept.
     pub logs: DiskLimits,
     /// Directories that workloads may mount by name.
@@ -226,7 +231,12 @@ impl Worker {
             listeners: Arc::clone(&listeners),
         };
         let supervisor = Supervisor::new(SupervisorParts {
-            runtime: Arc::new(Runtime::new(&cache, config.cache_limit, memory)?),
+            runtime: Arc::new(Runtime::new(
+                &cache,
+                config.cache_limit,
+                memory,
+                config.compile.clone(),
+            )?),
             artifacts: Arc::new(artifacts),
             router: router.clone(),
             logs: logs.clone(),
@@ -412,6 +422,7 @@ impl Worker {
                 replicas: MAX_REPLICAS,
                 keeps_reserves: Some(true),
             },
+            compile_limits: Some(compile_limits(&self.config.compile.limits)),
             stop_keeps: self.config.stop_keeps,
         };
         Session {
@@ -431,6 +442,13 @@ impl Worker {
             refused,
             ending,
         }
+    }
+}
+
+fn compile_limits(limits: &CompileLimits) -> v1::CompileLimits {
+    v1::CompileLimits {
+        memory_bytes: limits.memory,
+        cpu_time: prost_types::Duration::try_from(limits.timeout).ok(),
     }
 }
 

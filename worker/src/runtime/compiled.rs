@@ -3,43 +3,50 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    hash::{DefaultHasher, Hash, Hasher},
-    io::{self, Write},
+    io,
     ops::Deref,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, Weak},
-    time::Instant,
 };
 
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared, WeakShared},
+};
 use parking_lot::Mutex;
+use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 use wasmtime::{Engine, component::Component};
 
 use warren_model::{
     component::{self, ComponentInfo, InspectError, Needs, WasiGeneration},
     digest::Digest,
+    name::WorkloadId,
     private,
 };
 
 use super::{
-    engine::Generation,
+    compile::{CompileFailure, Compiler, Job},
+    engine::{Generation, compatibility},
     pools::{Cost, TooCostly},
     seal::Seal,
 };
 use crate::{disk_cache::DiskCache, policy::Role};
 
 /// Why an artifact could not be made runnable.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CompileError {
     #[error("cannot read artifact {0}: {1}")]
-    Read(Digest, #[source] io::Error),
-    #[error("cannot compile artifact {0}: {1:#}")]
-    Compile(Digest, wasmtime::Error),
+    Read(Digest, #[source] Arc<io::Error>),
+    #[error("cannot compile artifact {0}: {1}")]
+    Compile(Digest, CompileFailure),
+    #[error("cannot load the compiled code of artifact {0}: {1}")]
+    Load(Digest, String),
     #[error("cannot write compiled code to {0}: {1}")]
-    Write(PathBuf, #[source] io::Error),
+    Write(PathBuf, #[source] Arc<io::Error>),
     #[error("artifact {0} is not a component that can run here: {1}")]
-    Inspect(Digest, InspectError),
+    Inspect(Digest, Arc<InspectError>),
     #[error("compilation was interrupted")]
     Interrupted,
 }
@@ -112,15 +119,29 @@ impl Deref for Compiled {
 /// of wasmtime or other settings never load them.
 pub struct CompileCache {
     engine: Engine,
+    generation: Generation,
+    directory: PathBuf,
     files: DiskCache,
     seal: Seal,
     compatibility: u64,
     loaded: Mutex<HashMap<Digest, Weak<OnceCell<Loaded>>>>,
+    compiler: Arc<Compiler>,
+    /// Compilations that somebody waits for.
+    compiling: Mutex<HashMap<Digest, WeakShared<Compiling>>>,
 }
+
+/// Ends once the code is in the cache.
+type Compiling = BoxFuture<'static, Result<(), CompileError>>;
 
 impl CompileCache {
     /// Opens or makes `directory`, which nobody else may be able to write. `limit`: see [`Self::collect`].
-    pub fn open(engine: &Engine, directory: &Path, limit: u64) -> Result<Self, CacheError> {
+    pub fn open(
+        engine: &Engine,
+        generation: Generation,
+        directory: &Path,
+        limit: u64,
+        compiler: Arc<Compiler>,
+    ) -> Result<Self, CacheError> {
         let io = |e| CacheError::Io(directory.to_owned(), e);
         private::create_dir(directory).map_err(io)?;
         let metadata = fs::metadata(directory).map_err(io)?;
@@ -130,14 +151,16 @@ impl CompileCache {
         // Before others lose their rights: whoever had them may know the key.
         let seal = Seal::open(directory).map_err(io)?;
         private::restrict_tree(directory).map_err(io)?;
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self {
             engine: engine.clone(),
+            generation,
+            directory: directory.to_owned(),
             files: DiskCache::new(directory.to_owned(), limit),
             seal,
-            compatibility: hasher.finish(),
+            compatibility: compatibility(engine),
             loaded: Mutex::new(HashMap::new()),
+            compiler,
+            compiling: Mutex::default(),
         })
     }
 
@@ -170,19 +193,28 @@ impl CompileCache {
     }
 
     /// The component of `artifact`, whose bytes the caller has verified to be `digest` and to have
-    /// this border.
+    /// this border. If it must be compiled, that takes one of `workload`'s turns.
     ///
-    /// However many ask at once, it is compiled once. Dropping the future lets a compilation that has
-    /// begun finish in the background: its code serves the next caller.
+    /// However many ask at once, it is compiled once. Once all of them have dropped their futures, the compilation ends.
     pub async fn load(
         &self,
         digest: Digest,
         artifact: &Path,
         border: Border,
+        workload: &WorkloadId,
     ) -> Result<Compiled, CompileError> {
         let cell = self.cell(digest);
+        // Held by everyone who waits: whoever began it may go.
+        let compiling = self.compiling(digest, artifact, workload);
         cell.get_or_try_init(async || {
-            let component = self.compile(digest, artifact).await?;
+            let component = match self.cached(digest).await? {
+                Some(component) => component,
+                None => {
+                    compiling.clone().await?;
+                    let gone = || CompileError::Load(digest, "its file is gone".to_owned());
+                    self.cached(digest).await?.ok_or_else(gone)?
+                }
+            };
             Ok(Loaded { component, border })
         })
         .await?;
@@ -205,28 +237,80 @@ impl CompileCache {
         self.files.path(&name)
     }
 
-    async fn compile(&self, digest: Digest, artifact: &Path) -> Result<Component, CompileError> {
-        let (engine, artifact, code) =
-            (self.engine.clone(), artifact.to_owned(), self.path(digest));
-        let seal = self.seal.clone();
-        tokio::task::spawn_blocking(move || {
-            if code.exists() {
-                match DiskCache::used(&code).map_err(Into::into).and_then(|()| map(&engine, &seal, &code)) {
-                    Ok(component) => return Ok(component),
-                    Err(error) => tracing::warn!(%digest, %error, "compiling again: cached code does not load"),
-                }
+    /// The code, if it is on the disk and can be used.
+    async fn cached(&self, digest: Digest) -> Result<Option<Component>, CompileError> {
+        let (engine, seal) = (self.engine.clone(), self.seal.clone());
+        let code = self.path(digest);
+        let loading = tokio::task::spawn_blocking(move || {
+            if !code.exists() {
+                return None;
             }
-            let bytes = fs::read(&artifact).map_err(|e| CompileError::Read(digest, e))?;
-            let began = Instant::now();
-            let compiled = engine
-                .precompile_component(&bytes)
-                .map_err(|e| CompileError::Compile(digest, e))?;
-            tracing::info!(%digest, took = ?began.elapsed(), "compiled");
-            write_atomically(&seal, &code, &compiled).map_err(|e| CompileError::Write(code.clone(), e))?;
-            map(&engine, &seal, &code).map_err(|e| CompileError::Compile(digest, e))
-        })
-        .await
-        .map_err(|_| CompileError::Interrupted)?
+            let used = DiskCache::used(&code).map_err(Into::into);
+            used.and_then(|()| map(&engine, &seal, &code))
+                .inspect_err(|error| {
+                    tracing::warn!(%digest, %error, "compiling again: cached code does not load");
+                })
+                .ok()
+        });
+        loading.await.map_err(|_| CompileError::Interrupted)
+    }
+
+    /// The compilation of a component: the one that somebody waits for, or another, which begins when it is awaited.
+    fn compiling(
+        &self,
+        digest: Digest,
+        artifact: &Path,
+        workload: &WorkloadId,
+    ) -> Shared<Compiling> {
+        let mut compiling = self.compiling.lock();
+        let underway = compiling.get(&digest).and_then(WeakShared::upgrade);
+        // What has ended may be needed again, if its file was removed.
+        if let Some(underway) = underway.filter(|it| it.peek().is_none()) {
+            return underway;
+        }
+        compiling.retain(|_, it| it.upgrade().is_some());
+        let begun = self.compile(digest, artifact.to_owned(), workload.clone());
+        let begun = begun.boxed().shared();
+        compiling.extend(begun.downgrade().map(|begun| (digest, begun)));
+        begun
+    }
+
+    /// How many wait for a component.
+    #[cfg(test)]
+    pub(super) fn waiting(&self, digest: Digest) -> usize {
+        let compiling = self.compiling.lock();
+        let shared = compiling.get(&digest).and_then(WeakShared::upgrade);
+        // Without the one that was just made.
+        shared
+            .and_then(|it| it.strong_count())
+            .map_or(0, |count| count - 1)
+    }
+
+    fn compile(
+        &self,
+        digest: Digest,
+        artifact: PathBuf,
+        workload: WorkloadId,
+    ) -> impl Future<Output = Result<(), CompileError>> + use<> {
+        let (compiler, engine) = (Arc::clone(&self.compiler), self.engine.clone());
+        let (generation, directory) = (self.generation, self.directory.clone());
+        let (code, seal) = (self.path(digest), self.seal.clone());
+        async move {
+            let job = Job {
+                digest,
+                artifact: &artifact,
+                engine: &engine,
+                generation,
+                directory: &directory,
+                workload: &workload,
+            };
+            let compiled = compiler.compile(&job).await;
+            let compiled = compiled.map_err(|failure| CompileError::Compile(digest, failure))?;
+            let keeping = tokio::task::spawn_blocking(move || {
+                keep(&seal, compiled, &code).map_err(|e| CompileError::Write(code, Arc::new(e)))
+            });
+            keeping.await.map_err(|_| CompileError::Interrupted)?
+        }
     }
 }
 
@@ -237,7 +321,8 @@ fn map(engine: &Engine, seal: &Seal, code: &Path) -> wasmtime::Result<Component>
     let sealed = seal.open_file(code)?;
     // The very file that was checked, whatever has its name by now.
     let checked = format!("/proc/self/fd/{}", sealed.as_raw_fd());
-    // SAFETY: the file holds what `precompile_component` returned, as its seal shows, under a name that binds
+    // SAFETY: the file holds what `precompile_component` returned, as its seal shows, in a process of the same
+    // program that this one or one before it started and that had the file's descriptor, under a name that binds
     // it to this engine's settings. This module alone writes into the directory, which only this user can
     // write (checked at open); each file appears by rename after it was synced and is never changed in place.
     unsafe { Component::deserialize_file(engine, checked) }
@@ -247,8 +332,8 @@ fn map(engine: &Engine, seal: &Seal, code: &Path) -> wasmtime::Result<Component>
 pub(super) async fn border(digest: Digest, artifact: &Path) -> Result<Border, CompileError> {
     let artifact = artifact.to_owned();
     tokio::task::spawn_blocking(move || {
-        let bytes = fs::read(&artifact).map_err(|e| CompileError::Read(digest, e))?;
-        let inspected = |e| CompileError::Inspect(digest, e);
+        let bytes = fs::read(&artifact).map_err(|e| CompileError::Read(digest, Arc::new(e)))?;
+        let inspected = |e| CompileError::Inspect(digest, Arc::new(e));
         let (info, generation) = component::border(&bytes).map_err(inspected)?;
         let needs = component::needs(&bytes).map_err(inspected)?;
         let generation = match generation {
@@ -265,14 +350,13 @@ pub(super) async fn border(digest: Digest, artifact: &Path) -> Result<Border, Co
     .map_err(|_| CompileError::Interrupted)?
 }
 
-fn write_atomically(seal: &Seal, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
+/// Under its name only when sealed, whole and on the disk.
+fn keep(seal: &Seal, mut code: NamedTempFile, path: &Path) -> io::Result<()> {
+    let length = code.as_file().metadata()?.len();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    seal.put(&name, file.as_file_mut(), bytes.len() as u64)?;
-    file.persist(path).map_err(|e| e.error)?;
-    File::open(directory)?.sync_all()
+    seal.put(&name, code.as_file_mut(), length)?;
+    code.persist(path).map_err(|e| e.error)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

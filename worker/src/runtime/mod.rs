@@ -1,5 +1,6 @@
 //! Running guests: engines, compiled code, linking, limits, and the host interfaces they see.
 
+pub mod compile;
 mod compiled;
 mod component;
 mod cpu;
@@ -24,7 +25,7 @@ mod workload;
 
 use std::{collections::HashMap, io, path::Path, sync::Arc};
 
-use warren_model::digest::Digest;
+use warren_model::{digest::Digest, name::WorkloadId};
 use wasmtime::{Engine, component::Linker};
 
 pub use compiled::{CacheError, CompileError, Compiled};
@@ -36,6 +37,7 @@ pub use service::{ServiceEnd, ServiceRuntime, Turn};
 pub use usage::ReplicaUsage;
 pub use workload::{PrepareError, Prepared, ReplicaContext};
 
+use compile::{CompileFailure, CompileSettings, Compiler};
 use compiled::CompileCache;
 use cpu::CpuScheduler;
 use engine::Generation;
@@ -52,6 +54,7 @@ pub struct Runtime {
     memory: Arc<MemoryBudget>,
     /// Its clock makes guests yield.
     cpu: Arc<CpuScheduler>,
+    compiler: Arc<Compiler>,
 }
 
 /// The code of a replica's guests: one artifact may be both its service and a component.
@@ -86,18 +89,25 @@ pub enum RuntimeError {
 impl Runtime {
     /// `cache` is the directory of compiled code; only this user may be able to write there. Beyond `limit` bytes,
     /// [`Self::collect`] removes what nothing uses. All guests together have `memory` bytes, of linear memory and tables;
-    /// the worker's own memory comes on top.
-    pub fn new(cache: &Path, limit: u64, memory: u64) -> Result<Self, RuntimeError> {
+    /// the worker's own memory comes on top, and what `compile` allows to those that compile.
+    pub fn new(
+        cache: &Path,
+        limit: u64,
+        memory: u64,
+        compile: CompileSettings,
+    ) -> Result<Self, RuntimeError> {
         let pools = Pools::of_this_process()?;
         let pooled = |generation| engine::pooled(generation, pools.slots_of(generation), memory);
         let components = Engines::new(pooled).map_err(RuntimeError::Engine)?;
         let services = Engines::new(engine::on_demand).map_err(RuntimeError::Engine)?;
         let all = [&components.p2, &components.p3, &services.p2, &services.p3];
         let cpu = CpuScheduler::start(all.into_iter().cloned().collect());
+        let compiler = Arc::new(Compiler::new(compile));
         Ok(Self {
-            components: Generations::new(&components, cache, limit)?,
-            services: Generations::new(&services, cache, limit)?,
+            components: Generations::new(&components, cache, limit, &compiler)?,
+            services: Generations::new(&services, cache, limit, &compiler)?,
             pools,
+            compiler,
             memory: MemoryBudget::new(memory),
             cpu: Arc::new(cpu.map_err(RuntimeError::Clock)?),
         })
@@ -107,6 +117,7 @@ impl Runtime {
     pub async fn load(
         &self,
         role: Role,
+        workload: &WorkloadId,
         digest: Digest,
         artifact: &Path,
     ) -> Result<Compiled, CompileError> {
@@ -117,7 +128,12 @@ impl Runtime {
         }
         let border = compiled::border(digest, artifact).await?;
         let cache = &self.half(role, border.generation).cache;
-        cache.load(digest, artifact, border).await
+        cache.load(digest, artifact, border, workload).await
+    }
+
+    /// Why an artifact is known not to compile within this worker's limits.
+    pub fn compile_failure(&self, digest: Digest) -> Option<CompileFailure> {
+        self.compiler.failure(digest)
     }
 
     /// Whether [`Self::load`] has nothing to compile.
@@ -180,10 +196,20 @@ impl Engines {
 }
 
 impl Generations {
-    fn new(engines: &Engines, cache: &Path, limit: u64) -> Result<Self, RuntimeError> {
+    fn new(
+        engines: &Engines,
+        cache: &Path,
+        limit: u64,
+        compiler: &Arc<Compiler>,
+    ) -> Result<Self, RuntimeError> {
+        let half = |engine, generation| {
+            let compiler = Arc::clone(compiler);
+            let cache = CompileCache::open(engine, generation, cache, limit, compiler)?;
+            Half::new(engine, generation, cache)
+        };
         Ok(Self {
-            p2: Half::new(&engines.p2, Generation::P2, cache, limit)?,
-            p3: Half::new(&engines.p3, Generation::P3, cache, limit)?,
+            p2: half(&engines.p2, Generation::P2)?,
+            p3: half(&engines.p3, Generation::P3)?,
         })
     }
 }
@@ -192,11 +218,10 @@ impl Half {
     fn new(
         engine: &Engine,
         generation: Generation,
-        cache: &Path,
-        limit: u64,
+        cache: CompileCache,
     ) -> Result<Self, RuntimeError> {
         Ok(Self {
-            cache: CompileCache::open(engine, cache, limit)?,
+            cache,
             wasi: wasi(engine, generation).map_err(RuntimeError::Engine)?,
         })
     }

@@ -12,11 +12,14 @@ use crate::{
     net::{NetLimits, Network},
     policy::{Refusal, Role},
     publish::{PublishPolicy, Published},
-    runtime::{Code, Prepared, ReplicaContext},
+    runtime::{Code, CompileError, Prepared, ReplicaContext, compile::CompileFailure},
     volumes::Mounts,
 };
 
 use super::{SupervisorParts, report::Reporter};
+
+/// Of a replica whose components were not compiled.
+const COMPILE_FAILED: &str = "CompileFailed";
 
 /// Everything of a replica that outlives a restart of its service.
 pub(super) struct Ready {
@@ -44,6 +47,9 @@ pub(super) async fn prepare(
     let mut code = Code::new();
     let mut added = false;
     for (digest, role) in artifacts(&assignment.spec) {
+        if let Some(failure) = parts.runtime.compile_failure(digest) {
+            return Err(not_compiled(digest, &failure, reporter));
+        }
         reporter.artifacts_unready("Pulling", format!("pulling artifact {}", digest.short()));
         let path = parts
             .artifacts
@@ -58,10 +64,13 @@ pub(super) async fn prepare(
             reporter.artifacts_unready("Compiling", message);
             added = true;
         }
-        let compiled = parts.runtime.load(role, digest, &path).await;
-        let compiled = compiled.map_err(|error| CannotRun {
-            reason: "CompileFailed",
-            message: error.to_string(),
+        let compiled = parts.runtime.load(role, &assignment.id, digest, &path).await;
+        let compiled = compiled.map_err(|error| match error {
+            CompileError::Compile(digest, failure) => not_compiled(digest, &failure, reporter),
+            error => CannotRun {
+                reason: COMPILE_FAILED,
+                message: error.to_string(),
+            },
         })?;
         code.insert((role, digest), compiled);
     }
@@ -99,6 +108,15 @@ pub(super) async fn prepare(
         published,
         mounts,
     })
+}
+
+/// What cannot be compiled on other workers either is reported as such: they need not try.
+fn not_compiled(digest: Digest, failure: &CompileFailure, reporter: &Reporter) -> CannotRun {
+    reporter.not_compiled(digest, failure);
+    CannotRun {
+        reason: COMPILE_FAILED,
+        message: CompileError::Compile(digest, failure.clone()).to_string(),
+    }
 }
 
 /// Makes room on the disk. What cannot be removed now may be the next time.

@@ -3,11 +3,15 @@
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use warren_proto::v1::{Endpoint, Exit, Transition, event, replica};
+use warren_model::digest::Digest;
+use warren_proto::v1::{self, Endpoint, Exit, Transition, event, replica};
 
-use crate::agent::{
-    Assignment,
-    reports::{ReplicaState, ReportBook},
+use crate::{
+    agent::{
+        Assignment,
+        reports::{ReplicaState, ReportBook},
+    },
+    runtime::compile::CompileFailure,
 };
 
 use super::{
@@ -70,6 +74,26 @@ impl Reporter {
     pub(super) fn artifacts_ready(&self) {
         let fact = Fact::holds("Compiled", "all that it runs is on the worker, compiled");
         self.record(None, |told| told.set(ARTIFACTS_READY, Some(fact)));
+    }
+
+    /// What no worker with such limits can compile is told with the step that follows from it.
+    pub(super) fn not_compiled(&self, digest: Digest, failure: &CompileFailure) {
+        use v1::compile_failure::Reason;
+        let reason = match failure {
+            CompileFailure::Memory(_) => Reason::Memory,
+            CompileFailure::CpuTime(_) => Reason::CpuTime,
+            CompileFailure::Invalid(_) => Reason::Invalid,
+            CompileFailure::Crashed(_) => Reason::Crashed,
+            CompileFailure::Slow(_) | CompileFailure::Killed(_) | CompileFailure::NotRun(_) => {
+                return;
+            }
+        };
+        self.told.lock().state.compile_failure = Some(v1::CompileFailure {
+            digest: digest.to_string(),
+            reason: reason.into(),
+            message: failure.to_string(),
+            ..v1::CompileFailure::default()
+        });
     }
 
     pub(super) fn endpoints(&self, endpoints: Vec<Endpoint>) {

@@ -21,7 +21,10 @@ use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery},
     net::{NetLimits, Network},
     policy::{HostAccess, Refusal, Role, refusals},
-    runtime::{Code, Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime},
+    runtime::{
+        Code, Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime,
+        compile::CompileSettings,
+    },
 };
 
 /// What any test waits for anything: far more than it takes, and less than a hang.
@@ -30,7 +33,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Compiled code survives from test to test: compiling is what takes time here.
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
-    Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX).unwrap())
+    Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX, CompileSettings::in_process()).unwrap())
 });
 
 /// The sandbox that the guests of one replica share.
@@ -83,10 +86,11 @@ impl Bench {
     /// Prepares a workload of guests from this repository's prebuilt components.
     pub async fn prepare(&self, service: Service, components: Vec<Component>) -> Prepared {
         let mut code = Code::new();
+        let workload = self.context.workload.clone();
         let service_code = [(Role::Service, service.component)].into_iter();
         let component_code = components.iter().map(|c| (Role::Component, c.component));
         for (role, digest) in service_code.chain(component_code) {
-            let loaded = RUNTIME.load(role, digest, &path_of(digest)).await;
+            let loaded = RUNTIME.load(role, &workload, digest, &path_of(digest)).await;
             code.insert((role, digest), loaded.unwrap());
         }
         let spec = WorkloadSpec {

@@ -28,6 +28,13 @@ pub fn describe(text: &mut Text, artifact: &v1::Artifact, workloads: &[v1::Workl
             text.line(1, one);
         }
     }
+    if let Some(failure) = &artifact.compile_failure {
+        text.heading("Cannot be compiled");
+        text.line(1, &failure.message);
+        let version = &failure.version;
+        let line = format!("tried by a worker of version {version}; one that allows more is tried");
+        text.line(1, line);
+    }
     let info = ComponentInfo::from_proto(artifact);
     for section in inspect::alone(&info) {
         text.heading(section.title);
@@ -72,6 +79,11 @@ mod tests {
                     ..Default::default()
                 }],
             }],
+            compile_failure: Some(v1::CompileFailure {
+                message: "compiling it takes more than 1GiB of memory".into(),
+                version: "1.2.3".into(),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let workload = v1::Workload {
@@ -99,6 +111,10 @@ Artifact sha256:aa
 
 Used by
   workload/shop as its component cart
+
+Cannot be compiled
+  compiling it takes more than 1GiB of memory
+  tried by a worker of version 1.2.3; one that allows more is tried
 
 May be used as
   not the service: it does not export `wasi:cli/run`

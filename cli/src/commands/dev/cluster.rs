@@ -8,7 +8,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use warren_control::ControlPlane;
 use warren_model::{admission::Bounds, cidr::Cidr, component::Limits, publish_rule::PublishRule};
 use warren_proto::v1;
-use warren_worker::{DiskLimits, HostVolume, Worker};
+use warren_worker::{CompileSettings, DiskLimits, HostVolume, Worker};
 
 use crate::{client::Server, process};
 
@@ -92,6 +92,7 @@ impl Cluster {
             cache: process::cache_dir(),
             cache_limit: warren_worker::DEFAULT_CACHE_LIMIT,
             memory: None,
+            compile: CompileSettings::by_this_program(warren_worker::default_compile_memory()),
             logs: DiskLimits::default(),
             volumes: options.volumes,
             allow_host_loopback: options.allow_host_loopback,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Desired, Failure, StopReason, Waiting,
+    Cause, Desired, Failure, StopReason, Waiting,
     round::{Class, Replica, Round},
     rules::{is_in_use, is_present, may_start, surge},
 };
@@ -37,6 +37,14 @@ pub(super) fn replace_failed(
         let has_room = running <= target && running < target.saturating_add(surge(desired));
         let may_replace = has_room && may_start(round, desired);
         let mut nowhere = None;
+        // It says why itself, and no other could be tried.
+        let found = round.search(&desired.needs, desired.revision, &BTreeSet::new());
+        if let Err(waiting) = found
+            && matches!(waiting.cause, Cause::Uncompilable | Cause::Held)
+        {
+            round.tell_waiting(replica, waiting);
+            continue;
+        }
         if failure == Failure::PortUnavailable && may_replace {
             match try_elsewhere(round, desired, replica, new_id) {
                 Ok(()) => continue,
@@ -88,7 +96,7 @@ fn try_elsewhere(
             && round.would_fit_without(other, needs, desired.revision, &refused)
     };
     match found {
-        Err(reason) if !(0..round.replicas.len()).any(makes_room) => Err(reason.into()),
+        Err(reason) if !(0..round.replicas.len()).any(makes_room) => Err(reason),
         _ => {
             round.stop(replica, StopReason::Failed);
             round.create(new_id(), desired.revision, attempt, refused, needs);

@@ -11,16 +11,19 @@ use crate::scheduler::{Needs, Requirements, WorkerView};
 
 mod failures;
 mod handover;
+mod replica;
 mod rollout;
 mod round;
 mod rules;
 #[cfg(test)]
 mod simulation;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 
 pub use rollout::{Note, Rollout, RolloutState};
 use round::Round;
+pub use suspicion::{Loss, Suspicion, on_trial};
 
 /// One workload and all that matters for it.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +71,19 @@ pub struct Desired {
     pub keeps_failed: bool,
     /// So does one that is lost.
     pub keeps_lost: bool,
+    /// Of this revision.
+    pub suspicion: Suspicion,
+    /// `None`: no component of it is known not to compile.
+    pub uncompilable: Option<Uncompilable>,
+}
+
+/// A component that workers tried to compile in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncompilable {
+    /// Workers that cannot compile it either.
+    pub workers: BTreeSet<Name>,
+    /// Why not, and what to do.
+    pub message: String,
 }
 
 /// What one replica is, as far as the control plane knows.
@@ -87,6 +103,10 @@ pub struct ReplicaState {
     pub age: Duration,
     /// Since its phase was entered.
     pub phase_age: Duration,
+    /// Since it has its worker.
+    pub placed_for: Duration,
+    /// How long ago another process of its worker took the place of one that had ended while this was on trial there.
+    pub cut_short: Option<Duration>,
     /// How many replicas before it failed in a row, as [`Action::Create`] gave it.
     pub attempt: u32,
     /// Its worker makes machine code of its components.
@@ -105,8 +125,21 @@ pub struct ReplicaState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     pub reason: String,
-    /// Waiting does not help: somebody has to change something.
-    pub is_final: bool,
+    pub cause: Cause,
+}
+
+/// What kind of thing a replica waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// It may pass with time.
+    #[default]
+    NoWorker,
+    /// Published ports: somebody has to change something.
+    Ports,
+    /// No worker can compile it.
+    Uncompilable,
+    /// Its revision may have taken workers down.
+    Held,
 }
 
 /// What made a replica fail.
@@ -170,6 +203,11 @@ pub enum Action {
     MarkLost { id: String },
     /// LOST no more: its worker is back and nothing took its place. Its phase is what the worker says.
     Readmit { id: String },
+    /// A worker was lost while a replica of the present revision was on trial there. `shared`: so was another workload's,
+    /// there and on all workers before.
+    Blame { worker: Name, shared: bool },
+    /// It was not lost after all: the process that ran there is back.
+    Acquit { worker: Name },
     /// The rollout moved on, came to its end, or stalled.
     Note(Note),
     /// The rollout stalled, and an earlier revision takes its place: the next plan is about that one.
@@ -206,6 +244,8 @@ pub enum StopReason {
     Failed,
     /// It was lost and came back after another one took its place.
     Replaced,
+    /// Its revision may have taken workers down.
+    Held,
 }
 
 /// Plans for one workload. `new_id` makes an id that was never used.
@@ -247,6 +287,7 @@ impl fmt::Display for StopReason {
             }
             Self::Drained => f.write_str("its worker is drained"),
             Self::Failed => f.write_str("it failed and another replica takes its place"),
+            Self::Held => f.write_str("its revision is held"),
             Self::Replaced => f.write_str("its worker was lost and another replica took its place"),
         }
     }

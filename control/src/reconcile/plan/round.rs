@@ -8,26 +8,13 @@ use std::{
 use warren_model::{guard::Guard, name::Name};
 
 use super::{
-    Action, Desired, Failure, Observed, Phase, Placement, Plan, ReplicaState, StopReason, Waiting,
+    Action, Cause, Failure, Observed, Placement, Plan, StopReason, Suspicion, Uncompilable, Waiting,
 };
 use crate::scheduler::{
-    self, Demand, Departure, Hold, Needs, Requirements, Unschedulable, WorkerView,
+    self, Demand, Departure, Hold, Lasting, Needs, Requirements, Unschedulable, WorkerView,
 };
 
-/// What a replica is to the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Without a worker.
-    Waiting,
-    /// With a worker that runs it, or will.
-    Live,
-    Completed,
-    Failed,
-    Stopping,
-    Lost,
-    /// Its record goes.
-    Gone,
-}
+pub(super) use super::replica::{Class, Replica};
 
 /// How a worker can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,36 +27,6 @@ pub(super) enum Reach {
     Lost,
 }
 
-/// A replica in this round.
-#[derive(Clone, Debug)]
-pub(super) struct Replica {
-    pub id: String,
-    pub revision: u32,
-    pub worker: Option<Name>,
-    pub class: Class,
-    pub ready: bool,
-    /// It is ready, and counts. Of an earlier revision whatever is ready counts: it does the work now.
-    pub available: bool,
-    /// That it counts was noted.
-    pub noted: bool,
-    /// How long it takes until one that is ready counts.
-    pub ripens_in: Duration,
-    pub age: Duration,
-    pub phase_age: Duration,
-    pub attempt: u32,
-    pub waiting: Option<Waiting>,
-    pub needs: Needs,
-    pub failure: Failure,
-    pub refused: BTreeSet<Name>,
-    pub compiling: bool,
-    /// Its worker is drained, or stops by itself and does not keep it.
-    pub leaving: bool,
-    /// Its worker stops it without being told.
-    pub stops_by_itself: bool,
-    /// There is an action for it: no other may follow.
-    pub done: bool,
-}
-
 pub(super) struct Round {
     /// Those of before in the order of age, the oldest first; then the new ones.
     pub replicas: Vec<Replica>,
@@ -80,69 +37,10 @@ pub(super) struct Round {
     earlier_leases: Duration,
     /// Where replicas of this workload failed.
     avoid: BTreeSet<Name>,
+    pub suspicion: Suspicion,
+    uncompilable: Option<Uncompilable>,
     actions: Vec<Action>,
     wake_after: Option<Duration>,
-}
-
-// === impl Replica ===
-
-impl Replica {
-    fn new(state: &ReplicaState, workers: &[WorkerView], desired: Option<&Desired>) -> Self {
-        let class = match state.phase {
-            Phase::Stopped => Class::Gone,
-            _ if state.worker.is_none() => Class::Waiting,
-            Phase::Pending | Phase::Starting | Phase::Running | Phase::Backoff => Class::Live,
-            Phase::Completed => Class::Completed,
-            Phase::Failed => Class::Failed,
-            Phase::Stopping => Class::Stopping,
-            Phase::Lost => Class::Lost,
-        };
-        let here = |worker: &&WorkerView| Some(&worker.name) == state.worker.as_ref();
-        let worker = workers.iter().find(here);
-        let ready = state.ready && class == Class::Live;
-        // Of one whose worker is silent nobody knows whether it still is.
-        let is_heard = worker.is_some_and(|worker| worker.ready);
-        let ripens_in = match desired.filter(|desired| desired.revision == state.revision) {
-            Some(desired) if ready && !state.available && is_heard => {
-                desired.min_ready.saturating_sub(state.ready_for)
-            }
-            Some(desired) if ready && !state.available => desired.min_ready,
-            _ => Duration::ZERO,
-        };
-        let departure = worker.and_then(|worker| worker.departure);
-        let gives_away = departure.is_some_and(|departure| departure.keeps_for.is_zero());
-        Self {
-            id: state.id.clone(),
-            revision: state.revision,
-            worker: state.worker.clone(),
-            class,
-            ready,
-            available: ready && ripens_in.is_zero(),
-            noted: state.available,
-            ripens_in,
-            age: state.age,
-            phase_age: state.phase_age,
-            attempt: state.attempt,
-            waiting: state.waiting.clone(),
-            needs: state.needs.clone(),
-            failure: state.failure,
-            refused: state.refused.clone(),
-            compiling: state.compiling,
-            leaving: gives_away || worker.is_some_and(|worker| worker.draining),
-            stops_by_itself: departure.is_some(),
-            done: false,
-        }
-    }
-
-    /// Whether it does what it is for.
-    pub fn is_available(&self) -> bool {
-        self.available || self.class == Class::Completed
-    }
-
-    /// Whether it failed for want of a port.
-    pub fn lacks_port(&self) -> bool {
-        self.class == Class::Failed && self.failure == Failure::PortUnavailable
-    }
 }
 
 // === impl Round ===
@@ -176,6 +74,13 @@ impl Round {
                 .workload
                 .map(|desired| desired.requirements.clone())
                 .unwrap_or_default(),
+            suspicion: observed
+                .workload
+                .map(|desired| desired.suspicion.clone())
+                .unwrap_or_default(),
+            uncompilable: observed
+                .workload
+                .and_then(|desired| desired.uncompilable.clone()),
             worker_timeout: observed.worker_timeout,
             up_for: observed.up_for,
             earlier_leases: observed.earlier_leases,
@@ -342,8 +247,9 @@ impl Round {
     /// Says why there is no worker for a waiting replica of the present revision.
     pub fn explain(&mut self, replica: usize) {
         let held = &self.replicas[replica];
-        if let Err(reason) = self.search(&held.needs, held.revision, &held.refused) {
-            self.tell_waiting(replica, reason.into());
+        if let Err(waiting) = self.search(&held.needs, held.revision, &held.refused) {
+            let waiting = self.in_full(waiting);
+            self.tell_waiting(replica, waiting);
         }
     }
 
@@ -389,6 +295,9 @@ impl Round {
             failure: Failure::default(),
             refused: refused.clone(),
             compiling: false,
+            placed_for: Duration::ZERO,
+            on_trial: true,
+            cut_short: None,
             leaving: false,
             stops_by_itself: false,
             done: true,
@@ -400,7 +309,7 @@ impl Round {
             refused,
             placement: match found {
                 Ok(worker) => Placement::On(worker),
-                Err(reason) => Placement::Waiting(reason.into()),
+                Err(waiting) => Placement::Waiting(self.in_full(waiting)),
             },
         });
     }
@@ -419,8 +328,29 @@ impl Round {
         needs: &Needs,
         revision: u32,
         refused: &BTreeSet<Name>,
-    ) -> Result<Name, Unschedulable> {
-        self.best(needs, revision, refused, &self.workers)
+    ) -> Result<Name, Waiting> {
+        if let Some(held) = self.suspicion.holds() {
+            return Err(held);
+        }
+        let found = self.best(needs, revision, refused, &self.workers);
+        found.map_err(|reason| Waiting {
+            reason: reason.to_string(),
+            cause: match reason.lasting() {
+                None => Cause::NoWorker,
+                Some(Lasting::Ports) => Cause::Ports,
+                Some(Lasting::Uncompilable) => Cause::Uncompilable,
+            },
+        })
+    }
+
+    /// With why it does not compile, for a replica of which no worker has said that.
+    fn in_full(&self, mut waiting: Waiting) -> Waiting {
+        if waiting.cause == Cause::Uncompilable
+            && let Some(uncompilable) = &self.uncompilable
+        {
+            waiting.reason = format!("{}: {}", waiting.reason, uncompilable.message);
+        }
+        waiting
     }
 
     /// Whether there would be a worker if one replica were gone from where it is.
@@ -446,7 +376,7 @@ impl Round {
         needs: &Needs,
         revision: u32,
         refused: &BTreeSet<Name>,
-    ) -> Result<Name, Unschedulable> {
+    ) -> Result<Name, Waiting> {
         let name = self.search(needs, revision, refused)?;
         if let Some(worker) = self.workers.iter_mut().find(|worker| worker.name == name) {
             worker.take(needs);
@@ -471,12 +401,14 @@ impl Round {
                 *spread.entry(worker.clone()).or_default() += 1;
             }
         }
+        let none = BTreeSet::new();
         let demand = Demand {
             needs,
             requirements: &self.requirements,
             avoid: &self.avoid,
             refused,
             spread: &spread,
+            uncompilable: self.uncompilable.as_ref().map_or(&none, |it| &it.workers),
         };
         scheduler::place(&demand, workers)
     }
@@ -487,16 +419,5 @@ fn hold(workers: &mut [WorkerView], replica: &Replica, hold: Hold) {
     let here = |worker: &&mut WorkerView| Some(&worker.name) == replica.worker.as_ref();
     if let Some(worker) = workers.iter_mut().find(here) {
         worker.hold(&replica.needs, hold);
-    }
-}
-
-// === impl Waiting ===
-
-impl From<Unschedulable> for Waiting {
-    fn from(reason: Unschedulable) -> Self {
-        Self {
-            is_final: reason.is_final(),
-            reason: reason.to_string(),
-        }
     }
 }

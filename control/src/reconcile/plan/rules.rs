@@ -8,6 +8,7 @@ use super::{
     handover::{move_leaving, refused_by_waiting, stop_first},
     rollout::{self, Course},
     round::{Class, Reach, Replica, Round},
+    suspicion,
 };
 
 /// LOST replicas that others stand in for are shown for this long.
@@ -40,7 +41,9 @@ pub(super) fn clear(round: &mut Round) {
 /// As many replicas of the present revision as asked for, with as little harm on the way as the rules allow.
 pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn FnMut() -> String) {
     let target = to_usize(desired.replicas);
+    suspicion::judge(round, desired.revision);
     mark_lost(round);
+    stop_held(round, desired);
     settle_returned(round, desired, target);
     let reached = rollout::Counts::of(round, desired);
     let course = rollout::course(round, desired, target, &reached);
@@ -109,6 +112,22 @@ fn mark_lost(round: &mut Round) {
     }
 }
 
+/// A replica of a revision that is held is not started again by a worker that has just been started itself.
+fn stop_held(round: &mut Round, desired: &Desired) {
+    let begins = |replica: &Replica| {
+        replica.class == Class::Live && replica.on_trial && replica.cut_short.is_some()
+    };
+    for replica in round.open(begins) {
+        if is_held(round, replica, desired) {
+            round.stop(replica, StopReason::Held);
+        }
+    }
+}
+
+fn is_held(round: &Round, replica: usize, desired: &Desired) -> bool {
+    is_present(&round.replicas[replica], desired) && round.suspicion.is_held()
+}
+
 /// A lost replica whose worker is back goes on if nothing took its place, for the state that it holds. A replacement
 /// that still waits for a worker has not taken it.
 fn settle_returned(round: &mut Round, desired: &Desired, target: usize) {
@@ -117,7 +136,9 @@ fn settle_returned(round: &mut Round, desired: &Desired, target: usize) {
     returned.sort_by_key(|replica| round.replicas[*replica].revision != desired.revision);
     for replica in returned {
         let is_free = round.count(|other| holds_place(other, desired)) < target;
-        if is_free && may_start(round, desired) {
+        if is_held(round, replica, desired) {
+            round.stop(replica, StopReason::Held);
+        } else if is_free && may_start(round, desired) {
             round.readmit(replica);
         } else {
             round.stop(replica, StopReason::Replaced);

@@ -63,9 +63,10 @@ fn only_what_nobody_is_about_to_change_is_final() {
             requirements: &case.requirements,
             avoid: &case.avoid,
             refused: &refused,
+            uncompilable: &BTreeSet::new(),
             spread: &case.spread,
         };
-        place(&demand, workers).unwrap_err().is_final()
+        place(&demand, workers).unwrap_err().lasting() == Some(Lasting::Ports)
     };
     let cordoned = || WorkerView {
         cordoned: true,

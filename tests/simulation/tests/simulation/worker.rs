@@ -148,6 +148,7 @@ impl World {
                 volumes: Vec::new(),
                 publish_allow: Vec::new(),
                 network: String::new(),
+                compile_limits: None,
                 capacity: v1::Resources {
                     memory_bytes: 1 << 36,
                     replicas: 100,

@@ -31,12 +31,14 @@
 //! | listens late | the same until it does, then 200 | [`listening`] |
 //! | 300 slow requests with many tables and heaps | 503 names the pool and its share | [`pools`] |
 //! | more tables than an instance may have | `FAILED`, `TooLarge` with the limit | [`pools`] |
+//! | a function that takes the compiler gigabytes, or minutes | `FAILED`, `CompileFailed` with the limit and the remedy | [`compiling`] |
 //! | stops answering its probe | `UNHEALTHY` with what the probe found | [`listening`] |
 //!
 //! All of them at once, for longer, and how long the neighbour's answers take: `tests/soak.rs`.
 
 mod calls;
 mod clients;
+mod compiling;
 mod crashes;
 mod ends;
 mod held;

@@ -60,6 +60,7 @@ pub struct SessionConfig {
     /// Whose ports it shares: see `Hello.network`.
     pub network: String,
     pub capacity: v1::Resources,
+    pub compile_limits: Option<v1::CompileLimits>,
     /// For how long its replicas are kept for its return when it stops in order. Zero: not at all.
     pub stop_keeps: Duration,
 }
@@ -366,6 +367,7 @@ impl Session {
             publish_allow: self.config.publish_allow.clone(),
             network: self.config.network.clone(),
             capacity: Some(self.config.capacity),
+            compile_limits: self.config.compile_limits,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas: known.reports,
             http_address: self.config.addresses.http_address.clone(),

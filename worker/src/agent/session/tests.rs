@@ -84,6 +84,7 @@ impl Fixture {
             volumes: Vec::new(),
             publish_allow: vec!["127.0.0.1".to_owned()],
             network: "network-1".to_owned(),
+            compile_limits: None,
             capacity: v1::Resources {
                 memory_bytes: 1 << 30,
                 replicas: 10,

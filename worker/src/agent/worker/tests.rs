@@ -18,6 +18,7 @@ fn config(data: &tempfile::TempDir, control: &str) -> Config {
         cache: None,
         cache_limit: 1 << 30,
         memory: Some(1 << 30),
+        compile: CompileSettings::in_process(),
         logs: DiskLimits::default(),
         volumes: Vec::new(),
         allow_host_loopback: false,

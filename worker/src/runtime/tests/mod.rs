@@ -15,7 +15,9 @@ use warren_proto::v1;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve};
 
-use super::{Code, PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd};
+use super::{
+    Code, CompileSettings, PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd,
+};
 use crate::{
     logs::{LogHub, LogLimits},
     net::{NetLimits, Network},
@@ -38,6 +40,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         &target.join("tmp/compiled-by-unit-tests"),
         u64::MAX,
         u64::MAX,
+        CompileSettings::in_process(),
     )
     .unwrap()
 });
@@ -82,11 +85,12 @@ impl Bench {
             .iter()
             .map(|(_, bytes)| (Role::Component, *bytes));
         let mut code = Code::new();
+        let workload = self.context.workload.clone();
         for (role, bytes) in service_code.chain(component_code) {
             let digest = Digest::of(bytes);
             let file = self.files.path().join(digest.hex());
             std::fs::write(&file, bytes).unwrap();
-            let loaded = RUNTIME.load(role, digest, &file).await.unwrap();
+            let loaded = RUNTIME.load(role, &workload, digest, &file).await.unwrap();
             code.insert((role, digest), loaded);
         }
         let components = components.iter().map(|(name, bytes)| v1::Component {

@@ -173,6 +173,55 @@ fn one_that_returns_only_to_stop_holds_its_port_in_the_same_round() {
     run(World::new(), steps);
 }
 
+impl World {
+    /// The worker that runs the workload is gone for good, if there is one. How many workers are gone.
+    fn lose_holder(&mut self) -> usize {
+        let holds = |worker: &world::Worker| worker.view.ready && !worker.guests.is_empty();
+        if let Some(worker) = self.workers.iter().position(holds) {
+            self.happen(Step::Away(worker));
+        }
+        self.happen(Step::Wait(11));
+        self.reconcile();
+        let ready = self.workers.iter().filter(|worker| worker.view.ready);
+        WORKERS - ready.count()
+    }
+}
+
+#[test]
+fn what_every_worker_dies_of_at_its_start_kills_two() {
+    let mut world = World::new();
+    world.reconcile();
+    let gone: Vec<_> = (0..6).map(|_| world.lose_holder()).collect();
+    assert_eq!(gone, [1, 2, 2, 2, 2, 2]);
+    // Another revision is tried again.
+    world.happen(Step::Update {
+        port: None,
+        steps: (1, 0),
+        works: true,
+        returns: false,
+    });
+    world.reconcile();
+    assert_eq!(world.lose_holder(), 3);
+}
+
+#[test]
+fn what_has_worked_for_a_while_is_moved_however_many_workers_are_lost() {
+    let mut world = World::new();
+    world.reconcile();
+    for gone in 1..=WORKERS {
+        for worker in 0..WORKERS {
+            for _ in 0..4 {
+                world.happen(Step::Advance(worker, 0));
+                world.reconcile();
+            }
+        }
+        world.happen(Step::Wait(60));
+        world.reconcile();
+        assert_eq!(world.lose_holder(), gone);
+        assert!(world.losses.is_empty(), "{:?}", world.losses);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 

@@ -33,7 +33,11 @@ impl World {
                 | Action::MarkAvailable { id }
                 | Action::MarkLost { id }
                 | Action::Readmit { id } => (id, None),
-                Action::Note(_) | Action::RollBack { .. } | Action::Finish => continue,
+                Action::Blame { .. }
+                | Action::Acquit { .. }
+                | Action::Note(_)
+                | Action::RollBack { .. }
+                | Action::Finish => continue,
             };
             assert!(
                 seen.insert(id),

@@ -17,6 +17,7 @@ pub(super) struct Record {
     pub state: ReplicaState,
     pub created: Duration,
     pub entered: Duration,
+    pub placed: Duration,
     pub ready_since: Duration,
 }
 
@@ -56,6 +57,8 @@ pub(super) struct World {
     pub started: Duration,
     /// A program beside Warren that has ports on the machine of the last two workers.
     pub stranger: Vec<HostPort>,
+    /// Workers that were lost, of the present revision, each with when that was.
+    pub losses: Vec<(Name, Duration, bool)>,
 }
 
 impl World {
@@ -108,6 +111,8 @@ impl World {
                 min_ready: MIN_READY,
                 keeps_failed: false,
                 keeps_lost: false,
+                suspicion: Suspicion::default(),
+                uncompilable: None,
             }),
             records: BTreeMap::new(),
             workers: (0..WORKERS).map(worker).collect(),
@@ -117,6 +122,7 @@ impl World {
             revisions: Revisions::beginning(),
             started: Duration::ZERO,
             stranger: Vec::new(),
+            losses: Vec::new(),
         }
     }
 
@@ -132,6 +138,17 @@ impl World {
     pub fn plan(&mut self) -> Plan {
         if let Some(desired) = &mut self.desired {
             self.revisions.describe(desired, self.now);
+            let losses = self.losses.iter().map(|(name, at, shared)| Loss {
+                shared: *shared,
+                worker: name.clone(),
+                ago: self.now - *at,
+                // The processes of these workers never end: what comes back was not lost.
+                returned: self
+                    .workers
+                    .iter()
+                    .any(|it| it.view.name == *name && it.view.ready),
+            });
+            desired.suspicion.losses = losses.collect();
         }
         let replicas: Vec<ReplicaState> = self
             .records
@@ -139,6 +156,7 @@ impl World {
             .map(|record| ReplicaState {
                 age: self.now - record.created,
                 phase_age: self.now - record.entered,
+                placed_for: self.now - record.placed,
                 ready_for: self.now - record.ready_since,
                 ..record.state.clone()
             })
@@ -234,6 +252,8 @@ impl World {
                     available: false,
                     age: Duration::ZERO,
                     phase_age: Duration::ZERO,
+                    placed_for: Duration::ZERO,
+                    cut_short: None,
                     attempt,
                     compiling: false,
                     waiting,
@@ -244,6 +264,7 @@ impl World {
                 let record = Record {
                     state,
                     created: self.now,
+                    placed: self.now,
                     entered: self.now,
                     ready_since: self.now,
                 };
@@ -253,9 +274,10 @@ impl World {
                 );
             }
             Action::Place { id, worker } => {
-                let state = &mut self.records.get_mut(&id).unwrap().state;
-                assert_eq!(state.worker.replace(worker), None);
-                state.waiting = None;
+                let record = self.records.get_mut(&id).unwrap();
+                record.placed = self.now;
+                assert_eq!(record.state.worker.replace(worker), None);
+                record.state.waiting = None;
             }
             Action::Unschedulable { id, waiting } => {
                 self.records.get_mut(&id).unwrap().state.waiting = Some(waiting);
@@ -287,9 +309,12 @@ impl World {
             Action::Forget { id } => {
                 self.records.remove(&id).unwrap();
             }
+            Action::Blame { worker, shared } => self.losses.push((worker, self.now, shared)),
+            Action::Acquit { worker } => self.losses.retain(|(name, ..)| *name != worker),
             Action::Note(note) => self.revisions.note(&note, self.now),
             Action::RollBack { revision } => {
                 let desired = self.desired.as_mut().unwrap();
+                self.losses.clear();
                 self.revisions.roll_back(desired, revision, self.now);
             }
             Action::Finish => {
@@ -399,6 +424,7 @@ impl World {
                     let address = |port| format!("0.0.0.0:{port}").parse().unwrap();
                     desired.needs.ports = port.map(address).into_iter().collect();
                     self.ever_port |= port.is_some();
+                    self.losses.clear();
                     self.revisions.update(desired, works, returns, self.now);
                 }
             }

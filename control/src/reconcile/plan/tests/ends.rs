@@ -69,7 +69,7 @@ fn a_silent_worker_loses_its_replicas_after_the_timeout() {
     scene(0)
         .away("a", secs(10))
         .replica("r1", 2, "a", Stopping)
-        .gives(&["forget r1"]);
+        .gives(&["blame for a", "forget r1"]);
 }
 
 #[test]

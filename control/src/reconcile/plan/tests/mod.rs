@@ -14,6 +14,7 @@ mod exclusive;
 mod ports;
 mod readiness;
 mod rollouts;
+mod suspicion;
 mod updates;
 
 const MIB: u64 = 1024 * 1024;
@@ -62,6 +63,8 @@ fn scene(replicas: u32) -> Scene {
             min_ready: secs(1),
             keeps_failed: false,
             keeps_lost: false,
+            suspicion: Suspicion::default(),
+            uncompilable: None,
         }),
         replicas: Vec::new(),
         workers: Vec::new(),
@@ -135,6 +138,8 @@ impl Scene {
             available: phase == Phase::Running,
             age: secs(1000 - u64::try_from(self.replicas.len()).unwrap()),
             phase_age: secs(0),
+            placed_for: secs(1000),
+            cut_short: None,
             attempt: 0,
             compiling: false,
             waiting: None,
@@ -206,8 +211,17 @@ impl Scene {
 fn waiting(reason: &str) -> Option<Waiting> {
     Some(Waiting {
         reason: reason.to_owned(),
-        is_final: false,
+        cause: Cause::NoWorker,
     })
+}
+
+fn finally(cause: Cause) -> &'static str {
+    match cause {
+        Cause::NoWorker => "",
+        Cause::Ports => " for good",
+        Cause::Uncompilable => " uncompilable",
+        Cause::Held => " held",
+    }
 }
 
 fn short(action: &Action) -> String {
@@ -230,18 +244,18 @@ fn short(action: &Action) -> String {
         }
         Action::Create {
             id,
-            placement: Placement::Waiting(Waiting { reason, is_final }),
+            placement: Placement::Waiting(Waiting { reason, cause }),
             ..
         } => {
-            let finally = if *is_final { " for good" } else { "" };
+            let finally = finally(*cause);
             format!("create {id}{finally}: {reason}")
         }
         Action::Place { id, worker } => format!("place {id} on {worker}"),
         Action::Unschedulable {
             id,
-            waiting: Waiting { reason, is_final },
+            waiting: Waiting { reason, cause },
         } => {
-            let finally = if *is_final { " for good" } else { "" };
+            let finally = finally(*cause);
             format!("{id}{finally}: {reason}")
         }
         Action::MarkAvailable { id } => format!("available {id}"),
@@ -258,6 +272,11 @@ fn short(action: &Action) -> String {
             let moved = if *moved { "moved, " } else { "" };
             format!("{state:?}: {moved}{most_available} available, {fewest_earlier} earlier")
         }
+        Action::Blame { worker, shared } => {
+            let shared = if *shared { " shared" } else { "" };
+            format!("blame for {worker}{shared}")
+        }
+        Action::Acquit { worker } => format!("acquit of {worker}"),
         Action::RollBack { revision } => format!("roll back to {revision}"),
         Action::Finish => "finish".to_owned(),
     }

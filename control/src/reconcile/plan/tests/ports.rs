@@ -109,7 +109,7 @@ fn a_port_that_is_not_free_is_tried_at_once_on_another_machine_and_on_each_only_
     both(None, secs(1)).gives(&[&format!("r1 for good: {nowhere}")]);
     let told = Some(Waiting {
         reason: nowhere.to_owned(),
-        is_final: true,
+        cause: Cause::Ports,
     });
     let plan = both(told.clone(), secs(1)).gives(&[]);
     assert_eq!(plan.wake_after, Some(secs(9)));

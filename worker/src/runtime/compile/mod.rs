@@ -1,0 +1,226 @@
+//! From a component to machine code: in a process of its own, within limits, a few at a time.
+
+mod child;
+mod failure;
+mod process;
+mod queue;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    ffi::OsString,
+    fs, io,
+    io::Write as _,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tempfile::NamedTempFile;
+use warren_model::{digest::Digest, name::WorkloadId};
+use wasmtime::Engine;
+
+pub use child::compile_if_asked;
+pub use failure::CompileFailure;
+
+use super::engine::{Generation, compatibility};
+use child::Order;
+use queue::Queue;
+
+/// How a worker compiles components.
+#[derive(Clone, Debug)]
+pub struct CompileSettings {
+    pub program: CompilerProgram,
+    pub limits: CompileLimits,
+    /// Components that are compiled at once.
+    pub concurrency: NonZeroUsize,
+}
+
+/// What compiling one component may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Bytes.
+    pub memory: u64,
+    /// Of CPU time, in whole seconds. By the clock it may take ten times as long.
+    pub timeout: Duration,
+}
+
+/// What compiles.
+#[derive(Clone, Debug)]
+pub enum CompilerProgram {
+    /// The program of this process, whose `main` calls [`compile_if_asked`].
+    This,
+    /// Another program, of the same build of Warren, with arguments that come before those of the compiler.
+    Other {
+        program: PathBuf,
+        arguments: Vec<OsString>,
+    },
+    /// This process itself, without any limit: for tests and benchmarks, whose components are their own.
+    InProcess,
+}
+
+/// Compiles components for both engines of a worker.
+#[derive(Debug)]
+pub(super) struct Compiler {
+    settings: CompileSettings,
+    queue: Queue,
+    failed: Mutex<Failed>,
+}
+
+/// One component to compile.
+pub(super) struct Job<'a> {
+    pub digest: Digest,
+    /// The file whose bytes have the digest.
+    pub artifact: &'a Path,
+    pub engine: &'a Engine,
+    pub generation: Generation,
+    /// Where the code is written.
+    pub directory: &'a Path,
+    /// Of whose turns this takes one.
+    pub workload: &'a WorkloadId,
+}
+
+/// What is known not to compile with these limits.
+#[derive(Debug, Default)]
+struct Failed {
+    reasons: HashMap<Digest, CompileFailure>,
+    /// In the order in which they failed.
+    order: VecDeque<Digest>,
+}
+
+/// How many failures are remembered. The control plane remembers those that matter to the fleet.
+const FAILURES: usize = 1_000;
+
+/// No more memory than this is taken by default, however much the machine has.
+const MOST_MEMORY: u64 = 2 << 30;
+/// Less does not compile what honest compilers make.
+const COMMON_MEMORY: u64 = 512 << 20;
+/// The compiler itself needs so much.
+pub const LEAST_MEMORY: u64 = 64 << 20;
+/// The kernel counts CPU time in seconds.
+pub const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What compiling a component may take when nothing else is asked for: a quarter of the machine's memory, but at least 512 MiB and at most 2 GiB.
+pub fn default_memory(machine: u64) -> u64 {
+    (machine / 4).clamp(COMMON_MEMORY, MOST_MEMORY)
+}
+
+/// CPU time for one component when nothing else is asked for.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Components that are compiled at once when nothing else is asked for: one may take long, and others need not wait for it.
+pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(2).expect("it is not zero");
+
+// === impl CompileSettings ===
+
+impl CompileSettings {
+    /// By this program, within the limits that hold where nothing else is asked for; see [`CompilerProgram::This`].
+    pub fn by_this_program(memory: u64) -> Self {
+        Self {
+            program: CompilerProgram::This,
+            limits: CompileLimits {
+                memory,
+                timeout: DEFAULT_TIMEOUT,
+            },
+            concurrency: DEFAULT_CONCURRENCY,
+        }
+    }
+
+    /// For tests and benchmarks: see [`CompilerProgram::InProcess`].
+    pub fn in_process() -> Self {
+        Self {
+            program: CompilerProgram::InProcess,
+            limits: CompileLimits {
+                memory: u64::MAX,
+                timeout: Duration::MAX,
+            },
+            concurrency: DEFAULT_CONCURRENCY,
+        }
+    }
+}
+
+// === impl Compiler ===
+
+impl Compiler {
+    pub fn new(settings: CompileSettings) -> Self {
+        Self {
+            queue: Queue::new(settings.concurrency.get()),
+            failed: Mutex::default(),
+            settings,
+        }
+    }
+
+    /// Why a component is known not to compile.
+    pub fn failure(&self, digest: Digest) -> Option<CompileFailure> {
+        self.failed.lock().reasons.get(&digest).cloned()
+    }
+
+    /// Compiles one component, once its turn has come. The file is removed unless it is kept.
+    ///
+    /// Dropping the future gives its turn away, or ends the compilation.
+    pub async fn compile(&self, job: &Job<'_>) -> Result<NamedTempFile, CompileFailure> {
+        if let Some(failure) = self.failure(job.digest) {
+            return Err(failure);
+        }
+        let _place = self.queue.place(job.workload).await;
+        let began = Instant::now();
+        let compiled = match self.settings.program {
+            CompilerProgram::InProcess => in_process(job).await,
+            _ => process::run(&self.settings.program, &self.order(job)?, job.directory).await,
+        };
+        let (digest, workload, took) = (job.digest, job.workload, began.elapsed());
+        match &compiled {
+            Ok(_) => tracing::info!(%digest, %workload, ?took, "compiled"),
+            Err(error) => {
+                tracing::warn!(%digest, %workload, ?took, %error, "a component was not compiled");
+                if error.is_final() {
+                    self.failed.lock().remember(digest, error.clone());
+                }
+            }
+        }
+        compiled
+    }
+
+    fn order(&self, job: &Job<'_>) -> Result<Order, CompileFailure> {
+        let not_run = |error: io::Error| CompileFailure::NotRun(error.to_string());
+        Ok(Order {
+            generation: job.generation,
+            compatibility: compatibility(job.engine),
+            limits: self.settings.limits,
+            artifact: std::path::absolute(job.artifact).map_err(not_run)?,
+        })
+    }
+}
+
+// === impl Failed ===
+
+impl Failed {
+    fn remember(&mut self, digest: Digest, failure: CompileFailure) {
+        if self.reasons.insert(digest, failure).is_none() {
+            self.order.push_back(digest);
+        }
+        if self.order.len() > FAILURES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.reasons.remove(&oldest);
+        }
+    }
+}
+
+async fn in_process(job: &Job<'_>) -> Result<NamedTempFile, CompileFailure> {
+    let not_run = |error: io::Error| CompileFailure::NotRun(error.to_string());
+    let (engine, artifact) = (job.engine.clone(), job.artifact.to_owned());
+    let mut code = process::temporary(job.directory).map_err(not_run)?;
+    let compiling = tokio::task::spawn_blocking(move || {
+        let bytes = fs::read(&artifact).map_err(not_run)?;
+        let compiled = engine.precompile_component(&bytes);
+        let compiled = compiled.map_err(|e| CompileFailure::Invalid(format!("{e:#}")))?;
+        code.write_all(&compiled).map_err(not_run)?;
+        Ok(code)
+    });
+    compiling
+        .await
+        .map_err(|error| CompileFailure::Crashed(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests;
