@@ -402,10 +402,11 @@ fn worker() {
             stopped: true,
         }),
         network: "5f2c".into(),
+        publish_allow: vec!["127.0.0.1".into(), "0.0.0.0:30000-30999".into()],
         has_run: Some(true),
         compile_limits: Some(v1::CompileLimits {
             memory_bytes: 2 << 30,
-            cpu_time: Some(prost_types::Duration {
+            cpu_time: Some(Duration {
                 seconds: 120,
                 nanos: 0,
             }),

@@ -30,6 +30,7 @@ pub struct Args {
     artifact_retention: Duration,
     #[command(flatten)]
     artifact_limits: args::ArtifactLimits,
+    #[command(flatten)]
     connections: args::Connections,
     /// Go on with what is left of a damaged store, instead of refusing to start; `warren restore` brings a backup back
     #[arg(long)]

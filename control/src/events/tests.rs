@@ -99,10 +99,10 @@ fn the_oldest_go_and_what_is_to_be_written_stays_bounded() {
 
 /// How many events are kept of each workload or worker.
 fn owned(events: &Events) -> HashMap<String, usize> {
-    let (kept, _) = events.follow(|_| true);
+    let (kept, _) = events.follow();
     let mut owned = HashMap::new();
-    for event in kept {
-        *owned.entry(owner(&event).to_owned()).or_default() += 1;
+    for event in kept.iter() {
+        *owned.entry(owner(event).to_owned()).or_default() += 1;
     }
     owned
 }

@@ -318,7 +318,7 @@ async fn every_worker_learns_where_warren_listens() {
         .unwrap()[0]
         .clone();
     assert!(whole.complete, "{whole:?}");
-    assert_eq!(whole.control, [control.address()]);
+    assert_eq!(whole.control, [control.address().to_string()]);
     assert!(told(&whole, "w1", &all), "{whole:?}");
     assert!(told(&whole, "w2", &all[..1]), "{whole:?}");
     // Who was there before hears of who comes.

@@ -115,17 +115,12 @@ impl Control {
         self.data
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> String {
-        let authority = self.endpoint.uri().authority().unwrap();
-        authority.to_string()
-    }
-
     /// A connection of its own: on a shared one, streams that nobody reads hold up the others.
     pub fn another_channel(&self) -> Channel {
         self.endpoint.connect_lazy()
     }
 
+    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -63,7 +63,7 @@ pub(super) struct Caller {
     pub(super) role: Role,
     /// Calls that led to it.
     pub(super) depth: u32,
-    host_budget: Arc<HostBudget>,
+    pub(super) host_budget: Arc<HostBudget>,
 }
 
 /// A live instance and the place it takes. Dropping it ends the instance.
@@ -164,8 +164,8 @@ impl ComponentRuntime {
 
     /// A place for a WIT call. Those of the service wait for one, as requests do. A component that calls another does not:
     /// it holds a place and an instance itself, and whoever holds what others wait for should not wait.
-    async fn call_slot(&self, caller: Caller, deadline: Instant) -> Result<Slot, Failure> {
-        match caller.role {
+    async fn call_slot(&self, role: Role, deadline: Instant) -> Result<Slot, Failure> {
+        match role {
             Role::Service => self.slots.wait(deadline, self.timeout).await,
             Role::Component => self.slots.now(),
         }
@@ -196,8 +196,8 @@ impl ComponentRuntime {
     }
 
     /// As [`Self::place`], for a WIT call. Whoever holds a place itself does not wait for another.
-    async fn call_place(&self, caller: Caller, deadline: Instant) -> Result<Place, Failure> {
-        match caller.role {
+    async fn call_place(&self, role: Role, deadline: Instant) -> Result<Place, Failure> {
+        match role {
             Role::Service => self.place(deadline).await,
             Role::Component => Ok(self.template.claim.now()?),
         }
@@ -223,8 +223,8 @@ impl ComponentRuntime {
         if depth >= CALL_DEPTH {
             return Err(Failure::TooDeep(CALL_DEPTH));
         }
-        let slot = self.call_slot(caller, deadline).await?;
-        let place = self.call_place(caller, deadline).await?;
+        let slot = self.call_slot(caller.role, deadline).await?;
+        let place = self.call_place(caller.role, deadline).await?;
         let mut guest = self.store(depth + 1, memory, place);
         match self.pre.instantiate_async(&mut guest.store).await {
             Ok(instance) => Ok(Invocation {

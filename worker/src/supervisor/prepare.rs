@@ -64,7 +64,10 @@ pub(super) async fn prepare(
             reporter.artifacts_unready("Compiling", message);
             added = true;
         }
-        let compiled = parts.runtime.load(role, &assignment.id, digest, &path).await;
+        let compiled = parts
+            .runtime
+            .load(role, &assignment.id, digest, &path)
+            .await;
         let compiled = compiled.map_err(|error| match error {
             CompileError::Compile(digest, failure) => not_compiled(digest, &failure, reporter),
             error => CannotRun {

@@ -1,7 +1,7 @@
 //! One replica's network and log, and guests started by hand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
     time::Duration,
@@ -90,7 +90,9 @@ impl Bench {
         let service_code = [(Role::Service, service.component)].into_iter();
         let component_code = components.iter().map(|c| (Role::Component, c.component));
         for (role, digest) in service_code.chain(component_code) {
-            let loaded = RUNTIME.load(role, &workload, digest, &path_of(digest)).await;
+            let loaded = RUNTIME
+                .load(role, &workload, digest, &path_of(digest))
+                .await;
             code.insert((role, digest), loaded.unwrap());
         }
         let spec = WorkloadSpec {

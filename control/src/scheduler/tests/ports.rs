@@ -140,5 +140,5 @@ fn workloads_publish_where_the_operator_of_a_worker_lets_them() {
     let unschedulable = Unschedulable {
         refusals: vec![Refusal::PublishNotAllowed("0.0.0.0:80".parse().unwrap())],
     };
-    assert!(unschedulable.is_final());
+    assert_eq!(unschedulable.lasting(), Some(Lasting::Ports));
 }

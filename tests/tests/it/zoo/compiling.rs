@@ -224,7 +224,7 @@ async fn a_bomb_fails_with_the_limit_and_the_remedy_and_no_other_worker_is_tried
 async fn a_bomb_that_takes_too_long_is_ended_beside_a_neighbour_that_misses_nothing() {
     // The neighbour's code is in the cache when the time is short.
     Zoo::open().await.close().await;
-    let zoo = Zoo::open_with(&["--compile-memory=4GiB", "--compile-timeout=1s"]).await;
+    let zoo = Zoo::open_with(&[], &["--compile-memory=4GiB", "--compile-timeout=1s"]).await;
     let file = write(&zoo.cluster, "bomb", &bomb(60_000));
     admit(&zoo.cluster, &manifest(&file, 1)).await;
     // On a machine that gives it no CPU it is tried again.
@@ -285,7 +285,7 @@ async fn a_compilation_ends_with_its_workload_and_with_its_worker() {
 /// One workload never has every place of the compilers.
 #[tokio::test]
 async fn a_small_component_is_compiled_while_a_large_one_is() {
-    let zoo = Zoo::open_with(&["--compile-memory=4GiB"]).await;
+    let zoo = Zoo::open_with(&[], &["--compile-memory=4GiB"]).await;
     let file = write(&zoo.cluster, "bomb", &bomb(200_000));
     admit(&zoo.cluster, &manifest(&file, 1)).await;
     let large = compiler(&zoo.cluster.workers[0]).await;

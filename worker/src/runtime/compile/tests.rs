@@ -6,10 +6,13 @@ use std::{fs, os::unix::fs::MetadataExt as _, sync::Arc};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
-use warren_model::{component::ComponentInfo, name::Name};
+use warren_model::name::Name;
 
 use super::*;
-use crate::runtime::{compiled::CompileCache, compiled::CompileError, engine};
+use crate::runtime::{
+    compiled::{CompileCache, CompileError, border},
+    engine,
+};
 
 /// Far more than anything here takes, and less than a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -247,8 +250,8 @@ async fn a_component_is_compiled_once_for_all_who_wait_though_the_first_goes() {
                 namespace: name.clone(),
                 name,
             };
-            let info = ComponentInfo::default();
-            let loaded = cache.load(digest, &artifact, info, &workload).await;
+            let border = border(digest, &artifact).await?;
+            let loaded = cache.load(digest, &artifact, border, &workload).await;
             loaded.map(drop)
         })
     };
@@ -270,7 +273,9 @@ async fn a_component_is_compiled_once_for_all_who_wait_though_the_first_goes() {
         .unwrap();
     assert_eq!(stage.runs().len(), 1);
     let code = fs::read_dir(stage.dir.path().join("cache")).unwrap();
-    let code: Vec<_> = code.map(|entry| entry.unwrap()).collect();
+    let code = code.map(|entry| entry.unwrap());
+    let is_code = |name: &Path| name.extension().is_some_and(|ending| ending == "cwasm");
+    let code: Vec<_> = code.filter(|entry| is_code(&entry.path())).collect();
     assert_eq!(code.len(), 1, "{code:?}");
     assert_eq!(code[0].metadata().unwrap().mode() & 0o777, 0o600);
 }
@@ -286,7 +291,7 @@ async fn code_that_does_not_load_is_an_error_and_not_a_crash() {
         namespace: name.clone(),
         name,
     };
-    let info = ComponentInfo::default();
-    let loaded = cache.load(digest, &artifact, info, &workload).await;
+    let border = border(digest, &artifact).await.unwrap();
+    let loaded = cache.load(digest, &artifact, border, &workload).await;
     assert!(matches!(loaded.map(drop), Err(CompileError::Load(..))));
 }

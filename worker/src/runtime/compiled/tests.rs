@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+use warren_model::name::Name;
+
 use super::*;
+use crate::runtime::compile::CompileSettings;
 
 /// A cache, and what is in it.
 struct Fixture {
@@ -18,7 +21,8 @@ impl Fixture {
 
     fn open(&self) -> CompileCache {
         let cache = self.dir.path().join("cache");
-        CompileCache::open(&self.engine, Generation::P2, &cache, u64::MAX).unwrap()
+        let compiler = Arc::new(Compiler::new(CompileSettings::in_process()));
+        CompileCache::open(&self.engine, Generation::P2, &cache, u64::MAX, compiler).unwrap()
     }
 
     /// Loads a component, as the next process does, and gives the file of its code.
@@ -26,9 +30,17 @@ impl Fixture {
         let bytes = wat::parse_str(text).unwrap();
         let (digest, artifact) = (Digest::of(&bytes), self.dir.path().join("artifact"));
         fs::write(&artifact, &bytes).unwrap();
-        let (info, _) = component::border(&bytes).unwrap();
+        let border = border(digest, &artifact).await.unwrap();
+        let test = Name::parse("test").unwrap();
+        let workload = WorkloadId {
+            namespace: test.clone(),
+            name: test,
+        };
         let cache = self.open();
-        let loaded = cache.load(digest, &artifact, info).await.unwrap();
+        let loaded = cache
+            .load(digest, &artifact, border, &workload)
+            .await
+            .unwrap();
         assert!(loaded.get_export_index(None, "it").is_some(), "{text}");
         cache.path(digest)
     }

@@ -15,9 +15,7 @@ use warren_proto::v1;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve};
 
-use super::{
-    Code, CompileSettings, PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd,
-};
+use super::{Code, CompileSettings, PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd};
 use crate::{
     logs::{LogHub, LogLimits},
     net::{NetLimits, Network},

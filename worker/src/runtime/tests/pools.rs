@@ -11,6 +11,7 @@ use super::{
         ComponentRuntime, PrepareError, ServiceEnd,
         component::{Caller, Invocation},
         failure::Failure,
+        host_memory::HostBudget,
         memory::InstanceMemory,
     },
     Bench,
@@ -64,9 +65,12 @@ async fn take_all(component: &ComponentRuntime) -> (Vec<Invocation>, Failure) {
 async fn begin(component: &ComponentRuntime, role: Role) -> Result<Invocation, Failure> {
     let memory: Arc<InstanceMemory> = component.instance_memory();
     let deadline = Instant::now() + Duration::from_secs(60);
-    component
-        .begin(Caller { role, depth: 0 }, deadline, &memory)
-        .await
+    let caller = Caller {
+        role,
+        depth: 0,
+        host_budget: HostBudget::new(1 << 20),
+    };
+    component.begin(caller, deadline, &memory).await
 }
 
 fn tables(count: usize) -> String {
