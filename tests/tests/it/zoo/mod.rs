@@ -21,7 +21,7 @@
 //! | clients that only ping, more than there are places | the longest idle ones leave | [`clients`] |
 //! | slow-loris client | its connection ends | [`output`] |
 //! | slow-loris guest | 504 from a service, a broken body from a component | [`output`] |
-//! | 20,000 nested directories, files and bytes without end | `quota`, `insufficient-space`; room again once they are gone | [`nesting`] |
+//! | 20,000 nested directories, files and bytes without end | `quota`, a failed write; room again once they are gone | [`nesting`] |
 //! | what an earlier worker's guest left on the disk | nothing: the worker starts, and it is removed | [`nesting`] |
 //! | socket flood | the guest an error; a component 504 | [`sockets`] |
 //! | `exit(0)`, `exit-with-code(3)` | `COMPLETED` with code 0; `EXITED` with code 3 | [`ends`] |
