@@ -1,7 +1,7 @@
 //! One replica's network and log, and guests started by hand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
     time::Duration,
