@@ -27,7 +27,7 @@ const ABUSES: [Abuse; 14] = [
     ("hello.version", |hello| hello.version = megabyte()),
     ("hello.address", |hello| hello.address += &megabyte()),
     ("hello.http_address", |hello| {
-        hello.http_address = "http://".to_owned() + &megabyte()
+        hello.http_address = "http://".to_owned() + &megabyte();
     }),
     ("hello.network", |hello| hello.network = megabyte()),
     ("hello.instance", |hello| hello.instance = megabyte()),

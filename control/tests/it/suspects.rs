@@ -10,10 +10,15 @@ use crate::{
 
 /// A worker whose compiler may take so much memory.
 async fn connect(control: &Control, name: &str, memory_bytes: u64) -> Worker {
+    connect_as(control, name, memory_bytes, "1").await
+}
+
+/// The same, as this process of it, which holds nothing yet.
+async fn connect_as(control: &Control, name: &str, memory_bytes: u64, process: &str) -> Worker {
     let machine = Machine::new(name);
     *machine.becomes.lock().unwrap() = Phase::Pending;
     let hello = v1::Hello {
-        instance: format!("process of {name}"),
+        instance: format!("{name}, process {process}"),
         compile_limits: Some(v1::CompileLimits {
             memory_bytes,
             cpu_time: None,
@@ -165,6 +170,45 @@ async fn what_was_there_when_two_workers_were_lost_gets_no_third_before_it_is_re
     };
     control.workloads.restart(restart).await.unwrap();
     workers[0].until_told(|told| !told.assign.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_started_again_and_again_is_spared_what_it_died_of() {
+    let mut control = Control::start().await;
+    let mut worker = connect_as(&control, "w1", 100, "1").await;
+    control.run("beast", 1, &components::service("beast")).await;
+    for process in ["2", "3"] {
+        worker.until_told(|told| !told.assign.is_empty()).await;
+        worker.vanish().await;
+        worker = connect_as(&control, "w1", 100, process).await;
+    }
+    let held = control.until("beast", reason_is("Held")).await;
+    let message = &condition(&held, "Ready").unwrap().message;
+    assert!(
+        message.contains("worker `w1` was lost again and again"),
+        "{message}"
+    );
+    assert_eq!(assigned(&worker), 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_stopped_and_started_in_order_is_no_loss() {
+    let mut control = Control::start().await;
+    let mut worker = connect_as(&control, "w1", 100, "1").await;
+    control.run("calm", 1, &components::service("calm")).await;
+    for process in ["2", "3", "4"] {
+        worker.until_told(|told| !told.assign.is_empty()).await;
+        worker.leave(60, true).await;
+        control
+            .until_worker("w1", |it| it.departure.is_some_and(|it| it.stopped))
+            .await;
+        worker.vanish().await;
+        worker = connect_as(&control, "w1", 100, process).await;
+    }
+    worker.until_told(|told| !told.assign.is_empty()).await;
+    let workload = control.workload("calm").await;
+    let losses = workload.status.unwrap().rollout.unwrap().losses;
+    assert!(losses.is_empty(), "{losses:?}");
 }
 
 #[tokio::test]

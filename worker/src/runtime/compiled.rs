@@ -207,7 +207,11 @@ impl CompileCache {
         // Held by everyone who waits: whoever began it may go.
         let compiling = self.compiling(digest, artifact, workload);
         cell.get_or_try_init(async || {
-            let component = match self.cached(digest).await? {
+            let cached = self.cached(digest).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "compiling again");
+                None
+            });
+            let component = match cached {
                 Some(component) => component,
                 None => {
                     compiling.clone().await?;
@@ -243,16 +247,15 @@ impl CompileCache {
         let code = self.path(digest);
         let loading = tokio::task::spawn_blocking(move || {
             if !code.exists() {
-                return None;
+                return Ok(None);
             }
             let used = DiskCache::used(&code).map_err(Into::into);
-            used.and_then(|()| map(&engine, &seal, &code))
-                .inspect_err(|error| {
-                    tracing::warn!(%digest, %error, "compiling again: cached code does not load");
-                })
-                .ok()
+            let loaded = used.and_then(|()| map(&engine, &seal, &code));
+            loaded
+                .map(Some)
+                .map_err(|e| CompileError::Load(digest, format!("{e:#}")))
         });
-        loading.await.map_err(|_| CompileError::Interrupted)
+        loading.await.map_err(|_| CompileError::Interrupted)?
     }
 
     /// The compilation of a component: the one that somebody waits for, or another, which begins when it is awaited.

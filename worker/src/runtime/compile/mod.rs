@@ -41,7 +41,7 @@ pub struct CompileSettings {
 pub struct CompileLimits {
     /// Bytes.
     pub memory: u64,
-    /// Of CPU time, in whole seconds. By the clock it may take ten times as long.
+    /// Of CPU time, in whole seconds. By the clock it may take twenty times as long.
     pub timeout: Duration,
 }
 

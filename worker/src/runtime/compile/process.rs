@@ -19,7 +19,7 @@ use super::{CompileFailure, CompilerProgram, child::Order, failure::SAID};
 /// Begins the name of a file that is being written: it is of use once it is whole.
 const TEMPORARY: &str = ".compile-";
 /// The clock may go so much further than the compiler's own time, of which a busy machine gives it little. Then it is hung.
-const PATIENCE: u32 = 10;
+const PATIENCE: u32 = 20;
 /// More do not make a component ready much sooner, on however many cores.
 const THREADS: usize = 8;
 /// What the kernel may take to end a process that it was told to kill.

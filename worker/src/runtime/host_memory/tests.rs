@@ -204,17 +204,15 @@ proptest! {
                 continue;
             };
             match step {
-                0 | 1 => {
-                    if account.expect(table, Held::Fields, bytes + 400).is_ok() {
-                        held.push((table.push(fields(bytes)).unwrap(), bytes));
-                    }
+                0 | 1 if account.expect(table, Held::Fields, bytes + 400).is_ok() => {
+                    held.push((table.push(fields(bytes)).unwrap(), bytes));
                 }
                 2 => {
                     if let Some((map, _)) = held.pop() {
                         table.delete(map).unwrap();
                     }
                 }
-                _ if bytes % 7 == 0 => stores[at] = None,
+                3 if bytes % 7 == 0 => stores[at] = None,
                 _ => {}
             }
             let holds: usize = stores
