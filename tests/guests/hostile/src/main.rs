@@ -146,7 +146,7 @@ fn nest(directory: &str) -> io::Result<()> {
         }
         names += 1;
     }
-    let mut write = || loop {
+    let write = || loop {
         match written.write(&[1; 65_536]) {
             Ok(count) => bytes += count,
             Err(error) => break error,
