@@ -40,9 +40,9 @@ mod tests {
         let before = getrlimit(Resource::Nofile);
         let lower = Rlimit {
             current: before.maximum.map(|maximum| maximum / 2),
-            ..before.clone()
+            ..before
         };
-        setrlimit(Resource::Nofile, lower.clone()).unwrap();
+        setrlimit(Resource::Nofile, lower).unwrap();
         let raised = Raised {
             from: lower.current,
             to: before.maximum,
