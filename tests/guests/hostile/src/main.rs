@@ -125,7 +125,7 @@ fn nest(directory: &str) -> io::Result<()> {
     let (inner, outer) = (format!("{directory}/inner"), format!("{directory}/outer"));
     fs::create_dir(&inner)?;
     // All that is nested gets one more directory around it.
-    let mut deeper = || {
+    let deeper = || {
         fs::create_dir(&outer)?;
         fs::rename(&inner, format!("{outer}/inner"))?;
         fs::rename(&outer, &inner)
@@ -146,7 +146,7 @@ fn nest(directory: &str) -> io::Result<()> {
         }
         names += 1;
     }
-    let write = || loop {
+    let mut write = || loop {
         match written.write(&[1; 65_536]) {
             Ok(count) => bytes += count,
             Err(error) => break error,
