@@ -202,7 +202,7 @@ mod tests {
 
     fn key(subject: u64) -> Key {
         struct Site;
-        impl tracing::Callsite for Site {
+        impl tracing::callsite::Callsite for Site {
             fn set_interest(&self, _: tracing::subscriber::Interest) {}
             fn metadata(&self) -> &tracing::Metadata<'_> {
                 unreachable!("nobody asks")

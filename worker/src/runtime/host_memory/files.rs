@@ -3,7 +3,7 @@
 
 use std::{fs::File, sync::Arc};
 
-use rustix::fs::Dir;
+use rustix::fs::{Dir, Mode, OFlags, openat};
 use tokio::task::spawn_blocking;
 use wasmtime::{
     StoreContextMut,
@@ -89,8 +89,11 @@ async fn read_directory(
 
 /// What the entries of a directory take when all of them are read.
 fn listing_bytes(directory: &File) -> rustix::io::Result<usize> {
+    // The guest's own descriptor may be one that only leads to what is below.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = openat(directory, ".", flags, Mode::empty())?;
     let mut bytes = 0;
-    for entry in Dir::read_from(directory)? {
+    for entry in Dir::read_from(&readable)? {
         bytes += ENTRY + entry?.file_name().to_bytes().len();
     }
     Ok(bytes)
