@@ -97,7 +97,8 @@ pub fn needs(bytes: &[u8]) -> Result<Needs, InspectError> {
                 }
             }
             Payload::End(_) => {
-                if open.pop() == Some(true) {
+                let was_component = open.pop() == Some(true);
+                if was_component {
                     let sum = scopes.pop().unwrap_or_default().sum();
                     match scopes.last_mut() {
                         Some(outer) => outer.components.push(sum),

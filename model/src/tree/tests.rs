@@ -98,7 +98,7 @@ fn directories_without_permission_go_too() {
     let path = dir.path().join("gone");
     fs::create_dir_all(path.join("a/b/c")).unwrap();
     for closed in ["a/b", "a"] {
-        fs::set_permissions(path.join(closed), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
     }
     remove(&path).unwrap();
     assert!(!path.exists());

@@ -89,7 +89,7 @@ fn pool(slots: Slots, memory: u64) -> PoolingAllocationConfig {
         .total_core_instances(u32::MAX)
         .total_memories(slots.memories)
         // Each is looked for when a module is dropped.
-        .max_memories_per_module(MEMORIES as u32)
+        .max_memories_per_module(MEMORIES)
         .total_tables(slots.tables)
         .max_tables_per_module(u32::MAX)
         .total_stacks(slots.fibers)

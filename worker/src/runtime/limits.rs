@@ -14,9 +14,9 @@ const ELEMENT_BYTES: usize = size_of::<usize>();
 /// Elements over all tables of one instance. The largest of real programs have tens of thousands.
 pub(super) const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, memories and tables of one component.
-pub(super) const CORE_INSTANCES: usize = 200;
-pub(super) const MEMORIES: usize = 20;
-pub(super) const TABLES: usize = 200;
+pub(super) const CORE_INSTANCES: u32 = 200;
+pub(super) const MEMORIES: u32 = 20;
+pub(super) const TABLES: u32 = 200;
 
 /// Caps the memory of one store, summed over its linear memories and tables, and remembers which cap was hit. What it
 /// grants is taken of the worker's memory, and given back when the store is dropped.
@@ -132,15 +132,15 @@ impl ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        CORE_INSTANCES
+        CORE_INSTANCES as usize
     }
 
     fn memories(&self) -> usize {
-        MEMORIES
+        MEMORIES as usize
     }
 
     fn tables(&self) -> usize {
-        TABLES
+        TABLES as usize
     }
 }
 

@@ -163,15 +163,13 @@ fn nested_components(depth: usize) -> Vec<u8> {
 fn doubled(levels: usize) -> Vec<u8> {
     let kind = [1_u8];
     let mut sections = vec![items(7, &[vec![0x40, 0, 1, 0]])];
-    let mut last = 0_u8;
-    for level in 0..levels {
+    for (last, level) in (0_u8..).zip(0..levels) {
         // An instance type that exports two of the type before, by an outer alias.
         let alias = vec![2, 3, 2, 1, last];
         let export = |text: &str, of: u8| [vec![4], outer_name(text), vec![of, 0]].concat();
         let of = if level == 0 { kind[0] } else { 5 };
         let ty = [vec![0x42, 3], alias, export("a", of), export("b", of)].concat();
         sections.push(items(7, &[ty]));
-        last += 1;
     }
     component(&sections)
 }

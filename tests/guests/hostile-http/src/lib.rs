@@ -124,7 +124,9 @@ fn bodies() -> ! {
         let body = response.body().expect("a response has one body");
         let stream = body.write().expect("a body has one stream");
         let most = stream.check_write().expect("a stream has room") as usize;
-        stream.write(&chunk[..most.min(chunk.len())]).expect("what was allowed");
+        stream
+            .write(&chunk[..most.min(chunk.len())])
+            .expect("what was allowed");
         held.push((stream, body, response));
     }
 }

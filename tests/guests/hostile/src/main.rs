@@ -156,7 +156,11 @@ fn nest(directory: &str) -> io::Result<()> {
     // Without a name it takes as much, until it is closed.
     fs::remove_file(&path)?;
     let still = write();
-    println!("wrote {bytes} bytes: {:?}, {:?}", refused.kind(), still.kind());
+    println!(
+        "wrote {bytes} bytes: {:?}, {:?}",
+        refused.kind(),
+        still.kind()
+    );
     drop(written);
     fs::write(&path, [1; 65_536])?;
     println!("wrote again");

@@ -105,9 +105,8 @@ impl Instance {
                     &component,
                     &pre,
                     guest,
-                    queue,
+                    (job, queue),
                     reuse,
-                    job,
                     fate.clone(),
                     life.0,
                 );
@@ -281,9 +280,8 @@ async fn serve(
     component: &ComponentRuntime,
     pre: &ServicePre<Guest>,
     mut guest: GuestStore,
-    mut queue: mpsc::Receiver<Box<Job>>,
+    (first, mut queue): (Box<Job>, mpsc::Receiver<Box<Job>>),
     reuse: Reuse,
-    first: Box<Job>,
     fate: Fate,
     shared: &Shared,
 ) -> Result<(), Failure> {

@@ -24,9 +24,8 @@ use crate::{
     runtime::{
         ComponentRuntime, Guest,
         failure::Failure,
+        guest::GuestStore,
         host_memory::{self, Held},
-        memory::InstanceMemory,
-        pools::Place,
     },
 };
 
@@ -88,8 +87,8 @@ impl ComponentRuntime {
             let memory = self.instance_memory();
             async move {
                 let _slot = slot;
-                let answer =
-                    component.answer(pre, request, meta, outcome, &progress, &memory, place);
+                let guest = component.store(0, &memory, place);
+                let answer = component.answer(pre, request, meta, outcome, &progress, guest);
                 let run = component.run(answer);
                 let result = component.until(deadline, &memory, run).await;
                 result.map_err(|failure| component.logged(progress.explain(failure)))
@@ -123,11 +122,9 @@ impl ComponentRuntime {
         meta: RequestMeta,
         outcome: oneshot::Sender<Outcome>,
         progress: &Arc<Progress>,
-        memory: &Arc<InstanceMemory>,
-        place: Place,
+        mut guest: GuestStore,
     ) -> Result<(), Failure> {
-        let mut guest = self.store(0, memory, place);
-        // Declared after the store, so that it is known to have failed before its body ends.
+        // Dropped before the store, so that it is known to have failed before its body ends.
         let mut run = Run {
             progress: Arc::clone(progress),
             succeeded: false,

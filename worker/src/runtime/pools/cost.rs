@@ -127,16 +127,15 @@ impl Cost {
         )?;
         at_most("linear memories", memories, MEMORIES)?;
         at_most("tables", tables, TABLES)?;
-        at_most("elements of one table", saturated(elements), TABLE_ELEMENTS)?;
+        at_most(
+            "elements of one table",
+            saturated(elements),
+            saturated(TABLE_ELEMENTS as u64),
+        )?;
         let memories = memories + u32::from(needs.gc);
         let fibers = match generation {
             Generation::P2 => 1,
-            Generation::P3 => {
-                1 + needs
-                    .running
-                    .unwrap_or(saturated(CORE_INSTANCES as u64))
-                    .max(1)
-            }
+            Generation::P3 => 1 + needs.running.unwrap_or(CORE_INSTANCES).max(1),
         };
         Ok(Self::new(generation, role, [fibers, memories, tables]))
     }
@@ -165,8 +164,7 @@ fn saturated(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn at_most(what: &'static str, wanted: u32, most: usize) -> Result<(), TooCostly> {
-    let most = saturated(most as u64);
+fn at_most(what: &'static str, wanted: u32, most: u32) -> Result<(), TooCostly> {
     match wanted <= most {
         true => Ok(()),
         false => Err(TooCostly { what, wanted, most }),

@@ -36,11 +36,7 @@ impl fmt::Display for Shortfall {
         } = self;
         let name = pool.name();
         if let Some(waited) = waited {
-            write!(
-                f,
-                "it waited {:?} in vain: ",
-                Duration::from_millis(waited.as_millis() as u64)
-            )?;
+            write!(f, "it waited {waited:.1?} in vain: ")?;
         }
         write!(
             f,

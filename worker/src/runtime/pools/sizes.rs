@@ -35,7 +35,7 @@ const TABLES: u64 = 8;
 const FEWEST: u64 = 16;
 
 const LEAST_MAPPINGS: u64 = OWN_MAPPINGS + FEWEST * 20;
-const LEAST_ADDRESS_SPACE: u64 = (FEWEST * 4 * MEMORY_BYTES >> 30) + 1;
+const LEAST_ADDRESS_SPACE: u64 = ((FEWEST * 4 * MEMORY_BYTES) >> 30) + 1;
 
 /// What the kernel allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
