@@ -153,7 +153,7 @@ async fn release(cluster: &Cluster, beast: &Beast) -> JoinSet<()> {
     for (path, at_once) in &beast.asked {
         for number in 0..*at_once {
             let http = cluster.workers[number % WORKERS].http;
-            clients.spawn(ask_again(http, format!("{}.localhost", beast.name), *path));
+            clients.spawn(ask_again(http, format!("{}.localhost", beast.name), path));
         }
     }
     clients
