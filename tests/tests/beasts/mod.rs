@@ -2,7 +2,12 @@
 
 use std::fmt::Write as _;
 
-use warren_tests::guest;
+use warren_tests::{Lab, guest};
+
+mod bomb;
+
+/// Branches of the bomb: about as large as a control plane lets a function be.
+const BRANCHES: usize = 38_000;
 
 pub struct Beast {
     /// Of its workload; its host is `NAME.localhost`.
@@ -13,7 +18,8 @@ pub struct Beast {
 }
 
 /// Arguments of the hostile service.
-const SERVICES: [&str; 12] = [
+const SERVICES: [&str; 13] = [
+    "nest /scratch",
     "spin",
     "alloc",
     "overflow",
@@ -29,7 +35,9 @@ const SERVICES: [&str; 12] = [
 ];
 
 /// What is asked of the hostile HTTP component, and how often at once.
-const REQUESTS: [(&str, &str, usize); 8] = [
+const REQUESTS: [(&str, &str, usize); 10] = [
+    ("heading", "/fields", 7),
+    ("buffering", "/bodies", 7),
     ("spinning", "/spin", 4),
     ("calling", "/wit/spin", 4),
     ("trapping", "/wit/trap-plain", 4),
@@ -41,24 +49,37 @@ const REQUESTS: [(&str, &str, usize); 8] = [
 ];
 
 /// Every one, under a name of its own.
-pub fn all() -> Vec<Beast> {
+pub fn all(lab: &Lab) -> Vec<Beast> {
     let services = SERVICES.iter().map(|how| service(how));
     let handlers = REQUESTS
         .iter()
         .map(|(name, path, at_once)| handler(name, path, *at_once));
-    services.chain(handlers).collect()
+    services.chain(handlers).chain([compiled(lab)]).collect()
+}
+
+/// One that is never run, for what it takes to compile it.
+fn compiled(lab: &Lab) -> Beast {
+    let bytes = wat::parse_str(bomb::bomb(BRANCHES, 0)).expect("the component is well-formed");
+    let component = lab.write("bomb.wasm", bytes);
+    Beast {
+        name: "bomb".to_owned(),
+        manifest: format!("name: bomb\nreplicas: 3\nservice: {{ component: {component} }}\n"),
+        asked: Vec::new(),
+    }
 }
 
 /// A service that falls over, or goes on for ever, and is started again as fast as may be.
 fn service(how: &str) -> Beast {
-    let name = how.replace(' ', "-");
+    let name = how.replace(" /", "-").replace(' ', "-");
     let words: Vec<String> = how.split(' ').map(|word| format!("{word:?}")).collect();
     let component = guest("hostile");
     let mut manifest = format!("name: {name}\nreplicas: 3\nservice:\n");
     writeln!(
         manifest,
         "  component: {component}\n  args: [ {} ]\n  \
-           restart: {{ initialBackoff: 1ms, maxBackoff: 1ms, maxRestarts: 4000000000 }}",
+           restart: {{ initialBackoff: 1ms, maxBackoff: 1ms, maxRestarts: 4000000000 }}\n  \
+           volumes: [ {{ name: scratch, mountPath: /scratch }} ]\n\
+         volumes: [ {{ name: scratch, emptyDir: {{ sizeLimit: 64MiB }} }} ]",
         words.join(", ")
     )
     .expect("a string takes everything");

@@ -42,7 +42,7 @@ impl TrustedProxies {
         Self(networks.into_iter().collect())
     }
 
-    fn contain(&self, peer: SocketAddr) -> bool {
+    pub(super) fn contain(&self, peer: SocketAddr) -> bool {
         self.0.iter().any(|network| network.contains(peer.ip()))
     }
 }

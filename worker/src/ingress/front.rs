@@ -63,6 +63,10 @@ fn rank(route: &Route) -> (bool, usize) {
 }
 
 impl Front for Ingress {
+    fn is_proxy(&self, peer: SocketAddr) -> bool {
+        self.proxies.contain(peer)
+    }
+
     fn answer(
         &self,
         request: Request<ClientBody>,

@@ -21,7 +21,7 @@ use tokio::{
     time,
 };
 use tokio_util::sync::CancellationToken;
-use warren_model::admission::{self, Bounds, Seldom};
+use warren_model::admission::{self, Bounds, Peer, Seldom};
 
 use super::Body;
 
@@ -100,6 +100,12 @@ pub trait Front: Clone + Send + Sync + 'static {
     /// and must not end because of what single clients do.
     const WORKERS: bool = false;
 
+    /// Whether many clients connect through `peer`, whose connections then do not count as one
+    /// client's.
+    fn is_proxy(&self, _peer: SocketAddr) -> bool {
+        false
+    }
+
     /// Answers a request from `peer`. Dropping the future, or the response's body, gives the request up.
     fn answer(
         &self,
@@ -129,7 +135,7 @@ pub async fn serve_within<F: Front>(
 ) {
     probe_silent_clients(&listener);
     let http = http_server(limits, F::WORKERS);
-    let shared = Arc::new(Listener::new(http, limits, front, draining.clone()));
+    let shared = Arc::new(Listener::new(http, limits, front.clone(), draining.clone()));
     let (door, failed) = (Door::new(&limits), Seldom::default());
     // Owns every connection: what is left in it at the end is cut.
     let mut connections = JoinSet::new();
@@ -139,7 +145,8 @@ pub async fn serve_within<F: Front>(
             Some(_) = connections.join_next() => continue,
             () = draining.cancelled() => break,
         };
-        let Some(seat) = door.admit(peer) else {
+        let counted = (!front.is_proxy(peer)).then(|| Peer::from(peer.ip()));
+        let Some(seat) = door.admit(counted) else {
             continue;
         };
         let shared = Arc::clone(&shared);

@@ -8,8 +8,14 @@ use warren_tests::{Cluster, Neighbour, Worker, eventually};
 use super::{BEAST, EVERY, Zoo, text};
 use crate::lab;
 
+#[path = "../../beasts/bomb.rs"]
+mod bomb;
+
 /// Little enough for a bomb to fill it soon, and more than honest guests here need.
 const MEMORY: &str = "--compile-memory=96MiB";
+
+/// A bomb of a size that a control plane refuses by itself.
+const ADMITTED: &str = "--artifact-limit=function-size=64MiB";
 
 /// A number that no earlier run of this test had: compiled code is kept from run to run.
 fn unique() -> u32 {
@@ -17,21 +23,8 @@ fn unique() -> u32 {
     now.expect("the clock is set").subsec_nanos() ^ std::process::id() << 8
 }
 
-/// One function with so many branches and as many values that live across all of them.
 fn bomb(branches: usize) -> String {
-    let mut body = format!(
-        "(func (export \"run\") (param) (result i32) (local i32 i32 i32 i32 i32 i32 i32 i32) i32.const {} local.set 0\n",
-        unique()
-    );
-    for number in 0..branches {
-        let (a, b, c) = (number % 8, (number * 3 + 1) % 8, (number * 5 + 2) % 8);
-        let _ = writeln!(
-            body,
-            "block local.get {a} br_if 0 local.get {b} i32.const {number} i32.xor local.get {c} i32.mul local.set {a} end"
-        );
-    }
-    body.push_str("local.get 0 i32.eqz)");
-    text::service(&body)
+    bomb::bomb(branches, unique())
 }
 
 /// Many functions of the size that compilers make, and much data. It runs until it is stopped.
@@ -131,7 +124,7 @@ async fn gone(process: u32) {
 
 #[tokio::test]
 async fn a_bomb_fails_with_the_limit_and_the_remedy_and_no_other_worker_is_tried() {
-    let mut cluster = Cluster::start_with(lab(), 2, &[], &[MEMORY]).await;
+    let mut cluster = Cluster::start_with(lab(), 2, &[ADMITTED], &[MEMORY]).await;
     cluster.apply(&Neighbour::manifest()).await;
     let neighbour = Neighbour::ask(cluster.http(), EVERY);
     neighbour.is_answered(1).await;
@@ -224,7 +217,11 @@ async fn a_bomb_fails_with_the_limit_and_the_remedy_and_no_other_worker_is_tried
 async fn a_bomb_that_takes_too_long_is_ended_beside_a_neighbour_that_misses_nothing() {
     // The neighbour's code is in the cache when the time is short.
     Zoo::open().await.close().await;
-    let zoo = Zoo::open_with(&[], &["--compile-memory=4GiB", "--compile-timeout=1s"]).await;
+    let zoo = Zoo::open_with(
+        &[ADMITTED],
+        &["--compile-memory=4GiB", "--compile-timeout=1s"],
+    )
+    .await;
     let file = write(&zoo.cluster, "bomb", &bomb(60_000));
     admit(&zoo.cluster, &manifest(&file, 1)).await;
     // On a machine that gives it no CPU it is tried again.
@@ -252,7 +249,7 @@ async fn a_large_component_of_an_honest_compiler_is_compiled_by_default() {
 
 #[tokio::test]
 async fn a_compilation_ends_with_its_workload_and_with_its_worker() {
-    let mut cluster = Cluster::start_with(lab(), 1, &[], &["--compile-memory=4GiB"]).await;
+    let mut cluster = Cluster::start_with(lab(), 1, &[ADMITTED], &["--compile-memory=4GiB"]).await;
     let file = write(&cluster, "bomb", &bomb(200_000));
     admit(&cluster, &manifest(&file, 1)).await;
     let process = compiler(&cluster.workers[0]).await;
@@ -285,7 +282,7 @@ async fn a_compilation_ends_with_its_workload_and_with_its_worker() {
 /// One workload never has every place of the compilers.
 #[tokio::test]
 async fn a_small_component_is_compiled_while_a_large_one_is() {
-    let zoo = Zoo::open_with(&[], &["--compile-memory=4GiB"]).await;
+    let zoo = Zoo::open_with(&[ADMITTED], &["--compile-memory=4GiB"]).await;
     let file = write(&zoo.cluster, "bomb", &bomb(200_000));
     admit(&zoo.cluster, &manifest(&file, 1)).await;
     let large = compiler(&zoo.cluster.workers[0]).await;

@@ -1,7 +1,6 @@
 //! Admission of clients when there may be more of them than places.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::Instant,
 };
@@ -27,7 +26,8 @@ pub(super) struct Seat {
     /// The place that it took when a request came although the first one was given away.
     again: OnceLock<Place<CancellationToken>>,
     places: Places<CancellationToken>,
-    peer: Peer,
+    /// `None`: it speaks for many clients, and none of them is counted by its address.
+    peer: Option<Peer>,
     leave: CancellationToken,
     /// The message for a client without a place. Its connection ends once it was answered.
     pub refusal: Option<Arc<str>>,
@@ -51,18 +51,17 @@ impl Door {
     }
 
     /// Seats a client that has connected; the connection that was idle for longest may be closed
-    /// for it. `None` when there is not even room to answer with a refusal.
-    pub fn admit(&self, address: SocketAddr) -> Option<Seat> {
-        let peer = Peer::from(address.ip());
+    /// for it. `peer` is whose share of the places counts, if anybody's. `None` when there is not even room to answer with a refusal.
+    pub fn admit(&self, peer: Option<Peer>) -> Option<Seat> {
         let leave = CancellationToken::new();
-        let (entered, refusal) = match self.places.enter(Some(peer), leave.clone()) {
+        let (entered, refusal) = match self.places.enter(peer, leave.clone()) {
             Ok(entered) => (entered, None),
             Err(full) => {
                 let refusal = admission::connections(full, "worker");
                 if let Some(clients) = self.refused.note() {
                     tracing::warn!(clients, "refused connections: {refusal}");
                 }
-                let entered = self.refusals.enter(Some(peer), leave.clone()).ok()?;
+                let entered = self.refusals.enter(peer, leave.clone()).ok()?;
                 (entered, Some(refusal.into()))
             }
         };
@@ -99,7 +98,7 @@ impl Seat {
             return None;
         }
         if self.again.get().is_none() {
-            let entered = self.places.enter(Some(self.peer), self.leave.clone());
+            let entered = self.places.enter(self.peer, self.leave.clone());
             let entered = entered.ok()?;
             if let Some(evicted) = entered.evicted {
                 evicted.cancel();

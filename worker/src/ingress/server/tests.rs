@@ -78,6 +78,14 @@ impl Fixture {
     }
 
     async fn within(limits: Limits, drain: Duration) -> Self {
+        Self::in_front(limits, drain, |router| router).await
+    }
+
+    async fn in_front<F: Front>(
+        limits: Limits,
+        drain: Duration,
+        front: impl FnOnce(Router) -> F,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (router, draining) = (Router::new(), CancellationToken::new());
@@ -95,7 +103,7 @@ impl Fixture {
         let serving = tokio::spawn(serve_within(
             limits,
             listener,
-            router.clone(),
+            front(router.clone()),
             draining.clone(),
             drain,
         ));

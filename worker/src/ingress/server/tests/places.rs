@@ -7,7 +7,7 @@ use h2::{Ping, client};
 use tokio::net::TcpSocket;
 
 use super::{ends::PATIENCE, *};
-use crate::ingress::tunnel::Tunnel;
+use crate::ingress::{FleetRoutes, Ingress, TrustedProxies, tunnel::Tunnel};
 
 /// Idle connections end after this.
 const IDLE: Duration = Duration::from_millis(600);
@@ -260,6 +260,24 @@ async fn one_address_does_not_take_the_places_of_others() {
     assert_eq!(ask(&mut third).await.as_deref(), Some("503"));
     let _others = busy(&mut fixture, [127, 0, 0, 3], 2).await;
     let mut late = connect(&fixture, [127, 0, 0, 4]).await;
+    let refused = ask(&mut late).await;
+    assert_eq!(refused.as_deref(), Some("503"), "all places are taken");
+    drop(closed);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_is_not_one_client() {
+    let behind = |router| Ingress {
+        router,
+        fleet: FleetRoutes::new("w1"),
+        proxies: TrustedProxies::new(["127.0.0.2/32".parse().unwrap()]),
+    };
+    let mut fixture = Fixture::in_front(limits(4, 2, LONG), HOUR, behind).await;
+    let open = Arc::clone(&fixture.open);
+    let closed = open.acquire_many_owned(100).await.unwrap();
+    let _proxied = busy(&mut fixture, [127, 0, 0, 2], 3).await;
+    let _other = busy(&mut fixture, [127, 0, 0, 3], 1).await;
+    let mut late = connect(&fixture, [127, 0, 0, 2]).await;
     let refused = ask(&mut late).await;
     assert_eq!(refused.as_deref(), Some("503"), "all places are taken");
     drop(closed);
