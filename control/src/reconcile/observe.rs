@@ -258,6 +258,7 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
             .filter(|held| held.status() == Status::True)
             .map_or(Duration::MAX, |held| age(&held.last_transition_time, now)),
         cut_short: record.cut_short.map(|cut| age(&Some(cut), now)),
+        survived: replica.restarts > 0 && record.cut_short.is_none(),
         attempt: record.attempt,
         compiling: condition(&replica.conditions, "ArtifactsReady")
             .is_some_and(|held| held.status() == Status::False && held.reason == COMPILING),

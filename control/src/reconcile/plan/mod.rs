@@ -107,6 +107,8 @@ pub struct ReplicaState {
     pub placed_for: Duration,
     /// How long ago another process of its worker took the place of one that had ended while this was on trial there.
     pub cut_short: Option<Duration>,
+    /// Its service was started more than once, and no worker was lost by it.
+    pub survived: bool,
     /// How many replicas before it failed in a row, as [`Action::Create`] gave it.
     pub attempt: u32,
     /// Its worker makes machine code of its components.

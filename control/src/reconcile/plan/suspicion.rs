@@ -17,8 +17,6 @@ use super::{
 
 /// How long a replica is on trial once it runs, or has ended.
 const TRIAL: Duration = Duration::from_secs(30);
-/// One that has been ready for so long has shown that it works.
-const PROVEN: Duration = Duration::from_secs(10);
 /// A loss that was so long ago has nothing to do with another.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// So many hold the revision.
@@ -50,12 +48,11 @@ pub struct Loss {
 pub fn on_trial(replica: &ReplicaState, silent_for: Duration) -> bool {
     let lately = replica.phase_age.saturating_sub(silent_for) < TRIAL;
     match replica.phase {
-        Phase::Pending | Phase::Starting => true,
-        Phase::Running => {
-            let ready_for = replica.ready_for.saturating_sub(silent_for);
-            lately && !(replica.ready && ready_for >= PROVEN)
-        }
-        Phase::Backoff | Phase::Completed | Phase::Failed | Phase::Stopping => lately,
+        Phase::Pending | Phase::Starting => !replica.survived,
+        // One that got ready has shown that its worker can start it.
+        Phase::Running => lately && !replica.ready && !replica.survived,
+        Phase::Backoff => lately && !replica.survived,
+        Phase::Completed | Phase::Failed | Phase::Stopping => lately,
         Phase::Stopped | Phase::Lost => false,
     }
 }

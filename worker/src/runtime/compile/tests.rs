@@ -242,24 +242,24 @@ fn cache(stage: &Stage, component: &str) -> (Arc<CompileCache>, Digest, PathBuf)
 async fn a_component_is_compiled_once_for_all_who_wait_though_the_first_goes() {
     let stage = Stage::new();
     let (cache, digest, artifact) = cache(&stage, "(component)");
+    let known = border(digest, &artifact).await.unwrap();
     let load = |name: &str| {
-        let (cache, artifact) = (Arc::clone(&cache), artifact.clone());
+        let (cache, artifact, known) = (Arc::clone(&cache), artifact.clone(), known.clone());
         let name = Name::parse(name).unwrap();
         tokio::spawn(async move {
             let workload = WorkloadId {
                 namespace: name.clone(),
                 name,
             };
-            let border = border(digest, &artifact).await?;
-            let loaded = cache.load(digest, &artifact, border, &workload).await;
+            let loaded = cache.load(digest, &artifact, known, &workload).await;
             loaded.map(drop)
         })
     };
     let first = load("first");
     let pid = stage.run().await;
     let second = load("second");
-    // Until the second waits for the first one's compilation, it would begin its own.
-    until(|| (cache.waiting(digest) == 2).then_some(())).await;
+    // Until the second waits for the first one's compilation, which the first holds twice, it would begin its own.
+    until(|| (cache.waiting(digest) == 3).then_some(())).await;
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     fs::write(stage.dir.path().join("go"), "").unwrap();

@@ -254,6 +254,7 @@ impl World {
                     phase_age: Duration::ZERO,
                     placed_for: Duration::ZERO,
                     cut_short: None,
+                    survived: false,
                     attempt,
                     compiling: false,
                     waiting,

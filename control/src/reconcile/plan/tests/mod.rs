@@ -140,6 +140,7 @@ impl Scene {
             phase_age: secs(0),
             placed_for: secs(1000),
             cut_short: None,
+            survived: false,
             attempt: 0,
             compiling: false,
             waiting: None,

@@ -190,16 +190,24 @@ fn an_innocent_one_beside_a_guilty_one_is_not_held() {
 }
 
 #[test]
-fn what_has_been_ready_for_a_while_is_proven() {
-    let ready_for = |seconds| {
-        fleet(&["a"]).replica_with("r", 2, "a", Running, |replica| {
+fn what_has_been_ready_or_was_started_again_is_proven() {
+    let replica = |phase, ready, survived| {
+        fleet(&["a"]).replica_with("r", 2, "a", phase, |replica| {
             replica.phase_age = secs(25);
             replica.placed_for = secs(25);
-            replica.ready_for = secs(seconds);
+            replica.ready = ready;
+            replica.survived = survived;
         })
     };
-    ready_for(20).gives(&["blame for a", "lost r", "create new1 on b"]);
-    ready_for(21).gives(&["lost r", "create new1 on b"]);
+    let (blamed, lost) = (
+        ["blame for a", "lost r", "create new1 on b"],
+        ["lost r", "create new1 on b"],
+    );
+    for phase in [Starting, Running, Backoff] {
+        replica(phase, false, false).gives(&blamed);
+        replica(phase, false, true).gives(&lost);
+    }
+    replica(Running, true, false).gives(&lost);
 }
 
 #[test]
