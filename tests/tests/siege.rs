@@ -56,7 +56,7 @@ async fn a_fleet_outlives_somebody_who_applies_every_beast() {
     let processes = processes(&mut cluster);
     let neighbours = settle(&cluster).await;
 
-    let beasts = beasts::all(&cluster.lab);
+    let beasts = beasts::all(&cluster.lab, 3);
     let share = seconds() / 2 / u32::try_from(beasts.len()).unwrap();
     for beast in &beasts {
         let clients = release(&cluster, beast).await;

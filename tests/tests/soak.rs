@@ -23,31 +23,23 @@ use tokio::{
 };
 use warren_tests::{Cluster, Lab, Neighbour, example, guest, open, try_get};
 
+mod beasts;
+
+use beasts::Beast;
+
 /// Above the 99th percentile of the neighbour's answers.
 const IN_TIME: Duration = Duration::from_millis(50);
-/// What the worker may grow by once all beasts have begun: they have limits of about 1 GiB together, fill and empty them.
-const GROWTH: u64 = 512 << 20;
+/// What all guests of the worker have together, of which an eighth may stay mapped for the next ones.
+const MEMORY: u64 = 8 << 30;
+/// What the worker itself may have: the kept eighth, and what does not grow with its guests.
+const OWN: u64 = MEMORY / 8 + (256 << 20);
 /// Between two requests to the neighbour.
 const EVERY: Duration = Duration::from_millis(50);
 /// Between two requests to a beast that answers at once.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Services that go on for ever, whatever it costs; so does `spin`, once for each core and once more.
-const ENDLESS: [&str; 3] = ["logs", "line", "sockets"];
-/// Services that end at once, and are started again.
-const RESTARTED: [&str; 5] = ["alloc", "overflow", "panic", "drop", "exit"];
-/// What is asked of each of two HTTP components all the time, so many times at once.
-const ASKED: [(&str, usize); 9] = [
-    ("/spin", 2),
-    ("/wit/spin", 2),
-    ("/wit/trap-plain", 1),
-    ("/wit/trap-result", 1),
-    ("/alloc", 1),
-    ("/overflow", 1),
-    ("/logs", 1),
-    ("/sockets", 1),
-    ("/panic", 1),
-];
+/// Whose answers are not read: it has one without end.
+const FLOOD: &str = "panicking";
 /// Clients that do not read what they asked for, and clients that never ask the whole of it.
 const SLOW: usize = 10;
 
@@ -64,31 +56,35 @@ async fn a_neighbour_is_served_in_time_beside_all_beasts() {
         &program,
         concat!(env!("CARGO_TARGET_TMPDIR"), "/warren-tests"),
     );
-    let mut cluster = Cluster::start(lab, 1).await;
+    let memory = format!("--memory={MEMORY}");
+    let mut cluster = Cluster::start_with(lab, 1, &[], &[&memory]).await;
     cluster.apply(&Neighbour::manifest()).await;
-    let beasts = admit(&cluster).await;
+    let beasts = beasts(&cluster.lab);
+    admit(&cluster, &beasts).await;
     let processes = [&cluster.control.process, &cluster.workers[0].process].map(|one| one.id());
-    let memory = cluster.workers[0].process.resident();
 
     let http = cluster.http();
     let (neighbour, began) = (Neighbour::ask(http, EVERY), Instant::now());
     let mut clients = JoinSet::new();
-    for beast in ["front-1", "front-2"] {
-        for (path, at_once) in ASKED {
-            for _ in 0..at_once {
-                clients.spawn(ask_again(http, format!("{beast}.localhost"), path));
+    for beast in &beasts {
+        for (path, at_once) in &beast.asked {
+            for _ in 0..*at_once {
+                clients.spawn(ask_again(http, format!("{}.localhost", beast.name), path));
             }
         }
-        for _ in 0..SLOW {
-            clients.spawn(does_not_read(http, format!("{beast}.localhost")));
-            clients.spawn(drips(http));
-        }
+    }
+    for _ in 0..SLOW {
+        clients.spawn(does_not_read(http, format!("{FLOOD}.localhost")));
+        clients.spawn(drips(http));
     }
     sleep(seconds()).await;
     clients.shutdown().await;
     let took = began.elapsed();
     let record = neighbour.leave();
-    eprintln!("{took:.0?} beside {beasts} hostile workloads: {record}");
+    eprintln!(
+        "{took:.0?} beside {} hostile workloads: {record}",
+        beasts.len()
+    );
 
     record.assert_served();
     assert!(record.percentile(99) < IN_TIME, "{record}");
@@ -100,43 +96,52 @@ async fn a_neighbour_is_served_in_time_beside_all_beasts() {
         process.id()
     });
     assert_eq!(now, processes);
-    let grown = cluster.workers[0].process.resident().saturating_sub(memory);
-    eprintln!("the worker grew by {} MiB", grown >> 20);
-    assert!(grown < GROWTH, "the worker grew by {grown} bytes");
+    let (has, may) = (
+        cluster.workers[0].process.resident(),
+        promised(&beasts) + OWN,
+    );
+    eprintln!("the worker has {} of at most {} MiB", has >> 20, may >> 20);
+    assert!(has < may, "the worker has {has} bytes, and may have {may}");
     were_hostile(&cluster, took).await;
 }
 
-/// Applies all beasts and waits until each has begun; tells how many there are.
-async fn admit(cluster: &Cluster) -> usize {
+/// Every beast, and more that spin than there are cores.
+fn beasts(lab: &Lab) -> Vec<Beast> {
+    let cores = available_parallelism().unwrap().get();
+    let spins = (0..=cores).map(|number| beasts::service(&format!("spin-{number}"), "spin", 1));
+    beasts::all(lab, 1).into_iter().chain(spins).collect()
+}
+
+/// What the worker has promised to all guests at the most, by `docs/operations.md`: to each instance that there may be at
+/// once its limit, and to each guest a budget for what the worker holds for it.
+fn promised(beasts: &[Beast]) -> u64 {
+    const SERVICE: u64 = (64 + 64) << 20;
+    const COMPONENT: u64 = 32 << 20;
+    let components = |at_once: usize| COMPONENT * (at_once as u64 + 1);
+    let of_beasts = beasts.iter().map(|beast| match &beast.asked[..] {
+        [] => SERVICE,
+        asked => {
+            let asked: usize = asked.iter().map(|(_, at_once)| at_once).sum();
+            let slow = if beast.name == FLOOD { SLOW } else { 0 };
+            // The front, and the kitchen that it calls.
+            2 * components(asked + slow)
+        }
+    });
+    let neighbour = SERVICE + components(8);
+    of_beasts.sum::<u64>() + neighbour
+}
+
+/// Applies all beasts and waits until each has begun, or was given up.
+async fn admit(cluster: &Cluster, beasts: &[Beast]) {
     let (hostile, types) = (guest("hostile"), guest("types"));
     let http = guest("hostile-http");
-    let cores = available_parallelism().unwrap().get();
-    let spins = (0..=cores).map(|number| (format!("spin-{number}"), "spin"));
-    let endless = ENDLESS.map(|name| (name.to_owned(), name));
-    let restarted = RESTARTED.map(|name| (name.to_owned(), name));
-    let mut manifests = Vec::new();
-    for (name, how) in spins.chain(endless).chain(restarted) {
-        let code = if how == "exit" { ", \"3\"" } else { "" };
-        manifests.push(format!(
-            "name: {name}\nreplicas: 1\nservice:\n  component: {hostile}\n  args: [ {how}{code} ]\n  \
-             restart: {{ initialBackoff: 100ms, maxBackoff: 500ms, maxRestarts: 4000000000 }}\n"
-        ));
-    }
-    for name in ["front-1", "front-2"] {
-        manifests.push(format!(
-            "name: {name}\nreplicas: 1\ncomponents:\n\
-             - name: front\n  component: {http}\n  limits: {{ timeout: 5s }}\n  \
-               routes: [ {{ host: {name}.localhost, path: / }} ]\n\
-             - name: kitchen\n  component: {types}\n  limits: {{ timeout: 3s }}\n"
-        ));
-    }
     // Compiled before the first of them takes the cores.
     for component in [&hostile, &http, &types, &example("counter")] {
         cluster.warren(&["push", component]).await.ok();
     }
     let mut all = String::new();
-    for manifest in &manifests {
-        writeln!(all, "---\n{manifest}").unwrap();
+    for beast in beasts {
+        writeln!(all, "---\n{}", beast.manifest).unwrap();
     }
     let file = cluster.lab.write("beasts.yaml", all);
     cluster.warren(&["apply", "-f", &file]).await.ok();
@@ -146,16 +151,18 @@ async fn admit(cluster: &Cluster) -> usize {
         let replicas = replicas.as_array().unwrap();
         let begun = replicas
             .iter()
-            .filter(|one| one["phase"] == "RUNNING" || !one["lastExit"].is_null())
+            .filter(|one| {
+                let phase = &one["phase"];
+                phase == "RUNNING" || phase == "FAILED" || !one["lastExit"].is_null()
+            })
             .count();
-        if begun > manifests.len() {
+        if begun > beasts.len() {
             Ok(())
         } else {
             Err(format!("{begun} have"))
         }
     })
     .await;
-    manifests.len()
 }
 
 /// That the beasts did what they are for: else all this shows nothing.
@@ -174,7 +181,7 @@ async fn were_hostile(cluster: &Cluster, took: Duration) {
         ("overflow", "TRAPPED"),
         ("panic", "TRAPPED"),
         ("drop", "TRAPPED"),
-        ("exit", "EXITED"),
+        ("exit-3", "EXITED"),
     ] {
         let replica = of(name);
         assert_eq!(replica["lastExit"]["reason"], reason, "{replica:#}");

@@ -49,31 +49,36 @@ const REQUESTS: [(&str, &str, usize); 10] = [
 ];
 
 /// Every one, under a name of its own.
-pub fn all(lab: &Lab) -> Vec<Beast> {
-    let services = SERVICES.iter().map(|how| service(how));
+pub fn all(lab: &Lab, replicas: u32) -> Vec<Beast> {
+    let services = SERVICES.iter().map(|how| {
+        let name = how.replace(" /", "-").replace(' ', "-");
+        service(&name, how, replicas)
+    });
     let handlers = REQUESTS
         .iter()
-        .map(|(name, path, at_once)| handler(name, path, *at_once));
-    services.chain(handlers).chain([compiled(lab)]).collect()
+        .map(|(name, path, at_once)| handler(name, path, *at_once, replicas));
+    let compiled = [compiled(lab, replicas)];
+    services.chain(handlers).chain(compiled).collect()
 }
 
 /// One that is never run, for what it takes to compile it.
-fn compiled(lab: &Lab) -> Beast {
+fn compiled(lab: &Lab, replicas: u32) -> Beast {
     let bytes = wat::parse_str(bomb::bomb(BRANCHES, 0)).expect("the component is well-formed");
     let component = lab.write("bomb.wasm", bytes);
     Beast {
         name: "bomb".to_owned(),
-        manifest: format!("name: bomb\nreplicas: 3\nservice: {{ component: {component} }}\n"),
+        manifest: format!(
+            "name: bomb\nreplicas: {replicas}\nservice: {{ component: {component} }}\n"
+        ),
         asked: Vec::new(),
     }
 }
 
 /// A service that falls over, or goes on for ever, and is started again as fast as may be.
-fn service(how: &str) -> Beast {
-    let name = how.replace(" /", "-").replace(' ', "-");
+pub fn service(name: &str, how: &str, replicas: u32) -> Beast {
     let words: Vec<String> = how.split(' ').map(|word| format!("{word:?}")).collect();
     let component = guest("hostile");
-    let mut manifest = format!("name: {name}\nreplicas: 3\nservice:\n");
+    let mut manifest = format!("name: {name}\nreplicas: {replicas}\nservice:\n");
     writeln!(
         manifest,
         "  component: {component}\n  args: [ {} ]\n  \
@@ -84,18 +89,18 @@ fn service(how: &str) -> Beast {
     )
     .expect("a string takes everything");
     Beast {
-        name,
+        name: name.to_owned(),
         manifest,
         asked: Vec::new(),
     }
 }
 
-fn handler(name: &str, path: &'static str, at_once: usize) -> Beast {
+fn handler(name: &str, path: &'static str, at_once: usize, replicas: u32) -> Beast {
     let (http, types) = (guest("hostile-http"), guest("types"));
     Beast {
         name: name.to_owned(),
         manifest: format!(
-            "name: {name}\nreplicas: 3\ncomponents:\n\
+            "name: {name}\nreplicas: {replicas}\ncomponents:\n\
              - name: front\n  component: {http}\n  limits: {{ timeout: 5s }}\n  \
                routes: [ {{ host: {name}.localhost, path: / }} ]\n\
              - name: kitchen\n  component: {types}\n  limits: {{ timeout: 3s }}\n"
