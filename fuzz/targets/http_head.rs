@@ -6,6 +6,8 @@
 // Paths within are from this file's directory.
 #[path = "."]
 mod ingress {
+    #[path = "../../worker/src/ingress/forwarded.rs"]
+    mod forwarded;
     #[path = "../../worker/src/ingress/service/head.rs"]
     mod head;
 
