@@ -3,12 +3,11 @@
 #![no_main]
 
 #[allow(dead_code)]
-// Paths within are from this file's directory.
-#[path = "."]
+// Paths within are from this directory.
+#[path = "../../worker/src/ingress"]
 mod ingress {
-    #[path = "../../worker/src/ingress/forwarded.rs"]
     mod forwarded;
-    #[path = "../../worker/src/ingress/service/head.rs"]
+    #[path = "service/head.rs"]
     mod head;
 
     use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
