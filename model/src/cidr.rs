@@ -8,7 +8,7 @@ use ipnet::IpNet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr(IpNet);
 
-/// The text is no network.
+/// The text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CidrError {
     #[error("write an IP address or a network, such as 10.0.0.7, 10.0.0.0/8 or 2001:db8::/32")]

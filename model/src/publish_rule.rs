@@ -13,7 +13,7 @@ pub struct PublishRule {
     ports: RangeInclusive<u16>,
 }
 
-/// The text is no such rule.
+/// The text is not a rule for publishing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishRuleError {
     #[error(

@@ -152,7 +152,7 @@ impl Removal<'_> {
     }
 }
 
-/// Removes what is no directory, or an empty one; `false`: it is a directory that holds something.
+/// Removes a file or an empty directory. Returns `false` for a directory that is not empty.
 fn remove_simple(directory: &OwnedFd, name: &CStr, file_type: FileType) -> Result<bool, Errno> {
     if file_type != FileType::Directory {
         match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {

@@ -13,7 +13,7 @@ use warren_model::digest::Digest;
 /// the same directory.
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// The file of a cache directory that is no part of the cache, and stays: see `runtime::seal`.
+/// A file in the cache directory that is not part of the cache, and stays: see `runtime::seal`.
 pub const KEY_FILE: &str = "seal.key";
 
 /// A directory of files that are named after digests. A file's modification time is when it was last used.

@@ -50,7 +50,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Why a file is no component that can be used.
+/// Why a file cannot be used as a component.
 #[derive(Debug)]
 pub enum FileError {
     Read(String),

@@ -86,7 +86,7 @@ pub(super) struct TooMany;
 struct Item {
     message: Message,
     due: Instant,
-    /// The store could not take it: it is not tried again before it is due, whoever waits for it.
+    /// The store could not take it. It is tried again when it is due, and not earlier.
     failed: bool,
 }
 

@@ -125,7 +125,7 @@ impl ListenerBoard {
                 workers,
                 ..v1::FleetListeners::default()
             };
-            // Under the lock, so that changes go out in their order. No receiver is no error.
+            // Under the lock, so that changes go out in their order. It is not an error when nobody listens.
             let _ = self.changes.send(Arc::new(news));
         }
     }

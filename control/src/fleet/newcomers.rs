@@ -1,4 +1,4 @@
-//! How many workers there may be, and how fast new ones may come: whoever reaches the listener can
+//! How many workers there may be, and how fast new ones may come: anyone who reaches the listener can
 //! open sessions under ever new names.
 
 use std::time::{Duration, Instant};

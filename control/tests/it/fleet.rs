@@ -321,12 +321,12 @@ async fn every_worker_learns_where_warren_listens() {
     assert_eq!(whole.control, [control.address().to_string()]);
     assert!(told(&whole, "w1", &all), "{whole:?}");
     assert!(told(&whole, "w2", &all[..1]), "{whole:?}");
-    // Who was there before hears of who comes.
+    // Workers that were there before learn of those that join.
     let mut seen = first.listeners.subscribe();
     let hears =
         |seen: &Vec<v1::FleetListeners>| seen.iter().any(|news| told(news, "w2", &all[..1]));
     within(seen.wait_for(hears)).await.unwrap();
-    // What comes later is told, and what is no address is not.
+    // Later addresses are announced, and text that is not an address is left out.
     let later = vec!["10.0.0.9:7701".to_owned(), "worker:7701".to_owned()];
     *first.listens.lock().unwrap() = later;
     one.heartbeats(1).await;

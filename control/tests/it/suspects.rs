@@ -69,7 +69,7 @@ async fn what_one_worker_could_not_compile_is_tried_on_no_other_like_it() {
         .report(not_compiled(&told.assign[0].replica, &digest))
         .await;
 
-    // It keeps its place, says itself why, and that there is no other.
+    // It keeps its place, says why, and says that no other worker takes it.
     let why = |w: &v1::Workload| {
         let ready = condition(w, "Ready").map(|held| held.message.as_str());
         ready.is_some_and(|why| why.contains("no other worker takes it: 2 workers: 2 cannot"))

@@ -72,7 +72,7 @@ fn links_go_and_what_they_point_to_stays() {
     assert!(kept.join("inner").is_dir());
     assert_eq!(fs::read_to_string(kept.join("file")).unwrap(), "text");
 
-    // The path itself is no exception.
+    // The same holds for the path itself.
     symlink(&kept, &path).unwrap();
     remove(&path).unwrap();
     assert!(fs::symlink_metadata(&path).is_err() && kept.join("inner").is_dir());

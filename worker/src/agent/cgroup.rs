@@ -54,7 +54,7 @@ fn limit_files(own: &str) -> Vec<PathBuf> {
     files
 }
 
-/// `max` is no limit.
+/// `max` stands for no limit.
 fn parse_limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }

@@ -148,7 +148,7 @@ impl CompileCache {
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
             return Err(CacheError::Unsafe(directory.to_owned()));
         }
-        // Before others lose their rights: whoever had them may know the key.
+        // Before others lose access: anyone who had it may know the key.
         let seal = Seal::open(directory).map_err(io)?;
         private::restrict_tree(directory).map_err(io)?;
         Ok(Self {
@@ -204,7 +204,7 @@ impl CompileCache {
         workload: &WorkloadId,
     ) -> Result<Compiled, CompileError> {
         let cell = self.cell(digest);
-        // Held by everyone who waits: whoever began it may go.
+        // Everyone who waits holds it, because the one that began it may leave.
         let compiling = self.compiling(digest, artifact, workload);
         cell.get_or_try_init(async || {
             let cached = self.cached(digest).await.unwrap_or_else(|error| {

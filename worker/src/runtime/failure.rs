@@ -87,7 +87,7 @@ impl Failure {
         Self::BrokeOff(error_text(code))
     }
 
-    /// Where the engine or the kernel had nothing left for an instance: that is no fault of the guest.
+    /// Where the engine or the kernel had nothing left for an instance: which is not the guest's fault.
     fn no_slot(error: &wasmtime::Error) -> Option<Self> {
         if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
             return Some(Self::NoSlot(limit.to_string()));

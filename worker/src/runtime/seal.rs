@@ -1,6 +1,6 @@
 //! What tells compiled code that this worker wrote from any other.
 //!
-//! Compiled code is native code: whoever changes a bit of it changes what the worker does. So each file ends with a seal,
+//! Compiled code is native code: anyone who changes a bit of it changes what the worker does. So each file ends with a seal,
 //! HMAC-SHA-256 of its name and contents, by a key that is made once for a cache directory and stays there, readable by its
 //! owner alone. A file whose seal is missing or wrong is never mapped.
 

@@ -231,14 +231,17 @@ fn the_rest_is_stored_at_the_end_whether_its_time_has_come_or_not() {
 }
 
 #[test]
-fn an_account_that_begins_anew_is_told_by_itself() {
+fn an_account_that_starts_over_is_reported_on_its_own() {
     let mut desk = Desk::new();
     desk.reports("a", Phase::Running, 5);
-    let Message::Report(mut anew) = report("a", Phase::Pending, 0) else {
+    let Message::Report(mut restarted) = report("a", Phase::Pending, 0) else {
         panic!("it is a report");
     };
-    anew.since = Some(prost_types::Timestamp::default());
-    let parted = desk.intake.take(Message::Report(anew), desk.now).unwrap();
+    restarted.since = Some(prost_types::Timestamp::default());
+    let parted = desk
+        .intake
+        .take(Message::Report(restarted), desk.now)
+        .unwrap();
     assert_eq!(parted.unwrap().restarts, 5);
     assert_eq!(desk.store(), ["a 0"]);
 }

@@ -23,7 +23,7 @@ const SUBCOMMAND: &str = "__compile";
 
 /// How the process ends: the component cannot be compiled.
 pub(super) const INVALID: i32 = 3;
-/// There is no more memory.
+/// No memory is left.
 pub(super) const NO_MEMORY: i32 = 4;
 /// The compiler itself could not begin, or not hand over what it made.
 pub(super) const NOT_RUN: i32 = 5;

@@ -6,7 +6,7 @@ use warren_model::quantity::{format_bytes, format_duration};
 
 use super::{CompileLimits, child};
 
-/// Why there is no code.
+/// Why a component was not compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileFailure {
     #[error(

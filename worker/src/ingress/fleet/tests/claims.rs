@@ -56,7 +56,7 @@ async fn a_route_that_a_request_names_must_be_one_of_its_host_and_path() {
         ("a.localhost", "/api", "nonsense", "400"),
         // One that nobody serves here.
         ("b.localhost", "/", "b.localhost/", "503"),
-        // A user is no way around it.
+        // User information does not get around it.
         ("admin.localhost@a.localhost", "/", "a.localhost/", "400"),
     ] {
         let before = worker.asked();

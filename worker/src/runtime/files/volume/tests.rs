@@ -288,7 +288,7 @@ async fn directories_are_nested_no_deeper_than_the_bound() {
     }
     let over = Err(ErrorCode::Quota);
     assert_eq!(volume.mkdir(&path).await, over);
-    // A link that leads down is no way around.
+    // A link that leads down does not get around it.
     let deepest = path.strip_suffix("/d").unwrap().to_owned();
     volume.symlink(&deepest, "down").await.unwrap();
     assert_eq!(volume.mkdir("down/more").await, over);
