@@ -8,6 +8,7 @@ pub mod cidr;
 pub mod component;
 pub mod descriptors;
 pub mod digest;
+pub mod directory_lock;
 pub mod egress;
 pub mod error;
 pub mod feature;

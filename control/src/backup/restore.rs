@@ -24,7 +24,10 @@ use super::format::{Body, Decoder, Entries, FormatError, Header};
 use crate::{
     data_dir::{self, ARTIFACTS, REPLACED, STAGING, STORE},
     state::{self, TERMS_PER_LOSS, keys},
-    store::{Revision, SCHEMA, StoreError, Versioned, lock, sled::Loader},
+    store::{
+        Revision, SCHEMA, StoreError, Versioned,
+        sled::{self, Loader},
+    },
 };
 
 /// Of the file at once.
@@ -94,7 +97,7 @@ pub fn restore(
         check_empty(data)?;
     }
     let made = !store.exists();
-    let lock = lock::DirectoryLock::acquire(&store)?;
+    let lock = sled::lock(&store)?;
     let restored = (|| {
         if !force {
             check_empty(data)?;

@@ -4,7 +4,6 @@
 
 mod history;
 mod local;
-pub(crate) mod lock;
 #[cfg(any(test, feature = "simulation"))]
 pub mod sim;
 pub mod sled;

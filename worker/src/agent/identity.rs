@@ -1,22 +1,24 @@
 //! Who this worker is, over all its starts: a data directory that one process holds, and the id in it.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
-use warren_model::{name::Name, private};
+use warren_model::{
+    directory_lock::{DirectoryLock, LOCK, LockError},
+    name::Name,
+    private,
+};
 
 /// A worker's identity. The data directory is locked for as long as this lives.
 #[derive(Debug)]
 pub struct Identity {
     /// Made at the first start, never used by another worker.
     pub id: Uuid,
-    /// The operating system lets the lock go with the file, also when the process is killed.
-    _lock: File,
+    _lock: DirectoryLock,
 }
 
 /// The data directory cannot be used.
@@ -35,7 +37,6 @@ pub enum IdentityError {
     Io { path: PathBuf, source: io::Error },
 }
 
-const LOCK: &str = "LOCK";
 const ID: &str = "worker-id";
 
 impl Identity {
@@ -45,8 +46,10 @@ impl Identity {
             path: data.to_owned(),
             source,
         };
-        private::create_dir(data).map_err(failed)?;
-        let lock = lock(data)?;
+        let lock = DirectoryLock::acquire(data).map_err(|error| match error {
+            LockError::InUse(_) => IdentityError::InUse(data.to_owned()),
+            LockError::Io(source) => failed(source),
+        })?;
         private::open_data_dir(data, is_own).map_err(failed)?;
         for file in [LOCK, ID].map(|name| data.join(name)) {
             if file.exists() {
@@ -73,26 +76,6 @@ fn is_own(name: &str) -> bool {
         "volumes",
     ];
     OWN.contains(&name) || name.starts_with('.')
-}
-
-fn lock(data: &Path) -> Result<File, IdentityError> {
-    let failed = |source| IdentityError::Io {
-        path: data.to_owned(),
-        source,
-    };
-    let mut options = OpenOptions::new();
-    let file = options
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(private::FILE)
-        .open(data.join(LOCK))
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(IdentityError::InUse(data.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
 }
 
 fn read_id(data: &Path) -> Result<Option<Uuid>, IdentityError> {

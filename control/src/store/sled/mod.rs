@@ -19,13 +19,15 @@ use std::{
 use ::sled::{Batch as SledBatch, Config, Db, Error, IVec};
 use async_trait::async_trait;
 use bytes::Bytes;
-use warren_model::private;
+use warren_model::{
+    directory_lock::{DirectoryLock, LockError},
+    private,
+};
 
 use super::{
     Revision, SCHEMA, StoreError, Versioned,
     history::Bounds,
     local::{Batch, Contents, Disk, LocalStore, OnLoss, Opened, Seal, StateDigest},
-    lock::DirectoryLock,
 };
 pub(crate) use load::Loader;
 use seal_file::SealFile;
@@ -34,7 +36,8 @@ use seal_file::SealFile;
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Relaxed writes that nothing flushes earlier.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// Threads of a database that was dropped hold sled's own lock a little longer.
+/// Threads of a database that was dropped hold sled's own lock a little longer. So does a child
+/// process between its fork and its exec, which shares the descriptor.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What sled writes at once to its log.
@@ -162,7 +165,7 @@ impl SledDisk {
     pub fn lock(directory: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             directory: directory.to_owned(),
-            lock: Some(DirectoryLock::acquire(directory)?),
+            lock: Some(lock(directory)?),
             open: None,
             seal: None,
         })
@@ -176,15 +179,7 @@ impl SledDisk {
             .path(&path)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(u64::try_from(FLUSH_EVERY.as_millis()).ok());
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        let db = loop {
-            match config.open() {
-                Err(Error::Io(error)) if is_lock(&error) && Instant::now() < deadline => {
-                    thread::sleep(Duration::from_millis(10));
-                }
-                result => break result.map_err(|error| self.error(error))?,
-            }
-        };
+        let db = open_patiently(&config).map_err(|error| self.error(error))?;
         let log = File::open(path.join(LOG)).map_err(|error| self.unusable(&error))?;
         // The names of files are synced with their directories, once.
         for directory in [&path, &self.directory] {
@@ -406,6 +401,38 @@ fn has_room(directory: &Path) -> io::Result<()> {
     let written = fs::write(&path, vec![0; ROOM_BYTES]);
     let _ = fs::remove_file(&path);
     written
+}
+
+/// Locks the directory of a store. Blocks for up to two seconds where another process uses it.
+pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock, StoreError> {
+    DirectoryLock::acquire(directory).map_err(|error| match error {
+        LockError::Io(error) => {
+            StoreError::Unavailable(format!("`{}`: {error}", directory.display()))
+        }
+        LockError::InUse(holder) => {
+            let holder = match holder {
+                Some(pid) => format!("process {pid}"),
+                None => "another process".to_owned(),
+            };
+            StoreError::InUse(format!(
+                "`{}` is in use by {holder}: stop that one, or name another data directory",
+                directory.display()
+            ))
+        }
+    })
+}
+
+/// Opens a database, and waits for sled's own lock where the one before has not released it yet.
+pub(super) fn open_patiently(config: &Config) -> Result<Db, Error> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match config.open() {
+            Err(Error::Io(error)) if is_lock(&error) && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn is_lock(error: &io::Error) -> bool {

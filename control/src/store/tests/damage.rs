@@ -248,7 +248,7 @@ async fn an_earlier_state_of_any_disk_is_refused() {
 #[tokio::test]
 async fn a_store_of_the_first_schema_is_taken_over() {
     let directory = tempfile::tempdir().unwrap();
-    let db = ::sled::open(directory.path().join("sled")).unwrap();
+    let db = open_database(directory.path());
     db.insert("m/schema", "1").unwrap();
     db.insert("m/revision", "7").unwrap();
     let mut stored = 7_u64.to_be_bytes().to_vec();
@@ -259,6 +259,6 @@ async fn a_store_of_the_first_schema_is_taken_over() {
         let store = open(directory.path());
         assert_eq!(value(&store, "a").await.as_deref(), Some("value"));
     }
-    let db = ::sled::open(directory.path().join("sled")).unwrap();
+    let db = open_database(directory.path());
     assert_eq!(db.get("m/schema").unwrap().unwrap(), b"2");
 }

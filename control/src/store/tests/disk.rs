@@ -33,7 +33,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
     for (stored, readable) in [("3", true), ("x", false)] {
-        let db = ::sled::open(directory.path().join("sled")).unwrap();
+        let db = open_database(directory.path());
         db.insert("m/schema", stored).unwrap();
         drop(db);
         let error = SledStore::open(directory.path(), OnLoss::Refuse)

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{
     Change, Durability, OnLoss, Precondition, Revision, Store, StoreError, Watch, Write,
     sim::{SimDisk, SimStore},
-    sled::SledStore,
+    sled::{SledStore, open_patiently},
 };
 
 mod anywhere;
@@ -35,6 +35,12 @@ trait Backend: Send + Sync {
 
 fn open(directory: &Path) -> SledStore {
     SledStore::open(directory, OnLoss::Refuse).unwrap()
+}
+
+/// The database without the store. Waits for sled's own lock, as the store does.
+fn open_database(directory: &Path) -> ::sled::Db {
+    let config = ::sled::Config::new().path(directory.join("sled"));
+    open_patiently(&config).unwrap()
 }
 
 struct SledBackend(TempDir);
