@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.enable_type_names();
     tonic_prost_build::configure()
         .build_transport(false)
+        .codec_path("crate::codec::BoundedCodec")
         .bytes(".warren.v1.PushRequest")
         .bytes(".warren.v1.PullResponse")
         .bytes(".warren.v1.BackupResponse")

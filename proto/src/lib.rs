@@ -1,5 +1,7 @@
 //! The public contract of Warren: `warren.v1`, its generated code, its descriptors and its JSON.
 
+pub mod codec;
+pub mod decoded_size;
 pub mod fields;
 pub mod json;
 
