@@ -16,9 +16,9 @@ use warren_model::{ambient, digest::Digest};
 use warren_proto::v1;
 
 use crate::{
-    api::Shared,
     artifact::ArtifactError,
     clock,
+    grpc::Shared,
     state::{Stored, Transaction, decode, keys},
     store::{Durability, Revision, StoreError},
 };

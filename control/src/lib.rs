@@ -2,16 +2,17 @@
 //!
 //! [`ControlPlane::open`] takes a data directory, [`ControlPlane::serve`] a listener and the moment to stop.
 
-mod api;
 mod artifact;
 pub mod backup;
 mod clock;
 mod collector;
 mod data_dir;
+mod dirty;
 mod events;
 mod fleet;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod grpc;
 mod identity;
 mod index;
 mod listen;
@@ -23,6 +24,8 @@ pub mod simulation;
 mod state;
 mod status;
 mod store;
+mod suggest;
+mod workload;
 
 pub use data_dir::keep_new_files_private;
 pub use listen::{ClientLimits, MAX_CONNECTIONS};

@@ -14,29 +14,27 @@ use warren_model::{ambient, component::Limits, descriptors};
 use warren_proto::v1;
 
 use crate::{
-    api::{
-        Shared,
-        layers::{
-            authz::{AdmitAll, AuthzLayer},
-            details::DetailsLayer,
-            limits::LimitsLayer,
-            tracing as trace,
-        },
-        routes,
-    },
     artifact::ArtifactFiles,
     backup,
     collector::Collector,
     data_dir::{self, ARTIFACTS, STORE},
+    dirty::DirtySet,
     events::Events,
     fleet::{
         Fleet, Registry, SessionPlaces, leases::Leases, logs::LogsBroker, newcomers::Newcomers,
         presence, retire::Retention, usage::Usages,
     },
+    grpc::{
+        Shared,
+        authz::{AdmitAll, AuthzLayer},
+        details::DetailsLayer,
+        limits::LimitsLayer,
+        routes, tracing as trace,
+    },
     identity,
     index::{Index, IndexTask},
     listen::{self, ClientLimits},
-    reconcile::{Reconciler, dirty::DirtySet},
+    reconcile::Reconciler,
     state::{State, TERMS_PER_LOSS},
     store::{Durability, OnLoss, Store, StoreError, sled::SledStore},
 };

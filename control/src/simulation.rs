@@ -13,16 +13,14 @@ use warren_model::{digest::Digest, name::WorkloadId};
 use warren_proto::v1;
 
 use crate::{
-    api::{
+    artifact::ArtifactFiles,
+    grpc::{
         Shared,
-        layers::{
-            authz::{AdmitAll, AuthzLayer},
-            details::DetailsLayer,
-            limits::LimitsLayer,
-        },
+        authz::{AdmitAll, AuthzLayer},
+        details::DetailsLayer,
+        limits::LimitsLayer,
         routes,
     },
-    artifact::ArtifactFiles,
     server::{Config, ControlPlane},
     state::{State, Transaction, keys},
     store::{

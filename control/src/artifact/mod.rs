@@ -14,6 +14,7 @@ use tokio::{fs, sync::Semaphore};
 use warren_model::{digest::Digest, private, quantity::rounded_bytes};
 
 mod hold;
+pub mod inspection;
 mod read;
 #[cfg(test)]
 mod tests;

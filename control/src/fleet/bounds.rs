@@ -11,7 +11,7 @@ use warren_model::{
 };
 use warren_proto::v1;
 
-use crate::api::error;
+use crate::grpc::error;
 
 /// Characters of an id.
 const MAX_ID: usize = 128;

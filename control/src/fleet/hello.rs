@@ -10,7 +10,7 @@ use warren_model::{
 use warren_proto::{SESSION_PROTOCOL_VERSION, v1};
 
 use super::bounds;
-use crate::api::error;
+use crate::grpc::error;
 
 /// Who opened the session and what it runs.
 #[derive(Debug)]

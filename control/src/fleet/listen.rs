@@ -20,16 +20,16 @@ use super::{
     intake::{Intake, Message},
     member::Member,
 };
-use crate::api::error;
+use crate::grpc::error;
 
-pub(super) type Inbound = Streaming<v1::SessionRequest>;
-pub(super) type Sender = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+pub type Inbound = Streaming<v1::SessionRequest>;
+pub type Sender = mpsc::Sender<Result<v1::SessionResponse, Status>>;
 
 /// The way to a worker: acknowledgements overtake what else it is told.
 pub struct Outbox {
     /// Welcome, the first Assignments, then acknowledgements: they never overtake those two.
-    pub(super) urgent: Sender,
-    pub(super) rest: Sender,
+    pub urgent: Sender,
+    pub rest: Sender,
 }
 
 /// Where the two halves of a session meet: the one that listens and the one that stores.

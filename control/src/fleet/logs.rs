@@ -90,7 +90,7 @@ impl LogsBroker {
     }
 
     /// The reader of a request, once.
-    pub(super) fn answer(&self, request_id: &str) -> Option<mpsc::Sender<Batch>> {
+    pub fn answer(&self, request_id: &str) -> Option<mpsc::Sender<Batch>> {
         let reader = self.waiting.lock().remove(request_id)?;
         // An error means that the reader has just given up; it drops its end of `batches` too.
         let _ = reader.answered.send(());

@@ -15,9 +15,9 @@ use super::{
     presence, report, steps,
 };
 use crate::{
-    api::error,
     clock,
     events::Subject,
+    grpc::error,
     reconcile::observe,
     state::records::{Account, ReplicaRecord},
     store::{Durability, StoreError},

@@ -19,8 +19,7 @@ mod registry;
 mod report;
 pub mod retire;
 pub mod routes;
-mod service;
-mod session;
+pub mod session;
 mod steps;
 pub mod usage;
 
@@ -28,15 +27,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{events::Events, index::Index, reconcile::dirty::DirtySet, state::State};
+use crate::{dirty::DirtySet, events::Events, index::Index, state::State};
 use leases::Leases;
+pub use listen::Outbox;
 use listeners::ListenerBoard;
 use logs::LogsBroker;
 use newcomers::Newcomers;
 pub use places::SessionPlaces;
 pub use registry::Registry;
 use routes::RouteBoard;
-pub use service::FleetApi;
 use usage::Usages;
 
 /// What all sessions share.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tonic::Status;
 use warren_model::pace::{Pace, Rate};
 
-use crate::api::error;
+use crate::grpc::error;
 
 /// Workers that the control plane remembers at most.
 pub const MAX_WORKERS: usize = 10_000;

@@ -5,7 +5,7 @@ use tonic::Status;
 use warren_model::admission::{Entered, Peer, Places, Share, Shares};
 
 use crate::{
-    api::{error, layers::limits::exhausted},
+    grpc::{error, limits::exhausted},
     listen::ClientLimits,
 };
 
@@ -17,7 +17,7 @@ pub struct SessionPlaces {
 }
 
 /// A session in which Hello is waited for.
-pub(super) struct Greeted {
+pub struct Greeted {
     _place: Entered<CancellationToken>,
     give_way: CancellationToken,
 }
@@ -33,7 +33,7 @@ impl SessionPlaces {
     }
 
     /// Admits a session that begins.
-    pub(super) fn greet(&self, peer: Option<Peer>) -> Result<Greeted, Status> {
+    pub fn greet(&self, peer: Option<Peer>) -> Result<Greeted, Status> {
         let give_way = CancellationToken::new();
         let entered = self.greetings.enter(peer, give_way.clone());
         let mut entered = entered.map_err(|full| exhausted("sessions without Hello", full))?;

@@ -26,7 +26,7 @@ use super::{
     places::Greeted,
     registry::Seat,
 };
-use crate::{api::error, listen::Connection, store::StoreError};
+use crate::{grpc::error, listen::Connection, store::StoreError};
 
 /// A client that opens a session says Hello within this.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ type Keeping = Option<(Beat, BoxFuture<'static, Result<(), StoreError>>)>;
 
 /// Serves a worker until it goes, is silent for too long, is replaced, or the control plane ends.
 /// An error is for the worker to see.
-pub(super) async fn run(
+pub async fn run(
     fleet: Arc<Fleet>,
     mut inbound: Inbound,
     outbox: &Outbox,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Contents, Feed, Index, Inner, TOUCHED_BUFFER, contents, feed::Bounds};
 use crate::{
-    reconcile::dirty::DirtySet,
+    dirty::DirtySet,
     state::{State, keys},
     store::{Change, Revision, StoreError, Watch},
     watch,

@@ -28,7 +28,7 @@ use warren_model::{
 use warren_proto::v1;
 
 use crate::{
-    reconcile::dirty::DirtySet,
+    dirty::DirtySet,
     scheduler::Offers,
     state::{Stored, records::ReplicaRecord},
     store::Revision,

@@ -11,7 +11,7 @@ use tonic::Status;
 use warren_model::admission::{self, Busy, Full, Peer, Place, Places, Seldom};
 
 use super::ClientLimits;
-use crate::api::error;
+use crate::grpc::error;
 
 /// A client's connection, found in the extensions of each of its requests.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! From what should run to what each worker is told: a pure plan, and the shell that carries it out.
 
-pub mod dirty;
 mod execute;
 pub mod observe;
 pub mod plan;

@@ -15,24 +15,22 @@ use warren_model::{
 use warren_proto::v1::{self, event::Type};
 
 use super::{
-    dirty::DirtySet,
     execute::{self, Execution, Scene},
     observe,
     plan::{self, Action, Desired, Observed, Placement},
     timers::Timers,
 };
 use crate::{
-    api::{
-        Shared, error,
-        workload::{RolledBack, roll_back_failed},
-    },
     clock,
+    dirty::DirtySet,
     events::{Events, Subject},
     fleet::leases::Leases,
+    grpc::{Shared, error},
     index::{Index, Observation, WorkerUsage},
     scheduler::{Hold, Needs, TakenPort, WorkerView},
     state::{State, Transaction, claims, keys, rollout},
     store::{Durability, Revision, StoreError},
+    workload::{RolledBack, roll_back_failed},
 };
 
 /// Workloads that are planned upon one view of the workers, and whose commits share a flush.

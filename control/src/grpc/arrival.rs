@@ -10,7 +10,7 @@ use tonic::{Status, body::Body};
 use warren_model::admission::{Peer, Places, Share, Shares};
 
 use super::{limits::exhausted, metered::Metered};
-use crate::{api::error, listen::ClientLimits};
+use crate::{grpc::error, listen::ClientLimits};
 
 /// The largest request of a call that has one: tonic's own bound of a message, and its prefix.
 const LARGEST: usize = 4 * 1024 * 1024 + 5;

@@ -16,10 +16,9 @@ use warren_proto::v1::{
 };
 
 use super::{
-    Shared, artifact::ArtifactApi, layers::methods::Methods, system::SystemApi, worker::WorkerApi,
-    workload::WorkloadApi,
+    Shared, artifact::ArtifactApi, fleet::FleetApi, methods::Methods, system::SystemApi,
+    worker::WorkerApi, workload::WorkloadApi,
 };
-use crate::fleet::FleetApi;
 
 /// A piece of an artifact of at most 1 MiB and what surrounds it. Messages of users have tonic's bound of 4 MiB.
 const MAX_PUSH_MESSAGE: usize = 1024 * 1024 + 4096;

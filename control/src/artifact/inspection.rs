@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 use warren_model::component::{ComponentInfo, InspectError, Interrupt, Limits, inspect_within};
 
-use super::error;
+use crate::grpc::error;
 
 /// Components whose bytes are in memory at once.
 const AT_ONCE: usize = 2;

@@ -3,7 +3,7 @@
 use tonic::Status;
 use warren_proto::v1;
 
-use crate::api::{
+use crate::grpc::{
     Shared, error,
     page::{self, Listing},
     scope,

@@ -13,8 +13,8 @@ use warren_proto::v1;
 
 use super::decide::{self, Author, Decision, Effect, Wish};
 use crate::{
-    api::{Shared, error, layers::authz::Caller, scope},
     clock,
+    grpc::{Shared, authz::Caller, error, scope},
     state::{Stored, Transaction, claims, keys, rollout},
     store::{Durability, StoreError},
 };

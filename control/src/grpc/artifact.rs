@@ -9,11 +9,10 @@ use warren_proto::v1::{self, artifact_service_server::ArtifactService, push_requ
 
 use super::{
     Responses, Shared, error,
-    inspection::Inspections,
     page::{self, Listing},
 };
 use crate::{
-    artifact::{ArtifactError, FinishedUpload, MAX_ARTIFACT_BYTES},
+    artifact::{ArtifactError, FinishedUpload, MAX_ARTIFACT_BYTES, inspection::Inspections},
     clock,
     state::{Stored, Transaction, keys},
     store::{Durability, StoreError},

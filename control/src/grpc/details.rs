@@ -13,7 +13,7 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::methods::Methods;
-use crate::api::{error, suggest};
+use crate::{grpc::error, suggest};
 
 const STATUS: &str = "grpc-status";
 const DETAILS: &str = "grpc-status-details-bin";

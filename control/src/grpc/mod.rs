@@ -1,14 +1,22 @@
 //! The public gRPC services: they check, call, and translate; nothing is decided here that is not about one request.
 
+mod arrival;
 pub mod artifact;
+pub mod authz;
+pub mod details;
 pub mod error;
-mod inspection;
-pub mod layers;
+pub mod fleet;
+pub mod limits;
+mod metered;
+pub mod methods;
 mod page;
 pub mod routes;
-mod scope;
-pub mod suggest;
+pub mod scope;
 pub mod system;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+pub mod tracing;
 mod watch;
 pub mod worker;
 pub mod workload;

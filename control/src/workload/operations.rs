@@ -9,15 +9,15 @@ use super::{
     decide::{self, Effect, Wish},
 };
 use crate::{
-    api::{Shared, error, layers::authz::Caller, scope},
     events::Subject,
+    grpc::{Shared, authz::Caller, error, scope},
 };
 
 /// The caller of what the control plane does by itself.
 const CONTROL_PLANE: &str = "control-plane";
 
 /// One request's way to the store and back.
-pub(super) struct Verbs<'a> {
+pub struct Verbs<'a> {
     pub shared: &'a Shared,
     pub caller: &'a Caller,
 }

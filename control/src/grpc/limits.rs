@@ -25,7 +25,7 @@ use super::{
     methods::{Methods, Shape},
 };
 use crate::{
-    api::error,
+    grpc::error,
     listen::{ClientLimits, Connection, UnderWay},
 };
 

@@ -9,9 +9,9 @@ use tonic::Status;
 use warren_proto::v1;
 
 use crate::{
-    api::{Responses, Shared, error, scope::Scope},
     clock,
     events::Kept,
+    grpc::{Responses, Shared, error, scope::Scope},
 };
 
 struct Following {

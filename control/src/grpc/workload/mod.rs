@@ -1,11 +1,8 @@
 //! `warren.v1.WorkloadService`.
 
-mod change;
-mod decide;
 mod events;
 mod logs;
 mod revisions;
-mod verbs;
 
 use std::sync::Arc;
 
@@ -14,14 +11,12 @@ use warren_proto::v1::{self, workload_service_server::WorkloadService};
 
 use super::{
     Responses, Shared,
-    layers::authz::Caller,
+    authz::Caller,
     page::{self, Listing},
     scope::{self, Scope, Selector},
     watch::Watch,
 };
-use crate::{index::ShownReplica, state::keys};
-use verbs::Verbs;
-pub use verbs::{RolledBack, roll_back_failed};
+use crate::{index::ShownReplica, state::keys, workload::Verbs};
 
 pub struct WorkloadApi(pub Arc<Shared>);
 

@@ -8,8 +8,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use warren_proto::v1::{self, fleet_service_server::FleetService};
 
-use super::{Fleet, listen::Outbox, session};
-use crate::{api::error, listen::Connection};
+use super::error;
+use crate::{
+    fleet::{Fleet, Outbox, session},
+    listen::Connection,
+};
 
 /// Messages to a worker that may wait for its connection.
 const OUTBOX: usize = 32;

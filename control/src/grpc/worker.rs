@@ -7,11 +7,11 @@ use warren_model::{name::Name, quantity::format_duration};
 use warren_proto::v1::{self, worker_service_server::WorkerService};
 
 use super::{
-    Responses, Shared, error,
-    layers::authz::Caller,
+    Responses, Shared,
+    authz::Caller,
+    error,
     page::{self, Listing},
     scope::Selector,
-    suggest,
     watch::Watch,
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     events::Subject,
     fleet::{leases::Leases, retire::Removal},
     store::Durability,
+    suggest,
 };
 
 pub struct WorkerApi(pub Arc<Shared>);

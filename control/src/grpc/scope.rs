@@ -9,8 +9,8 @@ use warren_model::{
     name::{Name, WorkloadId},
 };
 
-use super::{error, page::Listing, suggest};
-use crate::index::Index;
+use super::{error, page::Listing};
+use crate::{index::Index, suggest};
 
 /// An empty namespace in a request means this one.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -93,7 +93,7 @@ impl Scope {
 }
 
 /// The one workload that a request names.
-pub(super) fn workload(namespace: &str, name: &str) -> Result<WorkloadId, Status> {
+pub fn workload(namespace: &str, name: &str) -> Result<WorkloadId, Status> {
     let mut violations = Violations::default();
     let namespace = violations.ok("namespace", Name::parse(or_default(namespace)));
     let name = violations.ok("name", Name::parse(name));
@@ -104,7 +104,7 @@ pub(super) fn workload(namespace: &str, name: &str) -> Result<WorkloadId, Status
 }
 
 /// NOT_FOUND for a workload, with where to look instead.
-pub(super) fn no_workload(index: &Index, id: &WorkloadId) -> Status {
+pub fn no_workload(index: &Index, id: &WorkloadId) -> Status {
     let hint = suggest::workload(index, id);
     error::not_found("workload", &id.to_string(), &hint)
 }

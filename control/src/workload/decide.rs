@@ -8,7 +8,7 @@ use warren_model::{
 };
 use warren_proto::v1::{self, revision::Cause};
 
-use crate::{api::error, state::rollout};
+use crate::{grpc::error, state::rollout};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

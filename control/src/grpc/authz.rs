@@ -9,7 +9,7 @@ use futures::future::{Either, Ready, ready};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use crate::api::error;
+use crate::grpc::error;
 
 /// Who makes a request. Stands in every revision and event that the request causes.
 #[derive(Clone, Debug, PartialEq, Eq)]

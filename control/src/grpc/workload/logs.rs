@@ -24,8 +24,9 @@ use warren_model::{
 use warren_proto::v1;
 
 use crate::{
-    api::{Responses, Shared, error, scope, suggest},
     fleet::logs::NoLines,
+    grpc::{Responses, Shared, error, scope},
+    suggest,
 };
 
 /// Messages that may wait for a slow reader; then the workers wait.
