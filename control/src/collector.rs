@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -16,10 +15,9 @@ use warren_model::{ambient, digest::Digest};
 use warren_proto::v1;
 
 use crate::{
-    artifact::ArtifactError,
+    artifact::{ArtifactError, ArtifactFiles},
     clock,
-    grpc::Shared,
-    state::{Stored, Transaction, decode, keys},
+    state::{State, Stored, Transaction, decode, keys},
     store::{Durability, Revision, StoreError},
 };
 
@@ -34,7 +32,8 @@ const BATCH: usize = 32;
 const DRIFT: Duration = Duration::from_secs(60);
 
 pub struct Collector {
-    shared: Arc<Shared>,
+    state: State,
+    artifacts: ArtifactFiles,
     retention: Duration,
 }
 
@@ -61,10 +60,11 @@ enum Failed {
 // === impl Collector ===
 
 impl Collector {
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(state: State, artifacts: ArtifactFiles, retention: Duration) -> Self {
         Self {
-            retention: shared.artifact_retention,
-            shared,
+            state,
+            artifacts,
+            retention,
         }
     }
 
@@ -95,7 +95,7 @@ impl Collector {
 
     async fn look(&self, now: &Timestamp, clock_was_set: bool) -> Result<(), Failed> {
         let named = self.named().await?;
-        let artifacts = self.shared.state.artifacts().await?;
+        let artifacts = self.state.artifacts().await?;
         let judge = |held: &v1::Artifact| self.judge(held, &named, now, clock_was_set);
         let due = artifacts.iter().map(|held| &held.value);
         let due = due.filter(|held| judge(held) != Verdict::Keep);
@@ -130,11 +130,10 @@ impl Collector {
         now: &Timestamp,
         clock_was_set: bool,
     ) -> Result<(), Failed> {
-        let _alone = self.shared.references.write().await;
-        let state = &self.shared.state;
+        let _alone = self.artifacts.alone().await;
         let named = self.named().await?;
         for digest in digests {
-            let Some(Stored { value, revision }) = state.artifact(*digest).await? else {
+            let Some(Stored { value, revision }) = self.state.artifact(*digest).await? else {
                 continue;
             };
             let unused_since = match self.judge(&value, &named, now, clock_was_set) {
@@ -153,7 +152,7 @@ impl Collector {
             let mut transaction = Transaction::default();
             transaction.replace(keys::artifact(*digest), &artifact, revision);
             // What a crash takes of it is noted again, and is later then.
-            state.commit(transaction, Durability::Relaxed).await?;
+            self.state.commit(transaction, Durability::Relaxed).await?;
         }
         Ok(())
     }
@@ -166,9 +165,8 @@ impl Collector {
     ) -> Result<(), Failed> {
         let mut transaction = Transaction::default();
         transaction.remove(keys::artifact(digest), read);
-        let state = &self.shared.state;
-        state.commit(transaction, Durability::Flushed).await?;
-        self.shared.artifacts.remove(digest).await?;
+        self.state.commit(transaction, Durability::Flushed).await?;
+        self.artifacts.remove(digest).await?;
         let (size_bytes, unused_for) = (artifact.size_bytes, self.retention);
         tracing::info!(%digest, size_bytes, ?unused_for, "removed an artifact that nothing names");
         Ok(())
@@ -184,16 +182,16 @@ impl Collector {
         let Some(before) = SystemTime::now().checked_sub(self.retention) else {
             return Ok(());
         };
-        let files = self.shared.artifacts.clone();
+        let files = self.artifacts.clone();
         let old = tokio::task::spawn_blocking(move || files.written_before(before)).await;
         let old = old.map_err(std::io::Error::other).flatten();
         for digest in old.map_err(ArtifactError::from)? {
-            if self.shared.state.artifact(digest).await?.is_some() {
+            if self.state.artifact(digest).await?.is_some() {
                 continue;
             }
-            let _alone = self.shared.references.write().await;
-            if self.shared.state.artifact(digest).await?.is_none() {
-                self.shared.artifacts.remove(digest).await?;
+            let _alone = self.artifacts.alone().await;
+            if self.state.artifact(digest).await?.is_none() {
+                self.artifacts.remove(digest).await?;
                 tracing::info!(%digest, "removed an artifact's file that had no record");
             }
         }
@@ -204,7 +202,7 @@ impl Collector {
     async fn named(&self) -> Result<BTreeSet<String>, StoreError> {
         let mut named = BTreeSet::new();
         for prefix in [keys::WORKLOADS, keys::REVISIONS] {
-            let snapshot = self.shared.state.list(prefix).await?;
+            let snapshot = self.state.list(prefix).await?;
             for (key, held) in &snapshot.entries {
                 let workload = decode::<v1::Workload>(key, &held.value, held.revision)?;
                 let spec = workload.value.spec.unwrap_or_default();

@@ -25,6 +25,7 @@ mod state;
 mod status;
 mod store;
 mod suggest;
+mod text;
 mod workload;
 
 pub use data_dir::keep_new_files_private;

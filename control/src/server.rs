@@ -14,7 +14,7 @@ use warren_model::{ambient, component::Limits, descriptors};
 use warren_proto::v1;
 
 use crate::{
-    artifact::ArtifactFiles,
+    artifact::{ArtifactFiles, Artifacts},
     backup,
     collector::Collector,
     data_dir::{self, ARTIFACTS, STORE},
@@ -25,7 +25,7 @@ use crate::{
         presence, retire::Retention, usage::Usages,
     },
     grpc::{
-        Shared,
+        Services,
         authz::{AdmitAll, AuthzLayer},
         details::DetailsLayer,
         limits::LimitsLayer,
@@ -37,6 +37,7 @@ use crate::{
     reconcile::Reconciler,
     state::{State, TERMS_PER_LOSS},
     store::{Durability, OnLoss, Store, StoreError, sled::SledStore},
+    workload::Workloads,
 };
 
 /// Where a control plane listens unless it is told otherwise.
@@ -122,7 +123,8 @@ pub enum ServeError {
 /// A control plane that holds its data directory and is ready to serve.
 pub struct ControlPlane {
     store: Arc<dyn Store>,
-    shared: Arc<Shared>,
+    services: Services,
+    collector: Collector,
     index_task: IndexTask,
     reconciler: Reconciler,
     retention: Retention,
@@ -202,7 +204,7 @@ impl ControlPlane {
         let directory = config.data.join(STORE);
         let known = store.lost().and_then(|_| identity::read(&directory));
         let opened = Self::over(Arc::new(store), above, known, artifacts, &config).await?;
-        let id = opened.shared.fleet.cluster_id.clone();
+        let id = opened.services.fleet.cluster_id.clone();
         let noted = tokio::task::spawn_blocking(move || identity::note(&directory, &id));
         // Only what a later loss costs depends on it.
         if let Err(error) = noted.await.map_err(io::Error::other).flatten() {
@@ -217,7 +219,7 @@ impl ControlPlane {
         store: Arc<dyn Store>,
         above: u64,
         known: Option<String>,
-        artifacts: ArtifactFiles,
+        files: ArtifactFiles,
         config: &Config,
     ) -> Result<Self, StoreError> {
         let state = State::new(store.clone());
@@ -254,16 +256,20 @@ impl ControlPlane {
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         });
-        let shared = Arc::new(Shared {
+        let collector = Collector::new(state.clone(), files.clone(), config.artifact_retention);
+        let artifacts = Arc::new(Artifacts::new(
+            state.clone(),
+            index.clone(),
+            files.clone(),
+            config.artifact_limits.clone(),
+            config.artifact_retention,
+        ));
+        let workloads = Arc::new(Workloads {
             state: state.clone(),
             index: index.clone(),
             events: events.clone(),
-            fleet,
-            artifacts,
-            references: tokio::sync::RwLock::new(()),
+            artifacts: files,
             revision_history_limit: config.revision_history_limit.max(1),
-            artifact_limits: config.artifact_limits.clone(),
-            artifact_retention: config.artifact_retention,
         });
         let reconciler = Reconciler {
             state,
@@ -273,11 +279,17 @@ impl ControlPlane {
             dirty,
             worker_timeout: config.worker_timeout,
             stop_first: config.stop_first,
-            shared: shared.clone(),
+            workloads: workloads.clone(),
+        };
+        let services = Services {
+            workloads,
+            artifacts,
+            fleet,
         };
         Ok(Self {
             store,
-            shared,
+            services,
+            collector,
             index_task,
             reconciler,
             retention: Retention {
@@ -295,8 +307,8 @@ impl ControlPlane {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ServeError> {
-        let (store, shared) = (self.store.clone(), self.shared.clone());
-        let fleet = shared.fleet.clone();
+        let (store, services) = (self.store.clone(), self.services.clone());
+        let fleet = services.fleet.clone();
         let ending = fleet.shutdown.clone();
         if let Ok(bound) = listener.local_addr() {
             fleet.listeners.serves(bound);
@@ -311,7 +323,7 @@ impl ControlPlane {
         let health = HealthReporter::new();
         let descriptors =
             |error: &dyn std::error::Error| ServeError::Descriptors(error.to_string());
-        let services = routes::routes(&shared, &health).map_err(|error| descriptors(&error))?;
+        let routes = routes::routes(&services, &health).map_err(|error| descriptors(&error))?;
         let methods = Arc::new(routes::methods().map_err(|error| descriptors(&error))?);
         routes::set_health(&health, ServingStatus::Serving).await;
         let service = ServiceBuilder::new()
@@ -320,7 +332,7 @@ impl ControlPlane {
             .layer(DetailsLayer(methods.clone()))
             .layer(AuthzLayer(Arc::new(AdmitAll)))
             .layer(LimitsLayer::new(methods, &limits, ending.clone()))
-            .service(services.prepare());
+            .service(routes.prepare());
         let server = listen::serve(listener, service, limits, ending.clone());
         let mut server = std::pin::pin!(server);
         tokio::select! {
@@ -350,31 +362,31 @@ impl ControlPlane {
     pub(crate) fn start(self) -> TaskTracker {
         let Self {
             store: _,
-            shared,
+            services,
+            collector,
             index_task,
             reconciler,
             retention,
             limits: _,
         } = self;
-        let fleet = &shared.fleet;
+        let fleet = &services.fleet;
         let ending = fleet.shutdown.clone();
         let background = TaskTracker::new();
         background.spawn(ambient::scheduled(index_task.run(ending.clone())));
         background.spawn(ambient::scheduled(reconciler.run(ending.clone())));
         let (board, index) = (fleet.routes.clone(), fleet.index.clone());
         background.spawn(board.follow(index, ending.clone()));
-        let (events, state) = (shared.events.clone(), shared.state.clone());
+        let (events, state) = (fleet.events.clone(), fleet.state.clone());
         background.spawn(fleet.clone().retire(retention, ending.clone()));
         background.spawn(forget_earlier(fleet.clone(), ending.clone()));
-        let collector = Collector::new(shared.clone());
         background.spawn(ambient::scheduled(collector.run(ending.clone())));
         background.spawn(async move { events.write_behind(state, ending).await });
         background
     }
 
     #[cfg(feature = "simulation")]
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
     }
 }
 

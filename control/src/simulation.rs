@@ -14,13 +14,14 @@ use warren_proto::v1;
 
 use crate::{
     artifact::ArtifactFiles,
+    fleet::Fleet,
     grpc::{
-        Shared,
         authz::{AdmitAll, AuthzLayer},
         details::DetailsLayer,
         limits::LimitsLayer,
         routes,
     },
+    index::Index,
     server::{Config, ControlPlane},
     state::{State, Transaction, keys},
     store::{
@@ -40,7 +41,7 @@ pub type Around = Arc<dyn Fn(Step) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A control plane that serves. Dropped, it dies.
 pub struct Serving {
-    shared: Arc<Shared>,
+    fleet: Arc<Fleet>,
     found: View,
     service:
         BoxCloneSyncService<http::Request<Body>, http::Response<Body>, std::convert::Infallible>,
@@ -104,20 +105,21 @@ impl Serving {
         let files = ArtifactFiles::open(artifacts).map_err(|error| corrupt(&error))?;
         let control = ControlPlane::over(store, 1, None, files, &config).await?;
 
-        let shared = control.shared().clone();
-        let ending = shared.fleet.shutdown.clone();
-        let found = View::of(&shared);
+        let services = control.services().clone();
+        let fleet = services.fleet.clone();
+        let ending = fleet.shutdown.clone();
+        let found = View::of(&fleet.index);
         control.start();
-        let services = routes::routes(&shared, &HealthReporter::new());
-        let services = services.map_err(|error| corrupt(&error))?;
+        let routes = routes::routes(&services, &HealthReporter::new());
+        let routes = routes.map_err(|error| corrupt(&error))?;
         let methods = Arc::new(routes::methods().map_err(|error| corrupt(&error))?);
         let service = ServiceBuilder::new()
             .layer(DetailsLayer(methods.clone()))
             .layer(AuthzLayer(Arc::new(AdmitAll)))
             .layer(LimitsLayer::new(methods, &config.limits, ending.clone()))
-            .service(services);
+            .service(routes);
         Ok(Self {
-            shared,
+            fleet,
             found,
             service: BoxCloneSyncService::new(service),
             _end: ending.drop_guard(),
@@ -137,7 +139,7 @@ impl Serving {
 
     /// Starts from one, and grows with every start over the disk.
     pub fn term(&self) -> u64 {
-        self.shared.fleet.term
+        self.fleet.term
     }
 
     /// What it found when it started, before it did anything.
@@ -147,15 +149,14 @@ impl Serving {
 
     /// What it knows now.
     pub fn view(&self) -> View {
-        View::of(&self.shared)
+        View::of(&self.fleet.index)
     }
 }
 
 // === impl View ===
 
 impl View {
-    fn of(shared: &Shared) -> Self {
-        let index = &shared.index;
+    fn of(index: &Index) -> Self {
         let workloads = index.all_workloads();
         let replicas = index.ids().into_iter().flat_map(|id| {
             let held = index.replicas_of(&id);

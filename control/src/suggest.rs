@@ -1,18 +1,19 @@
-//! What somebody may have meant by a name that nothing has.
+//! Suggests what was meant by a name that does not exist.
 
 use warren_model::name::WorkloadId;
 
 use crate::index::Index;
 
-/// Names further from each other than this are no typing mistakes.
+/// Names that are less similar than this are not typing mistakes of each other.
 const SIMILAR: f64 = 0.8;
-/// In a short name one letter counts for more than that: one wrong, missing, surplus or swapped is near all the same.
+/// The least similarity of two names that differ in one letter: in a short name, a letter that is
+/// wrong, missing, surplus or swapped counts for more than `SIMILAR` allows.
 const ONE_LETTER: f64 = 0.9;
 const SHORTEST: usize = 3;
-/// Other namespaces that one message names.
+/// The number of other namespaces that one message names.
 const MAX_NAMESPACES: usize = 3;
 
-/// The candidate most like `wanted`, if one is like it.
+/// Returns the candidate that is most similar to `wanted`, if one is similar enough.
 pub fn nearest(wanted: &str, candidates: impl IntoIterator<Item = String>) -> Option<String> {
     candidates
         .into_iter()
@@ -30,15 +31,35 @@ fn similarity(one: &str, other: &str) -> f64 {
     }
 }
 
-/// "did you mean `x`?", or nothing.
+/// Returns "did you mean `x`?", or an empty text.
 pub fn did_you_mean(wanted: &str, candidates: impl IntoIterator<Item = String>) -> String {
     nearest(wanted, candidates)
         .map(|name| format!("did you mean `{name}`?"))
         .unwrap_or_default()
 }
 
-/// For a workload that is not there: where its name exists, or which name is like it.
-pub fn workload(index: &Index, wanted: &WorkloadId) -> String {
+/// Something that a request names and that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {kind} `{name}`{}{hint}", if hint.is_empty() { "" } else { ": " })]
+pub struct Absent {
+    pub kind: &'static str,
+    pub name: String,
+    /// What exists instead, or what to do. May be empty.
+    pub hint: String,
+}
+
+impl Absent {
+    /// A workload, with where its name exists or which name is similar.
+    pub fn workload(index: &Index, id: &WorkloadId) -> Self {
+        Self {
+            kind: "workload",
+            name: id.to_string(),
+            hint: workload(index, id),
+        }
+    }
+}
+
+fn workload(index: &Index, wanted: &WorkloadId) -> String {
     let ids = index.ids();
     let elsewhere: Vec<_> = ids
         .iter()

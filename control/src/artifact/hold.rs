@@ -1,4 +1,5 @@
-//! Files that stay for somebody who reads them one after the other, though they may be removed meanwhile.
+//! Files that stay for a reader that takes them one after the other, even if they are removed in the
+//! meantime.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,15 +10,16 @@ use warren_model::digest::Digest;
 
 use super::{ArtifactFiles, path};
 
-/// Who holds what.
+/// The files that are held.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
+    /// The number of holders of each file.
     held: BTreeMap<Digest, usize>,
-    /// Held, and removed for everybody else.
+    /// Files that are held, and removed for everything else.
     doomed: BTreeSet<Digest>,
 }
 
-/// Artifacts whose files stay until this is dropped.
+/// Keeps the files of artifacts until it is dropped.
 #[derive(Debug)]
 pub struct Held {
     files: ArtifactFiles,
@@ -27,7 +29,7 @@ pub struct Held {
 // === impl Holds ===
 
 impl Holds {
-    /// Whether it is held, so that its file goes later.
+    /// Marks a file for removal once it is released. Returns false where nothing holds it.
     pub fn doom(&mut self, digest: Digest) -> bool {
         let held = self.held.contains_key(&digest);
         if held {
@@ -40,7 +42,7 @@ impl Holds {
         self.doomed.contains(&digest)
     }
 
-    /// It is here again.
+    /// Takes the mark of a file away, because it was pushed again.
     pub fn spare(&mut self, digest: Digest) {
         self.doomed.remove(&digest);
     }
@@ -60,7 +62,7 @@ impl Held {
         Self { files, digests }
     }
 
-    /// Where they are read.
+    /// Returns the directory that the files are read from.
     pub fn files(&self) -> &ArtifactFiles {
         &self.files
     }
@@ -77,7 +79,8 @@ impl Drop for Held {
             if *holders == 0 {
                 holds.held.remove(digest);
                 if holds.doomed.remove(digest) {
-                    // Under the lock: nobody pushes it again in between. A file that stays is only waste.
+                    // Under the lock, so that it is not pushed again in between. A file that stays is
+                    // only waste.
                     let _ = fs::remove_file(path(&self.files.directory, *digest));
                 }
             }

@@ -1,4 +1,5 @@
-//! Looks into what was pushed: few components at once, each for a bounded time, and none for a client that left.
+//! Inspects what was pushed: few components at once, each for a bounded time, and none for a client
+//! that has left.
 
 use std::{
     sync::{
@@ -8,17 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
-use tonic::Status;
+use tokio::{sync::Semaphore, task::JoinError};
 use warren_model::component::{ComponentInfo, InspectError, Interrupt, Limits, inspect_within};
 
-use crate::grpc::error;
+use super::ArtifactError;
 
-/// Components whose bytes are in memory at once.
+/// The number of components whose bytes are in memory at once.
 const AT_ONCE: usize = 2;
-/// The longest that one takes: an artifact of the largest size needs a few seconds of a processor.
+/// The longest that one inspection takes: the largest artifact needs a few seconds of a processor.
 const WITHIN: Duration = Duration::from_secs(60);
-/// The longest that one waits for its turn. Few can wait: each holds one of the places for uploads.
+/// The longest that one waits for its turn. Few can wait, because each holds a place for uploads.
 const WAIT: Duration = Duration::from_secs(2 * 60);
 
 pub struct Inspections {
@@ -26,6 +26,23 @@ pub struct Inspections {
     limits: Limits,
     within: Duration,
     wait: Duration,
+}
+
+/// Why a component was not inspected, or is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectionError {
+    #[error("other components were inspected for {0:?}: push it again later")]
+    NoTurn(Duration),
+    #[error(
+        "the component was not inspected within {0:?}: push it again later, or make it smaller"
+    )]
+    TooSlow(Duration),
+    #[error(transparent)]
+    NotAComponent(InspectError),
+    #[error("the inspection ended: {0}")]
+    Ended(#[from] JoinError),
+    #[error(transparent)]
+    Bytes(#[from] ArtifactError),
 }
 
 /// Interrupts the work when it is dropped.
@@ -41,20 +58,17 @@ impl Inspections {
         }
     }
 
-    /// What a component imports and exports. `bytes` are read once it is its turn.
+    /// Returns what a component imports and exports. `bytes` are read once it is its turn.
     ///
-    /// Dropped, it ends the work as well; the place is free once that has really ended.
+    /// Dropping the future ends the work as well; its place is free once the work has really ended.
     pub async fn inspect(
         &self,
-        bytes: impl Future<Output = Result<Vec<u8>, Status>>,
-    ) -> Result<ComponentInfo, Status> {
+        bytes: impl Future<Output = Result<Vec<u8>, ArtifactError>>,
+    ) -> Result<ComponentInfo, InspectionError> {
         let place = tokio::time::timeout(self.wait, self.places.clone().acquire_owned());
-        let place = place.await.map_err(|_| {
-            let wait = self.wait;
-            error::late(format!(
-                "other components were inspected for {wait:?}: push it again later"
-            ))
-        })?;
+        let place = place
+            .await
+            .map_err(|_| InspectionError::NoTurn(self.wait))?;
         let bytes = bytes.await?;
         let abandoned = Arc::new(AtomicBool::new(false));
         let _abandon = Abandon(abandoned.clone());
@@ -65,14 +79,9 @@ impl Inspections {
             let is_due = || abandoned.load(Ordering::Relaxed) || began.elapsed() >= within;
             inspect_within(&bytes, &limits, &Interrupt::when(&is_due))
         });
-        let inspected = inspected
-            .await
-            .map_err(|error| error::internal(format!("the inspection ended: {error}")))?;
-        inspected.map_err(|why| match why {
-            InspectError::Interrupted => error::late(format!(
-                "the component was not inspected within {within:?}: push it again later, or make it smaller"
-            )),
-            why => error::invalid_field("chunk", why.to_string()),
+        inspected.await?.map_err(|why| match why {
+            InspectError::Interrupted => InspectionError::TooSlow(within),
+            why => InspectionError::NotAComponent(why),
         })
     }
 }
@@ -89,11 +98,9 @@ mod tests {
 
     use std::future::{pending, ready};
 
-    use tonic::Code;
-
     use super::*;
 
-    /// A valid component of so many functions with so many operators.
+    /// A valid component of `functions` functions with `operators` operators each.
     fn component(functions: usize, operators: usize) -> Vec<u8> {
         let function = format!("(func {})", "nop ".repeat(operators));
         let text = format!("(component (core module {}))", function.repeat(functions));
@@ -120,15 +127,11 @@ mod tests {
             within: Duration::ZERO,
             ..inspections()
         };
-        let status = inspections
-            .inspect(ready(Ok(bytes.clone())))
-            .await
-            .unwrap_err();
-        assert_eq!(status.code(), Code::DeadlineExceeded);
-        assert!(
-            status.message().contains("not inspected within 0ns"),
-            "{status}"
-        );
+        let refused = inspections.inspect(ready(Ok(bytes.clone()))).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, InspectionError::TooSlow(_)), "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains("not inspected within 0ns"), "{said}");
         all_free(&inspections).await;
         let inspections = Inspections {
             within: WITHIN,
@@ -139,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_ends_with_the_client_that_wanted_it() {
-        // Minutes of work where nobody ends it.
+        // This takes minutes unless it is interrupted.
         let inspections = Inspections {
             within: Duration::from_secs(24 * 3600),
             ..inspections()
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_too_long_for_a_place_hears_of_it() {
+    async fn a_wait_for_a_place_is_bounded() {
         let inspections = Inspections {
             wait: Duration::ZERO,
             ..inspections()
@@ -168,11 +171,9 @@ mod tests {
             others.push(other);
         }
         let bytes = component(1, 1);
-        let status = inspections
-            .inspect(ready(Ok(bytes.clone())))
-            .await
-            .unwrap_err();
-        assert_eq!(status.code(), Code::DeadlineExceeded);
+        let refused = inspections.inspect(ready(Ok(bytes.clone()))).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, InspectionError::NoTurn(_)), "{refused}");
         others.clear();
         inspections.inspect(ready(Ok(bytes))).await.unwrap();
     }
@@ -182,15 +183,16 @@ mod tests {
         let inspections =
             Inspections::new(Limits::default().changed(&["locals=1".parse().unwrap()]));
         let of = |text: &str| ready(Ok(wat::parse_str(text).unwrap()));
-        let status = inspections
+        let refused = inspections
             .inspect(of("(component (core module (func (local i32 i32))))"))
             .await
             .unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument);
         assert!(
-            status.message().contains("--artifact-limit locals=VALUE"),
-            "{status}"
+            matches!(refused, InspectionError::NotAComponent(_)),
+            "{refused}"
         );
+        let said = refused.to_string();
+        assert!(said.contains("--artifact-limit locals=VALUE"), "{said}");
         let fine = of("(component (core module (func (local i32))))");
         inspections.inspect(fine).await.unwrap();
     }

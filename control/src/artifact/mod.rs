@@ -1,6 +1,6 @@
-//! Components as files named by their SHA-256.
+//! Artifacts: the components that were pushed, as files named by their SHA-256 and as records.
 //!
-//! A file is whole and flushed before it has its name, and verified whenever it is read.
+//! A file is whole and flushed before it gets its name, and verified whenever it is read.
 
 use std::{
     io,
@@ -10,11 +10,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{fs, sync::Semaphore};
+use tokio::{
+    fs,
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore},
+};
 use warren_model::{digest::Digest, private, quantity::rounded_bytes};
 
 mod hold;
-pub mod inspection;
+mod inspection;
+mod operations;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -22,17 +26,19 @@ mod upload;
 
 pub use hold::Held;
 use hold::Holds;
+pub use inspection::InspectionError;
+pub use operations::{Artifacts, Refusal, no_artifact};
 pub use read::ArtifactStream;
 pub use upload::{ArtifactUpload, FinishedUpload};
 
-/// The largest artifact.
+/// The size of the largest artifact.
 pub const MAX_ARTIFACT_BYTES: u64 = 256 * 1024 * 1024;
-/// The largest piece that is read at once.
+/// The size of the largest piece that is read at once.
 pub const CHUNK_BYTES: usize = 64 * 1024;
-/// Uploads at once, so that temporary files cannot fill the disk.
+/// The number of uploads at once, so that temporary files cannot fill the disk.
 const MAX_UPLOADS: usize = 16;
 
-/// Begins the name of a file that is not whole yet.
+/// The prefix of the name of a file that is not whole yet.
 const UPLOAD_PREFIX: &str = ".upload-";
 
 /// Why an artifact could not be written or read.
@@ -52,21 +58,24 @@ pub enum ArtifactError {
     Io(#[from] io::Error),
 }
 
-/// A directory of artifacts. Clones are the same directory.
+/// A directory of artifacts. Clones share the directory and its locks.
 #[derive(Clone, Debug)]
 pub struct ArtifactFiles {
     directory: Arc<Path>,
     uploads: Arc<Semaphore>,
     holds: Arc<Mutex<Holds>>,
+    /// Held for reading while something relies on artifacts that the index does not show as used yet,
+    /// for writing while artifacts are removed.
+    references: Arc<RwLock<()>>,
     limit: u64,
 }
 
 // === impl ArtifactFiles ===
 
 impl ArtifactFiles {
-    /// Makes the directory where it is missing, and clears away what uploads left that never finished. Blocks.
+    /// Makes the directory where it is missing, and removes what unfinished uploads left. Blocks.
     ///
-    /// One process at a time: the caller holds the lock of the data directory.
+    /// The caller holds the lock of the data directory, so that no other process uses it.
     pub fn open(directory: &Path) -> io::Result<Self> {
         private::open_dir(directory)?;
         for entry in std::fs::read_dir(directory)? {
@@ -83,19 +92,30 @@ impl ArtifactFiles {
             directory: directory.into(),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             holds: Arc::default(),
+            references: Arc::default(),
             limit: MAX_ARTIFACT_BYTES,
         })
     }
 
-    /// A place for the bytes of a new artifact; [`ArtifactError::Busy`] while too many others are open.
+    /// Keeps every artifact from being removed until the guard is dropped.
+    pub async fn rely(&self) -> RwLockReadGuard<'_, ()> {
+        self.references.read().await
+    }
+
+    /// Waits until nothing relies on artifacts any more, and keeps it so until the guard is dropped.
+    pub async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.references.write().await
+    }
+
+    /// Opens a place for the bytes of a new artifact; [`ArtifactError::Busy`] while too many others are open.
     pub async fn begin(&self) -> Result<ArtifactUpload, ArtifactError> {
         let permit = self.uploads.clone().try_acquire_owned();
         let permit = permit.map_err(|_| ArtifactError::Busy)?;
         ArtifactUpload::begin(self.clone(), permit).await
     }
 
-    /// The bytes, verified as they are read: the last piece only comes if all of them match the digest,
-    /// [`ArtifactError::Corrupt`] otherwise.
+    /// Returns the bytes, verified as they are read: the last piece comes only if all of them match the
+    /// digest, and [`ArtifactError::Corrupt`] otherwise.
     pub async fn read(&self, digest: Digest) -> Result<ArtifactStream, ArtifactError> {
         match fs::File::open(path(&self.directory, digest)).await {
             Ok(file) => Ok(read::verified(file, digest)),
@@ -106,7 +126,7 @@ impl ArtifactFiles {
         }
     }
 
-    /// Whether there is a file of that name; reading it may still find it damaged.
+    /// Whether there is a file of that name; a reader may still find it damaged.
     pub async fn contains(&self, digest: Digest) -> bool {
         if self.holds.lock().is_doomed(digest) {
             return false;
@@ -120,8 +140,8 @@ impl ArtifactFiles {
             .unwrap_or(false)
     }
 
-    /// Removes an artifact; one that is not there is removed already. Those who read it go on, and where somebody holds it
-    /// the file goes when they let go.
+    /// Removes an artifact; one that does not exist is removed already. Readers continue, and a file
+    /// that is held is removed once it is released.
     pub async fn remove(&self, digest: Digest) -> Result<(), ArtifactError> {
         if self.holds.lock().doom(digest) {
             return Ok(());
@@ -140,7 +160,7 @@ impl ArtifactFiles {
         }
     }
 
-    /// The artifacts whose files were last written before this time. Blocks.
+    /// Returns the artifacts whose files were last written before this time. Blocks.
     pub fn written_before(&self, time: SystemTime) -> io::Result<Vec<Digest>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
@@ -150,7 +170,7 @@ impl ArtifactFiles {
                 .to_str()
                 .map(|hex| Digest::parse(&format!("sha256:{hex}")));
             let Some(Ok(digest)) = digest else { continue };
-            // One that is gone meanwhile needs nobody to remove it.
+            // A file that has gone in the meantime need not be removed.
             let modified = entry.metadata().and_then(|metadata| metadata.modified());
             if modified.is_ok_and(|modified| modified < time) {
                 found.push(digest);
@@ -159,7 +179,7 @@ impl ArtifactFiles {
         Ok(found)
     }
 
-    /// Keeps the files of these artifacts, whoever removes them, until what this returns is dropped.
+    /// Keeps the files of these artifacts, even if they are removed, until the value is dropped.
     pub fn hold(&self, digests: impl IntoIterator<Item = Digest>) -> Held {
         Held::begin(self.clone(), digests)
     }

@@ -1,4 +1,4 @@
-//! Reading that does not end well unless the bytes are right.
+//! Reads that succeed only if the bytes match the digest.
 
 use std::pin::Pin;
 
@@ -9,14 +9,15 @@ use warren_model::digest::{Digest, Hasher};
 
 use super::{ArtifactError, CHUNK_BYTES};
 
-/// Pieces of at most [`CHUNK_BYTES`]; ends after the first error.
+/// Pieces of at most [`CHUNK_BYTES`]. The stream ends after the first error.
 pub type ArtifactStream = Pin<Box<dyn Stream<Item = Result<Bytes, ArtifactError>> + Send>>;
 
 struct Reader {
     file: File,
     digest: Digest,
     hasher: Hasher,
-    /// Read but not handed out: whoever has it has every byte before it, and must not take damaged ones for the whole.
+    /// The last piece that was read and is not returned yet: a reader that has it has every byte, and
+    /// must not mistake damaged ones for the whole.
     held_back: Option<Bytes>,
 }
 
@@ -38,7 +39,7 @@ pub(super) fn verified(file: File, digest: Digest) -> ArtifactStream {
 }
 
 impl Reader {
-    /// The next piece, and whether it is the last.
+    /// Returns the next piece, and whether it is the last.
     async fn next(&mut self) -> Result<(Bytes, bool), ArtifactError> {
         loop {
             let piece = self.read().await?;
@@ -56,7 +57,7 @@ impl Reader {
         }
     }
 
-    /// A full piece, or what is left.
+    /// Reads a full piece, or the rest.
     async fn read(&mut self) -> Result<Bytes, ArtifactError> {
         let mut piece = BytesMut::with_capacity(CHUNK_BYTES);
         while piece.len() < CHUNK_BYTES {

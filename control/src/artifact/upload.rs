@@ -16,7 +16,7 @@ use warren_model::{
 
 use super::{ArtifactError, ArtifactFiles, UPLOAD_PREFIX};
 
-/// Bytes that still arrive, in a temporary file that goes when this is dropped.
+/// Bytes that are still arriving, in a temporary file that is removed when this is dropped.
 #[derive(Debug)]
 pub struct ArtifactUpload {
     file: fs::File,
@@ -26,7 +26,8 @@ pub struct ArtifactUpload {
     limit: u64,
 }
 
-/// All bytes of an upload, flushed to its temporary file, so that they can be looked at before they get a name.
+/// All bytes of an upload, flushed to its temporary file, so that they can be inspected before they
+/// get a name.
 #[derive(Debug)]
 pub struct FinishedUpload {
     temporary: Temporary,
@@ -71,7 +72,8 @@ impl ArtifactUpload {
         })
     }
 
-    /// Adds bytes. After an error, or when this is dropped before it returned, nothing but dropping the upload is left.
+    /// Adds bytes. After an error, or after the future was dropped before it returned, the upload can
+    /// only be dropped.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), ArtifactError> {
         let size = self.size + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         if size > self.limit {
@@ -111,16 +113,16 @@ impl FinishedUpload {
         self.size
     }
 
-    /// Everything that was uploaded.
+    /// Reads everything that was uploaded.
     pub async fn bytes(&self) -> Result<Vec<u8>, ArtifactError> {
         Ok(fs::read(&self.temporary.path).await?)
     }
 
-    /// Gives the file its name, for good once this returns. It takes the place of one that is there already: the bytes
-    /// are the same, or that one was damaged.
+    /// Gives the file its name, which survives a crash once this returns. It replaces a file of that
+    /// name: the bytes are the same, or the old ones were damaged.
     pub async fn keep(self) -> Result<(), ArtifactError> {
         let Temporary { files, path, .. } = &self.temporary;
-        // Before it has its name: whoever lets go of the old file afterwards leaves the new one.
+        // Before it has its name, so that a release of the old file leaves the new one.
         files.holds.lock().spare(self.digest);
         fs::rename(path, super::path(&files.directory, self.digest)).await?;
         sync_directory(files.directory.clone()).await?;
@@ -128,7 +130,7 @@ impl FinishedUpload {
     }
 }
 
-/// Without it the new name may be gone after a power loss.
+/// Flushes a directory: without this a new name may be lost in a power failure.
 async fn sync_directory(directory: Arc<Path>) -> io::Result<()> {
     fs::File::open(directory).await?.sync_all().await
 }
@@ -137,7 +139,7 @@ async fn sync_directory(directory: Arc<Path>) -> io::Result<()> {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Gone where it was kept. Otherwise the next start clears it away at the latest.
+        // It is gone if it was kept. If this fails, the next start removes it.
         let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -5,13 +5,12 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use tonic::Status;
 use warren_model::{
     error::Violations, label, listen::MAX_ADDRESSES, name::Name, publish_rule::PublishRule,
 };
 use warren_proto::v1;
 
-use crate::grpc::error;
+use super::error::SessionError;
 
 /// Characters of an id.
 const MAX_ID: usize = 128;
@@ -105,11 +104,11 @@ pub(super) fn check_hello(hello: &v1::Hello, violations: &mut Violations) {
 }
 
 /// Refuses a report that no worker sends, and cuts what is too long for people.
-pub(super) fn check_report(report: &mut v1::ReplicaReport) -> Result<(), Status> {
+pub(super) fn check_report(report: &mut v1::ReplicaReport) -> Result<(), SessionError> {
     let mut violations = Violations::default();
     words(report, "report", &mut violations);
     if !violations.0.is_empty() {
-        return Err(error::invalid(&violations));
+        return Err(SessionError::Invalid(violations));
     }
     cut_report(report);
     Ok(())

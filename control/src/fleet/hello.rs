@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use tonic::Status;
 use warren_model::{
     error::Violations,
     name::{Name, NameError},
 };
 use warren_proto::{SESSION_PROTOCOL_VERSION, v1};
 
-use super::bounds;
-use crate::grpc::error;
+use super::{bounds, error::SessionError};
 
 /// Who opened the session and what it runs.
 #[derive(Debug)]
@@ -52,23 +50,15 @@ pub(super) struct TurnedAway {
 // === impl Greeting ===
 
 impl Greeting {
-    pub fn parse(request: v1::SessionRequest) -> Result<Self, Status> {
+    pub fn parse(request: v1::SessionRequest) -> Result<Self, SessionError> {
         let Some(v1::session_request::Message::Hello(mut hello)) = request.message else {
-            return Err(error::invalid_field(
+            return Err(SessionError::field(
                 "hello",
                 "the first message of a session is Hello",
             ));
         };
         if hello.protocol_version != SESSION_PROTOCOL_VERSION {
-            return Err(error::precondition(
-                "PROTOCOL_VERSION",
-                "session",
-                format!(
-                    "the worker speaks session protocol {}, this control plane {SESSION_PROTOCOL_VERSION}: \
-                     run the same version of Warren on both",
-                    hello.protocol_version
-                ),
-            ));
+            return Err(SessionError::Protocol(hello.protocol_version));
         }
         let mut violations = Violations::default();
         bounds::check_hello(&hello, &mut violations);
@@ -96,7 +86,7 @@ impl Greeting {
                 publish_allow: hello.publish_allow,
                 compile_limits: hello.compile_limits,
             }),
-            _ => Err(error::invalid(&violations)),
+            _ => Err(SessionError::Invalid(violations)),
         }
     }
 

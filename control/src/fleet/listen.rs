@@ -1,29 +1,27 @@
 //! What a worker says, as it comes: heartbeats are answered at once, and the rest waits to be stored.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant as StdInstant},
-};
+use std::{sync::Arc, time::Instant as StdInstant};
 
+use futures::{TryStreamExt as _, stream::BoxStream};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc},
     task::coop,
     time::{Instant, sleep_until},
 };
-use tonic::{Status, Streaming};
 use warren_model::name::Name;
 use warren_proto::v1::{self, replica::Phase, session_request, session_response};
 
 use super::{
     Fleet, bounds,
+    error::SessionError,
     intake::{Intake, Message},
     member::Member,
 };
-use crate::grpc::error;
 
-pub type Inbound = Streaming<v1::SessionRequest>;
-pub type Sender = mpsc::Sender<Result<v1::SessionResponse, Status>>;
+/// The messages of a worker as they arrive.
+pub type Inbound = BoxStream<'static, Result<v1::SessionRequest, SessionError>>;
+pub type Sender = mpsc::Sender<Result<v1::SessionResponse, SessionError>>;
 
 /// The way to a worker: acknowledgements overtake what else it is told.
 pub struct Outbox {
@@ -85,16 +83,16 @@ impl Desk {
 
 impl Listener<'_> {
     /// Until the worker ends its side, which is `Ok`, goes away, or is silent for too long.
-    pub async fn run(mut self) -> Result<(), Status> {
+    pub async fn run(mut self) -> Result<(), SessionError> {
         let timeout = self.fleet.worker_timeout;
         let mut lease = Instant::now() + timeout;
         loop {
             // A heartbeat that waits to be read is in time, and a worker that sends much else but no heartbeat is not.
             let message = tokio::select! {
                 biased;
-                message = self.inbound.message() => message?,
+                message = self.inbound.try_next() => message?,
                 () = self.outbox.rest.closed() => return Ok(()),
-                () = sleep_until(lease) => return Err(silent(timeout)),
+                () = sleep_until(lease) => return Err(SessionError::NoHeartbeat(timeout)),
             };
             let Some(message) = message else {
                 return Ok(());
@@ -102,7 +100,7 @@ impl Listener<'_> {
             if self.take(message)? {
                 lease = Instant::now() + timeout;
             } else if lease < Instant::now() {
-                return Err(silent(timeout));
+                return Err(SessionError::NoHeartbeat(timeout));
             }
             // However much it sends, its other half gets to run.
             coop::consume_budget().await;
@@ -110,7 +108,7 @@ impl Listener<'_> {
     }
 
     /// Whether the message was a heartbeat.
-    fn take(&mut self, message: v1::SessionRequest) -> Result<bool, Status> {
+    fn take(&mut self, message: v1::SessionRequest) -> Result<bool, SessionError> {
         let message = match message.message {
             Some(session_request::Message::Heartbeat(heartbeat)) => {
                 self.heard(heartbeat);
@@ -136,7 +134,7 @@ impl Listener<'_> {
                 Message::Dropped(dropped)
             }
             Some(session_request::Message::Hello(_)) => {
-                return Err(error::invalid_field(
+                return Err(SessionError::field(
                     "hello",
                     "only the first message of a session is Hello",
                 ));
@@ -145,7 +143,7 @@ impl Listener<'_> {
             None => return Ok(false),
         };
         let taken = self.desk.with(|intake| intake.take(message, now()));
-        let parted = taken.map_err(|_| too_many())?;
+        let parted = taken.map_err(|_| SessionError::TooManyReplicas)?;
         if let Some(report) = parted {
             let (fleet, name) = (self.fleet, self.name.clone());
             Member { fleet, name }.tell_transitions(&report);
@@ -183,17 +181,6 @@ fn gone(replica: String, phase: Phase) -> v1::ReplicaReport {
         phase: phase.into(),
         ..v1::ReplicaReport::default()
     }
-}
-
-fn silent(timeout: Duration) -> Status {
-    error::late(format!("no heartbeat for {timeout:?}"))
-}
-
-fn too_many() -> Status {
-    error::too_large(
-        "replicas",
-        "the worker reports on more replicas than any worker can hold",
-    )
 }
 
 /// By the clock of the runtime, which a test may stop.

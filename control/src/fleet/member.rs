@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use warren_model::name::Name;
 use warren_proto::v1::{self, event::Type, replica::Phase};
 
 use super::{
     Fleet, compile,
+    error::SessionError,
     hello::{Greeting, TurnedAway},
     listen::now,
+    newcomers::TooManyNewcomers,
     presence, report, steps,
 };
 use crate::{
     clock,
     events::Subject,
-    grpc::error,
     reconcile::observe,
     state::records::{Account, ReplicaRecord},
     store::{Durability, StoreError},
@@ -37,15 +37,15 @@ pub(super) struct Member<'a> {
 // === impl Member ===
 
 impl Member<'_> {
-    /// Stores the worker as connected. ALREADY_EXISTS while another may come back under its name.
-    pub async fn join(&self, greeting: &Greeting) -> Result<(), Status> {
+    /// Stores the worker as connected, unless another may come back under its name.
+    pub async fn join(&self, greeting: &Greeting) -> Result<(), SessionError> {
         let held = self.fleet.index.worker(&self.name).map(|held| held.worker);
         let other = held.filter(|held| held.id != greeting.id);
         if other
             .as_ref()
             .is_some_and(|other| other.ready || self.is_remembered(other))
         {
-            return Err(name_taken(&self.name));
+            return Err(SessionError::NameTaken(self.name.clone()));
         }
         if self.is_new() {
             self.admit()?;
@@ -64,11 +64,10 @@ impl Member<'_> {
                     .is_none_or(may_take)
                     .then(|| presence::joined(greeting, before, clock::now()))
             })
-            .await
-            .map_err(error::store)?;
+            .await?;
         self.fleet
             .index
-            .reached(written.ok_or_else(|| name_taken(&self.name))?)
+            .reached(written.ok_or_else(|| SessionError::NameTaken(self.name.clone()))?)
             .await;
         if let Some(other) = &other {
             self.fleet.forget_id(&other.id);
@@ -241,8 +240,8 @@ impl Member<'_> {
         self.fleet.index.worker(&self.name).is_none()
     }
 
-    /// RESOURCE_EXHAUSTED where no further name is remembered at present.
-    fn admit(&self) -> Result<(), Status> {
+    /// Admits a new name, unless none is remembered at present.
+    fn admit(&self) -> Result<(), TooManyNewcomers> {
         let known = self.fleet.index.worker_count();
         self.fleet.newcomers.admit(known, now())
     }
@@ -425,15 +424,4 @@ impl Member<'_> {
             .events
             .record(Subject::Worker(&self.name), kind, reason, message);
     }
-}
-
-pub(super) fn name_taken(name: &Name) -> Status {
-    error::already_exists(
-        "warren.v1.Worker",
-        name.as_str(),
-        format!(
-            "another worker holds the name `{name}`: start this one with another --name, or, if this machine \
-             replaces that one, wait until its replicas were given up as lost"
-        ),
-    )
 }

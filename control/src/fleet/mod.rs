@@ -2,6 +2,8 @@
 
 mod bounds;
 pub mod compile;
+mod decisions;
+mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod hello;
@@ -28,6 +30,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{dirty::DirtySet, events::Events, index::Index, state::State};
+pub use error::SessionError;
 use leases::Leases;
 pub use listen::Outbox;
 use listeners::ListenerBoard;
@@ -35,6 +38,7 @@ use logs::LogsBroker;
 use newcomers::Newcomers;
 pub use places::SessionPlaces;
 pub use registry::Registry;
+pub use retire::WorkerRefusal;
 use routes::RouteBoard;
 use usage::Usages;
 

@@ -1,60 +1,56 @@
-//! How many workers there may be, and how fast new ones may come: anyone who reaches the listener can
-//! open sessions under ever new names.
+//! Bounds on the number of workers and on how fast new ones may come: anyone who reaches the listener
+//! can open sessions under ever new names.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tonic::Status;
 use warren_model::pace::{Pace, Rate};
 
-use crate::grpc::error;
-
-/// Workers that the control plane remembers at most.
+/// The most workers that the control plane remembers.
 pub const MAX_WORKERS: usize = 10_000;
-/// Names that were not known before: a fleet of a thousand starts at once.
+/// The rate of names that were not known before: a fleet of a thousand may start at once.
 const NEW: Rate = Rate {
     burst: 1000,
     every: Duration::from_millis(200),
 };
 
-/// Decides whether a worker is remembered that is not known yet.
+/// Why a worker that is not known is not remembered. It tries again by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooManyNewcomers {
+    #[error(
+        "the control plane knows {0} workers, and remembers no more than {MAX_WORKERS}: delete those \
+         that are gone for good with `warren delete worker NAME`; this one tries again by itself"
+    )]
+    Known(usize),
+    #[error(
+        "more than {} workers with new names have come of late, and {} more are taken in each \
+         second: this one tries again by itself",
+        NEW.burst,
+        1000 / NEW.every.as_millis()
+    )]
+    AtOnce,
+}
+
+/// Decides whether a worker that is not known yet is remembered.
 #[derive(Debug, Default)]
 pub struct Newcomers(Mutex<Pace>);
 
 // === impl Newcomers ===
 
 impl Newcomers {
-    /// RESOURCE_EXHAUSTED where there are too many, or too many of late.
-    pub(super) fn admit(&self, known: usize, now: Instant) -> Result<(), Status> {
+    /// Admits one more worker, unless there are too many, or too many came of late.
+    pub(super) fn admit(&self, known: usize, now: Instant) -> Result<(), TooManyNewcomers> {
         if known >= MAX_WORKERS {
-            return Err(error::exhausted(
-                "workers",
-                format!(
-                    "the control plane knows {known} workers, and remembers no more than {MAX_WORKERS}: delete those \
-                     that are gone for good with `warren delete worker NAME`; this one tries again by itself"
-                ),
-            ));
+            return Err(TooManyNewcomers::Known(known));
         }
-        match self.0.lock().take(NEW, now) {
-            true => Ok(()),
-            false => Err(error::exhausted(
-                "workers",
-                format!(
-                    "more than {} workers with new names have come of late, and {} more are taken in each second: this \
-                     one tries again by itself",
-                    NEW.burst,
-                    1000 / NEW.every.as_millis()
-                ),
-            )),
-        }
+        let is_taken = self.0.lock().take(NEW, now);
+        is_taken.then_some(()).ok_or(TooManyNewcomers::AtOnce)
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
 
     #[test]
@@ -64,8 +60,8 @@ mod tests {
             newcomers.admit(known, now).unwrap();
         }
         let refused = newcomers.admit(1000, now).unwrap_err();
-        assert_eq!(refused.code(), Code::ResourceExhausted);
-        assert!(refused.message().contains("5 more"), "{refused}");
+        assert_eq!(refused, TooManyNewcomers::AtOnce);
+        assert!(refused.to_string().contains("5 more"), "{refused}");
         newcomers.admit(1000, now + NEW.every).unwrap();
         newcomers.admit(1001, now + NEW.every).unwrap_err();
     }
@@ -75,7 +71,7 @@ mod tests {
         let newcomers = Newcomers::default();
         newcomers.admit(MAX_WORKERS - 1, Instant::now()).unwrap();
         let refused = newcomers.admit(MAX_WORKERS, Instant::now()).unwrap_err();
-        assert_eq!(refused.code(), Code::ResourceExhausted);
-        assert!(refused.message().contains("delete worker"), "{refused}");
+        assert_eq!(refused, TooManyNewcomers::Known(MAX_WORKERS));
+        assert!(refused.to_string().contains("delete worker"), "{refused}");
     }
 }

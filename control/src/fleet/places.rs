@@ -1,22 +1,19 @@
 //! Places of sessions, which no other call can take.
 
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
-use warren_model::admission::{Entered, Peer, Places, Share, Shares};
+use warren_model::admission::{Entered, Full, Peer, Places, Share, Shares};
 
-use crate::{
-    grpc::{error, limits::exhausted},
-    listen::ClientLimits,
-};
+use super::error::SessionError;
+use crate::listen::ClientLimits;
 
-/// A worker says Hello at once. A session without Hello gives way to later ones, so that silent
-/// sessions keep no worker out.
+/// Places of sessions before and after Hello. A worker says Hello at once, so a session without Hello
+/// gives way to later ones: silent sessions keep no worker out.
 pub struct SessionPlaces {
     greetings: Places<CancellationToken>,
     open: Shares,
 }
 
-/// A session in which Hello is waited for.
+/// A session that waits for Hello.
 pub struct Greeted {
     _place: Entered<CancellationToken>,
     give_way: CancellationToken,
@@ -33,10 +30,10 @@ impl SessionPlaces {
     }
 
     /// Admits a session that begins.
-    pub fn greet(&self, peer: Option<Peer>) -> Result<Greeted, Status> {
+    pub fn greet(&self, peer: Option<Peer>) -> Result<Greeted, SessionError> {
         let give_way = CancellationToken::new();
         let entered = self.greetings.enter(peer, give_way.clone());
-        let mut entered = entered.map_err(|full| exhausted("sessions without Hello", full))?;
+        let mut entered = entered.map_err(|full| full_of("sessions without Hello", full))?;
         if let Some(evicted) = entered.evicted.take() {
             evicted.cancel();
         }
@@ -47,19 +44,21 @@ impl SessionPlaces {
     }
 
     /// Admits a session whose worker has said Hello.
-    pub(super) fn open(&self, peer: Option<Peer>) -> Result<Share, Status> {
+    pub(super) fn open(&self, peer: Option<Peer>) -> Result<Share, SessionError> {
         let taken = self.open.take(peer, 1);
-        taken.map_err(|full| exhausted("sessions of workers", full))
+        taken.map_err(|full| full_of("sessions of workers", full))
     }
 }
 
 // === impl Greeted ===
 
 impl Greeted {
-    /// Returns, with the reason, when it has to give way.
-    pub async fn gives_way(&self) -> Status {
+    /// Returns when it has to give way to another session.
+    pub async fn gives_way(&self) {
         self.give_way.cancelled().await;
-        let message = "too many sessions wait for their Hello, and this one did for longest";
-        error::exhausted("sessions without Hello", message)
     }
+}
+
+fn full_of(what: &'static str, full: Full) -> SessionError {
+    SessionError::Full { what, full }
 }

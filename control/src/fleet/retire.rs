@@ -9,18 +9,30 @@ use warren_model::{name::Name, quantity::format_duration};
 use warren_proto::v1::{self, event::Type};
 
 use super::{Fleet, presence};
-use crate::{clock, events::Subject, index::WorkerUsage, state::Stored, store::StoreError};
+use crate::{
+    clock, events::Subject, index::WorkerUsage, state::Stored, store::StoreError, suggest::Absent,
+};
 
-/// What came of it.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Removal {
-    Done,
-    /// There is none of that name.
-    Unknown,
+/// Why something was not done to a worker.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerRefusal {
+    #[error(transparent)]
+    Absent(#[from] Absent),
     /// Its session is open.
-    Connected,
-    /// It has not said that it stopped, and counts as lost after so long.
-    MayRun(Duration),
+    #[error(
+        "worker `{0}` is connected: end its `warren worker` process first, or move its replicas to \
+         others with `warren drain {0} --wait` and end it then"
+    )]
+    Connected(Name),
+    /// It has not said that it stopped. It counts as lost after `left`, and can be removed then.
+    #[error(
+        "worker `{worker}` is not connected, but may still run what it ran: try again in {}, when \
+         it counts as lost",
+        format_duration(whole_seconds(*left))
+    )]
+    MayRun { worker: Name, left: Duration },
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// How long workers are remembered that are not connected.
@@ -39,20 +51,17 @@ const ALL_ARE_BACK: Duration = Duration::from_secs(600);
 // === impl Fleet ===
 
 impl Fleet {
-    /// Forgets a worker that runs nothing, for certain. Its replicas, if it has any, are lost.
-    pub async fn remove_worker(&self, name: &Name) -> Result<Removal, StoreError> {
+    /// Forgets a worker that certainly runs nothing. Its replicas, if it has any, are lost.
+    pub async fn remove_worker(&self, name: &Name) -> Result<(), WorkerRefusal> {
         loop {
             let Some(held) = self.state.worker(name).await? else {
-                return Ok(Removal::Unknown);
+                return Err(self.no_worker(name).into());
             };
-            let removal = self.removal(name, &held.value);
-            if removal != Removal::Done {
-                return Ok(removal);
-            }
+            self.may_remove(name, &held.value)?;
             if let Some(revision) = self.state.remove_worker(name, held.revision).await? {
                 self.index.reached(revision).await;
                 self.forget(name, &held);
-                return Ok(Removal::Done);
+                return Ok(());
             }
             // It came back, or somebody decided something about it.
         }
@@ -78,7 +87,7 @@ impl Fleet {
                     continue;
                 }
                 match self.remove_worker(&held.name).await {
-                    Ok(Removal::Done) => {
+                    Ok(()) => {
                         let gone = format_duration(retention);
                         let message = match held.worker.has_run {
                             Some(false) => format!(
@@ -90,10 +99,11 @@ impl Fleet {
                         let events = &self.events;
                         events.record(subject, Type::Normal, "Removed", message);
                     }
-                    Ok(_) => {}
-                    Err(error) => {
+                    Err(WorkerRefusal::Store(error)) => {
                         tracing::warn!(worker = %held.name, %error, "cannot forget a worker");
                     }
+                    // It came back, or may still run something: it is looked at again later.
+                    Err(_) => {}
                 }
             }
         }
@@ -108,7 +118,7 @@ impl Fleet {
             && self.index.replicas_on(&held.name).is_empty()
     }
 
-    fn removal(&self, name: &Name, worker: &v1::Worker) -> Removal {
+    fn may_remove(&self, name: &Name, worker: &v1::Worker) -> Result<(), WorkerRefusal> {
         let has_stopped = worker
             .departure
             .as_ref()
@@ -116,9 +126,14 @@ impl Fleet {
         let silent = self.leases.silent_for(&worker.name);
         let left = self.worker_timeout.saturating_sub(silent);
         match left.max(self.leases.earlier_left()) {
-            _ if worker.ready || self.registry.is_open(name) => Removal::Connected,
-            left if !has_stopped && !left.is_zero() => Removal::MayRun(left),
-            _ => Removal::Done,
+            _ if worker.ready || self.registry.is_open(name) => {
+                Err(WorkerRefusal::Connected(name.clone()))
+            }
+            left if !has_stopped && !left.is_zero() => Err(WorkerRefusal::MayRun {
+                worker: name.clone(),
+                left,
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -134,6 +149,11 @@ impl Fleet {
             self.registry.forget(id);
         }
     }
+}
+
+/// Rounds up, so that the time is over after it.
+fn whole_seconds(left: Duration) -> Duration {
+    Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0))
 }
 
 fn is_retired(worker: &v1::Worker, retention: Duration, now: &Timestamp) -> bool {

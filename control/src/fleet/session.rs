@@ -2,13 +2,15 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use futures::future::{BoxFuture, FutureExt as _, pending, ready};
+use futures::{
+    TryStreamExt as _,
+    future::{BoxFuture, FutureExt as _, pending, ready},
+};
 use tokio::{
     sync::Notify,
     time::{sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use warren_model::guard::Guard;
 use warren_proto::{
     SESSION_PROTOCOL_VERSION,
@@ -17,16 +19,17 @@ use warren_proto::{
 
 use super::{
     Fleet,
+    error::SessionError,
     hello::{Greeting, TurnedAway},
     intake::{Beat, Intake, Message, Numbered},
     listen::{Desk, Inbound, Listener, Outbox, Sender, now},
     listeners::ListenerNews,
-    member::{Member, name_taken},
+    member::Member,
     orders::Orders,
     places::Greeted,
     registry::Seat,
 };
-use crate::{grpc::error, listen::Connection, store::StoreError};
+use crate::{listen::Connection, store::StoreError, text};
 
 /// A client that opens a session says Hello within this.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -67,15 +70,15 @@ pub async fn run(
     outbox: &Outbox,
     greeted: Greeted,
     connection: Option<Connection>,
-) -> Result<(), Status> {
+) -> Result<(), SessionError> {
     let hello = tokio::select! {
         biased;
-        hello = timeout(HELLO_WITHIN, inbound.message()) => hello,
-        status = greeted.gives_way() => return Err(status),
-        () = fleet.shutdown.cancelled() => return Err(error::ending()),
+        hello = timeout(HELLO_WITHIN, inbound.try_next()) => hello,
+        () = greeted.gives_way() => return Err(SessionError::GivesWay),
+        () = fleet.shutdown.cancelled() => return Err(SessionError::ShuttingDown),
     };
     let Ok(hello) = hello else {
-        return Err(error::late(format!("no Hello within {HELLO_WITHIN:?}")));
+        return Err(SessionError::NoHello(HELLO_WITHIN));
     };
     let Some(hello) = hello? else { return Ok(()) };
     let greeting = Greeting::parse(hello)?;
@@ -93,14 +96,13 @@ pub async fn run(
             name,
         };
         member.turn_away(&greeting, &away).await;
-        return Err(error::precondition(
-            "WORKER_IDENTITY",
-            greeting.name.as_str(),
-            away.message,
-        ));
+        return Err(SessionError::NotAdmitted {
+            worker: greeting.name,
+            message: away.message,
+        });
     }
     let seat = fleet.registry.enter(&name, &greeting.id).await;
-    let mut seat = seat.map_err(|_| name_taken(&name))?;
+    let mut seat = seat.map_err(|_| SessionError::NameTaken(name.clone()))?;
     let held = greeting
         .replicas
         .iter()
@@ -124,19 +126,19 @@ pub async fn run(
         biased;
         // Every worker counts as not connected when a control plane starts: nothing is to be noted.
         // First, because connections end with the control plane, too.
-        () = fleet.shutdown.cancelled() => return Err(error::ending()),
+        () = fleet.shutdown.cancelled() => return Err(SessionError::ShuttingDown),
         ended = session.serve(&greeting, &mut inbound, &mut seat) => ended,
         // At any await, even one on a connection that is dead: its worker waits for its new session.
-        () = replaced.cancelled() => Err(error::replaced("the same worker opened another session")),
+        () = replaced.cancelled() => Err(SessionError::Replaced),
     };
     if session.joined {
         let error = ended.as_ref().err();
-        let cause = error.map_or("it ended the session", |status| status.message());
+        let cause = error.map_or_else(|| "it ended the session".to_owned(), text::message);
         tracing::info!(worker = %session.member.name, cause, "the worker is disconnected");
         fleet.usages.forget(session.member.name.as_str());
         // Who asks for lines from now on should not wait for an answer.
         seat.logs.close();
-        let leave = session.member.leave(cause, &replaced);
+        let leave = session.member.leave(&cause, &replaced);
         // What it waits for may have ended.
         fleet.shutdown.run_until_cancelled(leave).await;
     }
@@ -151,7 +153,7 @@ impl Session<'_> {
         greeting: &Greeting,
         inbound: &mut Inbound,
         seat: &mut Seat,
-    ) -> Result<(), Status> {
+    ) -> Result<(), SessionError> {
         self.admit(greeting).await?;
         let name = self.member.name.clone();
         tracing::info!(worker = %name, address = greeting.address, "the worker is connected");
@@ -190,7 +192,11 @@ impl Session<'_> {
     }
 
     /// Stores what the worker says and tells it what to run, until it says no more.
-    async fn work(&mut self, seat: &mut Seat, mut listeners: ListenerNews) -> Result<(), Status> {
+    async fn work(
+        &mut self,
+        seat: &mut Seat,
+        mut listeners: ListenerNews,
+    ) -> Result<(), SessionError> {
         let (desk, wake, silent) = (self.desk.clone(), self.wake.clone(), self.silent.clone());
         let mut routes = self.member.fleet.routes.news();
         let mut keeping: Keeping = None;
@@ -233,7 +239,7 @@ impl Session<'_> {
     }
 
     /// Stores what is left of a session that has ended.
-    async fn finish(&mut self) -> Result<(), Status> {
+    async fn finish(&mut self) -> Result<(), SessionError> {
         let next = |desk: &Desk| desk.with(|intake| intake.next_in_order(now()));
         while let Some(held) = next(&self.desk) {
             let tried = self.store(held).await?;
@@ -271,7 +277,7 @@ impl Session<'_> {
     }
 
     /// Stores the worker and what it holds, and lets the reconciler decide about that.
-    async fn admit(&mut self, greeting: &Greeting) -> Result<(), Status> {
+    async fn admit(&mut self, greeting: &Greeting) -> Result<(), SessionError> {
         let was_cut_short = self.member.was_cut_short(greeting);
         let leases = &self.member.fleet.leases;
         let silent_for = leases.silent_for(self.member.name.as_str());
@@ -279,27 +285,21 @@ impl Session<'_> {
         self.joined = true;
         if was_cut_short {
             let noted = self.member.cut_short(silent_for).await;
-            noted.map_err(error::store)?;
+            noted?;
         }
         let fleet = self.member.fleet;
         let (name, instance) = (&self.member.name, &greeting.instance);
         let (address, at) = (&greeting.address, &greeting.listeners);
         fleet.listeners.announce(&fleet.index, name, address, at);
         fleet.registry.succeed(name, &greeting.id, instance).await;
-        self.member
-            .take_stock(&greeting.replicas)
-            .await
-            .map_err(error::store)?;
+        self.member.take_stock(&greeting.replicas).await?;
         let concerned = fleet.index.workloads_on(&self.member.name);
         timeout(SETTLE_WITHIN, fleet.dirty.settle(concerned))
             .await
-            .map_err(|_| {
-                let message = "the control plane is too busy to take the worker in";
-                error::unavailable("TOO_BUSY", message)
-            })
+            .map_err(|_| SessionError::TooBusy)
     }
 
-    async fn welcome(&self) -> Result<(), Status> {
+    async fn welcome(&self) -> Result<(), SessionError> {
         let timeout = self.member.fleet.worker_timeout;
         let interval = timeout / HEARTBEATS_PER_TIMEOUT;
         self.urge(session_response::Message::Welcome(v1::Welcome {
@@ -314,7 +314,7 @@ impl Session<'_> {
 
     /// Stores what the worker said, or keeps it until the store can be used again: a full disk must not
     /// cost a worker its session. Whether it is stored.
-    async fn store(&mut self, held: Numbered) -> Result<bool, Status> {
+    async fn store(&mut self, held: Numbered) -> Result<bool, SessionError> {
         let stored = match &held.message {
             Message::Report(report) => {
                 self.member.tell_transitions(report);
@@ -347,18 +347,18 @@ impl Session<'_> {
                 }
                 Ok(false)
             }
-            Err(error) => Err(error::store(error)),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Tells the worker what changed of what it should run.
-    async fn assign(&mut self, complete: bool) -> Result<(), Status> {
+    async fn assign(&mut self, complete: bool) -> Result<(), SessionError> {
         let fleet = self.member.fleet;
         let placed = fleet.index.replicas_on(&self.member.name);
         let difference = self.orders.update(&placed);
         let mut assign = Vec::with_capacity(difference.assign.len());
         for record in &difference.assign {
-            match self.member.assignment(record).await.map_err(error::store)? {
+            match self.member.assignment(record).await? {
                 Some(assignment) => assign.push(assignment),
                 None => self.orders.untold(&record.replica.id),
             }
@@ -366,7 +366,7 @@ impl Session<'_> {
         if !assign.is_empty() {
             self.member.runs().await;
         }
-        self.fence(&mut assign).await.map_err(error::store)?;
+        self.fence(&mut assign).await?;
         if complete || !assign.is_empty() || !difference.stop.is_empty() {
             let assignments = session_response::Message::Assignments(v1::Assignments {
                 term: fleet.term,
@@ -382,10 +382,7 @@ impl Session<'_> {
             }
         }
         for record in &difference.never_held {
-            self.member
-                .not_held(&record.replica.id)
-                .await
-                .map_err(error::store)?;
+            self.member.not_held(&record.replica.id).await?;
         }
         Ok(())
     }
@@ -410,12 +407,12 @@ impl Session<'_> {
     }
 
     /// Waits while the worker does not read, up to its timeout.
-    async fn send(&self, message: session_response::Message) -> Result<(), Status> {
+    async fn send(&self, message: session_response::Message) -> Result<(), SessionError> {
         self.send_by(&self.outbox.rest, message).await
     }
 
     /// The same, by the way on which acknowledgements follow it.
-    async fn urge(&self, message: session_response::Message) -> Result<(), Status> {
+    async fn urge(&self, message: session_response::Message) -> Result<(), SessionError> {
         self.send_by(&self.outbox.urgent, message).await
     }
 
@@ -423,15 +420,15 @@ impl Session<'_> {
         &self,
         way: &Sender,
         message: session_response::Message,
-    ) -> Result<(), Status> {
+    ) -> Result<(), SessionError> {
         let response = v1::SessionResponse {
             message: Some(message),
         };
         let sent = timeout(self.member.fleet.worker_timeout, way.send(Ok(response)));
         match sent.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(error::gone("the worker closed its stream")),
-            Err(_) => Err(error::late("the worker does not read its session")),
+            Ok(Err(_)) => Err(SessionError::Closed),
+            Err(_) => Err(SessionError::NotRead),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! gRPC statuses with `google.rpc` details: what was wrong, where, and what to do.
 //!
-//! Every failure carries an `ErrorInfo` with a reason that programs can rely on, and beside it what its code calls for.
+//! Every failure carries an `ErrorInfo` with a reason that programs can rely on, and the details that
+//! its code calls for.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,20 +9,21 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use warren_model::error::{Violation, Violations};
 
-use crate::store::StoreError;
+use crate::{
+    suggest::Absent,
+    text::{MAX_MESSAGE, cut},
+};
 
-/// When a client should try again what failed for a moment's reason.
+/// The time after which a client should try again what failed for a passing reason.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The domain of `ErrorInfo`.
 const DOMAIN: &str = "warren.dev";
 
-/// Bytes of a message, and of all violations together. A status travels in headers, of which clients take 8 to 16 KiB,
-/// and its message does so twice.
-const MAX_MESSAGE: usize = 1536;
+/// The bytes of all violations together; see [`MAX_MESSAGE`].
 const MAX_VIOLATIONS: usize = 2560;
 
-/// INVALID_ARGUMENT with one violation a field.
+/// INVALID_ARGUMENT with one violation per field.
 pub fn invalid(violations: &Violations) -> Status {
     let (shown, message) = bounded(violations);
     let fields: Vec<_> = shown
@@ -39,18 +41,17 @@ pub fn invalid_field(field: &str, message: impl Into<String>) -> Status {
     invalid(&violations)
 }
 
-/// INVALID_ARGUMENT because the request as a whole is no message of its RPC.
+/// INVALID_ARGUMENT because the request as a whole is not a message of its RPC.
 pub fn malformed(message: impl Into<String>) -> Status {
     let message = message.into();
     let details = ErrorDetails::with_bad_request_violation("request", &message);
     status(Code::InvalidArgument, "MALFORMED_REQUEST", message, details)
 }
 
-/// NOT_FOUND with the resource. `hint` says what there is instead or what to do; it may be empty.
-pub fn not_found(kind: &str, name: &str, hint: &str) -> Status {
-    let separator = if hint.is_empty() { "" } else { ": " };
-    let message = format!("there is no {kind} `{name}`{separator}{hint}");
-    let details = ErrorDetails::with_resource_info(kind, name, "", &message);
+/// NOT_FOUND with the resource.
+pub fn not_found(absent: &Absent) -> Status {
+    let message = absent.to_string();
+    let details = ErrorDetails::with_resource_info(absent.kind, &absent.name, "", &message);
     status(Code::NotFound, "NOT_FOUND", message, details)
 }
 
@@ -60,13 +61,13 @@ pub fn already_exists(kind: &str, name: &str, message: String) -> Status {
     status(Code::AlreadyExists, "ALREADY_EXISTS", message, details)
 }
 
-/// FAILED_PRECONDITION with one violation: its kind, what it is about, and what to do.
+/// FAILED_PRECONDITION with one violation: its kind, its subject, and what to do.
 pub fn precondition(kind: &str, subject: &str, message: String) -> Status {
     let details = ErrorDetails::with_precondition_failure_violation(kind, subject, &message);
     status(Code::FailedPrecondition, kind, message, details)
 }
 
-/// FAILED_PRECONDITION that time heals.
+/// FAILED_PRECONDITION that passes with time.
 pub fn precondition_for_now(kind: &str, subject: &str, message: String) -> Status {
     let mut details = ErrorDetails::with_precondition_failure_violation(kind, subject, &message);
     details.set_retry_info(Some(RETRY_AFTER));
@@ -85,12 +86,12 @@ pub fn preconditions(kind: &str, violations: &Violations) -> Status {
     status(Code::FailedPrecondition, kind, message, details)
 }
 
-/// ABORTED: somebody else's write came between.
+/// ABORTED because the write of another came between.
 pub fn aborted(message: impl Into<String>) -> Status {
     status(Code::Aborted, "LOST_UPDATE", message, ErrorDetails::new())
 }
 
-/// ABORTED: another session of the same worker took this one's place.
+/// ABORTED because another session of the same worker replaced this one.
 pub fn replaced(message: impl Into<String>) -> Status {
     status(
         Code::Aborted,
@@ -100,7 +101,7 @@ pub fn replaced(message: impl Into<String>) -> Status {
     )
 }
 
-/// OUT_OF_RANGE: the position of a watch is not kept.
+/// OUT_OF_RANGE because the position of a watch is not kept.
 pub fn out_of_range(message: impl Into<String>) -> Status {
     status(
         Code::OutOfRange,
@@ -121,7 +122,7 @@ pub fn ending() -> Status {
     unavailable("SHUTTING_DOWN", "the control plane is shutting down")
 }
 
-/// RESOURCE_EXHAUSTED with what there is not enough of, and the time after which to try again.
+/// RESOURCE_EXHAUSTED with what has run out, and the time after which to try again.
 pub fn exhausted(subject: &str, message: impl Into<String>) -> Status {
     let message = message.into();
     let mut details = ErrorDetails::with_quota_failure_violation(subject, &message);
@@ -141,18 +142,18 @@ pub fn too_large(subject: &str, message: impl Into<String>) -> Status {
     status(Code::ResourceExhausted, "TOO_LARGE", message, details)
 }
 
-/// DEADLINE_EXCEEDED: what was asked for, or what a client had to do, was not done in time.
+/// DEADLINE_EXCEEDED because the server, or the client, did not do something in time.
 pub fn late(message: impl Into<String>) -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_AFTER));
     status(Code::DeadlineExceeded, "NOT_IN_TIME", message, details)
 }
 
-/// CANCELLED: the other end went away.
+/// CANCELLED because the other end went away.
 pub fn gone(message: impl Into<String>) -> Status {
     status(Code::Cancelled, "GONE", message, ErrorDetails::new())
 }
 
-/// DATA_LOSS: what is stored cannot be used.
+/// DATA_LOSS because what is stored cannot be used.
 pub fn data_loss(message: impl Into<String>) -> Status {
     status(
         Code::DataLoss,
@@ -162,12 +163,12 @@ pub fn data_loss(message: impl Into<String>) -> Status {
     )
 }
 
-/// INTERNAL: a mistake of ours.
+/// INTERNAL because of a bug of this server.
 pub fn internal(message: impl Into<String>) -> Status {
     status(Code::Internal, "INTERNAL", message, ErrorDetails::new())
 }
 
-/// UNIMPLEMENTED: the path names no RPC of this server.
+/// UNIMPLEMENTED because the path is not an RPC of this server.
 pub fn no_such_method(path: &str, hint: &str) -> Status {
     let separator = if hint.is_empty() { "" } else { ": " };
     let message = format!("this server has no RPC `{path}`{separator}{hint}");
@@ -175,7 +176,7 @@ pub fn no_such_method(path: &str, hint: &str) -> Status {
     status(Code::Unimplemented, "NO_SUCH_RPC", message, details)
 }
 
-/// A status of somebody else's making, with the least that every failure carries.
+/// Completes a status that other code made with the least that every failure carries.
 pub fn completed(bare: &Status) -> Status {
     let mut details = ErrorDetails::new();
     if matches!(bare.code(), Code::Unavailable | Code::ResourceExhausted) {
@@ -186,19 +187,6 @@ pub fn completed(bare: &Status) -> Status {
     }
     let reason = format!("{:?}", bare.code());
     status(bare.code(), &screaming(&reason), bare.message(), details)
-}
-
-/// What a failure of the store is to a client.
-pub fn store(error: StoreError) -> Status {
-    match error {
-        StoreError::Conflict { .. } => aborted(format!("{error}; read it again and retry")),
-        StoreError::Compacted { .. } => out_of_range(error.to_string()),
-        StoreError::Unavailable(_) => unavailable("STORE_UNAVAILABLE", error.to_string()),
-        StoreError::Corrupt(_) | StoreError::Damaged(_) => data_loss(error.to_string()),
-        StoreError::InUse(_) | StoreError::SchemaTooNew { .. } | StoreError::Invalid(_) => {
-            internal(error.to_string())
-        }
-    }
 }
 
 fn status(
@@ -213,7 +201,7 @@ fn status(
     Status::with_error_details(code, message, details)
 }
 
-/// As many violations as headers have room for, and the message of all.
+/// Returns as many violations as headers have room for, and the message of all.
 fn bounded(violations: &Violations) -> (Vec<Violation>, String) {
     let mut shown: Vec<Violation> = Vec::new();
     let mut bytes = 0;
@@ -235,15 +223,7 @@ fn bounded(violations: &Violations) -> (Vec<Violation>, String) {
     (shown, message)
 }
 
-fn cut(text: &mut String, bytes: usize) {
-    const ELLIPSIS: &str = "...";
-    if text.len() > bytes {
-        text.truncate(text.floor_char_boundary(bytes - ELLIPSIS.len()));
-        text.push_str(ELLIPSIS);
-    }
-}
-
-/// `OutOfRange` as `OUT_OF_RANGE`.
+/// Turns `OutOfRange` into `OUT_OF_RANGE`.
 fn screaming(camel: &str) -> String {
     let mut text = String::new();
     for (i, letter) in camel.char_indices() {

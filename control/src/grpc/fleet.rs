@@ -2,24 +2,28 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::stream::{self, BoxStream, PollNext};
+use futures::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, PollNext},
+};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use warren_proto::v1::{self, fleet_service_server::FleetService};
 
-use super::error;
+use super::{Responses, error};
 use crate::{
-    fleet::{Fleet, Outbox, session},
+    fleet::{Fleet, Outbox, SessionError, session},
     listen::Connection,
+    suggest::Absent,
 };
 
-/// Messages to a worker that may wait for its connection.
+/// The number of messages to a worker that may wait for its connection.
 const OUTBOX: usize = 32;
-/// Acknowledgements that may: a worker waits for the newest.
+/// The number of acknowledgements that may wait: a worker needs the newest one.
 const ACKNOWLEDGEMENTS: usize = 8;
 
-/// For the first message of a stream of lines, which says what they answer.
+/// How long the first message of a stream of lines may take, which says which request they answer.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the last message of a session may wait for its worker.
@@ -31,7 +35,7 @@ pub struct FleetApi(pub Arc<Fleet>);
 
 #[tonic::async_trait]
 impl FleetService for FleetApi {
-    type SessionStream = BoxStream<'static, Result<v1::SessionResponse, Status>>;
+    type SessionStream = Responses<v1::SessionResponse>;
 
     async fn session(
         &self,
@@ -45,18 +49,19 @@ impl FleetService for FleetApi {
         let greeted = fleet
             .places
             .greet(connection.as_ref().map(Connection::peer))?;
-        let inbound = request.into_inner();
-        // The answer's head goes out before Hello arrives: a client may wait for it before it sends anything.
+        let inbound = request.into_inner().map_err(received).boxed();
+        // The head of the response goes out before Hello arrives: a client may wait for it before it
+        // sends anything.
         self.0.tasks.spawn(async move {
-            if let Err(status) = session::run(fleet, inbound, &outbox, greeted, connection).await {
+            if let Err(error) = session::run(fleet, inbound, &outbox, greeted, connection).await {
                 // A worker that does not read, or has gone, does not need to know why.
-                let _ = timeout(FAREWELL, outbox.rest.send(Err(status))).await;
+                let _ = timeout(FAREWELL, outbox.rest.send(Err(error))).await;
             }
         });
         let (first, then) = (ReceiverStream::new(first), ReceiverStream::new(then));
         let overtakes = |_: &mut ()| PollNext::Left;
         let responses = stream::select_with_strategy(first, then, overtakes);
-        Ok(Response::new(Box::pin(responses)))
+        Ok(Response::new(responses.map_err(Status::from).boxed()))
     }
 
     async fn push_logs(
@@ -74,23 +79,31 @@ impl FleetService for FleetApi {
             ));
         };
         let Some(answer) = self.0.logs.answer(&first.request_id) else {
-            return Err(error::not_found(
-                "request for logs",
-                &first.request_id,
-                "whoever asked has gone",
-            ));
+            return Err(error::not_found(&Absent {
+                kind: "request for logs",
+                name: first.request_id,
+                hint: "whoever asked has gone".to_owned(),
+            }));
         };
         let mut next = Some(first);
         while let Some(message) = next {
             if !message.lines.is_empty() && answer.send(message.lines).await.is_err() {
                 break;
             }
-            // Whoever reads may go away while the guest is silent.
+            // The reader may go away while the guest is silent.
             next = tokio::select! {
                 message = inbound.message() => message?,
                 () = answer.closed() => None,
             };
         }
         Ok(Response::new(v1::PushLogsResponse {}))
+    }
+}
+
+/// Keeps what tonic says of a stream that broke, for the log and for the worker.
+fn received(status: Status) -> SessionError {
+    SessionError::Receive {
+        message: status.message().to_owned(),
+        source: Box::new(status),
     }
 }

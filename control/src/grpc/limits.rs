@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     grpc::error,
-    listen::{ClientLimits, Connection, UnderWay},
+    listen::{self, ClientLimits, Connection, UnderWay},
 };
 
 /// Bounded by the fleet's own places, not here.
@@ -181,16 +181,7 @@ fn take(shares: &Shares, what: &str, peer: Option<Peer>) -> Result<Share, Status
 
 /// RESOURCE_EXHAUSTED that names the limit.
 pub fn exhausted(what: &str, full: Full) -> Status {
-    let message = match full {
-        Full::Total(total) => {
-            format!("the control plane has as many {what} at once as it takes, {total}: try again")
-        }
-        Full::Peer(peer, bound) => format!(
-            "{peer} has as many {what} at once as one client address may, {bound}: end some, or \
-             try again"
-        ),
-    };
-    error::exhausted(what, message)
+    error::exhausted(what, listen::at_capacity(what, full))
 }
 
 /// What the client's `grpc-timeout` says: up to eight digits and a unit, as in gRPC over HTTP/2.

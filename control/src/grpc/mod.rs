@@ -1,4 +1,8 @@
-//! The public gRPC services: they check, call, and translate; nothing is decided here that is not about one request.
+//! Everything that speaks gRPC: the services, which check, call and translate; the layers that every
+//! call passes on its way in (a span, the authorisation, the limits) and on its way out (details for
+//! every failure); and the statuses that the errors of other rooms become.
+//!
+//! No other room names `tonic::Status`, and nothing is decided here but about a single request.
 
 mod arrival;
 pub mod artifact;
@@ -10,8 +14,9 @@ pub mod limits;
 mod metered;
 pub mod methods;
 mod page;
+mod refusal;
 pub mod routes;
-pub mod scope;
+mod scope;
 pub mod system;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -21,30 +26,20 @@ mod watch;
 pub mod worker;
 pub mod workload;
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures::Stream;
+use futures::stream::BoxStream;
 use tonic::Status;
-use warren_model::component::Limits;
 
-use crate::{artifact::ArtifactFiles, events::Events, fleet::Fleet, index::Index, state::State};
+use crate::{artifact::Artifacts, fleet::Fleet, workload::Workloads};
 
-/// What all public services share.
-pub struct Shared {
-    pub state: State,
-    pub index: Arc<Index>,
-    pub events: Arc<Events>,
+/// What the services call.
+#[derive(Clone)]
+pub struct Services {
+    pub workloads: Arc<Workloads>,
+    pub artifacts: Arc<Artifacts>,
     pub fleet: Arc<Fleet>,
-    pub artifacts: ArtifactFiles,
-    /// Held for reading while an Apply relies on artifacts, for writing while one is removed.
-    pub references: tokio::sync::RwLock<()>,
-    /// Revisions that are kept of a workload, at least.
-    pub revision_history_limit: usize,
-    /// What a component that is pushed may hold.
-    pub artifact_limits: Limits,
-    /// How long an artifact stays that no revision names.
-    pub artifact_retention: Duration,
 }
 
 /// A response stream of any kind.
-pub type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub type Responses<T> = BoxStream<'static, Result<T, Status>>;

@@ -1,4 +1,5 @@
-//! Pages of lists: tokens name the last item of the page before, so that what is written meanwhile moves no page.
+//! Pages of lists: a token names the last item of its page, so that writes in the meantime do not move
+//! the next one.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -12,12 +13,13 @@ const DEFAULT_SIZE: u32 = 500;
 const MAX_SIZE: u32 = 1000;
 /// Below the 4 MiB that gRPC clients take by default.
 const MAX_BYTES: usize = 3 * 1024 * 1024;
-/// Tag and length of an item.
+/// The bytes of the tag and the length of an item.
 const FRAMING: usize = 8;
-/// Digits of a token that say which list it is of.
+/// The digits of a token that say which list it belongs to.
 const MARK: usize = 16;
 
-/// How many items a page holds: what was asked for within bounds, as Google's API design guide (AIP-158) says.
+/// Returns how many items a page holds: the wanted number within bounds, as Google's API design guide
+/// (AIP-158) says.
 pub(super) fn size(asked: u32) -> usize {
     let size = if asked == 0 {
         DEFAULT_SIZE
@@ -27,38 +29,39 @@ pub(super) fn size(asked: u32) -> usize {
     size as usize
 }
 
-/// What a list is of: its tokens are good for it alone, so that no page of another list is taken for its next.
+/// The identity of a list. Its tokens are valid for this list alone, so that no token continues
+/// another list.
 #[derive(Clone, Debug)]
 pub(super) struct Listing(String);
 
 // === impl Listing ===
 
 impl Listing {
-    /// A list of this RPC.
+    /// Begins with a list of an RPC.
     pub fn new(rpc: &str) -> Self {
         Self(rpc.to_owned())
     }
 
-    /// Narrowed by a field of the request.
+    /// Narrows the list by a field of the request.
     pub fn about(mut self, field: impl Display) -> Self {
         // No field of a valid request has this character.
         self.0.push_str(&format!("\n{field}"));
         self
     }
 
-    /// Narrowed by a selector.
+    /// Narrows the list by a selector.
     pub fn labelled(self, labels: &BTreeMap<String, String>) -> Self {
         labels.iter().fold(self, |list, (key, value)| {
             list.about(format!("{key}={value}"))
         })
     }
 
-    /// A token after which the next page begins. Opaque, so that no client makes one up.
+    /// Returns the token after which the next page begins. It is opaque, so that no client makes one up.
     pub fn token(&self, last: &str) -> String {
         hex::encode(format!("{}{last}", self.mark()))
     }
 
-    /// What a token says; `None` for the first page.
+    /// Returns what a token says; `None` for the first page.
     pub fn after<T>(
         &self,
         token: &str,
@@ -90,8 +93,8 @@ impl Listing {
     }
 }
 
-/// Cuts a list that was asked for with one item more than the page holds, and where it would not fit into a message.
-/// Whether more follow.
+/// Cuts a list, read with one item more than the page holds, to the page and to what fits into a
+/// message. Returns whether more items follow.
 pub(super) fn cut<M: Message>(items: &mut Vec<M>, size: usize) -> bool {
     let mut bytes = 0;
     let fitting = items.iter().take_while(|item| {

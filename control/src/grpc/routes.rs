@@ -1,7 +1,5 @@
 //! Every service of the listener, its health and its reflection.
 
-use std::sync::Arc;
-
 use tonic::{server::NamedService, service::Routes};
 use tonic_health::{
     ServingStatus,
@@ -16,23 +14,24 @@ use warren_proto::v1::{
 };
 
 use super::{
-    Shared, artifact::ArtifactApi, fleet::FleetApi, methods::Methods, system::SystemApi,
+    Services, artifact::ArtifactApi, fleet::FleetApi, methods::Methods, system::SystemApi,
     worker::WorkerApi, workload::WorkloadApi,
 };
 
-/// A piece of an artifact of at most 1 MiB and what surrounds it. Messages of users have tonic's bound of 4 MiB.
+/// The bytes of a message with a piece of an artifact, of at most 1 MiB. Other messages of users have
+/// tonic's bound of 4 MiB.
 const MAX_PUSH_MESSAGE: usize = 1024 * 1024 + 4096;
-/// Control messages of a worker: its Hello is of 2 MiB at most, and a report far smaller.
+/// The bytes of a message of a worker: a Hello is at most 2 MiB, and a report far smaller.
 const MAX_FLEET_MESSAGE: usize = 4 * 1024 * 1024;
 
-/// What the listener speaks: the contract, health, and the details that errors carry.
+/// The descriptors of what the listener speaks: the contract, health, and the details of errors.
 const DESCRIPTORS: [&[u8]; 3] = [
     warren_proto::FILE_DESCRIPTOR_SET,
     tonic_health::pb::FILE_DESCRIPTOR_SET,
     tonic_types::pb::FILE_DESCRIPTOR_SET,
 ];
 
-/// Services whose health is told one by one.
+/// The services that report their health one by one.
 const SERVICES: [&str; 5] = [
     <WorkloadServiceServer<WorkloadApi> as NamedService>::NAME,
     <ArtifactServiceServer<ArtifactApi> as NamedService>::NAME,
@@ -41,19 +40,34 @@ const SERVICES: [&str; 5] = [
     <FleetServiceServer<FleetApi> as NamedService>::NAME,
 ];
 
-/// All services.
-pub fn routes(shared: &Arc<Shared>, health: &HealthReporter) -> Result<Routes, Error> {
+/// Builds the routes of all services.
+pub fn routes(services: &Services, health: &HealthReporter) -> Result<Routes, Error> {
+    let Services {
+        workloads,
+        artifacts,
+        fleet,
+    } = services.clone();
     let health = HealthServer::new(HealthService::from_health_reporter(health.clone()));
-    let artifacts = ArtifactServiceServer::new(ArtifactApi::new(shared.clone()))
+    let system = SystemApi::new(
+        workloads.state.clone(),
+        artifacts.files().clone(),
+        fleet.cluster_id.clone(),
+    );
+    let workloads = WorkloadApi {
+        workloads,
+        fleet: fleet.clone(),
+    };
+    let workers = WorkerApi(fleet.clone());
+    let artifacts = ArtifactServiceServer::new(ArtifactApi(artifacts))
         .max_decoding_message_size(MAX_PUSH_MESSAGE);
-    let fleet = FleetServiceServer::new(FleetApi(shared.fleet.clone()))
-        .max_decoding_message_size(MAX_FLEET_MESSAGE);
+    let fleet =
+        FleetServiceServer::new(FleetApi(fleet)).max_decoding_message_size(MAX_FLEET_MESSAGE);
     let mut routes = Routes::builder();
     routes
-        .add_service(WorkloadServiceServer::new(WorkloadApi(shared.clone())))
+        .add_service(WorkloadServiceServer::new(workloads))
         .add_service(artifacts)
-        .add_service(WorkerServiceServer::new(WorkerApi(shared.clone())))
-        .add_service(SystemServiceServer::new(SystemApi::new(shared.clone())))
+        .add_service(WorkerServiceServer::new(workers))
+        .add_service(SystemServiceServer::new(system))
         .add_service(fleet)
         .add_service(health)
         .add_service(reflection().build_v1()?)
@@ -61,7 +75,7 @@ pub fn routes(shared: &Arc<Shared>, health: &HealthReporter) -> Result<Routes, E
     Ok(routes.routes())
 }
 
-/// Which of them are streams.
+/// Returns the methods of all services, with which of them are streams.
 pub fn methods() -> Result<Methods, prost::DecodeError> {
     let mut all = DESCRIPTORS.to_vec();
     all.push(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET);
@@ -69,7 +83,7 @@ pub fn methods() -> Result<Methods, prost::DecodeError> {
     Methods::of(&all)
 }
 
-/// Tells health checks about the whole and about each service.
+/// Sets the health of the whole and of each service.
 pub async fn set_health(health: &HealthReporter, status: ServingStatus) {
     for service in SERVICES.into_iter().chain([""]) {
         health.set_service_status(service, status).await;

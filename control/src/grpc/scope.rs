@@ -1,4 +1,5 @@
-//! What a request is about: one namespace or all, one workload or all, those with certain labels.
+//! The objects that a request is about: those of one namespace or all, one workload or all, those with
+//! certain labels.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +11,10 @@ use warren_model::{
 };
 
 use super::{error, page::Listing};
-use crate::{index::Index, suggest};
 
-/// An empty namespace in a request means this one.
+/// The namespace that an empty one in a request stands for.
 const DEFAULT_NAMESPACE: &str = "default";
-/// Every namespace.
+/// The text that stands for every namespace.
 const ALL: &str = "*";
 
 /// Selects workloads by namespace and name.
@@ -47,7 +47,7 @@ impl Selector {
             .all(|(key, value)| labels.get(key) == Some(value))
     }
 
-    /// Narrows a list.
+    /// Narrows a list to this selection.
     pub fn narrow(&self, list: Listing) -> Listing {
         list.labelled(&self.0)
     }
@@ -56,7 +56,8 @@ impl Selector {
 // === impl Scope ===
 
 impl Scope {
-    /// An empty namespace is "default", "*" is all; an empty name is all. `name_field` is what the request calls it.
+    /// Parses a scope: an empty namespace is "default" and "*" is all; an empty name is all.
+    /// `name_field` is what the request calls the name.
     pub fn parse(namespace: &str, name: &str, name_field: &str) -> Result<Self, Status> {
         let mut violations = Violations::default();
         let namespace = match namespace {
@@ -74,13 +75,13 @@ impl Scope {
         }
     }
 
-    /// Narrows a list.
+    /// Narrows a list to this selection.
     pub fn narrow(&self, list: Listing) -> Listing {
         let text = |name: &Option<Name>| name.as_ref().map_or(ALL.to_owned(), Name::to_string);
         list.about(text(&self.namespace)).about(text(&self.name))
     }
 
-    /// Whether a workload, or what is about it, belongs here. Events of workers have no namespace.
+    /// Whether a workload, or something about it, belongs here. Events of workers have no namespace.
     pub fn contains(&self, namespace: &str, workload: &str) -> bool {
         self.namespace
             .as_ref()
@@ -92,8 +93,8 @@ impl Scope {
     }
 }
 
-/// The one workload that a request names.
-pub fn workload(namespace: &str, name: &str) -> Result<WorkloadId, Status> {
+/// Parses the name of one workload.
+pub(super) fn workload(namespace: &str, name: &str) -> Result<WorkloadId, Status> {
     let mut violations = Violations::default();
     let namespace = violations.ok("namespace", Name::parse(or_default(namespace)));
     let name = violations.ok("name", Name::parse(name));
@@ -101,12 +102,6 @@ pub fn workload(namespace: &str, name: &str) -> Result<WorkloadId, Status> {
         (Some(namespace), Some(name)) => Ok(WorkloadId { namespace, name }),
         _ => Err(error::invalid(&violations)),
     }
-}
-
-/// NOT_FOUND for a workload, with where to look instead.
-pub fn no_workload(index: &Index, id: &WorkloadId) -> Status {
-    let hint = suggest::workload(index, id);
-    error::not_found("workload", &id.to_string(), &hint)
 }
 
 fn or_default(namespace: &str) -> &str {

@@ -8,11 +8,16 @@ use tonic::{Request, Response, Status};
 use warren_model::feature;
 use warren_proto::v1::{self, system_service_server::SystemService};
 
-use super::{Responses, Shared, error};
-use crate::{artifact::MAX_ARTIFACT_BYTES, backup::Backup, store::SCHEMA};
+use super::{Responses, error};
+use crate::{
+    artifact::{ArtifactFiles, MAX_ARTIFACT_BYTES},
+    backup::Backup,
+    state::State,
+    store::SCHEMA,
+};
 
-/// What this server can do beyond the first version of the contract, for clients to ask before they use it.
-/// What it honours in a spec comes from the model.
+/// The abilities of this server beyond the first version of the contract, for clients to check before
+/// they use them. Those that a spec relies on come from the model.
 const ABILITIES: [&str; 19] = [
     "backup",
     "cordon",
@@ -35,20 +40,24 @@ const ABILITIES: [&str; 19] = [
     "workers.watch",
 ];
 
-/// Backups at once: each holds a state that others have left behind.
+/// The number of backups at once: each keeps a state in memory that is outdated elsewhere.
 const BACKUPS: usize = 4;
 
 pub struct SystemApi {
-    shared: Arc<Shared>,
+    state: State,
+    artifacts: ArtifactFiles,
+    cluster_id: String,
     backups: Arc<Semaphore>,
 }
 
 // === impl SystemApi ===
 
 impl SystemApi {
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(state: State, artifacts: ArtifactFiles, cluster_id: String) -> Self {
         Self {
-            shared,
+            state,
+            artifacts,
+            cluster_id,
             backups: Arc::new(Semaphore::new(BACKUPS)),
         }
     }
@@ -70,9 +79,10 @@ impl SystemService for SystemApi {
             features: abilities.chain(feature::honoured()).collect(),
             store_schema: SCHEMA,
             max_artifact_bytes: MAX_ARTIFACT_BYTES,
-            cluster_id: self.shared.fleet.cluster_id.clone(),
+            cluster_id: self.cluster_id.clone(),
         }))
     }
+
     async fn backup(
         &self,
         _: Request<v1::BackupRequest>,
@@ -82,14 +92,13 @@ impl SystemService for SystemApi {
             return Err(error::exhausted("backups", message));
         };
         let backup = {
-            // Nobody removes an artifact before it is held.
-            let _references = self.shared.references.read().await;
-            Backup::take(&self.shared.state, &self.shared.artifacts).await
+            // No artifact is removed before it is held.
+            let _relied_on = self.artifacts.rely().await;
+            Backup::take(&self.state, &self.artifacts).await?
         };
-        let backup = backup.map_err(error::store)?;
         let mut size_bytes = backup.size_bytes();
         let responses = backup.into_stream().map(move |chunk| {
-            // It has its place until its last byte.
+            // The backup has its place until its last byte.
             let _place = &place;
             Ok(v1::BackupResponse {
                 chunk,

@@ -1,4 +1,4 @@
-//! Watch, for every kind of object: the present state, a bookmark, then every change.
+//! Watches of every kind of object: the present state, a bookmark, then every change.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,24 +6,25 @@ use futures::{StreamExt as _, stream};
 use tonic::Status;
 use warren_proto::v1::watch_response::Type;
 
-use super::{Responses, Shared, error};
+use super::{Responses, error};
 use crate::{
-    index::{Change, Cursor, Position, Present, Watched},
+    index::{Change, Cursor, Index, Position, Present, Watched},
     store::Revision,
 };
 
-/// How long a watch waits for a position that this server has not seen yet, but another, or its own store, has.
+/// How long a watch waits for a position that this server has not seen yet: another server, or its own
+/// store, may have.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// One watch, before it begins.
 pub(super) struct Watch<S, R> {
-    /// Which objects it is about.
+    /// Selects the objects that it is about.
     pub selects: S,
-    /// What is sent of one; `None` stands in a bookmark.
+    /// Makes the message about one; `None` is a bookmark.
     pub respond: R,
 }
 
-/// A message: what happened, to what, and where to resume.
+/// A message: what happened, to which object, and where to resume.
 struct Told<T> {
     kind: Type,
     object: Option<Arc<T>>,
@@ -31,17 +32,17 @@ struct Told<T> {
 }
 
 struct Watching<T> {
-    shared: Arc<Shared>,
-    /// What is to be sent before anything live. `None` once it is.
+    index: Arc<Index>,
+    /// What is to be sent before live changes. `None` once it was sent.
     first: Option<First<T>>,
-    /// `None` once nothing more is to come.
+    /// `None` once no more follows.
     cursor: Option<Cursor>,
 }
 
 /// The present state and its bookmark.
 struct First<T> {
     present: Arc<Present<T>>,
-    /// The next object that was not looked at.
+    /// The position of the next object to look at.
     at: usize,
     revision: Revision,
 }
@@ -52,7 +53,7 @@ impl<S, R> Watch<S, R> {
     /// Begins after `resource_version`, or with the present state where that is empty.
     pub async fn begin<T, M>(
         self,
-        shared: &Arc<Shared>,
+        index: &Arc<Index>,
         resource_version: &str,
     ) -> Result<Responses<M>, Status>
     where
@@ -62,12 +63,12 @@ impl<S, R> Watch<S, R> {
     {
         let Self { selects, respond } = self;
         let watching = if resource_version.is_empty() {
-            Watching::present(shared.clone())
+            Watching::present(index.clone())
         } else {
             let after = resource_version.parse().map_err(|_| {
                 error::invalid_field("resource_version", "should be one that this server gave")
             })?;
-            Watching::resumed(shared.clone(), after).await?
+            Watching::resumed(index.clone(), after).await?
         };
         let state = (watching, selects, respond);
         let responses = stream::unfold(state, |(mut watching, selects, respond)| async move {
@@ -82,10 +83,10 @@ impl<S, R> Watch<S, R> {
 // === impl Watching ===
 
 impl<T: Watched> Watching<T> {
-    fn present(shared: Arc<Shared>) -> Self {
-        let (present, revision, cursor) = shared.index.watch::<T>();
+    fn present(index: Arc<Index>) -> Self {
+        let (present, revision, cursor) = index.watch::<T>();
         Self {
-            shared,
+            index,
             first: Some(First {
                 present,
                 at: 0,
@@ -95,10 +96,10 @@ impl<T: Watched> Watching<T> {
         }
     }
 
-    async fn resumed(shared: Arc<Shared>, after: Position) -> Result<Self, Status> {
-        let reached = shared.index.reached(after.revision());
+    async fn resumed(index: Arc<Index>, after: Position) -> Result<Self, Status> {
+        let reached = index.reached(after.revision());
         let cursor = match tokio::time::timeout(CATCH_UP, reached).await {
-            Ok(()) => T::feed(&shared.index).cursor_after(after).ok(),
+            Ok(()) => T::feed(&index).cursor_after(after).ok(),
             Err(_) => None,
         };
         let cursor = cursor.ok_or_else(|| {
@@ -107,7 +108,7 @@ impl<T: Watched> Watching<T> {
             ))
         })?;
         Ok(Self {
-            shared,
+            index,
             first: None,
             cursor: Some(cursor),
         })
@@ -121,7 +122,7 @@ impl<T: Watched> Watching<T> {
             }
             return Some(Ok(told));
         }
-        let feed = T::feed(&self.shared.index);
+        let feed = T::feed(&self.index);
         loop {
             let Ok((change, position)) = feed.next(self.cursor.as_mut()?).await else {
                 self.cursor = None;
@@ -142,7 +143,7 @@ impl<T: Watched> Watching<T> {
 // === impl First ===
 
 impl<T: Watched> First<T> {
-    /// The next object, and at last the bookmark.
+    /// Returns the next object, and the bookmark after the last one.
     fn next(&mut self, selects: &impl Fn(&T) -> bool) -> Told<T> {
         while let Some((object, position)) = self.present.get(self.at) {
             self.at += 1;
@@ -162,14 +163,14 @@ impl<T: Watched> First<T> {
     }
 }
 
-/// What a change is to a watch that selects some objects; `None` when it sees nothing of it.
+/// Returns what a change is to a watch that selects some objects; `None` when it does not see it.
 fn seen<T: Watched>(change: &Change<T>, selects: &impl Fn(&T) -> bool) -> Option<(Type, Arc<T>)> {
     let selected = |object: &Option<Arc<T>>| object.clone().filter(|object| selects(object));
     match (selected(&change.before), selected(&change.after)) {
         (None, None) => None,
         (None, Some(after)) => Some((Type::Added, after)),
         (Some(before), None) => Some((Type::Deleted, before)),
-        // Another life of the name: a new object, not a change of the old.
+        // A new object of the same name, not a change of the old one.
         (Some(before), Some(after)) if before.life() != after.life() => Some((Type::Added, after)),
         (Some(before), Some(after)) => (before.resource_version() != after.resource_version())
             .then_some((Type::Modified, after)),

@@ -1,73 +1,28 @@
 //! `warren.v1.WorkerService`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use warren_model::{name::Name, quantity::format_duration};
+use warren_model::name::Name;
 use warren_proto::v1::{self, worker_service_server::WorkerService};
 
 use super::{
-    Responses, Shared,
+    Responses,
     authz::Caller,
     error,
     page::{self, Listing},
     scope::Selector,
     watch::Watch,
 };
-use crate::{
-    clock,
-    events::Subject,
-    fleet::{leases::Leases, retire::Removal},
-    store::Durability,
-    suggest,
-};
+use crate::fleet::{Fleet, leases::Leases};
 
-pub struct WorkerApi(pub Arc<Shared>);
+pub struct WorkerApi(pub Arc<Fleet>);
 
 // === impl WorkerApi ===
 
 impl WorkerApi {
-    /// Changes what people decided about a worker, and tells of it, unless it was so already.
-    async fn decide(
-        &self,
-        name: &str,
-        caller: &Caller,
-        news: (&'static str, &'static str),
-        change: impl Fn(&mut v1::Worker) + Send + Sync,
-    ) -> Result<v1::Worker, Status> {
-        let name = parse(name)?;
-        let time = clock::now();
-        let mut known = false;
-        let written = self
-            .0
-            .state
-            .update_worker(&name, Durability::Flushed, |held| {
-                known = held.is_some();
-                let before = held?;
-                let mut after = before.clone();
-                change(&mut after);
-                (after != before).then_some(after)
-            })
-            .await
-            .map_err(error::store)?;
-        if let Some(revision) = written {
-            self.0.index.reached(revision).await;
-            let subject = Subject::Worker(&name);
-            let (reason, message) = news;
-            self.0
-                .events
-                .record_by(caller.as_str(), time, subject, reason, message);
-        }
-        let held = self.0.index.shown_worker(&name).filter(|_| known);
-        let held = held.ok_or_else(|| self.no_worker(&name))?;
-        Ok(shown(&self.0.fleet.leases, &held))
-    }
-
-    fn no_worker(&self, name: &Name) -> Status {
-        let (workers, _) = self.0.index.shown_workers(None, usize::MAX, |_| true);
-        let names = workers.iter().map(|worker| worker.name.clone());
-        let hint = suggest::did_you_mean(name.as_str(), names);
-        error::not_found("worker", name.as_str(), &hint)
+    fn shown(&self, worker: &v1::Worker) -> Option<v1::Worker> {
+        Some(shown(&self.0.leases, worker))
     }
 }
 
@@ -86,7 +41,7 @@ impl WorkerService for WorkerApi {
         let after = listing.after(&request.page_token, |last| Name::parse(last).ok())?;
         let keep = |worker: &v1::Worker| selector.matches(&worker.labels);
         let (found, revision) = self.0.index.shown_workers(after.as_ref(), size + 1, keep);
-        let leases = &self.0.fleet.leases;
+        let leases = &self.0.leases;
         let mut workers: Vec<_> = found.iter().map(|worker| shown(leases, worker)).collect();
         let more = page::cut(&mut workers, size);
         let last = workers.last().filter(|_| more);
@@ -106,8 +61,8 @@ impl WorkerService for WorkerApi {
     ) -> Result<Response<v1::WorkerServiceGetResponse>, Status> {
         let name = parse(&request.into_inner().name)?;
         let held = self.0.index.shown_worker(&name);
-        let held = held.ok_or_else(|| self.no_worker(&name))?;
-        let worker = Some(shown(&self.0.fleet.leases, &held));
+        let held = held.ok_or_else(|| self.0.no_worker(&name))?;
+        let worker = self.shown(&held);
         Ok(Response::new(v1::WorkerServiceGetResponse { worker }))
     }
 
@@ -121,7 +76,7 @@ impl WorkerService for WorkerApi {
             name => Some(parse(name)?),
         };
         let selector = Selector::parse(request.labels)?;
-        let leases = self.0.fleet.leases.clone();
+        let leases = self.0.leases.clone();
         let watch = Watch {
             selects: move |worker: &v1::Worker| {
                 name.as_ref()
@@ -136,7 +91,9 @@ impl WorkerService for WorkerApi {
                 }
             },
         };
-        let responses = watch.begin(&self.0, &request.resource_version).await?;
+        let responses = watch
+            .begin(&self.0.index, &request.resource_version)
+            .await?;
         Ok(Response::new(responses))
     }
 
@@ -145,10 +102,9 @@ impl WorkerService for WorkerApi {
         request: Request<v1::CordonRequest>,
     ) -> Result<Response<v1::CordonResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let name = request.into_inner().name;
-        let news = ("Cordoned", "it takes no new replicas");
-        let worker = self.decide(&name, &caller, news, |worker| worker.cordoned = true);
-        let worker = Some(worker.await?);
+        let name = parse(&request.into_inner().name)?;
+        let worker = self.0.cordon(caller.as_str(), &name).await?;
+        let worker = self.shown(&worker);
         Ok(Response::new(v1::CordonResponse { worker }))
     }
 
@@ -157,13 +113,9 @@ impl WorkerService for WorkerApi {
         request: Request<v1::UncordonRequest>,
     ) -> Result<Response<v1::UncordonResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let name = request.into_inner().name;
-        let news = ("Uncordoned", "it takes replicas again");
-        let worker = self.decide(&name, &caller, news, |worker| {
-            worker.cordoned = false;
-            worker.drain = None;
-        });
-        let worker = Some(worker.await?);
+        let name = parse(&request.into_inner().name)?;
+        let worker = self.0.uncordon(caller.as_str(), &name).await?;
+        let worker = self.shown(&worker);
         Ok(Response::new(v1::UncordonResponse { worker }))
     }
 
@@ -172,18 +124,9 @@ impl WorkerService for WorkerApi {
         request: Request<v1::DrainRequest>,
     ) -> Result<Response<v1::DrainResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let name = request.into_inner().name;
-        let news = ("Draining", "its replicas move to other workers");
-        let drain = v1::Drain {
-            start_time: Some(clock::now()),
-            caller: caller.as_str().to_owned(),
-            ..v1::Drain::default()
-        };
-        let worker = self.decide(&name, &caller, news, |worker| {
-            worker.cordoned = true;
-            worker.drain.get_or_insert_with(|| drain.clone());
-        });
-        let worker = Some(worker.await?);
+        let name = parse(&request.into_inner().name)?;
+        let worker = self.0.drain(caller.as_str(), &name).await?;
+        let worker = self.shown(&worker);
         Ok(Response::new(v1::DrainResponse { worker }))
     }
 
@@ -193,48 +136,17 @@ impl WorkerService for WorkerApi {
     ) -> Result<Response<v1::WorkerServiceDeleteResponse>, Status> {
         let caller = Caller::of(&request)?;
         let name = parse(&request.into_inner().name)?;
-        let time = clock::now();
-        let removed = self.0.fleet.remove_worker(&name).await;
-        match removed.map_err(error::store)? {
-            Removal::Done => {
-                let (events, subject) = (&self.0.events, Subject::Worker(&name));
-                let message = "forgotten, as it was asked for";
-                events.record_by(caller.as_str(), time, subject, "Removed", message);
-                Ok(Response::new(v1::WorkerServiceDeleteResponse {}))
-            }
-            Removal::Unknown => Err(self.no_worker(&name)),
-            Removal::Connected => Err(error::precondition(
-                "WORKER_CONNECTED",
-                name.as_str(),
-                format!(
-                    "worker `{name}` is connected: end its `warren worker` process first, or move its replicas to others \
-                     with `warren drain {name} --wait` and end it then"
-                ),
-            )),
-            Removal::MayRun(left) => Err(error::precondition_for_now(
-                "WORKER_MAY_RUN",
-                name.as_str(),
-                format!(
-                    "worker `{name}` is not connected, but may still run what it ran: try again in {}, when it counts as \
-                     lost",
-                    format_duration(whole_seconds(left))
-                ),
-            )),
-        }
+        self.0.delete(caller.as_str(), &name).await?;
+        Ok(Response::new(v1::WorkerServiceDeleteResponse {}))
     }
 }
 
-/// A worker with what is known at present: heartbeats are not written to the store one by one.
+/// Returns a worker with its last heartbeat: heartbeats are not written to the store one by one.
 fn shown(leases: &Leases, worker: &v1::Worker) -> v1::Worker {
     v1::Worker {
         last_heartbeat: leases.last_heard(&worker.name).or(worker.last_heartbeat),
         ..worker.clone()
     }
-}
-
-/// Rounded up: after that it is over.
-fn whole_seconds(left: Duration) -> Duration {
-    Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0))
 }
 
 fn parse(name: &str) -> Result<Name, Status> {

@@ -8,12 +8,12 @@ use std::{
 use warren_model::{
     digest::Digest,
     name::{Name, WorkloadId},
+    spec::WorkloadSpec,
 };
 use warren_proto::v1::{self, condition::Status, replica::Phase};
 
 use super::{show::Seen, watched::ShownReplica};
 use crate::{
-    reconcile::observe,
     scheduler::{Hold, Memory, Offers},
     state::{
         Stored, decode,
@@ -43,6 +43,8 @@ pub struct Contents {
 pub struct WorkloadEntry {
     /// As stored; absent while only replicas are left.
     pub stored: Option<Stored<Arc<v1::Workload>>>,
+    /// The stored spec, parsed once; absent where this version of Warren cannot read it.
+    pub spec: Option<Arc<WorkloadSpec>>,
     pub replicas: BTreeMap<String, Stored<Arc<ReplicaRecord>>>,
     /// With status, as users see it.
     pub assembled: Option<Arc<v1::Workload>>,
@@ -140,6 +142,10 @@ impl Contents {
     fn put_workload(&mut self, id: &WorkloadId, change: &Change) {
         let entry = self.workloads.entry(id.clone()).or_default();
         entry.stored = read(change);
+        entry.spec = entry
+            .stored
+            .as_ref()
+            .and_then(|held| parse_spec(&held.value));
         let noted = entry
             .stored
             .as_ref()
@@ -201,7 +207,7 @@ impl Contents {
         let entry = self.workers.entry(name.clone()).or_default();
         entry.stored = read(change);
         let stored = entry.stored.as_ref();
-        entry.offers = stored.map_or_else(Arc::default, |held| observe::offers(&held.value).into());
+        entry.offers = stored.map_or_else(Arc::default, |held| Offers::of(&held.value).into());
         let drained = entry
             .stored
             .as_ref()
@@ -235,10 +241,10 @@ impl Contents {
             let Some(record) = record.map(|held| &held.value) else {
                 continue;
             };
-            if observe::phase(record.phase()).occupies() {
-                usage.memory = usage.memory.saturating_add(observe::memory(record));
+            if record.occupies() {
+                usage.memory = usage.memory.saturating_add(record.memory());
                 usage.replicas += 1;
-                if let Some(hold) = observe::hold(record.phase()) {
+                if let Some(hold) = record.hold() {
                     let held = |port: &String| HeldPort {
                         port: port.clone(),
                         holder: workload.clone(),
@@ -319,6 +325,16 @@ impl Usage {
         let stays = |held: &&HeldPort| held.hold == Hold::Stays;
         self.ports.iter().filter(stays).count()
     }
+}
+
+/// Reads the spec of a stored workload. One that this version cannot read is reported.
+pub fn parse_spec(workload: &v1::Workload) -> Option<Arc<WorkloadSpec>> {
+    let spec = WorkloadSpec::from_proto(workload.spec.as_ref()?);
+    let spec = spec.inspect_err(|error| {
+        let (namespace, name) = (&workload.namespace, &workload.name);
+        tracing::error!(namespace, name, %error, "the stored spec of a workload is not valid");
+    });
+    spec.ok().map(Arc::new)
 }
 
 /// Whether a replica gains when a worker does.

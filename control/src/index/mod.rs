@@ -24,6 +24,7 @@ use tokio::sync::{Notify, broadcast};
 use warren_model::{
     digest::Digest,
     name::{Name, WorkloadId},
+    spec::WorkloadSpec,
 };
 use warren_proto::v1;
 
@@ -35,7 +36,7 @@ use crate::{
     watch,
 };
 use contents::{Contents, Effects};
-pub use contents::{HeldPort, Usage};
+pub use contents::{HeldPort, Usage, parse_spec};
 pub use feed::{Change, Cursor, Feed, Position};
 pub use follow::IndexTask;
 pub use present::Present;
@@ -68,6 +69,8 @@ struct Inner {
 /// One workload as the reconciler sees it.
 pub struct Observation {
     pub workload: Option<Stored<Arc<v1::Workload>>>,
+    /// The workload's spec; `None` where this version of Warren cannot read it.
+    pub spec: Option<Arc<WorkloadSpec>>,
     pub replicas: Vec<Stored<Arc<ReplicaRecord>>>,
 }
 
@@ -243,13 +246,28 @@ impl Index {
         match inner.contents.workloads.get(id) {
             Some(entry) => Observation {
                 workload: entry.stored.clone(),
+                spec: entry.spec.clone(),
                 replicas: entry.replicas.values().cloned().collect(),
             },
             None => Observation {
                 workload: None,
+                spec: None,
                 replicas: Vec::new(),
             },
         }
+    }
+
+    /// The spec that a workload had at a revision of the store, if the index is at that revision of the
+    /// workload; the inner `None` is a spec that this version cannot read.
+    pub fn spec_at(
+        &self,
+        id: &WorkloadId,
+        revision: Revision,
+    ) -> Option<Option<Arc<WorkloadSpec>>> {
+        let inner = self.inner.read();
+        let entry = inner.contents.workloads.get(id)?;
+        let stored = entry.stored.as_ref()?;
+        (stored.revision == revision).then(|| entry.spec.clone())
     }
 
     /// Every workload's stored form: for what must look at all of them.

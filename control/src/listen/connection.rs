@@ -7,11 +7,9 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use warren_model::admission::{self, Busy, Full, Peer, Place, Places, Seldom};
 
 use super::ClientLimits;
-use crate::grpc::error;
 
 /// A client's connection, found in the extensions of each of its requests.
 #[derive(Clone, Debug)]
@@ -21,12 +19,22 @@ pub struct Connection(Arc<Seat>);
 struct Seat {
     peer: Peer,
     place: Place<CancellationToken>,
-    /// The place that it took when a call came although the first one was given away.
+    /// The place that it took for a call that came after the first one had been given away.
     again: OnceLock<Place<CancellationToken>>,
     places: Places<CancellationToken>,
     leave: CancellationToken,
     /// The bound that keeps other clients out; `None` when the connection has an ordinary place.
     only_worker: Option<Full>,
+}
+
+/// Why a call cannot begin on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectionError {
+    #[error("the connection was idle and is being closed to make room for others")]
+    Closing,
+    /// Other clients than workers are kept out by this bound.
+    #[error("{}", admission::connections(*.0, "control plane"))]
+    OnlyWorkers(Full),
 }
 
 /// A call under way: its connection is not closed for another.
@@ -35,7 +43,7 @@ pub type UnderWay = Busy<CancellationToken>;
 /// The places of the listener.
 pub(super) struct Door {
     places: Places<CancellationToken>,
-    /// Only for workers: any other call is answered with the reason why there is no place.
+    /// Places for workers only: any other call is answered with the reason why there is no place.
     workers: Places<CancellationToken>,
     refused: Seldom,
 }
@@ -102,7 +110,7 @@ impl Connection {
 
     /// Marks a call as under way until the guard is dropped. When the connection's place was given
     /// away just before the call came, another one is taken for it; it fails when there is none.
-    pub fn begin(&self) -> Result<UnderWay, Status> {
+    pub fn begin(&self) -> Result<UnderWay, ConnectionError> {
         let seat = &*self.0;
         let begun = seat.place.begin().or_else(|| {
             if seat.again.get().is_none() {
@@ -113,29 +121,21 @@ impl Connection {
                 if let Some(evicted) = entered.evicted {
                     evicted.cancel();
                 }
-                // A call at the same time may have taken one, too: one of the two is free again.
+                // Another call may have taken one at the same time: one of the two is freed again.
                 let _ = seat.again.set(entered.place);
             }
             seat.again.get()?.begin()
         });
-        begun.ok_or_else(|| {
-            error::unavailable(
-                "CONNECTION_CLOSING",
-                "the connection was idle and is being closed to make room for others",
-            )
-        })
+        begun.ok_or(ConnectionError::Closing)
     }
 
     /// Fails, and ends the connection, when only workers' calls are answered on it.
-    pub fn refuses_clients(&self) -> Result<(), Status> {
+    pub fn refuses_clients(&self) -> Result<(), ConnectionError> {
         let Some(full) = self.0.only_worker else {
             return Ok(());
         };
         self.0.leave.cancel();
-        Err(error::unavailable(
-            "TOO_MANY_CONNECTIONS",
-            admission::connections(full, "control plane"),
-        ))
+        Err(ConnectionError::OnlyWorkers(full))
     }
 
     pub(super) fn idle_since(&self) -> Option<Instant> {

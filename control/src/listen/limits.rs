@@ -2,41 +2,55 @@
 
 use std::time::Duration;
 
-use warren_model::admission::Bounds;
+use warren_model::admission::{Bounds, Full};
 
-/// Connections, unless told otherwise.
+/// The default number of connections.
 pub const MAX_CONNECTIONS: usize = 10_000;
 
-/// Bounds of a control plane's listener. `per_peer` is of one address, or of one /64 network of
-/// IPv6.
+/// Bounds of a control plane's listener. `per_peer` counts for one address, or for one /64 network
+/// of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientLimits {
-    /// When there are as many, the one that was idle for longest makes room.
+    /// Connections. At the bound, the one that was idle for longest makes room.
     pub connections: Bounds,
-    /// Further ones for workers, which are used while all others are taken.
+    /// Further connections for workers, which are used while all others are taken.
     pub worker_connections: Bounds,
     /// How long a new connection may take to its first call.
     pub unused: Duration,
     /// How long a connection may be without a call under way.
     pub idle: Duration,
-    /// Calls whose request has not arrived completely. Beyond them the longest waiting one is ended.
+    /// Calls whose request has not arrived completely. Beyond the bound the one that has waited for
+    /// longest is ended.
     pub arriving: Bounds,
     /// How long a request may take to arrive.
     pub arrival: Duration,
     /// Bytes of messages that have not arrived completely, beyond [`Self::SMALL`] of each.
     pub arriving_bytes: Bounds,
-    /// Calls with a single answer that are worked on.
+    /// Calls with a single answer that are being worked on.
     pub unary: Bounds,
-    /// The longest that the work of one may take.
+    /// The longest that the work of such a call may take.
     pub unary_timeout: Duration,
     /// Calls with a stream: watches, logs, events, pushes, health, reflection.
     pub streams: Bounds,
-    /// Streams of workers beside their sessions: artifacts that they pull, logs that they send.
+    /// Streams of workers besides their sessions: artifacts that they pull, logs that they send.
     pub worker_streams: Bounds,
-    /// Sessions without Hello. Beyond them the longest waiting one is ended.
+    /// Sessions without Hello. Beyond the bound the one that has waited for longest is ended.
     pub greetings: Bounds,
     /// Sessions of workers.
     pub sessions: Bounds,
+}
+
+/// Says that there are as many of `what` as may be at once.
+pub fn at_capacity(what: &str, full: Full) -> String {
+    match full {
+        Full::Total(total) => {
+            format!("the control plane has as many {what} at once as it takes, {total}: try again")
+        }
+        Full::Peer(peer, bound) => format!(
+            "{peer} has as many {what} at once as one client address may, {bound}: end some, or \
+             try again"
+        ),
+    }
 }
 
 // === impl ClientLimits ===

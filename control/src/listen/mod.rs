@@ -17,22 +17,22 @@ use tonic::body::Body;
 use tower::Service;
 use warren_model::admission::{self, Seldom};
 
-pub use connection::{Connection, UnderWay};
-pub use limits::{ClientLimits, MAX_CONNECTIONS};
+pub use connection::{Connection, ConnectionError, UnderWay};
+pub use limits::{ClientLimits, MAX_CONNECTIONS, at_capacity};
 
 use connection::Door;
 
-/// A connection whose other end is silently gone is noticed after both.
+/// A connection whose other end is gone without a word is noticed after both times together.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams of one connection; a client that needs more opens another.
+/// The streams of one connection; a client that needs more opens another connection.
 const STREAMS_PER_CONNECTION: u32 = 2048;
-/// Bytes of one stream that may wait for a slow client. Each of thousands of unread watches may
-/// hold as much.
+/// The bytes of one stream that may wait for a slow client. Each of thousands of unread watches may
+/// hold that many.
 const SEND_BUFFER: usize = 16 << 10;
-/// How long a connection without calls stays open after GOAWAY, so that its client sees it.
+/// How long a connection without calls stays open after GOAWAY, so that its client sees that.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// When no connection can be accepted, trying again at once would only spin.
+/// The pause after a failed accept: trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `ending`, and then until every connection has ended. Dropped, it cuts them.
@@ -73,7 +73,7 @@ async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStr
             Ok(accepted) => return accepted,
             Err(error) if admission::is_about_one(&error) => {}
             Err(error) => {
-                // Where descriptors are what is missing, an idle connection has one.
+                // If descriptors have run out, closing an idle connection frees one.
                 let made_room = door.make_room();
                 if let Some(times) = failed.note() {
                     tracing::warn!(%error, made_room, times, "cannot accept connections at present");

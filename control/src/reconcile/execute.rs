@@ -392,7 +392,7 @@ fn wait(record: &mut ReplicaRecord, waiting: &Waiting, now: Timestamp) {
 
 fn stop(record: &mut ReplicaRecord, now: Timestamp) {
     // It gave back its ports when it ended: its successor need not wait for them.
-    if observe::hold(record.phase()).is_none() {
+    if record.hold().is_none() {
         record.ports.clear();
     }
     record.enter(Phase::Stopping, now);

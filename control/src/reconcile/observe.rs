@@ -24,9 +24,7 @@ use crate::{
     clock,
     fleet::{compile, leases::Leases, presence},
     index::{HeldPort, WorkerUsage},
-    scheduler::{
-        Access, Departure, Hold, Memory, Needs, Offers, Requirements, TakenPort, WorkerView,
-    },
+    scheduler::{Access, Departure, Memory, Needs, Requirements, TakenPort, WorkerView},
     state::{
         records::{COMPILE_FAILED, HELD, PORT_UNAVAILABLE, ReplicaRecord, condition},
         rollout,
@@ -274,7 +272,7 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
                 },
             }),
         needs: Needs {
-            memory: memory(record),
+            memory: record.memory(),
             ports: ports(&record.ports),
         },
         failure: failure(replica),
@@ -293,16 +291,6 @@ fn failure(replica: &v1::Replica) -> Failure {
         _ if lacks_port => Failure::PortUnavailable,
         Some(_) => Failure::Ended,
         None => Failure::CannotRun,
-    }
-}
-
-/// What a replica takes of its worker's memory. One that an earlier version stored has the default reserve, as its worker
-/// takes it to have.
-pub fn memory(record: &ReplicaRecord) -> Memory {
-    let default = || spec::default_reserve(record.memory_bytes);
-    Memory {
-        reserve: record.reserve_bytes.unwrap_or_else(default),
-        limit: record.memory_bytes,
     }
 }
 
@@ -337,43 +325,6 @@ pub fn worker(held: &WorkerUsage, leases: &Leases, now: &Timestamp) -> WorkerVie
         taken_ports: taken_ports(&held.usage.ports),
         offers: held.offers.clone(),
     }
-}
-
-/// What a worker has.
-pub fn offers(worker: &v1::Worker) -> Offers {
-    Offers {
-        labels: worker.labels.clone().into_iter().collect(),
-        volumes: worker.volumes.iter().filter_map(offered).collect(),
-        network: Some(worker.network.clone()).filter(|network| !network.is_empty()),
-        // Checked when the worker said so.
-        publish: worker
-            .publish_allow
-            .iter()
-            .filter_map(|rule| rule.parse().ok())
-            .collect(),
-    }
-}
-
-/// For how long a replica of this phase has its ports; `None`: it has given them back.
-pub fn hold(phase: v1::replica::Phase) -> Option<Hold> {
-    use v1::replica::Phase as Proto;
-    match phase {
-        Proto::Completed | Proto::Failed | Proto::Stopped => None,
-        Proto::Stopping => Some(Hold::Ends),
-        Proto::Lost => Some(Hold::Lost),
-        Proto::Unspecified | Proto::Pending | Proto::Starting | Proto::Running | Proto::Backoff => {
-            Some(Hold::Stays)
-        }
-    }
-}
-
-fn offered(volume: &v1::HostVolume) -> Option<(Name, Access)> {
-    let access = if volume.read_only {
-        Access::Read
-    } else {
-        Access::Write
-    };
-    Some((Name::parse(&volume.name).ok()?, access))
 }
 
 pub fn phase(phase: v1::replica::Phase) -> Phase {

@@ -6,11 +6,9 @@ use futures::future::join_all;
 use prost_types::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use warren_model::{
     guard::Guard,
     name::{Name, WorkloadId, replica_id},
-    spec::WorkloadSpec,
 };
 use warren_proto::v1::{self, event::Type};
 
@@ -25,20 +23,22 @@ use crate::{
     dirty::DirtySet,
     events::{Events, Subject},
     fleet::leases::Leases,
-    grpc::{Shared, error},
     index::{Index, Observation, WorkerUsage},
     scheduler::{Hold, Needs, TakenPort, WorkerView},
     state::{State, Transaction, claims, keys, rollout},
     store::{Durability, Revision, StoreError},
-    workload::{RolledBack, roll_back_failed},
+    text,
+    workload::{Effect, Refusal, Retry, Workloads},
 };
 
-/// Workloads that are planned upon one view of the workers, and whose commits share a flush.
+/// The number of workloads that are planned upon one view of the workers, and whose commits share a
+/// flush.
 const BATCH: usize = 64;
 /// How long a workload waits after the store could not be used.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Level-triggered: whatever happened, it compares what should be with what is, and does the difference.
+/// Level-triggered: whatever happened, it compares what should be with what is, and acts on the
+/// difference.
 pub struct Reconciler {
     pub state: State,
     pub index: Arc<Index>,
@@ -47,15 +47,14 @@ pub struct Reconciler {
     pub dirty: Arc<DirtySet>,
     pub worker_timeout: Duration,
     pub stop_first: bool,
-    /// For what is done as a user's request is.
-    pub shared: Arc<Shared>,
+    /// Rolls back as a user's request does.
+    pub workloads: Arc<Workloads>,
 }
 
 /// A workload's plan, ready to be committed.
 struct Job {
     id: WorkloadId,
     observation: Observation,
-    spec: Option<WorkloadSpec>,
     execution: Execution,
 }
 
@@ -118,7 +117,7 @@ impl Reconciler {
                     written = written.max(revision.unwrap_or(0));
                     job.execution.tell(&job.id, &self.events);
                 }
-                // Somebody else wrote first; the index marks the workload when it sees that write.
+                // Another write came first; the index marks the workload when it sees that write.
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => {
                     tracing::error!(workload = %job.id, %error, "the plan could not be stored");
@@ -126,7 +125,7 @@ impl Reconciler {
                 }
             }
         }
-        // The next plan must see what this one did, or it would do it again.
+        // The next plan must see what this one did, or it would do the same again.
         if Guard::PlanUponOwnWrites.stands() {
             self.index.reached(written).await;
         }
@@ -149,21 +148,13 @@ impl Reconciler {
         let workers = &mut fleet.views;
         let observation = self.index.observe(&id);
         let now = clock::now();
-        let spec = observation.workload.as_ref().and_then(|held| {
-            let spec = held.value.spec.as_ref()?;
-            WorkloadSpec::from_proto(spec)
-                .inspect_err(
-                    |error| tracing::error!(workload = %id, %error, "the stored spec is not valid"),
-                )
-                .ok()
-        });
-        // Without a spec that can be read nothing is decided: its replicas run on as they are.
+        let spec = observation.spec.clone();
+        // Nothing is decided without a spec that can be read: the replicas continue as they are.
         if observation.workload.is_some() && spec.is_none() {
             return (
                 Job {
                     id,
                     observation,
-                    spec,
                     execution: Execution::default(),
                 },
                 None,
@@ -177,7 +168,7 @@ impl Reconciler {
         let desired = observation
             .workload
             .as_ref()
-            .zip(spec.as_ref())
+            .zip(spec.as_deref())
             .map(|(stored, spec)| {
                 let failures = self.index.compile_failures(observe::digests(spec));
                 let shared = self.shared(&id, &stored.value, &now);
@@ -201,12 +192,12 @@ impl Reconciler {
         };
         let plan = plan::plan(&observed, &mut || replica_id(&id.name));
         for action in &plan.actions {
-            reserve(workers, &id, action, &observation, spec.as_ref());
+            reserve(workers, &id, action, &observation);
         }
         let scene = Scene {
             id: &id,
             observation: &observation,
-            spec: spec.as_ref(),
+            spec: spec.as_deref(),
             workers: &fleet.held,
             now,
         };
@@ -215,7 +206,6 @@ impl Reconciler {
             Job {
                 id,
                 observation,
-                spec,
                 execution,
             },
             plan.wake_after,
@@ -228,7 +218,13 @@ impl Reconciler {
         if job.execution.finish
             && let Some(workload) = &job.observation.workload
         {
-            self.finish(&job.id, workload, &mut transaction).await?;
+            self.finish(
+                &job.id,
+                &job.observation,
+                workload.revision,
+                &mut transaction,
+            )
+            .await?;
         }
         if transaction.is_empty() {
             return Ok(None);
@@ -239,30 +235,37 @@ impl Reconciler {
             .map(Some)
     }
 
-    /// Goes back to an earlier revision as `Rollback` does, or notes why that cannot be. An error is for a later try.
-    async fn roll_back(&self, job: &Job, to: u32) -> Result<(), Status> {
-        let Some((held, spec)) = job.observation.workload.as_ref().zip(job.spec.as_ref()) else {
+    /// Goes back to an earlier revision as `Rollback` does, or notes why that cannot be. After an error
+    /// it is worth another try.
+    async fn roll_back(&self, job: &Job, to: u32) -> Result<(), Refusal> {
+        let observed = &job.observation;
+        let Some((held, spec)) = observed.workload.as_ref().zip(observed.spec.as_ref()) else {
             return Ok(());
         };
         let now = clock::now();
         let failed = held.value.revision;
-        let refusal = match roll_back_failed(&self.shared, &job.id, failed, to).await? {
-            RolledBack::Done => None,
-            // Another change came first: the index marks the workload, and it is planned anew.
-            RolledBack::Overtaken => return Ok(()),
-            RolledBack::Refused(refusal) => {
-                let mut stalled = v1::Workload::clone(&held.value);
-                rollout::stall(&mut stalled, refusal.clone(), now);
-                let mut transaction = Transaction::default();
-                transaction.replace(keys::workload(&job.id), &stalled, held.revision);
-                match self.state.commit(transaction, Durability::Flushed).await {
-                    Ok(revision) => self.index.reached(revision).await,
-                    Err(StoreError::Conflict { .. }) => return Ok(()),
-                    Err(error) => return Err(error::store(error)),
-                }
-                Some(refusal)
-            }
+        let rolled_back = self.workloads.roll_back_failed(&job.id, failed, to).await;
+        let refusal = match rolled_back {
+            Ok(Effect::Nothing) => Some(format!("revision {to} runs the same, but for the number")),
+            Ok(_) => None,
+            Err(refusal) => match refusal.retry() {
+                Retry::Never => Some(text::message(&refusal)),
+                // Another change came first: the index marks the workload, and it is planned again.
+                Retry::Reread => return Ok(()),
+                Retry::Later => return Err(refusal),
+            },
         };
+        if let Some(refusal) = &refusal {
+            let mut stalled = v1::Workload::clone(&held.value);
+            rollout::stall(&mut stalled, refusal.clone(), now);
+            let mut transaction = Transaction::default();
+            transaction.replace(keys::workload(&job.id), &stalled, held.revision);
+            match self.state.commit(transaction, Durability::Flushed).await {
+                Ok(revision) => self.index.reached(revision).await,
+                Err(StoreError::Conflict { .. }) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
         let ready = rollout::of(&held.value).map_or(0, |noted| noted.ready_replicas);
         let mut message = execute::stalled(&held.value, ready, spec);
         if let Some(refusal) = refusal {
@@ -274,21 +277,22 @@ impl Reconciler {
         Ok(())
     }
 
-    /// The workload with its routes and revisions. That it is as it was read guards all of them:
-    /// while it is being deleted nobody else changes its claims.
+    /// Removes the workload with its routes and revisions. That it is as it was read guards all of them:
+    /// while it is being deleted nothing else changes its claims.
     async fn finish(
         &self,
         id: &WorkloadId,
-        workload: &crate::state::Stored<Arc<v1::Workload>>,
+        observation: &Observation,
+        read: Revision,
         transaction: &mut Transaction,
     ) -> Result<(), StoreError> {
-        transaction.remove(keys::workload(id), workload.revision);
-        if let Some(spec) = workload.value.spec.as_ref()
-            && let Ok(spec) = WorkloadSpec::from_proto(spec)
+        transaction.remove(keys::workload(id), read);
+        for (_, route) in observation
+            .spec
+            .iter()
+            .flat_map(|spec| claims::routes(spec))
         {
-            for (_, route) in claims::routes(&spec) {
-                transaction.clear(keys::route(route));
-            }
+            transaction.clear(keys::route(route));
         }
         for revision in self.state.revisions(id).await? {
             transaction.clear(keys::revision(id, revision));
@@ -296,7 +300,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Where a loss would count against others as much as against this workload; see [`plan::Suspicion`].
+    /// Returns the workers whose loss would count against other workloads as much as against this one;
+    /// see [`plan::Suspicion`].
     fn shared(&self, id: &WorkloadId, workload: &v1::Workload, now: &Timestamp) -> BTreeSet<Name> {
         if rollout::of(workload).is_none_or(|noted| noted.losses.is_empty()) {
             return BTreeSet::new();
@@ -317,20 +322,20 @@ impl Reconciler {
     }
 }
 
-/// Takes what an action will take of a worker, so that the batch's next workload does not count on it.
+/// Takes what an action will take of a worker, so that the next workload of the batch does not count
+/// on it.
 fn reserve(
     workers: &mut [WorkerView],
     id: &WorkloadId,
     action: &Action,
     observation: &Observation,
-    spec: Option<&WorkloadSpec>,
 ) {
     let now = Timestamp::default();
     let (name, needs): (_, Option<Needs>) = match action {
         Action::Create {
             placement: Placement::On(name),
             ..
-        } => (name, spec.map(observe::needs)),
+        } => (name, observation.spec.as_deref().map(observe::needs)),
         Action::Place { id, worker } => {
             let held = observation
                 .replicas

@@ -14,6 +14,7 @@ use warren_model::{
 };
 
 mod explain;
+mod offers;
 #[cfg(test)]
 mod tests;
 

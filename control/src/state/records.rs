@@ -1,8 +1,10 @@
 //! What is stored beside the contract's own messages.
 
 use prost_types::Timestamp;
-use warren_model::name::Name;
-use warren_proto::v1;
+use warren_model::{name::Name, spec};
+use warren_proto::v1::{self, replica::Phase};
+
+use crate::scheduler::{Hold, Memory};
 
 /// A replica as it is stored: what users see, and what only the control plane needs to know.
 ///
@@ -88,8 +90,37 @@ const OF_WORKER: [&str; 3] = ["ArtifactsReady", "Started", "Ready"];
 // === impl ReplicaRecord ===
 
 impl ReplicaRecord {
-    pub fn phase(&self) -> v1::replica::Phase {
+    pub fn phase(&self) -> Phase {
         self.replica.phase()
+    }
+
+    /// Whether it may hold memory and ports of its worker.
+    pub fn occupies(&self) -> bool {
+        !matches!(self.phase(), Phase::Failed | Phase::Stopped)
+    }
+
+    /// Returns for how long it has its ports; `None` once it has released them.
+    pub fn hold(&self) -> Option<Hold> {
+        match self.phase() {
+            Phase::Completed | Phase::Failed | Phase::Stopped => None,
+            Phase::Stopping => Some(Hold::Ends),
+            Phase::Lost => Some(Hold::Lost),
+            Phase::Unspecified
+            | Phase::Pending
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Backoff => Some(Hold::Stays),
+        }
+    }
+
+    /// Returns what it takes of its worker's memory. One that an earlier version stored has the default
+    /// reserve, as its worker assumes.
+    pub fn memory(&self) -> Memory {
+        let default = || spec::default_reserve(self.memory_bytes);
+        Memory {
+            reserve: self.reserve_bytes.unwrap_or_else(default),
+            limit: self.memory_bytes,
+        }
     }
 
     /// The worker that it was placed on.
@@ -114,7 +145,7 @@ impl ReplicaRecord {
     }
 
     /// Sets the phase, and the time of the change if it is one.
-    pub fn enter(&mut self, phase: v1::replica::Phase, now: Timestamp) {
+    pub fn enter(&mut self, phase: Phase, now: Timestamp) {
         if self.phase() != phase || self.since.is_none() {
             self.since = Some(now);
         }

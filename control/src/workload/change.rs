@@ -1,118 +1,136 @@
-//! One workload's change: read, decide, check what can be known before anything runs, write once. Anew while the writes
-//! of others come between.
+//! One workload's change: it is read, decided, checked by all that can be known before anything runs,
+//! and written once. Where the write of another comes between, all of that is done again.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use prost_types::Timestamp;
-use tonic::Status;
 use warren_model::{
     component::ComponentInfo, digest::Digest, error::Violations, feature, link, name::WorkloadId,
-    route::Route, spec::WorkloadSpec,
+    spec::WorkloadSpec,
 };
 use warren_proto::v1;
 
-use super::decide::{self, Author, Decision, Effect, Wish};
+use super::{
+    Workloads,
+    decide::{self, Author, Decision, Effect, Operation, Readable},
+    refusal::Refusal,
+};
 use crate::{
     clock,
-    grpc::{Shared, authz::Caller, error, scope},
+    index::parse_spec,
     state::{Stored, Transaction, claims, keys, rollout},
     store::{Durability, StoreError},
+    suggest::Absent,
 };
 
-/// How often a request is tried anew when another's write came between.
+/// How often a change is tried when the writes of others come between.
 const ATTEMPTS: u32 = 16;
 
-/// A change of one workload that somebody asks for.
+/// A change of one workload that a caller wants.
 pub(super) struct Change<'a> {
-    pub shared: &'a Shared,
-    pub caller: &'a Caller,
+    pub workloads: &'a Workloads,
+    pub caller: &'a str,
     pub id: &'a WorkloadId,
-    pub wish: &'a Wish,
-    /// ABORTED unless this is the present revision; 0: unless there is no such workload.
+    pub operation: &'a Operation,
+    /// The revision that the workload must be at; 0 means that it must not exist.
     pub expected_revision: Option<u32>,
 }
 
-/// What became of it.
+/// A change that was made.
 pub(super) struct Changed {
-    /// As it was stored before.
+    /// The workload as it was stored before.
     pub before: Option<v1::Workload>,
     pub decision: Decision,
-    /// When it was decided: before anything that follows from it could happen.
+    /// The time of the decision, which is before anything that follows from it.
     pub time: Timestamp,
 }
 
 // === impl Change ===
 
 impl Change<'_> {
-    /// Does it, and returns once it is on disk and every reader of this server sees it.
-    pub async fn commit(&self) -> Result<Changed, Status> {
-        // Until the index knows of this workload, the artifacts that it names must stay.
-        let _references = self.shared.references.read().await;
+    /// Makes the change, and returns once it is on disk and every reader of the index sees it.
+    pub async fn commit(&self) -> Result<Changed, Refusal> {
+        // The artifacts that the workload names must stay until the index shows that it names them.
+        let _relied_on = self.workloads.artifacts.rely().await;
         for _ in 0..ATTEMPTS {
-            let stored = self.shared.state.workload(self.id).await;
-            let stored = stored.map_err(error::store)?;
+            let stored = self.workloads.state.workload(self.id).await?;
+            let spec = stored.as_ref().and_then(|stored| self.spec(stored));
             let time = clock::now();
-            let decision = self.decide(stored.as_ref(), time).await?;
+            let decision = self.decide(stored.as_ref(), spec.as_deref(), time).await?;
             let written = if decision.effect == Effect::Nothing {
                 Ok(stored.as_ref().map_or(0, |stored| stored.revision))
             } else {
-                let transaction = self.transaction(stored.as_ref(), &decision).await?;
-                let state = &self.shared.state;
+                let transaction = self
+                    .transaction(stored.as_ref(), spec.as_deref(), &decision)
+                    .await?;
+                let state = &self.workloads.state;
                 state.commit(transaction, Durability::Flushed).await
             };
             match written {
                 Ok(revision) => {
-                    self.shared.index.reached(revision).await;
+                    self.workloads.index.reached(revision).await;
                     return Ok(Changed {
                         before: stored.map(|stored| stored.value),
                         decision,
                         time,
                     });
                 }
-                // A writer came between: what it wrote decides anew.
+                // Another writer came between: its write is what is decided upon next.
                 Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error::store(error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        let message = format!("workload `{}` keeps changing; try again", self.id);
-        Err(error::aborted(message))
+        Err(Refusal::Contended(self.id.clone()))
+    }
+
+    /// The stored spec as this version reads it, which the index has done unless it is behind the store.
+    fn spec(&self, stored: &Stored<v1::Workload>) -> Option<Arc<WorkloadSpec>> {
+        let spec = self.workloads.index.spec_at(self.id, stored.revision);
+        spec.unwrap_or_else(|| parse_spec(&stored.value))
     }
 
     async fn decide(
         &self,
         stored: Option<&Stored<v1::Workload>>,
+        spec: Option<&WorkloadSpec>,
         now: Timestamp,
-    ) -> Result<Decision, Status> {
+    ) -> Result<Decision, Refusal> {
         let stored = stored.map(|stored| &stored.value);
         let author = Author {
-            caller: self.caller.as_str(),
+            caller: self.caller,
             now,
         };
-        match (stored, self.wish) {
-            (Some(stored), wish) => {
+        match (stored, self.operation) {
+            (Some(stored), operation) => {
                 decide::check_revision(Some(stored), self.expected_revision)?;
-                let kept = match wish {
-                    Wish::Rollback(_) | Wish::RollbackOnFailure(_) => {
-                        self.shared.state.snapshots(self.id).await
+                let kept = match operation {
+                    Operation::Rollback(_) | Operation::RollbackOnFailure(_) => {
+                        self.workloads.state.snapshots(self.id).await?
                     }
-                    _ => Ok(Vec::new()),
+                    _ => Vec::new(),
                 };
-                decide::change(stored, &kept.map_err(error::store)?, wish, author)
+                let current = Readable {
+                    workload: stored,
+                    spec,
+                };
+                decide::change(current, &kept, operation, author)
             }
-            (None, Wish::Apply(wanted)) => {
+            (None, Operation::Apply(wanted)) => {
                 decide::check_revision(None, self.expected_revision)?;
                 Ok(decide::create(wanted, author))
             }
-            (None, _) => Err(scope::no_workload(&self.shared.index, self.id)),
+            (None, _) => Err(Absent::workload(&self.workloads.index, self.id).into()),
         }
     }
 
-    /// All that is written for a decision, under the condition that it still holds by then.
+    /// Returns all that is written for a decision, on the condition that nothing that it relies on
+    /// has changed since. `before` is the stored spec.
     async fn transaction(
         &self,
         stored: Option<&Stored<v1::Workload>>,
+        before: Option<&WorkloadSpec>,
         decision: &Decision,
-    ) -> Result<Transaction, Status> {
+    ) -> Result<Transaction, Refusal> {
         let workload = &decision.workload;
         let mut transaction = Transaction::default();
         let key = keys::workload(self.id);
@@ -127,7 +145,6 @@ impl Change<'_> {
             for digest in artifacts.keys() {
                 self.use_artifact(*digest, &mut transaction).await?;
             }
-            let before = stored.map(|stored| &stored.value);
             self.claim_routes(&spec, before, &mut transaction).await?;
             transaction.put(keys::revision(self.id, workload.revision), workload);
             self.drop_old_revisions(workload, &mut transaction).await?;
@@ -135,33 +152,33 @@ impl Change<'_> {
         Ok(transaction)
     }
 
-    /// The spec as this version runs it. What Apply was given is checked by then; an earlier revision may come from
-    /// another version.
-    fn runnable(&self, workload: &v1::Workload) -> Result<WorkloadSpec, Status> {
+    /// Returns the spec as this version runs it. The spec that Apply was given has been checked
+    /// before; that of an earlier revision may come from another version.
+    fn runnable(&self, workload: &v1::Workload) -> Result<WorkloadSpec, Refusal> {
         feature::admit(workload)
             .map(|valid| valid.spec)
-            .map_err(|violations| error::preconditions("REVISION_NOT_SUPPORTED", &violations))
+            .map_err(Refusal::RevisionNotSupported)
     }
 
-    /// What was pushed under each digest of the spec. Every one that is missing is named.
+    /// Returns what was pushed under each digest of the spec. The refusal names every one that is
+    /// missing.
     async fn artifacts(
         &self,
         spec: &WorkloadSpec,
-    ) -> Result<BTreeMap<Digest, ComponentInfo>, Status> {
+    ) -> Result<BTreeMap<Digest, ComponentInfo>, Refusal> {
         let mut found = BTreeMap::new();
         let mut missing = Violations::default();
         for (field, digest) in uses(spec) {
             if found.contains_key(&digest) {
                 continue;
             }
-            let held = self.shared.state.artifact(digest).await;
-            // Without its file a worker would wait for it in vain; pushing it again brings that back.
-            match held.map_err(error::store)? {
-                Some(held) if self.shared.artifacts.contains(digest).await => {
+            // A worker would wait in vain for an artifact whose file is missing; a push brings it back.
+            match self.workloads.state.artifact(digest).await? {
+                Some(held) if self.workloads.artifacts.contains(digest).await => {
                     found.insert(digest, ComponentInfo::from_proto(&held.value));
                 }
                 _ => {
-                    let advice = self.wish.about_missing_artifact();
+                    let advice = self.operation.about_missing_artifact();
                     missing.push(field, format!("artifact {digest} is not here: {advice}"));
                 }
             }
@@ -169,19 +186,19 @@ impl Change<'_> {
         if missing.0.is_empty() {
             Ok(found)
         } else {
-            Err(error::preconditions("ARTIFACT_MISSING", &missing))
+            Err(Refusal::ArtifactMissing(missing))
         }
     }
 
-    /// Demands that an artifact is there when the revision that names it is, and notes that it is in use.
+    /// Requires that an artifact still exists when the revision that names it is written, and notes
+    /// that it is in use.
     async fn use_artifact(
         &self,
         digest: Digest,
         transaction: &mut Transaction,
-    ) -> Result<(), Status> {
-        let held = self.shared.state.artifact(digest).await;
+    ) -> Result<(), Refusal> {
         let key = keys::artifact(digest);
-        match held.map_err(error::store)? {
+        match self.workloads.state.artifact(digest).await? {
             Some(held) if held.value.unused_since.is_some() => {
                 let used = v1::Artifact {
                     unused_since: None,
@@ -194,18 +211,18 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Claims the routes that are new and gives up those that are gone, in the same transaction as the workload.
+    /// Claims the routes that are new and gives up those that are gone, in the same transaction as the
+    /// workload. `before` is the stored spec.
     async fn claim_routes(
         &self,
         spec: &WorkloadSpec,
-        before: Option<&v1::Workload>,
+        before: Option<&WorkloadSpec>,
         transaction: &mut Transaction,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Refusal> {
         let wanted = claims::routes(spec);
         let mut held_by_others = Violations::default();
         for (field, route) in &wanted {
-            let holder = self.shared.state.route_holder(route).await;
-            match holder.map_err(error::store)? {
+            match self.workloads.state.route_holder(route).await? {
                 Some(holder) if holder == *self.id => {}
                 Some(holder) => held_by_others.push(
                     field,
@@ -219,16 +236,9 @@ impl Change<'_> {
             }
         }
         if !held_by_others.0.is_empty() {
-            return Err(error::preconditions("ROUTE_TAKEN", &held_by_others));
+            return Err(Refusal::RouteTaken(held_by_others));
         }
-        let before = before.and_then(|stored| stored.spec.as_ref());
-        let before = before.and_then(|spec| WorkloadSpec::from_proto(spec).ok());
-        let before: Vec<&Route> = before
-            .iter()
-            .flat_map(claims::routes)
-            .map(|(_, route)| route)
-            .collect();
-        for route in before {
+        for (_, route) in before.into_iter().flat_map(claims::routes) {
             if wanted.iter().all(|(_, kept)| *kept != route) {
                 transaction.clear(keys::route(route));
             }
@@ -236,18 +246,17 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Keeps the newest snapshots, those that a replica may still be assigned by, the one that a rollout which stalls goes
-    /// back to, and the one that this revision went back to.
+    /// Removes old snapshots. It keeps the newest ones, those that a replica may still be assigned by,
+    /// the one that a rollout goes back to if it stalls, and the one that this revision went back to.
     async fn drop_old_revisions(
         &self,
         workload: &v1::Workload,
         transaction: &mut Transaction,
-    ) -> Result<(), Status> {
-        let kept = self.shared.state.revisions(self.id).await;
-        let kept = kept.map_err(error::store)?;
-        let replicas = self.shared.index.replicas_of(self.id);
-        // One more comes with this transaction.
-        let surplus = (kept.len() + 1).saturating_sub(self.shared.revision_history_limit);
+    ) -> Result<(), Refusal> {
+        let kept = self.workloads.state.revisions(self.id).await?;
+        let replicas = self.workloads.index.replicas_of(self.id);
+        // This transaction adds one more.
+        let surplus = (kept.len() + 1).saturating_sub(self.workloads.revision_history_limit);
         for number in kept.into_iter().take(surplus) {
             let runs = replicas
                 .iter()
@@ -261,7 +270,7 @@ impl Change<'_> {
     }
 }
 
-/// The fields of a spec that name artifacts.
+/// Returns the fields of a spec that name artifacts.
 fn uses(spec: &WorkloadSpec) -> Vec<(String, Digest)> {
     let service = spec
         .service
@@ -276,12 +285,12 @@ fn uses(spec: &WorkloadSpec) -> Vec<(String, Digest)> {
     service.chain(components).collect()
 }
 
-/// Whether every import has one export, and every component is used as what it is.
+/// Checks that every import has one export, and that every component is used as what it is.
 fn check_links(
     spec: &WorkloadSpec,
     artifacts: &BTreeMap<Digest, ComponentInfo>,
-) -> Result<(), Status> {
-    // Every digest of the spec is there: `artifacts` returned.
+) -> Result<(), Refusal> {
+    // `artifacts` has an entry for every digest of the spec.
     let service = spec
         .service
         .as_ref()
@@ -298,7 +307,7 @@ fn check_links(
             for error in errors {
                 violations.push(error.field(), &error);
             }
-            Err(error::invalid(&violations))
+            Err(Refusal::Invalid(violations))
         }
     }
 }

@@ -1,89 +1,100 @@
-//! What a request makes of a workload: a pure function of what is stored and what is asked for.
+//! What an operation makes of a workload: a pure function of what is stored and what is wanted.
 
 use prost_types::Timestamp;
-use tonic::Status;
 use warren_model::{
+    error::{Violation, Violations},
     name::uid,
     spec::{ValidWorkload, WorkloadSpec, validate_workload},
 };
 use warren_proto::v1::{self, revision::Cause};
 
-use crate::{grpc::error, state::rollout};
+use super::refusal::Refusal;
+use crate::{state::rollout, suggest::Absent};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-/// Replicas of a new workload that names no number.
+/// The replicas of a new workload that names no number.
 const DEFAULT_REPLICAS: u32 = 1;
 
-/// What is asked for.
+/// A change of a workload.
 #[derive(Clone, Debug)]
-pub(super) enum Wish {
+pub enum Operation {
     /// Boxed: the others are a word each.
     Apply(Box<ValidWorkload>),
     Scale(u32),
     Restart,
-    /// To this revision; 0: the newest whose spec differs from the present one.
+    /// Goes back to this revision; 0 is the newest one whose spec differs from the present one.
     Rollback(u32),
-    /// The present revision's rollout stalled: to this one.
+    /// Goes back to this revision because the rollout of the present one stalled.
     RollbackOnFailure(u32),
     Delete,
 }
 
-/// Who asks, and when.
+/// The caller of an operation, and the time of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Author<'a> {
     pub caller: &'a str,
     pub now: Timestamp,
 }
 
-/// What is to be written.
+/// What an operation changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Nothing: it is so already.
+pub enum Effect {
+    /// Nothing, because the workload already is as wanted.
     Nothing,
-    /// A new workload, with its first revision.
+    /// A new workload is made, with its first revision.
     Created,
-    /// A revision that needs a snapshot, for replicas to run by.
+    /// The workload gets a new revision, whose snapshot replicas run by.
     Revision,
-    /// The workload alone: its labels, its number of replicas, its deletion.
+    /// The workload alone changes: its labels, its number of replicas, its deletion.
     Changed,
 }
 
-/// The workload as it should be stored.
+/// A workload, and its spec where this version of Warren can read it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Readable<'a> {
+    pub workload: &'a v1::Workload,
+    pub spec: Option<&'a WorkloadSpec>,
+}
+
+/// A workload as it is to be stored.
 #[derive(Debug)]
 pub(super) struct Decision {
     pub effect: Effect,
     pub workload: v1::Workload,
 }
 
-/// Decides over what is stored and, for a rollback, the kept revisions, oldest first.
+/// Decides what an operation makes of a stored workload. `kept` are its kept revisions, oldest first,
+/// which only a rollback needs.
 ///
-/// Specs are compared by meaning, so that a field that a later version of Warren gives a default makes no new revision.
+/// Specs are compared by meaning, so that a field to which a later version of Warren gives a default
+/// does not make a new revision.
 pub(super) fn change(
-    stored: &v1::Workload,
+    current: Readable<'_>,
     kept: &[v1::Workload],
-    wish: &Wish,
+    operation: &Operation,
     author: Author<'_>,
-) -> Result<Decision, Status> {
+) -> Result<Decision, Refusal> {
+    let stored = current.workload;
     if stored.delete_time.is_some() {
-        return match wish {
-            Wish::Delete => Ok(Decision::nothing(stored)),
-            _ => Err(being_deleted(stored)),
+        return match operation {
+            Operation::Delete => Ok(Decision::nothing(stored)),
+            _ => Err(Refusal::Deleting(id(stored))),
         };
     }
-    Ok(match wish {
-        Wish::Apply(wanted) => applied(stored, wanted, author),
-        Wish::Scale(replicas) => scaled(stored, *replicas, author)?,
-        Wish::Restart => revised(stored.clone(), Cause::Restarted, 0, author),
-        Wish::Rollback(revision) => {
-            rolled_back(stored, kept, *revision, Cause::RolledBack, author)?
+    Ok(match operation {
+        Operation::Apply(wanted) => applied(current, wanted, author),
+        Operation::Scale(replicas) => scaled(stored, *replicas, author)?,
+        Operation::Restart => revised(stored.clone(), Cause::Restarted, 0, author),
+        Operation::Rollback(revision) => {
+            rolled_back(current, kept, *revision, Cause::RolledBack, author)?
         }
-        Wish::RollbackOnFailure(revision) => {
-            rolled_back(stored, kept, *revision, Cause::RolledBackOnFailure, author)?
+        Operation::RollbackOnFailure(revision) => {
+            rolled_back(current, kept, *revision, Cause::RolledBackOnFailure, author)?
         }
-        Wish::Delete => Decision {
+        Operation::Delete => Decision {
             effect: Effect::Changed,
             workload: v1::Workload {
                 delete_time: Some(author.now),
@@ -93,7 +104,7 @@ pub(super) fn change(
     })
 }
 
-/// A workload of a name that none has.
+/// Makes a workload whose name is free.
 pub(super) fn create(wanted: &ValidWorkload, author: Author<'_>) -> Decision {
     let replicas = wanted.spec.replicas.unwrap_or(DEFAULT_REPLICAS);
     let workload = v1::Workload {
@@ -112,23 +123,19 @@ pub(super) fn create(wanted: &ValidWorkload, author: Author<'_>) -> Decision {
     }
 }
 
-/// ABORTED unless the workload is at the revision that the client saw; 0 is that there was none.
+/// Fails unless the workload is at the revision that the caller saw; 0 means that there was none.
 pub(super) fn check_revision(
     stored: Option<&v1::Workload>,
     expected: Option<u32>,
-) -> Result<(), Status> {
+) -> Result<(), Refusal> {
     let present = stored.map_or(0, |stored| stored.revision);
     match expected {
-        Some(expected) if expected != present => Err(error::aborted(match (present, expected) {
-            (0, _) => format!("revision {expected} was expected and there is no such workload"),
-            (_, 0) => format!("no workload was expected and it is at revision {present}"),
-            _ => format!("revision {expected} was expected and the workload is at {present}"),
-        })),
+        Some(expected) if expected != present => Err(Refusal::Overtaken { expected, present }),
         _ => Ok(()),
     }
 }
 
-/// How many replicas a stored workload has: every stored spec says it.
+/// Returns how many replicas a stored workload has, which every stored spec says.
 pub(super) fn replicas(workload: &v1::Workload) -> u32 {
     workload
         .spec
@@ -137,7 +144,8 @@ pub(super) fn replicas(workload: &v1::Workload) -> u32 {
         .unwrap_or(DEFAULT_REPLICAS)
 }
 
-fn applied(stored: &v1::Workload, wanted: &ValidWorkload, author: Author<'_>) -> Decision {
+fn applied(current: Readable<'_>, wanted: &ValidWorkload, author: Author<'_>) -> Decision {
+    let stored = current.workload;
     let present = replicas(stored);
     let spec = with_replicas(&wanted.spec, wanted.spec.replicas.unwrap_or(present)).to_proto();
     let mut workload = v1::Workload {
@@ -146,11 +154,15 @@ fn applied(stored: &v1::Workload, wanted: &ValidWorkload, author: Author<'_>) ->
         ..stored.clone()
     };
     let scaled = replicas(&workload) != present;
-    let changed = !runs_the_same(stored, &workload);
+    let wanted = Readable {
+        workload: &workload,
+        spec: Some(&wanted.spec),
+    };
+    let changed = !runs_the_same(current, wanted);
     if changed || scaled {
         workload.generation += 1;
     } else {
-        // Equal in meaning: what is written stays as it is.
+        // Equal in meaning: what is stored stays as it is.
         workload.spec.clone_from(&stored.spec);
     }
     if changed {
@@ -168,7 +180,7 @@ fn applied(stored: &v1::Workload, wanted: &ValidWorkload, author: Author<'_>) ->
     Decision { effect, workload }
 }
 
-fn scaled(stored: &v1::Workload, number: u32, author: Author<'_>) -> Result<Decision, Status> {
+fn scaled(stored: &v1::Workload, number: u32, author: Author<'_>) -> Result<Decision, Refusal> {
     if replicas(stored) == number {
         return Ok(Decision::nothing(stored));
     }
@@ -180,7 +192,10 @@ fn scaled(stored: &v1::Workload, number: u32, author: Author<'_>) -> Result<Deci
             .iter()
             .find(|held| matches!(&*held.field, "spec.replicas" | "spec.service.exclusive"))
     {
-        return Err(error::invalid_field("replicas", &refusal.message));
+        return Err(Refusal::Invalid(Violations(vec![Violation {
+            field: "replicas".to_owned(),
+            message: refusal.message.clone(),
+        }])));
     }
     workload.generation += 1;
     author.caller.clone_into(&mut workload.caller);
@@ -192,25 +207,26 @@ fn scaled(stored: &v1::Workload, number: u32, author: Author<'_>) -> Result<Deci
 }
 
 fn rolled_back(
-    stored: &v1::Workload,
+    current: Readable<'_>,
     kept: &[v1::Workload],
     revision: u32,
     cause: Cause,
     author: Author<'_>,
-) -> Result<Decision, Status> {
-    // A name's former life has other revisions of the same numbers.
+) -> Result<Decision, Refusal> {
+    let stored = current.workload;
+    // A former workload of the same name has other revisions with the same numbers.
     let mut kept = kept.iter().filter(|held| held.uid == stored.uid).rev();
     let target = match revision {
-        0 => kept.find(|held| !runs_the_same(held, stored)),
+        0 => kept.find(|held| !snapshot_runs(held, current)),
         _ => kept.clone().find(|held| held.revision == revision),
     };
     let Some(target) = target else {
         return Err(match revision {
-            0 => nothing_before(stored),
+            0 => Refusal::NoEarlierRevision(id(stored)),
             _ => not_kept(stored, revision, kept.map(|held| held.revision)),
         });
     };
-    if runs_the_same(target, stored) {
+    if snapshot_runs(target, current) {
         return Ok(Decision::nothing(stored));
     }
     let mut workload = v1::Workload {
@@ -222,7 +238,7 @@ fn rolled_back(
     Ok(revised(workload, cause, target.revision, author))
 }
 
-/// The workload with the next revision.
+/// Returns the workload with its next revision.
 fn revised(
     mut workload: v1::Workload,
     cause: Cause,
@@ -241,25 +257,30 @@ fn revised(
     }
 }
 
-/// Whether two workloads have the same spec but for the number of replicas.
-fn runs_the_same(one: &v1::Workload, other: &v1::Workload) -> bool {
-    let meaning = |workload: &v1::Workload| {
-        let spec = WorkloadSpec::from_proto(workload.spec.as_ref()?).ok()?;
-        Some(with_replicas(&spec, 0))
+/// Whether a kept revision runs what the workload runs now.
+fn snapshot_runs(kept: &v1::Workload, current: Readable<'_>) -> bool {
+    let spec = kept.spec.as_ref();
+    let spec = spec.and_then(|spec| WorkloadSpec::from_proto(spec).ok());
+    let kept = Readable {
+        workload: kept,
+        spec: spec.as_ref(),
     };
-    match (meaning(one), meaning(other)) {
-        (Some(one), Some(other)) => one == other,
-        // What this version does not understand is only like itself.
-        _ => {
-            let text = |workload: &v1::Workload| {
-                workload.spec.clone().map(|spec| v1::WorkloadSpec {
-                    replicas: None,
-                    ..spec
-                })
-            };
-            text(one) == text(other)
-        }
+    runs_the_same(kept, current)
+}
+
+/// Whether two workloads have the same spec apart from the number of replicas.
+fn runs_the_same(one: Readable<'_>, other: Readable<'_>) -> bool {
+    if let (Some(one), Some(other)) = (one.spec, other.spec) {
+        return with_replicas(one, 0) == with_replicas(other, 0);
     }
+    // A spec that this version cannot read is equal to its own text alone.
+    let text = |held: Readable<'_>| {
+        held.workload.spec.clone().map(|spec| v1::WorkloadSpec {
+            replicas: None,
+            ..spec
+        })
+    };
+    text(one) == text(other)
 }
 
 fn with_replicas(spec: &WorkloadSpec, replicas: u32) -> WorkloadSpec {
@@ -269,39 +290,28 @@ fn with_replicas(spec: &WorkloadSpec, replicas: u32) -> WorkloadSpec {
     }
 }
 
-/// `NAMESPACE/NAME`.
+/// Returns `NAMESPACE/NAME`.
 fn id(workload: &v1::Workload) -> String {
     format!("{}/{}", workload.namespace, workload.name)
 }
 
-fn being_deleted(stored: &v1::Workload) -> Status {
-    let id = id(stored);
-    let message = format!("workload `{id}` is being deleted: try again once it is gone");
-    error::precondition_for_now("WORKLOAD_DELETING", &id, message)
-}
-
-fn nothing_before(stored: &v1::Workload) -> Status {
-    let id = id(stored);
-    let message = format!(
-        "workload `{id}` has no revision to go back to: every one that is kept runs what runs now"
-    );
-    error::precondition("NO_EARLIER_REVISION", &id, message)
-}
-
-fn not_kept(stored: &v1::Workload, revision: u32, kept: impl Iterator<Item = u32>) -> Status {
+fn not_kept(stored: &v1::Workload, revision: u32, kept: impl Iterator<Item = u32>) -> Refusal {
     let kept: Vec<_> = kept.map(|number| number.to_string()).collect();
     let hint = match kept.as_slice() {
         [] => "none are kept".to_owned(),
         _ => format!("these are kept: {}", kept.join(", ")),
     };
-    let name = format!("{}@{revision}", id(stored));
-    error::not_found("revision", &name, &hint)
+    Refusal::Absent(Absent {
+        kind: "revision",
+        name: format!("{}@{revision}", id(stored)),
+        hint,
+    })
 }
 
-// === impl Wish ===
+// === impl Operation ===
 
-impl Wish {
-    /// What to do about an artifact that is not there.
+impl Operation {
+    /// Returns what to do about an artifact that is missing.
     pub fn about_missing_artifact(&self) -> &'static str {
         match self {
             Self::Apply(_) => "push it with `warren push FILE`, or name the file",

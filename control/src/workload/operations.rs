@@ -1,155 +1,81 @@
-//! Apply, Scale, Restart, Rollback, Delete: each a wish, what is told of it, and its answer.
+//! Apply, Scale, Restart, Rollback and Delete: each is one operation with one way to the store.
 
-use tonic::{Code, Status};
-use warren_model::{feature, name::WorkloadId};
-use warren_proto::v1::{self, apply_response::Outcome};
+use warren_model::name::WorkloadId;
+use warren_proto::v1;
 
 use super::{
+    Workloads,
     change::{Change, Changed},
-    decide::{self, Effect, Wish},
+    decide::{self, Effect, Operation},
+    refusal::Refusal,
 };
-use crate::{
-    events::Subject,
-    grpc::{Shared, authz::Caller, error, scope},
-};
+use crate::events::Subject;
 
 /// The caller of what the control plane does by itself.
 const CONTROL_PLANE: &str = "control-plane";
 
-/// One request's way to the store and back.
-pub struct Verbs<'a> {
-    pub shared: &'a Shared,
-    pub caller: &'a Caller,
+/// What an operation did.
+pub struct Done {
+    /// The workload with its present status.
+    pub workload: v1::Workload,
+    pub effect: Effect,
 }
 
-// === impl Verbs ===
+// === impl Workloads ===
 
-impl Verbs<'_> {
-    pub async fn apply(&self, request: v1::ApplyRequest) -> Result<v1::ApplyResponse, Status> {
-        let wanted = feature::admit(&request.workload.unwrap_or_default())
-            .map_err(|violations| error::invalid(&violations))?;
-        let id = wanted.id.clone();
-        let wish = Wish::Apply(Box::new(wanted));
-        let changed = self.commit(&id, &wish, request.expected_revision).await?;
-        let outcome = match changed.decision.effect {
-            Effect::Nothing => Outcome::Unchanged,
-            Effect::Created => Outcome::Created,
-            Effect::Revision | Effect::Changed => Outcome::Updated,
-        };
-        Ok(v1::ApplyResponse {
-            workload: Some(self.shown(&id, changed)),
-            outcome: outcome.into(),
-        })
-    }
-
-    pub async fn scale(&self, request: v1::ScaleRequest) -> Result<v1::ScaleResponse, Status> {
-        let id = scope::workload(&request.namespace, &request.name)?;
-        let wish = Wish::Scale(request.replicas);
-        let changed = self.commit(&id, &wish, request.expected_revision).await?;
-        let workload = Some(self.shown(&id, changed));
-        Ok(v1::ScaleResponse { workload })
-    }
-
-    pub async fn restart(
+impl Workloads {
+    /// Carries out an operation, and returns once it is on disk and the index shows it.
+    ///
+    /// `expected_revision` is the one that the workload must be at; 0 means that it must not exist.
+    pub async fn operate(
         &self,
-        request: v1::RestartRequest,
-    ) -> Result<v1::RestartResponse, Status> {
-        let id = scope::workload(&request.namespace, &request.name)?;
-        let changed = self
-            .commit(&id, &Wish::Restart, request.expected_revision)
-            .await?;
-        let workload = Some(self.shown(&id, changed));
-        Ok(v1::RestartResponse { workload })
-    }
-
-    pub async fn rollback(
-        &self,
-        request: v1::RollbackRequest,
-    ) -> Result<v1::RollbackResponse, Status> {
-        let id = scope::workload(&request.namespace, &request.name)?;
-        let wish = Wish::Rollback(request.revision);
-        let changed = self.commit(&id, &wish, request.expected_revision).await?;
-        let workload = Some(self.shown(&id, changed));
-        Ok(v1::RollbackResponse { workload })
-    }
-
-    pub async fn delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Status> {
-        let id = scope::workload(&request.namespace, &request.name)?;
-        let changed = self.commit(&id, &Wish::Delete, None).await?;
-        let workload = Some(self.shown(&id, changed));
-        Ok(v1::DeleteResponse { workload })
-    }
-
-    async fn commit(
-        &self,
+        caller: &str,
         id: &WorkloadId,
-        wish: &Wish,
+        operation: &Operation,
         expected_revision: Option<u32>,
-    ) -> Result<Changed, Status> {
+    ) -> Result<Done, Refusal> {
         let change = Change {
-            shared: self.shared,
-            caller: self.caller,
+            workloads: self,
+            caller,
             id,
-            wish,
+            operation,
             expected_revision,
         };
         let changed = change.commit().await?;
-        if let Some((reason, message)) = news(wish, &changed) {
-            let subject = Subject::Workload(id);
-            let caller = self.caller.as_str();
-            self.shared
-                .events
-                .record_by(caller, changed.time, subject, reason, message);
+        if let Some((reason, message)) = event_for(operation, &changed) {
+            let (events, subject) = (&self.events, Subject::Workload(id));
+            events.record_by(caller, changed.time, subject, reason, message);
         }
-        Ok(changed)
+        Ok(Done {
+            effect: changed.decision.effect,
+            workload: self.shown(id, changed.decision.workload),
+        })
     }
 
-    /// With the status of now; as it was written if it is gone already, or if the name has another life by now.
-    fn shown(&self, id: &WorkloadId, changed: Changed) -> v1::Workload {
-        let written = changed.decision.workload;
-        match self.shared.index.workload(id) {
+    /// Goes back from a revision whose rollout stalled, as Rollback does.
+    pub async fn roll_back_failed(
+        &self,
+        id: &WorkloadId,
+        failed: u32,
+        to: u32,
+    ) -> Result<Effect, Refusal> {
+        let operation = Operation::RollbackOnFailure(to);
+        let done = self.operate(CONTROL_PLANE, id, &operation, Some(failed));
+        Ok(done.await?.effect)
+    }
+
+    /// Returns a written workload with its present status; as it was written where it is gone
+    /// already, or where another one has taken its name.
+    fn shown(&self, id: &WorkloadId, written: v1::Workload) -> v1::Workload {
+        match self.index.workload(id) {
             Some(shown) if shown.uid == written.uid => v1::Workload::clone(&shown),
             _ => written,
         }
     }
 }
 
-/// What became of taking a rollout back.
-pub enum RolledBack {
-    Done,
-    /// The workload has changed since it stalled.
-    Overtaken,
-    /// It cannot be, for this reason; trying again does not help.
-    Refused(String),
-}
-
-/// Goes back from a revision whose rollout stalled, by the same way as Rollback. An error is for a later try.
-pub async fn roll_back_failed(
-    shared: &Shared,
-    id: &WorkloadId,
-    failed: u32,
-    to: u32,
-) -> Result<RolledBack, Status> {
-    let verbs = Verbs {
-        shared,
-        caller: &Caller::new(CONTROL_PLANE),
-    };
-    let changed = verbs
-        .commit(id, &Wish::RollbackOnFailure(to), Some(failed))
-        .await;
-    match changed {
-        Ok(changed) if changed.decision.effect == Effect::Nothing => Ok(RolledBack::Refused(
-            format!("revision {to} runs the same, but for the number"),
-        )),
-        Ok(_) => Ok(RolledBack::Done),
-        Err(status) if status.code() == Code::Aborted => Ok(RolledBack::Overtaken),
-        Err(status) if status.code() == Code::Unavailable => Err(status),
-        Err(status) => Ok(RolledBack::Refused(status.message().to_owned())),
-    }
-}
-
-/// What is told of a change: a reason and a sentence.
-fn news(wish: &Wish, changed: &Changed) -> Option<(&'static str, String)> {
+/// Returns the reason and the sentence of the event that a change makes.
+fn event_for(operation: &Operation, changed: &Changed) -> Option<(&'static str, String)> {
     let Changed {
         before, decision, ..
     } = changed;
@@ -159,14 +85,14 @@ fn news(wish: &Wish, changed: &Changed) -> Option<(&'static str, String)> {
         before.as_ref().map(decide::replicas),
     );
     let revision = workload.revision;
-    Some(match (decision.effect, wish) {
+    Some(match (decision.effect, operation) {
         (Effect::Nothing, _) => return None,
         (Effect::Created, _) => ("Created", format!("created with {}", replicas(is))),
-        (Effect::Revision, Wish::Restart) => (
+        (Effect::Revision, Operation::Restart) => (
             "Restarted",
             format!("revision {revision} takes the place of every replica"),
         ),
-        (Effect::Revision, Wish::Rollback(_) | Wish::RollbackOnFailure(_)) => (
+        (Effect::Revision, Operation::Rollback(_) | Operation::RollbackOnFailure(_)) => (
             "RolledBack",
             format!(
                 "revision {revision} brings revision {} back",
@@ -177,7 +103,7 @@ fn news(wish: &Wish, changed: &Changed) -> Option<(&'static str, String)> {
             "Updated",
             format!("revision {revision} is being rolled out"),
         ),
-        (Effect::Changed, Wish::Delete) => ("Deleting", "deletion was asked for".to_owned()),
+        (Effect::Changed, Operation::Delete) => ("Deleting", "deletion was asked for".to_owned()),
         (Effect::Changed, _) => match was {
             Some(was) if was != is => ("Scaled", format!("scaled from {was} to {}", replicas(is))),
             _ => ("Labelled", "its labels were changed".to_owned()),

@@ -1,4 +1,4 @@
-//! Events: what is kept, then what happens.
+//! Streams of events: those that are kept, then those that happen.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,24 +10,24 @@ use warren_proto::v1;
 
 use crate::{
     clock,
-    events::Kept,
-    grpc::{Responses, Shared, error, scope::Scope},
+    events::{Events, Kept},
+    grpc::{Responses, error, scope::Scope},
 };
 
 struct Following {
     scope: Scope,
-    /// How far back, from when it was asked for.
+    /// How far back events are wanted, from the time of the request.
     since: Option<(Duration, Timestamp)>,
-    /// `None` once all of them were sent.
+    /// The kept events; `None` once all of them were sent.
     kept: Option<Kept>,
-    /// The next of them that was not looked at.
+    /// The position of the next kept event to look at.
     at: usize,
-    /// `None` once nothing more is to come.
+    /// `None` once no more follows.
     live: Option<Receiver<Arc<v1::Event>>>,
 }
 
 pub(super) fn events(
-    shared: &Shared,
+    events: &Events,
     request: &v1::EventsRequest,
 ) -> Result<Responses<v1::EventsResponse>, Status> {
     let scope = Scope::parse(&request.namespace, &request.name, "name")?;
@@ -38,7 +38,7 @@ pub(super) fn events(
                 .map_err(|_| error::invalid_field("since", "should not be negative"))?,
         ),
     };
-    let (kept, live) = shared.events.follow();
+    let (kept, live) = events.follow();
     let following = Following {
         scope,
         since: since.map(|since| (since, clock::now())),

@@ -1,4 +1,4 @@
-//! Logs: the lines of a workload's replicas, from the workers that have them, merged into one stream.
+//! Streams of logs: the lines of a workload's replicas, from the workers that have them, merged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,34 +24,35 @@ use warren_model::{
 use warren_proto::v1;
 
 use crate::{
-    fleet::logs::NoLines,
-    grpc::{Responses, Shared, error, scope},
-    suggest,
+    fleet::{Fleet, logs::NoLines},
+    grpc::{Responses, error, scope},
+    index::Index,
+    suggest::{self, Absent},
 };
 
-/// Messages that may wait for a slow reader; then the workers wait.
+/// The number of messages that may wait for a slow reader before the workers wait.
 const BUFFER: usize = 16;
-/// Failures that one answer names.
+/// The number of failures that one answer names.
 const MAX_FAILURES: usize = 16;
-/// Replicas or sources that one refusal names.
+/// The number of replicas or sources that one refusal names.
 const MAX_OFFERED: usize = 8;
-/// From the end of a workload to that of its lines, when a worker does not end them itself.
+/// The time from the end of a workload to that of its lines, if a worker does not end them itself.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 type Out = mpsc::Sender<Result<v1::LogsResponse, Status>>;
 
 /// One reader's request.
 struct Reading {
-    shared: Arc<Shared>,
+    fleet: Arc<Fleet>,
     id: WorkloadId,
-    /// Another workload of the same name is another workload.
+    /// Tells the workload from a later one of the same name.
     uid: String,
     request: v1::LogsRequest,
     /// How far back lines are wanted, from `asked`.
     since: Option<Duration>,
     asked: Instant,
     out: Out,
-    /// Where replicas were read up to, of those that were read before.
+    /// The time up to which each replica was read, of those that were read before.
     read: BTreeMap<String, Option<Timestamp>>,
     /// Replicas that are being read.
     open: BTreeSet<String>,
@@ -60,30 +61,30 @@ struct Reading {
 /// How reading one replica ended.
 struct Ended {
     replica: String,
-    /// Time of the last line that was sent.
+    /// The time of the last line that was sent.
     last: Option<Timestamp>,
     result: Result<(), NoLines>,
 }
 
 pub(super) fn logs(
-    shared: &Arc<Shared>,
+    fleet: &Arc<Fleet>,
     request: v1::LogsRequest,
 ) -> Result<Responses<v1::LogsResponse>, Status> {
     let id = scope::workload(&request.namespace, &request.name)?;
     let since = checked(&request)?;
-    let Some(workload) = shared.index.workload(&id) else {
-        return Err(scope::no_workload(&shared.index, &id));
+    let Some(workload) = fleet.index.workload(&id) else {
+        return Err(Absent::workload(&fleet.index, &id).into());
     };
     if !request.source.is_empty() {
         known_source(&workload, &request.source)?;
     }
     if !request.replica.is_empty() {
-        known_replica(shared, &id, &request.replica)?;
+        known_replica(&fleet.index, &id, &request.replica)?;
     }
     let (out, responses) = mpsc::channel(BUFFER);
-    let touched = shared.index.touched();
+    let touched = fleet.index.touched();
     let reading = Reading {
-        shared: shared.clone(),
+        fleet: fleet.clone(),
         id,
         uid: workload.uid.clone(),
         request,
@@ -93,15 +94,15 @@ pub(super) fn logs(
         read: BTreeMap::new(),
         open: BTreeSet::new(),
     };
-    let shutdown = shared.fleet.shutdown.clone();
-    shared.fleet.tasks.spawn(async move {
+    let shutdown = fleet.shutdown.clone();
+    fleet.tasks.spawn(async move {
         let out = reading.out.clone();
         tokio::select! {
             () = reading.run(touched) => {}
-            // Nobody reads any more.
+            // The reader has gone.
             () = out.closed() => {}
-            // Not an end of the lines: the reader may ask again. One that has gone, or takes nothing, is told by the end
-            // of the connection.
+            // This is not the end of the lines: the reader may ask again. One that does not read
+            // learns of it by the end of the connection.
             () = shutdown.cancelled() => {
                 let _ = out.try_send(Err(error::ending()));
             }
@@ -110,7 +111,7 @@ pub(super) fn logs(
     Ok(ReceiverStream::new(responses).boxed())
 }
 
-/// How far back the request goes, where it says that.
+/// Checks a request. Returns how far back it goes, if it says so.
 fn checked(request: &v1::LogsRequest) -> Result<Option<Duration>, Status> {
     let mut violations = Violations::default();
     if request.previous && request.follow {
@@ -131,7 +132,7 @@ fn checked(request: &v1::LogsRequest) -> Result<Option<Duration>, Status> {
     }
 }
 
-/// Guests of the workload write as "service", or as a component's name.
+/// Checks that a source exists: the guests of a workload write as "service" or as a component's name.
 fn known_source(workload: &v1::Workload, source: &str) -> Result<(), Status> {
     let spec = workload.spec.as_ref();
     let service = spec.and_then(|spec| spec.service.as_ref());
@@ -148,12 +149,15 @@ fn known_source(workload: &v1::Workload, source: &str) -> Result<(), Status> {
         &format!("{}/{}", workload.namespace, workload.name),
         sources,
     );
-    Err(error::not_found("source", source, &hint))
+    Err(error::not_found(&Absent {
+        kind: "source",
+        name: source.to_owned(),
+        hint,
+    }))
 }
 
-fn known_replica(shared: &Shared, id: &WorkloadId, replica: &str) -> Result<(), Status> {
-    let known: Vec<_> = shared
-        .index
+fn known_replica(index: &Index, id: &WorkloadId, replica: &str) -> Result<(), Status> {
+    let known: Vec<_> = index
         .replicas_of(id)
         .iter()
         .map(|held| held.value.replica.id.clone())
@@ -165,10 +169,14 @@ fn known_replica(shared: &Shared, id: &WorkloadId, replica: &str) -> Result<(), 
         Some(near) => format!("did you mean `{near}`?"),
         None => offers(&id.to_string(), known.iter().map(String::as_str)),
     };
-    Err(error::not_found("replica", replica, &hint))
+    Err(error::not_found(&Absent {
+        kind: "replica",
+        name: replica.to_owned(),
+        hint,
+    }))
 }
 
-/// "workload `x` has `a`, `b`", up to a number that can be read.
+/// Returns "workload `x` has `a`, `b`", with at most [`MAX_OFFERED`] names.
 fn offers<'a>(workload: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let names = names.into_iter().take(MAX_OFFERED);
     let quoted: Vec<_> = names.map(|name| format!("`{name}`")).collect();
@@ -214,7 +222,7 @@ impl Reading {
                 () = time::sleep(LAST_WORDS), if gone && self.request.follow => break,
             }
         }
-        // A reader who follows was told what there was; one who does not must know that something is missing.
+        // A reader that follows has got what there was; another one must learn that lines are missing.
         if !failures.is_empty() && (!self.request.follow || !answered) {
             // An error means that the reader has gone.
             let _ = self
@@ -226,15 +234,15 @@ impl Reading {
 
     /// Whether the workload was deleted, with all its replicas.
     fn is_gone(&self) -> bool {
-        let workload = self.shared.index.workload(&self.id);
+        let workload = self.fleet.index.workload(&self.id);
         workload.is_none_or(|workload| workload.uid != self.uid)
     }
 
-    /// Begins to read every replica that is not being read: new ones, and `again` those that were read before,
-    /// which may have more to say now.
+    /// Begins to read every replica that is not being read: new ones, and, with `again`, those that were
+    /// read before, which may have more lines now.
     fn sources(&mut self, again: bool) -> Vec<BoxFuture<'static, Ended>> {
         let mut sources = Vec::new();
-        for held in self.shared.index.replicas_of(&self.id) {
+        for held in self.fleet.index.replicas_of(&self.id) {
             let replica = &held.value.replica;
             let id = &replica.id;
             let own = replica.workload_uid == self.uid;
@@ -260,23 +268,23 @@ impl Reading {
                 ..v1::LogsWanted::default()
             };
             sources.push(
-                read_replica(self.shared.clone(), worker, wanted, after, self.out.clone()).boxed(),
+                read_replica(self.fleet.clone(), worker, wanted, after, self.out.clone()).boxed(),
             );
         }
         sources
     }
 
-    /// The wanted time back from now: a replica that is read later goes back to the same moment.
+    /// Returns the wanted time back from now: a replica that is read later goes back to the same moment.
     fn since_now(&self) -> Option<prost_types::Duration> {
         let since = self.since?.saturating_add(self.asked.elapsed());
-        // What is longer than protobuf can say is all that are kept.
+        // A time that is too long for protobuf means all lines that are kept.
         since.try_into().ok()
     }
 }
 
 /// Forwards the lines of one replica that are newer than `after`, as fast as the reader takes them.
 async fn read_replica(
-    shared: Arc<Shared>,
+    fleet: Arc<Fleet>,
     worker: Name,
     wanted: v1::LogsWanted,
     after: Option<Timestamp>,
@@ -285,7 +293,7 @@ async fn read_replica(
     let replica = wanted.replica.clone();
     let moment = |time: &Option<Timestamp>| time.map(|time| (time.seconds, time.nanos));
     let mut last = after;
-    let mut lines = match shared.fleet.logs.request(&worker, wanted).await {
+    let mut lines = match fleet.logs.request(&worker, wanted).await {
         Ok(lines) => lines,
         Err(error) => {
             return Ended {
@@ -296,7 +304,7 @@ async fn read_replica(
         }
     };
     while let Some(mut batch) = lines.next().await {
-        // The worker sends what it keeps anew.
+        // The worker sends again what it keeps.
         batch.retain(|line| after.is_none() || moment(&line.time) > moment(&after));
         let Some(newest) = batch.last() else { continue };
         last = newest.time.or(last);
@@ -315,7 +323,8 @@ async fn read_replica(
     }
 }
 
-/// Waits for a change of the workload's replicas, or one that was missed. False when there will be none.
+/// Waits for a change of the workload's replicas, or for one that was missed. Returns false when none
+/// will come.
 async fn changed(touched: &mut Receiver<WorkloadId>, id: &WorkloadId) -> bool {
     loop {
         match touched.recv().await {

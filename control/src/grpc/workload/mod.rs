@@ -7,27 +7,51 @@ mod revisions;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use warren_proto::v1::{self, workload_service_server::WorkloadService};
+use warren_model::feature;
+use warren_proto::v1::{self, apply_response::Outcome, workload_service_server::WorkloadService};
 
 use super::{
-    Responses, Shared,
+    Responses,
     authz::Caller,
+    error,
     page::{self, Listing},
     scope::{self, Scope, Selector},
     watch::Watch,
 };
-use crate::{index::ShownReplica, state::keys, workload::Verbs};
+use crate::{
+    fleet::Fleet,
+    index::{Index, ShownReplica},
+    state::keys,
+    suggest::Absent,
+    workload::{Effect, Operation, Workloads},
+};
 
-pub struct WorkloadApi(pub Arc<Shared>);
+pub struct WorkloadApi {
+    pub workloads: Arc<Workloads>,
+    pub fleet: Arc<Fleet>,
+}
 
 // === impl WorkloadApi ===
 
 impl WorkloadApi {
-    fn verbs<'a>(&'a self, caller: &'a Caller) -> Verbs<'a> {
-        Verbs {
-            shared: &self.0,
-            caller,
-        }
+    /// Carries out an operation on a workload that exists, and returns the workload.
+    async fn operate(
+        &self,
+        caller: &Caller,
+        (namespace, name): (&str, &str),
+        operation: Operation,
+        expected_revision: Option<u32>,
+    ) -> Result<Option<v1::Workload>, Status> {
+        let id = scope::workload(namespace, name)?;
+        let caller = caller.as_str();
+        let done = self
+            .workloads
+            .operate(caller, &id, &operation, expected_revision);
+        Ok(Some(done.await?.workload))
+    }
+
+    fn index(&self) -> &Arc<Index> {
+        &self.workloads.index
     }
 }
 
@@ -43,8 +67,25 @@ impl WorkloadService for WorkloadApi {
         request: Request<v1::ApplyRequest>,
     ) -> Result<Response<v1::ApplyResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let response = self.verbs(&caller).apply(request.into_inner()).await?;
-        Ok(Response::new(response))
+        let request = request.into_inner();
+        let wanted = feature::admit(&request.workload.unwrap_or_default())
+            .map_err(|violations| error::invalid(&violations))?;
+        let id = wanted.id.clone();
+        let operation = Operation::Apply(Box::new(wanted));
+        let expected = request.expected_revision;
+        let done = self
+            .workloads
+            .operate(caller.as_str(), &id, &operation, expected)
+            .await?;
+        let outcome = match done.effect {
+            Effect::Nothing => Outcome::Unchanged,
+            Effect::Created => Outcome::Created,
+            Effect::Revision | Effect::Changed => Outcome::Updated,
+        };
+        Ok(Response::new(v1::ApplyResponse {
+            workload: Some(done.workload),
+            outcome: outcome.into(),
+        }))
     }
 
     async fn get(
@@ -53,8 +94,8 @@ impl WorkloadService for WorkloadApi {
     ) -> Result<Response<v1::GetResponse>, Status> {
         let request = request.into_inner();
         let id = scope::workload(&request.namespace, &request.name)?;
-        let held = self.0.index.workload(&id);
-        let held = held.ok_or_else(|| scope::no_workload(&self.0.index, &id))?;
+        let held = self.index().workload(&id);
+        let held = held.ok_or_else(|| Absent::workload(self.index(), &id))?;
         let workload = Some(v1::Workload::clone(&held));
         Ok(Response::new(v1::GetResponse { workload }))
     }
@@ -74,7 +115,7 @@ impl WorkloadService for WorkloadApi {
             scope.contains(&workload.namespace, &workload.name)
                 && selector.matches(&workload.labels)
         };
-        let (found, revision) = self.0.index.workloads(after.as_ref(), size + 1, keep);
+        let (found, revision) = self.index().workloads(after.as_ref(), size + 1, keep);
         let mut workloads: Vec<_> = found
             .iter()
             .map(|workload| v1::Workload::clone(workload))
@@ -109,7 +150,7 @@ impl WorkloadService for WorkloadApi {
                 resource_version,
             },
         };
-        let responses = watch.begin(&self.0, &request.resource_version).await?;
+        let responses = watch.begin(self.index(), &request.resource_version).await?;
         Ok(Response::new(responses))
     }
 
@@ -118,8 +159,11 @@ impl WorkloadService for WorkloadApi {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let response = self.verbs(&caller).delete(request.into_inner()).await?;
-        Ok(Response::new(response))
+        let request = request.into_inner();
+        let name = (&*request.namespace, &*request.name);
+        let operation = Operation::Delete;
+        let workload = self.operate(&caller, name, operation, None).await?;
+        Ok(Response::new(v1::DeleteResponse { workload }))
     }
 
     async fn scale(
@@ -127,8 +171,13 @@ impl WorkloadService for WorkloadApi {
         request: Request<v1::ScaleRequest>,
     ) -> Result<Response<v1::ScaleResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let response = self.verbs(&caller).scale(request.into_inner()).await?;
-        Ok(Response::new(response))
+        let request = request.into_inner();
+        let name = (&*request.namespace, &*request.name);
+        let operation = Operation::Scale(request.replicas);
+        let workload = self
+            .operate(&caller, name, operation, request.expected_revision)
+            .await?;
+        Ok(Response::new(v1::ScaleResponse { workload }))
     }
 
     async fn restart(
@@ -136,15 +185,20 @@ impl WorkloadService for WorkloadApi {
         request: Request<v1::RestartRequest>,
     ) -> Result<Response<v1::RestartResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let response = self.verbs(&caller).restart(request.into_inner()).await?;
-        Ok(Response::new(response))
+        let request = request.into_inner();
+        let name = (&*request.namespace, &*request.name);
+        let operation = Operation::Restart;
+        let workload = self
+            .operate(&caller, name, operation, request.expected_revision)
+            .await?;
+        Ok(Response::new(v1::RestartResponse { workload }))
     }
 
     async fn list_revisions(
         &self,
         request: Request<v1::ListRevisionsRequest>,
     ) -> Result<Response<v1::ListRevisionsResponse>, Status> {
-        let response = revisions::list(&self.0, &request.into_inner()).await?;
+        let response = revisions::list(&self.workloads, &request.into_inner()).await?;
         Ok(Response::new(response))
     }
 
@@ -153,8 +207,13 @@ impl WorkloadService for WorkloadApi {
         request: Request<v1::RollbackRequest>,
     ) -> Result<Response<v1::RollbackResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let response = self.verbs(&caller).rollback(request.into_inner()).await?;
-        Ok(Response::new(response))
+        let request = request.into_inner();
+        let name = (&*request.namespace, &*request.name);
+        let operation = Operation::Rollback(request.revision);
+        let workload = self
+            .operate(&caller, name, operation, request.expected_revision)
+            .await?;
+        Ok(Response::new(v1::RollbackResponse { workload }))
     }
 
     async fn list_replicas(
@@ -172,8 +231,8 @@ impl WorkloadService for WorkloadApi {
             Some((keys::parse_id(workload)?, id.to_owned()))
         })?;
         let keep = |held: &ShownReplica| belongs(&scope, &selector, held);
-        let (found, revision) = self.0.index.replicas(after.as_ref(), size + 1, keep);
-        let usages = &self.0.fleet.usages;
+        let (found, revision) = self.index().replicas(after.as_ref(), size + 1, keep);
+        let usages = &self.fleet.usages;
         let shown = found.iter().map(|held| usages.shown(&held.replica));
         let mut replicas: Vec<_> = shown.collect();
         let more = page::cut(&mut replicas, size);
@@ -205,7 +264,7 @@ impl WorkloadService for WorkloadApi {
                 }
             },
         };
-        let responses = watch.begin(&self.0, &request.resource_version).await?;
+        let responses = watch.begin(self.index(), &request.resource_version).await?;
         Ok(Response::new(responses))
     }
 
@@ -213,7 +272,7 @@ impl WorkloadService for WorkloadApi {
         &self,
         request: Request<v1::LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
-        let stream = logs::logs(&self.0, request.into_inner())?;
+        let stream = logs::logs(&self.fleet, request.into_inner())?;
         Ok(Response::new(stream))
     }
 
@@ -221,7 +280,7 @@ impl WorkloadService for WorkloadApi {
         &self,
         request: Request<v1::EventsRequest>,
     ) -> Result<Response<Self::EventsStream>, Status> {
-        let stream = events::events(&self.0, &request.into_inner())?;
+        let stream = events::events(&self.workloads.events, &request.into_inner())?;
         Ok(Response::new(stream))
     }
 }

@@ -1,27 +1,29 @@
-//! ListRevisions: the history that can be gone back to.
+//! Lists the revisions that a workload can go back to.
 
 use tonic::Status;
 use warren_proto::v1;
 
-use crate::grpc::{
-    Shared, error,
-    page::{self, Listing},
-    scope,
+use crate::{
+    grpc::{
+        page::{self, Listing},
+        scope,
+    },
+    suggest::Absent,
+    workload::Workloads,
 };
 
 pub(super) async fn list(
-    shared: &Shared,
+    workloads: &Workloads,
     request: &v1::ListRevisionsRequest,
 ) -> Result<v1::ListRevisionsResponse, Status> {
     let id = scope::workload(&request.namespace, &request.name)?;
     let listing = Listing::new("WorkloadService.ListRevisions").about(id.to_string());
     let size = page::size(request.page_size);
     let before = listing.after(&request.page_token, |last| last.parse::<u32>().ok())?;
-    let stored = shared.state.workload(&id).await.map_err(error::store)?;
-    let Some(stored) = stored else {
-        return Err(scope::no_workload(&shared.index, &id));
+    let Some(stored) = workloads.state.workload(&id).await? else {
+        return Err(Absent::workload(&workloads.index, &id).into());
     };
-    let kept = shared.state.snapshots(&id).await.map_err(error::store)?;
+    let kept = workloads.state.snapshots(&id).await?;
     let mut revisions: Vec<_> = kept
         .into_iter()
         .rev()
@@ -41,7 +43,8 @@ pub(super) async fn list(
     })
 }
 
-/// The first versions of Warren noted neither time nor cause; the first revision is as old as its workload.
+/// Returns a snapshot as users see it. The first versions of Warren stored neither its time nor its
+/// cause; the first revision is as old as its workload.
 fn shown(snapshot: v1::Workload, current: u32) -> v1::Revision {
     let first = snapshot.create_time.filter(|_| snapshot.revision == 1);
     v1::Revision {

@@ -31,7 +31,7 @@ pub struct Observed<'a> {
     /// `None`: it is gone, and what is left of it goes too.
     pub workload: Option<&'a Desired>,
     pub replicas: &'a [ReplicaState],
-    /// All workers, with every replica counted whose phase [`occupies`](Phase::occupies).
+    /// All workers, with every replica counted that may hold memory and ports there.
     pub workers: &'a [WorkerView],
     /// A worker that is silent for this long is lost.
     pub worker_timeout: Duration,
@@ -269,8 +269,10 @@ pub fn plan(observed: &Observed<'_>, new_id: &mut dyn FnMut() -> String) -> Plan
 
 // === impl Phase ===
 
+#[cfg(test)]
 impl Phase {
-    /// Whether a replica of this phase may hold memory and ports of its worker.
+    /// Whether a replica of this phase may hold memory and ports of its worker. The index counts what
+    /// real ones hold by `ReplicaRecord::occupies`.
     pub fn occupies(self) -> bool {
         !matches!(self, Self::Failed | Self::Stopped)
     }
