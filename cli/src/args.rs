@@ -1,4 +1,5 @@
-//! What the command line understands. Everything that a command alone needs stands in the command's own module.
+//! The definition of the command line. Arguments that only one command needs are in that command's
+//! module.
 
 mod examples;
 mod limits;
@@ -22,7 +23,8 @@ pub use limits::ArtifactLimits;
 pub use reference::reference;
 pub use values::{Connections, address, bytes, duration, name, number, volume};
 
-/// Runs WebAssembly workloads: stateless components, and the long-running service that is their private localhost.
+/// Runs WebAssembly workloads: stateless components and a long-running service that is their
+/// private localhost.
 #[derive(Debug, Parser)]
 #[command(
     name = "warren",
@@ -37,11 +39,11 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Where the cluster is, for the commands that ask one.
+/// The cluster and the namespace that a command works with.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub struct Global {
-    /// Control planes to ask, tried in this order [env: WARREN_SERVER] [default: http://127.0.0.1:7700]
+    /// Control planes, tried in this order [env: WARREN_SERVER] [default: http://127.0.0.1:7700]
     #[arg(long, global = true, value_name = "URL,...", value_delimiter = ',')]
     pub server: Vec<ServerUrl>,
     /// Namespace to work in [env: WARREN_NAMESPACE] [default: default]
@@ -51,7 +53,8 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a control plane and one worker in this process, deploy what is given, and redeploy it when it changes
+    /// Run a control plane and a worker in this process, deploy the given workloads, and redeploy
+    /// them when they change
     Dev(dev::Args),
     /// Run a control plane
     Control(control::Args),
@@ -61,47 +64,48 @@ pub enum Command {
     Apply(apply::Args),
     /// List workloads, replicas, workers or artifacts
     Get(get::Args),
-    /// Explain one workload, replica, worker or artifact in words
+    /// Explain one workload, replica, worker or artifact
     Describe(describe::Args),
     /// Delete workloads, artifacts or workers
     Delete(delete::Args),
     /// Set how many replicas a workload has
     Scale(scale::Args),
-    /// Replace every replica of a workload by a new one
+    /// Replace every replica of a workload
     Restart(restart::Args),
-    /// List the revisions of a workload, and what each changed
+    /// List the revisions of a workload and their changes
     History(history::Args),
-    /// Roll an earlier revision of a workload out again
+    /// Roll a workload back to an earlier revision
     Rollback(rollback::Args),
-    /// Let workers take no new replicas; those that they have stay
+    /// Stop placing new replicas on workers; the replicas that they run stay
     Cordon(maintenance::Args),
-    /// Let workers take replicas again
+    /// Allow new replicas on workers again
     Uncordon(maintenance::Args),
-    /// Cordon workers and move their replicas to others, with the care of an update
+    /// Cordon workers and move their replicas to other workers, as carefully as an update does
     Drain(maintenance::DrainArgs),
-    /// Print what a workload wrote to stdout and stderr
+    /// Print the output of a workload's guests
     Logs(logs::Args),
-    /// Print what happened
+    /// Print events
     Events(events::Args),
     /// Store a component as an artifact
     Push(push::Args),
-    /// Tell what a component imports and exports, what a workload may use it as, and what would link to it
+    /// Show what a component imports and exports, how a workload may use it, and what would link to
+    /// it
     Inspect(inspect::Args),
     /// Check manifests and the components they name, without a server
     Validate(validate::Args),
-    /// Write everything that a control plane knows to a file, while it runs
+    /// Write the whole state of a running control plane to a file
     Backup(backup::Args),
-    /// Make a control plane's data directory from a backup
+    /// Create a control plane's data directory from a backup
     Restore(restore::Args),
-    /// Ask whether a control plane or a worker is serving
+    /// Check whether a control plane or a worker is serving
     Health(health::Args),
     /// Print the version of this program and of the server
     Version(version::Args),
-    /// Print a script that completes commands in a shell
+    /// Print a completion script for a shell
     Completions(completions::Args),
 }
 
-/// Global arguments that have no effect on a command: not shown, and refused.
+/// Global arguments that have no effect on a command. They are hidden in its help and refused.
 const WITHOUT_EFFECT: [(&str, &[&str]); 11] = [
     ("dev", &["server"]),
     ("control", &["server", "namespace"]),
@@ -116,12 +120,12 @@ const WITHOUT_EFFECT: [(&str, &[&str]); 11] = [
     ("restore", &["server", "namespace"]),
 ];
 
-/// The definition of the command line.
+/// Returns the definition of the command line.
 pub fn command() -> clap::Command {
     let mut command = with_examples(Cli::command(), "");
-    // From here on each subcommand has the global arguments as its own.
+    // Gives each subcommand the global arguments as its own.
     command.build();
-    // Neither `mut_subcommand` nor `mut_arg`, which move what they change to the end.
+    // `mut_subcommand` and `mut_arg` would move what they change to the end of the help.
     command.mut_subcommands(|subcommand| {
         let name = subcommand.get_name().to_owned();
         let useless = WITHOUT_EFFECT.iter().find(|(of, _)| *of == name);
@@ -133,7 +137,8 @@ pub fn command() -> clap::Command {
     })
 }
 
-/// Below the long help of each command; `words` are those that lead to this one.
+/// Adds examples below the long help of each command. `words` are the words that lead to this
+/// command.
 fn with_examples(mut command: clap::Command, words: &str) -> clap::Command {
     let examples = examples::of(words);
     if !examples.is_empty() {
@@ -169,7 +174,7 @@ impl Cli {
             if used {
                 return Err(usage(
                     ErrorKind::ArgumentConflict,
-                    format!("`--{argument}` has no effect on `warren {given}`: leave it out"),
+                    format!("`--{argument}` has no effect on `warren {given}`: omit it"),
                 ));
             }
         }
@@ -180,7 +185,8 @@ impl Cli {
 // === impl Global ===
 
 impl Global {
-    /// The control planes to try: the flag, else the environment, else the one on this machine.
+    /// Returns the control planes to try: from the flag, else the environment, else the one on this
+    /// machine.
     pub fn servers(&self) -> Result<Vec<ServerUrl>, clap::Error> {
         if !self.server.is_empty() {
             return Ok(self.server.clone());
@@ -200,7 +206,7 @@ impl Global {
             .collect()
     }
 
-    /// The namespace where none is written: the flag, else the environment, else `default`.
+    /// Returns the namespace from the flag, else the environment, else `default`.
     pub fn namespace(&self) -> Result<String, clap::Error> {
         if let Some(namespace) = &self.namespace {
             return Ok(namespace.clone());
@@ -214,21 +220,22 @@ impl Global {
     }
 }
 
-/// Prints what clap has to say: help and version to stdout with exit code 0, refusals to stderr with 2.
+/// Prints a result of clap: help and version to stdout with exit code 0, usage errors to stderr
+/// with exit code 2.
 pub fn explain(refused: &clap::Error) -> ExitCode {
-    // The message quotes what was given, which may hold escape sequences of its own: without
-    // colour all of them can be escaped.
+    // The message quotes the arguments, which may contain escape sequences. A message without
+    // colour can be escaped as a whole.
     let plain = refused.to_string();
     if harmless::text(&plain) != plain {
         output::note(plain.trim_end());
     } else {
-        // When the stream is gone there is nobody left to tell.
+        // If the stream is closed, there is no way to report that.
         let _ = refused.print();
     }
     ExitCode::from(u8::try_from(refused.exit_code()).unwrap_or(2))
 }
 
-/// A refusal like clap's own, with exit code 2.
+/// Returns a usage error like clap's own, with exit code 2.
 pub fn usage(kind: ErrorKind, message: impl fmt::Display) -> clap::Error {
     Cli::command().error(kind, message)
 }

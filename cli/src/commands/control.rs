@@ -10,7 +10,7 @@ use crate::{args, logging, output, process};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where clients and workers connect; port 0 takes any free one
+    /// Where clients and workers connect; port 0 takes any free port
     #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_control::DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// Where its state is kept [default: $XDG_DATA_HOME/warren/control]

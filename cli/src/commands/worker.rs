@@ -32,10 +32,10 @@ pub struct Args {
     /// Where its identity, artifacts, compiled code and guests' logs are kept [default: $XDG_DATA_HOME/warren/worker]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where it answers HTTP for every route; port 0 takes any free one
+    /// Where it answers HTTP for every route; port 0 takes any free port
     #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
-    /// Where health checks and other workers connect; port 0 takes any free one
+    /// Where health checks and other workers connect; port 0 takes any free port
     #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// How other workers reach --listen [default: its address]

@@ -44,10 +44,10 @@ pub struct Args {
     /// for a change; what runs goes on meanwhile. A service that does not start makes way for the version before.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Where clients connect; port 0 takes any free one
+    /// Where clients connect; port 0 takes any free port
     #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_control::DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// Where HTTP is answered for every route; port 0 takes any free one
+    /// Where HTTP is answered for every route; port 0 takes any free port
     #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
     /// Where the cluster's state is kept [default: a temporary directory, removed at the end]

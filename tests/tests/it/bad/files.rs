@@ -145,11 +145,15 @@ async fn what_this_user_may_not_read_is_told() {
         &["worker", "--listen", any, "--http", any, "--data", &data],
     ] {
         let told = ask(process).await;
-        let words = format!("cannot use {data} as data directory: this user may not write there");
+        let words =
+            format!("cannot use {data} as the data directory: this user may not write there");
         assert!(told.contains(&words) && told.contains("--data"), "{told}");
     }
     let told = ask(&["control", "--listen", any]).await;
-    assert!(told.contains("say where with --data"), "{told}");
+    assert!(
+        told.contains("name the data directory with --data"),
+        "{told}"
+    );
     let told = ask(&["control", "--listen", "127.0.0.1:1", "--data", &data]).await;
     assert!(
         told.contains("data directory") || told.contains("may not listen"),
