@@ -1,4 +1,4 @@
-//! `warren backup`: everything that a control plane knows, in a file.
+//! `warren backup`: the whole state of a control plane in a file.
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -23,17 +23,17 @@ pub struct Args {
     /// The file to write, or `-` for stdout
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Replace the file where it exists
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
 }
 
-/// What went into it.
+/// The contents of the backup.
 #[derive(Default)]
 struct Summary {
     header: Header,
     bytes: u64,
-    /// Artifacts that could not be read, and why.
+    /// Artifacts that could not be read, with the reason.
     missing: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     if args.file.exists() && !args.force {
         bail!("{name} exists: name another file, or replace it with --force");
     }
-    // Before anything travels: whether there is a place for it.
+    // Checks that the file can be created before anything is transferred.
     let parent = args.file.parent().filter(|path| *path != Path::new(""));
     let directory = parent.unwrap_or(Path::new("."));
     let about = || format!("cannot write in {}", directory.display());
@@ -75,7 +75,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     summary.tell(&name)
 }
 
-/// Writes what arrives, and fails unless it arrived whole.
+/// Writes the backup as it arrives, and fails unless it arrived completely.
 async fn receive(
     server: &Server,
     name: &str,

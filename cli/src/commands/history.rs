@@ -1,4 +1,4 @@
-//! `warren history`: the revisions of a workload, and what each changed.
+//! `warren history`: lists the revisions of a workload and their changes.
 
 mod changes;
 
@@ -16,10 +16,10 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The workload
+    /// Name of the workload
     #[arg(value_parser = args::name)]
     name: String,
-    /// Print what this revision ran, as a manifest that `warren apply` takes
+    /// Print this revision as a manifest for `warren apply`
     #[arg(long, value_name = "REVISION", value_parser = args::number(1..=u32::MAX), allow_negative_numbers = true)]
     revision: Option<u32>,
     /// Print as data: an array, newest first, or with --revision one object
@@ -61,7 +61,7 @@ fn find<'a>(
     );
 }
 
-/// The workload as it was at a revision: its name and labels are not part of any.
+/// Returns the workload as it was at a revision. Its name and labels are not part of revisions.
 fn as_of(workload: &v1::Workload, revision: &v1::Revision) -> v1::Workload {
     v1::Workload {
         namespace: workload.namespace.clone(),
@@ -72,7 +72,7 @@ fn as_of(workload: &v1::Workload, revision: &v1::Revision) -> v1::Workload {
     }
 }
 
-/// Newest first, each with what it changed of the one before it.
+/// Lists the revisions, newest first, each with its changes from the previous one.
 fn table(revisions: &[v1::Revision], now: SystemTime) -> Table {
     let header = ["REVISION", "AGE", "CAUSE", "BY", "CHANGES"];
     let mut table = Table::new(header).giving_way(&["BY", "AGE"]).flowing();

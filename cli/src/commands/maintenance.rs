@@ -1,4 +1,4 @@
-//! `warren cordon`, `warren uncordon`, `warren drain`: a worker that is about to be away.
+//! `warren cordon`, `warren uncordon`, `warren drain`: maintenance of workers.
 
 use anyhow::bail;
 use warren_proto::v1;
@@ -13,14 +13,14 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One or several workers
+    /// Names of the workers
     #[arg(value_name = "WORKER", required = true, value_parser = args::name)]
     names: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct DrainArgs {
-    /// One or several workers, which are cordoned all before the first is waited for
+    /// Names of the workers; all of them are cordoned before the command waits for the first
     #[arg(value_name = "WORKER", required = true, value_parser = args::name)]
     names: Vec<String>,
     #[command(flatten)]

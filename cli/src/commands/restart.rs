@@ -1,4 +1,4 @@
-//! `warren restart`: every replica anew.
+//! `warren restart`: replaces every replica.
 
 use super::{Wait, connect};
 use crate::{
@@ -9,12 +9,12 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The workload
+    /// Name of the workload
     #[arg(value_parser = args::name)]
     name: String,
     #[command(flatten)]
     wait: Wait,
-    /// Print the workload as the server has it now
+    /// Print the workload as stored by the server
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }

@@ -1,4 +1,4 @@
-//! `warren restore`: a backup becomes the data directory of a control plane.
+//! `warren restore`: turns a backup into the data directory of a control plane.
 
 use std::{
     fs::File,
@@ -16,10 +16,11 @@ pub struct Args {
     /// The file that `warren backup` wrote, or `-` for stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The data directory of the control plane, which must not run [default: $XDG_DATA_HOME/warren/control]
+    /// Data directory of the control plane, which must not be running [default:
+    /// $XDG_DATA_HOME/warren/control]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Restore where something is already: its store is put aside and kept
+    /// Restore even if there is a store already; it is set aside and kept
     #[arg(long)]
     force: bool,
 }

@@ -1,4 +1,4 @@
-//! `warren rollback`: an earlier revision again.
+//! `warren rollback`: rolls a workload back to an earlier revision.
 
 use super::{Wait, connect};
 use crate::{
@@ -9,15 +9,15 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The workload
+    /// Name of the workload
     #[arg(value_parser = args::name)]
     name: String,
-    /// The revision to bring back; else the newest that differs from the present one
+    /// The revision to roll back to; by default the newest that differs from the current one
     #[arg(long, value_name = "REVISION", value_parser = args::number(1..=u32::MAX), allow_negative_numbers = true)]
     to: Option<u32>,
     #[command(flatten)]
     wait: Wait,
-    /// Print the workload as the server has it now
+    /// Print the workload as stored by the server
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -33,7 +33,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let title = source::title(&workload);
     if args.output.is_none() {
         output::line(if workload.revision == before.revision {
-            // Only one that was named can be the present one.
+            // Without `--to`, the server never picks the current revision.
             let to = args.to.unwrap_or(workload.revision);
             format!("{title} has the spec of revision {to} already")
         } else {

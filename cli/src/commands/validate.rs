@@ -1,4 +1,4 @@
-//! `warren validate`: what the server would say, without one.
+//! `warren validate`: the server's checks, without a server.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `warren version`: this program's, and the server's where there is one.
+//! `warren version`: prints the version of this program, and of the server if there is one.
 
 use serde_json::{Value, json};
 use warren_proto::v1;
@@ -7,12 +7,12 @@ use crate::{args::Global, client::Server, error, output, output::Format};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print as data, with what the server can do
+    /// Print as data, with the features of the server
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
 
-/// A server that is not there is part of the answer, not a failure.
+/// A server that cannot be reached is part of the output, not a failure.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let client = env!("CARGO_PKG_VERSION");
     let server = ask(global).await;
@@ -45,7 +45,7 @@ async fn ask(global: &Global) -> anyhow::Result<(String, v1::GetInfoResponse)> {
     Ok((server.url.to_string(), server.info().clone()))
 }
 
-/// What it means that they are not the same.
+/// Explains what a difference of the two versions means.
 fn difference(client: &str, server: &str) -> Option<String> {
     if client == server {
         return None;

@@ -1,4 +1,4 @@
-//! `warren worker`: a worker.
+//! `warren worker`: runs a worker.
 
 use std::{
     collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration,
@@ -23,66 +23,72 @@ pub struct Args {
         default_value = "http://127.0.0.1:7700"
     )]
     control: Vec<ServerUrl>,
-    /// Its name, unique in the fleet [default: the machine's host name]
+    /// Name, unique in the fleet [default: the machine's host name]
     #[arg(long, value_parser = args::name)]
     name: Option<String>,
-    /// Label for placement; may be given several times
+    /// Label for placement; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Where its identity, artifacts, compiled code and guests' logs are kept [default: $XDG_DATA_HOME/warren/worker]
+    /// Directory for its identity, artifacts, compiled code and guests' logs [default:
+    /// $XDG_DATA_HOME/warren/worker]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where it answers HTTP for every route; port 0 takes any free port
+    /// Address that serves HTTP for every route; port 0 takes any free port
     #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
-    /// Where health checks and other workers connect; port 0 takes any free port
+    /// Address for health checks and other workers; port 0 takes any free port
     #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// How other workers reach --listen [default: its address]
+    /// URL at which other workers reach --listen [default: its address]
     #[arg(long, value_name = "URL")]
     advertise: Option<ServerUrl>,
-    /// Memory for all guests together, such as 2GiB; its own comes on top [default: 80% of the machine's]
+    /// Memory for all guests together, such as 2GiB; the worker's own comes on top [default: 80% of
+    /// the machine's]
     #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
     memory: Option<u64>,
-    /// Memory for compiling one component, beside that of guests [default: a quarter of the machine's, from 512MiB to 2GiB]
+    /// Memory for compiling one component, on top of --memory [default: a quarter of the machine's,
+    /// from 512MiB to 2GiB]
     #[arg(long, value_name = "SIZE", value_parser = compile_memory)]
     compile_memory: Option<u64>,
     /// CPU time for compiling one component
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = compile_timeout)]
     compile_timeout: Duration,
-    /// Components that are compiled at once
+    /// Maximum number of components that are compiled at once
     #[arg(long, value_name = "N", default_value_t = warren_worker::runtime::compile::DEFAULT_CONCURRENCY)]
     compile_concurrency: NonZeroUsize,
-    /// What components may take on disk, and as much again their compiled code; then those go that nothing uses
+    /// Disk space for components, and as much again for their compiled code; beyond it those that
+    /// are not in use are removed
     #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "4GiB")]
     cache_max_size: u64,
-    /// What is kept of each replica's log, at least 256KiB; then its oldest lines go
+    /// Disk space for the log of each replica, at least 256KiB; beyond it the oldest lines are
+    /// removed
     #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "8MiB")]
     log_max_size: u64,
-    /// What is kept of all logs; then the oldest lines of ended replicas go first
+    /// Disk space for all logs; beyond it the oldest lines of ended replicas are removed first
     #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "1GiB")]
     log_max_total: u64,
-    /// Directory that workloads may mount by its name, `:ro` for reading only; may be given several times
+    /// Directory that workloads may mount by its name, with `:ro` read-only; may be repeated
     #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = args::volume)]
     volumes: Vec<HostVolume>,
-    /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
+    /// Let workloads reach this machine's own 127.0.0.1 if their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
-    /// Proxy in front of --http, by address or network, whose X-Forwarded-* and Forwarded are kept;
-    /// may be given several times [default: none, a client's own are replaced]
+    /// Address or network of a proxy in front of --http whose X-Forwarded-* and Forwarded fields
+    /// are trusted; may be repeated [default: none, the fields are replaced]
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<Cidr>,
-    /// Where workloads may publish ports, such as 127.0.0.1 or 0.0.0.0:30000-30999; may be given
-    /// several times [default: anywhere but on Warren's own ports]
+    /// Address, with or without ports, where workloads may publish, such as 127.0.0.1 or
+    /// 0.0.0.0:30000-30999; may be repeated [default: everywhere except Warren's own ports]
     #[arg(long, value_name = "ADDR[:PORT-PORT]")]
     publish_allow: Vec<PublishRule>,
     #[command(flatten)]
     connections: args::Connections,
-    /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others
-    /// take their places at once
+    /// Time for which its replicas wait for it after it was stopped, as for `systemctl restart`;
+    /// with 0, other workers take over at once
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = args::duration)]
     stop_keeps: Duration,
-    /// Allow a --listen address that other machines reach, without TLS and credentials
+    /// Allow a --listen address that other machines can reach, although there is no TLS and no
+    /// authentication
     #[arg(long)]
     insecure: bool,
 }
@@ -149,7 +155,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The compiler itself needs some.
+/// Parses the memory limit of the compiler, which needs some memory itself.
 fn compile_memory(text: &str) -> Result<u64, String> {
     match args::bytes(text)? {
         bytes if bytes < LEAST_MEMORY => Err(format!(
@@ -160,7 +166,7 @@ fn compile_memory(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The kernel counts CPU time in seconds.
+/// Parses the time limit of the compiler. The kernel counts CPU time in seconds.
 fn compile_timeout(text: &str) -> Result<Duration, String> {
     match args::duration(text)? {
         time if time < LEAST_TIMEOUT => Err("give it 1s at the least".to_owned()),

@@ -1,4 +1,4 @@
-//! The bytes of a component's file.
+//! Reads the files of components.
 
 use std::{
     fmt,
@@ -15,12 +15,12 @@ use warren_model::{
 
 use crate::output;
 
-/// The largest artifact that a server of this version takes.
+/// The largest artifact that a server of this version accepts.
 pub const MOST_BYTES: u64 = 256 << 20;
 
-/// Reads a component, or says why it is none that a server would take.
+/// Reads a component, or says why a server would not accept it.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    // Before it is opened: to open a pipe is to wait for somebody.
+    // Checked before the file is opened, because opening a pipe waits for its writer.
     let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
     if metadata.is_dir() {
         return Err("it is a directory: name the component's .wasm file".to_owned());
@@ -40,7 +40,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
         return too_large(output::bytes(metadata.len()));
     }
     let mut bytes = Vec::new();
-    // It may grow while it is read.
+    // The file may grow while it is read.
     File::open(path)
         .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
         .map_err(|error: io::Error| error.to_string())?;
@@ -66,7 +66,7 @@ impl fmt::Display for FileError {
     }
 }
 
-/// What a component's file holds.
+/// Inspects the file of a component.
 pub fn inspect(path: &Path, limits: &Limits) -> Result<(Digest, ComponentInfo), FileError> {
     let bytes = read(path, MOST_BYTES).map_err(FileError::Read)?;
     let info = component::inspect_within(&bytes, limits, &Interrupt::never())

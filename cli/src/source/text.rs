@@ -1,4 +1,4 @@
-//! The text of a manifest, from wherever it is given: a file, a directory, a pipe, stdin.
+//! The text of a manifest, read from a file, a directory, a pipe or stdin.
 
 use std::{
     fs::{self, File},
@@ -14,30 +14,30 @@ use warren_model::quantity::{format_bytes, format_duration};
 /// A manifest as it was given.
 #[derive(Debug)]
 pub struct Text {
-    /// How errors call it.
+    /// Its name in errors.
     pub source: String,
-    /// What its paths are relative to; empty for the current directory.
+    /// The directory that its paths are relative to; empty for the current directory.
     pub base: PathBuf,
     pub text: String,
 }
 
-/// In a directory, the manifest is the file of this name.
+/// The name of the manifest in a directory.
 pub const MANIFEST: &str = "warren.yaml";
 
 const STDIN: &str = "-";
 
-/// Thousands of workloads. More is another kind of file.
+/// Enough for thousands of workloads. A larger file is not a manifest.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// Nobody may ever write into a named pipe.
+/// The time limit for opening a named pipe, because it may never get a writer.
 const PIPE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whether the path stands for stdin.
+/// Returns whether the path means stdin.
 pub fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == STDIN
 }
 
-/// A directory stands for its [`MANIFEST`].
+/// Returns the path of the manifest, which for a directory is the [`MANIFEST`] in it.
 pub fn manifest_path(path: &Path) -> PathBuf {
     if path.is_dir() {
         path.join(MANIFEST)
@@ -46,7 +46,7 @@ pub fn manifest_path(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads what is given as a manifest, or says what is wrong with it.
+/// Reads a manifest, or says why it cannot be read.
 pub fn read(path: &Path) -> Result<Text, String> {
     if is_stdin(path) {
         let text = bounded(io::stdin().lock())
@@ -75,7 +75,8 @@ pub fn read(path: &Path) -> Result<Text, String> {
     })
 }
 
-/// To open a pipe is to wait for its writer, so another thread does it. It is left behind when nobody comes.
+/// Opens a file. Opening a pipe waits for its writer, so another thread does it; that thread is
+/// abandoned if no writer comes.
 fn open(path: &Path, timeout: Duration) -> io::Result<File> {
     if !is_pipe(path) {
         return File::open(path);
@@ -134,7 +135,7 @@ mod tests {
         assert!(made.success(), "{made}");
         let error = open(&pipe, Duration::from_millis(20)).expect_err("nobody writes");
         assert!(error.to_string().contains("within 20ms"), "{error}");
-        // Lets the thread go that still waits.
+        // Releases the waiting thread.
         drop(File::options().write(true).open(&pipe)?);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Waiting until nothing runs on a worker any more.
+//! Waits until nothing runs on a worker any more.
 
 use futures::StreamExt as _;
 use tokio::time;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{client::Server, output};
 
-/// Waits until a worker is drained. The outer error is one of the server that trying again does not help.
+/// Waits until a worker is drained. The outer error is a server error that a retry does not fix.
 pub async fn drained(
     server: &Server,
     worker: &v1::Worker,
@@ -84,7 +84,7 @@ pub async fn drained(
     }
 }
 
-/// `3 replicas left; default/web: 2 replicas wait until web-abc on worker w2 is ready`.
+/// Formats `3 replicas left; default/web: 2 replicas wait until web-abc on worker w2 is ready`.
 fn summary(drain: &v1::Drain) -> String {
     let mut text = format!("{} left", output::count(drain.replicas, "replica"));
     for held_up in drain.obstacles.iter().take(MOST_SHOWN) {
@@ -97,7 +97,7 @@ fn summary(drain: &v1::Drain) -> String {
     text
 }
 
-/// Workloads in one line.
+/// The number of workloads shown in one line.
 const MOST_SHOWN: usize = 3;
 
 fn obstacle(held_up: &v1::drain::Obstacle) -> String {
@@ -110,7 +110,8 @@ fn obstacle(held_up: &v1::drain::Obstacle) -> String {
     format!("{namespace}/{workload}: {message}")
 }
 
-/// Whether all that is left waits for ports that others keep: time alone does not help.
+/// Returns whether every remaining replica waits for a port that another one keeps: waiting does
+/// not help.
 fn is_hopeless(drain: &v1::Drain) -> bool {
     let mut obstacles = drain.obstacles.iter();
     drain.replicas > 0

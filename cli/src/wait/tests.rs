@@ -175,7 +175,7 @@ fn a_rollout_that_stalled_is_waited_for_by_the_endlessly_patient_only() {
     let stalled = Verdict::Stalled("no progress".into());
     assert_eq!(verdict(&starting, Patience::UntilFailed), stalled);
     assert_eq!(verdict(&starting, Patience::Endless), Verdict::Waiting);
-    // It got there after all.
+    // It became ready after all.
     let ready = [replica(REVISION, Phase::Running, true)];
     assert_eq!(verdict(&ready, Patience::UntilFailed), Verdict::Ready);
 }
@@ -213,11 +213,11 @@ fn whoever_is_left_no_time_is_looked_at_once() {
     let begun = Limit::from(Duration::ZERO).begin();
     assert!(begun.until(true) <= Instant::now());
     assert!(begun.until(false) >= now + LOOK);
-    // With time left, that is what counts.
+    // If more time than that is left, the deadline counts.
     let begun = Limit::from(LOOK * 3).begin();
     assert!(begun.until(false) >= now + LOOK * 3);
     assert_eq!(begun.until(false), begun.until(true));
-    // No clock goes so far.
+    // No clock can represent this time.
     assert!(Limit::from(Duration::MAX).begin().until(true) > now + LOOK * 3);
 }
 
@@ -232,7 +232,7 @@ fn what_is_ready_counts_once_the_server_says_that_it_stayed_so() {
     assert_eq!(judged(one(Some(false)), Until::Available), Verdict::Waiting);
     assert_eq!(judged(one(Some(false)), Until::Serving), Verdict::Ready);
     assert_eq!(judged(one(Some(true)), Until::Available), Verdict::Ready);
-    // A server that knows nothing of it.
+    // A server that does not report it.
     assert_eq!(judged(one(None), Until::Available), Verdict::Ready);
     let done = replica(REVISION, Phase::Completed, false);
     assert_eq!(judged(done, Until::Available), Verdict::Ready);
@@ -273,7 +273,8 @@ fn ports_that_stay_taken_are_not_waited_for() {
         judged(pending, "", known, &taken, Patience::Endless),
         Verdict::Waiting
     );
-    // It could not listen where it is: whether another worker takes it is about to be said.
+    // It could not listen on its machine; the server has yet to say whether another worker takes
+    // it.
     let refused = unmet("Started", "PortUnavailable");
     let alone = [refused.clone()];
     assert_eq!(
@@ -282,6 +283,6 @@ fn ports_that_stay_taken_are_not_waited_for() {
     );
     let nowhere = [refused, unmet("Scheduled", "PortUnavailable")];
     assert_eq!(judged(failed, "w1", known, &nowhere, patience), broken());
-    // An older server tries no other worker.
+    // An older server does not try another worker.
     assert_eq!(judged(failed, "w1", None, &alone, patience), broken());
 }

@@ -1,4 +1,4 @@
-//! One workload and its replicas, as they are now.
+//! The current state of one workload and its replicas.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use warren_proto::v1;
 use super::watch::{Change, Changes, Target, changes};
 use crate::client::Server;
 
-/// Follows one workload. A control plane that restarts is waited for.
+/// Follows one workload, also across restarts of the control plane.
 pub struct View {
     workloads: Changes<v1::Workload>,
     replicas: Changes<v1::Replica>,
     pub seen: Seen,
 }
 
-/// What was seen of it. Pure.
+/// What has been received so far. Pure.
 #[derive(Debug, Default)]
 pub struct Seen {
     workloads: Known<v1::Workload>,
@@ -28,10 +28,10 @@ pub struct Seen {
 #[derive(Debug)]
 struct Known<T> {
     items: BTreeMap<String, T>,
-    /// What is told anew, until it is complete. What was known before holds until then.
+    /// The current state while it is sent again. Until that is complete, the previous state holds.
     anew: BTreeMap<String, T>,
     telling_anew: bool,
-    /// Whether it was complete once.
+    /// Whether the state has been complete once.
     complete: bool,
 }
 
@@ -52,7 +52,8 @@ impl View {
         }
     }
 
-    /// Returns after a change, with all that came together taken in. Dropping the future loses nothing.
+    /// Returns after a change, with all changes that arrived together. Dropping the future loses
+    /// nothing.
     pub async fn changed(&mut self) -> Result<(), Status> {
         self.take_one().await?;
         while let Some(taken) = self.take_one().now_or_never() {
@@ -74,7 +75,8 @@ impl View {
 // === impl Seen ===
 
 impl Seen {
-    /// The workload, or `None` when it is gone, and its replicas. `None` while not everything is known yet.
+    /// Returns the workload, or `None` if it is gone, and its replicas. The outer `None` means that
+    /// the state is not complete yet.
     pub fn now(&self) -> Option<(Option<&v1::Workload>, Vec<v1::Replica>)> {
         if !self.workloads.complete || !self.replicas.complete {
             return None;

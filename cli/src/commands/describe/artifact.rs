@@ -1,4 +1,4 @@
-//! A stored component in words.
+//! Describes a stored component.
 
 use warren_model::component::ComponentInfo;
 use warren_proto::v1;
@@ -44,7 +44,7 @@ pub fn describe(text: &mut Text, artifact: &v1::Artifact, workloads: &[v1::Workl
     }
 }
 
-/// `workload/counter as its service`, for each place that names the artifact.
+/// Formats `workload/counter as its service` for each place that names the artifact.
 fn users(workload: &v1::Workload, digest: &str) -> Vec<String> {
     let title = source::title(workload);
     let Some(spec) = &workload.spec else {

@@ -1,4 +1,4 @@
-//! What to do next about a workload that is not as it should be.
+//! Hints on what to do about a workload or replica that is not as it should be.
 
 use warren_model::quantity::rounded_bytes;
 use warren_proto::v1::{self, condition::Status, exit::Reason, replica::Phase};
@@ -6,10 +6,10 @@ use warren_proto::v1::{self, condition::Status, exit::Reason, replica::Phase};
 use super::text::Text;
 use crate::explain;
 
-/// A command or a change, and what it is good for.
+/// A command or a change, and its purpose.
 type Hint = (String, &'static str);
 
-/// Below a heading of its own; nothing where there is nothing to do.
+/// Writes hints below a heading of their own, or nothing if there are none.
 pub fn write(text: &mut Text, hints: Vec<Hint>) {
     if hints.is_empty() {
         return;
@@ -98,7 +98,8 @@ pub fn of_replica(replica: &v1::Replica) -> Vec<Hint> {
     hints
 }
 
-/// Where to read what a service that ended wrote: until it is started again, that is its present life.
+/// Returns the command that prints what a service wrote before it ended. Until the service is
+/// restarted, these lines belong to its current run.
 fn last_lines(replica: &v1::Replica, of: &str) -> Hint {
     let n = namespace_flag(&replica.namespace);
     match replica.phase() {
@@ -113,7 +114,7 @@ fn last_lines(replica: &v1::Replica, of: &str) -> Hint {
     }
 }
 
-/// For commands that are shown: ` -n shop`, and nothing for the usual one.
+/// Returns ` -n shop` for a suggested command, or nothing for the default namespace.
 fn namespace_flag(namespace: &str) -> String {
     match namespace {
         "" | "default" => String::new(),
@@ -121,7 +122,7 @@ fn namespace_flag(namespace: &str) -> String {
     }
 }
 
-/// Not by being asked to, and not well.
+/// Returns whether the service ended by itself and not successfully.
 fn ended_badly(replica: &v1::Replica) -> bool {
     replica.last_exit.as_ref().is_some_and(|exit| {
         let bad = [Reason::Trapped, Reason::OutOfMemory, Reason::Unhealthy];

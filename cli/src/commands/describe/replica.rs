@@ -1,4 +1,4 @@
-//! One replica in words.
+//! Describes one replica.
 
 use std::time::SystemTime;
 
@@ -8,11 +8,11 @@ use warren_proto::v1::{self, condition::Status as Holds, replica::Phase};
 use super::{hints, recent, text::Text, workers};
 use crate::{client::Server, commands::get::find, explain, output};
 
-/// A replica and what else is told of it.
+/// A replica and the objects related to it.
 pub struct View {
     pub replica: v1::Replica,
     pub workers: Vec<v1::Worker>,
-    /// Its own, oldest first.
+    /// The events of the replica, oldest first.
     pub events: Vec<v1::Event>,
 }
 
@@ -65,7 +65,8 @@ pub fn describe(text: &mut Text, view: &View) {
     hints::write(text, hints::of_replica(replica));
 }
 
-/// What it does, and why it does not do more: `counter-x7k waits on worker w1 to be started again: ...`.
+/// Describes the state of a replica and its reason: `counter-x7k waits on worker w1 to be
+/// restarted: ...`.
 pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
     let id = &replica.id;
     let on = match replica.worker.as_str() {
@@ -130,7 +131,7 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
     format!("{id} {said}{restarted}")
 }
 
-/// `, in 3s`: when its service is started again, by its worker's clock.
+/// Formats ` in 3s`: the time until the service is restarted, by the clock of its worker.
 fn starts_again(text: &Text, replica: &v1::Replica) -> String {
     let next = replica.next_start_time;
     let next = next.and_then(|next| SystemTime::try_from(next).ok());
@@ -141,7 +142,7 @@ fn starts_again(text: &Text, replica: &v1::Replica) -> String {
     }
 }
 
-/// What has to happen before one that runs gets work.
+/// Returns what has to happen before a running replica gets work.
 fn gets_work(replica: &v1::Replica) -> &'static str {
     let mut conditions = replica.conditions.iter();
     let ready = conditions.find(|one| one.r#type == "Ready");
@@ -155,7 +156,8 @@ fn gets_work(replica: &v1::Replica) -> &'static str {
     }
 }
 
-/// `tcp 10.0.0.5:6379 leads to port 6379`: an address that means every one of the machine's is told by the worker's own.
+/// Formats `tcp 10.0.0.5:6379 leads to port 6379`. An address that stands for all addresses of a
+/// machine is replaced by the worker's own.
 pub fn way_in(endpoint: &v1::Endpoint, worker: &str, workers: &[v1::Worker]) -> String {
     let protocol = endpoint.protocol().as_str_name().to_lowercase();
     let port = endpoint.guest_port;
@@ -177,14 +179,14 @@ pub fn way_in(endpoint: &v1::Endpoint, worker: &str, workers: &[v1::Worker]) -> 
     format!("{protocol} {address}{on} leads to its port {port}")
 }
 
-/// Of an URL such as `http://10.0.0.5:7701`, or `http://[::1]:7701`.
+/// Returns the host of a URL such as `http://10.0.0.5:7701`, or `http://[::1]:7701`.
 fn host(url: &str) -> Option<&str> {
     let authority = url.split_once("://")?.1.split('/').next()?;
     let (host, _) = authority.rsplit_once(':')?;
     (!host.is_empty()).then_some(host)
 }
 
-/// The message of the first of these conditions that does not hold.
+/// Returns the message of the first of these conditions that does not hold.
 fn unmet<'a>(replica: &'a v1::Replica, kinds: &[&str]) -> &'a str {
     let find = |kind: &&str| {
         let found = replica.conditions.iter().find(|one| one.r#type == **kind)?;

@@ -1,4 +1,4 @@
-//! What should run, in words.
+//! Describes what should run.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ fn egress(text: &mut Text, egress: &[String]) {
     }
 }
 
-/// ` on workers with zone=a, spread over zone`; empty where any will do.
+/// Formats ` on workers with zone=a, spread over zone`; empty if every worker qualifies.
 fn place(placement: &v1::Placement) -> String {
     let mut words = String::new();
     if !placement.labels.is_empty() {
@@ -168,7 +168,8 @@ fn place(placement: &v1::Placement) -> String {
     words
 }
 
-/// `an update starts 1 replica more, leaves out none, and goes back after 2m without progress`.
+/// Formats `an update starts 1 extra replica, keeps all available, and is rolled back after 2m
+/// without progress`.
 fn rollout(update: &v1::Update) -> String {
     let more = match update.max_surge.unwrap_or(1) {
         0 => "no replica more".to_owned(),
@@ -216,7 +217,7 @@ fn storage(volume: &v1::Volume) -> String {
     }
 }
 
-/// `port 6379 takes a connection, asked every 1s, 3 failures count`.
+/// Formats `port 6379 accepts a connection, every 1s, fails after 3 failures`.
 fn question(probe: &v1::Probe) -> String {
     let what = match &probe.check {
         Some(Check::Tcp(tcp)) => format!("port {} takes a connection", tcp.port),
@@ -253,7 +254,7 @@ fn question(probe: &v1::Probe) -> String {
     words
 }
 
-/// `restarts always, after 100ms doubling to 30s, at most 10 times in 5m`.
+/// Formats `restarts always, after 100ms doubling to 30s, at most 10 times in 5m`.
 fn restarts(policy: &v1::RestartPolicy) -> String {
     use v1::restart_policy::Policy;
     let when = match policy.policy() {
@@ -281,7 +282,7 @@ fn restarts(policy: &v1::RestartPolicy) -> String {
     sentence + &recovery(policy)
 }
 
-/// `; keeps its place when it failed or is lost`: what is not usual for its policy.
+/// Formats `; not replaced when it failed or is lost`: only what is not the default of its policy.
 fn recovery(policy: &v1::RestartPolicy) -> String {
     use v1::restart_policy::{Policy, Recovery};
     let usual = match policy.policy() {

@@ -1,4 +1,4 @@
-//! A worker in words.
+//! Describes a worker.
 
 use warren_proto::v1::{self, condition::Status};
 
@@ -76,7 +76,7 @@ pub fn describe(
     text.events(events);
 }
 
-/// Whether it is there, and what becomes of its replicas.
+/// Describes whether it is available, and what happens to its replicas.
 fn presence(text: &mut Text, worker: &v1::Worker, heartbeat: &str) {
     let find = |kind: &str| worker.conditions.iter().find(|one| one.r#type == kind);
     let kept = worker

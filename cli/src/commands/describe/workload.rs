@@ -1,4 +1,5 @@
-//! A workload in words: what should run, what does run and why not, the ways in, what happened, what to do.
+//! Describes a workload: what should run, what runs, why the rest does not, how to reach it, recent
+//! events, and what to do.
 
 use tonic::Status;
 use warren_proto::v1::{self, revision::Cause};
@@ -16,16 +17,16 @@ use crate::{
     explain, output,
 };
 
-/// A workload and what else is told of it.
+/// A workload and the objects related to it.
 pub struct View {
     pub workload: v1::Workload,
     pub replicas: Vec<v1::Replica>,
     pub workers: Vec<v1::Worker>,
-    /// Of the workload and its replicas, oldest first.
+    /// The events of the workload and its replicas, oldest first.
     pub events: Vec<v1::Event>,
 }
 
-/// Beyond these, `warren get replicas` is the better view.
+/// The number of replicas that are shown. For more, `warren get replicas` is the better view.
 const MOST_REPLICAS: usize = 20;
 
 pub async fn look(server: &Server, namespace: &str, name: &str) -> Result<View, Status> {
@@ -106,7 +107,7 @@ fn summary(text: &mut Text, workload: &v1::Workload, replicas: &[v1::Replica]) {
     text.labels(&workload.labels);
 }
 
-/// `1 of 2 replicas are ready`; those that are more than wanted are told apart.
+/// Formats `1 of 2 replicas are ready`. Replicas beyond the wanted number are counted separately.
 fn how_many(ready: u32, wanted: u32) -> String {
     let (more, ready) = (ready.saturating_sub(wanted), ready.min(wanted));
     let of_wanted = match wanted {
@@ -121,7 +122,7 @@ fn how_many(ready: u32, wanted: u32) -> String {
     }
 }
 
-/// Nothing needs to be said of it: it does what it should.
+/// Returns whether the replica is as it should be, so that nothing has to be said about it.
 fn is_well(workload: &v1::Workload, replica: &v1::Replica) -> bool {
     replica.ready && replica.revision == workload.revision
 }
@@ -205,7 +206,7 @@ fn ways_in(
     }
 }
 
-/// Every port as a replica offers it, and those that none does yet.
+/// Returns the published ports of every replica, and those that no replica offers yet.
 fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]) -> Vec<String> {
     let mut lines = Vec::new();
     for publish in &service.publish {
@@ -231,7 +232,7 @@ fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]
     lines
 }
 
-/// `http://counter.localhost/`; a route of any host has no URL of its own.
+/// Formats `http://counter.localhost/`. A route for any host has no URL of its own.
 fn url(host: &str, path: &str) -> String {
     match host {
         "" => format!("http://{}", route("<any host>", path)),

@@ -1,19 +1,20 @@
-//! A component's border in words.
+//! Describes the imports, exports and uses of a component.
 
 use warren_model::{
     component::{ComponentInfo, Function, Use, WasiGeneration},
     link::{Answer, Explanation, Export, Import, Wanted},
 };
 
-/// Lines under a heading, each with its depth.
+/// Lines below a heading, each with its depth.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Section {
     pub title: &'static str,
     pub lines: Vec<(usize, String)>,
 }
 
-/// What it may be used as and why not otherwise, what it imports and who answers, what it exports and who uses it.
-/// `beside`: whether there were other components to link with.
+/// Describes how the component may be used and why not otherwise, its imports and what satisfies
+/// them, and its exports and what uses them. `beside` says whether there were other components to
+/// link with.
 pub fn sections(info: &ComponentInfo, explanation: &Explanation, beside: bool) -> Vec<Section> {
     let imports = explanation.imports.iter();
     let imports = imports.flat_map(|one| import(one, beside)).collect();
@@ -30,7 +31,7 @@ pub fn sections(info: &ComponentInfo, explanation: &Explanation, beside: bool) -
         .collect()
 }
 
-/// Each use, or what keeps it from that.
+/// Returns each use, or the reason against it.
 fn uses(info: &ComponentInfo, explanation: &Explanation) -> Vec<(usize, String)> {
     let by = |wanted: Use| {
         let exports = explanation.exports.iter();
@@ -86,7 +87,8 @@ fn import(import: &Import, beside: bool) -> Vec<(usize, String)> {
             let (export, exporter) = (&link.export, &link.exporter);
             lines.push((2, format!("links to `{export}` of {exporter}")));
         }
-        // Alone nothing can be there; what would do is the better answer.
+        // Without other components nothing can satisfy the import; it is more useful to say what
+        // would.
         (Answer::Unlinked(_), Some(wanted)) if !beside => {
             lines.push((2, format!("needs {}", exporter(wanted))));
         }
@@ -123,7 +125,7 @@ fn export(export: &Export) -> Vec<(usize, String)> {
     lines
 }
 
-/// One that cannot be linked says why.
+/// Lists functions. A function that cannot be linked says why.
 fn functions(functions: &[Function]) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     for function in functions {

@@ -1,7 +1,7 @@
-//! Which of a workload's replicas is meant. Pure.
+//! Picks the replica of a workload that is meant. Pure.
 
-/// The replica whose id is `wanted`, or the only one whose id begins so. The name of the workload, with which every id
-/// begins, may be left out.
+/// Returns the replica whose id is `wanted`, or the only one whose id begins with it. The name of
+/// the workload, with which every id begins, may be omitted.
 pub fn replica(title: &str, name: &str, ids: &[String], wanted: &str) -> Result<String, String> {
     if let Some(id) = ids.iter().find(|id| *id == wanted) {
         return Ok(id.clone());

@@ -211,7 +211,7 @@ fn at_80_columns_names_phases_and_reasons_are_whole() {
             assert!(line.len() <= 80, "{line}");
         }
     }
-    // Where there is room, or all was asked for, all is there.
+    // With enough room, or with `-o wide`, all columns are shown.
     assert!(table(&[replica], &look).within(200).contains("RESTARTS"));
     let wide = Look { wide: true, ..look };
     assert!(table(&[workload], &wide).within(80).contains("LABELS"));
