@@ -19,7 +19,7 @@ pub fn unready(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<String>
     let ill = replicas
         .iter()
         .filter(|replica| replica.revision == workload.revision && !counts(replica));
-    let (worst, rest) = worst(ill, MOST_TOLD);
+    let (worst, rest) = worst(ill, MOST_LISTED);
     let mut lines: Vec<String> = worst.into_iter().flat_map(trouble).collect();
     lines.extend(more(workload, rest));
     if lines.is_empty() {
@@ -35,7 +35,7 @@ fn counts(replica: &v1::Replica) -> bool {
 }
 
 /// The number of replicas that are listed below each other.
-pub const MOST_TOLD: usize = 5;
+pub const MOST_LISTED: usize = 5;
 
 /// Returns at most `most` replicas, those that most need attention first, and how many are left.
 pub fn worst<'a>(
@@ -347,7 +347,7 @@ mod tests {
         replicas[700].set_phase(Phase::Failed);
         replicas[10].set_phase(Phase::Backoff);
         let lines = unready(&workload, &replicas);
-        assert_eq!(lines.len(), MOST_TOLD + 1, "{lines:#?}");
+        assert_eq!(lines.len(), MOST_LISTED + 1, "{lines:#?}");
         assert!(lines[0].starts_with("huge-700,") && lines[1].starts_with("huge-10,"));
         assert_eq!(
             lines[5],

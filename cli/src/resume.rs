@@ -54,24 +54,24 @@ impl<S: Source> Resuming<S> {
     /// Returns the next message, or `None` when the server ended the stream. After its end or a
     /// failure, the next call reopens it, after a delay that grows with each failure.
     pub async fn next(&mut self) -> Result<Option<S::Message>, Status> {
-        let told = match &mut self.messages {
+        let message = match &mut self.messages {
             Some(messages) => messages.message().await,
             None => match self.open().await {
                 Ok(mut messages) => {
-                    let told = messages.message().await;
+                    let message = messages.message().await;
                     self.messages = Some(messages);
-                    told
+                    message
                 }
                 Err(status) => Err(status),
             },
         };
-        if matches!(told, Ok(Some(_))) {
+        if matches!(message, Ok(Some(_))) {
             self.failures = 0;
         } else {
             self.messages = None;
             self.failures = self.failures.saturating_add(1);
         }
-        told
+        message
     }
 
     /// Returns how many times in a row it failed or ended.

@@ -162,7 +162,7 @@ async fn until(
         };
         let Some(now) = now.filter(|now| now.uid == workload.uid) else {
             return Ok(Err(NotDone::because(format!(
-                "{title} was deleted while it was waited for"
+                "{title} was deleted during the wait"
             ))));
         };
         if now.revision > workload.revision
@@ -238,7 +238,7 @@ pub async fn gone_showing(
             changed?;
         } else {
             let mut not_done = NotDone::because(format!(
-                "{title} was not gone within {}; it goes on stopping",
+                "{title} is still stopping after {}",
                 rounded(limit.timeout)
             ));
             let replicas = view.seen.now().map(|(_, replicas)| replicas);

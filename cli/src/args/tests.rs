@@ -12,7 +12,7 @@ fn the_definition_holds_together() {
 }
 
 #[test]
-fn what_is_understood() {
+fn valid_command_lines_are_accepted() {
     for line in [
         "dev",
         "dev examples/counter --listen 127.0.0.1:0 --http 127.0.0.1:0 --data d --volume data=. --allow-host-loopback",
@@ -67,7 +67,7 @@ fn what_is_understood() {
 }
 
 #[test]
-fn what_is_bad_usage() {
+fn wrong_usage_is_refused() {
     for (line, part) in [
         ("", "Usage"),
         ("fly", "unrecognized subcommand"),
@@ -139,7 +139,7 @@ fn what_is_bad_usage() {
 }
 
 #[test]
-fn what_has_no_effect_is_not_shown() {
+fn arguments_without_effect_are_hidden() {
     for (name, useless) in WITHOUT_EFFECT {
         let help = parse(&format!("{name} --help"))
             .expect_err("help")

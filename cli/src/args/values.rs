@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_say_what_is_expected() {
+    fn errors_about_numbers_say_what_is_expected() {
         let replicas = number(0..=1000);
         assert_eq!(replicas("1000"), Ok(1000));
         for wrong in ["two", "-1", "1001", "1.5", "", "99999999999999999999"] {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_say_how_to_write_them() {
+    fn errors_about_addresses_say_how_to_write_them() {
         assert_eq!(
             address("[::1]:0"),
             Ok(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)))

@@ -140,13 +140,13 @@ async fn apply(
     server: &Server,
     documents: &[Document],
     workloads: Vec<v1::Workload>,
-    tell: bool,
+    print: bool,
 ) -> anyhow::Result<Vec<v1::Workload>> {
     let mut applied: Vec<Applied> = Vec::with_capacity(documents.len());
     for (document, workload) in documents.iter().zip(workloads) {
         match deploy::apply(server, workload).await {
             Ok(done) => {
-                if tell {
+                if print {
                     output::line(format_args!("{} {}", document.title(), done.verb()))?;
                 }
                 applied.push(done);
@@ -206,7 +206,7 @@ fn interrupted(stop: &CancellationToken, documents: &[Document]) -> Result<(), I
     }
     let titles: Vec<String> = documents.iter().map(Document::title).collect();
     Err(Interrupted(format!(
-        "{} applied, and the server goes on with it: `warren describe` tells how far it is",
+        "{} applied; the rollout continues (`warren describe` shows its progress)",
         match titles.as_slice() {
             [one] => format!("{one} was"),
             many => format!("all of {} were", many.join(", ")),
@@ -220,7 +220,7 @@ impl fmt::Display for Partly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&error::render(&self.error))?;
         if !self.applied.is_empty() {
-            write!(f, "\nbefore that: {}", self.applied.join(", "))?;
+            write!(f, "\nalready applied: {}", self.applied.join(", "))?;
         }
         write!(f, "\nnot applied: {}", self.left.join(", "))
     }

@@ -82,7 +82,7 @@ fn retention(text: &str) -> Result<Duration, String> {
     let retention = args::duration(text)?;
     // A client needs some time between pushing a component and applying the workload that names it.
     if retention < Duration::from_secs(1) {
-        return Err("it should be at least 1s".to_owned());
+        return Err("it must be at least 1s".to_owned());
     }
     Ok(retention)
 }

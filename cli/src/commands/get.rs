@@ -169,13 +169,13 @@ impl Args {
         let problem = if self.output == Some(Format::Manifest) && self.what != What::Workloads {
             "only workloads have a manifest: `warren get workloads -o manifest`"
         } else if self.output == Some(Format::Manifest) && self.watch {
-            "--watch prints tables, names, json or yaml; leave it out for a manifest"
+            "--watch prints tables, names, json or yaml; omit it for a manifest"
         } else if self.name.is_some() && self.all.all_namespaces {
             "a name is looked up in one namespace: use -n NAMESPACE instead of -A"
         } else if self.what == What::Artifacts && self.watch {
-            "artifacts never change and cannot be watched: leave --watch out"
+            "artifacts never change and cannot be watched: omit --watch"
         } else if self.what == What::Artifacts && self.selector.is_some() {
-            "artifacts have no labels: leave --selector out"
+            "artifacts have no labels: omit --selector"
         } else {
             return Ok(());
         };

@@ -56,7 +56,7 @@ fn find<'a>(
     let kept = revisions.iter().map(|one| one.revision.to_string());
     let kept: Vec<String> = kept.collect();
     bail!(
-        "revision {number} of workload `{name}` is not kept: there are {}",
+        "revision {number} of workload `{name}` is not kept: choose from {}",
         kept.join(", ")
     );
 }
@@ -80,7 +80,7 @@ fn table(revisions: &[v1::Revision], now: SystemTime) -> Table {
         let changes = match revisions.get(i + 1) {
             Some(before) => changes::between(before, revision),
             None if revision.revision == 1 => vec!["first".to_owned()],
-            None => vec!["the one before is not kept".to_owned()],
+            None => vec!["the previous one is not kept".to_owned()],
         };
         table.row([
             revision.revision.to_string(),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_revision_says_what_it_changed() {
+    fn each_revision_lists_its_changes() {
         let revisions = [
             revision(4, Cause::RolledBack, "info"),
             revision(3, Cause::Applied, "debug"),
@@ -154,11 +154,11 @@ REVISION   AGE   CAUSE              BY      CHANGES
 "
         );
         let kept = table(&revisions[..2], SystemTime::UNIX_EPOCH).to_string();
-        assert!(kept.contains("the one before is not kept"), "{kept}");
+        assert!(kept.contains("the previous one is not kept"), "{kept}");
         let missing = find(&revisions, 9, "counter").unwrap_err().to_string();
         assert_eq!(
             missing,
-            "revision 9 of workload `counter` is not kept: there are 4, 3, 2, 1"
+            "revision 9 of workload `counter` is not kept: choose from 4, 3, 2, 1"
         );
     }
 

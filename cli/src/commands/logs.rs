@@ -156,7 +156,7 @@ async fn print(
                 printing.print(merge.take())?;
                 let missing = status.code() == Code::Unavailable;
                 return Err(match missing {
-                    true => anyhow::Error::new(status).context("not all lines can be read"),
+                    true => anyhow::Error::new(status).context("some lines cannot be read"),
                     false => status.into(),
                 });
             }
@@ -193,12 +193,14 @@ async fn nothing_previous(
         .filter(|one| replica.is_empty() || one.id == replica);
     if asked.all(|one| one.restarts == 0) {
         let what = match replica {
-            "" => format!("no replica of {} was", source::title(workload)),
-            id => format!("{id} was not"),
+            "" => source::title(workload),
+            id => id.to_owned(),
         };
-        bail!("{what} started again yet: leave out --previous for what the first run wrote");
+        bail!(
+            "the service of {what} has not been restarted yet: omit --previous to see the first run"
+        );
     }
-    output::note("nothing is kept of the run before");
+    output::note("no lines of the previous run are kept");
     Ok(())
 }
 

@@ -42,7 +42,7 @@ pub async fn uncordon(args: Args, global: &Global) -> anyhow::Result<()> {
     for name in args.names {
         let request = v1::UncordonRequest { name: name.clone() };
         server.workers().uncordon(request).await?;
-        output::line(format_args!("worker/{name} takes replicas again"))?;
+        output::line(format_args!("worker/{name} uncordoned"))?;
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ async fn begin(server: &Server, name: &str) -> anyhow::Result<v1::Worker> {
     let response = server.workers().drain(request).await?.into_inner();
     let worker = response.worker.ok_or_else(|| incomplete("worker"))?;
     if worker.drain.is_none() {
-        bail!("worker/{name} was uncordoned at the same time: it is not drained");
+        bail!("worker/{name} was uncordoned at the same time: it is not being drained");
     }
     Ok(worker)
 }

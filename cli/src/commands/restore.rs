@@ -67,12 +67,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ));
     for digest in missing {
         output::note(format_args!(
-            "artifact {digest} is not in the backup: push its file again with `warren push FILE`"
+            "artifact {digest} is not in the backup: push the file again with `warren push FILE`"
         ));
     }
     if let Some(replaced) = replaced {
         output::note(format_args!(
-            "what was there before is in {}: delete it when you are sure",
+            "the previous store is in {}: delete it when you are sure",
             replaced.display()
         ));
     }

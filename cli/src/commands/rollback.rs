@@ -35,7 +35,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
         output::line(if workload.revision == before.revision {
             // Without `--to`, the server never picks the current revision.
             let to = args.to.unwrap_or(workload.revision);
-            format!("{title} has the spec of revision {to} already")
+            format!("{title} already has the spec of revision {to}")
         } else {
             let (from, now) = (workload.source_revision, workload.revision);
             format!("{title} rolled back to revision {from}, as revision {now}")

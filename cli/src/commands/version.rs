@@ -58,10 +58,10 @@ fn difference(client: &str, server: &str) -> Option<String> {
     };
     Some(match numbers(client).cmp(&numbers(server)) {
         std::cmp::Ordering::Less => format!(
-            "warning: this program ({client}) is older than the server ({server}): it does not know all that the server can do"
+            "warning: this program ({client}) is older than the server ({server}): it does not support every feature of the server"
         ),
         std::cmp::Ordering::Greater => format!(
-            "warning: this program ({client}) is newer than the server ({server}): the server may refuse what it does not know"
+            "warning: this program ({client}) is newer than the server ({server}): the server may refuse newer features"
         ),
         std::cmp::Ordering::Equal => {
             format!("warning: this program is {client} and the server is {server}")
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_that_differ_are_told_apart() {
+    fn differing_versions_are_compared() {
         for (client, server, part) in [
             ("0.1.0", "0.2.0", "is older than"),
             ("0.10.0", "0.9.9", "is newer than"),

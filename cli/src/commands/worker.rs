@@ -98,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     listen::check(args.listen, args.insecure)?;
     if args.listen.ip().is_unspecified() && args.advertise.is_none() {
         let message = format!(
-            "--listen {} does not tell others where this worker is: add --advertise http://HOST:{}",
+            "--listen {} is not an address that others can connect to: add --advertise http://HOST:{}",
             args.listen,
             args.listen.port()
         );
@@ -159,7 +159,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 fn compile_memory(text: &str) -> Result<u64, String> {
     match args::bytes(text)? {
         bytes if bytes < LEAST_MEMORY => Err(format!(
-            "the compiler itself needs {} at the least",
+            "the compiler itself needs at least {}",
             format_bytes(LEAST_MEMORY)
         )),
         bytes => Ok(bytes),
@@ -169,7 +169,7 @@ fn compile_memory(text: &str) -> Result<u64, String> {
 /// Parses the time limit of the compiler. The kernel counts CPU time in seconds.
 fn compile_timeout(text: &str) -> Result<Duration, String> {
     match args::duration(text)? {
-        time if time < LEAST_TIMEOUT => Err("give it 1s at the least".to_owned()),
+        time if time < LEAST_TIMEOUT => Err("it must be at least 1s".to_owned()),
         time => Ok(time),
     }
 }
@@ -186,9 +186,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_compiling_takes_has_a_least() {
+    fn the_limits_of_compiling_have_a_minimum() {
         assert_eq!(compile_memory("64MiB"), Ok(64 << 20));
-        assert!(compile_memory("63MiB").is_err_and(|e| e.contains("64MiB at the least")));
+        assert!(compile_memory("63MiB").is_err_and(|e| e.contains("at least 64MiB")));
         assert_eq!(compile_timeout("1s"), Ok(Duration::from_secs(1)));
         assert!(compile_timeout("999ms").is_err());
     }

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_shown() {
+    fn control_characters_are_shown() {
         for (given, shown) in [
             (
                 "\x1b]0;owned\x07\x1b[2Jgone",

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_means_the_same_and_drives_nothing() -> anyhow::Result<()> {
+    fn escaped_json_means_the_same_and_is_harmless() -> anyhow::Result<()> {
         let value = json!({ "k\u{9b}2J": ["\x1b[2J\r\n\u{7f}", "\u{202e}\u{e0041}é👩\u{200d}👩"] });
         for text in [
             serde_json::to_string(&value)?,

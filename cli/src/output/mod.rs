@@ -87,7 +87,8 @@ pub fn table(table: &Table) -> anyhow::Result<()> {
 
 /// Converts a message to the contract's JSON.
 pub fn to_value<M: Message + Name>(message: &M) -> anyhow::Result<Value> {
-    warren_proto::json::to_value(message).context("the server sent what JSON cannot hold")
+    warren_proto::json::to_value(message)
+        .context("the server sent a value that JSON cannot represent")
 }
 
 /// Converts messages to one JSON array.

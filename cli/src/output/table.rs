@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_the_least_gives_way_and_nothing_is_cut() {
+    fn the_least_important_columns_are_left_out_and_nothing_is_cut() {
         let table = table(&[["counter", "1/1", "5s"], ["a", "", "12d"]]);
         let narrow = table.clone().giving_way(&["AGE", "READY"]);
         assert_eq!(narrow.within(21), table.to_string());
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_goes_on_below_itself() {
+    fn prose_is_wrapped_within_its_column() {
         let mut table = Table::new(["OBJECT", "MESSAGE"]).flowing();
         let message = "nothing listens on port 6379 of its own network yet";
         table.row(["replica/a".to_owned(), message.to_owned()]);

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_drives_a_terminal_is_escaped() {
+    fn control_characters_are_escaped() {
         let text = means_the_same(&json!({
             "k\x1b[1m": "\x1b]0;owned\x07\x1b[2J", "cr": "a\rb", "lines": "a\n\x1b[2J", "c1": "\u{9b}2J\u{7f}",
             "bidi": "\u{202e}x", "tag": "\u{e0041}", "kept": "é 👩\u{200d}👩",
@@ -205,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_is_read_as_it_was(text in r"\PC{0,12}|[ -~\n]{0,20}|(?s).{0,12}", name in r"[ -~]{0,6}") {
+        fn every_text_is_read_back_unchanged(text in r"\PC{0,12}|[ -~\n]{0,20}|(?s).{0,12}", name in r"[ -~]{0,6}") {
             // The test's reader normalises nothing else, but this is not a YAML character.
             prop_assume!(!text.contains('\u{feff}'));
             means_the_same(&json!({ name: [&text], "at": &text }));

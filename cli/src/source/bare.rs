@@ -52,8 +52,8 @@ pub fn read(files: &[PathBuf], global: &Global, limits: &Limits) -> anyhow::Resu
     };
     if of(Role::Service).count() > 1 {
         return Err(anyhow!(
-            "a workload has at most one service, but each of these exports `wasi:cli/run`: {}; leave \
-             out all but one, or give each a manifest of its own",
+            "a workload has at most one service, but each of these exports `wasi:cli/run`: {}; omit \
+             all but one, or give each a manifest of its own",
             names(&mut of(Role::Service))
         ));
     }
@@ -98,8 +98,8 @@ fn role(info: &ComponentInfo, several: bool) -> Option<Role> {
 
 fn useless(several: bool) -> String {
     let rest = match several {
-        true => ", nor an interface that others could call",
-        false => "; name it in a manifest beside what uses it",
+        true => ", nor an interface that others can call",
+        false => "; list it in a manifest together with the component that uses it",
     };
     format!(
         "it cannot run by itself: it exports neither `wasi:cli/run` (a service) nor `wasi:http` (a component with a \
@@ -216,7 +216,7 @@ mod tests {
             spec.service.map(|one| one.component).as_deref(),
             Some("cache.wasm")
         );
-        let told: Vec<_> = spec
+        let described: Vec<_> = spec
             .components
             .iter()
             .map(|one| {
@@ -229,7 +229,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            described,
             [
                 ("api", "a/api.wasm", vec!["api.localhost"]),
                 ("api-2", "b/api.wasm", vec![]),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_answers_http_answers_for_every_host() {
+    fn a_single_http_component_serves_every_host() {
         let (alone, _) = spec(&[(Role::Http, Path::new("api.wasm"))]);
         assert_eq!(alone.components[0].name, COMPONENT);
         let (beside, _) = spec(&[

@@ -27,13 +27,13 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     }
     if !metadata.is_file() {
         return Err(
-            "it is a pipe or a device: a component is read from a file, more than once".to_owned(),
+            "it is a pipe or a device: a component has to be a file, because it is read more than once".to_owned(),
         );
     }
     let too_large = |is: String| {
         let most = format_bytes(most);
         Err(format!(
-            "it has {is}, and an artifact at most {most}: leave out debug information"
+            "it has {is}, and an artifact at most {most}: remove the debug information"
         ))
     };
     if metadata.len() > most {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_is_not_waited_for() {
+    fn a_path_that_is_not_a_file_is_refused_at_once() {
         for (path, part) in [
             ("/", "it is a directory"),
             ("/dev/zero", "a pipe or a device"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_told() -> anyhow::Result<()> {
+    fn a_file_that_is_too_large_is_refused_with_the_limit() -> anyhow::Result<()> {
         let file = tempfile::NamedTempFile::new()?;
         fs::write(file.path(), [0; 1025])?;
         let error = read(file.path(), 1024).expect_err("too large");

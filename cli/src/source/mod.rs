@@ -71,7 +71,7 @@ pub fn read_all(files: &[PathBuf], global: &Global) -> anyhow::Result<Given> {
     let mut given = Given::default();
     for (i, file) in files.iter().enumerate() {
         if files[..i].contains(file) {
-            let message = "it is given twice: name it once".to_owned();
+            let message = "it is given twice".to_owned();
             given.problems.push(Problem::of_file(file, message));
             continue;
         }
@@ -164,7 +164,7 @@ impl Document {
             return Err(self.problem(
                 "namespace",
                 &format!(
-                    "the manifest says `{written}`, but --namespace says `{asked}`: leave one of them out"
+                    "the manifest says `{written}`, but --namespace says `{asked}`: omit one of them"
                 ),
             ));
         }
@@ -264,7 +264,7 @@ impl Given {
                 let (namespace, name) = document.key();
                 self.problems.push(document.problem(
                     "name",
-                    &format!("`{namespace}/{name}` is in {} already", first.source),
+                    &format!("`{namespace}/{name}` is already in {}", first.source),
                 ));
             }
         }

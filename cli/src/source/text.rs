@@ -62,7 +62,7 @@ pub fn read(path: &Path) -> Result<Text, String> {
     let text = open(&file, PIPE_TIMEOUT)
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if path.is_dir() => {
-                format!("the directory has none: name a manifest, or make {MANIFEST} there")
+                format!("the directory has none: name a manifest, or create {MANIFEST} there")
             }
             _ => error.to_string(),
         })
@@ -87,7 +87,7 @@ fn open(path: &Path, timeout: Duration) -> io::Result<File> {
     file.recv_timeout(timeout).unwrap_or_else(|_| {
         let timeout = format_duration(timeout);
         Err(io::Error::other(format!(
-            "it is a pipe that nobody wrote into within {timeout}"
+            "it is a pipe that got no data within {timeout}"
         )))
     })
 }
@@ -105,14 +105,14 @@ fn bounded(reader: impl Read) -> Result<String, String> {
         .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > MOST_BYTES {
         let most = format_bytes(MOST_BYTES);
-        return Err(format!("a manifest has at most {most}: divide it"));
+        return Err(format!("a manifest may have at most {most}: split it"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid]
             .split(|byte| *byte == b'\n')
             .count();
-        format!("it is not UTF-8 text (from line {line} on): save it as UTF-8")
+        format!("it is not UTF-8 text (line {line}): save it as UTF-8")
     })
 }
 
@@ -121,9 +121,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_text_says_where() {
+    fn an_error_about_encoding_has_the_line() {
         let error = bounded(&b"name: a\nlabels: { a: \xff }\n"[..]).expect_err("no UTF-8");
-        assert!(error.contains("not UTF-8 text (from line 2 on)"), "{error}");
+        assert!(error.contains("not UTF-8 text (line 2)"), "{error}");
         assert_eq!(bounded(&b"name: a\n"[..]), Ok("name: a\n".to_owned()));
     }
 
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_ends_is_not_read_to_its_end() {
+    fn an_endless_file_is_not_read_completely() {
         let error = bounded(io::repeat(b'#')).expect_err("too long");
         assert!(error.contains("at most 4MiB"), "{error}");
     }

@@ -38,7 +38,7 @@ pub async fn drained(
         else {
             let replicas = output::count(left.replicas, "replica");
             let mut not_done = NotDone::because(format!(
-                "{title} still has {replicas} after {}; it goes on being drained",
+                "{title} still has {replicas} after {}; the drain continues",
                 rounded(limit.timeout)
             ));
             not_done.why = left.obstacles.iter().map(obstacle).collect();
@@ -57,11 +57,11 @@ pub async fn drained(
             }
             Change::Is(now) => match now.drain {
                 _ if now.id != worker.id => {
-                    let headline = format!("{title} is another machine by now");
+                    let headline = format!("{title} is a different worker now");
                     return Ok(Err(NotDone::because(headline)));
                 }
                 None => {
-                    let headline = format!("{title} was uncordoned: it is not drained any more");
+                    let headline = format!("{title} was uncordoned, which ended the drain");
                     return Ok(Err(NotDone::because(headline)));
                 }
                 Some(drain) if drain.replicas == 0 => return Ok(Ok(())),
@@ -70,7 +70,7 @@ pub async fn drained(
                     if is_hopeless(&drain) {
                         let replicas = output::count(drain.replicas, "replica");
                         let mut not_done = NotDone::because(format!(
-                            "{title} still has {replicas} that no other worker can take; it goes on being drained"
+                            "{title} still has {replicas} that no other worker can take; the drain continues"
                         ));
                         not_done.why = drain.obstacles.iter().map(obstacle).collect();
                         return Ok(Err(not_done));
@@ -79,7 +79,7 @@ pub async fn drained(
                     left = drain;
                 }
             },
-            Change::Anew | Change::Complete => {}
+            Change::Resync | Change::Complete => {}
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_is_left_and_why() {
+    fn the_summary_says_what_is_left_and_why() {
         let obstacle = |workload: &str| v1::drain::Obstacle {
             namespace: "default".into(),
             workload: workload.into(),

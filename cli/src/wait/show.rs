@@ -124,7 +124,7 @@ pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
     let more = settled.saturating_sub(wanted);
     let mut text = match more {
         0 => format!("{settled} of {wanted} ready"),
-        more => format!("{wanted} of {wanted} ready, {more} more left to stop"),
+        more => format!("{wanted} of {wanted} ready, {more} more still to stop"),
     };
     let rest = replicas
         .iter()
@@ -198,13 +198,13 @@ mod tests {
         );
         let mut fewer = workload;
         let mut ready = vec![replica(2, Phase::Running, true); 3];
-        for (wanted, told) in [
+        for (wanted, expected) in [
             (3, "3 of 3 ready"),
-            (1, "1 of 1 ready, 2 more left to stop"),
+            (1, "1 of 1 ready, 2 more still to stop"),
             (0, "3 replicas left: 3 RUNNING"),
         ] {
             fewer.spec.get_or_insert_default().replicas = Some(wanted);
-            assert_eq!(rollout(&fewer, &ready), told);
+            assert_eq!(rollout(&fewer, &ready), expected);
         }
         ready.push(replica(2, Phase::Stopping, false));
         assert_eq!(

@@ -139,7 +139,7 @@ fn verdicts() {
 }
 
 #[test]
-fn what_the_server_has_not_noted_is_not_done() {
+fn a_revision_is_ready_once_the_server_has_recorded_it() {
     let mut workload = workload(1);
     workload.status.as_mut().unwrap().rollout = Some(v1::Rollout {
         state: v1::rollout::State::Progressing.into(),
@@ -197,7 +197,7 @@ fn a_state_from_before_the_change_says_nothing() {
 }
 
 #[test]
-fn earlier_replicas_are_told_from_present_ones() {
+fn replicas_of_earlier_revisions_do_not_count() {
     let present = replica(REVISION, Phase::Failed, false);
     assert!(!earlier_serves(
         &workload(1),
@@ -208,7 +208,7 @@ fn earlier_replicas_are_told_from_present_ones() {
 }
 
 #[test]
-fn whoever_is_left_no_time_is_looked_at_once() {
+fn a_wait_without_time_left_still_looks_once() {
     let now = Instant::now();
     let begun = Limit::from(Duration::ZERO).begin();
     assert!(begun.until(true) <= Instant::now());
@@ -222,7 +222,7 @@ fn whoever_is_left_no_time_is_looked_at_once() {
 }
 
 #[test]
-fn what_is_ready_counts_once_the_server_says_that_it_stayed_so() {
+fn a_ready_replica_counts_once_it_is_available() {
     let one = |available| v1::Replica {
         available,
         ..replica(REVISION, Phase::Running, true)

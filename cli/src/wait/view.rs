@@ -29,7 +29,7 @@ pub struct Seen {
 struct Known<T> {
     items: BTreeMap<String, T>,
     /// The current state while it is sent again. Until that is complete, the previous state holds.
-    anew: BTreeMap<String, T>,
+    incoming: BTreeMap<String, T>,
     telling_anew: bool,
     /// Whether the state has been complete once.
     complete: bool,
@@ -98,7 +98,7 @@ impl Seen {
     fn hear<T>(&mut self, change: &Change<T>) {
         self.broken = match change {
             Change::Broken(why) => Some(why.clone()),
-            Change::Anew => return,
+            Change::Resync => return,
             Change::Is(_) | Change::Gone(_) | Change::Complete => None,
         };
     }
@@ -110,7 +110,7 @@ impl<T> Default for Known<T> {
     fn default() -> Self {
         Self {
             items: BTreeMap::new(),
-            anew: BTreeMap::new(),
+            incoming: BTreeMap::new(),
             telling_anew: true,
             complete: false,
         }
@@ -120,7 +120,7 @@ impl<T> Default for Known<T> {
 impl<T> Known<T> {
     fn take(&mut self, change: Change<T>, key: impl Fn(&T) -> &String) {
         let items = if self.telling_anew {
-            &mut self.anew
+            &mut self.incoming
         } else {
             &mut self.items
         };
@@ -131,12 +131,12 @@ impl<T> Known<T> {
             Change::Gone(item) => {
                 items.remove(key(&item));
             }
-            Change::Anew => {
-                self.anew.clear();
+            Change::Resync => {
+                self.incoming.clear();
                 self.telling_anew = true;
             }
             Change::Complete => {
-                self.items = std::mem::take(&mut self.anew);
+                self.items = std::mem::take(&mut self.incoming);
                 self.telling_anew = false;
                 self.complete = true;
             }
@@ -175,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_anew_replaces_what_was_known_at_once() {
+    fn a_new_state_replaces_the_old_one_once_it_is_complete() {
         let mut seen = Seen::default();
         seen.workload(Change::Complete);
         seen.replica(Change::Is(replica("a")));
         seen.replica(Change::Complete);
         seen.replica(Change::Broken("gone away".to_owned()));
         assert!(seen.broken.is_some());
-        seen.replica(Change::Anew);
+        seen.replica(Change::Resync);
         seen.replica(Change::Is(replica("b")));
         assert_eq!(ids(&seen), Some(vec!["a".to_owned()]));
         assert_eq!(seen.broken, None);

@@ -21,7 +21,7 @@ pub enum Change<T> {
     Gone(T),
     /// The current state follows, up to [`Change::Complete`]. Objects that are not part of it are
     /// gone.
-    Anew,
+    Resync,
     /// The current state is complete.
     Complete,
     /// No server answers, for this reason. The watch retries until one does.
@@ -100,7 +100,7 @@ async fn next<T: Watched>(watch: &mut Resuming<Call<T>>) -> Result<Change<T>, St
             Ok(Some(message)) => {
                 watch.source.is_broken = false;
                 let (kind, item, version) = T::parts(message);
-                match watch.source.position.told(kind, item, version) {
+                match watch.source.position.received(kind, item, version) {
                     Some(change) => return Ok(change),
                     None => continue,
                 }
@@ -112,7 +112,7 @@ async fn next<T: Watched>(watch: &mut Resuming<Call<T>>) -> Result<Change<T>, St
             return Err(status);
         }
         if watch.source.position.broke(status.code()) {
-            return Ok(Change::Anew);
+            return Ok(Change::Resync);
         }
         // A single failure is not reported.
         if watch.failures() > 1 && !watch.source.is_broken {
@@ -136,7 +136,7 @@ impl<T: Watched> resume::Source for Call<T> {
 // === impl Position ===
 
 impl Position {
-    fn told<T>(&mut self, kind: Type, item: Option<T>, version: String) -> Option<Change<T>> {
+    fn received<T>(&mut self, kind: Type, item: Option<T>, version: String) -> Option<Change<T>> {
         let completes = kind == Type::Bookmark && !self.complete;
         self.begun = true;
         self.complete |= completes;
@@ -210,42 +210,51 @@ impl Watched for v1::Replica {
 mod tests {
     use super::*;
 
-    fn told(position: &mut Position, kind: Type, version: &str) -> Option<Change<()>> {
+    fn received(position: &mut Position, kind: Type, version: &str) -> Option<Change<()>> {
         let item = (kind != Type::Bookmark).then_some(());
-        position.told(kind, item, version.to_owned())
+        position.received(kind, item, version.to_owned())
     }
 
     #[test]
     fn a_watch_resumes_only_after_the_whole_present_state() {
         let mut position = Position::default();
-        assert_eq!(told(&mut position, Type::Added, "7"), Some(Change::Is(())));
+        assert_eq!(
+            received(&mut position, Type::Added, "7"),
+            Some(Change::Is(()))
+        );
         assert_eq!(position.version, "");
         assert!(position.broke(Code::Unavailable));
-        assert_eq!(told(&mut position, Type::Added, "7"), Some(Change::Is(())));
         assert_eq!(
-            told(&mut position, Type::Bookmark, "9"),
+            received(&mut position, Type::Added, "7"),
+            Some(Change::Is(()))
+        );
+        assert_eq!(
+            received(&mut position, Type::Bookmark, "9"),
             Some(Change::Complete)
         );
         assert_eq!(position.version, "9");
         assert_eq!(
-            told(&mut position, Type::Deleted, "12"),
+            received(&mut position, Type::Deleted, "12"),
             Some(Change::Gone(()))
         );
         assert!(!position.broke(Code::Unavailable));
         assert_eq!(position.version, "12");
         // A later bookmark only advances the position.
-        assert_eq!(told(&mut position, Type::Bookmark, "15"), None);
+        assert_eq!(received(&mut position, Type::Bookmark, "15"), None);
         assert_eq!(position.version, "15");
     }
 
     #[test]
-    fn a_position_that_is_not_kept_starts_anew() {
+    fn a_position_that_is_not_kept_starts_over() {
         let mut position = Position::default();
-        told(&mut position, Type::Bookmark, "9");
+        received(&mut position, Type::Bookmark, "9");
         // A restarted server is away at first, and then does not know the position.
         assert!(!position.broke(Code::Unavailable));
         assert!(position.broke(Code::OutOfRange));
         assert_eq!(position, Position::default());
-        assert!(!position.broke(Code::Unavailable), "nothing was told since");
+        assert!(
+            !position.broke(Code::Unavailable),
+            "nothing was received since"
+        );
     }
 }

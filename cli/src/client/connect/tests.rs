@@ -41,7 +41,7 @@ fn url(address: SocketAddr) -> ServerUrl {
 }
 
 /// Returns a URL at which nothing listens: the port was just free.
-fn nobody() -> ServerUrl {
+fn unused_url() -> ServerUrl {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
     url(free.expect("loopback has ports"))
 }
@@ -53,12 +53,12 @@ async fn refused(urls: &[ServerUrl]) -> String {
 
 #[tokio::test]
 async fn every_server_that_was_tried_is_named_with_its_reason() {
-    let nobody = nobody();
+    let unused_url = unused_url();
     let (web, _web) = says(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     assert_eq!(
-        refused(&[nobody.clone(), web.clone()]).await,
+        refused(&[unused_url.clone(), web.clone()]).await,
         format!(
-            "cannot reach a control plane at {nobody}: connection refused, nor at {web}: it answered with HTTP/1, so it \
+            "cannot reach a control plane at {unused_url}: connection refused, nor at {web}: it answered with HTTP/1, so it \
              is not a control plane; start one with `warren control` or `warren dev`, or name another one with \
              --server"
         )
@@ -92,7 +92,7 @@ async fn a_worker_is_not_a_control_plane_but_can_be_dialled() {
         message.contains("it is a gRPC server, but not a control plane"),
         "{message}"
     );
-    let server = Server::dial(&[nobody(), worker.clone()]).await;
+    let server = Server::dial(&[unused_url(), worker.clone()]).await;
     assert_eq!(server.expect("it speaks gRPC").url, worker);
 }
 
@@ -138,7 +138,7 @@ async fn an_overloaded_server_is_not_reported_as_absent() {
         let status = Status::with_error_details(code, words, later.clone());
         let (url, _server) = refusing(status).await;
         assert_eq!(
-            refused(&[nobody(), url.clone()]).await,
+            refused(&[unused_url(), url.clone()]).await,
             format!("the server at {url} cannot answer at present: {words}\ntry again in 1s")
         );
     }

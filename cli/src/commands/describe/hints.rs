@@ -24,13 +24,10 @@ pub fn of_workload(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<Hin
     let mut hints = Vec::new();
     if workload.delete_time.is_some() {
         let watch = format!("warren get replicas {name} -w{n}");
-        return vec![(watch, "watch what still stops")];
+        return vec![(watch, "watch the remaining replicas stop")];
     }
     if explain::wanted(workload) == 0 {
-        hints.push((
-            format!("warren scale {name} 1{n}"),
-            "it is scaled to nothing",
-        ));
+        hints.push((format!("warren scale {name} 1{n}"), "it is scaled to 0"));
     }
     let current = |replica: &&v1::Replica| replica.revision == workload.revision;
     let mut lines: Vec<Hint> = replicas
@@ -53,26 +50,23 @@ pub fn of_workload(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<Hin
         let limit = limit.map_or_else(|| "64MiB".to_owned(), rounded_bytes);
         hints.push((
             format!("set service.limits.memory above {limit} and apply again"),
-            "where it wanted more memory than its limit",
+            "if it needs more memory than its limit",
         ));
         hints.push((
-            "set service.reserve.memory to what it needs and apply again".to_owned(),
-            "where its worker had too little memory left",
+            "set service.reserve.memory to the amount that it needs and apply again".to_owned(),
+            "if its worker had too little memory left",
         ));
     }
     if replicas.iter().any(is_unscheduled) {
         let workers = "warren get workers -o wide".to_owned();
-        hints.push((
-            workers,
-            "which workers there are, their labels and their room",
-        ));
+        hints.push((workers, "the workers, their labels and their capacity"));
     }
     let broken = |one: &v1::Replica| matches!(one.phase(), Phase::Failed | Phase::Backoff);
     if workload.revision > 1 && replicas.iter().filter(current).any(broken) {
         let history = format!("warren history {name}{n}");
-        hints.push((history, "what this revision changed"));
+        hints.push((history, "the changes of this revision"));
         let rollback = format!("warren rollback {name}{n}");
-        hints.push((rollback, "go back to the revision before"));
+        hints.push((rollback, "go back to the previous revision"));
     }
     hints
 }
@@ -86,14 +80,11 @@ pub fn of_replica(replica: &v1::Replica) -> Vec<Hint> {
     }
     if is_unscheduled(replica) {
         let workers = "warren get workers -o wide".to_owned();
-        hints.push((
-            workers,
-            "which workers there are, their labels and their room",
-        ));
+        hints.push((workers, "the workers, their labels and their capacity"));
     }
     hints.push((
         format!("warren describe workload {name}{n}"),
-        "what should run, and the other replicas",
+        "the workload and its other replicas",
     ));
     hints
 }

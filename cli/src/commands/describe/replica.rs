@@ -35,13 +35,10 @@ pub fn describe(text: &mut Text, view: &View) {
     let sentence = sentence(text, replica);
     text.line(1, sentence);
     let made = text.ago(replica.create_time.as_ref());
-    text.line(
-        1,
-        format!("it runs revision {} and was made {made}", replica.revision),
-    );
+    text.line(1, format!("revision {}, created {made}", replica.revision));
     let restarts = match replica.restarts {
-        0 => "its service was never started again".to_owned(),
-        restarts => format!("its service was started again {}", output::times(restarts)),
+        0 => "its service was never restarted".to_owned(),
+        restarts => format!("its service was restarted {}", output::times(restarts)),
     };
     text.line(1, restarts);
     if let Some(usage) = explain::usage(replica) {
@@ -56,7 +53,7 @@ pub fn describe(text: &mut Text, view: &View) {
     }
     let exit = explain::last_exit_at(text.now, replica);
     if !exit.is_empty() {
-        text.heading("Last end");
+        text.heading("Last exit");
         for line in exit {
             text.line(1, line);
         }
@@ -76,13 +73,16 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
     let said = match replica.phase() {
         Phase::Pending if replica.worker.is_empty() => {
             let why = unmet(replica, &["Scheduled"]);
-            format!("waits for a worker{}", because(why, "none was chosen yet"))
+            format!(
+                "waits for a worker{}",
+                because(why, "none has been chosen yet")
+            )
         }
         Phase::Pending => {
             let why = unmet(replica, &["ArtifactsReady", "Started"]);
             format!(
-                "is prepared{on}{}",
-                because(why, "its components are on their way")
+                "is being prepared{on}{}",
+                because(why, "its components are being fetched or compiled")
             )
         }
         Phase::Starting => format!("is starting{on}{}", because(unmet(replica, &["Ready"]), "")),
@@ -92,8 +92,8 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
             format!("is ready{on}{since}")
         }
         Phase::Running => {
-            let why = because(unmet(replica, &["Ready"]), "nobody knows why yet");
-            format!("runs{on} and is not ready{why}{}", gets_work(replica))
+            let why = because(unmet(replica, &["Ready"]), "the reason is not known yet");
+            format!("is running{on} but not ready{why}{}", gets_work(replica))
         }
         Phase::Backoff => {
             let why = unmet(replica, &["Ready"]);
@@ -102,24 +102,24 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
             let why = because(why, "its service ended");
             let next = starts_again(text, replica);
             let ended = parenthesised(&when);
-            format!("waits{on} to be started again{next}{why}{ended}")
+            format!("waits{on} to be restarted{next}{why}{ended}")
         }
         Phase::Completed => {
-            format!("has completed{on}: its service ended, and its policy asks for no more")
+            format!("has completed{on}: its service ended, and its policy wants no restart")
         }
         Phase::Failed => {
             let why = unmet(replica, &["ArtifactsReady", "Started", "Ready"]);
             let why = because(why, "it cannot run");
-            format!("has failed{on}{why}; another replica is to take its place")
+            format!("has failed{on}{why}; another replica will replace it")
         }
         Phase::Stopping => {
-            format!("is stopping{on}: what is in flight finishes within its stopGrace")
+            format!("is stopping{on}: work in flight may finish within its stopGrace")
         }
         Phase::Stopped => format!("has stopped{on}"),
         Phase::Lost => match replica.worker.as_str() {
             "" => "is lost".to_owned(),
             worker => format!(
-                "is lost: worker {worker} is not heard of any more, and another replica takes its place"
+                "is lost: worker {worker} stopped sending heartbeats; another replica replaces it"
             ),
         },
         Phase::Unspecified => "is in a phase that this program does not know".to_owned(),
@@ -147,11 +147,11 @@ fn gets_work(replica: &v1::Replica) -> &'static str {
     let mut conditions = replica.conditions.iter();
     let ready = conditions.find(|one| one.r#type == "Ready");
     match ready.map_or("", |ready| ready.reason.as_str()) {
-        "NotProbed" | "NotReady" => "; it gets work once that is well",
+        "NotProbed" | "NotReady" => "; it gets work once its readiness probe succeeds",
         "NotListening" => {
             "; it gets work once it listens on every port that it publishes or routes"
         }
-        "Unhealthy" => "; it is being ended, and then started again",
+        "Unhealthy" => "; it is being ended and will be restarted",
         _ => "",
     }
 }
@@ -176,7 +176,7 @@ pub fn way_in(endpoint: &v1::Endpoint, worker: &str, workers: &[v1::Worker]) -> 
         "" => String::new(),
         worker => format!(" on worker {worker}"),
     };
-    format!("{protocol} {address}{on} leads to its port {port}")
+    format!("{protocol} {address}{on} leads to port {port}")
 }
 
 /// Returns the host of a URL such as `http://10.0.0.5:7701`, or `http://[::1]:7701`.

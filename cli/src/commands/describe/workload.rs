@@ -52,8 +52,8 @@ pub fn describe(text: &mut Text, view: &View) {
     if !replicas.is_empty() {
         text.heading("Replicas");
     }
-    let (told, rest) = explain::worst(replicas.iter(), MOST_REPLICAS);
-    for replica in told {
+    let (shown, rest) = explain::worst(replicas.iter(), MOST_REPLICAS);
+    for replica in shown {
         describe_replica(text, workload, replica);
     }
     if let Some(line) = explain::more(workload, rest) {
@@ -87,13 +87,13 @@ fn summary(text: &mut Text, workload: &v1::Workload, replicas: &[v1::Replica]) {
         text.line(1, format!("{ready} at revision {revision}"));
     }
     if status.observed_generation < workload.generation {
-        text.line(1, "its last change has not been acted on yet");
+        text.line(1, "its last change has not been processed yet");
     }
     let ill = replicas
         .iter()
         .filter(|replica| !is_well(workload, replica));
-    let (told, rest) = explain::worst(ill, explain::MOST_TOLD);
-    for replica in told {
+    let (shown, rest) = explain::worst(ill, explain::MOST_LISTED);
+    for replica in shown {
         let sentence = sentence(text, replica);
         text.line(1, sentence);
     }
@@ -129,7 +129,7 @@ fn is_well(workload: &v1::Workload, replica: &v1::Replica) -> bool {
 
 /// `revision 5 was made 5m ago by admin: a rollback to revision 3`.
 fn revision(text: &Text, workload: &v1::Workload) -> String {
-    let mut words = format!("revision {} was made", workload.revision);
+    let mut words = format!("revision {} was created", workload.revision);
     if workload.revision_time.is_some() {
         words.push_str(&format!(" {}", text.ago(workload.revision_time.as_ref())));
     }
@@ -183,14 +183,14 @@ fn ways_in(
     if urls.is_empty() && published.is_empty() {
         return;
     }
-    text.heading("Ways in");
+    text.heading("How to reach it");
     if !urls.is_empty() {
         let closed = match replicas.iter().any(|replica| replica.ready) {
             true => "",
             false => "; closed now: no replica is ready",
         };
         text.rows(urls);
-        let where_ = "at the --http port, 8000 unless it was chosen, of any worker";
+        let where_ = "at the --http port of any worker, by default 8000";
         text.line(1, format!("({where_}{closed})"));
     }
     let rest = published.len().saturating_sub(MOST_REPLICAS);
@@ -223,7 +223,7 @@ fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]
             let (port, listen) = (publish.port, &publish.listen);
             let protocol = publish.protocol().as_str_name().to_lowercase();
             lines.push(format!(
-                "{protocol} {listen} of a worker will lead to its port {port}"
+                "{protocol} {listen} of a worker will lead to port {port}"
             ));
         }
     }
@@ -243,7 +243,7 @@ fn url(host: &str, path: &str) -> String {
 fn describe_replica(text: &mut Text, workload: &v1::Workload, replica: &v1::Replica) {
     let made = match text.age(replica.create_time.as_ref()) {
         age if age.is_empty() => String::new(),
-        age => format!(", made {age} ago"),
+        age => format!(", created {age} ago"),
     };
     let old = match replica.revision == workload.revision {
         true => String::new(),

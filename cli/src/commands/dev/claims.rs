@@ -29,7 +29,7 @@ impl Claims {
             return Ok(());
         }
         Err(format!(
-            "{} stands in {holder} too: names are unique in a namespace",
+            "{} is also in {holder}: names are unique in a namespace",
             document.title()
         ))
     }

@@ -164,7 +164,7 @@ impl Parts {
                     return Ok(());
                 }
             }
-            Err(anyhow!("the control plane ended the watch of its worker"))
+            Err(anyhow!("the control plane ended the watch of workers"))
         };
         tokio::select! {
             joined = time::timeout(JOIN_TIMEOUT, ready) => {
@@ -226,9 +226,9 @@ impl Part {
         let ended = (&mut self.task).await;
         self.joined = true;
         ended
-            .with_context(|| format!("the {} broke", self.name))?
+            .with_context(|| format!("the {} panicked", self.name))?
             .with_context(|| format!("the {} failed", self.name))?;
-        Err(anyhow!("the {} ended by itself", self.name))
+        Err(anyhow!("the {} ended unexpectedly", self.name))
     }
 
     async fn stop(self) -> anyhow::Result<()> {
@@ -238,7 +238,7 @@ impl Part {
         }
         self.task
             .await
-            .with_context(|| format!("the {} broke", self.name))?
+            .with_context(|| format!("the {} panicked", self.name))?
             .with_context(|| format!("the {} did not stop cleanly", self.name))
     }
 }

@@ -112,7 +112,7 @@ impl Deployed {
         files.follow(self.project.files());
         if let Err(error) = read.and_then(|()| Ok(self.project.check()?)) {
             self.complain(&error::render(&error))?;
-            return self.say_what_now();
+            return self.print_what_happens_next();
         }
         let had_complained = self.complained.swap(false, Relaxed);
         self.refused.clear();
@@ -154,7 +154,7 @@ impl Deployed {
             self.apply(document, had_complained).await?;
         }
         if self.complained.load(Relaxed) {
-            self.say_what_now()?;
+            self.print_what_happens_next()?;
         }
         Ok(())
     }
@@ -188,12 +188,12 @@ impl Deployed {
         match outcome {
             Outcome::Unchanged if is_ready => {
                 if had_complained || was_refused {
-                    output::line(format_args!("{title} is as before, and goes on"))?;
+                    output::line(format_args!("{title} is unchanged and keeps running"))?;
                 }
             }
             outcome => {
                 if outcome == Outcome::Updated {
-                    output::line(format_args!("{title} changed, redeploying"))?;
+                    output::line(format_args!("{title} changed: redeploying"))?;
                 }
                 self.pending().insert(key.clone(), workload.clone());
                 self.shared.released.send_replace(());
@@ -292,12 +292,12 @@ impl Deployed {
         self.complain(&broken.to_string())?;
         let title = source::title(workload);
         if broken.earlier_serves {
-            return output::line(format_args!("{title} goes on with the version before"));
+            return output::line(format_args!("{title} continues with the previous version"));
         }
         let good = self.good().get(key).cloned();
         let Some(good) = good.filter(|good| good.spec != workload.spec) else {
             output::line(format_args!(
-                "{title} has no version to go back to: waiting until it recovers or is changed"
+                "{title} has no previous version: waiting until it recovers or is changed"
             ))?;
             return match self.serving(workload, ENDLESS, Patience::Endless).await? {
                 Ok(()) => self.announce(key, workload),
@@ -314,7 +314,7 @@ impl Deployed {
             .await?
         {
             Ok(_) => output::line(format_args!(
-                "{title} went back to the version before; waiting for the next change"
+                "{title} was rolled back to the previous version; waiting for the next change"
             )),
             Err(broken) => self.complain(&broken.to_string()),
         }
@@ -341,11 +341,11 @@ impl Deployed {
         output::line(error::marked(output::stdout_style(), why))
     }
 
-    fn say_what_now(&self) -> anyhow::Result<()> {
+    fn print_what_happens_next(&self) -> anyhow::Result<()> {
         output::line(if self.applied.is_empty() {
             "waiting for a change"
         } else {
-            "what runs goes on; waiting for the next change"
+            "running workloads continue; waiting for the next change"
         })
     }
 

@@ -79,8 +79,8 @@ impl Inner {
         };
         loop {
             let mut reading = read(self.server.clone(), request.clone());
-            while let Some(told) = reading.next().await {
-                match told {
+            while let Some(read) = reading.next().await {
+                match read {
                     Ok(Read::Lines(lines)) => {
                         let text: Shown = lines.iter().map(|line| printer.text(line)).collect();
                         if output::write(text).is_err() {
@@ -126,14 +126,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crashes_are_told_of_less_and_less() {
+    fn repeated_crashes_are_reported_less_and_less_often() {
         let event = |count| v1::Event {
             r#type: v1::event::Type::Warning.into(),
             count,
             ..Default::default()
         };
-        let told: Vec<u32> = (1..20).filter(|count| is_news(&event(*count))).collect();
-        assert_eq!(told, [1, 2, 4, 8, 16]);
+        let printed: Vec<u32> = (1..20).filter(|count| is_news(&event(*count))).collect();
+        assert_eq!(printed, [1, 2, 4, 8, 16]);
         assert!(!is_news(&v1::Event::default()));
     }
 }

@@ -81,7 +81,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     logging::start(logging::DEV)?;
     if !args.listen.ip().to_canonical().is_loopback() {
         bail!(
-            "`warren dev` is for this machine alone: --listen takes a loopback address such as \
+            "`warren dev` is only for this machine: --listen takes a loopback address such as \
              127.0.0.1:{}; `warren control` serves a network",
             args.listen.port()
         );
@@ -94,7 +94,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     let projects = Project::open_all(&paths, &global, &limits)?;
     if projects.is_empty() {
         output::note(format_args!(
-            "no path was given, and there is no ./{MANIFEST}: the cluster is empty; deploy with `warren apply -f FILE`"
+            "no path was given and there is no ./{MANIFEST}: the cluster is empty; deploy with `warren apply -f FILE`"
         ));
     }
 
@@ -103,7 +103,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     let temporary = Temporary::default();
     let left_behind = temporary.clone();
     let stop = process::on_signals(
-        || output::note("stopping (again to stop at once)"),
+        || output::note("stopping (interrupt again to stop at once)"),
         move || {
             left_behind.remove();
             exit_now();
@@ -113,7 +113,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
         Some(data) => data,
         None => temporary
             .make("warren-dev-")
-            .context("cannot make a temporary directory: say where with --data")?,
+            .context("cannot create a temporary directory: name a data directory with --data")?,
     };
     let options = cluster::Options {
         listen: args.listen,
@@ -169,7 +169,7 @@ async fn work(server: Server, http: SocketAddr, projects: Vec<Project>) -> anyho
     }
     // Each of them runs until an error that no change of a file can fix.
     while let Some(ended) = tending.join_next().await {
-        ended.context("a part of `warren dev` broke")??;
+        ended.context("a part of `warren dev` panicked")??;
     }
     Ok(())
 }

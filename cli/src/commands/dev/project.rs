@@ -42,7 +42,7 @@ impl Project {
         for path in paths {
             let path = find(path)?;
             if found.contains(&path) {
-                bail!("{} is given twice: name it once", path.display());
+                bail!("{} is given twice", path.display());
             }
             found.push(path);
         }
@@ -104,11 +104,11 @@ fn find(path: &Path) -> anyhow::Result<PathBuf> {
     }
     if path.is_dir() {
         bail!(
-            "{} is not there: name a manifest or a component of this directory",
+            "{} does not exist: name a manifest or a component",
             found.display()
         );
     }
-    bail!("{} is not there", path.display());
+    bail!("{} does not exist", path.display());
 }
 
 fn is_bare(path: &Path) -> bool {
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_components_are_one_project_and_each_manifest_is_one() -> anyhow::Result<()> {
+    fn component_files_are_one_project_and_each_manifest_is_one() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = |name: &str| dir.path().join(name);
         for name in ["a.wasm", "b.wasm", "warren.yaml", "other.yaml"] {

@@ -27,7 +27,7 @@ struct Resume {
     /// The time when following began.
     began: Option<Instant>,
     /// The count of each event when it was last returned.
-    told: HashMap<Key, (u32, Option<prost_types::Timestamp>)>,
+    returned: HashMap<Key, (u32, Option<prost_types::Timestamp>)>,
 }
 
 /// The identity of an event: the server counts events with the same key together.
@@ -41,7 +41,7 @@ struct Key {
 
 /// The maximum number of remembered events. Beyond it they are forgotten, and a broken connection
 /// may then repeat some.
-const MAX_TOLD: usize = 10_000;
+const MAX_REMEMBERED: usize = 10_000;
 
 /// Returns matching events, kept ones first, for as long as they are read. A failure before the
 /// server has answered once is final. Dropping the future of the next item loses nothing.
@@ -118,11 +118,11 @@ impl Resume {
             kind: event.r#type,
             reason: event.reason.clone(),
         };
-        if self.told.len() > MAX_TOLD {
-            self.told.clear();
+        if self.returned.len() > MAX_REMEMBERED {
+            self.returned.clear();
         }
         let now = (event.count, event.time);
-        self.told.insert(key, now) != Some(now)
+        self.returned.insert(key, now) != Some(now)
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_again_after_a_break_is_told_once_for_each_count() {
+    fn after_a_break_each_count_of_an_event_is_returned_once() {
         let event = |reason: &str, count| v1::Event {
             object: "replica/a".into(),
             reason: reason.into(),
@@ -139,7 +139,7 @@ mod tests {
             ..Default::default()
         };
         let mut resume = Resume::default();
-        let told: Vec<bool> = [
+        let returned: Vec<bool> = [
             event("Started", 1),
             event("Exited", 1),
             event("Exited", 1),
@@ -149,6 +149,6 @@ mod tests {
         .iter()
         .map(|event| resume.is_news(event))
         .collect();
-        assert_eq!(told, [true, true, false, true, false]);
+        assert_eq!(returned, [true, true, false, true, false]);
     }
 }

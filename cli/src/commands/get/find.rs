@@ -112,7 +112,7 @@ fn several(kind: &str, prefix: &str, ids: &[String]) -> Status {
         more => format!(" and {more} more"),
     };
     Status::invalid_argument(format!(
-        "`{prefix}` is more than one {kind}: {shown}{more}; write enough to tell which"
+        "`{prefix}` is more than one {kind}: {shown}{more}; write more of it"
     ))
 }
 
@@ -167,7 +167,7 @@ mod tests {
         };
         assert_eq!(
             several("replica", "a-1", &ids).message(),
-            "`a-1` is more than one replica: a-11, a-12; write enough to tell which"
+            "`a-1` is more than one replica: a-11, a-12; write more of it"
         );
         let many: Vec<String> = (0..7).map(|n| n.to_string()).collect();
         assert!(

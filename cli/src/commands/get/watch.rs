@@ -81,7 +81,7 @@ impl<T: Listed> Seen<T> {
     fn take(&mut self, change: Change<T>) -> Vec<Sight<T>> {
         match (change, &mut self.arriving) {
             (Change::Broken(_), _) => Vec::new(),
-            (Change::Anew, arriving) => {
+            (Change::Resync, arriving) => {
                 *arriving = Some(BTreeMap::new());
                 Vec::new()
             }
@@ -180,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn after_a_gap_only_what_differs_is_shown() {
+    fn after_a_gap_only_differences_are_shown() {
         let mut seen = Seen::default();
         for name in ["w1", "w2", "w3"] {
             seen.take(Change::Is(worker(name, true)));
         }
         seen.take(Change::Complete);
-        assert_eq!(seen.take(Change::Anew), []);
+        assert_eq!(seen.take(Change::Resync), []);
         for worker in [worker("w1", true), worker("w2", false), worker("w4", true)] {
             assert_eq!(seen.take(Change::Is(worker)), []);
         }

@@ -48,7 +48,7 @@ fn uses(info: &ComponentInfo, explanation: &Explanation) -> Vec<(usize, String)>
         let is_older = |name: &str| name.contains("@0.2.");
         let choice = match used {
             Some(WasiGeneration::P3) if exports.iter().any(|one| is_older(&one.name)) => {
-                ", of which that of 0.3 is used"
+                ", of which the 0.3 version is used"
             }
             _ => "",
         };
@@ -169,7 +169,7 @@ mod tests {
         })
     }
 
-    fn told(info: &ComponentInfo, others: &[(&str, &ComponentInfo)]) -> String {
+    fn described(info: &ComponentInfo, others: &[(&str, &ComponentInfo)]) -> String {
         let name = |text| Name::parse(text).unwrap();
         let others: Vec<_> = others
             .iter()
@@ -206,9 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn alone_it_says_what_it_needs() {
+    fn alone_it_lists_what_it_needs() {
         assert_eq!(
-            told(&caller(), &[]),
+            described(&caller(), &[]),
             "\
 May be used as
   the service: it exports `wasi:cli/run@0.2.6`
@@ -225,7 +225,7 @@ Exports
     }
 
     #[test]
-    fn of_two_doors_it_says_which_is_used() {
+    fn of_two_wasi_versions_it_names_the_one_that_is_used() {
         let bare = |name: &str| v1::ExternItem {
             name: name.into(),
             functions: vec![],
@@ -233,14 +233,14 @@ Exports
         let uses = [v1::artifact::Use::Service, v1::artifact::Use::Http];
         let of = |exports: &[&str]| {
             let exports = exports.iter().map(|name| bare(name)).collect();
-            told(&info(vec![], exports, &uses), &[])
+            described(&info(vec![], exports, &uses), &[])
         };
         let text = of(&[
             "wasi:cli/run@0.2.6",
             "wasi:http/handler@0.3.0",
             "wasi:cli/run@0.3.0",
         ]);
-        let service = "the service: it exports `wasi:cli/run@0.2.6`, `wasi:cli/run@0.3.0`, of which that of 0.3 is used\n";
+        let service = "the service: it exports `wasi:cli/run@0.2.6`, `wasi:cli/run@0.3.0`, of which the 0.3 version is used\n";
         assert!(text.contains(service), "{text}");
         assert!(
             text.contains("routes: it exports `wasi:http/handler@0.3.0`\n"),
@@ -249,13 +249,13 @@ Exports
     }
 
     #[test]
-    fn what_only_a_host_provides_is_not_asked_of_a_component() {
+    fn a_host_interface_is_not_expected_of_a_component() {
         let it = info(
             vec![item("wasmcloud:messaging/consumer@0.2.0", "func()", "")],
             vec![],
             &[],
         );
-        let text = told(&it, &[]);
+        let text = described(&it, &[]);
         assert!(
             text.contains("does not link: it imports") && text.contains("wasmCloud"),
             "{text}"
@@ -264,13 +264,13 @@ Exports
     }
 
     #[test]
-    fn beside_others_it_says_who_links_to_whom() {
-        let text = told(&caller(), &[("cart", &cart())]);
+    fn with_others_it_lists_what_links_to_what() {
+        let text = described(&caller(), &[("cart", &cart())]);
         assert!(
             text.contains("    links to `shop:cart/store@1.0.1` of cart\n"),
             "{text}"
         );
-        let text = told(&cart(), &[("service", &caller())]);
+        let text = described(&cart(), &[("service", &caller())]);
         let line = "    service links to it with its import `shop:cart/store@1.0.0`\n";
         assert!(text.contains(line), "{text}");
         let other = info(
@@ -278,7 +278,7 @@ Exports
             vec![item("a:b/c", "func()", "")],
             &[v1::artifact::Use::Library],
         );
-        let text = told(&caller(), &[("other", &other)]);
+        let text = described(&caller(), &[("other", &other)]);
         assert!(
             text.contains("does not link: it imports `shop:cart/store@1.0.0`"),
             "{text}"
@@ -296,7 +296,7 @@ Exports
             )],
             &[v1::artifact::Use::Library],
         );
-        let text = told(&store, &[]);
+        let text = described(&store, &[]);
         let lines =
             "    open: func() -> own<cart>\n      cannot be linked: it returns a resource\n";
         assert!(text.contains(lines), "{text}");

@@ -26,7 +26,7 @@ pub fn replica(title: &str, name: &str, ids: &[String], wanted: &str) -> Result<
             list(&ids.iter().collect::<Vec<_>>())
         )),
         several => Err(format!(
-            "`{wanted}` stands for {} replicas of {title}:{}",
+            "`{wanted}` matches {} replicas of {title}:{}",
             several.len(),
             list(several)
         )),
@@ -52,7 +52,7 @@ mod tests {
         let refused = |wanted| replica("workload/shop", "shop", &ids, wanted).unwrap_err();
         assert_eq!(
             refused("a"),
-            "`a` stands for 2 replicas of workload/shop:\n  shop-a1x\n  shop-a2y"
+            "`a` matches 2 replicas of workload/shop:\n  shop-a1x\n  shop-a2y"
         );
         assert_eq!(
             refused("c"),

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_say_who_wrote_them_and_what_is_missing() {
+    fn lines_have_their_source_and_what_is_missing() {
         let mut line = v1::LogLine {
             time: Some(prost_types::Timestamp {
                 seconds: 1_700_000_000,
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_guest_wrote_drives_a_terminal_only_where_that_was_asked_for() {
+    fn escape_sequences_of_a_guest_are_printed_only_in_raw_mode() {
         let mut line = v1::LogLine {
             replica: "w-abc".into(),
             source: "service".into(),

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_break_lines_go_on_where_they_were() {
+    fn after_a_break_lines_continue_where_they_stopped() {
         let first = v1::LogsRequest {
             follow: true,
             tail: Some(5),
@@ -180,8 +180,8 @@ mod tests {
         let again = resume.request(&first, began + Duration::from_secs(30));
         assert_eq!((again.tail, again.follow), (None, true));
         assert!(again.since.is_some_and(|since| since.seconds >= 30));
-        let told = vec![line("a", 5), line("a", 6), line("a", 7), line("c", 1)];
-        assert_eq!(resume.new_lines(told), [line("a", 7), line("c", 1)]);
+        let sent = vec![line("a", 5), line("a", 6), line("a", 7), line("c", 1)];
+        assert_eq!(resume.new_lines(sent), [line("a", 7), line("c", 1)]);
 
         let all = v1::LogsRequest::default();
         assert_eq!(resume.request(&all, began + Duration::from_secs(30)), all);

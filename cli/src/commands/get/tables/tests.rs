@@ -81,7 +81,7 @@ fn workloads_with_and_without_more() {
 }
 
 #[test]
-fn one_word_for_how_a_workload_is() {
+fn the_state_of_a_workload_is_one_word() {
     let with = |conditions: Vec<v1::Condition>| {
         let mut workload = counter();
         workload.status.get_or_insert_default().conditions = conditions;
