@@ -112,7 +112,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn every_file_tells_its_problems() -> anyhow::Result<()> {
+fn every_file_reports_its_problems() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let write = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
         let file = dir.path().join(name);
@@ -135,7 +135,7 @@ fn every_file_tells_its_problems() -> anyhow::Result<()> {
         "bad.yaml:1:7: ",
         "missing.yaml: No such file",
         "good.yaml: it is given twice",
-        "same.yaml:1:7: `shop/counter` is in ",
+        "same.yaml:1:7: `shop/counter` is already in ",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }

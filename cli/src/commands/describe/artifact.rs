@@ -116,7 +116,7 @@ Used by
 
 Cannot be compiled
   compiling it takes more than 1GiB of memory
-  tried by a worker of version 1.2.3; one that allows more is tried
+  tried by a worker of version 1.2.3; a worker with higher limits will be tried
 
 May be used as
   not the service: it does not export `wasi:cli/run`

@@ -151,7 +151,7 @@ mod tests {
                 vec![dir.path().into(), path("warren.yaml")],
                 "is given twice",
             ),
-            (vec![path("c.wasm")], "c.wasm is not there"),
+            (vec![path("c.wasm")], "c.wasm does not exist"),
         ] {
             let refused = Project::open_all(&paths, &Global::default(), &Limits::default());
             let error = refused.err().map(|error| error.to_string());
