@@ -1,27 +1,24 @@
 //! The definition of the command line. Arguments that only one command needs are in that command's
 //! module.
 
+pub mod errors;
 mod examples;
-mod limits;
+pub mod global;
+pub mod limits;
 mod reference;
-mod values;
+pub mod value;
 
-use std::{env, ffi::OsString, fmt, process::ExitCode};
+use std::{env, ffi::OsString};
 
-use crate::{
-    client::ServerUrl,
-    commands::{
-        apply, backup, completions, control, delete, describe, dev, events, get, health, history,
-        inspect, logs, maintenance, push, restart, restore, rollback, scale, validate, version,
-        worker,
-    },
-    output::{self, harmless},
-};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 
-pub use limits::ArtifactLimits;
+use self::global::Global;
+use crate::commands::{
+    apply, backup, completions, control, delete, describe, dev, events, get, health, history,
+    inspect, logs, maintenance, push, restart, restore, rollback, scale, validate, version, worker,
+};
+
 pub use reference::reference;
-pub use values::{Connections, address, bytes, duration, name, number, volume};
 
 /// Runs WebAssembly workloads: stateless components and a long-running service that is their
 /// private localhost.
@@ -37,18 +34,6 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// The cluster and the namespace that a command works with.
-#[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Cluster")]
-pub struct Global {
-    /// Control planes, tried in this order [env: WARREN_SERVER] [default: http://127.0.0.1:7700]
-    #[arg(long, global = true, value_name = "URL,...", value_delimiter = ',')]
-    pub server: Vec<ServerUrl>,
-    /// Namespace to work in [env: WARREN_NAMESPACE] [default: default]
-    #[arg(short, long, global = true, value_name = "NAME", value_parser = name)]
-    pub namespace: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -172,7 +157,7 @@ impl Cli {
                 _ => cli.global.namespace.is_some(),
             };
             if used {
-                return Err(usage(
+                return Err(errors::usage(
                     ErrorKind::ArgumentConflict,
                     format!("`--{argument}` has no effect on `warren {given}`: omit it"),
                 ));
@@ -180,68 +165,6 @@ impl Cli {
         }
         Ok(cli)
     }
-}
-
-// === impl Global ===
-
-impl Global {
-    /// Returns the control planes to try: from the flag, else the environment, else the one on this
-    /// machine.
-    pub fn servers(&self) -> Result<Vec<ServerUrl>, clap::Error> {
-        if !self.server.is_empty() {
-            return Ok(self.server.clone());
-        }
-        let from_env = env::var("WARREN_SERVER").unwrap_or_default();
-        let given: Vec<&str> = from_env
-            .split(',')
-            .map(str::trim)
-            .filter(|url| !url.is_empty())
-            .collect();
-        if given.is_empty() {
-            return Ok(vec![ServerUrl::default()]);
-        }
-        given
-            .into_iter()
-            .map(|url| url.parse().map_err(|error| bad_env("WARREN_SERVER", error)))
-            .collect()
-    }
-
-    /// Returns the namespace from the flag, else the environment, else `default`.
-    pub fn namespace(&self) -> Result<String, clap::Error> {
-        if let Some(namespace) = &self.namespace {
-            return Ok(namespace.clone());
-        }
-        match env::var("WARREN_NAMESPACE") {
-            Ok(text) if !text.is_empty() => {
-                name(&text).map_err(|error| bad_env("WARREN_NAMESPACE", error))
-            }
-            _ => Ok("default".to_owned()),
-        }
-    }
-}
-
-/// Prints a result of clap: help and version to stdout with exit code 0, usage errors to stderr
-/// with exit code 2.
-pub fn explain(refused: &clap::Error) -> ExitCode {
-    // The message quotes the arguments, which may contain escape sequences. A message without
-    // colour can be escaped as a whole.
-    let plain = refused.to_string();
-    if harmless::text(&plain) != plain {
-        output::note(plain.trim_end());
-    } else {
-        // If the stream is closed, there is no way to report that.
-        let _ = refused.print();
-    }
-    ExitCode::from(u8::try_from(refused.exit_code()).unwrap_or(2))
-}
-
-/// Returns a usage error like clap's own, with exit code 2.
-pub fn usage(kind: ErrorKind, message: impl fmt::Display) -> clap::Error {
-    Cli::command().error(kind, message)
-}
-
-fn bad_env(variable: &str, error: impl fmt::Display) -> clap::Error {
-    usage(ErrorKind::InvalidValue, format!("{variable}: {error}"))
 }
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ pub fn refused(document: &Document, status: Status) -> anyhow::Error {
     let problems = violations
         .iter()
         .map(|(field, message)| document.problem(field, message));
-    Refused::workload(document, problems).into()
+    Refused::workload(&document.title(), problems).into()
 }
 
 /// Finds the fields that the server would silently drop because its version does not have them.
@@ -141,11 +141,11 @@ fn misplaced(document: &Document, file: &Attachment, error: anyhow::Error) -> an
         Some(status) => {
             let message = error::render_status(status);
             let problem = format!("{}: {message}", file.path.display());
-            Refused::workload(document, [document.problem(&file.field, &problem)]).into()
+            Refused::workload(&document.title(), [document.problem(&file.field, &problem)]).into()
         }
         None => {
             let problem = document.problem(&file.field, &error::render(&error));
-            Refused::workload(document, [problem]).into()
+            Refused::workload(&document.title(), [problem]).into()
         }
     }
 }

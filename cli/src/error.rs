@@ -8,7 +8,6 @@ use tonic_types::StatusExt as _;
 use crate::{
     args, client,
     output::{self, Colour, Shown, Style},
-    source::Document,
 };
 
 /// A command that worked but has a negative result, which has been printed.
@@ -37,7 +36,7 @@ pub struct Refused {
 /// Prints the error and chooses the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        return args::explain(usage);
+        return args::errors::explain(usage);
     }
     // `warren get workloads | head -1`: the reader has all it wanted.
     if error.chain().any(|cause| cause.is::<output::Closed>()) {
@@ -204,12 +203,9 @@ impl Refused {
     }
 
     /// A workload that the server, or a check of its files, found invalid.
-    pub fn workload<P: fmt::Display>(
-        document: &Document,
-        problems: impl IntoIterator<Item = P>,
-    ) -> Self {
+    pub fn workload<P: fmt::Display>(title: &str, problems: impl IntoIterator<Item = P>) -> Self {
         Self {
-            headline: format!("{} is refused", document.title()),
+            headline: format!("{title} is refused"),
             problems: lines(problems),
         }
     }

@@ -34,7 +34,7 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(refused) => return args::explain(&refused),
+        Err(refused) => return args::errors::explain(&refused),
     };
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 mod call;
 mod connect;
 mod diagnose;
+pub mod requests;
 mod url;
 
 use std::future::Future;

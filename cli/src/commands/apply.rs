@@ -9,7 +9,7 @@ use warren_proto::v1;
 
 use super::{Wait, connect};
 use crate::{
-    args::Global,
+    args::global::Global,
     client::Server,
     deploy::{self, Applied, Pushed},
     error::{self, Interrupted},

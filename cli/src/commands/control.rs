@@ -6,23 +6,26 @@ use anyhow::Context as _;
 use warren_control::{ClientLimits, Config, ControlPlane, OnLoss};
 use warren_model::listen;
 
-use crate::{args, logging, output, process};
+use crate::{
+    args::{limits, value},
+    logging, output, process,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address for clients and workers; port 0 takes any free port
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_control::DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_control::DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// Directory for the state [default: $XDG_DATA_HOME/warren/control]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Time without a heartbeat after which the replicas of a worker are replaced
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     worker_timeout: Duration,
     /// Revisions of each workload that are kept for rollbacks, besides those that run
     #[arg(
         long, value_name = "N", default_value_t = 10,
-        value_parser = args::number(1..=1000), allow_negative_numbers = true
+        value_parser = value::number(1..=1000), allow_negative_numbers = true
     )]
     revision_history_limit: u32,
     /// Time after which a component is removed that no workload and no kept revision names, at
@@ -30,9 +33,9 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = retention)]
     artifact_retention: Duration,
     #[command(flatten)]
-    artifact_limits: args::ArtifactLimits,
+    artifact_limits: limits::ArtifactLimits,
     #[command(flatten)]
-    connections: args::Connections,
+    connections: value::Connections,
     /// Continue with what is left of a damaged store instead of refusing to start; to recover a
     /// backup, use `warren restore`
     #[arg(long)]
@@ -79,7 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn retention(text: &str) -> Result<Duration, String> {
-    let retention = args::duration(text)?;
+    let retention = value::duration(text)?;
     // A client needs some time between pushing a component and applying the workload that names it.
     if retention < Duration::from_secs(1) {
         return Err("it must be at least 1s".to_owned());

@@ -7,7 +7,7 @@ use super::{
     get::find::{self, DigestPrefix},
 };
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     client::{Server, incomplete},
     error, output, source,
     wait::{self, Limit},
@@ -25,7 +25,7 @@ enum What {
     #[command(visible_alias = "workloads", alias = "wl")]
     Workload {
         /// Names of the workloads
-        #[arg(value_name = "NAME", required = true, value_parser = args::name)]
+        #[arg(value_name = "NAME", required = true, value_parser = value::name)]
         names: Vec<String>,
         #[command(flatten)]
         wait: Wait,
@@ -37,7 +37,7 @@ enum What {
     #[command(visible_alias = "workers", alias = "wk")]
     Worker {
         /// Names of the workers
-        #[arg(value_name = "NAME", required = true, value_parser = args::name)]
+        #[arg(value_name = "NAME", required = true, value_parser = value::name)]
         names: Vec<String>,
     },
     /// Remove artifacts that no workload names

@@ -17,11 +17,13 @@ use self::text::Text;
 use super::{
     connect, events,
     get::find::{self, DigestPrefix},
-    requests::{Scope, Selector},
 };
 use crate::{
-    args::{self, Global},
-    client::Server,
+    args::{global::Global, value},
+    client::{
+        Server,
+        requests::{Scope, Selector},
+    },
     output,
 };
 
@@ -37,7 +39,7 @@ enum What {
     #[command(visible_alias = "workloads", alias = "wl")]
     Workload {
         /// Name of the workload
-        #[arg(value_parser = args::name)]
+        #[arg(value_parser = value::name)]
         name: String,
     },
     /// Show the state of a replica and how its service last ended
@@ -51,7 +53,7 @@ enum What {
     #[command(visible_alias = "workers", alias = "wk")]
     Worker {
         /// Name of the worker
-        #[arg(value_parser = args::name)]
+        #[arg(value_parser = value::name)]
         name: String,
     },
     /// Show what a stored component is and which workloads use it

@@ -8,7 +8,7 @@ use warren_proto::v1;
 
 use super::{AllNamespaces, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     client::Server,
     output::{self, Colour, Columns, Format, Shown, Style, Table, age, harmless},
 };
@@ -18,7 +18,7 @@ pub use read::follow;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only events of this workload and its replicas
-    #[arg(value_parser = args::name, conflicts_with = "all_namespaces")]
+    #[arg(value_parser = value::name, conflicts_with = "all_namespaces")]
     name: Option<String>,
     #[command(flatten)]
     all: AllNamespaces,
@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(short, long)]
     watch: bool,
     /// Only events within this time, such as 10m; by default all that are kept
-    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     since: Option<std::time::Duration>,
     /// Print as data: an array, or with --watch one object per line
     #[arg(short, long, value_name = "FORMAT")]

@@ -18,13 +18,13 @@ use self::{
     tables::{Listed, Look},
     watch::{Key, Sight, follow, key},
 };
-use super::{
-    AllNamespaces, connect,
-    requests::{Scope, Selector},
-};
+use super::{AllNamespaces, connect};
 use crate::{
-    args::{self, Global},
-    client::Server,
+    args::{errors, global::Global},
+    client::{
+        Server,
+        requests::{Scope, Selector},
+    },
     output::{self, Columns},
     wait::watch::Target,
 };
@@ -158,7 +158,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
 }
 
 fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> anyhow::Error {
-    args::usage(kind, message).into()
+    errors::usage(kind, message).into()
 }
 
 // === impl Args ===

@@ -4,7 +4,7 @@ use anyhow::bail;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::{args::Global, client::Server, output};
+use crate::{args::global::Global, client::Server, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

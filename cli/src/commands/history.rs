@@ -10,17 +10,17 @@ use warren_proto::v1::{self, revision::Cause};
 
 use super::connect;
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     output::{self, Format, Table, age_at},
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the workload
-    #[arg(value_parser = args::name)]
+    #[arg(value_parser = value::name)]
     name: String,
     /// Print this revision as a manifest for `warren apply`
-    #[arg(long, value_name = "REVISION", value_parser = args::number(1..=u32::MAX), allow_negative_numbers = true)]
+    #[arg(long, value_name = "REVISION", value_parser = value::number(1..=u32::MAX), allow_negative_numbers = true)]
     revision: Option<u32>,
     /// Print as data: an array, newest first, or with --revision one object
     #[arg(short, long, value_name = "FORMAT")]

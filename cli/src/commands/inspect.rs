@@ -17,7 +17,7 @@ use warren_proto::v1;
 use words::{Section, sections};
 
 use crate::{
-    args::{ArtifactLimits, Global},
+    args::{global::Global, limits::ArtifactLimits},
     output::{self, Format, harmless},
     source::{self, Document},
 };

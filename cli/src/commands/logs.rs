@@ -20,7 +20,7 @@ use warren_proto::v1;
 
 use super::connect;
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     client::Server,
     output::{self, Format, Shown},
     source,
@@ -35,16 +35,16 @@ pub use {
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the workload
-    #[arg(value_parser = args::name)]
+    #[arg(value_parser = value::name)]
     name: String,
     /// Keep printing lines as they are written, including those of new replicas
     #[arg(short, long)]
     follow: bool,
     /// Only the last N lines of each replica; by default all that are kept
-    #[arg(long, value_name = "N", value_parser = args::number(0..=u32::MAX), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = value::number(0..=u32::MAX), allow_negative_numbers = true)]
     tail: Option<u32>,
     /// Only lines within this time, such as 10m
-    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     since: Option<Duration>,
     /// Only one replica; the beginning of its id is enough
     #[arg(long, value_name = "ID")]

@@ -5,7 +5,7 @@ use warren_proto::v1;
 
 use super::{Wait, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     client::{Server, incomplete},
     error, output,
     wait::{self, Limit},
@@ -14,14 +14,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names of the workers
-    #[arg(value_name = "WORKER", required = true, value_parser = args::name)]
+    #[arg(value_name = "WORKER", required = true, value_parser = value::name)]
     names: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct DrainArgs {
     /// Names of the workers; all of them are cordoned before the command waits for the first
-    #[arg(value_name = "WORKER", required = true, value_parser = args::name)]
+    #[arg(value_name = "WORKER", required = true, value_parser = value::name)]
     names: Vec<String>,
     #[command(flatten)]
     wait: Wait,

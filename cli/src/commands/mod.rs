@@ -15,7 +15,6 @@ pub mod inspect;
 pub mod logs;
 pub mod maintenance;
 pub mod push;
-mod requests;
 pub mod restart;
 pub mod restore;
 pub mod rollback;
@@ -27,7 +26,7 @@ pub mod worker;
 use warren_proto::v1;
 
 use crate::{
-    args::{Cli, Command, Global},
+    args::{Cli, Command, global::Global},
     client::Server,
     output::{self, Format},
     process::{self, finish},
@@ -109,7 +108,7 @@ struct Wait {
     #[arg(long)]
     wait: bool,
     /// Maximum time to wait, such as 90s or 5m
-    #[arg(long, requires = "wait", value_name = "DURATION", default_value = "2m", value_parser = crate::args::duration)]
+    #[arg(long, requires = "wait", value_name = "DURATION", default_value = "2m", value_parser = crate::args::value::duration)]
     timeout: std::time::Duration,
 }
 

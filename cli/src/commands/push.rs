@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use warren_proto::v1;
 
 use super::connect;
-use crate::{args::Global, output, output::Format, push};
+use crate::{args::global::Global, output, output::Format, push};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

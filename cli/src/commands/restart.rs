@@ -2,7 +2,7 @@
 
 use super::{Wait, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     output::{self, Format},
     source,
 };
@@ -10,7 +10,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the workload
-    #[arg(value_parser = args::name)]
+    #[arg(value_parser = value::name)]
     name: String,
     #[command(flatten)]
     wait: Wait,

@@ -2,7 +2,7 @@
 
 use super::{Wait, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     output::{self, Format},
     source,
 };
@@ -10,10 +10,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the workload
-    #[arg(value_parser = args::name)]
+    #[arg(value_parser = value::name)]
     name: String,
     /// The revision to roll back to; by default the newest that differs from the current one
-    #[arg(long, value_name = "REVISION", value_parser = args::number(1..=u32::MAX), allow_negative_numbers = true)]
+    #[arg(long, value_name = "REVISION", value_parser = value::number(1..=u32::MAX), allow_negative_numbers = true)]
     to: Option<u32>,
     #[command(flatten)]
     wait: Wait,

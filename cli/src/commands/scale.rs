@@ -2,7 +2,7 @@
 
 use super::{Wait, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     output::{self, Format},
     source,
 };
@@ -10,10 +10,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the workload
-    #[arg(value_parser = args::name)]
+    #[arg(value_parser = value::name)]
     name: String,
     /// Number of replicas, 0 to 1000
-    #[arg(value_parser = args::number(0..=1000), allow_negative_numbers = true)]
+    #[arg(value_parser = value::number(0..=1000), allow_negative_numbers = true)]
     replicas: u32,
     #[command(flatten)]
     wait: Wait,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    args::{ArtifactLimits, Global},
+    args::{global::Global, limits::ArtifactLimits},
     output,
     source::{self, Given},
 };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use warren_proto::v1;
 
-use crate::{args::Global, client::Server, error, output, output::Format};
+use crate::{args::global::Global, client::Server, error, output, output::Format};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

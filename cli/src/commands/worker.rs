@@ -11,7 +11,11 @@ use warren_worker::{
     runtime::compile::{LEAST_MEMORY, LEAST_TIMEOUT},
 };
 
-use crate::{args, client::ServerUrl, logging, output, process};
+use crate::{
+    args::{errors, value},
+    client::ServerUrl,
+    logging, output, process,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -24,7 +28,7 @@ pub struct Args {
     )]
     control: Vec<ServerUrl>,
     /// Name, unique in the fleet [default: the machine's host name]
-    #[arg(long, value_parser = args::name)]
+    #[arg(long, value_parser = value::name)]
     name: Option<String>,
     /// Label for placement; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
@@ -34,17 +38,17 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Address that serves HTTP for every route; port 0 takes any free port
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
     /// Address for health checks and other workers; port 0 takes any free port
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_worker::DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// URL at which other workers reach --listen [default: its address]
     #[arg(long, value_name = "URL")]
     advertise: Option<ServerUrl>,
     /// Memory for all guests together, such as 2GiB; the worker's own comes on top [default: 80% of
     /// the machine's]
-    #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = value::bytes)]
     memory: Option<u64>,
     /// Memory for compiling one component, on top of --memory [default: a quarter of the machine's,
     /// from 512MiB to 2GiB]
@@ -58,17 +62,17 @@ pub struct Args {
     compile_concurrency: NonZeroUsize,
     /// Disk space for components, and as much again for their compiled code; beyond it those that
     /// are not in use are removed
-    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "4GiB")]
+    #[arg(long, value_name = "SIZE", value_parser = value::bytes, default_value = "4GiB")]
     cache_max_size: u64,
     /// Disk space for the log of each replica, at least 256KiB; beyond it the oldest lines are
     /// removed
-    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "8MiB")]
+    #[arg(long, value_name = "SIZE", value_parser = value::bytes, default_value = "8MiB")]
     log_max_size: u64,
     /// Disk space for all logs; beyond it the oldest lines of ended replicas are removed first
-    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "1GiB")]
+    #[arg(long, value_name = "SIZE", value_parser = value::bytes, default_value = "1GiB")]
     log_max_total: u64,
     /// Directory that workloads may mount by its name, with `:ro` read-only; may be repeated
-    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = args::volume)]
+    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = value::volume)]
     volumes: Vec<HostVolume>,
     /// Let workloads reach this machine's own 127.0.0.1 if their egress names host.warren.internal
     #[arg(long)]
@@ -82,10 +86,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDR[:PORT-PORT]")]
     publish_allow: Vec<PublishRule>,
     #[command(flatten)]
-    connections: args::Connections,
+    connections: value::Connections,
     /// Time for which its replicas wait for it after it was stopped, as for `systemctl restart`;
     /// with 0, other workers take over at once
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = value::duration)]
     stop_keeps: Duration,
     /// Allow a --listen address that other machines can reach, although there is no TLS and no
     /// authentication
@@ -102,7 +106,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             args.listen,
             args.listen.port()
         );
-        let refused = args::usage(ErrorKind::MissingRequiredArgument, message);
+        let refused = errors::usage(ErrorKind::MissingRequiredArgument, message);
         return Err(refused.into());
     }
     let stop = process::on_signals(|| (), process::exit_now)?;
@@ -157,7 +161,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Parses the memory limit of the compiler, which needs some memory itself.
 fn compile_memory(text: &str) -> Result<u64, String> {
-    match args::bytes(text)? {
+    match value::bytes(text)? {
         bytes if bytes < LEAST_MEMORY => Err(format!(
             "the compiler itself needs at least {}",
             format_bytes(LEAST_MEMORY)
@@ -168,7 +172,7 @@ fn compile_memory(text: &str) -> Result<u64, String> {
 
 /// Parses the time limit of the compiler. The kernel counts CPU time in seconds.
 fn compile_timeout(text: &str) -> Result<Duration, String> {
-    match args::duration(text)? {
+    match value::duration(text)? {
         time if time < LEAST_TIMEOUT => Err("it must be at least 1s".to_owned()),
         time => Ok(time),
     }

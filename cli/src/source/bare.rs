@@ -9,7 +9,7 @@ use warren_proto::v1;
 use super::{
     Attachment, Document, Problem, SERVICE_COMPONENT, component, component_field, refused,
 };
-use crate::args::Global;
+use crate::args::global::Global;
 
 /// The name of a component that is the only guest of its workload.
 const COMPONENT: &str = "http";

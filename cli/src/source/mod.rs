@@ -26,7 +26,7 @@ pub use check::{Checker, check, contested, held_elsewhere};
 pub use component::{MOST_BYTES, read as read_component};
 pub use text::manifest_path;
 
-use crate::{args::Global, error::Refused, output::harmless};
+use crate::{args::global::Global, error::Refused, output::harmless};
 
 /// One workload as it was written, and where.
 #[derive(Debug)]

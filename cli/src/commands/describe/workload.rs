@@ -12,8 +12,8 @@ use super::{
     workers,
 };
 use crate::{
-    client::Server,
-    commands::{get::route, requests::Scope},
+    client::{Server, requests::Scope},
+    commands::get::route,
     explain, output,
 };
 

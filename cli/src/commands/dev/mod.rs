@@ -22,7 +22,7 @@ use warren_model::{cidr::Cidr, publish_rule::PublishRule};
 use warren_worker::HostVolume;
 
 use crate::{
-    args::{self, Global},
+    args::{global::Global, limits, value},
     client::Server,
     logging, output,
     process::{self, exit_now},
@@ -46,22 +46,22 @@ pub struct Args {
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Address for clients; port 0 takes any free port
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_control::DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_control::DEFAULT_LISTEN)]
     listen: SocketAddr,
     /// Address that serves HTTP for every route; port 0 takes any free port
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
     /// Directory for the state of the cluster [default: a temporary directory, removed at the end]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Directory that workloads may mount by its name, with `:ro` read-only; may be repeated
-    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = args::volume)]
+    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = value::volume)]
     volumes: Vec<HostVolume>,
     /// Let workloads reach this machine's own 127.0.0.1 if their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
     #[command(flatten)]
-    artifact_limits: args::ArtifactLimits,
+    artifact_limits: limits::ArtifactLimits,
     /// Address or network of a proxy in front of --http whose X-Forwarded-* and Forwarded fields
     /// are trusted; may be repeated [default: none, the fields are replaced]
     #[arg(long = "trusted-proxy", value_name = "CIDR")]

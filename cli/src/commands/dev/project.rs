@@ -9,7 +9,7 @@ use anyhow::bail;
 use warren_model::component::Limits;
 
 use crate::{
-    args::Global,
+    args::global::Global,
     error::Refused,
     source::{self, Document},
 };

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use warren_model::digest::Digest;
 use warren_proto::v1;
 
-use crate::{client::Server, commands::requests::Scope};
+use crate::client::{Server, requests::Scope};
 
 /// The replicas that a name stands for.
 #[derive(Debug, PartialEq)]

@@ -6,7 +6,7 @@ use tonic::Status;
 use warren_model::{error::Violations, label};
 use warren_proto::v1;
 
-use crate::client::{Server, incomplete, pages};
+use super::{Server, incomplete, pages};
 
 /// Labels that must be equal, as `-l` takes them. If it is empty, it selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
