@@ -1,12 +1,12 @@
-# The image of Warren: one binary, for every role.
+# The image of Warren: one binary for every role.
 #
 #   docker build -t warren .
 #   docker run --rm warren --help
 
-# Other base images may be given, from a registry of your own for example.
+# Override these to use other base images, for example from your own registry.
 ARG RUST_IMAGE=rust:1.95-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
-# The stage, or the image, that has /usr/local/bin/warren. With BuildKit, an image here saves the build.
+# The stage or image that contains /usr/local/bin/warren. With BuildKit, naming an image here skips the build stage.
 ARG BINARY=build
 
 FROM ${RUST_IMAGE} AS build
@@ -17,7 +17,7 @@ RUN cargo build --release --locked --bin warren && install target/release/warren
 FROM ${BINARY} AS binary
 
 FROM ${BASE_IMAGE}
-# Compiled guests run as this user: nobody else may write where they are kept.
+# Compiled guests run as this user, so no other user may write to the directory that holds them.
 RUN useradd --system --uid 7700 --user-group --home-dir /var/lib/warren warren \
     && install -d -m 0700 -o warren -g warren /var/lib/warren
 COPY --from=binary /usr/local/bin/warren /usr/local/bin/warren

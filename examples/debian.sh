@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# For scripts that take packages from another release of Debian than the machine's own, which stays as it is.
+# For scripts that use packages of another Debian release than the machine's own. They do not change the machine.
 
 # with_debian RELEASE FOLDER COMMAND...
 #
-# Runs a command in a folder, with an apt that knows that release alone, by the mirror that the machine uses already; its
-# lists and downloads are kept in the folder. All output goes to stderr.
+# Runs a command in a folder, with an apt that is configured for that release only. It uses the mirror that the machine
+# already uses, and keeps its lists and downloads in the folder. All output goes to stderr.
 with_debian() {
     local release=$1 folder=$2 mirror
     shift 2

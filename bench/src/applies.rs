@@ -1,4 +1,5 @@
-//! How many applies a control plane acknowledges in a second, each flushed to its store on disk before.
+//! Measures how many applies a control plane acknowledges per second. Each is flushed to its store
+//! on disk first.
 
 use std::{
     sync::{
@@ -19,9 +20,10 @@ use crate::{
     stats::Spread,
 };
 
-/// Clients at once: one tells what a flush costs, many what committing together saves.
+/// The numbers of concurrent clients: one shows the cost of a flush, many show what shared flushes
+/// save.
 const CLIENTS: [u32; 3] = [1, 16, 128];
-/// Each apply changes the next of so many workloads.
+/// The number of workloads, which are changed in turn.
 const WORKLOADS: u32 = 1_000;
 const GOAL: f64 = 1_000.0;
 
@@ -30,7 +32,7 @@ struct Report {
     machine: Machine,
     seconds: f64,
     cases: Vec<Case>,
-    /// With the most clients.
+    /// Judged by the case with the most clients.
     goal_met: bool,
 }
 
@@ -38,7 +40,7 @@ struct Report {
 struct Case {
     clients: u32,
     applies_per_second: f64,
-    /// In the slowest whole second.
+    /// Applies in the slowest whole second.
     slowest_second: u32,
     /// From the request to its answer, in milliseconds.
     latency: Spread,
@@ -62,7 +64,7 @@ pub async fn run(seconds: u32, json: bool) -> anyhow::Result<()> {
             .await?,
         );
     }
-    let last = cases.last().context("there are cases")?;
+    let last = cases.last().context("no case was measured")?;
     let report = Report {
         machine: Machine::here(),
         seconds: seconds.into(),
@@ -72,7 +74,7 @@ pub async fn run(seconds: u32, json: bool) -> anyhow::Result<()> {
     report.print(json)
 }
 
-/// So many clients, each with one request after the other.
+/// Runs this many clients, each with one request at a time.
 async fn case(
     clients: &Arc<Clients>,
     next: &Arc<AtomicU32>,
@@ -108,8 +110,11 @@ async fn case(
     Ok(Case {
         clients: at_once,
         applies_per_second: latencies.len() as f64 / began.elapsed().as_secs_f64(),
-        slowest_second: by_second.into_iter().min().context("a second at least")?,
-        latency: Spread::of(latencies).context("there were answers")?,
+        slowest_second: by_second
+            .into_iter()
+            .min()
+            .context("no whole second was measured")?,
+        latency: Spread::of(latencies).context("no apply was answered")?,
     })
 }
 
@@ -121,7 +126,7 @@ impl Report {
         if json {
             println!("{}", serde_json::to_string_pretty(self)?);
         } else {
-            println!("clients  applies a second  slowest second  median      p99         longest");
+            println!("clients  applies/second    slowest second  median      p99         longest");
             for case in &self.cases {
                 println!(
                     "{:<8} {:<17.0} {:<15} {:<8.2} ms {:<8.2} ms {:.2} ms",
@@ -136,7 +141,7 @@ impl Report {
             let met = if self.goal_met { "met" } else { "missed" };
             println!("the goal of {GOAL} a second is {met}");
         }
-        ensure!(!self.cases.is_empty(), "there were cases");
+        ensure!(!self.cases.is_empty(), "no case was measured");
         Ok(())
     }
 }

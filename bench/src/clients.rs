@@ -1,4 +1,4 @@
-//! Clients of a control plane that apply very many workloads, and watch them.
+//! Clients of a control plane that apply very many workloads and watch them.
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
@@ -11,18 +11,18 @@ use tonic::transport::{Channel, Endpoint};
 use warren_proto::v1::{self, workload_service_client::WorkloadServiceClient};
 use warren_tests::{Cluster, guest};
 
-/// Applies at once, on so many connections.
+/// The number of concurrent applies, each on its own connection.
 pub const AT_ONCE: usize = 128;
 const CONNECTIONS: usize = 8;
 
 pub struct Clients {
     channels: Vec<Channel>,
-    /// What is applied, under other names.
+    /// The workload that is applied under other names.
     template: v1::Workload,
     replicas: u32,
 }
 
-/// Watches that go on.
+/// Watches in progress.
 pub struct Watchers {
     watchers: u32,
     changes: mpsc::UnboundedReceiver<(u32, Option<u32>)>,
@@ -36,7 +36,7 @@ pub fn name(number: u32) -> String {
 // === impl Clients ===
 
 impl Clients {
-    /// What they apply has so many replicas.
+    /// Connects. The workloads to apply have this many replicas.
     pub async fn connect(cluster: &Cluster, replicas: u32) -> anyhow::Result<Self> {
         let component = guest("http-echo");
         let manifest = format!(
@@ -56,7 +56,10 @@ impl Clients {
         let held = WorkloadServiceClient::new(channels[0].clone())
             .get(request)
             .await?;
-        let template = held.into_inner().workload.context("it was applied")?;
+        let template = held
+            .into_inner()
+            .workload
+            .context("the answer has no workload")?;
         Ok(Self {
             channels,
             template,
@@ -64,16 +67,23 @@ impl Clients {
         })
     }
 
-    /// Applies one; `client` chooses the connection.
+    /// Applies one workload; `client` selects the connection.
     pub async fn apply(
         &self,
         client: usize,
         name: &str,
         version: u32,
     ) -> anyhow::Result<v1::Workload> {
-        let mut spec = self.template.spec.clone().context("a spec")?;
+        let mut spec = self
+            .template
+            .spec
+            .clone()
+            .context("the workload has no spec")?;
         spec.replicas = Some(self.replicas);
-        let component = spec.components.first_mut().context("a component")?;
+        let component = spec
+            .components
+            .first_mut()
+            .context("the workload has no component")?;
         component.routes[0].host = format!("{name}.localhost");
         component.env = vec![v1::EnvVar {
             name: "VERSION".to_owned(),
@@ -91,10 +101,13 @@ impl Clients {
         let answer = WorkloadServiceClient::new(self.channel(client))
             .apply(request)
             .await?;
-        answer.into_inner().workload.context("what was applied")
+        answer
+            .into_inner()
+            .workload
+            .context("the answer has no workload")
     }
 
-    /// Applies these, [`AT_ONCE`] at once.
+    /// Applies these workloads, [`AT_ONCE`] at a time.
     pub async fn apply_all(
         self: &Arc<Self>,
         numbers: Range<u32>,
@@ -117,9 +130,9 @@ impl Clients {
         Ok(())
     }
 
-    /// So many watches, each of one of the first `among` workloads.
+    /// Starts this many watches, each of one of the first `among` workloads.
     pub async fn watch(&self, watchers: u32, among: u32) -> anyhow::Result<Watchers> {
-        // Bounded by the watches times the versions that are applied while nobody takes from it.
+        // Bounded by the number of watches times the versions that are applied between two reads.
         let (seen, changes) = mpsc::unbounded_channel();
         let mut watching = JoinSet::new();
         for number in 0..watchers {
@@ -134,7 +147,7 @@ impl Clients {
             watching.spawn(async move {
                 while let Ok(Some(change)) = watch.message().await {
                     let version = change.workload.as_ref().and_then(version);
-                    // The benchmark is over when nobody listens.
+                    // Sending fails only when the benchmark is over.
                     let _ = seen.send((number, version));
                 }
             });
@@ -154,11 +167,15 @@ impl Clients {
 // === impl Watchers ===
 
 impl Watchers {
-    /// Until every watch has told of this version.
+    /// Waits until every watch has reported this version.
     pub async fn see(mut self, version: u32) -> anyhow::Result<()> {
         let mut waiting: BTreeSet<u32> = (0..self.watchers).collect();
         while !waiting.is_empty() {
-            let (number, seen) = self.changes.recv().await.context("the watches go on")?;
+            let (number, seen) = self
+                .changes
+                .recv()
+                .await
+                .context("the watches have ended")?;
             if seen == Some(version) {
                 waiting.remove(&number);
             }

@@ -1,4 +1,4 @@
-//! Many idle services on one worker: what each costs, and how soon all of them are ready.
+//! Many idle services on one worker: the cost of each, and the time until all are ready.
 
 use std::time::{Duration, Instant};
 
@@ -9,33 +9,33 @@ use warren_tests::{Cluster, example};
 
 use crate::{cluster, machine::Machine};
 
-/// For all of them to be ready.
+/// The time limit until all of them are ready.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How long they are watched while they do nothing.
+/// How long they are observed while they are idle.
 const IDLE: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
 struct Report {
     machine: Machine,
     services: u32,
-    /// From `warren apply` to its end, when the last one is ready. Seconds.
+    /// From the start of `warren apply` to its end, when the last service is ready, in seconds.
     ready_after: f64,
     /// Resident memory of the worker with one service, in bytes.
     worker_bytes: u64,
-    /// What it grew by for each further one.
+    /// The growth for each additional service.
     service_bytes: f64,
     /// Threads of the worker.
     threads: usize,
-    /// What the worker takes of one core while all are idle.
+    /// The share of one core that the worker uses while all services are idle.
     idle_cores: f64,
-    /// The same of the control plane, in bytes for each service.
+    /// The growth of the control plane, in bytes per service.
     control_bytes: f64,
 }
 
 pub async fn run(services: u32, json: bool) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let cluster = cluster::start(scratch.path(), 1).await?;
-    // The code is compiled and mapped before it counts.
+    // So that the code is compiled and mapped before the measurement.
     start(&cluster, 1).await?;
     let (worker, control) = (&cluster.workers[0].process, &cluster.control.process);
     let before = (worker.resident(), control.resident());
@@ -69,10 +69,10 @@ pub async fn run(services: u32, json: bool) -> anyhow::Result<()> {
     report.print(json)
 }
 
-/// Applies so many replicas of an echo server, and waits for them.
+/// Applies this many replicas of an echo server, and waits for them.
 async fn start(cluster: &Cluster, services: u32) -> anyhow::Result<()> {
     let echo = example("echo");
-    // The limit is what the scheduler reckons with: the default times 1,000 is more than most machines have.
+    // The scheduler counts the limit: 1,000 times the default is more than most machines have.
     let manifest = format!(
         "name: idle\nreplicas: {services}\nservice: {{ component: {echo}, limits: {{ memory: 8MiB }} }}\n"
     );
@@ -80,7 +80,7 @@ async fn start(cluster: &Cluster, services: u32) -> anyhow::Result<()> {
     let seconds = format!("{}s", PATIENCE.as_secs());
     let mut apply = cluster.command(&["apply", "-f", &file, "--wait", "--timeout", &seconds]);
     let output = timeout(PATIENCE, apply.output()).await;
-    let output = output.context("`warren apply` does not end")??;
+    let output = output.context("`warren apply` did not end in time")??;
     ensure!(
         output.status.success(),
         "`warren apply` failed: {}",

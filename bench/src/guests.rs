@@ -1,4 +1,4 @@
-//! The programs that are measured, as the same components on every side.
+//! The measured programs, as the same components on every side.
 
 use std::{path::Path, time::Duration};
 
@@ -13,10 +13,10 @@ use warren_worker::{
     runtime::{Compiled, Runtime},
 };
 
-/// What anything that is not measured may take.
+/// The time limit of everything that is not measured.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A guest's WASI, and with it how it does input and output.
+/// The WASI version of a guest, which decides how it does input and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
     /// The standard library's blocking sockets over `wasi:io` streams.
@@ -25,7 +25,7 @@ pub enum Generation {
     P3,
 }
 
-/// The end of a measurement that listens.
+/// The listening end of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     /// Sends back what it receives.
@@ -34,53 +34,53 @@ pub enum Server {
     Sink,
     /// Accepts and closes.
     Close,
-    /// Keeps so many connections, and echoes on the next.
+    /// Keeps this many connections, and echoes on the next one.
     Hold(usize),
 }
 
-/// The end that connects, and measures for about as long as it is told.
+/// The connecting end, which measures for about as long as it is asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
-    /// Round trips of so many bytes.
+    /// Round trips of this many bytes.
     Ping(usize),
     /// 64 KiB chunks one way.
     Send,
-    /// Connections, each until both ends have closed it.
+    /// Connections, each one until both ends have closed it.
     Connect,
-    /// Round trips of 64 bytes, beside so many idle connections.
+    /// Round trips of 64 bytes while this many connections are idle.
     Idle(usize),
 }
 
-/// What a client did: round trips, bytes or connections.
+/// The work of a client: round trips, bytes or connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Did {
     pub count: u64,
     pub took: Duration,
 }
 
-/// A running server. Dropping it ends it.
+/// A running server. Dropping it stops the server.
 pub struct Serving {
     pub port: u16,
     task: AbortHandle,
 }
 
-/// A component by the digest of its bytes.
+/// A component, with the digest of its bytes.
 #[derive(Clone)]
 pub struct Guest {
     pub digest: Digest,
     pub code: Compiled,
 }
 
-/// The lines that a guest or a host's program prints.
+/// The lines that a guest or a host program prints.
 pub trait Lines {
-    /// The next one; `None` at the end.
+    /// Returns the next line, or `None` at the end.
     async fn next(&mut self) -> anyhow::Result<Option<String>>;
 }
 
 // === impl Generation ===
 
 impl Generation {
-    /// Compiled by the worker's own engine, as the worker does.
+    /// Compiles the guest with the worker's own engine, as the worker does.
     pub async fn load(self, runtime: &Runtime) -> anyhow::Result<Guest> {
         let name = match self {
             Self::P2 => "bench-net.wasm",
@@ -89,7 +89,8 @@ impl Generation {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../tests/guests/components")
             .join(name);
-        let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let digest = Digest::of(&bytes);
         let bench = Name::parse("bench")?;
         let workload = WorkloadId {
@@ -139,11 +140,11 @@ impl Serving {
         Self { port, task }
     }
 
-    /// Of a server that says where it listens.
+    /// Returns a server once it has printed its address.
     pub async fn of(lines: &mut impl Lines, task: AbortHandle) -> anyhow::Result<Self> {
         match words(&line(lines).await?)[..] {
             ["listening", port] => Ok(Self::new(port.parse()?, task)),
-            ref other => bail!("a server said {other:?}"),
+            ref other => bail!("a server printed {other:?}"),
         }
     }
 }
@@ -157,7 +158,8 @@ impl Drop for Serving {
 // === impl Did ===
 
 impl Did {
-    /// What a client tells in the end. `holding` is called where it says that its connections stand.
+    /// Returns the result that a client prints at the end. `holding` is called when the client
+    /// reports that its connections are open.
     pub async fn of(lines: &mut impl Lines, mut holding: impl FnMut()) -> anyhow::Result<Self> {
         loop {
             match words(&line(lines).await?)[..] {
@@ -168,7 +170,7 @@ impl Did {
                         took: Duration::from_nanos(nanos.parse()?),
                     });
                 }
-                ref other => bail!("a client said {other:?}"),
+                ref other => bail!("a client printed {other:?}"),
             }
         }
     }
@@ -177,8 +179,8 @@ impl Did {
 async fn line(lines: &mut impl Lines) -> anyhow::Result<String> {
     tokio::time::timeout(PATIENCE, lines.next())
         .await
-        .context("a guest said nothing for a minute")??
-        .context("a guest ended without a word")
+        .context("a guest printed nothing for a minute")??
+        .context("a guest ended without printing anything")
 }
 
 fn words(line: &str) -> Vec<&str> {

@@ -1,5 +1,5 @@
-//! The same programs as tasks of the host, over the kernel's loopback or a workload's network: what guests cost beside
-//! them is what WebAssembly and WASI cost.
+//! The same programs as host tasks, over the kernel's loopback or a workload's network. The
+//! difference from guests is the cost of WebAssembly and WASI.
 
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use warren_worker::net::{Listener, Scope, Stream};
 
 use crate::guests::{Client, Did, Server, Serving};
 
-/// As the guests'.
+/// The chunk size of the guests.
 const CHUNK: usize = 64 << 10;
 
 /// A way to connect two tasks.
@@ -75,7 +75,7 @@ pub async fn run<T: Transport>(
         holding();
     }
     let transport = transport.clone();
-    // A task of its own, as a guest is.
+    // It runs in a task of its own, as a guest does.
     let task = tokio::spawn(async move {
         match client {
             Client::Ping(size) => ping(transport.connect(port).await?, size, time).await,

@@ -1,4 +1,4 @@
-//! The same guests over the kernel's loopback: plain `wasmtime-wasi`, on the worker's own engines.
+//! The same guests over the kernel's loopback: plain `wasmtime-wasi` on the worker's own engines.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::guests::{Client, Did, Generation, Guest, Lines, Server, Serving};
 
 /// More than a guest prints at once, in bytes.
 const PRINTED: usize = 4 << 10;
-/// As the worker's: what the host allocates at most for one call, in bytes.
+/// The most that the host allocates for one call, in bytes, as in the worker.
 const HOSTCALL_BYTES: usize = 64 << 20;
 
 struct Data {

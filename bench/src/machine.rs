@@ -1,4 +1,4 @@
-//! What figures depend on, and what the process takes.
+//! The machine that figures depend on, and the resources that the process uses.
 
 use std::{fs, thread, time::Duration};
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-/// Where and when something was measured.
+/// The machine and time of a measurement.
 #[derive(Debug, Serialize)]
 pub struct Machine {
     pub time: String,
@@ -31,21 +31,22 @@ impl Machine {
     }
 }
 
-/// Time on a CPU that this process has had, on all its threads, in user mode and in the kernel.
+/// Returns the CPU time of this process, over all its threads, in user mode and in the kernel.
 pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    // Neither is ever negative, and nanoseconds are below a second.
+    // Neither is ever negative, and the nanoseconds are below a second.
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
     Duration::new(seconds, nanos)
 }
 
-/// Memory of this process that is in RAM, in bytes.
+/// Returns the resident memory of this process, in bytes.
 pub fn resident() -> anyhow::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+    let status =
+        fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
     let kib = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
-        .context("no VmRSS in /proc/self/status")?;
+        .context("there is no VmRSS in /proc/self/status")?;
     Ok(kib.trim().parse::<u64>()? << 10)
 }

@@ -1,5 +1,6 @@
-//! Benchmarks that put Warren beside what it replaces, in one process and one run: figures of another day, machine or
-//! build say little about a ratio. And figures of a whole worker, as its users see it.
+//! Benchmarks that compare Warren with what it replaces, in one process and one run, because
+//! figures of another day, machine or build say little about a ratio. Others measure a whole worker
+//! as its users see it.
 
 mod applies;
 mod clients;
@@ -32,15 +33,16 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The workload network beside the kernel's loopback: round trips, throughput, connections
+    /// Compare the workload network with the kernel's loopback: round trips, throughput,
+    /// connections
     Loopback {
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
-        /// Rounds; each measures every case on every side once
+        /// Number of rounds; each measures every case once on every side
         #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=1000))]
         rounds: u32,
-        /// What one measurement takes, in milliseconds
+        /// Duration of one measurement, in milliseconds
         #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u64).range(1..=60_000))]
         millis: u64,
         /// Only these sides
@@ -50,49 +52,51 @@ enum Command {
         #[arg(long)]
         case: Option<String>,
     },
-    /// How soon a service that traps accepts connections again
+    /// Measure how soon a service that traps accepts connections again
     Restart {
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
-        /// So many restarts, of which each takes a second
+        /// Number of restarts, each of which takes a second
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         restarts: u32,
     },
-    /// How many idle services fit on a worker: memory of each, and how soon all of them are ready
+    /// Measure many idle services on a worker: memory of each, and the time until all are ready
     Density {
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
-        /// So many services; a worker takes 1,000
+        /// Number of services; a worker takes at most 1,000
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=1_000))]
         services: u32,
     },
-    /// How many applies a second are acknowledged, each after it was flushed
+    /// Measure how many applies a second are acknowledged, each after it was flushed
     Applies {
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
-        /// For each number of clients
+        /// Duration for each number of clients, in seconds
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
         seconds: u32,
     },
-    /// A control plane with very many workloads and workers: applies, changes, a lost worker, watches
+    /// Measure a control plane with very many workloads and workers: applies, changes, a lost
+    /// worker, watches
     Scale {
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
-        /// So many workloads of one replica
+        /// Number of workloads, each with one replica
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(200..=100_000))]
         workloads: u32,
-        /// So many simulated workers
+        /// Number of simulated workers
         #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(2..=5_000))]
         workers: u32,
-        /// So many clients that watch
+        /// Number of clients that watch
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=5_000))]
         watchers: u32,
     },
-    /// One side's idle connections, in a process of its own: its memory is what is measured
+    /// Measure the idle connections of one side, in a process of its own because its memory is
+    /// measured
     #[command(hide = true)]
     Idle {
         #[arg(long, value_enum)]
@@ -105,7 +109,8 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    // The processes of a cluster are this program under another name: what is measured is what was just built.
+    // The processes of a cluster are this program under another name, so that they are of the same
+    // build.
     if cluster::is_warren() {
         return Ok(warren::main());
     }
@@ -159,11 +164,12 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs on one of the runtime's threads, as everything in a worker: the one that waits for it is not part of it.
+/// Runs on one of the runtime's threads, like everything in a worker. The thread that waits for it
+/// is not part of the runtime.
 async fn inside(
     measurement: impl Future<Output = anyhow::Result<()>> + Send + 'static,
 ) -> anyhow::Result<()> {
     tokio::spawn(measurement)
         .await
-        .context("the benchmark broke off")?
+        .context("the benchmark panicked")?
 }

@@ -1,4 +1,5 @@
-//! How soon a service that traps accepts connections again, as a client of its published port sees it.
+//! Measures how soon a service that traps accepts connections again, as a client of its published
+//! port sees it.
 
 use std::{
     fs,
@@ -15,16 +16,16 @@ use warren_tests::guest;
 
 use crate::{cluster, machine::Machine, stats::Spread};
 
-/// The shortest wait of a service that traps again and again as soon as it has been started, exactly,
-/// where its manifest asks for less.
+/// The exact minimum delay before the restart of a service that keeps trapping right after its
+/// start, if its manifest asks for less.
 const BACKOFF: Duration = LEAST_BACKOFF_OF_A_LOOP;
 /// Without the backoff, in milliseconds.
 const GOAL: f64 = 10.0;
-/// Between two attempts to connect.
+/// The delay between two attempts to connect.
 const PAUSE: Duration = Duration::from_micros(100);
-/// Before a service that never comes back ends the benchmark.
+/// The time limit after which a service that does not come back ends the benchmark.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Restarts before it counts: the wait has then reached [`BACKOFF`].
+/// The number of restarts before the measurement, after which the delay has reached [`BACKOFF`].
 const WARM_UP: usize = 40;
 
 #[derive(Serialize)]
@@ -32,7 +33,8 @@ struct Report {
     machine: Machine,
     component_bytes: u64,
     restarts: u32,
-    /// In milliseconds, from the last byte of a service that is about to trap to the first of its next life.
+    /// From the last byte of a service that is about to trap to the first byte of its next run, in
+    /// milliseconds.
     all: Spread,
     /// The same without the backoff.
     without_backoff: Spread,
@@ -52,18 +54,18 @@ pub async fn run(restarts: u32, json: bool) -> anyhow::Result<()> {
         .await;
     let port = cluster.published("trapper").await;
     let lives = WARM_UP + restarts as usize;
-    // A thread that blocks: no runtime's timer stands between it and the clock.
+    // A blocking thread, so that no timer of a runtime distorts the measurement.
     let waits = tokio::task::spawn_blocking(move || measure(port, lives)).await??;
-    let told = cluster.replica("trapper").await["restarts"].as_u64();
+    let counted = cluster.replica("trapper").await["restarts"].as_u64();
     ensure!(
-        told.is_some_and(|told| told >= lives as u64),
-        "the worker counts {told:?} restarts, and not {lives}"
+        counted.is_some_and(|counted| counted >= lives as u64),
+        "the worker counted {counted:?} restarts instead of {lives}"
     );
 
     let spread = |less: Duration| {
         let waits = waits.iter().skip(WARM_UP);
         Spread::of(waits.map(|wait| wait.saturating_sub(less).as_secs_f64() * 1e3))
-            .context("there was no restart")
+            .context("no restart was measured")
     };
     let report = Report {
         machine: Machine::here(),
@@ -76,7 +78,7 @@ pub async fn run(restarts: u32, json: bool) -> anyhow::Result<()> {
     report.print(json)
 }
 
-/// From each end of the service to its next greeting.
+/// Measures from each end of the service to its next greeting.
 fn measure(port: SocketAddr, lives: usize) -> anyhow::Result<Vec<Duration>> {
     let mut waits = Vec::with_capacity(lives);
     let mut ended = greeted(port, Instant::now())?.1;
@@ -88,8 +90,8 @@ fn measure(port: SocketAddr, lives: usize) -> anyhow::Result<Vec<Duration>> {
     Ok(waits)
 }
 
-/// Connects until the service says hello: when its first byte was there, and when it closed the connection, which is
-/// right before it traps.
+/// Connects until the service sends its greeting. Returns when its first byte arrived, and when it
+/// closed the connection, which is right before it traps.
 fn greeted(port: SocketAddr, since: Instant) -> anyhow::Result<(Instant, Instant)> {
     loop {
         if let Some(times) = greet(port) {

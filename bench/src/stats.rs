@@ -1,26 +1,26 @@
-//! Medians of few, noisy figures.
+//! Medians of a few noisy figures.
 
 use serde::Serialize;
 
-/// The middle of several measurements, and the quarters around it: an average would follow the round in which the
-/// machine did something else.
+/// The median of several measurements and the quartiles. A mean would be distorted by a round in
+/// which the machine was busy.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
     pub median: f64,
-    /// A quarter of the measurements is below.
+    /// The lower quartile.
     pub low: f64,
-    /// A quarter of the measurements is above.
+    /// The upper quartile.
     pub high: f64,
 }
 
 impl Summary {
-    /// `None` without measurements.
+    /// Returns `None` without measurements.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len().checked_sub(1)?;
         let at = |quarter: usize| {
-            // Between two neighbours where the place falls between them.
+            // Interpolates if the position is between two measurements.
             let (place, rest) = (last * quarter / 4, last * quarter % 4);
             let next = sorted[(place + 1).min(last)];
             sorted[place] + (next - sorted[place]) * [0.0, 0.25, 0.5, 0.75][rest]
@@ -32,27 +32,28 @@ impl Summary {
         })
     }
 
-    /// Of `above[i] / below[i]`: two figures of one round share what the machine did in it.
+    /// Summarises `above[i] / below[i]`: two figures of one round were affected by the machine in
+    /// the same way.
     pub fn of_ratios(above: &[f64], below: &[f64]) -> Option<Self> {
         Self::of(above.iter().zip(below).map(|(above, below)| above / below))
     }
 }
 
-/// How many measurements are how large: what a client can count on.
+/// The distribution of measurements: what a client can rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     pub median: f64,
-    /// One of a hundred is above.
+    /// The 99th percentile.
     pub p99: f64,
     pub most: f64,
 }
 
 impl Spread {
-    /// `None` without measurements.
+    /// Returns `None` without measurements.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
-        // The smallest measurement with so many hundredths of all at or below it.
+        // The smallest measurement with this percentage of all at or below it.
         let at = |percent: usize| {
             let rank = (sorted.len() * percent).div_ceil(100);
             sorted.get(rank.checked_sub(1)?).copied()

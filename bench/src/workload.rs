@@ -1,4 +1,4 @@
-//! Guests over a workload's network, linked and run as the worker does.
+//! Guests over a workload's network, linked and run as in the worker.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -69,11 +69,11 @@ impl Workload {
         let did = Did::of(&mut log, holding).await?;
         match task.await? {
             ServiceEnd::Exited(0) => Ok(did),
-            end => bail!("the client ended otherwise: {end:?}"),
+            end => bail!("the client ended unexpectedly: {end:?}"),
         }
     }
 
-    /// Each guest is a service with a log of its own, in the same network.
+    /// Starts a guest as a service with a log of its own, in the same network.
     fn start(
         &self,
         guest: &Guest,
@@ -103,12 +103,15 @@ impl Workload {
         };
         let code = Code::from([((Role::Service, guest.digest), guest.code.clone())]);
         let prepared = self.runtime.prepare(&spec, &code, &context)?;
-        let service = prepared.service.context("a service was asked for")?;
+        let service = prepared.service.context("there is no service")?;
         let query = LogQuery {
             follow: true,
             ..LogQuery::default()
         };
-        let stream = self.logs.subscribe(&name, query).context("its log")?;
+        let stream = self
+            .logs
+            .subscribe(&name, query)
+            .context("the guest has no log")?;
         let logs = self.logs.clone();
         let task = tokio::spawn(async move {
             let end = service.run(None, || {}).await;
@@ -120,7 +123,8 @@ impl Workload {
     }
 }
 
-/// As a replica's, but for the number of sockets: an idle connection is two.
+/// Returns a network like that of a replica, except for the number of sockets: an idle connection
+/// is two.
 pub fn network() -> Network {
     Network::new(NetLimits {
         sockets: 8 << 10,

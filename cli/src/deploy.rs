@@ -1,5 +1,6 @@
-//! From a document to an applied workload: what only the server knows is asked first, then the files are pushed, then the
-//! workload is applied; what is refused gets its place back.
+//! Turns documents into applied workloads: checks what only the server knows, pushes the files,
+//! then applies the workloads. An error of the server is reported at the place in the document that
+//! caused it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -14,14 +15,14 @@ use crate::{
     source::{self, Attachment, Checker, Document, Problem},
 };
 
-/// What Apply did.
+/// The result of Apply.
 #[derive(Debug)]
 pub struct Applied {
     pub workload: v1::Workload,
     pub outcome: v1::apply_response::Outcome,
 }
 
-/// The digests of the files that were pushed already.
+/// The digests of the files that have been pushed.
 pub type Pushed = BTreeMap<PathBuf, String>;
 
 /// Pushes the files of a document and applies it.
@@ -32,9 +33,9 @@ pub async fn deploy(server: &Server, document: &Document) -> anyhow::Result<Appl
         .map_err(|status| refused(document, status))
 }
 
-/// Everything that the server knows against documents before it is sent any of them: fields that it would drop,
-/// artifacts that it does not have, routes that it gave to others. `checker` learns of the artifacts that it has.
-/// What was found is in `problems`, too, when the server fails in the middle.
+/// Checks documents against the server before anything is sent to it: fields that it would drop,
+/// artifacts that it does not have, and routes that other workloads hold. `checker` learns about
+/// the artifacts that exist. If the server fails midway, `problems` contains those found so far.
 pub async fn ask(
     server: &Server,
     documents: &[Document],
@@ -47,7 +48,7 @@ pub async fn ask(
             Ok(artifact) => checker.learn(digest, &artifact),
             Err(status) if status.code() == Code::NotFound => {
                 let message = format!(
-                    "artifact {digest} is not here: push it with `warren push FILE`, or name the file"
+                    "artifact {digest} is not stored: push it with `warren push FILE`, or name the file"
                 );
                 let named = named.iter();
                 problems.extend(named.map(|(document, field)| document.problem(field, &message)));
@@ -55,7 +56,8 @@ pub async fn ask(
             Err(status) => return Err(status),
         }
     }
-    // Apply refuses a single document whole. Of several, the first must not be applied when the second cannot be.
+    // A single document is checked as a whole by Apply. Of several, the first must not be applied
+    // when a later one cannot be.
     if documents.len() > 1 && documents.iter().any(Document::has_routes) {
         let stored = server.list_workloads("*").await?;
         problems.extend(source::held_elsewhere(documents, &stored));
@@ -63,7 +65,8 @@ pub async fn ask(
     Ok(())
 }
 
-/// Pushes the files of a document that were not pushed before, and names them by their digests.
+/// Pushes the files of a document that have not been pushed yet, and replaces their paths by
+/// digests.
 pub async fn push_files(
     server: &Server,
     document: &Document,
@@ -100,7 +103,7 @@ pub async fn apply(server: &Server, workload: v1::Workload) -> Result<Applied, S
     })
 }
 
-/// What the server said against a document, with the places of its fields.
+/// Turns the server's error about a document into problems with the places of its fields.
 pub fn refused(document: &Document, status: Status) -> anyhow::Error {
     let violations = error::field_violations(&status);
     if violations.is_empty() {
@@ -109,10 +112,10 @@ pub fn refused(document: &Document, status: Status) -> anyhow::Error {
     let problems = violations
         .iter()
         .map(|(field, message)| document.problem(field, message));
-    Refused::workload(document, problems).into()
+    Refused::workload(&document.title(), problems).into()
 }
 
-/// A server drops in silence what its version of the contract does not have.
+/// Finds the fields that the server would silently drop because its version does not have them.
 fn unknown_fields(info: &v1::GetInfoResponse, documents: &[Document]) -> Vec<Problem> {
     let offer = Offer::of_server(&info.features);
     let version = match info.version.as_str() {
@@ -129,7 +132,7 @@ fn unknown_fields(info: &v1::GetInfoResponse, documents: &[Document]) -> Vec<Pro
     problems
 }
 
-/// A file that cannot be read or stored, with the place that names it.
+/// Reports a file that cannot be read or stored, at the place that names it.
 fn misplaced(document: &Document, file: &Attachment, error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Status>() {
         Some(status) if status.code() != Code::InvalidArgument => {
@@ -138,11 +141,11 @@ fn misplaced(document: &Document, file: &Attachment, error: anyhow::Error) -> an
         Some(status) => {
             let message = error::render_status(status);
             let problem = format!("{}: {message}", file.path.display());
-            Refused::workload(document, [document.problem(&file.field, &problem)]).into()
+            Refused::workload(&document.title(), [document.problem(&file.field, &problem)]).into()
         }
         None => {
             let problem = document.problem(&file.field, &error::render(&error));
-            Refused::workload(document, [problem]).into()
+            Refused::workload(&document.title(), [problem]).into()
         }
     }
 }

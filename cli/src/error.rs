@@ -1,4 +1,4 @@
-//! What is said on stderr when a command fails, and the exit code that goes with it.
+//! What is printed on stderr when a command fails, and the exit code.
 
 use std::{fmt, process::ExitCode};
 
@@ -8,37 +8,37 @@ use tonic_types::StatusExt as _;
 use crate::{
     args, client,
     output::{self, Colour, Shown, Style},
-    source::Document,
 };
 
-/// A command that did its work and found that the answer is no; what there is to say was printed.
+/// A command that worked but has a negative result, which has been printed.
 #[derive(Debug)]
 pub struct Silent;
 
-/// A command that was ended by a signal, and what had been done by then.
+/// A command that was interrupted by a signal, and what had been done until then.
 #[derive(Debug)]
 pub struct Interrupted(pub String);
 
-/// A shell's code for a program that SIGINT ended.
+/// The exit code that shells use for a program ended by SIGINT.
 const INTERRUPTED: u8 = 130;
 
-/// Whoever gave the wrong file learns that from the first of its problems.
+/// The number of problems that are shown: enough to notice that the wrong file was given.
 const SHOWN: usize = 50;
 
-/// What was written is refused, by this program or by the server, each problem with its place where it is known.
+/// An input that is refused by this program or by the server. Each problem has its place if that is
+/// known.
 #[derive(Debug)]
 pub struct Refused {
     headline: String,
-    /// One problem each, beginning with its place.
+    /// One entry per problem, which begins with its place.
     problems: Vec<String>,
 }
 
 /// Prints the error and chooses the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        return args::explain(usage);
+        return args::errors::explain(usage);
     }
-    // `warren get workloads | head -1`: the reader has what it wanted.
+    // `warren get workloads | head -1`: the reader has all it wanted.
     if error.chain().any(|cause| cause.is::<output::Closed>()) {
         return ExitCode::SUCCESS;
     }
@@ -51,8 +51,8 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The result of a command that did several things: a single failure becomes the command's own,
-/// several are printed here, one per line.
+/// Combines the failures of a command that did several things: a single failure becomes the
+/// command's own, several are printed here, one per line.
 pub fn all(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
     if failures.len() < 2 {
         return failures.pop().map_or(Ok(()), Err);
@@ -63,13 +63,13 @@ pub fn all(mut failures: Vec<anyhow::Error>) -> anyhow::Result<()> {
     Err(Silent.into())
 }
 
-/// `error: ...`, as people see it.
+/// Formats `error: ...` for people.
 pub fn marked(style: Style, why: &str) -> Shown {
     let mark = style.paint(Colour::Red, "error:");
     mark.and(" ").and(why)
 }
 
-/// The error and its causes in one sentence, with lines of details below it.
+/// Formats the error and its causes in one sentence, with details on the lines below it.
 pub fn render(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -77,14 +77,14 @@ pub fn render(error: &anyhow::Error) -> String {
             Some(status) => render_status(status),
             None => cause.to_string(),
         };
-        // Wrappers often repeat what they wrap.
+        // Wrappers often repeat the error that they wrap.
         if !text.ends_with(&part) {
             if !text.is_empty() {
                 text.push_str(": ");
             }
             text.push_str(&part);
         }
-        // What a status wraps is only how it travelled.
+        // The cause of a status only describes how it was transported.
         if cause.is::<Status>() {
             break;
         }
@@ -92,7 +92,7 @@ pub fn render(error: &anyhow::Error) -> String {
     text
 }
 
-/// A gRPC status in words, with its `google.rpc` details.
+/// Formats a gRPC status with its `google.rpc` details.
 pub fn render_status(status: &Status) -> String {
     let mut text = match (status.message(), std::error::Error::source(status)) {
         ("", Some(source)) => client::root_cause(source),
@@ -100,7 +100,7 @@ pub fn render_status(status: &Status) -> String {
         (message, _) => further_in(message),
     };
     for (field, message) in field_violations(status) {
-        // Some servers say the details in the message too.
+        // Some servers repeat the details in the message.
         if !status.message().contains(&message) {
             text.push_str(&further_in(&format!("\n{field}: {message}")));
         }
@@ -119,12 +119,12 @@ pub fn render_status(status: &Status) -> String {
     text
 }
 
-/// Indents further lines, so that text from others cannot pass for lines of this program.
+/// Indents further lines, so that text from others cannot be mistaken for lines of this program.
 fn further_in(text: &str) -> String {
     text.replace('\n', "\n  ")
 }
 
-/// The fields that the server found wrong, as (path, message).
+/// Returns the fields that the server found invalid, as (path, message).
 pub fn field_violations(status: &Status) -> Vec<(String, String)> {
     status
         .get_details_bad_request()
@@ -135,7 +135,7 @@ pub fn field_violations(status: &Status) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What to do about it, where the code alone tells.
+/// Returns what to do about a status, if its code and details tell.
 fn hint(status: &Status) -> Option<String> {
     let retry = status
         .get_details_retry_info()
@@ -153,17 +153,17 @@ fn hint(status: &Status) -> Option<String> {
         )),
         (Code::NotFound, _) => {
             let kind = status.get_details_resource_info()?.resource_type;
-            // A message that goes on after a colon says itself what to do.
+            // A message with a colon already says what to do.
             let list = match kind.as_str() {
                 _ if status.message().contains(": ") => return None,
                 "workload" | "replica" => format!("warren get {kind}s -A"),
                 "worker" | "artifact" => format!("warren get {kind}s"),
                 _ => return None,
             };
-            Some(format!("`{list}` lists what there is"))
+            Some(format!("`{list}` lists those that exist"))
         }
         (Code::Aborted, _) => {
-            Some("somebody else changed it at the same time: look at it and try again".to_owned())
+            Some("it was changed at the same time: check the change and try again".to_owned())
         }
         _ => None,
     }
@@ -192,7 +192,7 @@ impl std::error::Error for Interrupted {}
 // === impl Refused ===
 
 impl Refused {
-    /// Manifests that are not valid, or whose files are not.
+    /// Manifests that are invalid, or whose files are.
     pub fn manifest<P: fmt::Display>(problems: impl IntoIterator<Item = P>) -> Self {
         let problems = lines(problems);
         let headline = match problems.len() {
@@ -202,13 +202,10 @@ impl Refused {
         Self { headline, problems }
     }
 
-    /// A workload that the server, or a look at its files, found wrong.
-    pub fn workload<P: fmt::Display>(
-        document: &Document,
-        problems: impl IntoIterator<Item = P>,
-    ) -> Self {
+    /// A workload that the server, or a check of its files, found invalid.
+    pub fn workload<P: fmt::Display>(title: &str, problems: impl IntoIterator<Item = P>) -> Self {
         Self {
-            headline: format!("{} is refused", document.title()),
+            headline: format!("{title} is refused"),
             problems: lines(problems),
         }
     }
@@ -230,7 +227,7 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 fn lines<P: fmt::Display>(problems: impl IntoIterator<Item = P>) -> Vec<String> {
-    // A message of several lines stands below its place.
+    // The further lines of a message are indented below its place.
     let indented = |problem: P| problem.to_string().replace('\n', "\n    ");
     problems.into_iter().map(indented).collect()
 }
@@ -245,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_told_with_its_details() {
+    fn a_status_is_printed_with_its_details() {
         let details = ErrorDetails::with_bad_request(vec![
             FieldViolation::new("spec.replicas", "1001 is more than 1000"),
             FieldViolation::new("name", "`A` is not a valid name"),
@@ -253,7 +250,7 @@ mod tests {
         let status = Status::with_error_details(Code::InvalidArgument, "2 problems", details);
         let error = Err::<(), _>(status)
             .context("cannot apply workload/counter")
-            .expect_err("it is one");
+            .expect_err("it is an error");
         assert_eq!(
             render(&error),
             "cannot apply workload/counter: 2 problems\n  spec.replicas: 1001 is more than 1000\n  \
@@ -262,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_and_old_servers_are_hinted_at() {
+    fn a_status_has_a_hint_about_what_to_do() {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
         let busy = Status::with_error_details(Code::Unavailable, "the disk is full", details);
         assert_eq!(render_status(&busy), "the disk is full\ntry again in 2s");
@@ -277,18 +274,18 @@ mod tests {
         };
         assert_eq!(
             missing("workload", "there is no workload `a`"),
-            "there is no workload `a`\n`warren get workloads -A` lists what there is"
+            "there is no workload `a`\n`warren get workloads -A` lists those that exist"
         );
-        for told in [
+        for message in [
             missing("workload", "there is no workload `a`: did you mean `b`?"),
             missing("shelf", "there is no shelf `a`"),
         ] {
-            assert_eq!(told.lines().count(), 1, "{told}");
+            assert_eq!(message.lines().count(), 1, "{message}");
         }
     }
 
     #[test]
-    fn the_wrong_file_is_not_printed_whole() {
+    fn only_the_first_problems_are_printed() {
         let problems = |count: usize| (1..=count).map(|one| format!("a:{one}:1: no"));
         let few = Refused::manifest(problems(SHOWN)).to_string();
         assert!(few.ends_with("a:50:1: no"), "{few}");
@@ -298,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_wrapper_repeats_is_said_once() {
+    fn a_cause_that_its_wrapper_repeats_is_printed_once() {
         let error = anyhow::anyhow!("no such file").context("cannot read x: no such file");
         assert_eq!(render(&error), "cannot read x: no such file");
     }

@@ -1,4 +1,5 @@
-//! Why something is as it is, in words: shared by `describe`, by whoever waits, and by `dev`.
+//! Explanations of why a replica or workload is not as it should be. They are shared by `describe`,
+//! `dev` and the commands that wait.
 
 use std::time::SystemTime;
 
@@ -6,19 +7,19 @@ use warren_proto::v1::{self, condition::Status, replica::Phase};
 
 use crate::output;
 
-/// How many replicas should run.
+/// Returns how many replicas should run.
 pub fn wanted(workload: &v1::Workload) -> u32 {
     let spec = workload.spec.as_ref();
     spec.and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
-/// What keeps the present revision of a workload from being ready; empty when nothing is known.
-/// Of many replicas only the worst are told.
+/// Returns what keeps the current revision of a workload from being ready, or nothing if that is
+/// unknown. Of many replicas only the worst are listed.
 pub fn unready(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<String> {
     let ill = replicas
         .iter()
         .filter(|replica| replica.revision == workload.revision && !counts(replica));
-    let (worst, rest) = worst(ill, MOST_TOLD);
+    let (worst, rest) = worst(ill, MOST_LISTED);
     let mut lines: Vec<String> = worst.into_iter().flat_map(trouble).collect();
     lines.extend(more(workload, rest));
     if lines.is_empty() {
@@ -28,15 +29,15 @@ pub fn unready(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<String>
     lines
 }
 
-/// Whether it is ready, and has been for as long as its workload asks for.
+/// Returns whether it has been ready for as long as its workload asks for.
 fn counts(replica: &v1::Replica) -> bool {
     replica.available.unwrap_or(replica.ready)
 }
 
-/// Nobody reads more of them than this, one below the other.
-pub const MOST_TOLD: usize = 5;
+/// The number of replicas that are listed below each other.
+pub const MOST_LISTED: usize = 5;
 
-/// So many replicas, those first that need somebody to look; and how many are left.
+/// Returns at most `most` replicas, those that most need attention first, and how many are left.
 pub fn worst<'a>(
     replicas: impl Iterator<Item = &'a v1::Replica>,
     most: usize,
@@ -54,13 +55,13 @@ pub fn worst<'a>(
     (worst, rest)
 }
 
-/// `and 995 more: ...`; nothing when none are left.
+/// Formats `and 995 more: ...`, or returns `None` if none are left.
 pub fn more(workload: &v1::Workload, rest: usize) -> Option<String> {
     let name = &workload.name;
     (rest > 0).then(|| format!("and {rest} more: `warren get replicas {name}` lists them"))
 }
 
-/// A replica that is not well: where it is, what it lacks, how it last ended.
+/// Describes a replica that has a problem: its worker, what it lacks, and its last exit.
 pub fn trouble(replica: &v1::Replica) -> Vec<String> {
     let mut lines = vec![headline(replica)];
     let mut causes = Vec::new();
@@ -68,12 +69,12 @@ pub fn trouble(replica: &v1::Replica) -> Vec<String> {
         let Some(line) = unmet(condition) else {
             continue;
         };
-        // What keeps it from having started keeps it from being ready.
+        // A cause that prevents the start also prevents readiness: it is shown once.
         if condition.message.is_empty() || !causes.contains(&&condition.message) {
             causes.push(&condition.message);
             lines.push(format!("  {line}"));
         }
-        // Without a worker nothing else can be.
+        // Without a worker, no other condition can hold.
         if condition.r#type == "Scheduled" && replica.worker.is_empty() {
             break;
         }
@@ -86,7 +87,7 @@ pub fn trouble(replica: &v1::Replica) -> Vec<String> {
     lines
 }
 
-/// `RUNNING`; of one that is prepared with what its worker does about it: `PENDING,compiling`.
+/// Formats the phase: `RUNNING`, or with what the worker is preparing: `PENDING,compiling`.
 pub fn phase(replica: &v1::Replica) -> String {
     let phase = replica.phase().as_str_name();
     if replica.phase() != Phase::Pending {
@@ -110,7 +111,7 @@ pub fn headline(replica: &v1::Replica) -> String {
     };
     line.push_str(replica.phase().as_str_name());
     if replica.ready && !counts(replica) {
-        line.push_str(", ready, but not yet for its `update.minReady`");
+        line.push_str(", ready, but not yet for as long as `update.minReady`");
     } else if replica.ready {
         line.push_str(", ready");
     } else if replica.phase() == Phase::Running {
@@ -126,7 +127,8 @@ fn restarted(replica: &v1::Replica) -> String {
     }
 }
 
-/// Of one core: `25%`, `0.3%`, `180%`. `None` before it was measured over some time.
+/// Formats the share of one core: `25%`, `0.3%`, `180%`. `None` if it has not been measured for
+/// some time.
 pub fn cpu_share(usage: &v1::ReplicaUsage) -> Option<String> {
     let share = usage.cpu_millicores?;
     Some(match (share / 10, share % 10) {
@@ -135,7 +137,8 @@ pub fn cpu_share(usage: &v1::ReplicaUsage) -> Option<String> {
     })
 }
 
-/// `uses 3.4MiB of memory and 25% of a core, 2.2s of processor time so far`; `None` where nobody told.
+/// Formats `uses 3.4MiB of memory and 25% of a core, 2.2s of CPU time so far`, or returns `None` if
+/// nothing was reported.
 pub fn usage(replica: &v1::Replica) -> Option<String> {
     let usage = replica.usage.as_ref()?;
     let memory = output::bytes(usage.memory_bytes);
@@ -143,7 +146,7 @@ pub fn usage(replica: &v1::Replica) -> Option<String> {
         cpu_share(usage).map_or_else(String::new, |share| format!(" and {share} of a core"));
     let spent = usage.cpu_time.and_then(|spent| spent.try_into().ok());
     let spent = spent.map_or_else(String::new, |spent| {
-        format!(", {} of processor time so far", output::span(spent))
+        format!(", {} of CPU time so far", output::span(spent))
     });
     Some(format!("uses {memory} of memory{share}{spent}"))
 }
@@ -156,13 +159,13 @@ pub fn exit_reason(exit: &v1::Exit) -> String {
     }
 }
 
-/// How the service last ended, with its backtrace and what it last said; empty when it never has.
+/// Describes how the service last ended, with its backtrace and last output; empty if it never has.
 fn last_exit(replica: &v1::Replica) -> Vec<String> {
     last_exit_at(SystemTime::now(), replica)
 }
 
-/// As it is told at `now`: `last ended 4s ago, after 1.2s: TRAPPED`, then its message and its last lines on stderr; and
-/// the ends before it, a line each.
+/// Describes the last exit relative to `now`: `last ended 4s ago, after 1.2s: TRAPPED`, then its
+/// message and its last lines on stderr, then one line for each earlier exit.
 pub fn last_exit_at(now: SystemTime, replica: &v1::Replica) -> Vec<String> {
     let Some(exit) = &replica.last_exit else {
         return Vec::new();
@@ -175,11 +178,11 @@ pub fn last_exit_at(now: SystemTime, replica: &v1::Replica) -> Vec<String> {
     }
     let before = replica.last_exits.get(1..).unwrap_or_default();
     if !before.is_empty() {
-        lines.push("ended before that:".to_owned());
+        lines.push("earlier exits:".to_owned());
         lines.extend(
             before
                 .iter()
-                .map(|exit| format!("  {}", told_shortly(now, exit))),
+                .map(|exit| format!("  {}", in_one_line(now, exit))),
         );
     }
     lines
@@ -203,7 +206,7 @@ fn when(now: SystemTime, exit: &v1::Exit) -> String {
 }
 
 /// `9s ago, after 1.2s: TRAPPED: wasm trap: unreachable`.
-fn told_shortly(now: SystemTime, exit: &v1::Exit) -> String {
+fn in_one_line(now: SystemTime, exit: &v1::Exit) -> String {
     let head = when(now, exit);
     let head = head.trim_start_matches([' ', ':']);
     let message = exit.message.lines().next().unwrap_or_default();
@@ -213,7 +216,7 @@ fn told_shortly(now: SystemTime, exit: &v1::Exit) -> String {
     }
 }
 
-/// A condition in one line: `Started is FALSE (PortUnavailable): 127.0.0.1:6379 is in use`.
+/// Formats a condition in one line: `Started is FALSE (PortUnavailable): 127.0.0.1:6379 is in use`.
 pub fn condition(condition: &v1::Condition) -> String {
     let mut line = format!(
         "{} is {}",
@@ -296,15 +299,15 @@ mod tests {
                    0: cache!main\n  \
                its last lines on stderr:\n    \
                  | panicked at src/main.rs:3\n  \
-               ended before that:\n    \
+               earlier exits:\n    \
                  after 20ms: EXITED with code 3\n    \
                  UNHEALTHY: its liveness probe failed 3 times in a row: no answer"
         );
     }
 
     #[test]
-    fn what_it_uses_is_told_as_far_as_it_is_known() {
-        let told = |cpu_millicores| {
+    fn usage_is_described_as_far_as_it_is_known() {
+        let described = |cpu_millicores| {
             usage(&v1::Replica {
                 usage: Some(v1::ReplicaUsage {
                     memory_bytes: 3 << 20,
@@ -322,14 +325,14 @@ mod tests {
             (Some(255), " and 25% of a core"),
             (Some(1800), " and 180% of a core"),
         ] {
-            let expected = format!("uses 3MiB of memory{share}, 2.2s of processor time so far");
-            assert_eq!(told(millicores), Some(expected));
+            let expected = format!("uses 3MiB of memory{share}, 2.2s of CPU time so far");
+            assert_eq!(described(millicores), Some(expected));
         }
         assert_eq!(usage(&v1::Replica::default()), None);
     }
 
     #[test]
-    fn of_many_replicas_the_worst_are_told() {
+    fn of_many_replicas_the_worst_are_listed() {
         let workload = v1::Workload {
             name: "huge".into(),
             ..Default::default()
@@ -344,7 +347,7 @@ mod tests {
         replicas[700].set_phase(Phase::Failed);
         replicas[10].set_phase(Phase::Backoff);
         let lines = unready(&workload, &replicas);
-        assert_eq!(lines.len(), MOST_TOLD + 1, "{lines:#?}");
+        assert_eq!(lines.len(), MOST_LISTED + 1, "{lines:#?}");
         assert!(lines[0].starts_with("huge-700,") && lines[1].starts_with("huge-10,"));
         assert_eq!(
             lines[5],
@@ -353,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn without_replicas_the_workload_speaks() {
+    fn without_replicas_the_conditions_of_the_workload_are_listed() {
         let workload = v1::Workload {
             status: Some(v1::WorkloadStatus {
                 conditions: vec![v1::Condition {

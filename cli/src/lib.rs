@@ -1,6 +1,8 @@
-//! The command line of Warren, as a library: the binary calls [`main`], and so can another binary of the same code.
+//! The command line of Warren as a library. The `warren` binary calls [`main`], as may another
+//! binary built from the same code.
 //!
-//! One module per command under `commands`, each with `Args` and `run`. What several commands need stands beside them.
+//! There is one module per command under `commands`, each with `Args` and `run`. The other modules
+//! hold what several commands share.
 
 mod args;
 mod client;
@@ -20,18 +22,19 @@ mod wait;
 use std::process::ExitCode;
 
 use args::Cli;
-/// The reference of the command line as Markdown, which the documentation holds a copy of.
+/// The reference of the command line as Markdown. The documentation contains a copy.
 pub use args::reference;
 
-/// Runs the command line of this process. 0: it did what was asked. 1: it did not. 2: it was asked wrongly.
+/// Runs the command line of this process. The exit code is 0 on success, 1 on failure and 2 on
+/// wrong usage.
 pub fn main() -> ExitCode {
-    // A worker's compiler: it is this program, and no command of anyone else's.
+    // A worker starts this program again as its compiler. That is not a command for users.
     if let Some(code) = warren_worker::compile_if_asked(std::env::args_os()) {
         return code;
     }
     let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(refused) => return args::explain(&refused),
+        Err(refused) => return args::errors::explain(&refused),
     };
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! What the processes say about themselves, on stderr.
+//! The log of the long-running processes, on stderr.
 
 mod limit;
 
@@ -17,10 +17,10 @@ use tracing_subscriber::{
 use self::limit::Limited;
 use crate::output::{self, harmless};
 
-/// Chooses by target and level, as `tracing-subscriber` reads it: `warren_worker=debug,warn`.
+/// Filters by target and level, in the syntax of `tracing-subscriber`: `warren_worker=debug,warn`.
 const VARIABLE: &str = "WARREN_LOG";
 
-/// Starts logging: what `WARREN_LOG` says, else this.
+/// Starts logging with the filter in `WARREN_LOG`, or else `default`.
 pub fn start(default: &str) -> anyhow::Result<()> {
     let wanted = env::var(VARIABLE).unwrap_or_default();
     let filter = match wanted.as_str() {
@@ -52,7 +52,7 @@ impl<'w> FormatFields<'w> for Fields {
             let value = harmless::line(&value);
             match field.name() {
                 "message" => write!(writer, "{value}"),
-                // Metadata of records from the `log` crate, which is printed as for any other record.
+                // Metadata of records from the `log` crate, which the formatter already prints.
                 name if name.starts_with("log.") => Ok(()),
                 name => write!(writer, "{}={value}", name.trim_start_matches("r#")),
             }
@@ -61,10 +61,12 @@ impl<'w> FormatFields<'w> for Fields {
     }
 }
 
-/// For a process whose logs are read by its operator: Warren's own doings, and others' troubles.
+/// The filter for a process whose log an operator reads: Warren's own actions, and warnings of
+/// other crates.
 pub const SERVER: &str = "warn,warren=info,warren_control=info,warren_worker=info";
 
-/// For `dev`, which tells what matters itself; a call that failed is told by whoever made it.
+/// The filter for `dev`, which prints what matters itself. Failed calls are reported by their
+/// callers.
 pub const DEV: &str =
     "error,warren=warn,warren_control=warn,warren_control::api=error,warren_worker=warn";
 
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_named_is_one_line_that_no_terminal_obeys() {
+    fn names_from_others_stay_on_one_line_and_are_escaped() {
         let written = Written::default();
         let sink = written.clone();
         let subscriber = tracing_subscriber::fmt()

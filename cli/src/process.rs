@@ -15,24 +15,24 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use warren_model::private;
 
-/// For commands that ask a server and end: one thread is enough.
+/// Returns a runtime for commands that query a server and end. One thread is enough.
 pub fn client_runtime() -> anyhow::Result<Runtime> {
     built(Builder::new_current_thread())
 }
 
-/// For a control plane: as many threads as cores.
+/// Returns a runtime for a control plane, with as many threads as cores.
 pub fn control_runtime() -> anyhow::Result<Runtime> {
     built(Builder::new_multi_thread())
 }
 
-/// For whatever runs guests.
+/// Returns a runtime for processes that run guests.
 pub fn guest_runtime() -> anyhow::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(warren_worker::runtime::threads());
     built(builder)
 }
 
-/// Runs to the end of the future. What still computes on a thread of its own then is left behind.
+/// Runs the future to completion. Threads that are still computing then are abandoned.
 pub fn finish<T>(runtime: Runtime, future: impl Future<Output = T>) -> T {
     let result = runtime.block_on(future);
     runtime.shutdown_background();
@@ -46,8 +46,8 @@ fn built(mut builder: Builder) -> anyhow::Result<Runtime> {
         .context("cannot start the runtime")
 }
 
-/// Cancelled by the first SIGINT, SIGTERM or SIGHUP (a closed terminal); `again` runs at the second.
-/// SIGHUP stays ignored where the process was started so, as `nohup` does.
+/// Returns a token that the first SIGINT, SIGTERM or SIGHUP (a closed terminal) cancels; `again`
+/// runs at the second signal. SIGHUP stays ignored if the process was started so, as by `nohup`.
 pub fn on_signals(
     first: impl FnOnce() + Send + 'static,
     again: impl FnOnce() + Send + 'static,
@@ -77,7 +77,8 @@ pub fn on_signals(
     Ok(stop)
 }
 
-/// Read from the kernel, because a listener of the runtime would override the disposition.
+/// Reads the disposition from the kernel, because a signal listener of the runtime would override
+/// it.
 fn hangup_is_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -86,34 +87,35 @@ fn hangup_is_ignored() -> bool {
     ignored.is_some_and(|mask| mask & 1 << (SignalKind::hangup().as_raw_value() - 1) != 0)
 }
 
-/// For the second signal of somebody who cannot wait. The code is a shell's for SIGINT.
+/// Exits at the second signal. The code is the one that shells use for SIGINT.
 pub fn exit_now() {
     std::process::exit(130);
 }
 
-/// Listens; a failure names the flag that chooses another address.
+/// Listens on an address. An error names the flag that chooses another one.
 pub async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let (ip, port) = (address.ip(), address.port());
         match error.kind() {
             io::ErrorKind::AddrInUse => anyhow!(
                 "{address} is taken by another process: stop it, or choose another address with \
-                 {flag} (port 0 takes any free one)"
+                 {flag} (port 0 takes any free port)"
             ),
             io::ErrorKind::AddrNotAvailable => anyhow!(
-                "{ip} is no address of this machine: choose one that is with {flag}, such as \
+                "{ip} is not an address of this machine: choose one with {flag}, such as \
                  127.0.0.1:{port}"
             ),
             io::ErrorKind::PermissionDenied => anyhow!(
-                "this user may not listen on port {port}: choose one from 1024 on with {flag}"
+                "this user may not listen on port {port}: choose a port of at least 1024 with {flag}"
             ),
             _ => anyhow!(error).context(format!("cannot listen on {address} ({flag})")),
         }
     })
 }
 
-/// Makes the data directory where it is missing, for this user alone, and finds out whether files can be made in it, before anything is
-/// opened: whatever opens it first would tell of a file of its own. Nothing is left behind.
+/// Creates the data directory if it is missing, for this user only, and checks that files can be
+/// created in it. It does so before anything in it is opened, because an error would otherwise name
+/// a file that the user does not know. Leaves no file behind.
 pub fn prepare_data(data: &Path) -> anyhow::Result<()> {
     let name = data.display();
     let made = private::create_dir(data)
@@ -122,19 +124,19 @@ pub fn prepare_data(data: &Path) -> anyhow::Result<()> {
     let cause = match error.kind() {
         io::ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            "a file stands in its place".to_owned()
+            "it is a file, or below one".to_owned()
         }
         io::ErrorKind::ReadOnlyFilesystem => "the filesystem is read-only".to_owned(),
-        // A full disk serves what it holds: the store says itself what it can still do.
+        // A control plane can still serve from a full disk: the store reports what it cannot do.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Ok(()),
         _ => error.to_string(),
     };
     Err(anyhow!(
-        "cannot use {name} as data directory: {cause}; name another one with --data"
+        "cannot use {name} as the data directory: {cause}; name another directory with --data"
     ))
 }
 
-/// The address that somebody on this machine reaches a listener by.
+/// Returns the address at which clients on this machine reach a listener.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
@@ -143,14 +145,16 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Where data of this kind is kept by default: `$XDG_DATA_HOME/warren/KIND`.
+/// Returns the default directory for data of this kind: `$XDG_DATA_HOME/warren/KIND`.
 pub fn data_dir(kind: &str) -> anyhow::Result<PathBuf> {
-    let data = xdg("XDG_DATA_HOME", ".local/share")
-        .ok_or_else(|| anyhow!("neither XDG_DATA_HOME nor HOME is set: say where with --data"))?;
+    let data = xdg("XDG_DATA_HOME", ".local/share").ok_or_else(|| {
+        anyhow!("neither XDG_DATA_HOME nor HOME is set: name the data directory with --data")
+    })?;
     Ok(data.join("warren").join(kind))
 }
 
-/// Where what can be made again is kept: `$XDG_CACHE_HOME/warren`. `None` where there is no such place.
+/// Returns the directory for files that can be recreated: `$XDG_CACHE_HOME/warren`, or `None` if
+/// there is no such place.
 pub fn cache_dir() -> Option<PathBuf> {
     xdg("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("warren"))
 }
@@ -185,12 +189,12 @@ mod tests {
         // Reserved for documentation (RFC 5737): no machine has it.
         let other = SocketAddr::from(([192, 0, 2, 1], 7700));
         let error = listen("--listen", other).await.expect_err("not ours");
-        let words = "192.0.2.1 is no address of this machine: choose one that is with --listen";
+        let words = "192.0.2.1 is not an address of this machine: choose one with --listen";
         assert!(error.to_string().contains(words), "{error}");
     }
 
     #[test]
-    fn a_data_directory_is_one_that_takes_files() -> anyhow::Result<()> {
+    fn a_data_directory_must_accept_files() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         let data = dir.path().join("a/b");
         prepare_data(&data)?;
@@ -198,8 +202,8 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "")?;
         for taken in [file.clone(), file.join("below")] {
-            let error = prepare_data(&taken).expect_err("a file is no directory");
-            let words = "a file stands in its place; name another one with --data";
+            let error = prepare_data(&taken).expect_err("a file is not a directory");
+            let words = "it is a file, or below one; name another directory with --data";
             assert!(error.to_string().contains(words), "{error}");
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Progress on the terminal. The bars go to stderr, and hide themselves when that is no terminal.
+//! Progress on the terminal. The bars go to stderr, and hide themselves if that is not a terminal.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -10,17 +10,18 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::output::harmless;
 
-/// There is one terminal a process, so there is one of these: whatever prints makes it step aside.
+/// There is one terminal per process and therefore one set of bars, which is hidden while anything
+/// else is printed.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 const TICK: Duration = Duration::from_millis(100);
 
-/// Whether there is a terminal to show it on.
+/// Returns whether stderr is a terminal.
 pub fn is_shown() -> bool {
     io::stderr().is_terminal()
 }
 
-/// A bar for bytes that move; gone when it is dropped.
+/// Returns a bar for a transfer of bytes. It disappears when it is dropped.
 pub fn transfer(label: &str, bytes: u64) -> Bar {
     Bar::new(
         ProgressBar::new(bytes),
@@ -29,7 +30,7 @@ pub fn transfer(label: &str, bytes: u64) -> Bar {
     )
 }
 
-/// A line with a moving mark for something that takes as long as it takes; gone when it is dropped.
+/// Returns a spinner for work of unknown length. It disappears when it is dropped.
 pub fn spinner(label: &str) -> Bar {
     let bar = Bar::new(
         ProgressBar::new_spinner(),
@@ -40,7 +41,7 @@ pub fn spinner(label: &str) -> Bar {
     bar
 }
 
-/// Does something that writes to the terminal while the bars are away.
+/// Runs a function that writes to the terminal while the bars are hidden.
 pub fn suspend<R>(write: impl FnOnce() -> R) -> R {
     BARS.suspend(write)
 }
@@ -65,7 +66,7 @@ impl Bar {
         self.0.inc(bytes as u64);
     }
 
-    /// One line, whatever it is made of.
+    /// Sets the message, as one line whatever it contains.
     pub fn say(&self, message: &str) {
         self.0.set_message(harmless::line(message).into_owned());
     }

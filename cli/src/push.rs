@@ -1,4 +1,5 @@
-//! Storing a component file as an artifact: asked for first, sent only when the server does not have it.
+//! Stores a component file as an artifact. The server is queried first, and the file is sent only
+//! if the server does not have it.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,21 +20,21 @@ use crate::{
     error, progress, source,
 };
 
-/// What became of a file.
+/// The result of pushing a file.
 #[derive(Debug)]
 pub struct Pushed {
     pub artifact: v1::Artifact,
-    /// Whether the server had it before.
+    /// Whether the server already had it.
     pub existed: bool,
 }
 
-/// Well below the 1 MiB that a message may hold, so that progress moves on a slow line.
+/// Well below the 1 MiB that a message may have, so that progress is visible on a slow connection.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// A push that broke is begun again this often.
+/// The number of times that a broken push is retried.
 const RETRIES: usize = 1;
 
-/// Whatever the server says, nobody waits longer for the next try.
+/// The maximum delay before a retry, whatever the server asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Stores one file.
@@ -66,7 +67,8 @@ pub async fn push(server: &Server, path: &Path) -> anyhow::Result<Pushed> {
         match send(server, &name, digest.clone(), bytes.clone()).await {
             Err(status) if left > 0 && status.code() == Code::Unavailable => {
                 left -= 1;
-                // The server may say when it has its strength back; a connection is opened anew at once.
+                // The server may say when to retry; after a broken connection, the push is retried
+                // at once.
                 let info = status.get_details_retry_info();
                 let pause = info.and_then(|info| info.retry_delay).unwrap_or_default();
                 time::sleep(pause.min(LONGEST_PAUSE)).await;
@@ -106,7 +108,8 @@ async fn send(server: &Server, name: &str, digest: String, bytes: Bytes) -> Resu
     })
 }
 
-/// The fields that a refusal names are those of the stream; whoever pushes knows of one file.
+/// Removes the field names from a refusal: they are those of the stream, but the user knows only
+/// one file.
 fn about_file(status: Status) -> Status {
     let violations = error::field_violations(&status);
     if status.code() != Code::InvalidArgument || violations.is_empty() {

@@ -1,11 +1,11 @@
-//! Streams that are opened anew when their connection breaks: what all of them share.
+//! Streams that are reopened when their connection breaks.
 
 use std::time::Duration;
 
 use tokio::time::{self, Instant};
 use tonic::{Code, Status, Streaming};
 
-/// A call that answers with a stream, and knows from where to go on.
+/// A call that answers with a stream and can continue where it stopped.
 pub trait Source: Send {
     type Message: Send + 'static;
 
@@ -16,23 +16,25 @@ pub trait Source: Send {
 pub struct Resuming<S: Source> {
     pub source: S,
     messages: Option<Streaming<S::Message>>,
-    /// In a row, since the last message.
+    /// The number of failures in a row since the last message.
     failures: u32,
 }
 
-/// The first wait before the stream is opened anew, doubled with each further one up to the last.
+/// The first delay before the stream is reopened. It doubles with each failure, up to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// A request may be this long on its way to whoever reckons "within this time" from when it comes.
+/// An allowance for the time that a request travels, because the server counts "within this time"
+/// from its arrival.
 const ON_THE_WAY: Duration = Duration::from_secs(10);
 
-/// Whether asking the same again can help.
+/// Returns whether repeating the call can help.
 pub fn is_passing(status: &Status) -> bool {
     status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }
 
-/// For a request that goes on where an earlier one began: everything since then, and a little more.
+/// Returns the `since` of a request that continues an earlier one: the time since that one began,
+/// and a little more.
 pub fn since(began: Instant, now: Instant) -> Option<prost_types::Duration> {
     let since = now.duration_since(began).saturating_add(ON_THE_WAY);
     prost_types::Duration::try_from(since).ok()
@@ -49,30 +51,30 @@ impl<S: Source> Resuming<S> {
         }
     }
 
-    /// The next message, or `None` when the server ended the stream. After its end or a failure the next call opens it
-    /// anew, with a wait before that grows from failure to failure.
+    /// Returns the next message, or `None` when the server ended the stream. After its end or a
+    /// failure, the next call reopens it, after a delay that grows with each failure.
     pub async fn next(&mut self) -> Result<Option<S::Message>, Status> {
-        let told = match &mut self.messages {
+        let message = match &mut self.messages {
             Some(messages) => messages.message().await,
             None => match self.open().await {
                 Ok(mut messages) => {
-                    let told = messages.message().await;
+                    let message = messages.message().await;
                     self.messages = Some(messages);
-                    told
+                    message
                 }
                 Err(status) => Err(status),
             },
         };
-        if matches!(told, Ok(Some(_))) {
+        if matches!(message, Ok(Some(_))) {
             self.failures = 0;
         } else {
             self.messages = None;
             self.failures = self.failures.saturating_add(1);
         }
-        told
+        message
     }
 
-    /// How often in a row it failed or ended.
+    /// Returns how many times in a row it failed or ended.
     pub fn failures(&self) -> u32 {
         self.failures
     }

@@ -1,7 +1,7 @@
-//! Waiting until a workload is ready or gone, and saying why when it is not.
+//! Waits until a workload is ready or gone, and says why if it is not.
 //!
-//! Nothing is asked again and again: two watches tell of every change, and go on where they were when their connection
-//! breaks and comes back.
+//! Nothing is polled: two watches report every change, and they resume when their connection breaks
+//! and is restored.
 
 mod drain;
 mod judge;
@@ -27,24 +27,25 @@ use view::View;
 /// When a workload that is not ready counts as broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// When a replica gave up: restarts are given their chance.
+    /// When a replica has failed for good: restarts are given a chance.
     UntilFailed,
-    /// As soon as the service ended once: for somebody who has just changed it.
+    /// As soon as the service has ended once, for a user who has just changed it.
     UntilEnded,
     /// Never: it may recover.
     Endless,
 }
 
-/// Where progress is shown, on stderr.
+/// Where progress is shown on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// On a terminal a line for each replica; elsewhere a line every few seconds while it changes.
+    /// On a terminal, one line for each replica; elsewhere, a line every few seconds while it
+    /// changes.
     Everywhere,
-    /// Nothing elsewhere than on a terminal.
+    /// Only on a terminal.
     Terminal,
 }
 
-/// How long to wait; several waits may share one limit.
+/// A time limit, which several waits may share.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     timeout: Duration,
@@ -59,25 +60,26 @@ struct Begun {
     first_look: Instant,
 }
 
-/// The time for a first look at the present state, however little time is left.
+/// The time for a first look at the current state, however little time is left.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What the server last saw of a replica that no worker can take may be older than what has just made room: it has this
-/// long to look again.
+/// The server's last decision that no worker can take a replica may be older than the change that
+/// has just made room. The server has this long to decide again.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// What was waited for did not come.
+/// The awaited state was not reached.
 #[derive(Debug)]
 pub struct NotDone {
     headline: String,
-    /// In words, a line each, with the last lines of stderr of whatever ended.
+    /// The reasons, one per line, with the last lines of stderr of a service that ended.
     pub why: Vec<String>,
     /// Whether replicas of an earlier revision still do the work.
     pub earlier_serves: bool,
 }
 
-/// Waits until as many replicas of the present revision as wanted have been ready for as long as their workload asks for,
-/// and earlier ones take no more work, and returns all replicas then. The outer error is one of the server that trying again does not help.
+/// Waits until as many replicas of the current revision as wanted are available and earlier ones
+/// take no more work. Returns all replicas. The outer error is a server error that a retry does not
+/// fix.
 pub async fn ready(
     server: &Server,
     workload: &v1::Workload,
@@ -87,7 +89,7 @@ pub async fn ready(
     ready_showing(server, workload, limit, patience, Progress::Everywhere).await
 }
 
-/// The same, with a choice of where progress is shown.
+/// Like [`ready`], with a choice of where progress is shown.
 pub async fn ready_showing(
     server: &Server,
     workload: &v1::Workload,
@@ -106,7 +108,7 @@ pub async fn ready_showing(
     .await
 }
 
-/// Waits until as many replicas of the present revision as wanted are ready, be it for a moment.
+/// Waits until as many replicas of the current revision as wanted are ready, if only for a moment.
 pub async fn serving(
     server: &Server,
     workload: &v1::Workload,
@@ -137,7 +139,7 @@ async fn until(
     let begun = limit.begin();
     let mut view = View::new(server, workload);
     let mut show = Show::new(title.clone(), progress == Progress::Everywhere);
-    // What was wrong with the revision that is waited for, in case that it is taken back.
+    // The problems of the awaited revision, in case it is rolled back.
     let mut trouble = Vec::new();
     let mut stuck_until: Option<Instant> = None;
     loop {
@@ -160,7 +162,7 @@ async fn until(
         };
         let Some(now) = now.filter(|now| now.uid == workload.uid) else {
             return Ok(Err(NotDone::because(format!(
-                "{title} was deleted while it was waited for"
+                "{title} was deleted during the wait"
             ))));
         };
         if now.revision > workload.revision
@@ -208,8 +210,8 @@ async fn until(
     }
 }
 
-/// Waits until the workload is gone, or another of that name stands in its place.
-/// The outer error is one of the server that trying again does not help.
+/// Waits until the workload is gone or replaced by another one of the same name. The outer error is
+/// a server error that a retry does not fix.
 pub async fn gone(
     server: &Server,
     workload: &v1::Workload,
@@ -218,7 +220,7 @@ pub async fn gone(
     gone_showing(server, workload, limit, Progress::Everywhere).await
 }
 
-/// The same, with a choice of where progress is shown.
+/// Like [`gone`], with a choice of where progress is shown.
 pub async fn gone_showing(
     server: &Server,
     workload: &v1::Workload,
@@ -236,7 +238,7 @@ pub async fn gone_showing(
             changed?;
         } else {
             let mut not_done = NotDone::because(format!(
-                "{title} was not gone within {}; it goes on stopping",
+                "{title} is still stopping after {}",
                 rounded(limit.timeout)
             ));
             let replicas = view.seen.now().map(|(_, replicas)| replicas);
@@ -258,7 +260,8 @@ pub async fn gone_showing(
     }
 }
 
-/// To the millisecond: of a time for several workloads a part may be left.
+/// Rounds to milliseconds, because several workloads share one limit and the rest of it may be any
+/// fraction.
 fn rounded(timeout: Duration) -> String {
     let millis = timeout
         .saturating_add(Duration::from_micros(500))
@@ -267,7 +270,7 @@ fn rounded(timeout: Duration) -> String {
     format_duration(Duration::from_millis(millis))
 }
 
-/// Time is up: what is known tells why.
+/// Describes a wait that timed out, with the reasons that are known.
 fn late(headline: String, workload: &v1::Workload, view: &View) -> NotDone {
     let mut not_done = NotDone::because(headline);
     if let Some((now, replicas)) = view.seen.now() {
@@ -290,8 +293,8 @@ fn late(headline: String, workload: &v1::Workload, view: &View) -> NotDone {
 // === impl Limit ===
 
 impl Limit {
-    /// The deadlines of a wait that begins now. A workload that is waited for last, and is ready
-    /// already, must not be reported late because nobody looked.
+    /// Returns the deadlines of a wait that begins now. The workload that is awaited last may be
+    /// ready already and must not be reported as late only because there was no time to look.
     fn begin(self) -> Begun {
         Begun {
             deadline: self.deadline,

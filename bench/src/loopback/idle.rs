@@ -1,4 +1,4 @@
-//! Connections that are open and do nothing: what they keep in memory, and what they cost those that work.
+//! Idle connections: the memory that they take, and what they cost the connections that work.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -14,27 +14,29 @@ use crate::{
 
 use super::{Plan, Programs, Side, Sides};
 
-/// As many as are opened.
+/// The number of idle connections.
 pub const CONNECTIONS: usize = 1_000;
 pub const NAME: &str = "1,000 idle connections";
 
-/// What one side's process told.
+/// The result of one side's process.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Idle {
-    /// Memory of the process for each connection: both ends, and the guests' share. What the kernel keeps is not in it.
+    /// Memory of the process per connection: both ends, including the guests' share, but not the
+    /// memory of the kernel.
     pub bytes: f64,
-    /// A round trip of 64 bytes beside them, in microseconds.
+    /// A round trip of 64 bytes while they are open, in microseconds.
     pub round_trip: f64,
 }
 
-/// Each side in a process of its own: memory that one side has given back is taken by the next without a trace.
+/// Runs each side in a process of its own, because memory that one side has freed would be reused
+/// by the next unnoticed.
 pub async fn run(plan: &Plan, cache: &Path) -> anyhow::Result<Vec<(Side, Idle)>> {
     let mut all = Vec::new();
     for &side in Side::value_variants() {
         if !plan.wants(side) || !plan.wants_case(NAME) || side.programs() == Programs::P3 {
             continue;
         }
-        let name = side.to_possible_value().context("a side has a name")?;
+        let name = side.to_possible_value().context("the side has no name")?;
         let output = Command::new(std::env::current_exe()?)
             .args(["idle", "--side", name.get_name()])
             .args(["--millis", &plan.time.as_millis().to_string()])
@@ -56,10 +58,10 @@ pub async fn run(plan: &Plan, cache: &Path) -> anyhow::Result<Vec<(Side, Idle)>>
     Ok(all)
 }
 
-/// In such a process.
+/// Runs one side in such a process.
 pub async fn run_child(side: Side, time: Duration, cache: &Path) -> anyhow::Result<()> {
     let sides = Sides::new(cache).await?;
-    // Code, stacks and instances are there before it counts.
+    // So that code, stacks and instances exist before the measurement.
     hold(&sides, side, 0, Duration::from_millis(1)).await?;
     let before = resident()?;
     let (after, round_trip) = hold(&sides, side, CONNECTIONS, time).await?;
@@ -70,7 +72,7 @@ pub async fn run_child(side: Side, time: Duration, cache: &Path) -> anyhow::Resu
     println_json(&idle)
 }
 
-/// Resident bytes while they are open, and microseconds for a round trip.
+/// Returns the resident bytes while they are open, and the microseconds for a round trip.
 async fn hold(
     sides: &Sides,
     side: Side,
@@ -83,7 +85,7 @@ async fn hold(
     let did = sides
         .run(side, client, serving.port, time, || held = Some(resident()))
         .await?;
-    let held = held.context("the client never said that its connections stand")??;
+    let held = held.context("the client never reported that its connections are open")??;
     Ok((held, did.took.as_secs_f64() * 1e6 / did.count as f64))
 }
 

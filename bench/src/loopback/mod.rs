@@ -1,8 +1,9 @@
-//! The workload network beside the kernel's loopback.
+//! Compares the workload network with the kernel's loopback.
 //!
-//! Plain loops instead of a benchmark library: what matters are ratios, on machines that do other things too. Every
-//! round measures all sides once, each for a fraction of a second and in another order, and a ratio is taken within its
-//! round; a library that finishes one side before it begins the next compares two states of the machine.
+//! Plain loops instead of a benchmark library, because ratios matter, on machines that are also
+//! used otherwise. Every round measures all sides once, each for a fraction of a second and in
+//! another order, and a ratio is computed within its round. A library that finishes one side before
+//! it begins the next compares two states of the machine.
 
 pub mod idle;
 mod report;
@@ -28,11 +29,11 @@ use crate::{
 /// What is measured.
 pub struct Plan {
     pub rounds: u32,
-    /// Of one measurement.
+    /// The duration of one measurement.
     pub time: Duration,
-    /// All, if none is named.
+    /// Empty for all sides.
     pub sides: Vec<Side>,
-    /// A part of the name of the cases wanted.
+    /// A part of the names of the wanted cases.
     pub case: Option<String>,
 }
 
@@ -49,7 +50,7 @@ pub enum Side {
     HostKernel,
 }
 
-/// Who talks.
+/// The programs that communicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Programs {
     #[serde(rename = "guests, WASI 0.2")]
@@ -88,11 +89,11 @@ pub struct Series {
     pub side: Side,
     /// In the case's unit, by round.
     pub values: Vec<f64>,
-    /// Microseconds on a CPU for each round trip, connection or MiB, by round.
+    /// Microseconds of CPU time per round trip, connection or MiB, by round.
     pub cpu: Vec<f64>,
 }
 
-/// All that can be measured, made ready.
+/// Everything that can be measured, prepared.
 pub struct Sides {
     workload: Workload,
     scope: Scope,
@@ -129,7 +130,7 @@ const CASES: [Case; 4] = [
 
 pub async fn run(plan: Plan, json: bool) -> anyhow::Result<()> {
     let machine = Machine::here();
-    let cache = tempfile::tempdir().context("making a directory for compiled code")?;
+    let cache = tempfile::tempdir().context("cannot create a directory for compiled code")?;
     let sides = Sides::new(cache.path()).await?;
     let series = measure(&plan, &sides).await?;
     let idle = idle::run(&plan, cache.path()).await?;
@@ -156,7 +157,7 @@ async fn measure(plan: &Plan, sides: &Sides) -> anyhow::Result<Vec<Series>> {
     for round in 0..plan.rounds as usize {
         let count = all.len();
         for step in 0..count {
-            // Another one begins each round, so that none always follows the same one.
+            // A different side begins each round, so that no side always follows the same one.
             let (serving, series) = &mut all[(round + step) % count];
             let before = cpu_time();
             let did = sides
@@ -200,7 +201,7 @@ impl Side {
         }
     }
 
-    /// Its counterpart over the kernel's loopback, if it is not one itself.
+    /// Returns its counterpart over the kernel's loopback, unless it is one itself.
     pub fn beside(self) -> Option<Self> {
         match self {
             Self::Workload => Some(Self::Kernel),
@@ -210,7 +211,7 @@ impl Side {
         }
     }
 
-    /// Connections cost what they cost in either generation: the guest of 0.3 only moves bytes.
+    /// Connections cost the same in both WASI versions: the 0.3 guest only transfers bytes.
     fn has(self, case: Case) -> bool {
         self.programs() != Programs::P3 || matches!(case.client, Client::Ping(_) | Client::Send)
     }
@@ -244,7 +245,7 @@ impl Series {
 // === impl Sides ===
 
 impl Sides {
-    /// `cache` is where compiled code is kept.
+    /// Prepares all sides. `cache` is the directory for compiled code.
     pub async fn new(cache: &Path) -> anyhow::Result<Self> {
         let runtime = Arc::new(Runtime::new(
             cache,
@@ -273,7 +274,8 @@ impl Sides {
         }
     }
 
-    /// `holding` is called where a client says that its idle connections stand.
+    /// Runs one measurement. `holding` is called when a client reports that its idle connections
+    /// are open.
     pub async fn run(
         &self,
         side: Side,

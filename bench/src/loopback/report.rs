@@ -1,4 +1,4 @@
-//! What was measured, as a table or as JSON.
+//! Prints the measurements as a table or as JSON.
 
 #![expect(clippy::print_stdout, reason = "this is the program's output")]
 
@@ -11,9 +11,9 @@ use super::{
     idle::{self, Idle},
 };
 
-/// A round trip costs at most this part of the kernel's, with the same guests.
+/// A round trip should take at most this fraction of the kernel's, with the same guests.
 const ROUND_TRIP_GOAL: f64 = 0.25;
-/// Throughput is at least this multiple of the kernel's, with the same guests.
+/// Throughput should be at least this multiple of the kernel's, with the same guests.
 const THROUGHPUT_GOAL: f64 = 5.0;
 
 #[derive(Serialize)]
@@ -34,9 +34,9 @@ struct Row {
     unit: Unit,
     workload: Option<Figure>,
     kernel: Option<Figure>,
-    /// Workload to kernel, by round.
+    /// Workload divided by kernel, by round.
     ratio: Option<Summary>,
-    /// `None` where there is no goal.
+    /// `None` if there is no goal.
     goal: Option<Goal>,
 }
 
@@ -44,7 +44,7 @@ struct Row {
 struct Figure {
     #[serde(flatten)]
     value: Summary,
-    /// Microseconds on a CPU for each round trip, connection or MiB.
+    /// Microseconds of CPU time per round trip, connection or MiB.
     cpu_us: f64,
 }
 
@@ -105,10 +105,10 @@ impl Report {
         );
         println!(
             "{:<24}{:<20}{:>11}{:>11}{:>8}  {:<13}{:>18}",
-            "", "", "workload", "kernel", "ratio", "(quarters)", "CPU us: w / k"
+            "", "", "workload", "kernel", "ratio", "(quartiles)", "CPU us: w / k"
         );
         if cfg!(debug_assertions) {
-            println!("built without --release: these figures say nothing\n");
+            println!("built without --release: these figures are meaningless\n");
         }
         let mut case = "";
         for row in &self.rows {
@@ -126,7 +126,7 @@ impl Report {
             return;
         }
         println!(
-            "{}: bytes of the process each, and a round trip of 64 bytes beside them, us",
+            "{}: bytes of the process per connection, and a round trip of 64 bytes at the same time, us",
             idle::NAME
         );
         for row in &self.idle {
@@ -145,7 +145,8 @@ impl Report {
 // === impl Row ===
 
 impl Row {
-    /// Of a side over the workload network, or of one over the kernel's that has no counterpart here.
+    /// Returns the row of a side over the workload network, or of one over the kernel's loopback
+    /// without a counterpart.
     fn new(series: &Series, all: &[Series]) -> Option<Self> {
         let find = |side| {
             all.iter()
@@ -220,7 +221,7 @@ impl Figure {
 // === impl Goal ===
 
 impl Goal {
-    /// Goals are for guests: what a workload is made of.
+    /// Goals apply to guests, which workloads consist of.
     fn new(programs: Programs, unit: Unit, measured: f64) -> Option<Self> {
         if programs == Programs::Host {
             return None;

@@ -1,4 +1,5 @@
-//! Simulated workers: real sessions with a real control plane, and replicas that are ready as soon as they are assigned.
+//! Simulated workers: real sessions with a real control plane, and replicas that are ready as soon
+//! as they are assigned.
 
 use std::{
     collections::HashMap,
@@ -21,10 +22,10 @@ use warren_proto::v1::{
     self, fleet_service_client::FleetServiceClient, session_request, session_response,
 };
 
-/// What a worker holds at most, as a real one.
+/// The maximum number of replicas of a worker, as of a real one.
 const REPLICAS: u32 = 1_000;
 const MEMORY: u64 = 64 << 30;
-/// Messages on their way to the control plane.
+/// The number of messages that wait to be sent to the control plane.
 const OUTBOX: usize = 1_024;
 
 /// A replica was assigned.
@@ -37,13 +38,13 @@ pub struct Assigned {
 /// All workers.
 pub struct Fleet {
     workers: Vec<Worker>,
-    /// In the order in which workers were told.
+    /// In the order in which the workers received them.
     pub assigned: mpsc::UnboundedReceiver<Assigned>,
-    /// How many replicas all workers hold.
+    /// The number of replicas that all workers hold.
     held: watch::Receiver<usize>,
 }
 
-/// Dropped, it is gone without a word.
+/// A worker that disappears without notice when it is dropped.
 pub struct Worker {
     held: Arc<AtomicUsize>,
     _session: AbortOnDropHandle<()>,
@@ -53,7 +54,7 @@ struct Session {
     requests: mpsc::Sender<v1::SessionRequest>,
     responses: Streaming<v1::SessionResponse>,
     sequence: u64,
-    /// The time at which each replica was taken up.
+    /// The time at which each replica was assigned.
     held: HashMap<String, prost_types::Timestamp>,
     tell: Tell,
 }
@@ -70,14 +71,14 @@ struct Tell {
 impl Fleet {
     /// Returns when every worker has been welcomed.
     pub async fn join(url: &str, workers: u32) -> anyhow::Result<Self> {
-        let (told, assigned) = mpsc::unbounded_channel();
+        let (sender, assigned) = mpsc::unbounded_channel();
         let (all, held) = watch::channel(0);
         let all = Arc::new(all);
         let mut joined = Vec::new();
         for number in 0..workers {
             let own = Arc::<AtomicUsize>::default();
             let tell = Tell {
-                assigned: told.clone(),
+                assigned: sender.clone(),
                 all: Arc::clone(&all),
                 own: Arc::clone(&own),
             };
@@ -94,21 +95,23 @@ impl Fleet {
         })
     }
 
-    /// Until all workers together hold so many replicas.
+    /// Waits until all workers together hold this many replicas.
     pub async fn holds(&mut self, replicas: usize) -> anyhow::Result<()> {
         self.held.wait_for(|held| *held == replicas).await?;
         Ok(())
     }
 
-    /// Takes the worker with the most replicas away; tells how many it held.
+    /// Drops the worker with the most replicas. Returns how many it held.
     pub fn lose(&mut self) -> anyhow::Result<usize> {
         let held = |at: &usize| self.workers[*at].held.load(Ordering::Relaxed);
         let most = (0..self.workers.len()).max_by_key(held);
-        let worker = self.workers.swap_remove(most.context("there are workers")?);
+        let worker = self
+            .workers
+            .swap_remove(most.context("there are no workers")?);
         Ok(worker.held.load(Ordering::Relaxed))
     }
 
-    /// Forgets assignments that were told so far.
+    /// Discards the assignments that were received so far.
     pub fn drain(&mut self) {
         while self.assigned.try_recv().is_ok() {}
     }
@@ -124,7 +127,7 @@ impl Session {
             protocol_version: 1,
             worker_id: format!("simulated-{number}"),
             name: format!("simulated-{number}"),
-            // Nobody answers there.
+            // Nothing listens there.
             address: "http://127.0.0.1:9".to_owned(),
             capacity: Some(v1::Resources {
                 memory_bytes: MEMORY,
@@ -142,9 +145,11 @@ impl Session {
         let mut responses = responses.into_inner();
         let first = responses.message().await?.and_then(|first| first.message);
         let Some(session_response::Message::Welcome(welcome)) = first else {
-            anyhow::bail!("the control plane does not welcome: {first:?}");
+            anyhow::bail!("the control plane did not send Welcome: {first:?}");
         };
-        let every = welcome.heartbeat_interval.context("an interval")?;
+        let every = welcome
+            .heartbeat_interval
+            .context("Welcome has no heartbeat interval")?;
         let every = Duration::try_from(every)?;
         ensure!(!every.is_zero(), "heartbeats without a pause");
         let session = Self {
@@ -157,19 +162,19 @@ impl Session {
         Ok((session, every))
     }
 
-    /// Until the control plane ends it.
+    /// Runs until the control plane ends the session.
     async fn run(mut self, every: Duration) {
         let mut beat = interval(every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let told = tokio::select! {
+            let sent = tokio::select! {
                 _ = beat.tick() => self.beat().await,
                 message = self.responses.message() => match message {
                     Ok(Some(message)) => self.take(message).await,
                     Ok(None) | Err(_) => Err(()),
                 },
             };
-            if told.is_err() {
+            if sent.is_err() {
                 return;
             }
         }
@@ -185,10 +190,10 @@ impl Session {
     }
 
     async fn take(&mut self, message: v1::SessionResponse) -> Result<(), ()> {
-        let Some(session_response::Message::Assignments(told)) = message.message else {
+        let Some(session_response::Message::Assignments(assignments)) = message.message else {
             return Ok(());
         };
-        for assignment in told.assign {
+        for assignment in assignments.assign {
             let since = std::time::SystemTime::now().into();
             if self
                 .held
@@ -203,12 +208,12 @@ impl Session {
                 revision: assignment.revision,
                 at: Instant::now(),
             };
-            // Nobody may be listening any more.
+            // The receiver may be gone.
             let _ = self.tell.assigned.send(assigned);
             let running = v1::replica::Phase::Running;
             self.report(assignment.replica, running, since).await?;
         }
-        for replica in told.stop {
+        for replica in assignments.stop {
             if let Some(since) = self.held.remove(&replica) {
                 self.count(|held| held - 1);
                 let stopped = v1::replica::Phase::Stopped;

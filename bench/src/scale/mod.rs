@@ -1,7 +1,8 @@
-//! A control plane with very many workloads and workers: what a change costs, and what a lost worker does.
+//! A control plane with very many workloads and workers: the cost of a change and of a lost worker.
 //!
-//! The control plane is a process of its own, on a store on disk; workers are simulated, over real sessions. What a change
-//! costs is measured with few workloads and with all: it must not grow with those that did not change.
+//! The control plane is a separate process with a store on disk; the workers are simulated, over
+//! real sessions. The cost of a change is measured with few workloads and with all of them: it must
+//! not grow with those that did not change.
 
 mod fleet;
 
@@ -22,18 +23,18 @@ use crate::{
 };
 use fleet::Fleet;
 
-/// For each step.
+/// The time limit of each step.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How many are there when a change is measured for the first time.
+/// The number of workloads when changes are measured for the first time.
 const FEW: u32 = 100;
-/// Changes that are measured, one after the other.
+/// The number of changes that are measured, one after the other.
 const CHANGES: u32 = 200;
 
 #[derive(Clone, Copy)]
 pub struct Plan {
     pub workloads: u32,
     pub workers: u32,
-    /// For the last step.
+    /// The number of watches in the last step.
     pub watchers: u32,
 }
 
@@ -43,21 +44,23 @@ struct Report {
     workloads: u32,
     workers: u32,
     watchers: u32,
-    /// Acknowledged, each after it was flushed.
+    /// Applies that were acknowledged, each after it was flushed.
     applies_per_second: f64,
-    /// From the first apply until the last replica was assigned. Seconds.
+    /// From the first apply until the last replica was assigned, in seconds.
     placed_after: f64,
-    /// From an apply of a new revision until its worker is told, with few workloads and with all. Milliseconds.
+    /// From the apply of a new revision until its worker receives it, with few workloads and with
+    /// all, in milliseconds.
     change_among_few: Spread,
     change_among_all: Spread,
-    /// Replicas of the worker that was lost.
+    /// The number of replicas of the lost worker.
     lost: usize,
-    /// From its loss until all of them were assigned to others, worker timeout included. Seconds.
+    /// From the loss until all of them were assigned to other workers, including the worker
+    /// timeout, in seconds.
     replaced_after: f64,
     worker_timeout: f64,
     /// Resident memory of the control plane, in bytes.
     control_bytes: u64,
-    /// Applies that change something, while nobody watches and while many do.
+    /// Applies that change something, without watches and with many.
     unwatched_per_second: f64,
     watched_per_second: f64,
 }
@@ -85,7 +88,7 @@ pub async fn run(plan: Plan, json: bool) -> anyhow::Result<()> {
     let lost = fleet.lose()?;
     let began = Instant::now();
     for _ in 0..lost {
-        bound(async { fleet.assigned.recv().await.context("the fleet is there") }).await?;
+        bound(async { fleet.assigned.recv().await.context("the fleet has ended") }).await?;
     }
     let replaced_after = began.elapsed().as_secs_f64();
 
@@ -93,7 +96,7 @@ pub async fn run(plan: Plan, json: bool) -> anyhow::Result<()> {
     let unwatched_per_second = rate(&clients, some.clone(), 1_000).await?;
     let watchers = bound(clients.watch(plan.watchers, FEW)).await?;
     let watched_per_second = rate(&clients, some.clone(), 1_001).await?;
-    // Each has seen the last change of what it watches.
+    // Each has seen the last change of its workload.
     bound(watchers.see(1_001)).await?;
 
     let report = Report {
@@ -123,20 +126,20 @@ async fn changes(clients: &Clients, fleet: &mut Fleet, first: u32) -> anyhow::Re
         let name = name(change % FEW);
         let began = Instant::now();
         let revision = clients.apply(0, &name, first + change).await?.revision;
-        let told = async {
+        let received = async {
             loop {
-                let told = fleet.assigned.recv().await.context("the fleet is there")?;
-                if told.workload == name && told.revision == revision {
-                    return Ok(told.at);
+                let assigned = fleet.assigned.recv().await.context("the fleet has ended")?;
+                if assigned.workload == name && assigned.revision == revision {
+                    return Ok(assigned.at);
                 }
             }
         };
-        took.push((bound(told).await? - began).as_secs_f64() * 1e3);
+        took.push((bound(received).await? - began).as_secs_f64() * 1e3);
     }
-    Spread::of(took).context("there were changes")
+    Spread::of(took).context("no change was measured")
 }
 
-/// Applies a second that change something.
+/// Returns the number of applies per second that change something.
 async fn rate(
     clients: &Arc<Clients>,
     workloads: std::ops::Range<u32>,
@@ -149,7 +152,9 @@ async fn rate(
 }
 
 async fn bound<T>(step: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    timeout(PATIENCE, step).await.context("it takes too long")?
+    timeout(PATIENCE, step)
+        .await
+        .context("a step took too long")?
 }
 
 // === impl Report ===
@@ -172,7 +177,7 @@ impl Report {
             "applied, flushed              {:.0} a second",
             self.applies_per_second
         );
-        println!("all are placed after          {:.2} s", self.placed_after);
+        println!("time until all are placed     {:.2} s", self.placed_after);
         println!(
             "a change among {FEW}           {}",
             spread(&self.change_among_few)
@@ -182,7 +187,7 @@ impl Report {
             spread(&self.change_among_all)
         );
         println!(
-            "a worker is lost with {:<4}    all are placed elsewhere after {:.2} s, of which {} s are the timeout",
+            "a worker is lost with {:<4}    all are placed elsewhere after {:.2} s, including the timeout of {} s",
             self.lost, self.replaced_after, self.worker_timeout
         );
         println!(
@@ -190,14 +195,14 @@ impl Report {
             self.control_bytes as f64 / f64::from(1 << 20)
         );
         println!(
-            "changes while nobody watches  {:.0} a second",
+            "changes without watches       {:.0} a second",
             self.unwatched_per_second
         );
         println!(
             "changes with {:<5} watchers   {:.0} a second",
             self.watchers, self.watched_per_second
         );
-        ensure!(self.lost > 0, "the worker that was lost held nothing");
+        ensure!(self.lost > 0, "the lost worker held no replicas");
         Ok(())
     }
 }

@@ -1,15 +1,15 @@
-//! What the long help of each command shows it by. A test parses every line.
+//! The examples in the long help of each command. A test parses every line.
 
-/// The words of a command, and what they are good for.
+/// A command line, and what it is for.
 pub type Example = (&'static str, &'static str);
 
-/// Of the command with these words.
+/// Returns the examples of the command with these words.
 pub fn of(command: &str) -> &'static [Example] {
     let found = EXAMPLES.iter().find(|(words, _)| *words == command);
     found.map_or(&[], |(_, examples)| examples)
 }
 
-/// As the end of a help text.
+/// Formats examples for the end of a help text.
 pub fn text(examples: &[Example]) -> String {
     let lines = examples
         .iter()
@@ -23,11 +23,11 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren dev examples/counter",
-                "deploy a directory's warren.yaml, and again after each change",
+                "deploy a directory's warren.yaml, and redeploy it after each change",
             ),
             (
                 "warren dev service.wasm api.wasm",
-                "deploy bare components as one workload: no manifest needed",
+                "deploy components as one workload, without a manifest",
             ),
         ],
     ),
@@ -35,7 +35,7 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         "control",
         &[(
             "warren control --data /var/lib/warren/control",
-            "keep what is stored in a directory of your own",
+            "store the state in a directory of your choice",
         )],
     ),
     (
@@ -43,11 +43,11 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren worker --name a --http 127.0.0.1:8000",
-                "answer HTTP for every route",
+                "serve the routes on this address",
             ),
             (
                 "warren worker --control http://10.0.0.1:7700 --label zone=a",
-                "join another machine's control plane, with a label for placement",
+                "join a control plane on another machine, with a label for placement",
             ),
         ],
     ),
@@ -56,7 +56,7 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren apply -f warren.yaml --wait",
-                "create or update, and return when it is ready or say why not",
+                "create or update, then wait until it is ready or say why it is not",
             ),
             ("warren apply -f -", "read manifests from stdin"),
         ],
@@ -64,18 +64,18 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
     (
         "get",
         &[
-            ("warren get workloads -A", "those of every namespace"),
+            ("warren get workloads -A", "the workloads of all namespaces"),
             (
                 "warren get replicas counter -o wide",
-                "a workload's replicas, with their endpoints and last exits",
+                "the replicas of a workload, with their endpoints and last exits",
             ),
             (
                 "warren get workloads -l tier=front -w",
-                "those with a label, and what becomes of them",
+                "the workloads with a label, and their changes",
             ),
             (
                 "warren get workloads counter -o manifest",
-                "what `warren apply` would take",
+                "the manifest, as `warren apply` accepts it",
             ),
             ("warren get workers -o json", "data for programs"),
         ],
@@ -85,7 +85,7 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren describe workload counter",
-                "what should run, what does, and why not",
+                "what should run, what runs, and why the rest does not",
             ),
             (
                 "warren describe replica counter-x7",
@@ -97,7 +97,7 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         "describe workload",
         &[(
             "warren describe workload counter -n shop",
-            "what should run, what does, and why not",
+            "what should run, what runs, and why the rest does not",
         )],
     ),
     (
@@ -111,7 +111,7 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         "describe worker",
         &[(
             "warren describe worker w1",
-            "what it offers and what it runs",
+            "its capacity, and the replicas that it runs",
         )],
     ),
     (
@@ -126,7 +126,7 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren delete workload counter --wait",
-                "return when its replicas have stopped",
+                "wait until its replicas have stopped",
             ),
             (
                 "warren delete artifact sha256:4f1c2a9e",
@@ -138,14 +138,14 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         "delete worker",
         &[(
             "warren delete worker w3",
-            "it has stopped, and does not come back",
+            "a worker that has stopped and will not come back",
         )],
     ),
     (
         "delete workload",
         &[(
             "warren delete workload counter cache --wait",
-            "return when their replicas have stopped",
+            "wait until their replicas have stopped",
         )],
     ),
     (
@@ -160,11 +160,11 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren scale counter 3 --wait",
-                "return when all three are ready",
+                "wait until all three are ready",
             ),
             (
                 "warren scale counter 0",
-                "stop every replica, and keep the workload",
+                "stop every replica but keep the workload",
             ),
         ],
     ),
@@ -178,26 +178,20 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
     (
         "history",
         &[
-            (
-                "warren history counter",
-                "which revisions there are, and what each changed",
-            ),
+            ("warren history counter", "the revisions and their changes"),
             (
                 "warren history counter --revision 2",
-                "what that revision ran, as a manifest",
+                "the manifest of one revision",
             ),
         ],
     ),
     (
         "rollback",
         &[
-            (
-                "warren rollback counter --wait",
-                "back to what ran before the last change",
-            ),
+            ("warren rollback counter --wait", "undo the last change"),
             (
                 "warren rollback counter --to 2",
-                "back to a revision of your choice",
+                "roll back to a revision of your choice",
             ),
         ],
     ),
@@ -205,15 +199,18 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         "cordon",
         &[(
             "warren cordon w1",
-            "it keeps what it runs, and takes no more",
+            "the worker keeps its replicas and gets no new ones",
         )],
     ),
-    ("uncordon", &[("warren uncordon w1", "end its maintenance")]),
+    (
+        "uncordon",
+        &[("warren uncordon w1", "end the maintenance of a worker")],
+    ),
     (
         "drain",
         &[(
             "warren drain w1 --wait --timeout 10m",
-            "return when nothing runs there any more, or say what holds it up",
+            "wait until no replica is left, or say what is in the way",
         )],
     ),
     (
@@ -221,11 +218,11 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren logs counter -f --tail 20",
-                "the last 20 lines of each replica, then what is written",
+                "the last 20 lines of each replica, then new lines",
             ),
             (
                 "warren logs counter --previous --source service",
-                "what the service wrote before it last ended",
+                "what the service wrote before its last end",
             ),
         ],
     ),
@@ -234,25 +231,28 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren events counter",
-                "what happened to a workload and its replicas",
+                "the events of a workload and its replicas",
             ),
-            ("warren events -A -w", "everything as it happens"),
+            ("warren events -A -w", "all events as they happen"),
         ],
     ),
     (
         "push",
         &[(
             "warren push api.wasm",
-            "store it and print its digest, for a manifest's `component`",
+            "store it and print the digest, to be used as `component` in a manifest",
         )],
     ),
     (
         "inspect",
         &[
-            ("warren inspect api.wasm", "what it is, imports and exports"),
+            (
+                "warren inspect api.wasm",
+                "how it may be used, its imports and exports",
+            ),
             (
                 "warren inspect api.wasm cart.wasm",
-                "whether the other exports what it imports",
+                "whether the second component exports what the first imports",
             ),
             (
                 "warren inspect api.wasm -f warren.yaml",
@@ -264,7 +264,7 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         "validate",
         &[(
             "warren validate -f warren.yaml",
-            "tell all problems, with line and column",
+            "report all problems with line and column",
         )],
     ),
     (
@@ -272,11 +272,11 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren backup monday.warren",
-                "everything but what workloads keep themselves, in one file",
+                "the whole state except the volumes of workloads, in one file",
             ),
             (
                 "warren backup /mnt/vault/latest.warren --force",
-                "in place of the last one, once the new one is whole",
+                "replace the previous backup once the new one is complete",
             ),
         ],
     ),
@@ -289,23 +289,23 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
             ),
             (
                 "warren restore monday.warren --force",
-                "in place of a store that is damaged, which is kept beside it",
+                "replace a damaged store, which is kept next to the new one",
             ),
         ],
     ),
     (
         "health",
         &[
-            ("warren health", "of the control plane"),
+            ("warren health", "the control plane"),
             (
                 "warren health --server http://127.0.0.1:7701",
-                "of a worker, by its --listen address",
+                "a worker, at its --listen address",
             ),
         ],
     ),
     (
         "version",
-        &[("warren version -o json", "with what the server can do")],
+        &[("warren version -o json", "with the features of the server")],
     ),
     (
         "completions",
@@ -329,10 +329,13 @@ pub const EXAMPLES: [(&str, &[Example]); 32] = [
         &[
             (
                 "warren dev examples/counter",
-                "a whole cluster in one process",
+                "run a whole cluster in one process",
             ),
-            ("warren apply -f warren.yaml --wait", "run it on a cluster"),
-            ("warren describe workload counter", "see how it is"),
+            ("warren apply -f warren.yaml --wait", "deploy to a cluster"),
+            (
+                "warren describe workload counter",
+                "see the state of a workload",
+            ),
         ],
     ),
 ];

@@ -1,11 +1,12 @@
-//! `--artifact-limit`, for every command that looks into components.
+//! `--artifact-limit`, for every command that inspects components.
 
 use warren_model::component::{Limits, Setting};
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ArtifactLimits {
-    /// What a component may hold: function-size, locals, block-depth, signature, nesting, modules, instances, functions,
-    /// memories, tables, definitions or type-size; may be given several times
+    /// Limit of what a component may contain: function-size, locals, block-depth, signature,
+    /// nesting, modules, instances, functions, memories, tables, definitions or type-size; may be
+    /// repeated
     #[arg(long = "artifact-limit", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<Setting>,
 }

@@ -1,4 +1,4 @@
-//! The command line as a page of documentation, made from its definition.
+//! Renders the command line as a documentation page, generated from its definition.
 
 use clap::{Arg, ArgAction, Command};
 
@@ -7,17 +7,18 @@ use super::examples;
 /// Lines of prose end before this column.
 const WIDTH: usize = 110;
 
-/// The reference of every command, as Markdown: what it does, its arguments with their defaults, examples.
+/// Returns the reference of every command as Markdown: its purpose, its arguments with their
+/// defaults, and examples.
 pub fn reference() -> String {
     let mut page = Page(String::new());
     let command = super::command();
     page.heading(1, "Command line");
     page.paragraph(
-        "Made from the definition of the command line; `warren help COMMAND` says the same. Every command exits with 0 \
-         when it did what was asked, 1 when it did not, 2 when it was asked wrongly. Tables are for people and may \
-         change; `-o json` and `-o yaml` are for programs.",
+        "This page is generated from the definition of the command line; `warren help COMMAND` prints the same. The exit \
+         code is 0 on success, 1 on failure and 2 on wrong usage. Tables are for people and may change; `-o json` and \
+         `-o yaml` are for programs.",
     );
-    page.heading(2, "Options of every command that asks a server");
+    page.heading(2, "Options of every command that connects to a server");
     for argument in command.get_arguments().filter(|one| one.is_global_set()) {
         page.argument(argument);
     }
@@ -50,7 +51,7 @@ impl Page {
         self.0.push_str("\n\n");
     }
 
-    /// `above` are the words before its name.
+    /// Writes one command. `above` are the words before its name.
     fn command(&mut self, level: usize, above: &str, command: &Command) {
         let words = format!("{above} {}", command.get_name());
         let words = words.trim_start();
@@ -95,7 +96,7 @@ impl Page {
             text.push_str(&format!(": {help}"));
         }
         let values = argument.get_possible_values();
-        // A flag has `true` and `false`, which nobody writes.
+        // A flag has the values `true` and `false`, which are never written.
         if takes_value(argument) && !values.is_empty() {
             let values = values.iter().filter(|one| !one.is_hide_set()).map(|one| {
                 let name = one.get_name();
@@ -127,7 +128,7 @@ fn takes_value(argument: &Arg) -> bool {
     matches!(argument.get_action(), ArgAction::Set | ArgAction::Append)
 }
 
-/// `` `-o`, `--output <FORMAT>` ``, `` `<NAME>...` ``.
+/// Formats the names of an argument: `` `-o`, `--output <FORMAT>` ``, `` `<NAME>...` ``.
 fn spelling(argument: &Arg) -> String {
     if argument.is_positional() {
         return format!("`{argument}`");
@@ -147,14 +148,14 @@ fn spelling(argument: &Arg) -> String {
     quoted.join(", ")
 }
 
-/// As it goes on in a sentence.
+/// Lowercases the first letter, for the middle of a sentence.
 fn lower_first(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_lowercase().to_string());
     first.unwrap_or_default() + letters.as_str()
 }
 
-/// At spaces, before [`WIDTH`]; later lines begin with `indent`.
+/// Wraps text at spaces before [`WIDTH`]. All lines except the first begin with `indent`.
 fn wrapped(text: &str, indent: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_and_every_argument_stands_in_it() {
+    fn the_page_contains_every_command_and_every_argument() {
         fn check(page: &str, above: &str, command: &Command) {
             for subcommand in shown(command) {
                 let words = format!("{above} {}", subcommand.get_name());

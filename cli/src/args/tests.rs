@@ -12,7 +12,7 @@ fn the_definition_holds_together() {
 }
 
 #[test]
-fn what_is_understood() {
+fn valid_command_lines_are_accepted() {
     for line in [
         "dev",
         "dev examples/counter --listen 127.0.0.1:0 --http 127.0.0.1:0 --data d --volume data=. --allow-host-loopback",
@@ -67,7 +67,7 @@ fn what_is_understood() {
 }
 
 #[test]
-fn what_is_bad_usage() {
+fn wrong_usage_is_refused() {
     for (line, part) in [
         ("", "Usage"),
         ("fly", "unrecognized subcommand"),
@@ -139,7 +139,7 @@ fn what_is_bad_usage() {
 }
 
 #[test]
-fn what_has_no_effect_is_not_shown() {
+fn arguments_without_effect_are_hidden() {
     for (name, useless) in WITHOUT_EFFECT {
         let help = parse(&format!("{name} --help"))
             .expect_err("help")
@@ -156,7 +156,7 @@ fn what_has_no_effect_is_not_shown() {
 }
 
 #[test]
-fn help_and_version_are_no_failures() {
+fn help_and_version_exit_with_0() {
     for line in ["--help", "--version", "help", "dev --help", "help get"] {
         let shown = parse(line).expect_err(line);
         assert_eq!(shown.exit_code(), 0, "{line}");
@@ -179,7 +179,7 @@ fn every_argument_is_explained() {
 }
 
 #[test]
-fn every_command_has_examples_and_they_are_understood() {
+fn every_command_has_examples_that_are_valid() {
     fn words(command: &clap::Command, above: &str) -> Vec<String> {
         let below = command.get_subcommands().flat_map(|one| {
             let its = format!("{above} {}", one.get_name());
@@ -200,7 +200,7 @@ fn every_command_has_examples_and_they_are_understood() {
         for (line, _) in its {
             let line = line.split(" > ").next().unwrap_or_default();
             let rest = line.strip_prefix("warren ").expect(line);
-            assert!(rest.starts_with(of), "{line} is no example of {of}");
+            assert!(rest.starts_with(of), "{line} is not an example of {of}");
             if let Err(error) = parse(rest) {
                 panic!("{line}: {error}");
             }

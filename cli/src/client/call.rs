@@ -1,4 +1,4 @@
-//! One call to a server: bounded in time, and its failure in words that name the server.
+//! One call to a server, with a time limit. Its errors name the server.
 
 use std::{
     error::Error as StdError,
@@ -26,34 +26,35 @@ use warren_proto::v1;
 
 use super::ServerUrl;
 
-/// A connection to one server, as the generated clients use it. Once broken it is opened anew by the next call.
+/// A connection to one server, as the generated clients use it. A broken connection is reopened by
+/// the next call.
 #[derive(Clone, Debug)]
 pub struct Connection {
     channel: Channel,
     peer: Arc<Peer>,
 }
 
-/// Who is at the other end.
+/// The server at the other end.
 #[derive(Debug)]
 struct Peer {
     url: ServerUrl,
-    /// What it said about itself; unset for a server that is no control plane.
+    /// The server's description of itself; unset if the server is not a control plane.
     info: OnceLock<v1::GetInfoResponse>,
     answer_within: Duration,
 }
 
-/// Of whoever did not introduce itself.
+/// The description of a server that has not given one.
 static NO_INFO: LazyLock<v1::GetInfoResponse> = LazyLock::new(v1::GetInfoResponse::default);
 
-/// What came is HTTP, and not gRPC. The source of the status that tells it.
+/// The response is HTTP but not gRPC. This is the source of the status that reports it.
 #[derive(Debug)]
 pub(super) struct NotGrpc(StatusCode);
 
-/// A control plane ends a call that takes it 30 s; its own word should come first.
+/// A control plane ends a call after 30 s; its own error should arrive first.
 const ANSWER_WITHIN: Duration = Duration::from_secs(35);
 
-/// Calls whose answer is not one message, or comes only after all that is sent: they end when either side does, or when
-/// the connection's keep-alive finds the other side gone.
+/// Calls that stream in either direction. They end when either side ends them, or when the
+/// keep-alive of the connection finds that the other side is gone.
 const STREAMS: [&str; 11] = [
     "/grpc.health.v1.Health/Watch",
     "/warren.v1.ArtifactService/Pull",
@@ -76,13 +77,13 @@ impl Connection {
         Self { channel, peer }
     }
 
-    /// What the server said about itself; empty for one that is no control plane.
+    /// Returns the server's description of itself; empty if the server is not a control plane.
     pub(super) fn info(&self) -> &v1::GetInfoResponse {
         self.peer.info.get().unwrap_or(&NO_INFO)
     }
 
     pub(super) fn introduced(&self, info: v1::GetInfoResponse) {
-        // It is asked once.
+        // The server is queried only once.
         let _ = self.peer.info.set(info);
     }
 }
@@ -92,7 +93,7 @@ impl Service<Request<Body>> for Connection {
     type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
-    /// Always: what keeps the channel from being ready is told as the failure of the call.
+    /// Always ready: an error of the channel is reported as the failure of the call.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
@@ -130,7 +131,8 @@ impl Peer {
         }
     }
 
-    /// A response that is an answer; its body tells of a broken connection as the head does.
+    /// Checks that a response is gRPC. A connection that breaks later is reported by the body in
+    /// the same words.
     fn judge(
         self: Arc<Self>,
         path: &str,
@@ -141,7 +143,7 @@ impl Peer {
             None if response.status() != StatusCode::OK => {
                 return Err(self.not_grpc(response.status()));
             }
-            // With a message it is the server's own decision.
+            // With a message, the status is the server's own decision.
             Some(code)
                 if Code::from_bytes(code.as_bytes()) == Code::Unimplemented
                     && headers
@@ -165,11 +167,11 @@ impl Peer {
         let ours = env!("CARGO_PKG_VERSION");
         Status::unimplemented(match self.info.get() {
             Some(info) => format!(
-                "the server at {url} is version {} and does not have {method}; this is warren {ours}: \
-                 update the server, or use the `warren` of its version",
+                "the server at {url} has version {} and does not know {method}; this is warren {ours}: \
+                 update the server, or use a `warren` of its version",
                 info.version
             ),
-            None => format!("the server at {url} does not have {method}; this is warren {ours}"),
+            None => format!("the server at {url} does not know {method}; this is warren {ours}"),
         })
     }
 
@@ -177,7 +179,7 @@ impl Peer {
         let answer = NotGrpc(code);
         let message = format!("{}: {answer}", self.url);
         let mut status = match code {
-            // A proxy whose server is away.
+            // A proxy that cannot reach its server.
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => Status::unavailable(message),
@@ -199,7 +201,7 @@ impl Peer {
         let cause = root_cause(error);
         let url = &self.url;
         Status::unavailable(if is_connecting(error) {
-            format!("cannot reach {url} any more: {cause}")
+            format!("cannot reconnect to {url}: {cause}")
         } else {
             format!("the connection to {url} broke: {cause}")
         })
@@ -212,7 +214,7 @@ impl fmt::Display for NotGrpc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a web server answers there ({}), which is no control plane",
+            "it is a web server, not a control plane (it answered {})",
             self.0
         )
     }
@@ -220,7 +222,7 @@ impl fmt::Display for NotGrpc {
 
 impl StdError for NotGrpc {}
 
-/// What went wrong at the bottom, in words: errors of transports wrap it several times.
+/// Returns the innermost cause: the errors of transports wrap it several times.
 pub fn root_cause(error: &(dyn StdError + 'static)) -> String {
     let mut last = error;
     loop {
@@ -236,14 +238,14 @@ pub fn root_cause(error: &(dyn StdError + 'static)) -> String {
     }
 }
 
-/// Without the numbers of the system, where everybody knows the words.
+/// Returns a description without the system's error number, for well-known errors.
 fn in_words(error: &io::Error) -> Option<&'static str> {
     Some(match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
-        io::ErrorKind::ConnectionReset => "the other side reset it",
-        io::ErrorKind::BrokenPipe => "the other side closed it",
+        io::ErrorKind::ConnectionReset => "the other side reset the connection",
+        io::ErrorKind::BrokenPipe => "the other side closed the connection",
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            "no route to that machine"
+            "there is no route to the machine"
         }
         _ => return None,
     })
@@ -270,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stream_of_the_contract_is_known_and_nothing_else() {
+    fn exactly_the_streams_of_the_contract_are_listed() {
         let mut streams = vec!["/grpc.health.v1.Health/Watch".to_owned()];
         let set = FileDescriptorSet::decode(warren_proto::FILE_DESCRIPTOR_SET);
         for file in set.expect("the build wrote it").file {
@@ -289,8 +291,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_waited_for_within_a_bound() -> anyhow::Result<()> {
-        // The kernel takes its connections, and nobody answers.
+    async fn the_wait_for_an_answer_is_bounded() -> anyhow::Result<()> {
+        // The kernel accepts connections, but no program answers.
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let text = format!("http://{}", silent.local_addr()?);
         let channel = Endpoint::from_shared(text.clone())?.connect().await?;
@@ -298,7 +300,7 @@ mod tests {
         let peer = Arc::new(Peer::new(url, Duration::from_millis(20)));
         let mut client = SystemServiceClient::new(Connection { channel, peer });
         let late = client.get_info(v1::GetInfoRequest {}).await;
-        let late = late.expect_err("nobody answers");
+        let late = late.expect_err("the server never answers");
         assert_eq!(late.code(), Code::DeadlineExceeded);
         let words = format!("{text} did not answer within 20ms");
         assert!(late.message().contains(&words), "{late}");
@@ -306,13 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn a_method_that_a_server_lacks_is_told_with_both_versions() {
+    fn a_missing_method_is_reported_with_both_versions() {
         let peer = Peer::new(ServerUrl::default(), ANSWER_WITHIN);
         let unknown = peer.without("/warren.v1.WorkloadService/Scale");
         assert!(
             unknown
                 .message()
-                .contains("does not have WorkloadService.Scale; this is warren ")
+                .contains("does not know WorkloadService.Scale; this is warren ")
         );
         let old = v1::GetInfoResponse {
             version: "0.0.9".to_owned(),
@@ -320,7 +322,7 @@ mod tests {
         };
         assert_eq!(peer.info.set(old), Ok(()));
         let known = peer.without("/warren.v1.WorkloadService/Scale");
-        let words = "is version 0.0.9 and does not have WorkloadService.Scale; this is warren ";
+        let words = "has version 0.0.9 and does not know WorkloadService.Scale; this is warren ";
         assert!(known.message().contains(words), "{known}");
     }
 }

@@ -1,4 +1,4 @@
-//! Finding a server that is what is looked for, and saying of the others what they are.
+//! Finds a server of the wanted kind, and describes those that are something else.
 
 use std::{error::Error as _, fmt, time::Duration};
 
@@ -15,50 +15,50 @@ use super::{
 };
 use crate::error;
 
-/// No server of those named is what was looked for.
+/// None of the given servers is of the wanted kind.
 #[derive(Debug)]
 pub struct Unreachable {
     wanted: Wanted,
-    /// Each with the reason.
+    /// Each server with the reason.
     tried: Vec<(ServerUrl, Reason)>,
 }
 
-/// Why a server is not the one that is looked for.
+/// Why a server was not used.
 #[derive(Debug)]
 enum Reason {
-    /// None is there.
+    /// No server of the wanted kind is there.
     Absent(String),
-    /// One is there, and cannot answer at present.
+    /// The server is there but cannot answer at present.
     Busy(String),
 }
 
-/// Who is looked for.
+/// The kind of server that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     ControlPlane,
-    /// A worker, too.
+    /// A control plane or a worker.
     Any,
 }
 
 /// Long enough for another continent, short enough to try the next server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For the first answer of a server that took the connection.
+/// For the first answer of a server that accepted the connection.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server that vanished without a word is noticed while a watch or `logs -f` waits for it.
+/// Detects a server that disappeared silently while a watch or `logs -f` waits for it.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// As a worker's `--listen` calls itself in its health service.
+/// The name of a worker's `--listen` in its health service.
 const WORKER: &str = "warren.v1.Worker";
 
 impl Server {
-    /// Connects to the first of these that answers as a control plane.
+    /// Connects to the first of these URLs where a control plane answers.
     pub async fn connect(urls: &[ServerUrl]) -> Result<Self, Unreachable> {
         Self::first(urls, Wanted::ControlPlane).await
     }
 
-    /// Connects to the first of these that speaks gRPC, be it a control plane or a worker.
+    /// Connects to the first of these URLs where a control plane or a worker answers.
     pub async fn dial(urls: &[ServerUrl]) -> Result<Self, Unreachable> {
         Self::first(urls, Wanted::Any).await
     }
@@ -88,13 +88,13 @@ impl Server {
             url: url.clone(),
             connection: Connection::new(channel, url.clone()),
         };
-        // What takes a connection may be anything.
+        // The program that accepted the connection may be anything.
         match time::timeout(GREETING_TIMEOUT, server.greet(wanted)).await {
             Ok(Ok(())) => Ok(server),
             Ok(Err(status)) if is_busy(&status) => Err(Reason::Busy(error::render_status(&status))),
             Ok(Err(status)) => Err(Reason::Absent(server.explain(&status).await)),
             Err(_) => Err(Reason::Absent(format!(
-                "it takes connections and did not answer within {}",
+                "it accepts connections but did not answer within {}",
                 quantity::format_duration(GREETING_TIMEOUT)
             ))),
         }
@@ -107,13 +107,13 @@ impl Server {
             return Ok(());
         }
         match self.check_health("").await {
-            // gRPC all the same.
+            // It is gRPC nevertheless.
             Err(status) if status.code() == Code::Unimplemented => Ok(()),
             answer => answer.map(drop),
         }
     }
 
-    /// Why it is not who was looked for.
+    /// Explains why the server is not of the wanted kind.
     async fn explain(&self, status: &Status) -> String {
         if let Some(answer) = status
             .source()
@@ -125,15 +125,16 @@ impl Server {
         match status.code() {
             Code::Unavailable => diagnose::diagnose(&self.url).await.unwrap_or_else(message),
             Code::Unimplemented => match self.check_health(WORKER).await {
-                Ok(_) => "a worker listens there, and no control plane".to_owned(),
-                Err(_) => "a gRPC server answers there that is no control plane".to_owned(),
+                Ok(_) => "it is a worker, not a control plane".to_owned(),
+                Err(_) => "it is a gRPC server, but not a control plane".to_owned(),
             },
             _ => message(),
         }
     }
 }
 
-/// Whether a server of Warren answered that it cannot serve the call now: it says when to try again.
+/// Returns whether a Warren server answered that it cannot serve the call now. It then says when to
+/// retry.
 fn is_busy(status: &Status) -> bool {
     let is_passing = matches!(
         status.code(),
@@ -157,10 +158,11 @@ impl fmt::Display for Unreachable {
             Reason::Busy(why) => Some((url, why)),
             Reason::Absent(_) => None,
         });
-        // Where a server runs, advice to start one would mislead.
+        // While a server is running, advice to start one would mislead.
         if let Some((url, why)) = busy.next() {
             write!(f, "the server at {url} cannot answer at present: {why}")?;
-            return busy.try_for_each(|(url, why)| write!(f, "\nnor can the one at {url}: {why}"));
+            return busy
+                .try_for_each(|(url, why)| write!(f, "\nneither can the server at {url}: {why}"));
         }
         write!(f, "cannot reach {who}")?;
         for (i, (url, why)) in self.tried.iter().enumerate() {
@@ -168,7 +170,7 @@ impl fmt::Display for Unreachable {
             write!(f, "{} at {url}: {why}", if i == 0 { "" } else { ", nor" })?;
         }
         f.write_str(
-            "; start one with `warren control` or `warren dev`, or name another with --server",
+            "; start one with `warren control` or `warren dev`, or name another one with --server",
         )
     }
 }

@@ -1,4 +1,4 @@
-//! What answers at an address where no control plane does.
+//! Finds out what answers at an address where there is no control plane.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use tokio::{
 
 use super::ServerUrl;
 
-/// For each question. Whoever takes longer says nothing.
+/// The time limit for each request. A server that takes longer counts as silent.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// A client's first bytes in HTTP/2 (RFC 9113, 3.4), with an empty SETTINGS frame.
+/// The first bytes of an HTTP/2 client (RFC 9113, 3.4), with an empty SETTINGS frame.
 const HTTP2_HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// A ClientHello of TLS 1.2 (RFC 5246, 7.4.1.2) with one cipher suite and no extensions. Any server of TLS answers it,
-/// be it with an alert.
+/// A ClientHello of TLS 1.2 (RFC 5246, 7.4.1.2) with one cipher suite and no extensions. Any TLS
+/// server answers it, if only with an alert.
 const TLS_HELLO: &[u8] = b"\x16\x03\x01\0\x2d\x01\0\0\x29\x03\x03\
     warren asks whether TLS is there\0\0\x02\xc0\x2f\x01\0";
 
-/// What the first bytes of an answer tell.
+/// The protocol that the first bytes of an answer belong to.
 #[derive(Debug, PartialEq, Eq)]
 enum Speaks {
     Http1,
@@ -31,10 +31,11 @@ enum Speaks {
     Nothing,
 }
 
-/// Says in words what speaks there when it is not HTTP/2; `None` when it is, or when nobody listens.
+/// Describes what answers at the address if that is not HTTP/2. Returns `None` if it is HTTP/2, or
+/// if nothing listens.
 pub async fn diagnose(url: &ServerUrl) -> Option<String> {
     let speaks = match ask(url, HTTP2_HELLO).await? {
-        // Some servers of TLS close without a word on what is none.
+        // Some TLS servers close the connection silently when they receive anything else.
         Speaks::Nothing => match ask(url, TLS_HELLO).await {
             Some(Speaks::Tls) => Speaks::Tls,
             _ => Speaks::Nothing,
@@ -43,16 +44,16 @@ pub async fn diagnose(url: &ServerUrl) -> Option<String> {
     };
     Some(match speaks {
         Speaks::Http2 => return None,
-        Speaks::Http1 => "a server of HTTP/1 answers there, which is no control plane".to_owned(),
-        Speaks::Tls => "a server of TLS answers there, and this version of Warren speaks http:// \
-                        without TLS only"
+        Speaks::Http1 => "it answered with HTTP/1, so it is not a control plane".to_owned(),
+        Speaks::Tls => "it answered with TLS, but this version of Warren supports only http:// \
+                        without TLS"
             .to_owned(),
-        Speaks::Other(words) => format!("it is no gRPC server: it answered {words:?}"),
-        Speaks::Nothing => "it takes connections and says nothing".to_owned(),
+        Speaks::Other(words) => format!("it is not a gRPC server: it answered {words:?}"),
+        Speaks::Nothing => "it accepts connections but does not answer".to_owned(),
     })
 }
 
-/// The answer to these bytes; `None` when there is no connection.
+/// Returns the answer to these bytes, or `None` if there is no connection.
 async fn ask(url: &ServerUrl, hello: &[u8]) -> Option<Speaks> {
     let connecting = time::timeout(WITHIN, TcpStream::connect(url.peer()));
     let mut stream = connecting.await.ok()?.ok()?;
@@ -60,7 +61,7 @@ async fn ask(url: &ServerUrl, hello: &[u8]) -> Option<Speaks> {
     let mut filled = 0;
     let conversation = async {
         stream.write_all(hello).await?;
-        // What tells them apart stands in the first five bytes.
+        // The first five bytes identify the protocol.
         while filled < 5 {
             match stream.read(&mut answer[filled..]).await? {
                 0 => break,
@@ -69,17 +70,17 @@ async fn ask(url: &ServerUrl, hello: &[u8]) -> Option<Speaks> {
         }
         std::io::Result::Ok(())
     };
-    // However it ended: what came until then is the answer.
+    // However it ended, the bytes received so far are the answer.
     let _ = time::timeout(WITHIN, conversation).await;
     Some(classify(&answer[..filled]))
 }
 
-/// Pure: who begins like this.
+/// Identifies the protocol by its first bytes.
 fn classify(answer: &[u8]) -> Speaks {
     match answer {
         [] => Speaks::Nothing,
         [b'H', b'T', b'T', b'P', b'/', ..] => Speaks::Http1,
-        // A record of TLS: an alert or a handshake, of version 3.
+        // A TLS record: an alert or a handshake, of version 3.
         [0x15 | 0x16, 3, ..] => Speaks::Tls,
         // Length in three bytes, then the type SETTINGS or GOAWAY.
         [_, _, _, 4 | 7, ..] => Speaks::Http2,
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_bytes_tell_who_speaks() {
+    fn first_bytes_identify_the_protocol() {
         for (answer, speaks) in [
             (&b""[..], Speaks::Nothing),
             (b"HTTP/1.1 400 Bad Request\r\n", Speaks::Http1),
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_only_knows_tls_is_found_by_the_second_question() {
+    async fn a_server_that_only_speaks_tls_is_found_by_the_second_request() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("it listens");
         let server = tokio::spawn(async move {
@@ -132,7 +133,7 @@ mod tests {
                     return;
                 };
                 let mut first = [0; 1];
-                // Closes without a word on everything but a handshake.
+                // Closes silently on everything except a handshake.
                 if stream.read_exact(&mut first).await.is_ok() && first == [0x16] {
                     let _ = stream.write_all(b"\x15\x03\x03\0\x02\x02\x28").await;
                 }
@@ -143,6 +144,6 @@ mod tests {
         assert!(words.contains("TLS"), "{words}");
         server.abort();
         let _ = server.await;
-        assert_eq!(diagnose(&url).await, None, "nobody listens any more");
+        assert_eq!(diagnose(&url).await, None, "nothing listens any more");
     }
 }

@@ -1,8 +1,9 @@
-//! A server: finding one that answers, and asking it page by page.
+//! A connection to a server: connecting to one that answers, and calling it page by page.
 
 mod call;
 mod connect;
 mod diagnose;
+pub mod requests;
 mod url;
 
 use std::future::Future;
@@ -31,12 +32,13 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 // === impl Server ===
 
 impl Server {
-    /// What the control plane said about itself; empty for another server.
+    /// Returns the control plane's description of itself; empty for any other server.
     pub fn info(&self) -> &v1::GetInfoResponse {
         self.connection.info()
     }
 
-    /// The status of one service, or of the whole server, as `grpc.health.v1.Health/Check` tells it.
+    /// Returns the status of one service, or of the whole server, from
+    /// `grpc.health.v1.Health/Check`.
     pub async fn check_health(&self, service: &str) -> Result<HealthCheckResponse, Status> {
         let request = HealthCheckRequest {
             service: service.to_owned(),
@@ -67,7 +69,7 @@ impl Server {
         HealthClient::new(self.connection.clone())
     }
 
-    /// Every workload of a namespace, or of all with `*`.
+    /// Returns every workload of a namespace, or of all namespaces with `*`.
     pub async fn list_workloads(&self, namespace: &str) -> Result<Vec<v1::Workload>, Status> {
         pages(|page_token| async {
             let request = v1::ListRequest {
@@ -90,7 +92,7 @@ impl Server {
         response.workload.ok_or_else(|| incomplete("workload"))
     }
 
-    /// Replicas of one workload, or of all with an empty name.
+    /// Returns the replicas of one workload, or of all workloads if the name is empty.
     pub async fn list_replicas(
         &self,
         namespace: &str,
@@ -138,7 +140,7 @@ impl Server {
     }
 }
 
-/// Asks for page after page until the token is empty.
+/// Requests page after page until the token is empty.
 pub async fn pages<T, F>(mut page: impl FnMut(String) -> F) -> Result<Vec<T>, Status>
 where
     F: Future<Output = Result<(Vec<T>, String), Status>>,
@@ -155,7 +157,7 @@ where
     }
 }
 
-/// The server left out what its contract promises.
+/// Returns the error for an answer that lacks something the contract promises.
 pub fn incomplete(what: &str) -> Status {
     Status::internal(format!("the server answered without the {what}"))
 }

@@ -1,4 +1,4 @@
-//! Where a server is.
+//! The URL of a server.
 
 use std::{fmt, str::FromStr};
 
@@ -12,13 +12,13 @@ pub struct ServerUrl {
     port: u16,
 }
 
-/// What HTTP means where no port is written.
+/// The port of HTTP if none is given.
 const DEFAULT_PORT: u16 = 80;
 
 // === impl ServerUrl ===
 
 impl ServerUrl {
-    /// What a TCP connection goes to: a name or an address without brackets, and a port.
+    /// Returns the target of a TCP connection: a name, or an address without brackets, and a port.
     pub fn peer(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
@@ -41,7 +41,7 @@ impl FromStr for ServerUrl {
         let text = text.trim().trim_end_matches('/');
         if text.starts_with("https://") {
             return Err(format!(
-                "`{text}`: TLS is not supported by this version of Warren yet, use http://"
+                "`{text}`: this version of Warren does not support TLS: use http://"
             ));
         }
         let Some(rest) = text.strip_prefix("http://") else {
@@ -51,7 +51,8 @@ impl FromStr for ServerUrl {
             .parse()
             .map_err(|error| format!("`{text}` is not a URL: {error}"))?;
         let host = uri.host().unwrap_or_default();
-        // A port beyond 65535 is none to the URI, and no host is longer by it.
+        // `port_u16` returns `None` for a port beyond 65535 too, but then `rest` is longer than the
+        // host.
         let port = match uri.port_u16() {
             None if rest == host => Some(DEFAULT_PORT),
             port => port,
@@ -95,7 +96,7 @@ mod tests {
             assert_eq!(url.peer(), peer, "{text}");
         }
         for (text, part) in [
-            ("https://control:7700", "TLS is not supported"),
+            ("https://control:7700", "does not support TLS"),
             ("localhost:7700", "write `http://localhost:7700`"),
             ("http://", "not"),
             ("http://control/api", "not `http://HOST:PORT`"),

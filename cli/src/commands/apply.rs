@@ -1,6 +1,6 @@
-//! `warren apply`: create or update workloads from manifests.
+//! `warren apply`: creates or updates workloads from manifests.
 //!
-//! What can be known to be wrong with any of them is known before the first is applied.
+//! All problems that can be found beforehand are reported before the first workload is applied.
 
 use std::{fmt, path::PathBuf};
 
@@ -9,7 +9,7 @@ use warren_proto::v1;
 
 use super::{Wait, connect};
 use crate::{
-    args::Global,
+    args::global::Global,
     client::Server,
     deploy::{self, Applied, Pushed},
     error::{self, Interrupted},
@@ -22,17 +22,18 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Manifest, directory with a `warren.yaml`, or `-` for stdin; components named by path are pushed
+    /// Manifest, directory with a `warren.yaml`, or `-` for stdin; components given by path are
+    /// pushed
     #[arg(short, long = "file", value_name = "FILE", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
     #[command(flatten)]
     wait: Wait,
-    /// Print the workloads as the server has them now
+    /// Print the workloads as stored by the server
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
 
-/// The server refused one of several, after the others before it had been applied.
+/// The server refused one of several workloads after it had applied those before it.
 #[derive(Debug)]
 struct Partly {
     error: anyhow::Error,
@@ -40,17 +41,18 @@ struct Partly {
     left: Vec<String>,
 }
 
-/// Some of several are wrong: one may think that the others are applied.
+/// Some of several workloads are invalid. The message says that none was applied.
 #[derive(Debug)]
 struct Unapplied(anyhow::Error);
 
-/// Some of what was applied did not become ready.
+/// Some of the applied workloads did not become ready.
 #[derive(Debug)]
 struct NotReady(Vec<String>);
 
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let given = source::read_all(&args.files, global)?;
-    // From here on a signal is told with what was done; while stdin was read, it just ended the process.
+    // From here on, a signal is answered with what has been done. While stdin was read, it simply
+    // ended the process.
     let stop = process::on_signals(|| (), process::exit_now)?;
     let (server, documents) = tokio::select! {
         checked = check(given, args.files.len(), global) => checked?,
@@ -60,7 +62,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
         pushed = push(&server, &documents) => pushed?,
         () = stop.cancelled() => return Err(nothing_applied()),
     };
-    // A signal does not divide what was given: each answer is waited for, and comes within a bound.
+    // A signal does not interrupt the applies midway: every answer is awaited, for a bounded time.
     let mut applied = apply(&server, &documents, workloads, args.output.is_none()).await?;
     if args.wait.wait {
         tokio::select! {
@@ -76,7 +78,8 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     }
 }
 
-/// All problems of all documents: those of their text, of their files, and those that only the server knows.
+/// Returns all problems of all documents: of their text, of their files, and those that only the
+/// server can find.
 async fn check(
     given: Given,
     files: usize,
@@ -98,7 +101,7 @@ async fn check(
     match asked {
         Ok(server) if problems.is_empty() => Ok((server, documents)),
         Err(error) if problems.is_empty() => Err(error),
-        // What is wrong with the manifest stays wrong when the server is well again.
+        // The problems of the manifest do not depend on the failure of the server.
         _ => Err(refuse(problems, several)),
     }
 }
@@ -137,13 +140,13 @@ async fn apply(
     server: &Server,
     documents: &[Document],
     workloads: Vec<v1::Workload>,
-    tell: bool,
+    print: bool,
 ) -> anyhow::Result<Vec<v1::Workload>> {
     let mut applied: Vec<Applied> = Vec::with_capacity(documents.len());
     for (document, workload) in documents.iter().zip(workloads) {
         match deploy::apply(server, workload).await {
             Ok(done) => {
-                if tell {
+                if print {
                     output::line(format_args!("{} {}", document.title(), done.verb()))?;
                 }
                 applied.push(done);
@@ -169,7 +172,7 @@ async fn apply(
     Ok(applied.into_iter().map(|done| done.workload).collect())
 }
 
-/// Waits for each of them, all within the one timeout, and tells of all that did not become ready.
+/// Waits for all of them within the one timeout, and reports those that did not become ready.
 async fn ready(server: &Server, applied: &mut [v1::Workload], args: &Args) -> anyhow::Result<()> {
     let limit = Limit::from(args.wait.timeout);
     let mut not_ready = Vec::new();
@@ -203,7 +206,7 @@ fn interrupted(stop: &CancellationToken, documents: &[Document]) -> Result<(), I
     }
     let titles: Vec<String> = documents.iter().map(Document::title).collect();
     Err(Interrupted(format!(
-        "{} applied, and the server goes on with it: `warren describe` tells how far it is",
+        "{} applied; the rollout continues (`warren describe` shows its progress)",
         match titles.as_slice() {
             [one] => format!("{one} was"),
             many => format!("all of {} were", many.join(", ")),
@@ -217,7 +220,7 @@ impl fmt::Display for Partly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&error::render(&self.error))?;
         if !self.applied.is_empty() {
-            write!(f, "\nbefore that: {}", self.applied.join(", "))?;
+            write!(f, "\nalready applied: {}", self.applied.join(", "))?;
         }
         write!(f, "\nnot applied: {}", self.left.join(", "))
     }

@@ -1,4 +1,4 @@
-//! `warren backup`: everything that a control plane knows, in a file.
+//! `warren backup`: the whole state of a control plane in a file.
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -13,7 +13,7 @@ use warren_proto::v1;
 
 use super::connect;
 use crate::{
-    args::{self, Global},
+    args::{errors, global::Global},
     client::Server,
     output, progress,
 };
@@ -23,17 +23,17 @@ pub struct Args {
     /// The file to write, or `-` for stdout
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Replace the file where it exists
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
 }
 
-/// What went into it.
+/// The contents of the backup.
 #[derive(Default)]
 struct Summary {
     header: Header,
     bytes: u64,
-    /// Artifacts that could not be read, and why.
+    /// Artifacts that could not be read, with the reason.
     missing: Vec<String>,
 }
 
@@ -41,13 +41,14 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     if args.file == Path::new("-") {
         let mut stdout = io::stdout();
         if stdout.is_terminal() {
-            let message = "a backup is no text for a terminal: redirect stdout, or name a file";
-            return Err(args::usage(ErrorKind::InvalidValue, message).into());
+            let message =
+                "a backup cannot be written to a terminal: redirect stdout, or name a file";
+            return Err(errors::usage(ErrorKind::InvalidValue, message).into());
         }
         let server = connect(global).await?;
         let summary = receive(&server, "backup", &mut stdout).await?;
         stdout.flush().context("cannot write to stdout")?;
-        return summary.tell("stdout");
+        return summary.print("stdout");
     }
     let name = args.file.display().to_string();
     if args.file.is_dir() {
@@ -56,10 +57,10 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     if args.file.exists() && !args.force {
         bail!("{name} exists: name another file, or replace it with --force");
     }
-    // Before anything travels: whether there is a place for it.
+    // Checks that the file can be created before anything is transferred.
     let parent = args.file.parent().filter(|path| *path != Path::new(""));
     let directory = parent.unwrap_or(Path::new("."));
-    let about = || format!("cannot write in {}", directory.display());
+    let about = || format!("cannot write to directory {}", directory.display());
     let mut file = NamedTempFile::new_in(directory).with_context(about)?;
     let server = connect(global).await?;
     let summary = receive(&server, &name, &mut file).await?;
@@ -72,10 +73,10 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     kept.map_err(|error| error.error).with_context(about)?;
     let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
     synced.with_context(about)?;
-    summary.tell(&name)
+    summary.print(&name)
 }
 
-/// Writes what arrives, and fails unless it arrived whole.
+/// Writes the backup as it arrives, and fails unless it arrived completely.
 async fn receive(
     server: &Server,
     name: &str,
@@ -91,7 +92,10 @@ async fn receive(
             .advance(message.chunk.len());
         summary.bytes += message.chunk.len() as u64;
         decoder.push(&message.chunk);
-        while let Some(body) = decoder.record().context("what arrived is no backup")? {
+        while let Some(body) = decoder
+            .record()
+            .context("the server did not send a valid backup")?
+        {
             match body {
                 Body::Header(header) => summary.header = header,
                 Body::ArtifactEnd(end) if !end.missing.is_empty() => {
@@ -104,14 +108,16 @@ async fn receive(
             .write_all(&message.chunk)
             .with_context(|| format!("cannot write {name}"))?;
     }
-    decoder.finish().context("what arrived is no backup")?;
+    decoder
+        .finish()
+        .context("the server did not send a valid backup")?;
     Ok(summary)
 }
 
 // === impl Summary ===
 
 impl Summary {
-    fn tell(&self, name: &str) -> anyhow::Result<()> {
+    fn print(&self, name: &str) -> anyhow::Result<()> {
         let Header {
             workloads,
             artifacts,
@@ -128,7 +134,7 @@ impl Summary {
             return Ok(());
         }
         Err(anyhow!(
-            "the backup is there, but not whole:\n  {}",
+            "the backup was written, but is incomplete:\n  {}",
             self.missing.join("\n  ")
         ))
     }

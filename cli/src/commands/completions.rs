@@ -1,4 +1,4 @@
-//! `warren completions`: a script for a shell.
+//! `warren completions`: a completion script for a shell.
 
 use clap_complete::Shell;
 
@@ -9,13 +9,13 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The shell that is to complete commands
+    /// The shell that the script is for
     shell: Shell,
 }
 
 pub fn run(Args { shell }: Args) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut args::command(), "warren", &mut script);
-    // For a shell, and of this program's own words.
+    // For a shell, and generated only from this program's own text.
     output::write(Shown::unchanged(String::from_utf8_lossy(&script)))
 }

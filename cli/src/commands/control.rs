@@ -1,4 +1,4 @@
-//! `warren control`: a control plane.
+//! `warren control`: runs a control plane.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -6,36 +6,42 @@ use anyhow::Context as _;
 use warren_control::{ClientLimits, Config, ControlPlane, OnLoss};
 use warren_model::listen;
 
-use crate::{args, logging, output, process};
+use crate::{
+    args::{limits, value},
+    logging, output, process,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where clients and workers connect; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_control::DEFAULT_LISTEN)]
+    /// Address for clients and workers; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_control::DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// Where its state is kept [default: $XDG_DATA_HOME/warren/control]
+    /// Directory for the state [default: $XDG_DATA_HOME/warren/control]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Replicas of a worker that was silent for this long are replaced
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = args::duration)]
+    /// Time without a heartbeat after which the replicas of a worker are replaced
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     worker_timeout: Duration,
-    /// Revisions that are kept of each workload to roll back to, beside those that run
+    /// Revisions of each workload that are kept for rollbacks, besides those that run
     #[arg(
         long, value_name = "N", default_value_t = 10,
-        value_parser = args::number(1..=1000), allow_negative_numbers = true
+        value_parser = value::number(1..=1000), allow_negative_numbers = true
     )]
     revision_history_limit: u32,
-    /// How long a component stays that no workload and no kept revision names any more, at least 1s
+    /// Time after which a component is removed that no workload and no kept revision names, at
+    /// least 1s
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = retention)]
     artifact_retention: Duration,
     #[command(flatten)]
-    artifact_limits: args::ArtifactLimits,
+    artifact_limits: limits::ArtifactLimits,
     #[command(flatten)]
-    connections: args::Connections,
-    /// Go on with what is left of a damaged store, instead of refusing to start; `warren restore` brings a backup back
+    connections: value::Connections,
+    /// Continue with what is left of a damaged store instead of refusing to start; to recover a
+    /// backup, use `warren restore`
     #[arg(long)]
     accept_data_loss: bool,
-    /// Allow an address that other machines reach, without TLS and credentials
+    /// Allow an address that other machines can reach, although there is no TLS and no
+    /// authentication
     #[arg(long)]
     insecure: bool,
 }
@@ -76,10 +82,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn retention(text: &str) -> Result<Duration, String> {
-    let retention = args::duration(text)?;
-    // A client needs some time between a push and the apply that names what it pushed.
+    let retention = value::duration(text)?;
+    // A client needs some time between pushing a component and applying the workload that names it.
     if retention < Duration::from_secs(1) {
-        return Err("it should be at least 1s".to_owned());
+        return Err("it must be at least 1s".to_owned());
     }
     Ok(retention)
 }

@@ -1,4 +1,4 @@
-//! `warren delete`: workloads, artifacts and workers.
+//! `warren delete`: deletes workloads, artifacts and workers.
 
 use warren_proto::v1;
 
@@ -7,7 +7,7 @@ use super::{
     get::find::{self, DigestPrefix},
 };
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     client::{Server, incomplete},
     error, output, source,
     wait::{self, Limit},
@@ -21,35 +21,35 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Stop the replicas of workloads and remove them
+    /// Stop the replicas of workloads and remove the workloads
     #[command(visible_alias = "workloads", alias = "wl")]
     Workload {
-        /// One or several workloads
-        #[arg(value_name = "NAME", required = true, value_parser = args::name)]
+        /// Names of the workloads
+        #[arg(value_name = "NAME", required = true, value_parser = value::name)]
         names: Vec<String>,
         #[command(flatten)]
         wait: Wait,
     },
-    /// Forget workers that are gone for good
+    /// Remove workers that are gone for good
     ///
-    /// A worker that is connected is refused, as is one that may still run: stop it first, or drain
-    /// it and then stop it. One that is not connected for a day is forgotten without this.
+    /// A connected worker is refused, as is one that may still run: stop it first, or drain it and
+    /// then stop it. A worker that has been disconnected for a day is removed automatically.
     #[command(visible_alias = "workers", alias = "wk")]
     Worker {
-        /// One or several workers
-        #[arg(value_name = "NAME", required = true, value_parser = args::name)]
+        /// Names of the workers
+        #[arg(value_name = "NAME", required = true, value_parser = value::name)]
         names: Vec<String>,
     },
     /// Remove artifacts that no workload names
     #[command(visible_alias = "artifacts", alias = "art")]
     Artifact {
-        /// Its digest, or the beginning of it, as `warren get artifacts` prints them
+        /// Digests or their beginnings, as `warren get artifacts` prints them
         #[arg(value_name = "DIGEST", required = true)]
         digests: Vec<DigestPrefix>,
     },
 }
 
-/// One that cannot be deleted does not keep the others.
+/// Deletes as many as possible: a failure does not prevent the other deletions.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let server = connect(global).await?;
     let mut failures = Vec::new();

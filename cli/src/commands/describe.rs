@@ -1,4 +1,4 @@
-//! `warren describe`: one thing explained in words.
+//! `warren describe`: explains one object.
 
 mod artifact;
 mod hints;
@@ -17,11 +17,13 @@ use self::text::Text;
 use super::{
     connect, events,
     get::find::{self, DigestPrefix},
-    requests::{Scope, Selector},
 };
 use crate::{
-    args::{self, Global},
-    client::Server,
+    args::{global::Global, value},
+    client::{
+        Server,
+        requests::{Scope, Selector},
+    },
     output,
 };
 
@@ -33,37 +35,37 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// What should run, what does run and why not, the ways in, and what happened
+    /// Show what should run, what runs, why the rest does not, how to reach it, and recent events
     #[command(visible_alias = "workloads", alias = "wl")]
     Workload {
-        /// The workload
-        #[arg(value_parser = args::name)]
+        /// Name of the workload
+        #[arg(value_parser = value::name)]
         name: String,
     },
-    /// How one replica is, and how its service last ended
+    /// Show the state of a replica and how its service last ended
     #[command(visible_alias = "replicas", aliases = ["rs", "rep"])]
     Replica {
-        /// Its id or the beginning of it, or the name of a workload with one replica
+        /// Id or its beginning, or the name of a workload with a single replica
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// What it offers and what it runs
+    /// Show the capacity of a worker and the replicas that it runs
     #[command(visible_alias = "workers", alias = "wk")]
     Worker {
-        /// The worker
-        #[arg(value_parser = args::name)]
+        /// Name of the worker
+        #[arg(value_parser = value::name)]
         name: String,
     },
-    /// What a stored component is, and which workloads name it
+    /// Show what a stored component is and which workloads use it
     #[command(visible_alias = "artifacts", alias = "art")]
     Artifact {
-        /// Its digest, or the beginning of it
+        /// Digest or its beginning
         #[arg(value_name = "DIGEST")]
         digest: DigestPrefix,
     },
 }
 
-/// Older events are for `warren events`.
+/// Older events are shown by `warren events`.
 const RECENT_EVENTS: usize = 15;
 
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
@@ -99,7 +101,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     output::write(text.into_shown())
 }
 
-/// The last events of a workload, or those of one object.
+/// Returns the last events of a workload, or of one object.
 async fn recent(
     server: &Server,
     namespace: &str,

@@ -1,4 +1,4 @@
-//! `warren events`: what happened.
+//! `warren events`: prints events.
 
 mod read;
 
@@ -8,7 +8,7 @@ use warren_proto::v1;
 
 use super::{AllNamespaces, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     client::Server,
     output::{self, Colour, Columns, Format, Shown, Style, Table, age, harmless},
 };
@@ -17,23 +17,23 @@ pub use read::follow;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One workload, with its replicas
-    #[arg(value_parser = args::name, conflicts_with = "all_namespaces")]
+    /// Only events of this workload and its replicas
+    #[arg(value_parser = value::name, conflicts_with = "all_namespaces")]
     name: Option<String>,
     #[command(flatten)]
     all: AllNamespaces,
-    /// Go on with events as they happen; one that happens again is printed again, with its count
+    /// Keep printing events as they happen; a repeated event is printed again with its count
     #[arg(short, long)]
     watch: bool,
-    /// Only what happened within this time, such as 10m; else all that are kept
-    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    /// Only events within this time, such as 10m; by default all that are kept
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     since: Option<std::time::Duration>,
-    /// Print as data: an array, or with --watch one object a line
+    /// Print as data: an array, or with --watch one object per line
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
 
-/// How wide columns begin where rows come one after the other: as wide as what mostly stands in them.
+/// Initial column widths for rows that arrive one after the other: the width of typical cells.
 const USUAL: [&str; 5] = ["59s", "WARNING", "TooManyRestarts", "replica/", "10"];
 
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
@@ -65,7 +65,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses a name that stands for nothing: neither for a workload nor for one that left events behind.
+/// Fails if the name matches neither a workload nor kept events of a deleted one.
 async fn exists(server: &Server, request: &v1::EventsRequest) -> Result<(), Status> {
     let unknown = match server.get_workload(&request.namespace, &request.name).await {
         Err(status) if status.code() == Code::NotFound => status,
@@ -81,7 +81,7 @@ async fn exists(server: &Server, request: &v1::EventsRequest) -> Result<(), Stat
     Ok(())
 }
 
-/// The events that are kept, oldest first, each once with its latest count.
+/// Returns the events that are kept, oldest first, each once with its latest count.
 pub async fn list(server: &Server, request: v1::EventsRequest) -> Result<Vec<v1::Event>, Status> {
     let mut stream = server.workloads().events(request).await?.into_inner();
     let mut events = Vec::new();
@@ -114,7 +114,7 @@ async fn watch(
     Ok(())
 }
 
-/// The header line, above columns that are wide enough for most of what is to come.
+/// Returns the header line, with columns wide enough for most rows that follow.
 fn header(columns: &mut Columns) -> String {
     let mut usual = table(&[]);
     usual.row(USUAL.map(str::to_owned));
@@ -136,15 +136,15 @@ pub fn table(events: &[v1::Event]) -> Table {
             event.reason.clone(),
             event.object.clone(),
             event.count.to_string(),
-            // A backtrace is for `describe`.
+            // `describe` shows backtraces.
             event.message.lines().next().unwrap_or_default().to_owned(),
         ]);
     }
     table
 }
 
-/// One event, as `dev` prints it among the lines of guests. Further lines, such as those of a
-/// backtrace, are indented.
+/// Formats one event for `dev`, which prints it among the lines of guests. Further lines, such as
+/// those of a backtrace, are indented.
 pub fn sentence(event: &v1::Event, style: Style) -> Shown {
     let colour = match event.r#type() {
         v1::event::Type::Warning => Colour::Red,

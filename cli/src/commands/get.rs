@@ -1,4 +1,4 @@
-//! `warren get`: lists, or one of them.
+//! `warren get`: lists objects, or prints one of them.
 
 pub mod find;
 mod tables;
@@ -18,27 +18,28 @@ use self::{
     tables::{Listed, Look},
     watch::{Key, Sight, follow, key},
 };
-use super::{
-    AllNamespaces, connect,
-    requests::{Scope, Selector},
-};
+use super::{AllNamespaces, connect};
 use crate::{
-    args::{self, Global},
-    client::Server,
+    args::{errors, global::Global},
+    client::{
+        Server,
+        requests::{Scope, Selector},
+    },
     output::{self, Columns},
     wait::watch::Target,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to list; the singular does too, as do wl, rs, wk and art
+    /// What to list; also in the singular, or as wl, rs, wk and art
     #[arg(value_enum, value_name = "KIND")]
     what: What,
-    /// One of them: a name, for replicas also a workload's or the beginning of an id, for artifacts of a digest
+    /// A single object by name; also the beginning of a replica id or digest, or for replicas the
+    /// name of a workload
     name: Option<String>,
     #[command(flatten)]
     all: AllNamespaces,
-    /// Only those with these labels; replicas have those of their workload
+    /// Only objects with these labels; replicas have the labels of their workload
     #[arg(
         short = 'l',
         long,
@@ -46,10 +47,10 @@ pub struct Args {
         conflicts_with = "name"
     )]
     selector: Option<Selector>,
-    /// Go on with changes as they happen
+    /// Keep printing changes as they happen
     #[arg(short, long)]
     watch: bool,
-    /// How to print it: a table unless this is given
+    /// Output format [default: a table]
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -70,28 +71,29 @@ enum What {
 enum Format {
     /// A table with more columns
     Wide,
-    /// The protobuf JSON mapping: a list is an array, --watch prints one object a line
+    /// The protobuf JSON mapping: a list is an array, --watch prints one object per line
     Json,
-    /// The same as YAML
+    /// The same, as YAML
     Yaml,
-    /// What `warren apply` takes; for workloads only
+    /// A manifest for `warren apply`; only for workloads
     Manifest,
-    /// Names alone, such as `workload/counter`
+    /// Only names, such as `workload/counter`
     Name,
 }
 
-/// What was found: one by its name, or a list.
+/// The result: one object by its name, or a list.
 enum Found<T> {
     One(Box<T>),
     Many(Vec<T>),
 }
 
-/// Where what is watched goes.
+/// Prints what is watched.
 struct Screen {
     format: Option<Format>,
     look: Look,
     columns: Columns,
-    /// The row of each thing as it was last shown, without its age: to grow older is no change.
+    /// The row of each object as it was last shown, without its age, because growing older is not a
+    /// change.
     rows: BTreeMap<Key, Vec<String>>,
 }
 
@@ -156,24 +158,24 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
 }
 
 fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> anyhow::Error {
-    args::usage(kind, message).into()
+    errors::usage(kind, message).into()
 }
 
 // === impl Args ===
 
 impl Args {
-    /// What cannot be asked for together.
+    /// Fails if the arguments contradict each other.
     fn check(&self) -> anyhow::Result<()> {
         let problem = if self.output == Some(Format::Manifest) && self.what != What::Workloads {
             "only workloads have a manifest: `warren get workloads -o manifest`"
         } else if self.output == Some(Format::Manifest) && self.watch {
-            "--watch prints tables, names, json or yaml; leave it out for a manifest"
+            "--watch prints tables, names, json or yaml; omit it for a manifest"
         } else if self.name.is_some() && self.all.all_namespaces {
             "a name is looked up in one namespace: use -n NAMESPACE instead of -A"
         } else if self.what == What::Artifacts && self.watch {
-            "artifacts never change and cannot be watched: leave --watch out"
+            "artifacts never change and cannot be watched: omit --watch"
         } else if self.what == What::Artifacts && self.selector.is_some() {
-            "artifacts have no labels: leave --selector out"
+            "artifacts have no labels: omit --selector"
         } else {
             return Ok(());
         };
@@ -189,7 +191,7 @@ impl Args {
         }
     }
 
-    /// `none` is what is said, on stderr, where there is nothing to print.
+    /// Prints the result. `none` is printed on stderr if it is empty.
     fn print<T: Listed>(&self, found: &Found<T>, none: &str) -> anyhow::Result<()> {
         let items = found.items();
         if items.is_empty() {
@@ -223,7 +225,7 @@ impl Args {
             labels: scope.labels.to_map(),
         };
         let name = self.name.as_deref();
-        // Whoever misspells a name should not wait for it.
+        // A misspelled name fails at once instead of waiting for ever.
         match self.what {
             What::Workloads => {
                 if let Some(name) = name {
@@ -260,7 +262,7 @@ impl Args {
     }
 }
 
-/// `workload/counter`.
+/// Returns a title such as `workload/counter`.
 fn title<T: Listed>(item: &T) -> String {
     format!("{}/{}", T::KIND, item.name())
 }

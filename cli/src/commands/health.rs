@@ -1,14 +1,14 @@
-//! `warren health`: the health check of containers.
+//! `warren health`: a health check, for containers among others.
 
 use anyhow::bail;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::{args::Global, client::Server, output};
+use crate::{args::global::Global, client::Server, output};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One service, such as warren.v1.WorkloadService; else the server as a whole
+    /// One service, such as warren.v1.WorkloadService; by default the server as a whole
     #[arg(
         long,
         value_name = "NAME",
@@ -18,7 +18,7 @@ pub struct Args {
     service: String,
 }
 
-/// Of a control plane, or of a worker by its `--listen`.
+/// Checks a control plane, or a worker at its `--listen` address.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let server = Server::dial(&global.servers()?).await?;
     let status = match server.check_health(&args.service).await {

@@ -1,4 +1,4 @@
-//! `warren history`: the revisions of a workload, and what each changed.
+//! `warren history`: lists the revisions of a workload and their changes.
 
 mod changes;
 
@@ -10,17 +10,17 @@ use warren_proto::v1::{self, revision::Cause};
 
 use super::connect;
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     output::{self, Format, Table, age_at},
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The workload
-    #[arg(value_parser = args::name)]
+    /// Name of the workload
+    #[arg(value_parser = value::name)]
     name: String,
-    /// Print what this revision ran, as a manifest that `warren apply` takes
-    #[arg(long, value_name = "REVISION", value_parser = args::number(1..=u32::MAX), allow_negative_numbers = true)]
+    /// Print this revision as a manifest for `warren apply`
+    #[arg(long, value_name = "REVISION", value_parser = value::number(1..=u32::MAX), allow_negative_numbers = true)]
     revision: Option<u32>,
     /// Print as data: an array, newest first, or with --revision one object
     #[arg(short, long, value_name = "FORMAT")]
@@ -56,12 +56,12 @@ fn find<'a>(
     let kept = revisions.iter().map(|one| one.revision.to_string());
     let kept: Vec<String> = kept.collect();
     bail!(
-        "revision {number} of workload `{name}` is not kept: there are {}",
+        "revision {number} of workload `{name}` is not kept: choose from {}",
         kept.join(", ")
     );
 }
 
-/// The workload as it was at a revision: its name and labels are not part of any.
+/// Returns the workload as it was at a revision. Its name and labels are not part of revisions.
 fn as_of(workload: &v1::Workload, revision: &v1::Revision) -> v1::Workload {
     v1::Workload {
         namespace: workload.namespace.clone(),
@@ -72,7 +72,7 @@ fn as_of(workload: &v1::Workload, revision: &v1::Revision) -> v1::Workload {
     }
 }
 
-/// Newest first, each with what it changed of the one before it.
+/// Lists the revisions, newest first, each with its changes from the previous one.
 fn table(revisions: &[v1::Revision], now: SystemTime) -> Table {
     let header = ["REVISION", "AGE", "CAUSE", "BY", "CHANGES"];
     let mut table = Table::new(header).giving_way(&["BY", "AGE"]).flowing();
@@ -80,7 +80,7 @@ fn table(revisions: &[v1::Revision], now: SystemTime) -> Table {
         let changes = match revisions.get(i + 1) {
             Some(before) => changes::between(before, revision),
             None if revision.revision == 1 => vec!["first".to_owned()],
-            None => vec!["the one before is not kept".to_owned()],
+            None => vec!["the previous one is not kept".to_owned()],
         };
         table.row([
             revision.revision.to_string(),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_revision_says_what_it_changed() {
+    fn each_revision_lists_its_changes() {
         let revisions = [
             revision(4, Cause::RolledBack, "info"),
             revision(3, Cause::Applied, "debug"),
@@ -154,11 +154,11 @@ REVISION   AGE   CAUSE              BY      CHANGES
 "
         );
         let kept = table(&revisions[..2], SystemTime::UNIX_EPOCH).to_string();
-        assert!(kept.contains("the one before is not kept"), "{kept}");
+        assert!(kept.contains("the previous one is not kept"), "{kept}");
         let missing = find(&revisions, 9, "counter").unwrap_err().to_string();
         assert_eq!(
             missing,
-            "revision 9 of workload `counter` is not kept: there are 4, 3, 2, 1"
+            "revision 9 of workload `counter` is not kept: choose from 4, 3, 2, 1"
         );
     }
 

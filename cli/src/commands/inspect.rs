@@ -1,4 +1,4 @@
-//! `warren inspect`: what a component is, and what it would link to.
+//! `warren inspect`: shows what a component is, and what it would link to.
 
 mod words;
 
@@ -17,30 +17,30 @@ use warren_proto::v1;
 use words::{Section, sections};
 
 use crate::{
-    args::{ArtifactLimits, Global},
+    args::{global::Global, limits::ArtifactLimits},
     output::{self, Format, harmless},
     source::{self, Document},
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The component's file
+    /// File of the component
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
-    /// Components that it would stand beside in a workload: what would link to what
+    /// Files of other components in the same workload, to show what would link to what
     #[arg(value_name = "OTHER.wasm")]
     others: Vec<PathBuf>,
-    /// Manifests whose components it would stand beside, as well
+    /// Manifests with other components of the same workload
     #[arg(short = 'f', long = "file", value_name = "MANIFEST")]
     manifests: Vec<PathBuf>,
-    /// Print as data: the artifact that the server would make of it, and its links
+    /// Print as data: the artifact that the server would store, and its links
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
     #[command(flatten)]
     artifact_limits: ArtifactLimits,
 }
 
-/// One component's file, read.
+/// The file of one component, inspected.
 struct Part {
     name: Name,
     digest: Digest,
@@ -48,7 +48,7 @@ struct Part {
     info: ComponentInfo,
 }
 
-/// How a manifest's service is called beside its components, none of which may have this name.
+/// The name of a manifest's service here. No component may have it.
 const SERVICE: &str = "service";
 
 pub fn run(args: Args, global: &Global) -> anyhow::Result<()> {
@@ -63,7 +63,7 @@ pub fn run(args: Args, global: &Global) -> anyhow::Result<()> {
             others.extend(parts(&document, &limits)?);
         }
     }
-    // Whoever names a manifest often inspects one of its own.
+    // The inspected component is often part of the manifest itself.
     if let Some(at) = others.iter().position(|other| other.digest == this.digest) {
         this.name = others.remove(at).name;
     }
@@ -85,7 +85,7 @@ pub fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     }
 }
 
-/// A component without others beside it.
+/// Describes a component without others.
 pub fn alone(info: &ComponentInfo) -> Vec<Section> {
     let explanation = Name::parse(SERVICE).map(|name| link::explain(&name, info, &[]));
     explanation.map_or_else(
@@ -107,7 +107,7 @@ fn text(file: &Path, part: &Part, sections: Vec<Section>) -> String {
     text
 }
 
-/// The explanation as data.
+/// Returns the explanation as data.
 fn links(explanation: &Explanation) -> Value {
     let imports = explanation.imports.iter().map(|import| {
         let wanted = import.wanted.as_ref();
@@ -141,7 +141,8 @@ fn links(explanation: &Explanation) -> Value {
     json!({ "imports": imports.collect::<Vec<_>>(), "exports": exports.collect::<Vec<_>>() })
 }
 
-/// The components of a manifest that are files. One that is named by its digest is the server's, and is not looked at.
+/// Inspects the components of a manifest that are files. A component that is named by digest is on
+/// the server and is ignored.
 fn parts(document: &Document, limits: &Limits) -> anyhow::Result<Vec<Part>> {
     let spec = document.workload.spec.clone().unwrap_or_default();
     let mut parts = Vec::new();
@@ -159,7 +160,7 @@ fn parts(document: &Document, limits: &Limits) -> anyhow::Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// How a file is called where it has no name yet: `shop_cart.wasm` is `shop-cart`.
+/// Derives a name from a file: `shop_cart.wasm` becomes `shop-cart`.
 fn stem(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let label = stem
@@ -172,7 +173,8 @@ fn stem(file: &Path) -> String {
 // === impl Part ===
 
 impl Part {
-    /// What cannot be used as a component says what it is instead, and how to make a component of it.
+    /// Inspects a file. If it is not a component, the error says what it is instead, and how to
+    /// turn it into a component.
     fn read(file: &Path, name: &str, limits: &Limits) -> anyhow::Result<Self> {
         let shown = file.display();
         let bytes = source::read_component(file, source::MOST_BYTES)

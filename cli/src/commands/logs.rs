@@ -1,8 +1,9 @@
-//! `warren logs`: what guests wrote.
+//! `warren logs`: prints the output of guests.
 //!
-//! Lines of several replicas are merged by the times that their workers gave them. What is there when the command
-//! starts is merged whole; with `--follow` a line then waits a moment for others that were written before it. So lines
-//! of two workers whose clocks differ stand in the order of their clocks.
+//! The lines of several replicas are merged by the timestamps of their workers. Lines that exist
+//! when the command starts are merged completely. With `--follow`, a line then waits a moment for
+//! earlier lines of other replicas. If the clocks of two workers differ, their lines are ordered by
+//! those clocks.
 
 mod choose;
 mod merge;
@@ -19,7 +20,7 @@ use warren_proto::v1;
 
 use super::connect;
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     client::Server,
     output::{self, Format, Shown},
     source,
@@ -33,34 +34,34 @@ pub use {
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The workload
-    #[arg(value_parser = args::name)]
+    /// Name of the workload
+    #[arg(value_parser = value::name)]
     name: String,
-    /// Go on with lines as they are written, those of replicas to come included
+    /// Keep printing lines as they are written, including those of new replicas
     #[arg(short, long)]
     follow: bool,
-    /// Only the last N lines of each replica; else all that are kept
-    #[arg(long, value_name = "N", value_parser = args::number(0..=u32::MAX), allow_negative_numbers = true)]
+    /// Only the last N lines of each replica; by default all that are kept
+    #[arg(long, value_name = "N", value_parser = value::number(0..=u32::MAX), allow_negative_numbers = true)]
     tail: Option<u32>,
-    /// Only what was written within this time, such as 10m
-    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    /// Only lines within this time, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     since: Option<Duration>,
-    /// One replica only; the beginning of its id is enough
+    /// Only one replica; the beginning of its id is enough
     #[arg(long, value_name = "ID")]
     replica: Option<String>,
-    /// `service`, or one component by its name
+    /// Only one source: `service`, or the name of a component
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
-    /// What was written before the service was last started again, back to the start before
+    /// Lines from before the last restart of the service, back to the restart before that
     #[arg(short, long, conflicts_with = "follow")]
     previous: bool,
-    /// When each line was written, in UTC
+    /// Print the time of each line, in UTC
     #[arg(short, long, conflicts_with = "output")]
     timestamps: bool,
-    /// Print lines exactly as they were written, even to a terminal, which they may then control
+    /// Print lines exactly as they were written; on a terminal, they may then control it
     #[arg(long, conflicts_with = "output")]
     raw: bool,
-    /// One object a line instead of text
+    /// Print one object per line instead of text
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -71,10 +72,10 @@ enum Printing {
     Data(Format),
 }
 
-/// How long a line that is followed waits for others that were written before it.
+/// The time that a followed line waits for earlier lines of other replicas.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// Lines that wait are printed when they are more than this, in bytes.
+/// The number of bytes of waiting lines beyond which they are printed at once.
 const WAITING_BYTES: usize = 64 << 20;
 
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
@@ -117,7 +118,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints lines until they end. `false`: there were none.
+/// Prints lines until the end. Returns `false` if there were none.
 async fn print(
     server: &Server,
     request: v1::LogsRequest,
@@ -155,7 +156,7 @@ async fn print(
                 printing.print(merge.take())?;
                 let missing = status.code() == Code::Unavailable;
                 return Err(match missing {
-                    true => anyhow::Error::new(status).context("not all lines can be read"),
+                    true => anyhow::Error::new(status).context("some lines cannot be read"),
                     false => status.into(),
                 });
             }
@@ -179,7 +180,7 @@ async fn choose_replica(
     choose::replica(&title, name, &ids, wanted).map_err(anyhow::Error::msg)
 }
 
-/// There are no lines of a run before: because there was none, or because none of them are kept.
+/// Says that there are no lines of a previous run, because there was none or because none are kept.
 async fn nothing_previous(
     server: &Server,
     workload: &v1::Workload,
@@ -192,12 +193,14 @@ async fn nothing_previous(
         .filter(|one| replica.is_empty() || one.id == replica);
     if asked.all(|one| one.restarts == 0) {
         let what = match replica {
-            "" => format!("no replica of {} was", source::title(workload)),
-            id => format!("{id} was not"),
+            "" => source::title(workload),
+            id => id.to_owned(),
         };
-        bail!("{what} started again yet: leave out --previous for what the first run wrote");
+        bail!(
+            "the service of {what} has not been restarted yet: omit --previous to see the first run"
+        );
     }
-    output::note("nothing is kept of the run before");
+    output::note("no lines of the previous run are kept");
     Ok(())
 }
 

@@ -1,11 +1,11 @@
-//! `warren cordon`, `warren uncordon`, `warren drain`: a worker that is about to be away.
+//! `warren cordon`, `warren uncordon`, `warren drain`: maintenance of workers.
 
 use anyhow::bail;
 use warren_proto::v1;
 
 use super::{Wait, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     client::{Server, incomplete},
     error, output,
     wait::{self, Limit},
@@ -13,15 +13,15 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One or several workers
-    #[arg(value_name = "WORKER", required = true, value_parser = args::name)]
+    /// Names of the workers
+    #[arg(value_name = "WORKER", required = true, value_parser = value::name)]
     names: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct DrainArgs {
-    /// One or several workers, which are cordoned all before the first is waited for
-    #[arg(value_name = "WORKER", required = true, value_parser = args::name)]
+    /// Names of the workers; all of them are cordoned before the command waits for the first
+    #[arg(value_name = "WORKER", required = true, value_parser = value::name)]
     names: Vec<String>,
     #[command(flatten)]
     wait: Wait,
@@ -42,7 +42,7 @@ pub async fn uncordon(args: Args, global: &Global) -> anyhow::Result<()> {
     for name in args.names {
         let request = v1::UncordonRequest { name: name.clone() };
         server.workers().uncordon(request).await?;
-        output::line(format_args!("worker/{name} takes replicas again"))?;
+        output::line(format_args!("worker/{name} uncordoned"))?;
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ async fn begin(server: &Server, name: &str) -> anyhow::Result<v1::Worker> {
     let response = server.workers().drain(request).await?.into_inner();
     let worker = response.worker.ok_or_else(|| incomplete("worker"))?;
     if worker.drain.is_none() {
-        bail!("worker/{name} was uncordoned at the same time: it is not drained");
+        bail!("worker/{name} was uncordoned at the same time: it is not being drained");
     }
     Ok(worker)
 }

@@ -15,7 +15,6 @@ pub mod inspect;
 pub mod logs;
 pub mod maintenance;
 pub mod push;
-mod requests;
 pub mod restart;
 pub mod restore;
 pub mod rollback;
@@ -27,7 +26,7 @@ pub mod worker;
 use warren_proto::v1;
 
 use crate::{
-    args::{Cli, Command, Global},
+    args::{Cli, Command, global::Global},
     client::Server,
     output::{self, Format},
     process::{self, finish},
@@ -35,7 +34,7 @@ use crate::{
     wait::{self, Patience},
 };
 
-/// Runs one command to its end.
+/// Runs one command to completion.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { global, command } = cli;
     match command {
@@ -50,7 +49,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-/// The commands that ask a server.
+/// Runs a command that calls a server.
 async fn ask(command: Command, global: &Global) -> anyhow::Result<()> {
     match command {
         Command::Apply(args) => apply::run(args, global).await,
@@ -84,7 +83,7 @@ async fn connect(global: &Global) -> anyhow::Result<Server> {
     Ok(Server::connect(&global.servers()?).await?)
 }
 
-/// `--all-namespaces`, for the commands that list.
+/// `--all-namespaces`, for the commands that list objects.
 #[derive(Debug, clap::Args)]
 struct AllNamespaces {
     /// All namespaces instead of one
@@ -93,7 +92,7 @@ struct AllNamespaces {
 }
 
 impl AllNamespaces {
-    /// As requests name it: `*` for all.
+    /// Returns the namespace in the form that requests have: `*` for all.
     fn or(&self, global: &Global) -> anyhow::Result<String> {
         if self.all_namespaces {
             return Ok("*".to_owned());
@@ -102,20 +101,20 @@ impl AllNamespaces {
     }
 }
 
-/// `--timeout`, for the commands with `--wait`.
+/// `--wait` and `--timeout`.
 #[derive(Debug, clap::Args)]
 struct Wait {
-    /// Wait until it is done; fail when it is not done in time
+    /// Wait until the change is complete; fail if it is not complete in time
     #[arg(long)]
     wait: bool,
-    /// How long to wait at most, such as 90s or 5m
-    #[arg(long, requires = "wait", value_name = "DURATION", default_value = "2m", value_parser = crate::args::duration)]
+    /// Maximum time to wait, such as 90s or 5m
+    #[arg(long, requires = "wait", value_name = "DURATION", default_value = "2m", value_parser = crate::args::value::duration)]
     timeout: std::time::Duration,
 }
 
 impl Wait {
-    /// What a command that changed a workload ends with: it waits where it was asked to, and prints the workload as data
-    /// where that was asked for.
+    /// Finishes a command that changed a workload: waits if `--wait` is given, and prints the
+    /// workload as data if a format is given.
     async fn finish(
         &self,
         server: &Server,

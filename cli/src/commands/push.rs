@@ -1,4 +1,4 @@
-//! `warren push`: store a component.
+//! `warren push`: stores a component.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use anyhow::Context as _;
 use warren_proto::v1;
 
 use super::connect;
-use crate::{args::Global, output, output::Format, push};
+use crate::{args::global::Global, output, output::Format, push};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The component's file
+    /// File of the component
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
-    /// Print what the server knows of it; else its digest alone
+    /// Print the stored artifact instead of its digest
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -43,7 +43,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     output::line(&pushed.artifact.digest)
 }
 
-/// What it may be used as, as tables print it.
+/// Formats the possible uses for tables.
 pub fn uses(artifact: &v1::Artifact) -> String {
     let names: Vec<&str> = artifact.uses().map(|one| one.as_str_name()).collect();
     names.join(",")

@@ -1,20 +1,20 @@
-//! `warren restart`: every replica anew.
+//! `warren restart`: replaces every replica.
 
 use super::{Wait, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     output::{self, Format},
     source,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The workload
-    #[arg(value_parser = args::name)]
+    /// Name of the workload
+    #[arg(value_parser = value::name)]
     name: String,
     #[command(flatten)]
     wait: Wait,
-    /// Print the workload as the server has it now
+    /// Print the workload as stored by the server
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }

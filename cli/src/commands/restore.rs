@@ -1,4 +1,4 @@
-//! `warren restore`: a backup becomes the data directory of a control plane.
+//! `warren restore`: turns a backup into the data directory of a control plane.
 
 use std::{
     fs::File,
@@ -16,10 +16,11 @@ pub struct Args {
     /// The file that `warren backup` wrote, or `-` for stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The data directory of the control plane, which must not run [default: $XDG_DATA_HOME/warren/control]
+    /// Data directory of the control plane, which must not be running [default:
+    /// $XDG_DATA_HOME/warren/control]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Restore where something is already: its store is put aside and kept
+    /// Restore even if there is a store already; it is set aside and kept
     #[arg(long)]
     force: bool,
 }
@@ -66,12 +67,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ));
     for digest in missing {
         output::note(format_args!(
-            "artifact {digest} is not in the backup: push its file again with `warren push FILE`"
+            "artifact {digest} is not in the backup: push the file again with `warren push FILE`"
         ));
     }
     if let Some(replaced) = replaced {
         output::note(format_args!(
-            "what was there before is in {}: delete it when you are sure",
+            "the previous store is in {}: delete it when you are sure",
             replaced.display()
         ));
     }

@@ -1,23 +1,23 @@
-//! `warren rollback`: an earlier revision again.
+//! `warren rollback`: rolls a workload back to an earlier revision.
 
 use super::{Wait, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     output::{self, Format},
     source,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The workload
-    #[arg(value_parser = args::name)]
+    /// Name of the workload
+    #[arg(value_parser = value::name)]
     name: String,
-    /// The revision to bring back; else the newest that differs from the present one
-    #[arg(long, value_name = "REVISION", value_parser = args::number(1..=u32::MAX), allow_negative_numbers = true)]
+    /// The revision to roll back to; by default the newest that differs from the current one
+    #[arg(long, value_name = "REVISION", value_parser = value::number(1..=u32::MAX), allow_negative_numbers = true)]
     to: Option<u32>,
     #[command(flatten)]
     wait: Wait,
-    /// Print the workload as the server has it now
+    /// Print the workload as stored by the server
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
@@ -33,9 +33,9 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let title = source::title(&workload);
     if args.output.is_none() {
         output::line(if workload.revision == before.revision {
-            // Only one that was named can be the present one.
+            // Without `--to`, the server never picks the current revision.
             let to = args.to.unwrap_or(workload.revision);
-            format!("{title} has the spec of revision {to} already")
+            format!("{title} already has the spec of revision {to}")
         } else {
             let (from, now) = (workload.source_revision, workload.revision);
             format!("{title} rolled back to revision {from}, as revision {now}")

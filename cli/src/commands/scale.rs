@@ -1,23 +1,23 @@
-//! `warren scale`: how many replicas a workload has.
+//! `warren scale`: sets the number of replicas of a workload.
 
 use super::{Wait, connect};
 use crate::{
-    args::{self, Global},
+    args::{global::Global, value},
     output::{self, Format},
     source,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The workload
-    #[arg(value_parser = args::name)]
+    /// Name of the workload
+    #[arg(value_parser = value::name)]
     name: String,
-    /// How many, 0 to 1000
-    #[arg(value_parser = args::number(0..=1000), allow_negative_numbers = true)]
+    /// Number of replicas, 0 to 1000
+    #[arg(value_parser = value::number(0..=1000), allow_negative_numbers = true)]
     replicas: u32,
     #[command(flatten)]
     wait: Wait,
-    /// Print the workload as the server has it now
+    /// Print the workload as stored by the server
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }

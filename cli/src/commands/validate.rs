@@ -1,9 +1,9 @@
-//! `warren validate`: what the server would say, without one.
+//! `warren validate`: the server's checks, without a server.
 
 use std::path::PathBuf;
 
 use crate::{
-    args::{ArtifactLimits, Global},
+    args::{global::Global, limits::ArtifactLimits},
     output,
     source::{self, Given},
 };

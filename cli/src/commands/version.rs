@@ -1,18 +1,18 @@
-//! `warren version`: this program's, and the server's where there is one.
+//! `warren version`: prints the version of this program, and of the server if there is one.
 
 use serde_json::{Value, json};
 use warren_proto::v1;
 
-use crate::{args::Global, client::Server, error, output, output::Format};
+use crate::{args::global::Global, client::Server, error, output, output::Format};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print as data, with what the server can do
+    /// Print as data, with the features of the server
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
 
-/// A server that is not there is part of the answer, not a failure.
+/// A server that cannot be reached is part of the output, not a failure.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
     let client = env!("CARGO_PKG_VERSION");
     let server = ask(global).await;
@@ -45,7 +45,7 @@ async fn ask(global: &Global) -> anyhow::Result<(String, v1::GetInfoResponse)> {
     Ok((server.url.to_string(), server.info().clone()))
 }
 
-/// What it means that they are not the same.
+/// Explains what a difference of the two versions means.
 fn difference(client: &str, server: &str) -> Option<String> {
     if client == server {
         return None;
@@ -58,10 +58,10 @@ fn difference(client: &str, server: &str) -> Option<String> {
     };
     Some(match numbers(client).cmp(&numbers(server)) {
         std::cmp::Ordering::Less => format!(
-            "warning: this program ({client}) is older than the server ({server}): it does not know all that the server can do"
+            "warning: this program ({client}) is older than the server ({server}): it does not support every feature of the server"
         ),
         std::cmp::Ordering::Greater => format!(
-            "warning: this program ({client}) is newer than the server ({server}): the server may refuse what it does not know"
+            "warning: this program ({client}) is newer than the server ({server}): the server may refuse newer features"
         ),
         std::cmp::Ordering::Equal => {
             format!("warning: this program is {client} and the server is {server}")
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_that_differ_are_told_apart() {
+    fn differing_versions_are_compared() {
         for (client, server, part) in [
             ("0.1.0", "0.2.0", "is older than"),
             ("0.10.0", "0.9.9", "is newer than"),

@@ -1,4 +1,4 @@
-//! `warren worker`: a worker.
+//! `warren worker`: runs a worker.
 
 use std::{
     collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration,
@@ -11,7 +11,11 @@ use warren_worker::{
     runtime::compile::{LEAST_MEMORY, LEAST_TIMEOUT},
 };
 
-use crate::{args, client::ServerUrl, logging, output, process};
+use crate::{
+    args::{errors, value},
+    client::ServerUrl,
+    logging, output, process,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -23,66 +27,72 @@ pub struct Args {
         default_value = "http://127.0.0.1:7700"
     )]
     control: Vec<ServerUrl>,
-    /// Its name, unique in the fleet [default: the machine's host name]
-    #[arg(long, value_parser = args::name)]
+    /// Name, unique in the fleet [default: the machine's host name]
+    #[arg(long, value_parser = value::name)]
     name: Option<String>,
-    /// Label for placement; may be given several times
+    /// Label for placement; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Where its identity, artifacts, compiled code and guests' logs are kept [default: $XDG_DATA_HOME/warren/worker]
+    /// Directory for its identity, artifacts, compiled code and guests' logs [default:
+    /// $XDG_DATA_HOME/warren/worker]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where it answers HTTP for every route; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
+    /// Address that serves HTTP for every route; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
-    /// Where health checks and other workers connect; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_LISTEN)]
+    /// Address for health checks and other workers; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_worker::DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// How other workers reach --listen [default: its address]
+    /// URL at which other workers reach --listen [default: its address]
     #[arg(long, value_name = "URL")]
     advertise: Option<ServerUrl>,
-    /// Memory for all guests together, such as 2GiB; its own comes on top [default: 80% of the machine's]
-    #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
+    /// Memory for all guests together, such as 2GiB; the worker's own comes on top [default: 80% of
+    /// the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = value::bytes)]
     memory: Option<u64>,
-    /// Memory for compiling one component, beside that of guests [default: a quarter of the machine's, from 512MiB to 2GiB]
+    /// Memory for compiling one component, on top of --memory [default: a quarter of the machine's,
+    /// from 512MiB to 2GiB]
     #[arg(long, value_name = "SIZE", value_parser = compile_memory)]
     compile_memory: Option<u64>,
     /// CPU time for compiling one component
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = compile_timeout)]
     compile_timeout: Duration,
-    /// Components that are compiled at once
+    /// Maximum number of components that are compiled at once
     #[arg(long, value_name = "N", default_value_t = warren_worker::runtime::compile::DEFAULT_CONCURRENCY)]
     compile_concurrency: NonZeroUsize,
-    /// What components may take on disk, and as much again their compiled code; then those go that nothing uses
-    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "4GiB")]
+    /// Disk space for components, and as much again for their compiled code; beyond it those that
+    /// are not in use are removed
+    #[arg(long, value_name = "SIZE", value_parser = value::bytes, default_value = "4GiB")]
     cache_max_size: u64,
-    /// What is kept of each replica's log, at least 256KiB; then its oldest lines go
-    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "8MiB")]
+    /// Disk space for the log of each replica, at least 256KiB; beyond it the oldest lines are
+    /// removed
+    #[arg(long, value_name = "SIZE", value_parser = value::bytes, default_value = "8MiB")]
     log_max_size: u64,
-    /// What is kept of all logs; then the oldest lines of ended replicas go first
-    #[arg(long, value_name = "SIZE", value_parser = args::bytes, default_value = "1GiB")]
+    /// Disk space for all logs; beyond it the oldest lines of ended replicas are removed first
+    #[arg(long, value_name = "SIZE", value_parser = value::bytes, default_value = "1GiB")]
     log_max_total: u64,
-    /// Directory that workloads may mount by its name, `:ro` for reading only; may be given several times
-    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = args::volume)]
+    /// Directory that workloads may mount by its name, with `:ro` read-only; may be repeated
+    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = value::volume)]
     volumes: Vec<HostVolume>,
-    /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
+    /// Let workloads reach this machine's own 127.0.0.1 if their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
-    /// Proxy in front of --http, by address or network, whose X-Forwarded-* and Forwarded are kept;
-    /// may be given several times [default: none, a client's own are replaced]
+    /// Address or network of a proxy in front of --http whose X-Forwarded-* and Forwarded fields
+    /// are trusted; may be repeated [default: none, the fields are replaced]
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<Cidr>,
-    /// Where workloads may publish ports, such as 127.0.0.1 or 0.0.0.0:30000-30999; may be given
-    /// several times [default: anywhere but on Warren's own ports]
+    /// Address, with or without ports, where workloads may publish, such as 127.0.0.1 or
+    /// 0.0.0.0:30000-30999; may be repeated [default: everywhere except Warren's own ports]
     #[arg(long, value_name = "ADDR[:PORT-PORT]")]
     publish_allow: Vec<PublishRule>,
     #[command(flatten)]
-    connections: args::Connections,
-    /// How long its replicas wait for it once it was stopped, as for `systemctl restart`; 0: others
-    /// take their places at once
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = args::duration)]
+    connections: value::Connections,
+    /// Time for which its replicas wait for it after it was stopped, as for `systemctl restart`;
+    /// with 0, other workers take over at once
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = value::duration)]
     stop_keeps: Duration,
-    /// Allow a --listen address that other machines reach, without TLS and credentials
+    /// Allow a --listen address that other machines can reach, although there is no TLS and no
+    /// authentication
     #[arg(long)]
     insecure: bool,
 }
@@ -92,11 +102,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     listen::check(args.listen, args.insecure)?;
     if args.listen.ip().is_unspecified() && args.advertise.is_none() {
         let message = format!(
-            "--listen {} does not tell others where this worker is: add --advertise http://HOST:{}",
+            "--listen {} is not an address that others can connect to: add --advertise http://HOST:{}",
             args.listen,
             args.listen.port()
         );
-        let refused = args::usage(ErrorKind::MissingRequiredArgument, message);
+        let refused = errors::usage(ErrorKind::MissingRequiredArgument, message);
         return Err(refused.into());
     }
     let stop = process::on_signals(|| (), process::exit_now)?;
@@ -149,21 +159,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The compiler itself needs some.
+/// Parses the memory limit of the compiler, which needs some memory itself.
 fn compile_memory(text: &str) -> Result<u64, String> {
-    match args::bytes(text)? {
+    match value::bytes(text)? {
         bytes if bytes < LEAST_MEMORY => Err(format!(
-            "the compiler itself needs {} at the least",
+            "the compiler itself needs at least {}",
             format_bytes(LEAST_MEMORY)
         )),
         bytes => Ok(bytes),
     }
 }
 
-/// The kernel counts CPU time in seconds.
+/// Parses the time limit of the compiler. The kernel counts CPU time in seconds.
 fn compile_timeout(text: &str) -> Result<Duration, String> {
-    match args::duration(text)? {
-        time if time < LEAST_TIMEOUT => Err("give it 1s at the least".to_owned()),
+    match value::duration(text)? {
+        time if time < LEAST_TIMEOUT => Err("it must be at least 1s".to_owned()),
         time => Ok(time),
     }
 }
@@ -180,9 +190,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_compiling_takes_has_a_least() {
+    fn the_limits_of_compiling_have_a_minimum() {
         assert_eq!(compile_memory("64MiB"), Ok(64 << 20));
-        assert!(compile_memory("63MiB").is_err_and(|e| e.contains("64MiB at the least")));
+        assert!(compile_memory("63MiB").is_err_and(|e| e.contains("at least 64MiB")));
         assert_eq!(compile_timeout("1s"), Ok(Duration::from_secs(1)));
         assert!(compile_timeout("999ms").is_err());
     }

@@ -1,5 +1,5 @@
-//! Bounds on how much a process says about one thing: a guest that crashes in a loop, or a client that
-//! knocks all the time, must not fill a disk with Warren's own lines.
+//! Limits how often a process logs about one thing: a guest that crashes in a loop, or a client
+//! that keeps connecting, must not fill a disk with log lines.
 
 use std::{
     collections::HashMap,
@@ -20,27 +20,28 @@ use tracing_subscriber::{
 };
 use warren_model::pace::{Pace, Rate};
 
-/// Lines of one place in the code about one replica, workload or worker.
+/// Limit for lines from one place in the code about one replica, workload or worker.
 const ABOUT_ONE: Rate = Rate {
     burst: 40,
     every: Duration::from_secs(15),
 };
-/// Lines of one place in the code that name none.
+/// Limit for lines from one place in the code that name none.
 const ABOUT_ALL: Rate = Rate {
     burst: 100,
     every: Duration::from_secs(1),
 };
-/// The same of lines that an operator has to ask for.
+/// Limit for lines from one place at the levels `debug` and `trace`, which an operator has to
+/// enable.
 const ASKED_FOR: Rate = Rate {
     burst: 1000,
     every: Duration::from_millis(10),
 };
 /// Fields that say what a line is about.
 const SUBJECTS: [&str; 4] = ["replica", "workload", "worker", "component"];
-/// What is remembered at once. Beyond that, lines of one place count together.
+/// The number of keys that are remembered. Beyond that, all lines of one place count together.
 const MAX_KEYS: usize = 8192;
 
-/// Writes lines as `F` does, but for those that come too often, which it counts.
+/// Formats lines with `F`, except those that come too often, which it counts.
 pub struct Limited<F> {
     format: F,
     limiter: Mutex<Limiter>,
@@ -49,7 +50,7 @@ pub struct Limited<F> {
 #[derive(Default)]
 struct Limiter(HashMap<Key, Said>);
 
-/// A place in the code, and the hash of what its line is about.
+/// A place in the code, and the hash of the line's subject.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key(Identifier, Option<u64>);
 
@@ -59,7 +60,7 @@ struct Said {
     left_out: u64,
 }
 
-/// Finds what a line is about.
+/// Finds the subject of a line.
 #[derive(Default)]
 struct Subject(Option<u64>);
 
@@ -101,17 +102,17 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        // Nothing is written for an event that leaves nothing here.
+        // An event for which nothing is written here produces no output.
         let Some(left_out) = self.admit(event) else {
             return Ok(());
         };
         self.format.format_event(context, writer.by_ref(), event)?;
         match left_out {
             0 => Ok(()),
-            1 => writeln!(writer, "    and 1 more like it before, which was left out"),
+            1 => writeln!(writer, "    (1 similar message was left out before it)"),
             more => writeln!(
                 writer,
-                "    and {more} more like it before, which were left out"
+                "    ({more} similar messages were left out before it)"
             ),
         }
     }
@@ -120,7 +121,8 @@ where
 // === impl Limiter ===
 
 impl Limiter {
-    /// Whether a line is written, and how many like it were not since the last one that was.
+    /// Returns `None` if the line is suppressed, or else how many lines like it were suppressed
+    /// since the last one.
     fn admit(&mut self, mut key: Key, rate: Rate, now: Instant) -> Option<u64> {
         if self.0.len() >= MAX_KEYS && !self.0.contains_key(&key) {
             self.0.retain(|_, said| !said.pace.is_idle(now));
@@ -146,7 +148,7 @@ impl Visit for Subject {
         }
         let mut hashing = Hashing(DefaultHasher::new());
         field.name().hash(&mut hashing.0);
-        // It takes everything.
+        // Writing to a hasher cannot fail.
         let _ = write!(hashing, "{value:?}");
         self.0 = Some(hashing.0.finish());
     }
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
     use crate::logging::tests::Written;
 
-    /// What is written of lines that come at once.
+    /// Returns what is written for lines that are logged at once.
     fn written(say: impl FnOnce()) -> Vec<String> {
         let written = Written::default();
         let sink = written.clone();
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_goes_on_and_on_is_cut_short_and_others_are_not() {
+    fn a_message_that_repeats_is_limited_and_others_are_not() {
         let about = |replica: &str| tracing::info!(%replica, "the service trapped");
         let lines = written(|| {
             for _ in 0..10_000 {
@@ -205,7 +207,7 @@ mod tests {
         impl tracing::callsite::Callsite for Site {
             fn set_interest(&self, _: tracing::subscriber::Interest) {}
             fn metadata(&self) -> &tracing::Metadata<'_> {
-                unreachable!("nobody asks")
+                unreachable!("the limiter does not read metadata")
             }
         }
         static SITE: Site = Site;
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_counted_with_the_next_line() {
+    fn the_next_line_counts_those_that_were_left_out() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
         let mut admit = |now| limiter.admit(key(1), ABOUT_ONE, now);
         for _ in 0..ABOUT_ONE.burst {
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_keys_is_bounded() {
         let (mut limiter, start) = (Limiter::default(), Instant::now());
         let mut written = 0;
         for subject in 0..10 * MAX_KEYS as u64 {
@@ -237,7 +239,7 @@ mod tests {
         }
         assert!(limiter.0.len() <= MAX_KEYS + 1);
         assert_eq!(written, MAX_KEYS + ABOUT_ONE.burst as usize);
-        // Once it is quiet again all is as before.
+        // After a quiet period the limits start over.
         let later = start + ABOUT_ONE.every;
         assert_eq!(limiter.admit(key(u64::MAX), ABOUT_ONE, later), Some(0));
         assert!(limiter.0.len() < MAX_KEYS);

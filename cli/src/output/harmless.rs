@@ -1,24 +1,24 @@
-//! Makes text from others safe for a terminal, which then shows it and does not obey it. Pure.
+//! Makes text from others safe for a terminal, so that it is shown and not interpreted. Pure.
 //!
-//! Much of what commands print was written by guests, other users, servers and files. A terminal
-//! obeys some characters: they move the cursor, set the title, or make the terminal type an answer.
-//! Others are invisible, or change how the text around them is read
-//! (<https://www.unicode.org/reports/tr36/>, <https://trojansource.codes>). All of these are replaced
-//! by escapes. Letters of every script, and emoji, are kept.
+//! Much of what commands print was written by guests, other users, servers and files. Some
+//! characters control a terminal: they move the cursor, set the title, or make the terminal type an
+//! answer. Others are invisible, or change how the text around them is read
+//! (<https://www.unicode.org/reports/tr36/>, <https://trojansource.codes>). All of these are
+//! replaced by escapes. Letters of every script and emoji are kept.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Text of several lines: line feeds and tabs are kept.
+/// Escapes text of several lines: line feeds and tabs are kept.
 pub fn text(text: &str) -> Cow<'_, str> {
     neutralise(text, |c| c == '\n' || c == '\t')
 }
 
-/// Text that must stay on one line. Tabs are kept.
+/// Escapes text that must stay on one line. Tabs are kept.
 pub fn line(text: &str) -> Cow<'_, str> {
     neutralise(text, |c| c == '\t')
 }
 
-/// A cell of a table, where a tab would shift the next column.
+/// Escapes a table cell, where a tab would shift the next column.
 pub fn cell(text: &str) -> Cow<'_, str> {
     match line(text) {
         one if one.contains('\t') => one.replace('\t', " ").into(),
@@ -26,8 +26,8 @@ pub fn cell(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a terminal may obey the character, or a reader be deceived by it, in any position.
-/// Includes line feeds and tabs.
+/// Returns whether the character can control a terminal or deceive a reader, in any position. This
+/// includes line feeds and tabs.
 pub fn is_hazard(c: char) -> bool {
     match c {
         ' '..='~' => false,
@@ -35,8 +35,8 @@ pub fn is_hazard(c: char) -> bool {
         c if c.is_control() => true,
         // Line and paragraph separators; embeddings, overrides and isolates, which reorder text.
         '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        // Invisible: soft hyphen, spaces without width, invisible operators, deprecated and
-        // reserved format characters, annotations, shorthand and music controls, tags.
+        // Invisible: soft hyphen, zero-width spaces, invisible operators, deprecated and reserved
+        // format characters, annotations, shorthand and music controls, tags.
         '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' => {
             true
         }
@@ -48,7 +48,7 @@ pub fn is_hazard(c: char) -> bool {
     }
 }
 
-/// What precedes a character without width.
+/// What precedes a zero-width character.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     /// The start of the text, an ASCII character, or an escape.
@@ -62,9 +62,9 @@ enum Before {
 }
 
 impl Before {
-    /// The state after `c`, or `None` where `c` must be escaped. Joiners and direction marks belong
-    /// to words of scripts beyond ASCII and to emoji: a single one after such a character is kept.
-    /// In any other place they can only hide something.
+    /// Returns the state after `c`, or `None` if `c` must be escaped. Joiners and direction marks
+    /// belong to words of non-ASCII scripts and to emoji: a single one after such a character is
+    /// kept. Anywhere else they can only hide something.
     fn admits(self, c: char) -> Option<Self> {
         match c {
             // Variation selectors; 0 to 9, # and * have an emoji form.
@@ -126,7 +126,7 @@ fn escape(c: char, out: &mut String) {
         '\n' => out.push_str("\\n"),
         '\r' => out.push_str("\\r"),
         c => {
-            // Memory takes whatever is written.
+            // Writing to a string cannot fail.
             let _ = write!(out, "{}", c.escape_unicode());
         }
     }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_obeys_is_shown() {
+    fn control_characters_are_shown() {
         for (given, shown) in [
             (
                 "\x1b]0;owned\x07\x1b[2Jgone",
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// Text in which the characters that matter are frequent.
+    /// Generates text in which the relevant characters are frequent.
     fn hostile() -> impl Strategy<Value = String> {
         let special = prop::sample::select(vec![
             '\x1b',
@@ -226,7 +226,7 @@ mod tests {
         fn nothing_is_left_to_obey(given in hostile()) {
             for (shown, stays) in [(text(&given), "\n\t"), (line(&given), "\t"), (cell(&given), "")] {
                 prop_assert!(shown.chars().all(|c| stays.contains(c) || !is_hazard(c)), "{:?}", shown);
-                // Harmless text is not changed again.
+                // Escaping is idempotent.
                 prop_assert_eq!(&text(&shown), &shown);
             }
             prop_assert_eq!(line(&given).lines().count() <= 1, true);

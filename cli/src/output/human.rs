@@ -1,24 +1,24 @@
-//! Amounts and times as people say them.
+//! Formats amounts and times for people.
 
 use std::time::{Duration, SystemTime};
 
 use prost_types::Timestamp;
 
-/// How long ago that was: `5s`, `2m30s`, `3h`, `12d`. Empty when there is no time.
+/// Formats how long ago a time was: `5s`, `2m30s`, `3h`, `12d`. Empty if there is no time.
 pub fn age(since: Option<&Timestamp>) -> String {
     age_at(SystemTime::now(), since)
 }
 
-/// As [`age`], seen from `now`.
+/// Like [`age`], relative to `now`.
 pub fn age_at(now: SystemTime, since: Option<&Timestamp>) -> String {
     match since.and_then(|time| SystemTime::try_from(*time).ok()) {
-        // A server whose clock is ahead of ours made it just now.
+        // The server's clock is ahead of ours: treat it as just now.
         Some(time) => duration(now.duration_since(time).unwrap_or_default()),
         None => String::new(),
     }
 }
 
-/// The same in a sentence: `5s ago`, `never`.
+/// Like [`age_at`], for a sentence: `5s ago`, `never`.
 pub fn ago_at(now: SystemTime, since: Option<&Timestamp>) -> String {
     match age_at(now, since) {
         age if age.is_empty() => "never".to_owned(),
@@ -26,7 +26,7 @@ pub fn ago_at(now: SystemTime, since: Option<&Timestamp>) -> String {
     }
 }
 
-/// `1 replica`, `2 replicas`.
+/// Formats `1 replica`, `2 replicas`.
 pub fn count(number: impl Into<u64>, one: &str) -> String {
     match number.into() {
         1 => format!("1 {one}"),
@@ -34,7 +34,7 @@ pub fn count(number: impl Into<u64>, one: &str) -> String {
     }
 }
 
-/// `once`, `3 times`.
+/// Formats `once`, `3 times`.
 pub fn times(number: u32) -> String {
     match number {
         1 => "once".to_owned(),
@@ -42,7 +42,7 @@ pub fn times(number: u32) -> String {
     }
 }
 
-/// Two units at most, as many as matter.
+/// Formats a duration with at most two units.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -61,7 +61,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// As [`duration`], with what matters of a short one: `12ms`, `1.2s`.
+/// Like [`duration`], with more precision for short durations: `12ms`, `1.2s`.
 pub fn span(span: Duration) -> String {
     match span.as_millis() {
         millis @ 0..1000 => format!("{millis}ms"),
@@ -70,7 +70,8 @@ pub fn span(span: Duration) -> String {
     }
 }
 
-/// In the largest binary unit that leaves at least 1, with one digit where it matters.
+/// Formats bytes in the largest binary unit that leaves at least 1, with one decimal for small
+/// numbers.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {

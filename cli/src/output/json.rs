@@ -1,13 +1,13 @@
-//! JSON that is safe for a terminal. The format itself escapes C0 only.
+//! JSON that is safe for a terminal. The format itself escapes only C0 characters.
 
 use std::fmt::Write as _;
 
 use super::{Shown, harmless::is_hazard};
 
-/// The same JSON with every hazardous character escaped. Such characters occur in strings only,
-/// where an escape has the same meaning.
+/// Returns the same JSON with every hazardous character escaped. Such characters occur only in
+/// strings, where an escape has the same meaning.
 pub fn harmless(json: String) -> Shown {
-    // Line feeds separate values; inside strings they are escaped already.
+    // Line feeds separate values; inside strings they are already escaped.
     let is_hazard = |c: char| c != '\n' && is_hazard(c);
     if !json.contains(is_hazard) {
         return Shown::unchanged(json);
@@ -16,7 +16,7 @@ pub fn harmless(json: String) -> Shown {
     for c in json.chars() {
         if is_hazard(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                // Memory takes whatever is written.
+                // Writing to a string cannot fail.
                 let _ = write!(out, "\\u{unit:04x}");
             }
         } else {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_means_the_same_and_drives_nothing() -> anyhow::Result<()> {
+    fn escaped_json_means_the_same_and_is_harmless() -> anyhow::Result<()> {
         let value = json!({ "k\u{9b}2J": ["\x1b[2J\r\n\u{7f}", "\u{202e}\u{e0041}é👩\u{200d}👩"] });
         for text in [
             serde_json::to_string(&value)?,

@@ -1,4 +1,4 @@
-//! Everything that goes to stdout: text, tables, JSON and YAML.
+//! All output on stdout: text, tables, JSON and YAML.
 
 pub mod harmless;
 mod human;
@@ -23,21 +23,21 @@ pub use table::{Columns, Table};
 
 use crate::progress;
 
-/// Whoever read stdout has gone.
+/// The reader of stdout has closed it.
 #[derive(Debug)]
 pub struct Closed;
 
-/// For programs.
+/// A format for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// The protobuf JSON mapping
     Json,
-    /// The same as YAML
+    /// The same, as YAML
     Yaml,
 }
 
-/// Writes to stdout and flushes: what was printed is seen even if the process is killed after.
-/// Progress on the terminal makes way and comes back.
+/// Writes to stdout and flushes, so that output is visible even if the process is killed
+/// afterwards. Progress on the terminal is hidden for the write.
 pub fn write(text: impl Into<Shown>) -> anyhow::Result<()> {
     let text = text.into();
     let text = text.as_str();
@@ -53,31 +53,31 @@ pub fn write(text: impl Into<Shown>) -> anyhow::Result<()> {
     }
 }
 
-/// Writes one line to stdout, or several.
+/// Writes a text and a line feed to stdout.
 pub fn line(text: impl Into<Shown>) -> anyhow::Result<()> {
     write(text.into().and("\n"))
 }
 
-/// Writes one line to stderr, or several, for what is not the answer.
+/// Writes a text and a line feed to stderr, for everything except the result.
 pub fn note(text: impl Into<Shown>) {
     let text = text.into().and("\n");
-    // When stderr is gone there is nobody left to tell.
+    // If stderr is closed, there is no way to report that.
     let _ = progress::suspend(|| io::stderr().write_all(text.as_str().as_bytes()));
 }
 
-/// Whether stdout is a terminal.
+/// Returns whether stdout is a terminal.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// How wide the terminal is that stdout is; `None` where it is none, or does not say.
+/// Returns the width of the terminal; `None` if stdout is not a terminal or its width is unknown.
 pub fn terminal_width() -> Option<usize> {
     let columns = || console::Term::stdout().size_checked();
     let (_, width) = is_terminal().then(columns)??;
     (width > 0).then_some(width.into())
 }
 
-/// Prints a table, as narrow as the terminal where there is one.
+/// Prints a table, fitted to the terminal if there is one.
 pub fn table(table: &Table) -> anyhow::Result<()> {
     match terminal_width() {
         Some(width) => write(table.within(width)),
@@ -85,17 +85,18 @@ pub fn table(table: &Table) -> anyhow::Result<()> {
     }
 }
 
-/// A message as the contract's JSON.
+/// Converts a message to the contract's JSON.
 pub fn to_value<M: Message + Name>(message: &M) -> anyhow::Result<Value> {
-    warren_proto::json::to_value(message).context("the server sent what JSON cannot hold")
+    warren_proto::json::to_value(message)
+        .context("the server sent a value that JSON cannot represent")
 }
 
-/// Many messages as one array.
+/// Converts messages to one JSON array.
 pub fn to_array<M: Message + Name>(messages: &[M]) -> anyhow::Result<Value> {
     messages.iter().map(to_value).collect()
 }
 
-/// Prints a value whole.
+/// Prints one complete value.
 pub fn value(value: &Value, format: Format) -> anyhow::Result<()> {
     match format {
         Format::Json => line(json::harmless(serde_json::to_string_pretty(value)?)),

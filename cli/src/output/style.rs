@@ -1,4 +1,4 @@
-//! Text that is safe to print, and its colour, which only terminals get.
+//! Text that is safe to print, with colour on terminals only.
 
 use std::{
     env, fmt,
@@ -7,11 +7,11 @@ use std::{
 
 use super::harmless;
 
-/// Text for people that is safe for a terminal: its only escape sequences are those of [`Style`].
+/// Text that is safe for a terminal: its only escape sequences are those of [`Style`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown(String);
 
-/// Whether a stream takes colour.
+/// Whether a stream gets colour.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     colour: bool,
@@ -29,7 +29,7 @@ pub enum Colour {
     Cyan,
 }
 
-/// To tell replicas apart. Red is left for errors.
+/// Colours that distinguish replicas. Red is reserved for errors.
 pub const PALETTE: [Colour; 5] = [
     Colour::Cyan,
     Colour::Green,
@@ -49,7 +49,8 @@ pub fn stderr_style() -> Style {
 // === impl Style ===
 
 impl Style {
-    /// Colour on a terminal, unless `NO_COLOR` (<https://no-color.org>) or a terminal that cannot says otherwise.
+    /// Uses colour on a terminal, unless `NO_COLOR` (<https://no-color.org>) is set or the terminal
+    /// has no colour.
     fn of(stream: &impl IsTerminal) -> Self {
         let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -58,7 +59,7 @@ impl Style {
         }
     }
 
-    /// Never colour.
+    /// Returns the style without colour.
     #[cfg(test)]
     pub fn plain() -> Self {
         Self { colour: false }
@@ -81,12 +82,12 @@ impl Style {
 // === impl Shown ===
 
 impl Shown {
-    /// Text as it is, for output that is not a terminal or where the user asked for it.
+    /// Keeps text unchanged, for output that is not a terminal or if the user asked for it.
     pub fn unchanged(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// Text that must stay on one line.
+    /// Escapes text that must stay on one line.
     pub fn line(text: &str) -> Self {
         Self(harmless::line(text).into_owned())
     }
@@ -144,7 +145,7 @@ impl FromIterator<Self> for Shown {
 // === impl Colour ===
 
 impl Colour {
-    /// Always the same of the palette for the same text.
+    /// Picks a colour of the palette, always the same one for the same text.
     pub fn of(text: &str) -> Self {
         let sum = text.bytes().fold(0_usize, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())

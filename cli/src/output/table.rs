@@ -1,7 +1,7 @@
-//! Tables without borders: columns that line up, and that `awk` can take apart.
+//! Tables without borders, whose columns are aligned and easy to split with `awk`.
 //!
-//! Nothing is cut on a narrow terminal. The least important columns are left out, a last column of
-//! prose is wrapped, and the terminal breaks lines that are still too wide.
+//! Nothing is cut off on a narrow terminal. The least important columns are left out, a last column
+//! of prose is wrapped, and the terminal breaks lines that are still too wide.
 
 use std::{borrow::Cow, fmt};
 
@@ -18,7 +18,7 @@ pub struct Table {
     flows: bool,
 }
 
-/// What was printed of a table so far, so that later rows stand below its columns.
+/// The columns of a table that has been printed in part, so that later rows align with them.
 #[derive(Debug, Default)]
 pub struct Columns {
     widths: Vec<usize>,
@@ -27,13 +27,13 @@ pub struct Columns {
     headed: bool,
 }
 
-/// Between columns.
+/// The space between columns.
 const GAP: &str = "   ";
 
-/// The narrowest column in which prose is readable.
+/// The minimum width at which a column of prose is readable.
 const LEAST_FLOW: usize = 30;
 
-/// Indents prose that is printed below its row because its column would be narrower.
+/// The indentation of prose that is printed below its row because its column would be narrower.
 const BELOW: &str = "    ";
 
 // === impl Table ===
@@ -46,32 +46,33 @@ impl Table {
         }
     }
 
-    /// Columns to leave out, in this order, until the others fit.
+    /// Sets the columns to leave out, in this order, until the others fit.
     pub fn giving_way(mut self, columns: &'static [&'static str]) -> Self {
         self.gives_way = columns;
         self
     }
 
-    /// The last column is prose, which may take several lines.
+    /// Makes the last column prose, which may take several lines.
     pub fn flowing(mut self) -> Self {
         self.flows = true;
         self
     }
 
-    /// Cells that are empty print as `-`, so that columns can be counted.
+    /// Adds a row. Empty cells print as `-`, so that columns can be counted.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells = cells.into_iter().map(|cell| {
             if cell.is_empty() {
                 "-".to_owned()
             } else {
-                // Before it is measured: an escape is wider than the character it replaces.
+                // Escaped before it is measured, because an escape is wider than the character that
+                // it replaces.
                 harmless::cell(&cell).into_owned()
             }
         });
         self.rows.push(cells.collect());
     }
 
-    /// Its rows alone, for where no header is wanted.
+    /// Formats the rows without the header.
     pub fn body(&self) -> String {
         let mut columns = Columns {
             headed: true,
@@ -80,7 +81,7 @@ impl Table {
         columns.next(self, None)
     }
 
-    /// As it is best read on a terminal of this width.
+    /// Formats the table for a terminal of this width.
     pub fn within(&self, width: usize) -> String {
         Columns::default().next(self, Some(width))
     }
@@ -95,8 +96,8 @@ impl fmt::Display for Table {
 // === impl Columns ===
 
 impl Columns {
-    /// The rows of `more` as lines below what came before; the first time below its header. A cell that is wider than
-    /// its column so far moves what stands to its right, from then on.
+    /// Formats the rows of `more` as lines below the previous ones, the first time below its
+    /// header. A cell that is wider than its column widens the column from then on.
     pub fn next(&mut self, more: &Table, limit: Option<usize>) -> String {
         let header = (!self.headed).then_some(&more.header);
         let lines: Vec<&Vec<String>> = header.into_iter().chain(&more.rows).collect();
@@ -126,7 +127,7 @@ impl Columns {
         }
     }
 
-    /// The least width of a line.
+    /// Returns the minimum width of a line.
     fn width(&self, table: &Table) -> usize {
         let last = self.widths.len().saturating_sub(1);
         let shown = self.widths.iter().zip(&self.hidden).enumerate();
@@ -171,7 +172,7 @@ impl Columns {
     }
 }
 
-/// Breaks at spaces into lines of at most this width; a wider word stays whole.
+/// Breaks text at spaces into lines of at most this width. A longer word stays whole.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_the_least_gives_way_and_nothing_is_cut() {
+    fn the_least_important_columns_are_left_out_and_nothing_is_cut() {
         let table = table(&[["counter", "1/1", "5s"], ["a", "", "12d"]]);
         let narrow = table.clone().giving_way(&["AGE", "READY"]);
         assert_eq!(narrow.within(21), table.to_string());
@@ -230,12 +231,12 @@ mod tests {
         for width in [0, 3, 7] {
             assert_eq!(narrow.within(width), "NAME\ncounter\na\n");
         }
-        // What does not give way stays, however narrow it is.
+        // Columns that may not be left out stay, however narrow the terminal is.
         assert_eq!(table.within(3), table.to_string());
     }
 
     #[test]
-    fn a_text_goes_on_below_itself() {
+    fn prose_is_wrapped_within_its_column() {
         let mut table = Table::new(["OBJECT", "MESSAGE"]).flowing();
         let message = "nothing listens on port 6379 of its own network yet";
         table.row(["replica/a".to_owned(), message.to_owned()]);

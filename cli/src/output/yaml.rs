@@ -1,4 +1,4 @@
-//! JSON values as YAML.
+//! Formats JSON values as YAML.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Shown, harmless::is_hazard};
 
-/// One value, without `---`.
+/// Formats one value, without `---`.
 pub fn to_string(value: &Value) -> Shown {
     let mut out = String::new();
     write(value, 0, &mut out);
@@ -14,12 +14,12 @@ pub fn to_string(value: &Value) -> Shown {
     Shown::unchanged(out)
 }
 
-/// One document of several, behind its `---`.
+/// Formats one document of several, after its `---`.
 pub fn document(value: &Value) -> Shown {
     Shown::unchanged("---\n").and(to_string(value))
 }
 
-/// Lines at this depth; the first one's indent stands there already.
+/// Writes lines at this depth. The indentation of the first line has already been written.
 fn write(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Array(items) if !items.is_empty() => {
@@ -49,7 +49,7 @@ fn write(value: &Value, depth: usize, out: &mut String) {
             scalar(text, out);
             out.push('\n');
         }
-        // JSON's own words and numbers, `[]` and `{}`.
+        // Literals and numbers as in JSON, `[]` and `{}`.
         other => {
             let _ = writeln!(out, "{other}");
         }
@@ -68,7 +68,7 @@ fn indent(i: usize, depth: usize, out: &mut String) {
     }
 }
 
-/// Several lines that a literal block gives back as they are.
+/// Returns whether a literal block represents these lines exactly.
 fn is_block(text: &str) -> bool {
     let body = text.strip_suffix('\n').unwrap_or(text);
     body.contains('\n')
@@ -92,7 +92,7 @@ fn block(text: &str, depth: usize, out: &mut String) {
     }
 }
 
-/// Plain where no reader of YAML could take it for anything but this text, else in double quotes.
+/// Writes text plainly if no YAML reader can mistake it for another type, else in double quotes.
 fn scalar(text: &str, out: &mut String) {
     if is_plain(text) {
         out.push_str(text);
@@ -106,7 +106,7 @@ fn scalar(text: &str, out: &mut String) {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if is_hazard(c) => {
-                // Memory takes whatever is written.
+                // Writing to a string cannot fail.
                 let _ = match u32::from(c) {
                     code @ 0..=0xffff => write!(out, "\\u{code:04x}"),
                     code => write!(out, "\\U{code:08x}"),
@@ -118,7 +118,8 @@ fn scalar(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Letters, digits and what joins words, that no version of YAML reads as another type.
+/// Returns whether the text consists of letters, digits and joining characters, and no version of
+/// YAML reads it as another type.
 fn is_plain(text: &str) -> bool {
     let inner = |c: char| c.is_alphanumeric() || "_-./@+ ()=".contains(c);
     let ends = |c: char| c.is_alphanumeric() || "_./)".contains(c);
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_drives_a_terminal_is_escaped() {
+    fn control_characters_are_escaped() {
         let text = means_the_same(&json!({
             "k\x1b[1m": "\x1b]0;owned\x07\x1b[2J", "cr": "a\rb", "lines": "a\n\x1b[2J", "c1": "\u{9b}2J\u{7f}",
             "bidi": "\u{202e}x", "tag": "\u{e0041}", "kept": "é 👩\u{200d}👩",
@@ -204,8 +205,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_is_read_as_it_was(text in r"\PC{0,12}|[ -~\n]{0,20}|(?s).{0,12}", name in r"[ -~]{0,6}") {
-            // The reader of the tests normalises nothing else, but this is no character of YAML.
+        fn every_text_is_read_back_unchanged(text in r"\PC{0,12}|[ -~\n]{0,20}|(?s).{0,12}", name in r"[ -~]{0,6}") {
+            // The test's reader normalises nothing else, but this is not a YAML character.
             prop_assume!(!text.contains('\u{feff}'));
             means_the_same(&json!({ name: [&text], "at": &text }));
         }

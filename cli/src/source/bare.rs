@@ -1,4 +1,4 @@
-//! Components without a manifest, as `warren dev` takes them.
+//! Components without a manifest, as `warren dev` accepts them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,27 +9,27 @@ use warren_proto::v1;
 use super::{
     Attachment, Document, Problem, SERVICE_COMPONENT, component, component_field, refused,
 };
-use crate::args::Global;
+use crate::args::global::Global;
 
-/// The name of the only component of a workload that is nothing else.
+/// The name of a component that is the only guest of its workload.
 const COMPONENT: &str = "http";
 
-/// No component may have it.
+/// The name of the service, which no component may have.
 const SERVICE: &str = "service";
 
-/// What a component is for, by what it exports.
+/// The role of a component, by its exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Service,
-    /// With a route.
+    /// It gets a route.
     Http,
-    /// For others to call.
+    /// Others call it.
     Library,
 }
 
-/// Makes one workload of component files. The one that exports `wasi:cli/run` is its service, those
-/// that export `wasi:http` are components with a route, and others are components that these call.
-/// The error names every problem.
+/// Combines component files into one workload. The one that exports `wasi:cli/run` is its service,
+/// those that export `wasi:http` are components with a route, and the others are components that
+/// these call. The error lists every problem.
 pub fn read(files: &[PathBuf], global: &Global, limits: &Limits) -> anyhow::Result<Document> {
     let mut problems = Vec::new();
     let mut parts = Vec::new();
@@ -52,8 +52,8 @@ pub fn read(files: &[PathBuf], global: &Global, limits: &Limits) -> anyhow::Resu
     };
     if of(Role::Service).count() > 1 {
         return Err(anyhow!(
-            "a workload has at most one service, but each of these exports `wasi:cli/run`: {}; leave \
-             out all but one, or give each a manifest of its own",
+            "a workload has at most one service, but each of these exports `wasi:cli/run`: {}; omit \
+             all but one, or give each a manifest of its own",
             names(&mut of(Role::Service))
         ));
     }
@@ -83,22 +83,23 @@ pub fn read(files: &[PathBuf], global: &Global, limits: &Limits) -> anyhow::Resu
     })
 }
 
-/// HTTP first: a program built around an HTTP handler exports `run` too, which cannot serve.
+/// Checks for HTTP first: a program built around an HTTP handler exports `run` too, but that cannot
+/// serve.
 fn role(info: &ComponentInfo, several: bool) -> Option<Role> {
     if info.uses.contains(&Use::Http) {
         Some(Role::Http)
     } else if info.uses.contains(&Use::Service) {
         Some(Role::Service)
     } else {
-        // Alone, nothing would call it.
+        // On its own, nothing would call it.
         (several && info.uses.contains(&Use::Library)).then_some(Role::Library)
     }
 }
 
 fn useless(several: bool) -> String {
     let rest = match several {
-        true => ", nor an interface that others could call",
-        false => "; name it in a manifest beside what uses it",
+        true => ", nor an interface that others can call",
+        false => "; list it in a manifest together with the component that uses it",
     };
     format!(
         "it cannot run by itself: it exports neither `wasi:cli/run` (a service) nor `wasi:http` (a component with a \
@@ -129,7 +130,7 @@ fn spec(parts: &[(Role, &Path)]) -> (v1::WorkloadSpec, Vec<Attachment>) {
             };
             let routes = match (role, http) {
                 (Role::Http, 1) => vec![route(String::new())],
-                // A route belongs to one component only.
+                // Only one component can have a given route.
                 (Role::Http, _) => vec![route(format!("{name}.localhost"))],
                 _ => Vec::new(),
             };
@@ -149,7 +150,8 @@ fn spec(parts: &[(Role, &Path)]) -> (v1::WorkloadSpec, Vec<Attachment>) {
     (spec, attachments)
 }
 
-/// Appends a number where another component has the name: two directories may hold files of one name.
+/// Appends a number if another component has the name, because files in two directories may have
+/// the same one.
 fn unlike(name: &str, others: &[v1::Component]) -> String {
     let is_free = |name: &str| name != SERVICE && others.iter().all(|other| other.name != name);
     let numbered = (2..).map(|number| {
@@ -161,10 +163,10 @@ fn unlike(name: &str, others: &[v1::Component]) -> String {
     names.find(|name| is_free(name)).unwrap_or_default()
 }
 
-/// Of a DNS label.
+/// The maximum length of a DNS label.
 const LONGEST: usize = 63;
 
-/// The file's name as a DNS label: `target/My_App.wasm` becomes `my-app`.
+/// Turns the name of a file into a DNS label: `target/My_App.wasm` becomes `my-app`.
 fn label(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let words: Vec<String> = stem
@@ -214,7 +216,7 @@ mod tests {
             spec.service.map(|one| one.component).as_deref(),
             Some("cache.wasm")
         );
-        let told: Vec<_> = spec
+        let described: Vec<_> = spec
             .components
             .iter()
             .map(|one| {
@@ -227,7 +229,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            described,
             [
                 ("api", "a/api.wasm", vec!["api.localhost"]),
                 ("api-2", "b/api.wasm", vec![]),
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_answers_http_answers_for_every_host() {
+    fn a_single_http_component_serves_every_host() {
         let (alone, _) = spec(&[(Role::Http, Path::new("api.wasm"))]);
         assert_eq!(alone.components[0].name, COMPONENT);
         let (beside, _) = spec(&[

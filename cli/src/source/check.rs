@@ -1,5 +1,5 @@
-//! What can be known of documents before they are applied: whether their files are components, whether these fit
-//! together, and whether two documents want the same route. The server checks all of it again.
+//! Checks documents before they are applied: whether their files are components, whether these
+//! link, and whether two documents claim the same route. The server checks all of it again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,26 +21,27 @@ use super::{
     component::{self, FileError},
 };
 
-/// Every component that is known by now.
+/// The components that are known so far.
 #[derive(Debug)]
 pub struct Checker {
     limits: Limits,
-    /// Whether a server will look into files that exceed the limits here: its own may be others.
+    /// Whether a server will inspect files that exceed the limits here, because its own limits may
+    /// differ.
     server_decides: bool,
     files: BTreeMap<PathBuf, Found>,
     known: BTreeMap<Digest, ComponentInfo>,
 }
 
-/// What a file is.
+/// What a file contains.
 #[derive(Debug)]
 enum Found {
     Component(Digest),
-    /// Perhaps one, by the limits of a server.
+    /// It may be a component, depending on the limits of the server.
     Unknown,
     Useless(String),
 }
 
-/// Documents without a server: all that can be said of them here.
+/// Checks documents without a server, as far as that is possible.
 pub fn check(documents: &[Document], limits: &Limits) -> Vec<Problem> {
     let mut checker = Checker::new(limits.clone(), false);
     let mut problems = checker.files(documents);
@@ -53,7 +54,7 @@ pub fn check(documents: &[Document], limits: &Limits) -> Vec<Problem> {
 // === impl Checker ===
 
 impl Checker {
-    /// For documents that a server checks as well, by limits of its own.
+    /// Returns a checker for documents that a server also checks, with limits of its own.
     pub fn for_server() -> Self {
         Self::new(Limits::default(), true)
     }
@@ -67,7 +68,7 @@ impl Checker {
         }
     }
 
-    /// Looks into each file once.
+    /// Inspects each file once.
     pub fn files(&mut self, documents: &[Document]) -> Vec<Problem> {
         let mut problems = Vec::new();
         for document in documents {
@@ -96,7 +97,8 @@ impl Checker {
         problems
     }
 
-    /// The artifacts that documents name by digest and nothing is known of, with the fields that name them.
+    /// Returns the artifacts that documents name by digest and about which nothing is known, with
+    /// the fields that name them.
     pub fn unknown<'d>(
         &self,
         documents: &'d [Document],
@@ -114,13 +116,13 @@ impl Checker {
         unknown
     }
 
-    /// Notes what a server has under a digest.
+    /// Records the artifact that a server has under a digest.
     pub fn learn(&mut self, digest: Digest, artifact: &v1::Artifact) {
         self.known
             .insert(digest, ComponentInfo::from_proto(artifact));
     }
 
-    /// Whether every import has its export, in the documents of which every component is known.
+    /// Checks that every import has an export, in those documents whose components are all known.
     pub fn links(&self, documents: &[Document]) -> Vec<Problem> {
         let each = documents.iter();
         each.flat_map(|document| self.document_links(document))
@@ -169,14 +171,15 @@ impl Checker {
     }
 }
 
-/// Routes that two of the documents claim. A route belongs to one workload in the whole fleet.
+/// Finds routes that two of the documents claim. A route belongs to one workload in the whole
+/// fleet.
 pub fn contested(documents: &[Document]) -> Vec<Problem> {
     let mut holders: Vec<(Route, &Document)> = Vec::new();
     let mut problems = Vec::new();
     for document in documents {
         for (field, route) in document.routes() {
             match holders.iter().find(|(held, _)| *held == route) {
-                // One workload's own routes are told apart where it is checked.
+                // Duplicate routes within one workload are reported where it is validated.
                 Some((_, holder)) if holder.title() == document.title() => {}
                 Some((_, holder)) => problems.push(document.problem(
                     &field,
@@ -193,7 +196,7 @@ pub fn contested(documents: &[Document]) -> Vec<Problem> {
     problems
 }
 
-/// Routes that workloads outside of the documents hold.
+/// Finds routes that workloads outside the documents hold.
 pub fn held_elsewhere(documents: &[Document], stored: &[v1::Workload]) -> Vec<Problem> {
     let ours: BTreeSet<(&str, &str)> = documents.iter().map(Document::key).collect();
     let held: Vec<(Route, WorkloadId)> = stored
@@ -221,7 +224,7 @@ pub fn held_elsewhere(documents: &[Document], stored: &[v1::Workload]) -> Vec<Pr
     problems
 }
 
-/// Every route of a spec, with its field.
+/// Returns every route of a spec with its field.
 pub(super) fn routes(spec: &WorkloadSpec) -> Vec<(String, Route)> {
     let service = spec.service.iter().flat_map(|service| {
         let each = service.routes.iter().enumerate();

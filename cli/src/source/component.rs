@@ -1,4 +1,4 @@
-//! The bytes of a component's file.
+//! Reads the files of components.
 
 use std::{
     fmt,
@@ -15,32 +15,32 @@ use warren_model::{
 
 use crate::output;
 
-/// The largest artifact that a server of this version takes.
+/// The largest artifact that a server of this version accepts.
 pub const MOST_BYTES: u64 = 256 << 20;
 
-/// Reads a component, or says why it is none that a server would take.
+/// Reads a component, or says why a server would not accept it.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    // Before it is opened: to open a pipe is to wait for somebody.
+    // Checked before the file is opened, because opening a pipe waits for its writer.
     let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
     if metadata.is_dir() {
         return Err("it is a directory: name the component's .wasm file".to_owned());
     }
     if !metadata.is_file() {
         return Err(
-            "it is a pipe or a device: a component is read from a file, more than once".to_owned(),
+            "it is a pipe or a device: a component has to be a file, because it is read more than once".to_owned(),
         );
     }
     let too_large = |is: String| {
         let most = format_bytes(most);
         Err(format!(
-            "it has {is}, and an artifact at most {most}: leave out debug information"
+            "it has {is}, and an artifact at most {most}: remove the debug information"
         ))
     };
     if metadata.len() > most {
         return too_large(output::bytes(metadata.len()));
     }
     let mut bytes = Vec::new();
-    // It may grow while it is read.
+    // The file may grow while it is read.
     File::open(path)
         .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
         .map_err(|error: io::Error| error.to_string())?;
@@ -66,7 +66,7 @@ impl fmt::Display for FileError {
     }
 }
 
-/// What a component's file holds.
+/// Inspects the file of a component.
 pub fn inspect(path: &Path, limits: &Limits) -> Result<(Digest, ComponentInfo), FileError> {
     let bytes = read(path, MOST_BYTES).map_err(FileError::Read)?;
     let info = component::inspect_within(&bytes, limits, &Interrupt::never())
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_is_not_waited_for() {
+    fn a_path_that_is_not_a_file_is_refused_at_once() {
         for (path, part) in [
             ("/", "it is a directory"),
             ("/dev/zero", "a pipe or a device"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_told() -> anyhow::Result<()> {
+    fn a_file_that_is_too_large_is_refused_with_the_limit() -> anyhow::Result<()> {
         let file = tempfile::NamedTempFile::new()?;
         fs::write(file.path(), [0; 1025])?;
         let error = read(file.path(), 1024).expect_err("too large");

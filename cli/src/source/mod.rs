@@ -1,4 +1,5 @@
-//! Reading what should run: manifests, and bare components. Paths in a manifest are relative to the manifest's file.
+//! Reads what should run: manifests, and components without a manifest. Paths in a manifest are
+//! relative to its file.
 
 mod bare;
 mod check;
@@ -25,52 +26,52 @@ pub use check::{Checker, check, contested, held_elsewhere};
 pub use component::{MOST_BYTES, read as read_component};
 pub use text::manifest_path;
 
-use crate::{args::Global, error::Refused, output::harmless};
+use crate::{args::global::Global, error::Refused, output::harmless};
 
 /// One workload as it was written, and where.
 #[derive(Debug)]
 pub struct Document {
-    /// How errors call the file.
+    /// The name of the file in errors.
     pub source: String,
-    /// Its namespace is set. Fields of components that are files hold the path as written.
+    /// The workload, with its namespace set. Components that are files have their path as written.
     pub workload: v1::Workload,
     pub files: Vec<Attachment>,
-    /// Absent for bare components.
+    /// Absent for components without a manifest.
     manifest: Option<Manifest>,
 }
 
-/// A component's file.
+/// The file of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// Where the workload names it: `spec.service.component`.
+    /// The field that names it: `spec.service.component`.
     pub field: String,
     pub path: PathBuf,
 }
 
-/// One thing that is wrong with what was given, by its place.
+/// One problem of the input, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     source: String,
-    /// Line and column, from 1.
+    /// Line and column, counted from 1.
     position: Option<(usize, usize)>,
     /// What is wrong and what to do.
     message: String,
 }
 
-/// What was given: what can be read of it, and what is wrong with the rest.
+/// The input: the documents that can be read, and the problems of the rest.
 #[derive(Debug, Default)]
 pub struct Given {
     pub documents: Vec<Document>,
     pub problems: Vec<Problem>,
 }
 
-/// Reads every manifest of these files, of directories with a [`MANIFEST`], and of stdin as `-`.
-/// The outer error is one of usage.
+/// Reads every manifest of these files, of directories with a `warren.yaml`, and of stdin as `-`.
+/// The outer error is a usage error.
 pub fn read_all(files: &[PathBuf], global: &Global) -> anyhow::Result<Given> {
     let mut given = Given::default();
     for (i, file) in files.iter().enumerate() {
         if files[..i].contains(file) {
-            let message = "it is given twice: name it once".to_owned();
+            let message = "it is given twice".to_owned();
             given.problems.push(Problem::of_file(file, message));
             continue;
         }
@@ -82,7 +83,7 @@ pub fn read_all(files: &[PathBuf], global: &Global) -> anyhow::Result<Given> {
     Ok(given)
 }
 
-/// Reads the manifests of one file. All its problems come at once.
+/// Reads the manifests of one file. The error has all of its problems.
 pub fn read(file: &Path, global: &Global) -> anyhow::Result<Vec<Document>> {
     let given = read_one(file, global)?;
     if given.problems.is_empty() {
@@ -92,12 +93,12 @@ pub fn read(file: &Path, global: &Global) -> anyhow::Result<Vec<Document>> {
     }
 }
 
-/// Tells of everything that is wrong with what was given.
+/// Returns the error that reports all problems of the input.
 pub fn refused(mut problems: Vec<Problem>) -> anyhow::Error {
     problems.sort();
     problems.dedup();
     match problems.as_slice() {
-        // Nothing was read that could have problems.
+        // The input could not be read at all.
         [one] if one.source.is_empty() => anyhow!("{one}"),
         _ => Refused::manifest(problems).into(),
     }
@@ -140,7 +141,7 @@ impl Document {
     fn new(source: String, base: &Path, manifest: Manifest) -> Self {
         let files = manifest.files.iter().map(|file| Attachment {
             field: file.field.clone(),
-            // Without the `./` that most manifests write, messages read better.
+            // Messages read better without the `./` that most manifests contain.
             path: base.join(&file.path).components().collect(),
         });
         Self {
@@ -151,7 +152,8 @@ impl Document {
         }
     }
 
-    /// What the manifest says holds. `--namespace` must agree: neither is silently dropped.
+    /// Sets the namespace. The manifest's own and `--namespace` must agree, so that neither is
+    /// silently ignored.
     fn in_namespace(mut self, global: &Global, usual: &str) -> Result<Self, Problem> {
         let written = &self.workload.namespace;
         if written.is_empty() {
@@ -162,7 +164,7 @@ impl Document {
             return Err(self.problem(
                 "namespace",
                 &format!(
-                    "the manifest says `{written}`, but --namespace says `{asked}`: leave one of them out"
+                    "the manifest says `{written}`, but --namespace says `{asked}`: omit one of them"
                 ),
             ));
         }
@@ -179,13 +181,13 @@ impl Document {
         title(&self.workload)
     }
 
-    /// What is wrong with a field of the workload, with its place.
+    /// Returns a problem of a field of the workload, with its place.
     pub fn problem(&self, field: &str, message: &str) -> Problem {
         let located = match &self.manifest {
             Some(manifest) => manifest.locate(&self.source, field, message),
             None => None,
         };
-        // Of several files without a manifest, the one that is meant.
+        // Of several files without a manifest, the one that the field names.
         let meant = self.files.iter().find(|file| {
             let whose = file.field.trim_end_matches("component");
             self.manifest.is_none() && field.starts_with(whose)
@@ -201,7 +203,7 @@ impl Document {
         )
     }
 
-    /// What the spec names as components, paths or digests, each with its field.
+    /// Returns the components of the spec, paths or digests, each with its field.
     fn components(&self) -> impl Iterator<Item = (String, &str)> {
         let spec = self.workload.spec.iter();
         spec.flat_map(|spec| {
@@ -212,20 +214,20 @@ impl Document {
         })
     }
 
-    /// Whether it claims routes.
+    /// Returns whether it claims routes.
     pub fn has_routes(&self) -> bool {
         !self.routes().is_empty()
     }
 
-    /// Its routes, each with its field.
+    /// Returns its routes, each with its field.
     fn routes(&self) -> Vec<(String, Route)> {
-        // Which bytes the components are does not matter here.
+        // Routes do not depend on the bytes of the components.
         let any = vec![Digest::of(b"").to_string(); self.files.len()];
         let spec = self.with_digests(&any).spec.unwrap_or_default();
         WorkloadSpec::from_proto(&spec).map_or_else(|_| Vec::new(), |spec| check::routes(&spec))
     }
 
-    /// The workload with digests in place of files, in the order of `files`.
+    /// Returns the workload with digests in place of files, in the order of `files`.
     pub fn with_digests(&self, digests: &[String]) -> v1::Workload {
         let mut workload = self.workload.clone();
         let Some(spec) = &mut workload.spec else {
@@ -252,7 +254,8 @@ impl Document {
 // === impl Given ===
 
 impl Given {
-    /// Two workloads of one name cannot both be meant. Those of one file were told apart where it was read.
+    /// Reports documents of the same name, which cannot both be meant. Within one file, they were
+    /// reported when it was read.
     fn names_once(&mut self) {
         let mut known: BTreeMap<(&str, &str), &Document> = BTreeMap::new();
         for document in &self.documents {
@@ -261,7 +264,7 @@ impl Given {
                 let (namespace, name) = document.key();
                 self.problems.push(document.problem(
                     "name",
-                    &format!("`{namespace}/{name}` is in {} already", first.source),
+                    &format!("`{namespace}/{name}` is already in {}", first.source),
                 ));
             }
         }
@@ -305,14 +308,15 @@ impl fmt::Display for Problem {
 
 const SERVICE_COMPONENT: &str = "spec.service.component";
 
-/// The path of the artifact of a component, by its place in the spec.
+/// Returns the path of the `component` field at an index of the spec.
 fn component_field(index: usize) -> String {
     format!("spec.components[{index}].component")
 }
 
-/// How messages name a workload; its namespace only where it is not the usual one.
+/// Returns the name of a workload in messages. Its namespace is included only if it is not the
+/// default.
 pub fn title(workload: &v1::Workload) -> String {
-    // A server may say anything.
+    // The names come from a server and may be anything.
     let (name, namespace) = (&workload.name, &workload.namespace);
     let (name, namespace) = (harmless::line(name), harmless::line(namespace));
     match &*namespace {

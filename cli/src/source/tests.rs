@@ -112,7 +112,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn every_file_tells_its_problems() -> anyhow::Result<()> {
+fn every_file_reports_its_problems() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let write = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
         let file = dir.path().join(name);
@@ -129,21 +129,21 @@ fn every_file_tells_its_problems() -> anyhow::Result<()> {
     ];
     let given = read_all(&files, &global(None))?;
     assert_eq!(given.documents.len(), 2);
-    let told: Vec<String> = given.problems.iter().map(Problem::to_string).collect();
-    let told = told.join("\n");
+    let text: Vec<String> = given.problems.iter().map(Problem::to_string).collect();
+    let text = text.join("\n");
     for part in [
         "bad.yaml:1:7: ",
         "missing.yaml: No such file",
         "good.yaml: it is given twice",
-        "same.yaml:1:7: `shop/counter` is in ",
+        "same.yaml:1:7: `shop/counter` is already in ",
     ] {
-        assert!(told.contains(part), "{part} is missing in\n{told}");
+        assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     Ok(())
 }
 
 #[test]
-fn a_route_that_two_documents_claim_is_told_at_the_second() -> anyhow::Result<()> {
+fn a_route_that_two_documents_claim_is_reported_at_the_second() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("both.yaml");
     let one = |name: &str| {
@@ -155,10 +155,10 @@ fn a_route_that_two_documents_claim_is_told_at_the_second() -> anyhow::Result<()
     let documents = read(&file, &global(None))?;
     let problems = contested(&documents);
     assert_eq!(problems.len(), 1, "{problems:?}");
-    let told = problems[0].to_string();
+    let text = problems[0].to_string();
     let start = format!("{}:11:", file.display());
-    assert!(told.starts_with(&start), "{told}");
-    assert!(told.contains("claimed by workload/first"), "{told}");
+    assert!(text.starts_with(&start), "{text}");
+    assert!(text.contains("claimed by workload/first"), "{text}");
 
     let stored = |name: &str| {
         let mut workload = documents[0].workload.clone();

@@ -1,4 +1,4 @@
-//! The text of a manifest, from wherever it is given: a file, a directory, a pipe, stdin.
+//! The text of a manifest, read from a file, a directory, a pipe or stdin.
 
 use std::{
     fs::{self, File},
@@ -14,30 +14,30 @@ use warren_model::quantity::{format_bytes, format_duration};
 /// A manifest as it was given.
 #[derive(Debug)]
 pub struct Text {
-    /// How errors call it.
+    /// Its name in errors.
     pub source: String,
-    /// What its paths are relative to; empty for the current directory.
+    /// The directory that its paths are relative to; empty for the current directory.
     pub base: PathBuf,
     pub text: String,
 }
 
-/// In a directory, the manifest is the file of this name.
+/// The name of the manifest in a directory.
 pub const MANIFEST: &str = "warren.yaml";
 
 const STDIN: &str = "-";
 
-/// Thousands of workloads. More is another kind of file.
+/// Enough for thousands of workloads. A larger file is not a manifest.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// Nobody may ever write into a named pipe.
+/// The time limit for opening a named pipe, because it may never get a writer.
 const PIPE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whether the path stands for stdin.
+/// Returns whether the path means stdin.
 pub fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == STDIN
 }
 
-/// A directory stands for its [`MANIFEST`].
+/// Returns the path of the manifest, which for a directory is the [`MANIFEST`] in it.
 pub fn manifest_path(path: &Path) -> PathBuf {
     if path.is_dir() {
         path.join(MANIFEST)
@@ -46,7 +46,7 @@ pub fn manifest_path(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads what is given as a manifest, or says what is wrong with it.
+/// Reads a manifest, or says why it cannot be read.
 pub fn read(path: &Path) -> Result<Text, String> {
     if is_stdin(path) {
         let text = bounded(io::stdin().lock())
@@ -62,7 +62,7 @@ pub fn read(path: &Path) -> Result<Text, String> {
     let text = open(&file, PIPE_TIMEOUT)
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if path.is_dir() => {
-                format!("the directory has none: name a manifest, or make {MANIFEST} there")
+                format!("the directory has none: name a manifest, or create {MANIFEST} there")
             }
             _ => error.to_string(),
         })
@@ -75,7 +75,8 @@ pub fn read(path: &Path) -> Result<Text, String> {
     })
 }
 
-/// To open a pipe is to wait for its writer, so another thread does it. It is left behind when nobody comes.
+/// Opens a file. Opening a pipe waits for its writer, so another thread does it; that thread is
+/// abandoned if no writer comes.
 fn open(path: &Path, timeout: Duration) -> io::Result<File> {
     if !is_pipe(path) {
         return File::open(path);
@@ -86,7 +87,7 @@ fn open(path: &Path, timeout: Duration) -> io::Result<File> {
     file.recv_timeout(timeout).unwrap_or_else(|_| {
         let timeout = format_duration(timeout);
         Err(io::Error::other(format!(
-            "it is a pipe that nobody wrote into within {timeout}"
+            "it is a pipe that got no data within {timeout}"
         )))
     })
 }
@@ -104,14 +105,14 @@ fn bounded(reader: impl Read) -> Result<String, String> {
         .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > MOST_BYTES {
         let most = format_bytes(MOST_BYTES);
-        return Err(format!("a manifest has at most {most}: divide it"));
+        return Err(format!("a manifest may have at most {most}: split it"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid]
             .split(|byte| *byte == b'\n')
             .count();
-        format!("it is not UTF-8 text (from line {line} on): save it as UTF-8")
+        format!("it is not UTF-8 text (line {line}): save it as UTF-8")
     })
 }
 
@@ -120,9 +121,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_text_says_where() {
+    fn an_error_about_encoding_has_the_line() {
         let error = bounded(&b"name: a\nlabels: { a: \xff }\n"[..]).expect_err("no UTF-8");
-        assert!(error.contains("not UTF-8 text (from line 2 on)"), "{error}");
+        assert!(error.contains("not UTF-8 text (line 2)"), "{error}");
         assert_eq!(bounded(&b"name: a\n"[..]), Ok("name: a\n".to_owned()));
     }
 
@@ -134,13 +135,13 @@ mod tests {
         assert!(made.success(), "{made}");
         let error = open(&pipe, Duration::from_millis(20)).expect_err("nobody writes");
         assert!(error.to_string().contains("within 20ms"), "{error}");
-        // Lets the thread go that still waits.
+        // Releases the waiting thread.
         drop(File::options().write(true).open(&pipe)?);
         Ok(())
     }
 
     #[test]
-    fn what_never_ends_is_not_read_to_its_end() {
+    fn an_endless_file_is_not_read_completely() {
         let error = bounded(io::repeat(b'#')).expect_err("too long");
         assert!(error.contains("at most 4MiB"), "{error}");
     }

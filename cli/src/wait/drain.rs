@@ -1,4 +1,4 @@
-//! Waiting until nothing runs on a worker any more.
+//! Waits until nothing runs on a worker any more.
 
 use futures::StreamExt as _;
 use tokio::time;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{client::Server, output};
 
-/// Waits until a worker is drained. The outer error is one of the server that trying again does not help.
+/// Waits until a worker is drained. The outer error is a server error that a retry does not fix.
 pub async fn drained(
     server: &Server,
     worker: &v1::Worker,
@@ -38,7 +38,7 @@ pub async fn drained(
         else {
             let replicas = output::count(left.replicas, "replica");
             let mut not_done = NotDone::because(format!(
-                "{title} still has {replicas} after {}; it goes on being drained",
+                "{title} still has {replicas} after {}; the drain continues",
                 rounded(limit.timeout)
             ));
             not_done.why = left.obstacles.iter().map(obstacle).collect();
@@ -57,11 +57,11 @@ pub async fn drained(
             }
             Change::Is(now) => match now.drain {
                 _ if now.id != worker.id => {
-                    let headline = format!("{title} is another machine by now");
+                    let headline = format!("{title} is a different worker now");
                     return Ok(Err(NotDone::because(headline)));
                 }
                 None => {
-                    let headline = format!("{title} was uncordoned: it is not drained any more");
+                    let headline = format!("{title} was uncordoned, which ended the drain");
                     return Ok(Err(NotDone::because(headline)));
                 }
                 Some(drain) if drain.replicas == 0 => return Ok(Ok(())),
@@ -70,7 +70,7 @@ pub async fn drained(
                     if is_hopeless(&drain) {
                         let replicas = output::count(drain.replicas, "replica");
                         let mut not_done = NotDone::because(format!(
-                            "{title} still has {replicas} that no other worker can take; it goes on being drained"
+                            "{title} still has {replicas} that no other worker can take; the drain continues"
                         ));
                         not_done.why = drain.obstacles.iter().map(obstacle).collect();
                         return Ok(Err(not_done));
@@ -79,12 +79,12 @@ pub async fn drained(
                     left = drain;
                 }
             },
-            Change::Anew | Change::Complete => {}
+            Change::Resync | Change::Complete => {}
         }
     }
 }
 
-/// `3 replicas left; default/web: 2 replicas wait until web-abc on worker w2 is ready`.
+/// Formats `3 replicas left; default/web: 2 replicas wait until web-abc on worker w2 is ready`.
 fn summary(drain: &v1::Drain) -> String {
     let mut text = format!("{} left", output::count(drain.replicas, "replica"));
     for held_up in drain.obstacles.iter().take(MOST_SHOWN) {
@@ -97,7 +97,7 @@ fn summary(drain: &v1::Drain) -> String {
     text
 }
 
-/// Workloads in one line.
+/// The number of workloads shown in one line.
 const MOST_SHOWN: usize = 3;
 
 fn obstacle(held_up: &v1::drain::Obstacle) -> String {
@@ -110,7 +110,8 @@ fn obstacle(held_up: &v1::drain::Obstacle) -> String {
     format!("{namespace}/{workload}: {message}")
 }
 
-/// Whether all that is left waits for ports that others keep: time alone does not help.
+/// Returns whether every remaining replica waits for a port that another one keeps: waiting does
+/// not help.
 fn is_hopeless(drain: &v1::Drain) -> bool {
     let mut obstacles = drain.obstacles.iter();
     drain.replicas > 0
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_is_left_and_why() {
+    fn the_summary_says_what_is_left_and_why() {
         let obstacle = |workload: &str| v1::drain::Obstacle {
             namespace: "default".into(),
             workload: workload.into(),

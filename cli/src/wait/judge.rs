@@ -1,4 +1,4 @@
-//! What the state of a workload and its replicas says about being ready. Pure.
+//! Decides from the state of a workload and its replicas whether it is ready. Pure functions.
 
 use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause, rollout::State};
 
@@ -7,16 +7,16 @@ use super::Patience;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Ready,
-    /// The id of the replica that is why.
+    /// The id of the broken replica.
     Broken(String),
-    /// The id of a replica that no worker can take, as the server last saw it.
+    /// The id of a replica that no worker can take, according to the server's last decision.
     Stuck(String),
     /// Its rollout makes no progress, for this reason.
     Stalled(String),
     Waiting,
 }
 
-/// What replicas are waited for to be.
+/// The state that replicas are awaited to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     /// Ready at this moment.
@@ -25,12 +25,13 @@ pub enum Until {
     Available,
 }
 
-/// The reason of a condition: a published port is not free.
+/// The reason of a condition when a published port is not free.
 const PORT_UNAVAILABLE: &str = "PortUnavailable";
 /// Reasons of a condition that time alone does not change.
 const LASTING: [&str; 3] = [PORT_UNAVAILABLE, "CompileFailed", "Held"];
 
-/// Whether as many replicas of the present revision as wanted are ready and earlier ones take no more work.
+/// Judges whether as many replicas of the current revision as wanted are ready and earlier ones
+/// take no more work.
 pub fn judge(
     workload: &v1::Workload,
     replicas: &[v1::Replica],
@@ -49,7 +50,8 @@ pub fn judge(
     let (mut broken, mut stuck) = (None, None);
     for replica in replicas {
         let phase = replica.phase();
-        // One of an earlier revision still answers requests, with what was replaced, until its worker heard that it stops.
+        // A replica of an earlier revision keeps answering requests, with the old components, until
+        // its worker has received the order to stop.
         alive += u32::from(takes_work(replica));
         if replica.revision != workload.revision {
             continue;
@@ -84,14 +86,15 @@ pub fn judge(
     }
 }
 
-/// Whether the server knows that the revision works, so that a later one can go back to it. Servers of before do not say.
+/// Returns whether the server has recorded that the revision works, so that a later one can be
+/// rolled back to it. Older servers do not report this.
 fn is_noted(workload: &v1::Workload, wanted: u32) -> bool {
     let status = workload.status.as_ref();
     let rollout = status.and_then(|status| status.rollout.as_ref());
     wanted == 0 || rollout.is_none_or(|rollout| rollout.state() == State::Complete)
 }
 
-/// Why the rollout of the present revision takes no further step, if it does not.
+/// Returns why the rollout of the current revision is stalled, if it is.
 fn stalled(workload: &v1::Workload) -> Option<String> {
     let status = workload.status.as_ref()?;
     let is_stalled = |held: &&v1::Condition| {
@@ -101,7 +104,7 @@ fn stalled(workload: &v1::Workload) -> Option<String> {
     Some(condition.message.clone())
 }
 
-/// That a revision was rolled back, in words, if the present one did that.
+/// Returns a message if the current revision is a rollback of `revision`.
 pub fn taken_back(revision: u32, now: &v1::Workload) -> Option<String> {
     let source = now.source_revision;
     match now.revision_cause() {
@@ -115,26 +118,28 @@ pub fn taken_back(revision: u32, now: &v1::Workload) -> Option<String> {
     }
 }
 
-/// How many replicas should run.
+/// Returns how many replicas should run.
 pub fn wanted(workload: &v1::Workload) -> u32 {
     let spec = workload.spec.as_ref();
     spec.and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
-/// Whether it does what it is there for and has shown that it does, or has done it. Servers of before take whatever is ready.
+/// Returns whether it is available or has completed. For older servers, a ready replica counts as
+/// available.
 pub fn is_settled(replica: &v1::Replica) -> bool {
     replica.available.unwrap_or(replica.ready) || replica.phase() == Phase::Completed
 }
 
-/// Whether it failed only because a port is not free where it is, and the server has yet to say whether another worker
-/// takes it. Servers of before, which do not try that, do not say who is available either.
+/// Returns whether it failed only because a port is not free on its machine, and the server has not
+/// decided yet whether another worker can take it. Older servers do not try that; they do not
+/// report `available` either.
 fn is_tried_elsewhere(replica: &v1::Replica) -> bool {
     replica.available.is_some()
         && unmet(replica, "Started").is_some_and(|held| held.reason == PORT_UNAVAILABLE)
         && unmet(replica, "Scheduled").is_none()
 }
 
-/// Whether no worker will take it before somebody changes something.
+/// Returns whether no worker can take it until something is changed.
 fn has_no_worker(replica: &v1::Replica) -> bool {
     replica.worker.is_empty()
         && unmet(replica, "Scheduled").is_some_and(|held| LASTING.contains(&held.reason.as_str()))
@@ -145,7 +150,7 @@ fn unmet<'a>(replica: &'a v1::Replica, kind: &str) -> Option<&'a v1::Condition> 
     conditions.find(|held| held.r#type == kind && held.status() == Status::False)
 }
 
-/// Whether it answers requests, or is about to.
+/// Returns whether it answers requests, or will soon.
 pub fn takes_work(replica: &v1::Replica) -> bool {
     match replica.phase() {
         Phase::Pending | Phase::Starting | Phase::Running | Phase::Backoff => true,
@@ -156,13 +161,14 @@ pub fn takes_work(replica: &v1::Replica) -> bool {
     }
 }
 
-/// Whether its worker has heard that it is to stop: from then on it says itself why the replica is not ready.
+/// Returns whether its worker has received the order to stop. From then on the worker itself
+/// reports why the replica is not ready.
 fn is_draining(replica: &v1::Replica) -> bool {
     let mut conditions = replica.conditions.iter();
     conditions.any(|held| held.r#type == "Ready" && held.reason == "Draining")
 }
 
-/// Whether replicas of an earlier revision do the work.
+/// Returns whether replicas of an earlier revision do the work.
 pub fn earlier_serves(workload: &v1::Workload, replicas: &[v1::Replica]) -> bool {
     replicas
         .iter()

@@ -1,12 +1,13 @@
-//! Progress where there is no terminal: a line every few seconds, not one for each change.
+//! Progress without a terminal: one line every few seconds, instead of one for each change.
 
 use std::time::Duration;
 
 use tokio::{sync::watch, time};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Prints the latest text: the first at once, then at most one every [`EVERY`], and only what
-/// differs. Text that is pending when this is dropped is discarded: the command prints its outcome.
+/// Prints the latest text: the first one at once, then at most one every [`EVERY`], and only if it
+/// differs. A text that is pending when this is dropped is discarded, because the command prints
+/// its outcome.
 pub struct Lines {
     latest: watch::Sender<String>,
     _printing: AbortOnDropHandle<()>,
@@ -32,7 +33,7 @@ impl Lines {
     }
 }
 
-/// Prints each text that differs from the one before, and pauses after it.
+/// Prints each text that differs from the previous one, and pauses after it.
 async fn print_each<P: Future<Output = ()>>(
     mut said: watch::Receiver<String>,
     mut print: impl FnMut(&str),
@@ -74,7 +75,7 @@ mod tests {
             let ends = Arc::clone(&ends);
             async move { ends.acquire().await.map_or((), |permit| permit.forget()) }
         }));
-        // On one thread the printing task runs whenever this one yields.
+        // On a single thread, the printing task runs whenever this one yields.
         let settle = async || {
             for _ in 0..10 {
                 task::yield_now().await;
@@ -88,7 +89,7 @@ mod tests {
         pauses.add_permits(1);
         settle().await;
         assert_eq!(read(), ["0 ready", "99 ready"]);
-        // Text that changed and changed back is not printed again.
+        // A text that changed and changed back is not printed again.
         latest.send_replace("98 ready".to_owned());
         latest.send_replace("99 ready".to_owned());
         pauses.add_permits(1);

@@ -1,5 +1,5 @@
-//! Progress of a wait: on a terminal a line for each replica that moves, elsewhere the numbers,
-//! every few seconds.
+//! Progress of a wait: on a terminal, one line for each replica that is changing; elsewhere, the
+//! numbers every few seconds.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::{
     progress::{self, Bar},
 };
 
-/// Shows what one workload's replicas are doing, on stderr.
+/// Shows on stderr what the replicas of one workload are doing.
 pub struct Show {
     title: String,
-    /// Where there is no terminal, and progress is wanted all the same.
+    /// Set if progress is wanted where there is no terminal.
     lines: Option<Lines>,
     bars: BTreeMap<String, Bar>,
 }
 
-/// More lines than this push everything else off a terminal.
+/// The maximum number of lines: more would push everything else off the screen.
 const MAX_BARS: usize = 12;
 
 // === impl Show ===
@@ -38,7 +38,7 @@ impl Show {
             self.say(summary);
             return;
         }
-        // Those that are done make room for those that are not.
+        // Ready replicas make room for those that are not.
         let moving = replicas.iter().filter(|replica| !replica.ready);
         let shown: BTreeMap<&str, &v1::Replica> = moving
             .chain(replicas.iter().filter(|replica| replica.ready))
@@ -53,7 +53,7 @@ impl Show {
         }
     }
 
-    /// The connection is broken.
+    /// Reports that the connection is broken.
     pub fn broken(&mut self, why: &str) {
         let why = why.lines().next().unwrap_or_default();
         let text = format!("{why}; trying again");
@@ -77,7 +77,8 @@ fn print(line: &str) {
     output::note(line);
 }
 
-/// One line of progress: on a terminal it is updated, elsewhere it is printed every few seconds.
+/// One line of progress: on a terminal it is updated in place, elsewhere it is printed every few
+/// seconds.
 pub struct Line {
     title: String,
     place: Place,
@@ -108,7 +109,7 @@ impl Line {
     }
 }
 
-/// `1 of 4 ready, 2 STARTING, 1 PENDING, 3 of earlier revisions`.
+/// Formats `1 of 4 ready, 2 STARTING, 1 PENDING, 3 of earlier revisions`.
 pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
     if judge::wanted(workload) == 0 {
         return leaving(replicas);
@@ -123,7 +124,7 @@ pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
     let more = settled.saturating_sub(wanted);
     let mut text = match more {
         0 => format!("{settled} of {wanted} ready"),
-        more => format!("{wanted} of {wanted} ready, {more} more left to stop"),
+        more => format!("{wanted} of {wanted} ready, {more} more still to stop"),
     };
     let rest = replicas
         .iter()
@@ -140,7 +141,7 @@ pub fn rollout(workload: &v1::Workload, replicas: &[v1::Replica]) -> String {
     text
 }
 
-/// `2 replicas left: 1 RUNNING, 1 STOPPING`.
+/// Formats `2 replicas left: 1 RUNNING, 1 STOPPING`.
 pub fn leaving(replicas: &[v1::Replica]) -> String {
     let count = replicas.len();
     let each: Vec<String> = phases(replicas.iter())
@@ -154,7 +155,7 @@ pub fn leaving(replicas: &[v1::Replica]) -> String {
     }
 }
 
-/// How many are in each phase, in the order of a life, with its name.
+/// Counts the replicas in each phase, in the order of a replica's life.
 fn phases<'a>(replicas: impl Iterator<Item = &'a v1::Replica>) -> BTreeMap<(Phase, String), usize> {
     let mut phases = BTreeMap::new();
     for replica in replicas {
@@ -197,13 +198,13 @@ mod tests {
         );
         let mut fewer = workload;
         let mut ready = vec![replica(2, Phase::Running, true); 3];
-        for (wanted, told) in [
+        for (wanted, expected) in [
             (3, "3 of 3 ready"),
-            (1, "1 of 1 ready, 2 more left to stop"),
+            (1, "1 of 1 ready, 2 more still to stop"),
             (0, "3 replicas left: 3 RUNNING"),
         ] {
             fewer.spec.get_or_insert_default().replicas = Some(wanted);
-            assert_eq!(rollout(&fewer, &ready), told);
+            assert_eq!(rollout(&fewer, &ready), expected);
         }
         ready.push(replica(2, Phase::Stopping, false));
         assert_eq!(

@@ -139,7 +139,7 @@ fn verdicts() {
 }
 
 #[test]
-fn what_the_server_has_not_noted_is_not_done() {
+fn a_revision_is_ready_once_the_server_has_recorded_it() {
     let mut workload = workload(1);
     workload.status.as_mut().unwrap().rollout = Some(v1::Rollout {
         state: v1::rollout::State::Progressing.into(),
@@ -175,7 +175,7 @@ fn a_rollout_that_stalled_is_waited_for_by_the_endlessly_patient_only() {
     let stalled = Verdict::Stalled("no progress".into());
     assert_eq!(verdict(&starting, Patience::UntilFailed), stalled);
     assert_eq!(verdict(&starting, Patience::Endless), Verdict::Waiting);
-    // It got there after all.
+    // It became ready after all.
     let ready = [replica(REVISION, Phase::Running, true)];
     assert_eq!(verdict(&ready, Patience::UntilFailed), Verdict::Ready);
 }
@@ -197,7 +197,7 @@ fn a_state_from_before_the_change_says_nothing() {
 }
 
 #[test]
-fn earlier_replicas_are_told_from_present_ones() {
+fn replicas_of_earlier_revisions_do_not_count() {
     let present = replica(REVISION, Phase::Failed, false);
     assert!(!earlier_serves(
         &workload(1),
@@ -208,21 +208,21 @@ fn earlier_replicas_are_told_from_present_ones() {
 }
 
 #[test]
-fn whoever_is_left_no_time_is_looked_at_once() {
+fn a_wait_without_time_left_still_looks_once() {
     let now = Instant::now();
     let begun = Limit::from(Duration::ZERO).begin();
     assert!(begun.until(true) <= Instant::now());
     assert!(begun.until(false) >= now + LOOK);
-    // With time left, that is what counts.
+    // If more time than that is left, the deadline counts.
     let begun = Limit::from(LOOK * 3).begin();
     assert!(begun.until(false) >= now + LOOK * 3);
     assert_eq!(begun.until(false), begun.until(true));
-    // No clock goes so far.
+    // No clock can represent this time.
     assert!(Limit::from(Duration::MAX).begin().until(true) > now + LOOK * 3);
 }
 
 #[test]
-fn what_is_ready_counts_once_the_server_says_that_it_stayed_so() {
+fn a_ready_replica_counts_once_it_is_available() {
     let one = |available| v1::Replica {
         available,
         ..replica(REVISION, Phase::Running, true)
@@ -232,7 +232,7 @@ fn what_is_ready_counts_once_the_server_says_that_it_stayed_so() {
     assert_eq!(judged(one(Some(false)), Until::Available), Verdict::Waiting);
     assert_eq!(judged(one(Some(false)), Until::Serving), Verdict::Ready);
     assert_eq!(judged(one(Some(true)), Until::Available), Verdict::Ready);
-    // A server that knows nothing of it.
+    // A server that does not report it.
     assert_eq!(judged(one(None), Until::Available), Verdict::Ready);
     let done = replica(REVISION, Phase::Completed, false);
     assert_eq!(judged(done, Until::Available), Verdict::Ready);
@@ -273,7 +273,8 @@ fn ports_that_stay_taken_are_not_waited_for() {
         judged(pending, "", known, &taken, Patience::Endless),
         Verdict::Waiting
     );
-    // It could not listen where it is: whether another worker takes it is about to be said.
+    // It could not listen on its machine; the server has yet to say whether another worker takes
+    // it.
     let refused = unmet("Started", "PortUnavailable");
     let alone = [refused.clone()];
     assert_eq!(
@@ -282,6 +283,6 @@ fn ports_that_stay_taken_are_not_waited_for() {
     );
     let nowhere = [refused, unmet("Scheduled", "PortUnavailable")];
     assert_eq!(judged(failed, "w1", known, &nowhere, patience), broken());
-    // An older server tries no other worker.
+    // An older server does not try another worker.
     assert_eq!(judged(failed, "w1", None, &alone, patience), broken());
 }

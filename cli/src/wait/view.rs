@@ -1,4 +1,4 @@
-//! One workload and its replicas, as they are now.
+//! The current state of one workload and its replicas.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use warren_proto::v1;
 use super::watch::{Change, Changes, Target, changes};
 use crate::client::Server;
 
-/// Follows one workload. A control plane that restarts is waited for.
+/// Follows one workload, also across restarts of the control plane.
 pub struct View {
     workloads: Changes<v1::Workload>,
     replicas: Changes<v1::Replica>,
     pub seen: Seen,
 }
 
-/// What was seen of it. Pure.
+/// What has been received so far. Pure.
 #[derive(Debug, Default)]
 pub struct Seen {
     workloads: Known<v1::Workload>,
@@ -28,10 +28,10 @@ pub struct Seen {
 #[derive(Debug)]
 struct Known<T> {
     items: BTreeMap<String, T>,
-    /// What is told anew, until it is complete. What was known before holds until then.
-    anew: BTreeMap<String, T>,
+    /// The current state while it is sent again. Until that is complete, the previous state holds.
+    incoming: BTreeMap<String, T>,
     telling_anew: bool,
-    /// Whether it was complete once.
+    /// Whether the state has been complete once.
     complete: bool,
 }
 
@@ -52,7 +52,8 @@ impl View {
         }
     }
 
-    /// Returns after a change, with all that came together taken in. Dropping the future loses nothing.
+    /// Returns after a change, with all changes that arrived together. Dropping the future loses
+    /// nothing.
     pub async fn changed(&mut self) -> Result<(), Status> {
         self.take_one().await?;
         while let Some(taken) = self.take_one().now_or_never() {
@@ -74,7 +75,8 @@ impl View {
 // === impl Seen ===
 
 impl Seen {
-    /// The workload, or `None` when it is gone, and its replicas. `None` while not everything is known yet.
+    /// Returns the workload, or `None` if it is gone, and its replicas. The outer `None` means that
+    /// the state is not complete yet.
     pub fn now(&self) -> Option<(Option<&v1::Workload>, Vec<v1::Replica>)> {
         if !self.workloads.complete || !self.replicas.complete {
             return None;
@@ -96,7 +98,7 @@ impl Seen {
     fn hear<T>(&mut self, change: &Change<T>) {
         self.broken = match change {
             Change::Broken(why) => Some(why.clone()),
-            Change::Anew => return,
+            Change::Resync => return,
             Change::Is(_) | Change::Gone(_) | Change::Complete => None,
         };
     }
@@ -108,7 +110,7 @@ impl<T> Default for Known<T> {
     fn default() -> Self {
         Self {
             items: BTreeMap::new(),
-            anew: BTreeMap::new(),
+            incoming: BTreeMap::new(),
             telling_anew: true,
             complete: false,
         }
@@ -118,7 +120,7 @@ impl<T> Default for Known<T> {
 impl<T> Known<T> {
     fn take(&mut self, change: Change<T>, key: impl Fn(&T) -> &String) {
         let items = if self.telling_anew {
-            &mut self.anew
+            &mut self.incoming
         } else {
             &mut self.items
         };
@@ -129,12 +131,12 @@ impl<T> Known<T> {
             Change::Gone(item) => {
                 items.remove(key(&item));
             }
-            Change::Anew => {
-                self.anew.clear();
+            Change::Resync => {
+                self.incoming.clear();
                 self.telling_anew = true;
             }
             Change::Complete => {
-                self.items = std::mem::take(&mut self.anew);
+                self.items = std::mem::take(&mut self.incoming);
                 self.telling_anew = false;
                 self.complete = true;
             }
@@ -173,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_anew_replaces_what_was_known_at_once() {
+    fn a_new_state_replaces_the_old_one_once_it_is_complete() {
         let mut seen = Seen::default();
         seen.workload(Change::Complete);
         seen.replica(Change::Is(replica("a")));
         seen.replica(Change::Complete);
         seen.replica(Change::Broken("gone away".to_owned()));
         assert!(seen.broken.is_some());
-        seen.replica(Change::Anew);
+        seen.replica(Change::Resync);
         seen.replica(Change::Is(replica("b")));
         assert_eq!(ids(&seen), Some(vec!["a".to_owned()]));
         assert_eq!(seen.broken, None);

@@ -1,4 +1,4 @@
-//! A watch that goes on when its connection breaks: it resumes after the last change that it was told of.
+//! A watch that resumes after the last change that it received when its connection breaks.
 
 use std::{collections::BTreeMap, marker::PhantomData, pin::Pin};
 
@@ -12,55 +12,57 @@ use crate::{
     resume::{self, Resuming},
 };
 
-/// What became of the things that are watched.
+/// A change of the watched objects.
 #[derive(Debug, PartialEq)]
 pub enum Change<T> {
-    /// It is new, or is now so.
+    /// The object is new or has changed to this.
     Is(T),
-    /// It is no more.
+    /// The object is gone.
     Gone(T),
-    /// The present state follows, up to [`Change::Complete`]: what is not in it is gone.
-    Anew,
-    /// Everything that there is was told.
+    /// The current state follows, up to [`Change::Complete`]. Objects that are not part of it are
+    /// gone.
+    Resync,
+    /// The current state is complete.
     Complete,
-    /// Nobody answers, for this reason; tried again until somebody does.
+    /// No server answers, for this reason. The watch retries until one does.
     Broken(String),
 }
 
-/// What is watched: the workload of this name or its replicas, or all with these labels.
+/// What is watched: the workload of this name or its replicas, or all objects with these labels.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub server: Server,
-    /// `*`: every namespace.
+    /// `*` is every namespace.
     pub namespace: String,
-    /// Empty: all.
+    /// Empty for all names.
     pub name: String,
     pub labels: BTreeMap<String, String>,
 }
 
-/// What can be watched.
+/// A kind of object that can be watched.
 pub trait Watched: Send + Sized + 'static {
     type Message: Send + 'static;
 
-    /// Watches from a position, or from the present state where it is empty.
+    /// Watches from a position, or from the current state if the position is empty.
     fn watch(
         target: &Target,
         resource_version: String,
     ) -> impl Future<Output = Result<Response<Streaming<Self::Message>>, Status>> + Send;
 
-    /// The parts of a message. A bookmark has nothing in it.
+    /// Splits a message into its parts. A bookmark has no object.
     fn parts(message: Self::Message) -> (Type, Option<Self>, String);
 }
 
 pub type Changes<T> = Pin<Box<dyn Stream<Item = Result<Change<T>, Status>> + Send>>;
 
-/// Where a watch has got to. Pure.
+/// The position that a watch has reached. Pure.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Position {
-    /// Empty until the present state is complete: the positions within it are no places to resume from.
+    /// Empty until the current state is complete, because a watch cannot resume at the positions
+    /// within it.
     version: String,
     complete: bool,
-    /// Whether anything was told since the present state began.
+    /// Whether a part of the current state has been received.
     begun: bool,
 }
 
@@ -68,13 +70,14 @@ struct Position {
 struct Call<T> {
     target: Target,
     position: Position,
-    /// Whether it was told that nobody answers.
+    /// Whether the broken connection has been reported.
     is_broken: bool,
     watched: PhantomData<fn() -> T>,
 }
 
-/// What is there, then what changes, for as long as it is read. Ends only with an error that trying again does not help.
-/// Dropping the future of its next item loses nothing.
+/// Returns the current state and then its changes, for as long as they are read. The stream ends
+/// only with an error that a retry does not fix. Dropping the future of the next item loses
+/// nothing.
 pub fn changes<T: Watched>(target: Target) -> Changes<T> {
     let call = Call::<T> {
         target,
@@ -97,7 +100,7 @@ async fn next<T: Watched>(watch: &mut Resuming<Call<T>>) -> Result<Change<T>, St
             Ok(Some(message)) => {
                 watch.source.is_broken = false;
                 let (kind, item, version) = T::parts(message);
-                match watch.source.position.told(kind, item, version) {
+                match watch.source.position.received(kind, item, version) {
                     Some(change) => return Ok(change),
                     None => continue,
                 }
@@ -109,9 +112,9 @@ async fn next<T: Watched>(watch: &mut Resuming<Call<T>>) -> Result<Change<T>, St
             return Err(status);
         }
         if watch.source.position.broke(status.code()) {
-            return Ok(Change::Anew);
+            return Ok(Change::Resync);
         }
-        // One failure alone is not worth a word.
+        // A single failure is not reported.
         if watch.failures() > 1 && !watch.source.is_broken {
             watch.source.is_broken = true;
             return Ok(Change::Broken(error::render_status(&status)));
@@ -133,7 +136,7 @@ impl<T: Watched> resume::Source for Call<T> {
 // === impl Position ===
 
 impl Position {
-    fn told<T>(&mut self, kind: Type, item: Option<T>, version: String) -> Option<Change<T>> {
+    fn received<T>(&mut self, kind: Type, item: Option<T>, version: String) -> Option<Change<T>> {
         let completes = kind == Type::Bookmark && !self.complete;
         self.begun = true;
         self.complete |= completes;
@@ -148,7 +151,9 @@ impl Position {
         }
     }
 
-    /// Whether everything is told anew now: the position is not kept, or there is none yet and a part was told.
+    /// Notes that the connection broke. Returns whether the state is sent again from the beginning:
+    /// the position is no longer kept, or there is none yet and a part of the state has been
+    /// received.
     fn broke(&mut self, code: Code) -> bool {
         if self.complete && code != Code::OutOfRange {
             return false;
@@ -205,42 +210,51 @@ impl Watched for v1::Replica {
 mod tests {
     use super::*;
 
-    fn told(position: &mut Position, kind: Type, version: &str) -> Option<Change<()>> {
+    fn received(position: &mut Position, kind: Type, version: &str) -> Option<Change<()>> {
         let item = (kind != Type::Bookmark).then_some(());
-        position.told(kind, item, version.to_owned())
+        position.received(kind, item, version.to_owned())
     }
 
     #[test]
     fn a_watch_resumes_only_after_the_whole_present_state() {
         let mut position = Position::default();
-        assert_eq!(told(&mut position, Type::Added, "7"), Some(Change::Is(())));
+        assert_eq!(
+            received(&mut position, Type::Added, "7"),
+            Some(Change::Is(()))
+        );
         assert_eq!(position.version, "");
         assert!(position.broke(Code::Unavailable));
-        assert_eq!(told(&mut position, Type::Added, "7"), Some(Change::Is(())));
         assert_eq!(
-            told(&mut position, Type::Bookmark, "9"),
+            received(&mut position, Type::Added, "7"),
+            Some(Change::Is(()))
+        );
+        assert_eq!(
+            received(&mut position, Type::Bookmark, "9"),
             Some(Change::Complete)
         );
         assert_eq!(position.version, "9");
         assert_eq!(
-            told(&mut position, Type::Deleted, "12"),
+            received(&mut position, Type::Deleted, "12"),
             Some(Change::Gone(()))
         );
         assert!(!position.broke(Code::Unavailable));
         assert_eq!(position.version, "12");
-        // A later bookmark only moves the position.
-        assert_eq!(told(&mut position, Type::Bookmark, "15"), None);
+        // A later bookmark only advances the position.
+        assert_eq!(received(&mut position, Type::Bookmark, "15"), None);
         assert_eq!(position.version, "15");
     }
 
     #[test]
-    fn a_position_that_is_not_kept_starts_anew() {
+    fn a_position_that_is_not_kept_starts_over() {
         let mut position = Position::default();
-        told(&mut position, Type::Bookmark, "9");
-        // A server that was started anew: first it is away, then it knows nothing of the position.
+        received(&mut position, Type::Bookmark, "9");
+        // A restarted server is away at first, and then does not know the position.
         assert!(!position.broke(Code::Unavailable));
         assert!(position.broke(Code::OutOfRange));
         assert_eq!(position, Position::default());
-        assert!(!position.broke(Code::Unavailable), "nothing was told since");
+        assert!(
+            !position.broke(Code::Unavailable),
+            "nothing was received since"
+        );
     }
 }

@@ -179,5 +179,5 @@ async fn files_that_are_no_backup_say_so() {
 
     let nowhere = cluster.lab.path("no/where").display().to_string();
     let answer = cluster.warren(&["backup", &nowhere]).await;
-    answer.refused(1, &["cannot write in"]);
+    answer.refused(1, &["cannot write to directory"]);
 }

@@ -72,7 +72,7 @@ async fn a_changed_manifest_is_deployed_and_a_broken_one_is_not() {
 
     lab.write("warren.yaml", manifest("green"));
     dev.process
-        .said_line("workload/echo changed, redeploying")
+        .said_line("workload/echo changed: redeploying")
         .await;
     let green = |reply: &Reply| reply.status == 200 && reply.body == "COLOUR=green\n";
     answers(&dev, "echo.localhost", "/env", green).await;

@@ -45,7 +45,7 @@ async fn a_drain_that_cannot_be_says_what_holds_it_up() {
     let before = cluster.replica("echo").await;
     let drain = ["drain", "w1", "--wait", "--timeout", "1s"];
     let held_up = [
-        "worker/w1 still has 1 replica after 1s; it goes on being drained",
+        "worker/w1 still has 1 replica after 1s; the drain continues",
         "default/echo: 1 replica has no other worker: 1 worker: 1 cordoned",
     ];
     cluster.warren(&drain).await.refused(1, &held_up);

@@ -58,7 +58,7 @@ async fn what_is_not_allowed_is_refused_with_what_is() {
         .ok();
     assert!(describe.contains(why), "{describe}");
     let describe = cluster.warren(&["describe", "worker", "w1"]).await.ok();
-    let lets = format!("lets workloads publish on {rule} alone");
+    let lets = format!("lets workloads publish only on {rule}");
     assert!(describe.contains(&lets), "{describe}");
 
     // Another worker of the same machine does.

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 
-/// A server that reads a little, says this, and closes.
+/// Starts a server that reads a little, answers with these bytes, and closes.
 async fn says(words: &'static [u8]) -> (ServerUrl, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let url = url(listener.local_addr().expect("it listens"));
@@ -21,7 +21,7 @@ async fn says(words: &'static [u8]) -> (ServerUrl, AbortOnDropHandle<()>) {
     (url, AbortOnDropHandle::new(task))
 }
 
-/// A server of gRPC with a health service, which knows itself by this name.
+/// Starts a gRPC server with a health service that knows this name.
 async fn healthy(name: &'static str) -> (ServerUrl, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let url = url(listener.local_addr().expect("it listens"));
@@ -40,8 +40,8 @@ fn url(address: SocketAddr) -> ServerUrl {
     format!("http://{address}").parse().expect("a URL")
 }
 
-/// Where nobody listens: the port was just free.
-fn nobody() -> ServerUrl {
+/// Returns a URL at which nothing listens: the port was just free.
+fn unused_url() -> ServerUrl {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
     url(free.expect("loopback has ports"))
 }
@@ -53,44 +53,50 @@ async fn refused(urls: &[ServerUrl]) -> String {
 
 #[tokio::test]
 async fn every_server_that_was_tried_is_named_with_its_reason() {
-    let nobody = nobody();
+    let unused_url = unused_url();
     let (web, _web) = says(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     assert_eq!(
-        refused(&[nobody.clone(), web.clone()]).await,
+        refused(&[unused_url.clone(), web.clone()]).await,
         format!(
-            "cannot reach a control plane at {nobody}: connection refused, nor at {web}: a server of HTTP/1 answers \
-             there, which is no control plane; start one with `warren control` or `warren dev`, or name another with \
+            "cannot reach a control plane at {unused_url}: connection refused, nor at {web}: it answered with HTTP/1, so it \
+             is not a control plane; start one with `warren control` or `warren dev`, or name another one with \
              --server"
         )
     );
 }
 
 #[tokio::test]
-async fn whoever_speaks_something_else_is_told_for_what_it_is() {
-    for (words, told) in [
+async fn a_server_of_another_protocol_is_identified() {
+    for (words, part) in [
         (&b"\x15\x03\x03\0\x02\x02\x28"[..], "TLS"),
         (b"-ERR unknown command\r\n", "-ERR unknown command"),
-        (b"", "says nothing"),
+        (b"", "does not answer"),
     ] {
         let (url, _server) = says(words).await;
         let message = refused(&[url]).await;
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(part), "{message}");
     }
 }
 
 #[tokio::test]
-async fn a_worker_is_no_control_plane_and_still_a_server() {
+async fn a_worker_is_not_a_control_plane_but_can_be_dialled() {
     let (worker, _worker) = healthy(WORKER).await;
     let message = refused(std::slice::from_ref(&worker)).await;
-    assert!(message.contains("a worker listens there"), "{message}");
+    assert!(
+        message.contains("it is a worker, not a control plane"),
+        "{message}"
+    );
     let (other, _other) = healthy("another").await;
     let message = refused(&[other]).await;
-    assert!(message.contains("a gRPC server answers"), "{message}");
-    let server = Server::dial(&[nobody(), worker.clone()]).await;
+    assert!(
+        message.contains("it is a gRPC server, but not a control plane"),
+        "{message}"
+    );
+    let server = Server::dial(&[unused_url(), worker.clone()]).await;
     assert_eq!(server.expect("it speaks gRPC").url, worker);
 }
 
-/// A control plane that refuses every call in this way.
+/// A control plane that refuses every call with this status.
 struct Refusing(Status);
 
 #[tonic::async_trait]
@@ -125,18 +131,18 @@ async fn refusing(status: Status) -> (ServerUrl, AbortOnDropHandle<()>) {
 }
 
 #[tokio::test]
-async fn one_that_is_overloaded_is_there() {
+async fn an_overloaded_server_is_not_reported_as_absent() {
     let later = tonic_types::ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
     let words = "the control plane has too many requests at once";
     for code in [Code::ResourceExhausted, Code::Unavailable] {
         let status = Status::with_error_details(code, words, later.clone());
         let (url, _server) = refusing(status).await;
         assert_eq!(
-            refused(&[nobody(), url.clone()]).await,
+            refused(&[unused_url(), url.clone()]).await,
             format!("the server at {url} cannot answer at present: {words}\ntry again in 1s")
         );
     }
-    // Without a word of when, something between may have said it.
+    // Without a retry delay, the answer may come from an intermediary.
     let (url, _server) = refusing(Status::unavailable("no upstream")).await;
     let message = refused(std::slice::from_ref(&url)).await;
     assert!(

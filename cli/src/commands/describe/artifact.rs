@@ -1,4 +1,4 @@
-//! A stored component in words.
+//! Describes a stored component.
 
 use warren_model::component::ComponentInfo;
 use warren_proto::v1;
@@ -20,7 +20,7 @@ pub fn describe(text: &mut Text, artifact: &v1::Artifact, workloads: &[v1::Workl
     if named.is_empty() {
         text.line(
             1,
-            "no workload names it: `warren delete artifact` would remove it",
+            "no workload uses it: `warren delete artifact` removes it",
         );
     } else {
         text.heading("Used by");
@@ -32,7 +32,9 @@ pub fn describe(text: &mut Text, artifact: &v1::Artifact, workloads: &[v1::Workl
         text.heading("Cannot be compiled");
         text.line(1, &failure.message);
         let version = &failure.version;
-        let line = format!("tried by a worker of version {version}; one that allows more is tried");
+        let line = format!(
+            "tried by a worker of version {version}; a worker with higher limits will be tried"
+        );
         text.line(1, line);
     }
     let info = ComponentInfo::from_proto(artifact);
@@ -44,7 +46,7 @@ pub fn describe(text: &mut Text, artifact: &v1::Artifact, workloads: &[v1::Workl
     }
 }
 
-/// `workload/counter as its service`, for each place that names the artifact.
+/// Formats `workload/counter as its service` for each place that names the artifact.
 fn users(workload: &v1::Workload, digest: &str) -> Vec<String> {
     let title = source::title(workload);
     let Some(spec) = &workload.spec else {
@@ -65,7 +67,7 @@ mod tests {
     use crate::output::Style;
 
     #[test]
-    fn names_who_uses_it() {
+    fn lists_the_workloads_that_use_it() {
         let artifact = v1::Artifact {
             digest: "sha256:aa".into(),
             size_bytes: 2048,
@@ -98,13 +100,13 @@ mod tests {
             }),
             ..Default::default()
         };
-        let told = |workloads: &[v1::Workload]| {
+        let described = |workloads: &[v1::Workload]| {
             let mut text = Text::new(SystemTime::UNIX_EPOCH, Style::plain());
             describe(&mut text, &artifact, workloads);
             text.into_shown().as_str().to_owned()
         };
         assert_eq!(
-            told(&[workload]),
+            described(&[workload]),
             "\
 Artifact sha256:aa
   2KiB, pushed 0s ago
@@ -114,7 +116,7 @@ Used by
 
 Cannot be compiled
   compiling it takes more than 1GiB of memory
-  tried by a worker of version 1.2.3; one that allows more is tried
+  tried by a worker of version 1.2.3; a worker with higher limits will be tried
 
 May be used as
   not the service: it does not export `wasi:cli/run`
@@ -126,6 +128,6 @@ Exports
     open: func()
 "
         );
-        assert!(told(&[]).contains("no workload names it"));
+        assert!(described(&[]).contains("no workload names it"));
     }
 }

@@ -1,4 +1,4 @@
-//! What to do next about a workload that is not as it should be.
+//! Hints on what to do about a workload or replica that is not as it should be.
 
 use warren_model::quantity::rounded_bytes;
 use warren_proto::v1::{self, condition::Status, exit::Reason, replica::Phase};
@@ -6,10 +6,10 @@ use warren_proto::v1::{self, condition::Status, exit::Reason, replica::Phase};
 use super::text::Text;
 use crate::explain;
 
-/// A command or a change, and what it is good for.
+/// A command or a change, and its purpose.
 type Hint = (String, &'static str);
 
-/// Below a heading of its own; nothing where there is nothing to do.
+/// Writes hints below a heading of their own, or nothing if there are none.
 pub fn write(text: &mut Text, hints: Vec<Hint>) {
     if hints.is_empty() {
         return;
@@ -24,13 +24,10 @@ pub fn of_workload(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<Hin
     let mut hints = Vec::new();
     if workload.delete_time.is_some() {
         let watch = format!("warren get replicas {name} -w{n}");
-        return vec![(watch, "watch what still stops")];
+        return vec![(watch, "watch the remaining replicas stop")];
     }
     if explain::wanted(workload) == 0 {
-        hints.push((
-            format!("warren scale {name} 1{n}"),
-            "it is scaled to nothing",
-        ));
+        hints.push((format!("warren scale {name} 1{n}"), "it is scaled to 0"));
     }
     let current = |replica: &&v1::Replica| replica.revision == workload.revision;
     let mut lines: Vec<Hint> = replicas
@@ -53,26 +50,23 @@ pub fn of_workload(workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<Hin
         let limit = limit.map_or_else(|| "64MiB".to_owned(), rounded_bytes);
         hints.push((
             format!("set service.limits.memory above {limit} and apply again"),
-            "where it wanted more memory than its limit",
+            "if it needs more memory than its limit",
         ));
         hints.push((
-            "set service.reserve.memory to what it needs and apply again".to_owned(),
-            "where its worker had too little memory left",
+            "set service.reserve.memory to the amount that it needs and apply again".to_owned(),
+            "if its worker had too little memory left",
         ));
     }
     if replicas.iter().any(is_unscheduled) {
         let workers = "warren get workers -o wide".to_owned();
-        hints.push((
-            workers,
-            "which workers there are, their labels and their room",
-        ));
+        hints.push((workers, "the workers, their labels and their capacity"));
     }
     let broken = |one: &v1::Replica| matches!(one.phase(), Phase::Failed | Phase::Backoff);
     if workload.revision > 1 && replicas.iter().filter(current).any(broken) {
         let history = format!("warren history {name}{n}");
-        hints.push((history, "what this revision changed"));
+        hints.push((history, "the changes of this revision"));
         let rollback = format!("warren rollback {name}{n}");
-        hints.push((rollback, "go back to the revision before"));
+        hints.push((rollback, "go back to the previous revision"));
     }
     hints
 }
@@ -86,19 +80,17 @@ pub fn of_replica(replica: &v1::Replica) -> Vec<Hint> {
     }
     if is_unscheduled(replica) {
         let workers = "warren get workers -o wide".to_owned();
-        hints.push((
-            workers,
-            "which workers there are, their labels and their room",
-        ));
+        hints.push((workers, "the workers, their labels and their capacity"));
     }
     hints.push((
         format!("warren describe workload {name}{n}"),
-        "what should run, and the other replicas",
+        "the workload and its other replicas",
     ));
     hints
 }
 
-/// Where to read what a service that ended wrote: until it is started again, that is its present life.
+/// Returns the command that prints what a service wrote before it ended. Until the service is
+/// restarted, these lines belong to its current run.
 fn last_lines(replica: &v1::Replica, of: &str) -> Hint {
     let n = namespace_flag(&replica.namespace);
     match replica.phase() {
@@ -113,7 +105,7 @@ fn last_lines(replica: &v1::Replica, of: &str) -> Hint {
     }
 }
 
-/// For commands that are shown: ` -n shop`, and nothing for the usual one.
+/// Returns ` -n shop` for a suggested command, or nothing for the default namespace.
 fn namespace_flag(namespace: &str) -> String {
     match namespace {
         "" | "default" => String::new(),
@@ -121,7 +113,7 @@ fn namespace_flag(namespace: &str) -> String {
     }
 }
 
-/// Not by being asked to, and not well.
+/// Returns whether the service ended by itself and not successfully.
 fn ended_badly(replica: &v1::Replica) -> bool {
     replica.last_exit.as_ref().is_some_and(|exit| {
         let bad = [Reason::Trapped, Reason::OutOfMemory, Reason::Unhealthy];

@@ -1,4 +1,4 @@
-//! One replica in words.
+//! Describes one replica.
 
 use std::time::SystemTime;
 
@@ -8,11 +8,11 @@ use warren_proto::v1::{self, condition::Status as Holds, replica::Phase};
 use super::{hints, recent, text::Text, workers};
 use crate::{client::Server, commands::get::find, explain, output};
 
-/// A replica and what else is told of it.
+/// A replica and the objects related to it.
 pub struct View {
     pub replica: v1::Replica,
     pub workers: Vec<v1::Worker>,
-    /// Its own, oldest first.
+    /// The events of the replica, oldest first.
     pub events: Vec<v1::Event>,
 }
 
@@ -35,13 +35,10 @@ pub fn describe(text: &mut Text, view: &View) {
     let sentence = sentence(text, replica);
     text.line(1, sentence);
     let made = text.ago(replica.create_time.as_ref());
-    text.line(
-        1,
-        format!("it runs revision {} and was made {made}", replica.revision),
-    );
+    text.line(1, format!("revision {}, created {made}", replica.revision));
     let restarts = match replica.restarts {
-        0 => "its service was never started again".to_owned(),
-        restarts => format!("its service was started again {}", output::times(restarts)),
+        0 => "its service was never restarted".to_owned(),
+        restarts => format!("its service was restarted {}", output::times(restarts)),
     };
     text.line(1, restarts);
     if let Some(usage) = explain::usage(replica) {
@@ -56,7 +53,7 @@ pub fn describe(text: &mut Text, view: &View) {
     }
     let exit = explain::last_exit_at(text.now, replica);
     if !exit.is_empty() {
-        text.heading("Last end");
+        text.heading("Last exit");
         for line in exit {
             text.line(1, line);
         }
@@ -65,7 +62,8 @@ pub fn describe(text: &mut Text, view: &View) {
     hints::write(text, hints::of_replica(replica));
 }
 
-/// What it does, and why it does not do more: `counter-x7k waits on worker w1 to be started again: ...`.
+/// Describes the state of a replica and its reason: `counter-x7k waits on worker w1 to be
+/// restarted: ...`.
 pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
     let id = &replica.id;
     let on = match replica.worker.as_str() {
@@ -75,13 +73,16 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
     let said = match replica.phase() {
         Phase::Pending if replica.worker.is_empty() => {
             let why = unmet(replica, &["Scheduled"]);
-            format!("waits for a worker{}", because(why, "none was chosen yet"))
+            format!(
+                "waits for a worker{}",
+                because(why, "none has been chosen yet")
+            )
         }
         Phase::Pending => {
             let why = unmet(replica, &["ArtifactsReady", "Started"]);
             format!(
-                "is prepared{on}{}",
-                because(why, "its components are on their way")
+                "is being prepared{on}{}",
+                because(why, "its components are being fetched or compiled")
             )
         }
         Phase::Starting => format!("is starting{on}{}", because(unmet(replica, &["Ready"]), "")),
@@ -91,8 +92,8 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
             format!("is ready{on}{since}")
         }
         Phase::Running => {
-            let why = because(unmet(replica, &["Ready"]), "nobody knows why yet");
-            format!("runs{on} and is not ready{why}{}", gets_work(replica))
+            let why = because(unmet(replica, &["Ready"]), "the reason is not known yet");
+            format!("is running{on} but not ready{why}{}", gets_work(replica))
         }
         Phase::Backoff => {
             let why = unmet(replica, &["Ready"]);
@@ -101,24 +102,24 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
             let why = because(why, "its service ended");
             let next = starts_again(text, replica);
             let ended = parenthesised(&when);
-            format!("waits{on} to be started again{next}{why}{ended}")
+            format!("waits{on} to be restarted{next}{why}{ended}")
         }
         Phase::Completed => {
-            format!("has completed{on}: its service ended, and its policy asks for no more")
+            format!("has completed{on}: its service ended, and its policy wants no restart")
         }
         Phase::Failed => {
             let why = unmet(replica, &["ArtifactsReady", "Started", "Ready"]);
             let why = because(why, "it cannot run");
-            format!("has failed{on}{why}; another replica is to take its place")
+            format!("has failed{on}{why}; another replica will replace it")
         }
         Phase::Stopping => {
-            format!("is stopping{on}: what is in flight finishes within its stopGrace")
+            format!("is stopping{on}: work in flight may finish within its stopGrace")
         }
         Phase::Stopped => format!("has stopped{on}"),
         Phase::Lost => match replica.worker.as_str() {
             "" => "is lost".to_owned(),
             worker => format!(
-                "is lost: worker {worker} is not heard of any more, and another replica takes its place"
+                "is lost: worker {worker} stopped sending heartbeats; another replica replaces it"
             ),
         },
         Phase::Unspecified => "is in a phase that this program does not know".to_owned(),
@@ -130,7 +131,7 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
     format!("{id} {said}{restarted}")
 }
 
-/// `, in 3s`: when its service is started again, by its worker's clock.
+/// Formats ` in 3s`: the time until the service is restarted, by the clock of its worker.
 fn starts_again(text: &Text, replica: &v1::Replica) -> String {
     let next = replica.next_start_time;
     let next = next.and_then(|next| SystemTime::try_from(next).ok());
@@ -141,21 +142,22 @@ fn starts_again(text: &Text, replica: &v1::Replica) -> String {
     }
 }
 
-/// What has to happen before one that runs gets work.
+/// Returns what has to happen before a running replica gets work.
 fn gets_work(replica: &v1::Replica) -> &'static str {
     let mut conditions = replica.conditions.iter();
     let ready = conditions.find(|one| one.r#type == "Ready");
     match ready.map_or("", |ready| ready.reason.as_str()) {
-        "NotProbed" | "NotReady" => "; it gets work once that is well",
+        "NotProbed" | "NotReady" => "; it gets work once its readiness probe succeeds",
         "NotListening" => {
             "; it gets work once it listens on every port that it publishes or routes"
         }
-        "Unhealthy" => "; it is being ended, and then started again",
+        "Unhealthy" => "; it is being ended and will be restarted",
         _ => "",
     }
 }
 
-/// `tcp 10.0.0.5:6379 leads to port 6379`: an address that means every one of the machine's is told by the worker's own.
+/// Formats `tcp 10.0.0.5:6379 leads to port 6379`. An address that stands for all addresses of a
+/// machine is replaced by the worker's own.
 pub fn way_in(endpoint: &v1::Endpoint, worker: &str, workers: &[v1::Worker]) -> String {
     let protocol = endpoint.protocol().as_str_name().to_lowercase();
     let port = endpoint.guest_port;
@@ -174,17 +176,17 @@ pub fn way_in(endpoint: &v1::Endpoint, worker: &str, workers: &[v1::Worker]) -> 
         "" => String::new(),
         worker => format!(" on worker {worker}"),
     };
-    format!("{protocol} {address}{on} leads to its port {port}")
+    format!("{protocol} {address}{on} leads to port {port}")
 }
 
-/// Of an URL such as `http://10.0.0.5:7701`, or `http://[::1]:7701`.
+/// Returns the host of a URL such as `http://10.0.0.5:7701`, or `http://[::1]:7701`.
 fn host(url: &str) -> Option<&str> {
     let authority = url.split_once("://")?.1.split('/').next()?;
     let (host, _) = authority.rsplit_once(':')?;
     (!host.is_empty()).then_some(host)
 }
 
-/// The message of the first of these conditions that does not hold.
+/// Returns the message of the first of these conditions that does not hold.
 fn unmet<'a>(replica: &'a v1::Replica, kinds: &[&str]) -> &'a str {
     let find = |kind: &&str| {
         let found = replica.conditions.iter().find(|one| one.r#type == **kind)?;

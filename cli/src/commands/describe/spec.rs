@@ -1,4 +1,4 @@
-//! What should run, in words.
+//! Describes what should run.
 
 use std::time::Duration;
 
@@ -43,21 +43,20 @@ fn service(text: &mut Text, service: &v1::Service) {
         text.line(2, format!("is ready while {}", question(probe)));
     }
     if let Some(probe) = &service.liveness {
-        text.line(2, format!("is started again unless {}", question(probe)));
+        text.line(2, format!("is restarted unless {}", question(probe)));
     }
     egress(text, &service.egress);
     if let Some(policy) = &service.restart {
         text.line(2, restarts(policy));
     }
     for mount in &service.volumes {
-        let access = if mount.read_only {
-            ", which it cannot change"
-        } else {
-            ""
-        };
+        let access = if mount.read_only { ", read-only" } else { "" };
         text.line(
             2,
-            format!("sees volume {} at {}{access}", mount.name, mount.mount_path),
+            format!(
+                "mounts volume {} at {}{access}",
+                mount.name, mount.mount_path
+            ),
         );
     }
     let limits = service.limits.unwrap_or_default();
@@ -66,23 +65,20 @@ fn service(text: &mut Text, service: &v1::Service) {
         let most = rounded_bytes(limit);
         text.line(
             2,
-            format!("memory at most {most}, {reserved} of it reserved"),
+            format!("at most {most} of memory, {reserved} of it reserved"),
         );
     }
     if let Some(weight) = limits.cpu_weight.filter(|weight| *weight != 100) {
-        text.line(
-            2,
-            format!("a share of the processor of {weight}, where 100 is usual"),
-        );
+        text.line(2, format!("CPU weight {weight} (the default is 100)"));
     }
     bodies(text, limits.request_body_bytes, limits.response_body_bytes);
     if let Some(grace) = duration(service.stop_grace) {
-        text.line(2, format!("has {grace} to stop"));
+        text.line(2, format!("may take {grace} to stop"));
     }
     if service.exclusive {
         text.line(
             2,
-            "never runs twice at once: the old one stops before a new one starts",
+            "exclusive: the old replica stops before a new one starts",
         );
     }
 }
@@ -96,7 +92,7 @@ fn component(text: &mut Text, component: &v1::Component) {
         let most = rounded_bytes(limit);
         text.line(
             2,
-            format!("memory at most {most} an instance, {reserved} reserved for all of them"),
+            format!("at most {most} of memory per instance, {reserved} reserved for all instances"),
         );
     }
     if let Some(timeout) = duration(limits.timeout) {
@@ -128,7 +124,7 @@ fn bodies(text: &mut Text, request: Option<u64>, response: Option<u64>) {
     for (what, bytes) in [("request", request), ("response", response)] {
         if let Some(bytes) = bytes {
             let most = rounded_bytes(bytes);
-            text.line(2, format!("a {what}'s body of at most {most}"));
+            text.line(2, format!("{what} bodies of at most {most}"));
         }
     }
 }
@@ -146,12 +142,12 @@ fn environment(text: &mut Text, env: &[v1::EnvVar]) {
 
 fn egress(text: &mut Text, egress: &[String]) {
     match egress {
-        [] => text.line(2, "may connect to nothing outside the workload"),
+        [] => text.line(2, "may not connect to anything outside the workload"),
         rules => text.line(2, format!("may connect to {}", rules.join(", "))),
     }
 }
 
-/// ` on workers with zone=a, spread over zone`; empty where any will do.
+/// Formats ` on workers with zone=a, spread over zone`; empty if every worker qualifies.
 fn place(placement: &v1::Placement) -> String {
     let mut words = String::new();
     if !placement.labels.is_empty() {
@@ -168,20 +164,21 @@ fn place(placement: &v1::Placement) -> String {
     words
 }
 
-/// `an update starts 1 replica more, leaves out none, and goes back after 2m without progress`.
+/// Formats `an update starts 1 extra replica, keeps all available, and is rolled back after 2m
+/// without progress`.
 fn rollout(update: &v1::Update) -> String {
     let more = match update.max_surge.unwrap_or(1) {
-        0 => "no replica more".to_owned(),
-        surge => format!("up to {} more", output::count(surge, "replica")),
+        0 => "no extra replica".to_owned(),
+        surge => format!("up to {} extra", output::count(surge, "replica")),
     };
     let missing = match update.max_unavailable.unwrap_or(0) {
-        0 => "none missing".to_owned(),
-        missing => format!("up to {missing} missing"),
+        0 => "keeps all available".to_owned(),
+        missing => format!("lets up to {missing} be unavailable"),
     };
     let deadline = duration(update.progress_deadline).unwrap_or_else(|| "2m".to_owned());
     let then = match update.rollback_on_failure {
-        Some(false) => "stops",
-        Some(true) | None => "goes back",
+        Some(false) => "is stopped",
+        Some(true) | None => "is rolled back",
     };
     let counts = match duration(update.min_ready) {
         Some(time) if time != "1s" => {
@@ -190,7 +187,7 @@ fn rollout(update: &v1::Update) -> String {
         _ => String::new(),
     };
     format!(
-        "an update runs {more} than wanted, {missing}, and {then} after {deadline} without progress{counts}"
+        "an update starts {more}, {missing}, and {then} after {deadline} without progress{counts}"
     )
 }
 
@@ -200,33 +197,33 @@ fn storage(volume: &v1::Volume) -> String {
         Some(Source::EmptyDir(limits)) => {
             let size = limits
                 .size_limit_bytes
-                .map(|n| format!("{} at most", format_bytes(n)));
-            let names = limits.inodes.map(|n| format!("{n} names at most"));
+                .map(|n| format!("at most {}", format_bytes(n)));
+            let names = limits.inodes.map(|n| format!("at most {n} inodes"));
             let limits = [size, names]
                 .into_iter()
                 .flatten()
                 .map(|it| format!(", {it}"));
             let limits: String = limits.collect();
-            format!("volume {name} begins empty and goes with its replica{limits}")
+            format!("volume {name} starts empty and is removed with its replica{limits}")
         }
         Some(Source::Host(host)) => {
             format!("volume {name} is the directory that workers offer as {host}")
         }
-        None => format!("volume {name} comes from nowhere"),
+        None => format!("volume {name} has no source"),
     }
 }
 
-/// `port 6379 takes a connection, asked every 1s, 3 failures count`.
+/// Formats `port 6379 accepts a connection, every 1s, fails after 3 failures`.
 fn question(probe: &v1::Probe) -> String {
     let what = match &probe.check {
-        Some(Check::Tcp(tcp)) => format!("port {} takes a connection", tcp.port),
+        Some(Check::Tcp(tcp)) => format!("port {} accepts a connection", tcp.port),
         Some(Check::Http(http)) => {
             let path = if http.path.is_empty() {
                 "/"
             } else {
                 &http.path
             };
-            format!("http://127.0.0.1:{}{path} answers well", http.port)
+            format!("http://127.0.0.1:{}{path} answers with success", http.port)
         }
         Some(Check::Grpc(grpc)) if grpc.service.is_empty() => {
             format!("the gRPC server at port {} is healthy", grpc.port)
@@ -237,23 +234,23 @@ fn question(probe: &v1::Probe) -> String {
                 grpc.service, grpc.port
             )
         }
-        None => "nothing is asked".to_owned(),
+        None => "it has no check".to_owned(),
     };
     let mut words = what;
     if let Some(interval) = duration(probe.interval) {
-        words.push_str(&format!(", asked every {interval}"));
+        words.push_str(&format!(", checked every {interval}"));
     }
     if let Some(threshold) = probe.failure_threshold {
         let failures = output::count(threshold, "failure");
-        words.push_str(&format!(", until {failures} in a row"));
+        words.push_str(&format!(", failing after {failures} in a row"));
     }
     if let Some(start) = duration(probe.start_period).filter(|start| start != "0s") {
-        words.push_str(&format!(", the first {start} aside"));
+        words.push_str(&format!(", not counting the first {start}"));
     }
     words
 }
 
-/// `restarts always, after 100ms doubling to 30s, at most 10 times in 5m`.
+/// Formats `restarts always, after 100ms doubling to 30s, at most 10 times in 5m`.
 fn restarts(policy: &v1::RestartPolicy) -> String {
     use v1::restart_policy::Policy;
     let when = match policy.policy() {
@@ -281,7 +278,7 @@ fn restarts(policy: &v1::RestartPolicy) -> String {
     sentence + &recovery(policy)
 }
 
-/// `; keeps its place when it failed or is lost`: what is not usual for its policy.
+/// Formats `; not replaced when it failed or is lost`: only what is not the default of its policy.
 fn recovery(policy: &v1::RestartPolicy) -> String {
     use v1::restart_policy::{Policy, Recovery};
     let usual = match policy.policy() {
@@ -292,7 +289,7 @@ fn recovery(policy: &v1::RestartPolicy) -> String {
         Recovery::Unspecified => None,
         recovery if recovery == usual => None,
         Recovery::Replace => Some(format!("; is replaced when it {when}")),
-        Recovery::Keep => Some(format!("; keeps its place when it {when}")),
+        Recovery::Keep => Some(format!("; is not replaced when it {when}")),
     };
     let failed = said(policy.on_failed(), "failed");
     let lost = said(policy.on_lost(), "is lost");

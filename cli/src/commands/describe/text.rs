@@ -1,4 +1,4 @@
-//! Words in sections, each line indented by its depth.
+//! Text in sections, in which each line is indented by its depth.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use warren_proto::v1;
 
 use crate::output::{self, Colour, Shown, Style, Table, harmless};
 
-/// A description while it is written, and the moment that it is told at.
+/// A description that is being written, and the time that its ages refer to.
 pub struct Text {
     out: Shown,
     pub now: SystemTime,
@@ -39,7 +39,7 @@ impl Text {
     }
 
     /// Adds a line. Further lines of the same text are indented more, so that text from a guest
-    /// cannot pass for a line of its own.
+    /// cannot be mistaken for a line of this program.
     pub fn line(&mut self, depth: usize, line: impl AsRef<str>) {
         for (i, line) in line.as_ref().trim_end().split('\n').enumerate() {
             let depth = if i == 0 { depth } else { depth + 2 };
@@ -48,17 +48,17 @@ impl Text {
         }
     }
 
-    /// `5s ago`, `never`.
+    /// Formats `5s ago`, or `never`.
     pub fn ago(&self, time: Option<&Timestamp>) -> String {
         output::ago_at(self.now, time)
     }
 
-    /// `5s`; empty without a time.
+    /// Formats `5s`; empty without a time.
     pub fn age(&self, time: Option<&Timestamp>) -> String {
         output::age_at(self.now, time)
     }
 
-    /// Rows that line up below a heading.
+    /// Adds rows that are aligned, below a heading.
     pub fn rows<const N: usize>(&mut self, rows: impl IntoIterator<Item = [String; N]>) {
         let mut table = Table::default();
         for row in rows {
@@ -78,7 +78,7 @@ impl Text {
         self.line(1, format!("labels {}", labels.join(", ")));
     }
 
-    /// Conditions with the time since when they are so.
+    /// Adds conditions with the time since their last change.
     pub fn conditions(&mut self, conditions: &[v1::Condition]) {
         for condition in conditions {
             let since = match self.age(condition.last_transition_time.as_ref()) {
@@ -113,7 +113,7 @@ impl Text {
             event.r#type().as_str_name().to_owned(),
             format!("{}{times}", event.reason),
             event.object.clone(),
-            // A backtrace stands with the replica that it is of.
+            // Backtraces are shown with their replica.
             event.message.lines().next().unwrap_or_default().to_owned(),
         ]
     }

@@ -1,4 +1,4 @@
-//! A worker in words.
+//! Describes a worker.
 
 use warren_proto::v1::{self, condition::Status};
 
@@ -25,10 +25,10 @@ pub fn describe(
     if let Some(drain) = &worker.drain {
         let since = text.age(drain.start_time.as_ref());
         let left = match drain.replicas {
-            0 => "nothing runs there any more".to_owned(),
+            0 => "no replicas left".to_owned(),
             left => format!("{} left", count(left, "replica")),
         };
-        text.line(1, format!("drained since {since}: {left}"));
+        text.line(1, format!("being drained since {since}: {left}"));
         for held_up in &drain.obstacles {
             let place = format!("{}/{}: ", held_up.namespace, held_up.workload);
             text.line(2, place + &held_up.message);
@@ -42,12 +42,12 @@ pub fn describe(
         ),
     );
     if !worker.http_address.is_empty() {
-        text.line(1, format!("answers HTTP at {}", worker.http_address));
+        text.line(1, format!("serves HTTP at {}", worker.http_address));
     }
     text.line(
         1,
         format!(
-            "{} of {} of memory promised to {}",
+            "{} of {} of memory reserved by {}",
             bytes(allocated.memory_bytes),
             bytes(capacity.memory_bytes),
             count(allocated.replicas, "replica"),
@@ -55,16 +55,12 @@ pub fn describe(
     );
     text.labels(&worker.labels);
     for volume in &worker.volumes {
-        let access = if volume.read_only {
-            ", for reading only"
-        } else {
-            ""
-        };
+        let access = if volume.read_only { ", read-only" } else { "" };
         text.line(1, format!("offers volume {}{access}", volume.name));
     }
     if !worker.publish_allow.is_empty() {
         let rules = worker.publish_allow.join(", ");
-        text.line(1, format!("lets workloads publish on {rules} alone"));
+        text.line(1, format!("lets workloads publish only on {rules}"));
     }
     if !replicas.is_empty() {
         text.heading("Replicas");
@@ -76,7 +72,7 @@ pub fn describe(
     text.events(events);
 }
 
-/// Whether it is there, and what becomes of its replicas.
+/// Describes whether it is available, and what happens to its replicas.
 fn presence(text: &mut Text, worker: &v1::Worker, heartbeat: &str) {
     let find = |kind: &str| worker.conditions.iter().find(|one| one.r#type == kind);
     let kept = worker
@@ -85,16 +81,16 @@ fn presence(text: &mut Text, worker: &v1::Worker, heartbeat: &str) {
         .and_then(|it| it.keep_until.as_ref());
     let replicas = match kept {
         Some(until) => format!("its replicas are kept for it until {until}"),
-        None => "its replicas are replaced where there is room".to_owned(),
+        None => "its replicas are replaced on other workers if possible".to_owned(),
     };
     match (worker.ready, &worker.departure) {
-        (true, None) => text.line(1, format!("ready, its last heartbeat came {heartbeat}")),
+        (true, None) => text.line(1, format!("ready, last heartbeat {heartbeat}")),
         (true, Some(_)) => text.line(1, format!("stopping: it takes no new replicas; {replicas}")),
         (false, _) => {
             let why = find("Ready").filter(|ready| ready.status() == Status::False);
             let why = why.map_or(String::new(), |ready| format!(" {};", ready.message));
             let heard = match &worker.last_heartbeat {
-                Some(_) => format!(" its last heartbeat came {heartbeat};"),
+                Some(_) => format!(" last heartbeat {heartbeat};"),
                 None => String::new(),
             };
             text.line(1, format!("not ready:{why}{heard} {replicas}"));
@@ -103,10 +99,7 @@ fn presence(text: &mut Text, worker: &v1::Worker, heartbeat: &str) {
     let drops = find("Assignments").filter(|held| held.status() == Status::False);
     if let Some(drops) = drops {
         let message = &drops.message;
-        text.line(
-            1,
-            format!("it does not follow what it is assigned: {message}"),
-        );
+        text.line(1, format!("it does not follow its assignments: {message}"));
     }
 }
 
@@ -159,15 +152,15 @@ mod tests {
             text.into_shown().as_str().to_owned(),
             "\
 Worker w1
-  ready, its last heartbeat came 0s ago
+  ready, last heartbeat 0s ago
   cordoned: it takes no new replicas
-  drained since 0s: 1 replica left
+  being drained since 0s: 1 replica left
     default/counter: 1 replica has no other worker: no workers
   at http://127.0.0.1:7701, version 0.1.0, id 0199
-  answers HTTP at http://127.0.0.1:8000
-  0B of 0B of memory promised to 0 replicas
+  serves HTTP at http://127.0.0.1:8000
+  0B of 0B of memory reserved by 0 replicas
   labels zone=a
-  lets workloads publish on 127.0.0.1, 0.0.0.0:30000-30999 alone
+  lets workloads publish only on 127.0.0.1, 0.0.0.0:30000-30999
 
 Replicas
   default/counter: counter-abc on worker w1: RUNNING, ready
@@ -216,7 +209,7 @@ No events are kept
         };
         assert_eq!(
             said(&stopping),
-            "  stopping: it takes no new replicas; its replicas are replaced where there is room"
+            "  stopping: it takes no new replicas; its replicas are replaced on other workers if possible"
         );
         let silent = v1::Worker {
             last_heartbeat: Some(prost_types::Timestamp::default()),
@@ -224,7 +217,7 @@ No events are kept
         };
         assert_eq!(
             said(&silent),
-            "  not ready: its last heartbeat came 0s ago; its replicas are replaced where there is room"
+            "  not ready: last heartbeat 0s ago; its replicas are replaced on other workers if possible"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! A workload in words: what should run, what does run and why not, the ways in, what happened, what to do.
+//! Describes a workload: what should run, what runs, why the rest does not, how to reach it, recent
+//! events, and what to do.
 
 use tonic::Status;
 use warren_proto::v1::{self, revision::Cause};
@@ -11,21 +12,21 @@ use super::{
     workers,
 };
 use crate::{
-    client::Server,
-    commands::{get::route, requests::Scope},
+    client::{Server, requests::Scope},
+    commands::get::route,
     explain, output,
 };
 
-/// A workload and what else is told of it.
+/// A workload and the objects related to it.
 pub struct View {
     pub workload: v1::Workload,
     pub replicas: Vec<v1::Replica>,
     pub workers: Vec<v1::Worker>,
-    /// Of the workload and its replicas, oldest first.
+    /// The events of the workload and its replicas, oldest first.
     pub events: Vec<v1::Event>,
 }
 
-/// Beyond these, `warren get replicas` is the better view.
+/// The number of replicas that are shown. For more, `warren get replicas` is the better view.
 const MOST_REPLICAS: usize = 20;
 
 pub async fn look(server: &Server, namespace: &str, name: &str) -> Result<View, Status> {
@@ -51,8 +52,8 @@ pub fn describe(text: &mut Text, view: &View) {
     if !replicas.is_empty() {
         text.heading("Replicas");
     }
-    let (told, rest) = explain::worst(replicas.iter(), MOST_REPLICAS);
-    for replica in told {
+    let (shown, rest) = explain::worst(replicas.iter(), MOST_REPLICAS);
+    for replica in shown {
         describe_replica(text, workload, replica);
     }
     if let Some(line) = explain::more(workload, rest) {
@@ -86,13 +87,13 @@ fn summary(text: &mut Text, workload: &v1::Workload, replicas: &[v1::Replica]) {
         text.line(1, format!("{ready} at revision {revision}"));
     }
     if status.observed_generation < workload.generation {
-        text.line(1, "its last change has not been acted on yet");
+        text.line(1, "its last change has not been processed yet");
     }
     let ill = replicas
         .iter()
         .filter(|replica| !is_well(workload, replica));
-    let (told, rest) = explain::worst(ill, explain::MOST_TOLD);
-    for replica in told {
+    let (shown, rest) = explain::worst(ill, explain::MOST_LISTED);
+    for replica in shown {
         let sentence = sentence(text, replica);
         text.line(1, sentence);
     }
@@ -106,7 +107,7 @@ fn summary(text: &mut Text, workload: &v1::Workload, replicas: &[v1::Replica]) {
     text.labels(&workload.labels);
 }
 
-/// `1 of 2 replicas are ready`; those that are more than wanted are told apart.
+/// Formats `1 of 2 replicas are ready`. Replicas beyond the wanted number are counted separately.
 fn how_many(ready: u32, wanted: u32) -> String {
     let (more, ready) = (ready.saturating_sub(wanted), ready.min(wanted));
     let of_wanted = match wanted {
@@ -121,14 +122,14 @@ fn how_many(ready: u32, wanted: u32) -> String {
     }
 }
 
-/// Nothing needs to be said of it: it does what it should.
+/// Returns whether the replica is as it should be, so that nothing has to be said about it.
 fn is_well(workload: &v1::Workload, replica: &v1::Replica) -> bool {
     replica.ready && replica.revision == workload.revision
 }
 
 /// `revision 5 was made 5m ago by admin: a rollback to revision 3`.
 fn revision(text: &Text, workload: &v1::Workload) -> String {
-    let mut words = format!("revision {} was made", workload.revision);
+    let mut words = format!("revision {} was created", workload.revision);
     if workload.revision_time.is_some() {
         words.push_str(&format!(" {}", text.ago(workload.revision_time.as_ref())));
     }
@@ -182,14 +183,14 @@ fn ways_in(
     if urls.is_empty() && published.is_empty() {
         return;
     }
-    text.heading("Ways in");
+    text.heading("How to reach it");
     if !urls.is_empty() {
         let closed = match replicas.iter().any(|replica| replica.ready) {
             true => "",
             false => "; closed now: no replica is ready",
         };
         text.rows(urls);
-        let where_ = "at the --http port, 8000 unless it was chosen, of any worker";
+        let where_ = "at the --http port of any worker, by default 8000";
         text.line(1, format!("({where_}{closed})"));
     }
     let rest = published.len().saturating_sub(MOST_REPLICAS);
@@ -205,7 +206,7 @@ fn ways_in(
     }
 }
 
-/// Every port as a replica offers it, and those that none does yet.
+/// Returns the published ports of every replica, and those that no replica offers yet.
 fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]) -> Vec<String> {
     let mut lines = Vec::new();
     for publish in &service.publish {
@@ -222,7 +223,7 @@ fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]
             let (port, listen) = (publish.port, &publish.listen);
             let protocol = publish.protocol().as_str_name().to_lowercase();
             lines.push(format!(
-                "{protocol} {listen} of a worker will lead to its port {port}"
+                "{protocol} {listen} of a worker will lead to port {port}"
             ));
         }
     }
@@ -231,7 +232,7 @@ fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]
     lines
 }
 
-/// `http://counter.localhost/`; a route of any host has no URL of its own.
+/// Formats `http://counter.localhost/`. A route for any host has no URL of its own.
 fn url(host: &str, path: &str) -> String {
     match host {
         "" => format!("http://{}", route("<any host>", path)),
@@ -242,7 +243,7 @@ fn url(host: &str, path: &str) -> String {
 fn describe_replica(text: &mut Text, workload: &v1::Workload, replica: &v1::Replica) {
     let made = match text.age(replica.create_time.as_ref()) {
         age if age.is_empty() => String::new(),
-        age => format!(", made {age} ago"),
+        age => format!(", created {age} ago"),
     };
     let old = match replica.revision == workload.revision {
         true => String::new(),

@@ -1,4 +1,5 @@
-//! Which path of those given a workload belongs to: two that describe the same one would replace it for ever.
+//! Records which of the given paths a workload belongs to: two paths that describe the same
+//! workload would replace it for ever.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +8,7 @@ use std::{
 
 use crate::source::Document;
 
-/// Cheap to clone; all clones are one book.
+/// Cheap to clone; all clones share one map.
 #[derive(Clone, Debug, Default)]
 pub struct Claims(Arc<Mutex<BTreeMap<Key, String>>>);
 
@@ -17,7 +18,7 @@ pub type Key = (String, String);
 // === impl Claims ===
 
 impl Claims {
-    /// Takes a workload for a path, or tells whose it is. Taking it twice is no mistake.
+    /// Claims a workload for a path, or returns the path that has it. A path may claim it again.
     pub fn take(&self, document: &Document, path: &str) -> Result<(), String> {
         let (namespace, name) = document.key();
         let mut holders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,7 +29,7 @@ impl Claims {
             return Ok(());
         }
         Err(format!(
-            "{} stands in {holder} too: names are unique in a namespace",
+            "{} is also in {holder}: names are unique in a namespace",
             document.title()
         ))
     }

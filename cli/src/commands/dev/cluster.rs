@@ -27,18 +27,18 @@ pub struct Options {
 pub struct Cluster {
     /// A client of the control plane.
     pub server: Server,
-    /// Where HTTP is answered.
+    /// The address that serves HTTP.
     pub http: SocketAddr,
     parts: Parts,
 }
 
-/// What runs, and is to be stopped.
+/// The running parts, which have to be stopped.
 struct Parts {
     control: Part,
     worker: Option<Part>,
 }
 
-/// One of the two, and how to end it.
+/// The control plane or the worker, with the means to stop it.
 struct Part {
     name: &'static str,
     stop: CancellationToken,
@@ -46,25 +46,26 @@ struct Part {
     joined: bool,
 }
 
-/// The only worker's name.
+/// The name of the only worker.
 const WORKER: &str = "dev";
 
-/// Far beyond what a busy machine takes.
+/// Far longer than a busy machine needs.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Requests and connections in flight have this long when a new version comes, or the end: somebody is waiting for it.
+/// The time that requests and connections in flight have when a new version is deployed or `dev`
+/// ends. It is short because the user is waiting.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What has not stopped after this will not.
+/// A part that has not stopped after this time will not stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// Starts both parts and waits until the worker has joined. Returns `None` when `stop` was
-    /// cancelled first; then, and after a failure, everything that was started has been stopped.
+    /// Starts both parts and waits until the worker has joined. Returns `None` if `stop` was
+    /// cancelled first. Then, and after a failure, everything that was started has been stopped.
     pub async fn start(options: Options, stop: &CancellationToken) -> anyhow::Result<Option<Self>> {
-        // Every port first: one that is taken is told before anything is opened.
+        // Binds every port first, so that one in use is reported before anything is opened.
         let listener = process::listen("--listen", options.listen).await?;
         let http = process::listen("--http", options.http).await?;
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -131,12 +132,12 @@ impl Cluster {
         }
     }
 
-    /// Returns when one of the two ended without having been asked to.
+    /// Returns when one of the two ended without being asked to.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
         self.parts.ended().await
     }
 
-    /// Stops the worker, whose workloads stop within their grace, then the control plane.
+    /// Stops the worker, whose workloads stop within their grace period, then the control plane.
     /// Bounded in time.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.parts.stop().await
@@ -146,7 +147,8 @@ impl Cluster {
 // === impl Parts ===
 
 impl Parts {
-    /// Waits for the worker's session: what is deployed before that is first reported to have no place.
+    /// Waits for the worker's session, because workloads that are deployed earlier would first be
+    /// reported as unschedulable.
     async fn joined(&mut self, url: &str) -> anyhow::Result<Server> {
         let url = url.parse().map_err(|error: String| anyhow!(error))?;
         let server = Server::connect(&[url]).await?;
@@ -162,7 +164,7 @@ impl Parts {
                     return Ok(());
                 }
             }
-            Err(anyhow!("the control plane ended the watch of its worker"))
+            Err(anyhow!("the control plane ended the watch of workers"))
         };
         tokio::select! {
             joined = time::timeout(JOIN_TIMEOUT, ready) => {
@@ -204,7 +206,7 @@ impl Parts {
 // === impl Part ===
 
 impl Part {
-    /// `run` is given what tells it to end.
+    /// Starts `run`, which gets a future that completes when it should stop.
     fn start<F>(name: &'static str, run: impl FnOnce(WaitForCancellationFutureOwned) -> F) -> Self
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -219,14 +221,14 @@ impl Part {
         }
     }
 
-    /// Returns when it ended without having been asked to.
+    /// Returns when it ended without being asked to.
     async fn ended(&mut self) -> anyhow::Result<()> {
         let ended = (&mut self.task).await;
         self.joined = true;
         ended
-            .with_context(|| format!("the {} broke", self.name))?
+            .with_context(|| format!("the {} panicked", self.name))?
             .with_context(|| format!("the {} failed", self.name))?;
-        Err(anyhow!("the {} ended by itself", self.name))
+        Err(anyhow!("the {} ended unexpectedly", self.name))
     }
 
     async fn stop(self) -> anyhow::Result<()> {
@@ -236,7 +238,7 @@ impl Part {
         }
         self.task
             .await
-            .with_context(|| format!("the {} broke", self.name))?
+            .with_context(|| format!("the {} panicked", self.name))?
             .with_context(|| format!("the {} did not stop cleanly", self.name))
     }
 }

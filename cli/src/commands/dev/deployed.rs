@@ -1,7 +1,7 @@
-//! A path's workloads as they run, brought up to date with each change of its files.
+//! The workloads of a path, updated with each change of its files.
 //!
-//! Nothing that a file can contain ends `dev`: what is wrong is told, what runs goes on, and the next change is a new
-//! try. The same holds for the first start.
+//! Nothing in a file can end `dev`: an error is reported, what runs continues, and the next change
+//! is tried again. This also holds for the first start.
 
 use std::{
     collections::BTreeMap,
@@ -39,37 +39,39 @@ use crate::{
 #[derive(Clone)]
 pub struct Shared {
     pub server: Server,
-    /// Where HTTP is answered.
+    /// The address that serves HTTP.
     pub http: SocketAddr,
     pub followers: Followers,
     pub claims: Claims,
-    /// Changes when a path's workloads changed: what they held may be free.
+    /// Notified when the workloads of a path changed, because routes and ports that they held may
+    /// be free now.
     pub released: watch::Sender<()>,
 }
 
-/// A path and what runs of it.
+/// A path and its running workloads.
 pub struct Deployed {
     project: Project,
     shared: Shared,
-    /// What was applied last.
+    /// The workloads that were applied last.
     applied: BTreeMap<Key, v1::Workload>,
-    /// What is not known to be ready or broken yet.
+    /// The workloads that are not yet known to be ready or broken.
     pending: Mutex<BTreeMap<Key, v1::Workload>>,
-    /// What was ready last: what to go back to.
+    /// The last version of each workload that was ready, for rollbacks.
     good: Mutex<BTreeMap<Key, v1::Workload>>,
-    /// What the server refused, with what was said of it.
+    /// The workloads that the server refused, with the reason.
     refused: BTreeMap<Key, String>,
-    /// Whether the last word was a complaint.
+    /// Whether the last message was an error.
     complained: AtomicBool,
 }
 
-/// A first start compiles, and a large component takes its time.
+/// The first start includes compilation, which takes a while for a large component.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Whoever changes a file again ends this wait.
+/// Effectively no limit: the next change of a file ends the wait.
 const ENDLESS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A workload that is no longer in its manifest has this long to stop before what replaces it is applied.
+/// The time that a workload which is no longer in its manifest has to stop before its replacement
+/// is applied.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 // === impl Deployed ===
@@ -87,8 +89,8 @@ impl Deployed {
         }
     }
 
-    /// Deploys it, waits for what was applied, says how it went, and does so anew at each change of a file.
-    /// Fails only when stdout or the control plane is gone.
+    /// Deploys the path, waits for the workloads, reports the result, and repeats this at each
+    /// change of a file. Fails only if stdout or the control plane is gone.
     pub async fn tend(mut self) -> anyhow::Result<()> {
         let mut files = Files::new(self.project.files());
         let mut released = self.shared.released.subscribe();
@@ -103,14 +105,14 @@ impl Deployed {
         }
     }
 
-    /// Applies what the files say now.
+    /// Applies the current state of the files.
     async fn update(&mut self, files: &mut Files) -> anyhow::Result<()> {
         let read = self.project.read();
-        // Before they are looked into: a change from here on is another change.
+        // Followed before they are inspected, so that a later change is noticed.
         files.follow(self.project.files());
         if let Err(error) = read.and_then(|()| Ok(self.project.check()?)) {
             self.complain(&error::render(&error))?;
-            return self.say_what_now();
+            return self.print_what_happens_next();
         }
         let had_complained = self.complained.swap(false, Relaxed);
         self.refused.clear();
@@ -120,7 +122,7 @@ impl Deployed {
         result
     }
 
-    /// Something else changed: what was refused may be taken now.
+    /// Tries refused workloads again after another path has changed.
     async fn retry(&mut self) -> anyhow::Result<()> {
         let documents = std::mem::take(&mut self.project.documents);
         let mut result = Ok(());
@@ -152,7 +154,7 @@ impl Deployed {
             self.apply(document, had_complained).await?;
         }
         if self.complained.load(Relaxed) {
-            self.say_what_now()?;
+            self.print_what_happens_next()?;
         }
         Ok(())
     }
@@ -168,7 +170,7 @@ impl Deployed {
             Ok(applied) => applied,
             Err(error) => {
                 let why = error::render(&error);
-                // A try that nobody asked for is not worth the same words again.
+                // A retry that the user did not cause does not repeat the same message.
                 if self.refused.get(&key) != Some(&why) {
                     self.complain(&why)?;
                     self.refused.insert(key, why);
@@ -186,12 +188,12 @@ impl Deployed {
         match outcome {
             Outcome::Unchanged if is_ready => {
                 if had_complained || was_refused {
-                    output::line(format_args!("{title} is as before, and goes on"))?;
+                    output::line(format_args!("{title} is unchanged and keeps running"))?;
                 }
             }
             outcome => {
                 if outcome == Outcome::Updated {
-                    output::line(format_args!("{title} changed, redeploying"))?;
+                    output::line(format_args!("{title} changed: redeploying"))?;
                 }
                 self.pending().insert(key.clone(), workload.clone());
                 self.shared.released.send_replace(());
@@ -203,7 +205,7 @@ impl Deployed {
         Ok(())
     }
 
-    /// First, because what takes its place may want its routes and ports.
+    /// Deletes a workload, before others are applied that may need its routes and ports.
     async fn delete(&mut self, key: &Key) -> anyhow::Result<()> {
         let Some(workload) = self.applied.remove(key) else {
             return Ok(());
@@ -216,7 +218,7 @@ impl Deployed {
             name: workload.name.clone(),
         };
         match server.workloads().delete(request).await {
-            // Somebody else was faster.
+            // It has already been deleted.
             Err(status) if status.code() == Code::NotFound => {}
             Err(status) => return Err(status.into()),
             Ok(_) => {
@@ -254,7 +256,8 @@ impl Deployed {
         Ok(())
     }
 
-    /// Waits until it is ready, and says how to reach it as soon as it serves: whether it goes on to do so is seen later.
+    /// Waits until the workload is ready, and prints how to reach it as soon as it serves. Whether
+    /// it stays ready is observed later.
     async fn serving(
         &self,
         workload: &v1::Workload,
@@ -279,7 +282,7 @@ impl Deployed {
         Ok(self.ready(workload, timeout, patience).await?.map(drop))
     }
 
-    /// Goes on with the version before, or waits for the only one there is.
+    /// Rolls back to the previous version or, if there is none, waits for the only one.
     async fn recover(
         &self,
         key: &Key,
@@ -289,12 +292,12 @@ impl Deployed {
         self.complain(&broken.to_string())?;
         let title = source::title(workload);
         if broken.earlier_serves {
-            return output::line(format_args!("{title} goes on with the version before"));
+            return output::line(format_args!("{title} continues with the previous version"));
         }
         let good = self.good().get(key).cloned();
         let Some(good) = good.filter(|good| good.spec != workload.spec) else {
             output::line(format_args!(
-                "{title} has no version to go back to: waiting until it recovers or is changed"
+                "{title} has no previous version: waiting until it recovers or is changed"
             ))?;
             return match self.serving(workload, ENDLESS, Patience::Endless).await? {
                 Ok(()) => self.announce(key, workload),
@@ -303,7 +306,7 @@ impl Deployed {
         };
         let back = match deploy::apply(&self.shared.server, good).await {
             Ok(back) => back.workload,
-            // Another may have its route by now.
+            // Another workload may hold its route by now.
             Err(status) => return self.complain(&error::render_status(&status)),
         };
         match self
@@ -311,7 +314,7 @@ impl Deployed {
             .await?
         {
             Ok(_) => output::line(format_args!(
-                "{title} went back to the version before; waiting for the next change"
+                "{title} was rolled back to the previous version; waiting for the next change"
             )),
             Err(broken) => self.complain(&broken.to_string()),
         }
@@ -338,11 +341,11 @@ impl Deployed {
         output::line(error::marked(output::stdout_style(), why))
     }
 
-    fn say_what_now(&self) -> anyhow::Result<()> {
+    fn print_what_happens_next(&self) -> anyhow::Result<()> {
         output::line(if self.applied.is_empty() {
             "waiting for a change"
         } else {
-            "what runs goes on; waiting for the next change"
+            "running workloads continue; waiting for the next change"
         })
     }
 

@@ -1,4 +1,4 @@
-//! What guests write and what goes wrong with them, as it happens.
+//! Prints the output and the problems of guests as they happen.
 
 use std::{
     collections::BTreeSet,
@@ -20,17 +20,17 @@ use crate::{
     output::{self, Shown},
 };
 
-/// Prints the lines of each workload it was told of, until the process ends.
+/// Prints the lines of each workload that it follows, until the process ends.
 #[derive(Clone)]
 pub struct Followers(Arc<Inner>);
 
 struct Inner {
     server: Server,
-    /// Namespace and name of those that are followed.
+    /// The namespaces and names of the followed workloads.
     known: Mutex<BTreeSet<(String, String)>>,
 }
 
-/// After a refusal: a control plane that is just starting knows neither lines nor events.
+/// The delay after an error: a control plane that has just started has neither lines nor events.
 const RETRY: Duration = Duration::from_millis(300);
 
 // === impl Followers ===
@@ -43,12 +43,12 @@ impl Followers {
         }))
     }
 
-    /// Follows this workload from now on, if it is not followed already.
+    /// Follows this workload from now on, unless it is already followed.
     pub fn follow(&self, namespace: &str, name: &str) {
         let id = (namespace.to_owned(), name.to_owned());
         if self.known().insert(id.clone()) {
             let this = self.clone();
-            // Not awaited: it says what there is to say until the workload or the process ends.
+            // Not awaited: it prints until the workload or the process ends.
             tokio::spawn(async move {
                 this.0.print(&id.0, &id.1).await;
                 this.known().remove(&id);
@@ -62,7 +62,8 @@ impl Followers {
 }
 
 impl Inner {
-    /// Prints a workload's lines, those of replicas to come included, until it is deleted or nobody reads.
+    /// Prints the lines of a workload, including those of new replicas, until it is deleted or
+    /// stdout is closed.
     async fn print(&self, namespace: &str, name: &str) {
         let printer = Printer {
             style: output::stdout_style(),
@@ -78,8 +79,8 @@ impl Inner {
         };
         loop {
             let mut reading = read(self.server.clone(), request.clone());
-            while let Some(told) = reading.next().await {
-                match told {
+            while let Some(read) = reading.next().await {
+                match read {
                     Ok(Read::Lines(lines)) => {
                         let text: Shown = lines.iter().map(|line| printer.text(line)).collect();
                         if output::write(text).is_err() {
@@ -96,7 +97,7 @@ impl Inner {
     }
 }
 
-/// Prints warnings of every workload from now on.
+/// Prints the warnings of every workload from now on.
 pub async fn warnings(server: Server) -> anyhow::Result<()> {
     let request = v1::EventsRequest {
         namespace: "*".to_owned(),
@@ -114,7 +115,8 @@ pub async fn warnings(server: Server) -> anyhow::Result<()> {
     }
 }
 
-/// A service that keeps crashing is told of once and then at 2, 4, 8, ... times.
+/// Returns whether to print the event: a service that keeps crashing is reported once and then at
+/// 2, 4, 8, ... times.
 fn is_news(event: &v1::Event) -> bool {
     event.r#type() == v1::event::Type::Warning && event.count.max(1).is_power_of_two()
 }
@@ -124,14 +126,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crashes_are_told_of_less_and_less() {
+    fn repeated_crashes_are_reported_less_and_less_often() {
         let event = |count| v1::Event {
             r#type: v1::event::Type::Warning.into(),
             count,
             ..Default::default()
         };
-        let told: Vec<u32> = (1..20).filter(|count| is_news(&event(*count))).collect();
-        assert_eq!(told, [1, 2, 4, 8, 16]);
+        let printed: Vec<u32> = (1..20).filter(|count| is_news(&event(*count))).collect();
+        assert_eq!(printed, [1, 2, 4, 8, 16]);
         assert!(!is_news(&v1::Event::default()));
     }
 }

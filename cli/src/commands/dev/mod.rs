@@ -1,4 +1,4 @@
-//! `warren dev`: a whole cluster in one process, for the code on this machine.
+//! `warren dev`: a whole cluster in one process, for development on this machine.
 
 mod claims;
 mod cluster;
@@ -22,7 +22,7 @@ use warren_model::{cidr::Cidr, publish_rule::PublishRule};
 use warren_worker::HostVolume;
 
 use crate::{
-    args::{self, Global},
+    args::{global::Global, limits, value},
     client::Server,
     logging, output,
     process::{self, exit_now},
@@ -37,50 +37,51 @@ use temporary::Temporary;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Manifests, directories with a `warren.yaml`, or components, which together are one workload
-    /// [default: ./warren.yaml where there is one, else an empty cluster]
+    /// Manifests, directories with a `warren.yaml`, or component files, which together form one
+    /// workload [default: ./warren.yaml if it exists, else an empty cluster]
     ///
-    /// Each is watched, with the components that it names. What is wrong in a file is told, also at the start, and waits
-    /// for a change; what runs goes on meanwhile. A service that does not start makes way for the version before.
+    /// The files and the components that they name are watched. An error in a file is reported,
+    /// also at the start, and `dev` waits for a change; running workloads continue. If a new
+    /// version of a service does not start, the previous one is restored.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Where clients connect; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_control::DEFAULT_LISTEN)]
+    /// Address for clients; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_control::DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// Where HTTP is answered for every route; port 0 takes any free one
-    #[arg(long, value_name = "ADDR", value_parser = args::address, default_value = warren_worker::DEFAULT_HTTP)]
+    /// Address that serves HTTP for every route; port 0 takes any free port
+    #[arg(long, value_name = "ADDR", value_parser = value::address, default_value = warren_worker::DEFAULT_HTTP)]
     http: SocketAddr,
-    /// Where the cluster's state is kept [default: a temporary directory, removed at the end]
+    /// Directory for the state of the cluster [default: a temporary directory, removed at the end]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Directory that workloads may mount by its name, `:ro` for reading only; may be given several times
-    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = args::volume)]
+    /// Directory that workloads may mount by its name, with `:ro` read-only; may be repeated
+    #[arg(long = "volume", value_name = "NAME=PATH[:ro]", value_parser = value::volume)]
     volumes: Vec<HostVolume>,
-    /// Let workloads reach this machine's own 127.0.0.1, where their egress names host.warren.internal
+    /// Let workloads reach this machine's own 127.0.0.1 if their egress names host.warren.internal
     #[arg(long)]
     allow_host_loopback: bool,
     #[command(flatten)]
-    artifact_limits: args::ArtifactLimits,
-    /// Proxy in front of --http, by address or network, whose X-Forwarded-* and Forwarded are kept;
-    /// may be given several times [default: none, a client's own are replaced]
+    artifact_limits: limits::ArtifactLimits,
+    /// Address or network of a proxy in front of --http whose X-Forwarded-* and Forwarded fields
+    /// are trusted; may be repeated [default: none, the fields are replaced]
     #[arg(long = "trusted-proxy", value_name = "CIDR")]
     trusted_proxies: Vec<Cidr>,
-    /// Where workloads may publish ports, such as 127.0.0.1 or 0.0.0.0:30000-30999; may be given
-    /// several times [default: anywhere but on Warren's own ports]
+    /// Address, with or without ports, where workloads may publish, such as 127.0.0.1 or
+    /// 0.0.0.0:30000-30999; may be repeated [default: everywhere except Warren's own ports]
     #[arg(long, value_name = "ADDR[:PORT-PORT]")]
     publish_allow: Vec<PublishRule>,
 }
 
-/// Deployed when no path is given.
+/// The manifest that is deployed if no path is given.
 const MANIFEST: &str = "warren.yaml";
 
-/// Runs until a signal. A path that does not exist is a mistake in the command; what is wrong in its files is told, and
-/// waits for a change.
+/// Runs until a signal. A path that does not exist is a usage error; an error in a file is reported
+/// and waits for a change.
 pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     logging::start(logging::DEV)?;
     if !args.listen.ip().to_canonical().is_loopback() {
         bail!(
-            "`warren dev` is for this machine alone: --listen takes a loopback address such as \
+            "`warren dev` is only for this machine: --listen takes a loopback address such as \
              127.0.0.1:{}; `warren control` serves a network",
             args.listen.port()
         );
@@ -93,15 +94,16 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     let projects = Project::open_all(&paths, &global, &limits)?;
     if projects.is_empty() {
         output::note(format_args!(
-            "no path was given, and there is no ./{MANIFEST}: the cluster is empty; deploy with `warren apply -f FILE`"
+            "no path was given and there is no ./{MANIFEST}: the cluster is empty; deploy with `warren apply -f FILE`"
         ));
     }
 
-    // Installed before the directory is made, so that no signal leaves it behind.
+    // The signal handler is installed before the directory is created, so that no signal leaves it
+    // behind.
     let temporary = Temporary::default();
     let left_behind = temporary.clone();
     let stop = process::on_signals(
-        || output::note("stopping (again to stop at once)"),
+        || output::note("stopping (interrupt again to stop at once)"),
         move || {
             left_behind.remove();
             exit_now();
@@ -111,7 +113,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
         Some(data) => data,
         None => temporary
             .make("warren-dev-")
-            .context("cannot make a temporary directory: say where with --data")?,
+            .context("cannot create a temporary directory: name a data directory with --data")?,
     };
     let options = cluster::Options {
         listen: args.listen,
@@ -128,7 +130,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     result
 }
 
-/// Everything that it started has stopped when it returns.
+/// Runs the cluster. Everything that it started has stopped when it returns.
 async fn serve(
     options: cluster::Options,
     projects: Vec<Project>,
@@ -146,7 +148,7 @@ async fn serve(
     result.and(stopped)
 }
 
-/// Deploys, then shows what happens and redeploys what changes, for as long as it is polled.
+/// Deploys the projects, then shows events and redeploys changes for as long as it is polled.
 async fn work(server: Server, http: SocketAddr, projects: Vec<Project>) -> anyhow::Result<()> {
     output::line(format_args!(
         "control plane at {}, HTTP at http://{}",
@@ -165,9 +167,9 @@ async fn work(server: Server, http: SocketAddr, projects: Vec<Project>) -> anyho
     for project in projects {
         tending.spawn(Deployed::new(project, shared.clone()).tend());
     }
-    // Each of them goes on until something fails that no change of a file can mend.
+    // Each of them runs until an error that no change of a file can fix.
     while let Some(ended) = tending.join_next().await {
-        ended.context("a part of `warren dev` broke")??;
+        ended.context("a part of `warren dev` panicked")??;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One manifest, or all bare components, that `warren dev` was given, as the files are now.
+//! One manifest, or all component files, that `warren dev` was given, as they are now.
 
 use std::{
     collections::BTreeSet,
@@ -9,17 +9,17 @@ use anyhow::bail;
 use warren_model::component::Limits;
 
 use crate::{
-    args::Global,
+    args::global::Global,
     error::Refused,
     source::{self, Document},
 };
 
-/// A manifest, or all bare components, which are one workload.
+/// A manifest, or all component files, which form one workload.
 pub struct Project {
     paths: Paths,
     global: Global,
     limits: Limits,
-    /// As they were read last without a mistake in them.
+    /// The documents of the last version without errors.
     pub documents: Vec<Document>,
 }
 
@@ -31,7 +31,8 @@ enum Paths {
 // === impl Project ===
 
 impl Project {
-    /// Manifests, directories with one, and components: they must be there, whatever is in them.
+    /// Opens manifests, directories with one, and component files. They must exist; their contents
+    /// are not checked.
     pub fn open_all(
         paths: &[PathBuf],
         global: &Global,
@@ -41,7 +42,7 @@ impl Project {
         for path in paths {
             let path = find(path)?;
             if found.contains(&path) {
-                bail!("{} is given twice: name it once", path.display());
+                bail!("{} is given twice", path.display());
             }
             found.push(path);
         }
@@ -57,13 +58,13 @@ impl Project {
         Ok(all.collect())
     }
 
-    /// How messages call it.
+    /// Returns its name in messages.
     pub fn title(&self) -> String {
         let names = self.paths().iter().map(|path| path.display().to_string());
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// Reads it anew. What is not valid changes nothing.
+    /// Reads it again. An invalid version changes nothing.
     pub fn read(&mut self) -> anyhow::Result<()> {
         self.documents = match &self.paths {
             Paths::Bare(files) => vec![source::read_bare(files, &self.global, &self.limits)?],
@@ -72,7 +73,7 @@ impl Project {
         Ok(())
     }
 
-    /// Refuses files that are no components, and those that do not fit together.
+    /// Checks that its files are components and that they link.
     pub fn check(&self) -> Result<(), Refused> {
         let problems = source::check(&self.documents, &self.limits);
         match problems.is_empty() {
@@ -81,7 +82,7 @@ impl Project {
         }
     }
 
-    /// The files whose change means a new version.
+    /// Returns the files whose change means a new version.
     pub fn files(&self) -> BTreeSet<PathBuf> {
         let components = self.documents.iter().flat_map(|document| &document.files);
         let components = components.map(|file| file.path.clone());
@@ -103,11 +104,11 @@ fn find(path: &Path) -> anyhow::Result<PathBuf> {
     }
     if path.is_dir() {
         bail!(
-            "{} is not there: name a manifest or a component of this directory",
+            "{} does not exist: name a manifest or a component",
             found.display()
         );
     }
-    bail!("{} is not there", path.display());
+    bail!("{} does not exist", path.display());
 }
 
 fn is_bare(path: &Path) -> bool {
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_components_are_one_project_and_each_manifest_is_one() -> anyhow::Result<()> {
+    fn component_files_are_one_project_and_each_manifest_is_one() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = |name: &str| dir.path().join(name);
         for name in ["a.wasm", "b.wasm", "warren.yaml", "other.yaml"] {
@@ -150,7 +151,7 @@ mod tests {
                 vec![dir.path().into(), path("warren.yaml")],
                 "is given twice",
             ),
-            (vec![path("c.wasm")], "c.wasm is not there"),
+            (vec![path("c.wasm")], "c.wasm does not exist"),
         ] {
             let refused = Project::open_all(&paths, &Global::default(), &Limits::default());
             let error = refused.err().map(|error| error.to_string());

@@ -1,4 +1,4 @@
-//! How to reach what runs, as lines ready to paste.
+//! How to reach running workloads, as lines that are ready to paste.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,8 @@ use warren_proto::v1::{self, service_route::Protocol};
 
 use crate::process;
 
-/// The routes and published ports of a workload; a port that the worker chose is told as it is.
+/// Returns the routes and published ports of a workload. A port that the worker chose is shown as
+/// it is.
 pub fn ways_in(http: SocketAddr, workload: &v1::Workload, replicas: &[v1::Replica]) -> Vec<String> {
     let spec = workload.spec.iter();
     let components = spec.clone().flat_map(|spec| &spec.components);
@@ -16,7 +17,7 @@ pub fn ways_in(http: SocketAddr, workload: &v1::Workload, replicas: &[v1::Replic
         .collect();
     let services = spec.flat_map(|spec| &spec.service);
     lines.extend(services.flat_map(|service| &service.routes).map(|route| {
-        // Nothing but HTTP/2 is spoken on it.
+        // It supports only HTTP/2.
         let flags = match route.protocol() {
             Protocol::H2c => "--http2-prior-knowledge ",
             Protocol::Http1 | Protocol::Unspecified => "",
@@ -36,7 +37,7 @@ pub fn ways_in(http: SocketAddr, workload: &v1::Workload, replicas: &[v1::Replic
     lines
 }
 
-/// The `curl` line of a route.
+/// Formats the `curl` command of a route.
 fn curl(http: SocketAddr, flags: &str, host: &str, path: &str) -> String {
     let address = process::reachable(http);
     let port = address.port();

@@ -10,7 +10,7 @@ use std::{
 
 use warren_model::tree;
 
-/// The directory, once it is made. Cheap to clone; all clones share one directory.
+/// The directory, once it has been created. Cheap to clone; all clones share one directory.
 #[derive(Clone, Default)]
 pub struct Temporary(Arc<Mutex<Made>>);
 
@@ -19,11 +19,11 @@ enum Made {
     #[default]
     NotYet,
     Is(PathBuf),
-    /// Removed, never to be made again.
+    /// Removed, and never created again.
     Gone,
 }
 
-/// Threads that nobody waits for may still write while the directory is removed.
+/// Threads that were abandoned may still write while the directory is removed.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -40,7 +40,7 @@ impl Temporary {
         Ok(path)
     }
 
-    /// Removes it with all that is in it. Blocks, for a second at most.
+    /// Removes the directory with its contents. Blocks for at most a second.
     pub fn remove(&self) {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Made::Is(path) = std::mem::replace(&mut *made, Made::Gone) {
@@ -51,7 +51,7 @@ impl Temporary {
 
 fn remove(path: &Path) {
     for _ in 0..TRIES {
-        // A guest may have nested directories in it deeper than a stack.
+        // A guest may have created directories that are nested too deeply for recursion.
         match tree::remove(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             // Success counts only once the directory is seen to be gone.
@@ -77,7 +77,7 @@ mod tests {
         fs::create_dir(path.join("a"))?;
         fs::write(path.join("a/b"), "c")?;
         let clone = temporary.clone();
-        // Somebody is still at it.
+        // Another thread is still writing.
         let busy = path.clone();
         let writer = thread::spawn(move || {
             while busy.exists() {

@@ -1,4 +1,5 @@
-//! Noticing that files changed, however they are written: in place, by rename, or with their directory made anew.
+//! Notices that files changed, however they are written: in place, by rename, or with their
+//! directory recreated.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,17 +18,18 @@ use tokio::{
     time::{self, Instant, MissedTickBehavior},
 };
 
-/// Some files that belong together.
+/// Files that belong together.
 pub struct Files {
-    /// As they were when their change was last told.
+    /// The stamps when their last change was reported.
     seen: Stamps,
-    /// Its directories are watched, not its files: a file that is replaced takes its own watch with it.
+    /// Watches the directories, not the files, because a file that is replaced takes its watch with
+    /// it.
     watcher: Option<RecommendedWatcher>,
     wakes: UnboundedReceiver<Wake>,
     tick: time::Interval,
 }
 
-/// Every file, with nothing for one that is away.
+/// Every file, with `None` for one that is missing.
 type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,31 +38,33 @@ struct Stamp {
     len: u64,
 }
 
-/// What the system tells of a file.
+/// An event of the system about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
-    /// Somebody is at it.
+    /// It is being written.
     Touched,
-    /// Whoever wrote it has closed it, or has put it in place under this name.
+    /// The writer has closed it, or has moved it to this name.
     Written,
 }
 
-/// A file that was touched is taken for whole when nothing happened for this long.
+/// A file that is being written counts as complete after this time without events.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// One that was closed is whole; this is for others that are written with it.
+/// A closed file is complete; this time is for other files that are written with it.
 const OTHERS: Duration = Duration::from_millis(40);
 
-/// A file that is away is on its way back: whoever builds it deletes it first. Not for longer than this.
+/// The time that a missing file has to come back, because builds delete a file before they write
+/// it.
 const AWAY: Duration = Duration::from_secs(2);
 
-/// Where the system tells nothing (some network and container mounts, a directory made anew), a look does.
+/// The interval of checks for systems that report no events (some network and container mounts, a
+/// directory that was recreated).
 const LOOK: Duration = Duration::from_secs(1);
 
 // === impl Files ===
 
 impl Files {
-    /// What they are at present counts as seen.
+    /// Starts with the current state of the files as seen.
     pub fn new(paths: BTreeSet<PathBuf>) -> Self {
         let mut tick = time::interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -75,7 +79,7 @@ impl Files {
         files
     }
 
-    /// Follows these from now on. A change of one that was followed before is not missed.
+    /// Watches these files from now on. No change of a file that was watched before is missed.
     pub fn follow(&mut self, paths: BTreeSet<PathBuf>) {
         if self.seen.keys().eq(&paths) {
             return;
@@ -90,18 +94,18 @@ impl Files {
         self.watch();
     }
 
-    /// Returns when one of them changed and nobody writes to them. Files that are written together are one change.
-    /// Dropping the future loses nothing.
+    /// Returns when one of them has changed and none is being written. Files that are written
+    /// together are one change. Dropping the future loses nothing.
     pub async fn changed(&mut self) {
         loop {
             let mut last = Wake::Touched;
-            // A change may have been seen by a call that was dropped before it could tell.
+            // A call that was dropped may have seen a change without returning it.
             while self.now() == self.seen {
                 last = tokio::select! {
                     Some(wake) = self.wakes.recv() => wake,
                     _ = self.tick.tick() => {
                         if self.now() != self.seen {
-                            // The system said nothing: the directory may be another one.
+                            // The system reported nothing: the directory may have been recreated.
                             self.watch();
                         }
                         Wake::Touched
@@ -116,7 +120,7 @@ impl Files {
         }
     }
 
-    /// The stamps once nobody writes any more and what was there before is there again.
+    /// Returns the stamps once no file is being written and missing files are back.
     async fn settled(&mut self, wake: Wake) -> Stamps {
         let began = Instant::now();
         let mut until = began + wake.quiet();
@@ -140,7 +144,7 @@ impl Files {
         }
     }
 
-    /// Whether a file is gone that was there.
+    /// Returns whether a file that existed is missing.
     fn is_away(&self, now: &Stamps) -> bool {
         let mut there = self.seen.iter().filter(|(_, stamp)| stamp.is_some());
         there.any(|(path, _)| now.get(path).is_none_or(Option::is_none))
@@ -161,11 +165,11 @@ impl Files {
         let (wake, wakes) = mpsc::unbounded_channel();
         let told = move |event: notify::Result<notify::Event>| {
             if let Some(what) = Wake::of(event, &names) {
-                // The receiver is gone when these files are watched anew.
+                // The receiver is gone if the watch has been replaced.
                 let _ = wake.send(what);
             }
         };
-        // Without a watcher the look once a second is left.
+        // Without a watcher, the check once a second remains.
         self.watcher = notify::recommended_watcher(told).ok();
         if let Some(watcher) = &mut self.watcher {
             for directory in directories {
@@ -179,15 +183,15 @@ impl Files {
 // === impl Wake ===
 
 impl Wake {
-    /// What an event says of files of these names, if anything. Neighbours in their directory are nobody's business,
-    /// and neither is who reads.
+    /// Returns what an event means for files of these names, or `None` if it means nothing. Other
+    /// files in the directory and reads are ignored.
     fn of(event: notify::Result<notify::Event>, names: &BTreeSet<OsString>) -> Option<Self> {
-        // An error may mean that something was missed.
+        // An error may mean that events were missed.
         let Ok(event) = event else {
             return Some(Self::Touched);
         };
         let named = |path: &PathBuf| path.file_name().is_some_and(|name| names.contains(name));
-        // Without a path it is about everything: the queue of events was too short.
+        // Without a path it concerns everything: the queue of events has overflowed.
         if !event.paths.is_empty() && !event.paths.iter().any(named) {
             return None;
         }
@@ -234,7 +238,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 mod tests {
     use super::*;
 
-    /// Far beyond what a change takes to be noticed.
+    /// Far longer than it takes to notice a change.
     const LONG: Duration = Duration::from_secs(20);
 
     #[tokio::test]
@@ -263,13 +267,13 @@ mod tests {
         fs::write(&file, "with its directory")?;
         time::timeout(LONG, files.changed()).await?;
 
-        // Neither a neighbour nor a file that is away is a change.
+        // Neither another file nor a missing file is a change.
         fs::write(build.join("neighbour"), "x")?;
         fs::remove_file(&file)?;
         assert!(time::timeout(AWAY / 4, files.changed()).await.is_err());
         fs::write(&file, "back again")?;
         time::timeout(LONG, files.changed()).await?;
-        // One that stays away is.
+        // A file that stays missing is a change.
         fs::remove_file(&file)?;
         time::timeout(LONG, files.changed()).await?;
         fs::write(&file, "at last")?;

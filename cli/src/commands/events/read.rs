@@ -1,4 +1,4 @@
-//! Events as they happen, also over a connection that breaks and comes back.
+//! Follows events as they happen, across broken connections.
 
 use std::{collections::HashMap, pin::Pin};
 
@@ -21,16 +21,16 @@ struct Call {
     resume: Resume,
 }
 
-/// What was told already. Pure.
+/// What has been returned already. Pure.
 #[derive(Default)]
 struct Resume {
-    /// When following began.
+    /// The time when following began.
     began: Option<Instant>,
-    /// How often each event had happened when it was told last.
-    told: HashMap<Key, (u32, Option<prost_types::Timestamp>)>,
+    /// The count of each event when it was last returned.
+    returned: HashMap<Key, (u32, Option<prost_types::Timestamp>)>,
 }
 
-/// What the server counts as the same event.
+/// The identity of an event: the server counts events with the same key together.
 #[derive(Hash, PartialEq, Eq)]
 struct Key {
     namespace: String,
@@ -39,11 +39,12 @@ struct Key {
     reason: String,
 }
 
-/// Above this many, those that were told are forgotten; a break of the connection may then repeat one.
-const MAX_TOLD: usize = 10_000;
+/// The maximum number of remembered events. Beyond it they are forgotten, and a broken connection
+/// may then repeat some.
+const MAX_REMEMBERED: usize = 10_000;
 
-/// Events that match, kept ones first, for as long as it is read. A failure before the server answered once is final.
-/// Dropping the future of the next item loses nothing.
+/// Returns matching events, kept ones first, for as long as they are read. A failure before the
+/// server has answered once is final. Dropping the future of the next item loses nothing.
 pub fn follow(server: Server, request: v1::EventsRequest) -> Happening {
     let call = Call {
         server,
@@ -100,7 +101,7 @@ impl resume::Source for Call {
 // === impl Resume ===
 
 impl Resume {
-    /// What to ask now: when it is not for the first time, what happened since then.
+    /// Returns the request to send now: unless it is the first, it asks for events since the start.
     fn request(&self, first: &v1::EventsRequest, now: Instant) -> v1::EventsRequest {
         let mut request = first.clone();
         if let Some(began) = self.began {
@@ -109,7 +110,7 @@ impl Resume {
         request
     }
 
-    /// Whether it was not told before, as it is now.
+    /// Returns whether the event, with its current count, has not been returned before.
     fn is_news(&mut self, event: &v1::Event) -> bool {
         let key = Key {
             namespace: event.namespace.clone(),
@@ -117,11 +118,11 @@ impl Resume {
             kind: event.r#type,
             reason: event.reason.clone(),
         };
-        if self.told.len() > MAX_TOLD {
-            self.told.clear();
+        if self.returned.len() > MAX_REMEMBERED {
+            self.returned.clear();
         }
         let now = (event.count, event.time);
-        self.told.insert(key, now) != Some(now)
+        self.returned.insert(key, now) != Some(now)
     }
 }
 
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_again_after_a_break_is_told_once_for_each_count() {
+    fn after_a_break_each_count_of_an_event_is_returned_once() {
         let event = |reason: &str, count| v1::Event {
             object: "replica/a".into(),
             reason: reason.into(),
@@ -138,7 +139,7 @@ mod tests {
             ..Default::default()
         };
         let mut resume = Resume::default();
-        let told: Vec<bool> = [
+        let returned: Vec<bool> = [
             event("Started", 1),
             event("Exited", 1),
             event("Exited", 1),
@@ -148,6 +149,6 @@ mod tests {
         .iter()
         .map(|event| resume.is_news(event))
         .collect();
-        assert_eq!(told, [true, true, false, true, false]);
+        assert_eq!(returned, [true, true, false, true, false]);
     }
 }

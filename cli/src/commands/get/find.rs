@@ -1,4 +1,5 @@
-//! One thing by a part of its name: an id or a digest is long, and rarely typed whole.
+//! Finds an object by a part of its name, because ids and digests are long and rarely typed in
+//! full.
 
 use std::{fmt, str::FromStr};
 
@@ -6,24 +7,25 @@ use tonic::{Code, Status};
 use warren_model::digest::Digest;
 use warren_proto::v1;
 
-use crate::{client::Server, commands::requests::Scope};
+use crate::client::{Server, requests::Scope};
 
-/// What a name that replicas are asked by stands for.
+/// The replicas that a name stands for.
 #[derive(Debug, PartialEq)]
 pub enum Replicas {
     One(Box<v1::Replica>),
-    /// Those of the workload of this name.
+    /// The replicas of the workload with this name.
     Of(Vec<v1::Replica>),
 }
 
-/// The beginning of an artifact's digest, or all of it; `sha256:` may be left out.
+/// A digest of an artifact or its beginning; `sha256:` may be omitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DigestPrefix(String);
 
-/// As many as a person reads.
+/// The maximum number of matches in a message.
 const SHOWN: usize = 5;
 
-/// The replica with this id, the replicas of the workload of this name, or the one replica whose id begins with it.
+/// Returns the replica with this id, the replicas of the workload of this name, or the only replica
+/// whose id begins with the name.
 pub async fn replicas(server: &Server, namespace: &str, name: &str) -> Result<Replicas, Status> {
     let all = server
         .select_replicas(&Scope::workload(namespace, ""))
@@ -31,7 +33,7 @@ pub async fn replicas(server: &Server, namespace: &str, name: &str) -> Result<Re
     if let Some(one) = all.iter().find(|replica| replica.id == name) {
         return Ok(Replicas::One(Box::new(one.clone())));
     }
-    // A workload may be without replicas, and its name is the beginning of its replicas' ids.
+    // A workload may have no replicas, and its name is the beginning of its replicas' ids.
     let no_workload = match server.get_workload(namespace, name).await {
         Ok(_) => {
             let its = all.into_iter().filter(|replica| replica.workload == name);
@@ -50,7 +52,8 @@ pub async fn replicas(server: &Server, namespace: &str, name: &str) -> Result<Re
     }
 }
 
-/// The one replica that this id, or its beginning, names; so does a workload's name while it has one replica.
+/// Returns the only replica whose id begins with the name, or the only replica of the workload of
+/// this name.
 pub async fn replica(server: &Server, namespace: &str, name: &str) -> Result<v1::Replica, Status> {
     let mut its = match replicas(server, namespace, name).await? {
         Replicas::One(one) => return Ok(*one),
@@ -68,7 +71,7 @@ pub async fn replica(server: &Server, namespace: &str, name: &str) -> Result<v1:
     }
 }
 
-/// The one artifact whose digest begins so.
+/// Returns the only artifact whose digest begins with the prefix.
 pub async fn artifact(server: &Server, digest: &DigestPrefix) -> Result<v1::Artifact, Status> {
     if digest.is_whole() {
         return server.stat_artifact(&digest.0).await;
@@ -109,11 +112,11 @@ fn several(kind: &str, prefix: &str, ids: &[String]) -> Status {
         more => format!(" and {more} more"),
     };
     Status::invalid_argument(format!(
-        "`{prefix}` is more than one {kind}: {shown}{more}; write enough to tell which"
+        "`{prefix}` is more than one {kind}: {shown}{more}; write more of it"
     ))
 }
 
-/// Also where it is no valid name of a workload: the beginning of an id may end with a dash.
+/// An invalid name counts as unknown, because the beginning of an id may end with a dash.
 fn is_unknown(status: &Status) -> bool {
     matches!(status.code(), Code::NotFound | Code::InvalidArgument)
 }
@@ -164,7 +167,7 @@ mod tests {
         };
         assert_eq!(
             several("replica", "a-1", &ids).message(),
-            "`a-1` is more than one replica: a-11, a-12; write enough to tell which"
+            "`a-1` is more than one replica: a-11, a-12; write more of it"
         );
         let many: Vec<String> = (0..7).map(|n| n.to_string()).collect();
         assert!(

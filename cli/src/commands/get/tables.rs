@@ -1,4 +1,4 @@
-//! What the tables of `warren get` show.
+//! The tables of `warren get`.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -11,40 +11,42 @@ use crate::{
     output::{Table, age_at, bytes},
 };
 
-/// How a table is looked at.
+/// How a table is formatted.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
-    /// Of several namespaces: each row names its own.
+    /// Whether it lists several namespaces, so that each row names its own.
     pub everywhere: bool,
-    /// More columns.
+    /// Whether it has additional columns.
     pub wide: bool,
-    /// On a terminal: digests short enough to leave room for the rest.
+    /// Whether digests are shortened, to leave room for other columns on a terminal.
     pub short: bool,
-    /// When ages are counted from.
+    /// The time that ages refer to.
     pub now: SystemTime,
 }
 
-/// A kind of thing that `get` lists.
+/// A kind of object that `get` lists.
 pub trait Listed: Message + Name + Clone + PartialEq {
-    /// `workload`, as in `workload/counter`.
+    /// The name of the kind: `workload`, as in `workload/counter`.
     const KIND: &'static str;
 
-    /// Columns that a narrow terminal does without, in this order. Never names, phases and reasons.
+    /// Columns that are left out on a narrow terminal, in this order. Names, phases and reasons
+    /// always stay.
     const GIVES_WAY: &'static [&'static str];
 
-    /// What it is called by within its namespace.
+    /// Returns its name within its namespace.
     fn name(&self) -> &str;
 
-    /// Its namespace; empty for what is in none.
+    /// Returns its namespace; empty for kinds without one.
     fn namespace(&self) -> &str;
 
     fn header(look: &Look) -> Vec<&'static str>;
 
-    /// A cell for each of the header. `gone`: this is its last state, and it is there no more.
+    /// Returns one cell for each column. `gone` means that the object has been deleted and this is
+    /// its last state.
     fn row(&self, look: &Look, gone: bool) -> Vec<String>;
 }
 
-/// All of them, under their header.
+/// Returns a table of the items with their header.
 pub fn table<T: Listed>(items: &[T], look: &Look) -> Table {
     let mut table = empty::<T>(look);
     for item in items {
@@ -53,7 +55,7 @@ pub fn table<T: Listed>(items: &[T], look: &Look) -> Table {
     table
 }
 
-/// Only the header. `-o wide` prints every column.
+/// Returns a table with only the header. `-o wide` prints every column.
 pub fn empty<T: Listed>(look: &Look) -> Table {
     let table = Table::new(T::header(look));
     if look.wide {
@@ -63,7 +65,7 @@ pub fn empty<T: Listed>(look: &Look) -> Table {
     }
 }
 
-/// How tables call what a watch saw vanish.
+/// The state of a deleted object in the table of a watch.
 const GONE: &str = "Deleted";
 
 // === impl Listed for Workload ===
@@ -120,7 +122,7 @@ impl Listed for v1::Workload {
 
 impl Listed for v1::Replica {
     const KIND: &'static str = "replica";
-    // An id begins with its workload's name.
+    // The id already begins with the name of the workload.
     const GIVES_WAY: &'static [&'static str] = &["WORKLOAD", "AGE", "RESTARTS"];
 
     fn name(&self) -> &str {
@@ -287,8 +289,7 @@ impl Listed for v1::Artifact {
     }
 }
 
-/// Whether a worker is ready, and what there is to be said about that, such as
-/// `no,OtherCluster,drained`.
+/// Formats whether a worker is ready, and why not, such as `no,OtherCluster,drained`.
 fn readiness(worker: &v1::Worker) -> String {
     let find = |kind: &str| worker.conditions.iter().find(|one| one.r#type == kind);
     let mut words = Vec::new();
@@ -313,19 +314,19 @@ fn readiness(worker: &v1::Worker) -> String {
     words.join(",")
 }
 
-/// Enough of a digest to tell artifacts apart, and to name one on the command line.
+/// Returns enough of a digest to identify an artifact, also on the command line.
 pub fn short_digest(digest: &str) -> &str {
     digest.get(.."sha256:".len() + 12).unwrap_or(digest)
 }
 
-/// A route as it is read: any host is `*`.
+/// Formats a route. Any host is `*`.
 pub fn route(host: &str, path: &str) -> String {
     let host = if host.is_empty() { "*" } else { host };
     let path = if path.is_empty() { "/" } else { path };
     format!("{host}{path}")
 }
 
-/// Those of components, then those of the service.
+/// Returns the routes of the components, then those of the service.
 fn routes(workload: &v1::Workload) -> impl Iterator<Item = String> {
     let spec = workload.spec.iter();
     let of_components = spec.clone().flat_map(|spec| &spec.components);
@@ -339,7 +340,8 @@ fn routes(workload: &v1::Workload) -> impl Iterator<Item = String> {
     of_components.chain(of_service)
 }
 
-/// One word for how a workload is: the reason of its condition where it is not as it should be.
+/// Returns one word for the state of a workload: if it is not as it should be, the reason of its
+/// condition.
 fn state(workload: &v1::Workload) -> &str {
     if workload.delete_time.is_some() {
         return "Deleting";
@@ -373,7 +375,7 @@ fn yes(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
 }
 
-/// `127.0.0.1:53->53/udp`: where the way begins, and where it ends. TCP goes without saying.
+/// Formats a published port as `127.0.0.1:53->53/udp`. TCP is not mentioned.
 fn way(address: &str, port: u32, protocol: v1::publish::Protocol) -> String {
     match protocol {
         v1::publish::Protocol::Udp => format!("{address}->{port}/udp"),

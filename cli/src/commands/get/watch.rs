@@ -1,4 +1,4 @@
-//! `warren get -w`: what is, then every change, through connections that break and come back.
+//! `warren get -w`: the current state and then every change, across broken connections.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,27 @@ use crate::{
     wait::watch::{Change, Target, Watched, changes},
 };
 
-/// One thing that somebody who watches should see.
+/// An object that is shown to the user.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sight<T> {
     Now(T),
-    /// In its last state.
+    /// The object has been deleted; this is its last state.
     Gone(T),
 }
 
 /// Namespace and name.
 pub type Key = (String, String);
 
-/// What was seen so far. Pure: changes in, sights out.
+/// What has been seen so far. Pure: it turns changes into sights.
 #[derive(Debug)]
 struct Seen<T> {
     items: BTreeMap<Key, T>,
-    /// The present state while it arrives.
+    /// The current state while it is being received.
     arriving: Option<BTreeMap<Key, T>>,
 }
 
-/// Shows everything that is watched and wanted, and what becomes of it: first all that there is, at once. It goes on
-/// until `show` fails, or the server refuses.
+/// Shows the watched objects that are wanted: first all current ones at once, then every change.
+/// Continues until `show` fails or the server refuses.
 pub async fn follow<T: Watched + Listed>(
     target: Target,
     wanted: impl Fn(&T) -> bool,
@@ -81,7 +81,7 @@ impl<T: Listed> Seen<T> {
     fn take(&mut self, change: Change<T>) -> Vec<Sight<T>> {
         match (change, &mut self.arriving) {
             (Change::Broken(_), _) => Vec::new(),
-            (Change::Anew, arriving) => {
+            (Change::Resync, arriving) => {
                 *arriving = Some(BTreeMap::new());
                 Vec::new()
             }
@@ -108,7 +108,7 @@ impl<T: Listed> Seen<T> {
         }
     }
 
-    /// What differs from what was seen before.
+    /// Returns the differences from what was seen before.
     fn turn_to(&mut self, now: BTreeMap<Key, T>) -> Vec<Sight<T>> {
         let before = std::mem::replace(&mut self.items, now);
         let gone = before
@@ -180,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn after_a_gap_only_what_differs_is_shown() {
+    fn after_a_gap_only_differences_are_shown() {
         let mut seen = Seen::default();
         for name in ["w1", "w2", "w3"] {
             seen.take(Change::Is(worker(name, true)));
         }
         seen.take(Change::Complete);
-        assert_eq!(seen.take(Change::Anew), []);
+        assert_eq!(seen.take(Change::Resync), []);
         for worker in [worker("w1", true), worker("w2", false), worker("w4", true)] {
             assert_eq!(seen.take(Change::Is(worker)), []);
         }

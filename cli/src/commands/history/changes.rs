@@ -1,4 +1,4 @@
-//! What one revision changed of another, in the manifest's words.
+//! The changes from one revision to another, in the terms of the manifest.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::commands::get::short_digest;
 
-/// A value longer than this is told by its name alone.
+/// The maximum length of a value that is shown; of a longer one only the name is.
 const LONGEST: usize = 24;
 
-/// One change each, by the names that a manifest has: `service.env.LOG info -> debug`.
+/// Returns one entry per change, with the names of the manifest: `service.env.LOG info -> debug`.
 pub fn between(before: &v1::Revision, after: &v1::Revision) -> Vec<String> {
     let mut changes = Vec::new();
     compare("", &tree(before), &tree(after), &mut changes);
@@ -21,7 +21,8 @@ pub fn between(before: &v1::Revision, after: &v1::Revision) -> Vec<String> {
     changes
 }
 
-/// The spec as its manifest's tree: names, units and defaults are what people write.
+/// Returns the spec as the tree of its manifest, with the names, units and defaults that users
+/// write.
 fn tree(revision: &v1::Revision) -> Yaml {
     let workload = v1::Workload {
         spec: revision.spec.clone(),
@@ -50,7 +51,8 @@ fn compare(path: &str, before: &Yaml, after: &Yaml, changes: &mut Vec<String>) {
             };
             match (old.get(name), new.get(name)) {
                 (Some(old), Some(new)) => compare(&at, old, new, changes),
-                // A group of settings came or went with those of its settings that are no defaults.
+                // A group of settings that was added or removed is shown by those of its settings
+                // that are not defaults.
                 (Some(old), None) if is_group(&at, old) => compare(&at, old, &nothing(), changes),
                 (None, Some(new)) if is_group(&at, new) => compare(&at, &nothing(), new, changes),
                 (Some(old), None) => changes.push(format!("-{at}{}", said(old))),
@@ -89,7 +91,7 @@ fn nothing() -> Yaml {
     Yaml::Hash(yaml_rust2::yaml::Hash::new())
 }
 
-/// What a mapping holds by name, or a list of things that have names.
+/// Returns the fields of a mapping, or the elements of a list by their names if they have some.
 fn fields(value: &Yaml) -> Option<BTreeMap<String, Yaml>> {
     match value {
         Yaml::Hash(hash) => {
@@ -106,7 +108,8 @@ fn fields(value: &Yaml) -> Option<BTreeMap<String, Yaml>> {
     }
 }
 
-/// After the name of what came or went: its value where that is short, its fields where it has some.
+/// Formats what follows the name of an added or removed value: the value if it is short, or else
+/// its fields.
 fn said(value: &Yaml) -> String {
     match value {
         Yaml::Hash(hash) if !hash.contains_key(&Yaml::String("name".to_owned())) => {
@@ -186,7 +189,7 @@ mod tests {
         };
         let (mut after, mut service) = (spec(), spec().service.unwrap_or_default());
         change(&mut after, &mut service);
-        // A change that took the service away meant it.
+        // If the service itself was removed, its fields are not listed.
         after.service = after.service.map(|_| service);
         between(&revision(spec()), &revision(after)).join(", ")
     }

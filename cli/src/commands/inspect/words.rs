@@ -1,19 +1,20 @@
-//! A component's border in words.
+//! Describes the imports, exports and uses of a component.
 
 use warren_model::{
     component::{ComponentInfo, Function, Use, WasiGeneration},
     link::{Answer, Explanation, Export, Import, Wanted},
 };
 
-/// Lines under a heading, each with its depth.
+/// Lines below a heading, each with its depth.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Section {
     pub title: &'static str,
     pub lines: Vec<(usize, String)>,
 }
 
-/// What it may be used as and why not otherwise, what it imports and who answers, what it exports and who uses it.
-/// `beside`: whether there were other components to link with.
+/// Describes how the component may be used and why not otherwise, its imports and what satisfies
+/// them, and its exports and what uses them. `beside` says whether there were other components to
+/// link with.
 pub fn sections(info: &ComponentInfo, explanation: &Explanation, beside: bool) -> Vec<Section> {
     let imports = explanation.imports.iter();
     let imports = imports.flat_map(|one| import(one, beside)).collect();
@@ -30,7 +31,7 @@ pub fn sections(info: &ComponentInfo, explanation: &Explanation, beside: bool) -
         .collect()
 }
 
-/// Each use, or what keeps it from that.
+/// Returns each use, or the reason against it.
 fn uses(info: &ComponentInfo, explanation: &Explanation) -> Vec<(usize, String)> {
     let by = |wanted: Use| {
         let exports = explanation.exports.iter();
@@ -47,7 +48,7 @@ fn uses(info: &ComponentInfo, explanation: &Explanation) -> Vec<(usize, String)>
         let is_older = |name: &str| name.contains("@0.2.");
         let choice = match used {
             Some(WasiGeneration::P3) if exports.iter().any(|one| is_older(&one.name)) => {
-                ", of which that of 0.3 is used"
+                ", of which the 0.3 version is used"
             }
             _ => "",
         };
@@ -86,7 +87,8 @@ fn import(import: &Import, beside: bool) -> Vec<(usize, String)> {
             let (export, exporter) = (&link.export, &link.exporter);
             lines.push((2, format!("links to `{export}` of {exporter}")));
         }
-        // Alone nothing can be there; what would do is the better answer.
+        // Without other components nothing can satisfy the import; it is more useful to say what
+        // would.
         (Answer::Unlinked(_), Some(wanted)) if !beside => {
             lines.push((2, format!("needs {}", exporter(wanted))));
         }
@@ -123,7 +125,7 @@ fn export(export: &Export) -> Vec<(usize, String)> {
     lines
 }
 
-/// One that cannot be linked says why.
+/// Lists functions. A function that cannot be linked says why.
 fn functions(functions: &[Function]) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     for function in functions {
@@ -167,7 +169,7 @@ mod tests {
         })
     }
 
-    fn told(info: &ComponentInfo, others: &[(&str, &ComponentInfo)]) -> String {
+    fn described(info: &ComponentInfo, others: &[(&str, &ComponentInfo)]) -> String {
         let name = |text| Name::parse(text).unwrap();
         let others: Vec<_> = others
             .iter()
@@ -204,9 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn alone_it_says_what_it_needs() {
+    fn alone_it_lists_what_it_needs() {
         assert_eq!(
-            told(&caller(), &[]),
+            described(&caller(), &[]),
             "\
 May be used as
   the service: it exports `wasi:cli/run@0.2.6`
@@ -223,7 +225,7 @@ Exports
     }
 
     #[test]
-    fn of_two_doors_it_says_which_is_used() {
+    fn of_two_wasi_versions_it_names_the_one_that_is_used() {
         let bare = |name: &str| v1::ExternItem {
             name: name.into(),
             functions: vec![],
@@ -231,14 +233,14 @@ Exports
         let uses = [v1::artifact::Use::Service, v1::artifact::Use::Http];
         let of = |exports: &[&str]| {
             let exports = exports.iter().map(|name| bare(name)).collect();
-            told(&info(vec![], exports, &uses), &[])
+            described(&info(vec![], exports, &uses), &[])
         };
         let text = of(&[
             "wasi:cli/run@0.2.6",
             "wasi:http/handler@0.3.0",
             "wasi:cli/run@0.3.0",
         ]);
-        let service = "the service: it exports `wasi:cli/run@0.2.6`, `wasi:cli/run@0.3.0`, of which that of 0.3 is used\n";
+        let service = "the service: it exports `wasi:cli/run@0.2.6`, `wasi:cli/run@0.3.0`, of which the 0.3 version is used\n";
         assert!(text.contains(service), "{text}");
         assert!(
             text.contains("routes: it exports `wasi:http/handler@0.3.0`\n"),
@@ -247,13 +249,13 @@ Exports
     }
 
     #[test]
-    fn what_only_a_host_provides_is_not_asked_of_a_component() {
+    fn a_host_interface_is_not_expected_of_a_component() {
         let it = info(
             vec![item("wasmcloud:messaging/consumer@0.2.0", "func()", "")],
             vec![],
             &[],
         );
-        let text = told(&it, &[]);
+        let text = described(&it, &[]);
         assert!(
             text.contains("does not link: it imports") && text.contains("wasmCloud"),
             "{text}"
@@ -262,13 +264,13 @@ Exports
     }
 
     #[test]
-    fn beside_others_it_says_who_links_to_whom() {
-        let text = told(&caller(), &[("cart", &cart())]);
+    fn with_others_it_lists_what_links_to_what() {
+        let text = described(&caller(), &[("cart", &cart())]);
         assert!(
             text.contains("    links to `shop:cart/store@1.0.1` of cart\n"),
             "{text}"
         );
-        let text = told(&cart(), &[("service", &caller())]);
+        let text = described(&cart(), &[("service", &caller())]);
         let line = "    service links to it with its import `shop:cart/store@1.0.0`\n";
         assert!(text.contains(line), "{text}");
         let other = info(
@@ -276,7 +278,7 @@ Exports
             vec![item("a:b/c", "func()", "")],
             &[v1::artifact::Use::Library],
         );
-        let text = told(&caller(), &[("other", &other)]);
+        let text = described(&caller(), &[("other", &other)]);
         assert!(
             text.contains("does not link: it imports `shop:cart/store@1.0.0`"),
             "{text}"
@@ -294,7 +296,7 @@ Exports
             )],
             &[v1::artifact::Use::Library],
         );
-        let text = told(&store, &[]);
+        let text = described(&store, &[]);
         let lines =
             "    open: func() -> own<cart>\n      cannot be linked: it returns a resource\n";
         assert!(text.contains(lines), "{text}");

@@ -1,7 +1,7 @@
-//! Which of a workload's replicas is meant. Pure.
+//! Picks the replica of a workload that is meant. Pure.
 
-/// The replica whose id is `wanted`, or the only one whose id begins so. The name of the workload, with which every id
-/// begins, may be left out.
+/// Returns the replica whose id is `wanted`, or the only one whose id begins with it. The name of
+/// the workload, with which every id begins, may be omitted.
 pub fn replica(title: &str, name: &str, ids: &[String], wanted: &str) -> Result<String, String> {
     if let Some(id) = ids.iter().find(|id| *id == wanted) {
         return Ok(id.clone());
@@ -26,7 +26,7 @@ pub fn replica(title: &str, name: &str, ids: &[String], wanted: &str) -> Result<
             list(&ids.iter().collect::<Vec<_>>())
         )),
         several => Err(format!(
-            "`{wanted}` stands for {} replicas of {title}:{}",
+            "`{wanted}` matches {} replicas of {title}:{}",
             several.len(),
             list(several)
         )),
@@ -52,7 +52,7 @@ mod tests {
         let refused = |wanted| replica("workload/shop", "shop", &ids, wanted).unwrap_err();
         assert_eq!(
             refused("a"),
-            "`a` stands for 2 replicas of workload/shop:\n  shop-a1x\n  shop-a2y"
+            "`a` matches 2 replicas of workload/shop:\n  shop-a1x\n  shop-a2y"
         );
         assert_eq!(
             refused("c"),

@@ -1,17 +1,17 @@
-//! Lines of several replicas in the order of time. Pure.
+//! Orders the lines of several replicas by time. Pure.
 
 use std::collections::HashMap;
 
 use warren_proto::v1;
 
-/// Lines that wait until those of other replicas that were written before them have come.
+/// Lines that wait for earlier lines of other replicas.
 #[derive(Debug, Default)]
 pub struct Merge {
     lines: Vec<v1::LogLine>,
     bytes: usize,
 }
 
-/// What a line costs beside its text.
+/// The memory of a line in addition to its text.
 const LINE_BYTES: usize = size_of::<v1::LogLine>() + 64;
 
 // === impl Merge ===
@@ -29,13 +29,13 @@ impl Merge {
         self.lines.is_empty()
     }
 
-    /// Memory of the lines that wait.
+    /// Returns the memory of the waiting lines.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// All of them, in the order of the time at which they were written. Lines of one replica stay in the order in which
-    /// it wrote them, also where its clock was set back.
+    /// Returns all lines in the order of their timestamps. Lines of one replica stay in the order
+    /// in which it wrote them, even if its clock was set back.
     pub fn take(&mut self) -> Vec<v1::LogLine> {
         self.bytes = 0;
         let mut latest: HashMap<String, (i64, i32)> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Lines as people read them.
+//! Formats lines for people.
 
 use std::time::SystemTime;
 
@@ -7,24 +7,25 @@ use warren_proto::v1::{self, log_line::Stream};
 
 use crate::output::{Colour, Shown, Style, harmless};
 
-/// How lines are told apart.
+/// How lines are formatted.
 #[derive(Clone, Copy, Debug)]
 pub struct Printer {
     pub style: Style,
     pub timestamps: bool,
     /// Whether to name the replica and the source of each line.
     pub prefix: bool,
-    /// Lines exactly as the guest wrote them, whatever a terminal makes of them.
+    /// Whether lines are printed exactly as the guest wrote them, even if they control the
+    /// terminal.
     pub raw: bool,
 }
 
-/// Behind a line whose end is missing.
+/// Follows a line that was cut off.
 const CUT: &str = " … (the rest of the line was not kept)";
 
 // === impl Printer ===
 
 impl Printer {
-    /// The line with its end, and before it what is missing.
+    /// Formats a line with its line feed, preceded by a note about missing lines.
     pub fn text(self, line: &v1::LogLine) -> Shown {
         let mut prefix = Shown::default();
         if self.timestamps {
@@ -60,7 +61,7 @@ impl Printer {
     }
 }
 
-/// RFC 3339, in milliseconds.
+/// Formats the time as in RFC 3339, with milliseconds.
 fn time(line: &v1::LogLine) -> String {
     let time = line.time.and_then(|time| SystemTime::try_from(time).ok());
     match time.and_then(|time| Timestamp::try_from(time).ok()) {
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_say_who_wrote_them_and_what_is_missing() {
+    fn lines_have_their_source_and_what_is_missing() {
         let mut line = v1::LogLine {
             time: Some(prost_types::Timestamp {
                 seconds: 1_700_000_000,
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_guest_wrote_drives_a_terminal_only_where_that_was_asked_for() {
+    fn escape_sequences_of_a_guest_are_printed_only_in_raw_mode() {
         let mut line = v1::LogLine {
             replica: "w-abc".into(),
             source: "service".into(),

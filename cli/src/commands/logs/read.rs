@@ -1,4 +1,5 @@
-//! Lines of a workload from a control plane; one that is followed goes on when the connection breaks and comes back.
+//! Reads the lines of a workload from a control plane. A read that follows continues across broken
+//! connections.
 
 use std::{collections::BTreeMap, pin::Pin};
 
@@ -14,12 +15,12 @@ use crate::{
     resume::{self, Resuming},
 };
 
-/// What reading gives.
+/// The result of a read.
 #[derive(Debug, PartialEq)]
 pub enum Read {
-    /// Lines as they came, those of each replica in the order in which they were written.
+    /// New lines. Those of each replica are in the order in which they were written.
     Lines(Vec<v1::LogLine>),
-    /// The connection broke, for this reason; tried again until it is back.
+    /// The connection broke, for this reason. The read retries until it is restored.
     Broken(String),
 }
 
@@ -32,19 +33,20 @@ struct Call {
     resume: Resume,
 }
 
-/// What was read already. Pure.
+/// What has been read already. Pure.
 #[derive(Default)]
 struct Resume {
-    /// When reading began.
+    /// The time when reading began.
     began: Option<Instant>,
     /// The time of the last line of each replica.
     read: BTreeMap<String, Timestamp>,
-    /// The same when the connection broke last: lines up to these come again.
+    /// The same at the last broken connection: lines up to these times are sent again.
     before_break: BTreeMap<String, Timestamp>,
 }
 
-/// Reads until the lines end, or until nobody wants more when the request is to follow. A failure before the server
-/// answered once is final. Dropping the future of the next item loses nothing.
+/// Reads until the last line or, if the request follows, for as long as the stream is polled. A
+/// failure before the server has answered once is final. Dropping the future of the next item loses
+/// nothing.
 pub fn read(server: Server, request: v1::LogsRequest) -> Reading {
     let call = Call {
         server,
@@ -76,7 +78,7 @@ async fn next(reader: &mut Resuming<Call>) -> Result<Option<Read>, Status> {
         };
         let call = &mut reader.source;
         let again = call.request.follow && call.resume.began.is_some();
-        // The workload is gone: there is no more to say.
+        // The workload has been deleted, so there are no further lines.
         if again && status.code() == Code::NotFound {
             return Ok(None);
         }
@@ -84,7 +86,7 @@ async fn next(reader: &mut Resuming<Call>) -> Result<Option<Read>, Status> {
             return Err(status);
         }
         call.resume.broke();
-        // One failure alone is not worth a word.
+        // A single failure is not reported.
         if reader.failures() == 2 {
             return Ok(Some(Read::Broken(error::render_status(&status))));
         }
@@ -108,8 +110,9 @@ impl resume::Source for Call {
 // === impl Resume ===
 
 impl Resume {
-    /// What to ask now: when it is not for the first time, all that is kept, or what was written since then where not
-    /// all was wanted. What was read already is told from the rest by its time.
+    /// Returns the request to send now. After a broken connection it asks for all lines, or, if the
+    /// first request was limited, for those since it began. Lines that were already read are
+    /// recognised by their time.
     fn request(&self, first: &v1::LogsRequest, now: Instant) -> v1::LogsRequest {
         let mut request = first.clone();
         if let Some(began) = self.began
@@ -125,7 +128,7 @@ impl Resume {
         self.before_break.clone_from(&self.read);
     }
 
-    /// Those that were not read before a break.
+    /// Returns the lines that were not read before a break.
     fn new_lines(&mut self, mut lines: Vec<v1::LogLine>) -> Vec<v1::LogLine> {
         let moment = |time: &Timestamp| (time.seconds, time.nanos);
         lines.retain(|line| {
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_break_lines_go_on_where_they_were() {
+    fn after_a_break_lines_continue_where_they_stopped() {
         let first = v1::LogsRequest {
             follow: true,
             tail: Some(5),
@@ -169,7 +172,7 @@ mod tests {
         let began = Instant::now();
         assert_eq!(resume.request(&first, began), first);
         resume.began = Some(began);
-        // Clocks may step back: without a break nothing is dropped.
+        // Clocks may be set back: without a break nothing is dropped.
         let lines = vec![line("a", 5), line("a", 4), line("a", 6), line("b", 9)];
         assert_eq!(resume.new_lines(lines.clone()), lines);
 
@@ -177,8 +180,8 @@ mod tests {
         let again = resume.request(&first, began + Duration::from_secs(30));
         assert_eq!((again.tail, again.follow), (None, true));
         assert!(again.since.is_some_and(|since| since.seconds >= 30));
-        let told = vec![line("a", 5), line("a", 6), line("a", 7), line("c", 1)];
-        assert_eq!(resume.new_lines(told), [line("a", 7), line("c", 1)]);
+        let sent = vec![line("a", 5), line("a", 6), line("a", 7), line("c", 1)];
+        assert_eq!(resume.new_lines(sent), [line("a", 7), line("c", 1)]);
 
         let all = v1::LogsRequest::default();
         assert_eq!(resume.request(&all, began + Duration::from_secs(30)), all);

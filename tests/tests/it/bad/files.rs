@@ -38,11 +38,11 @@ async fn manifests_that_are_none_are_refused_without_a_server() {
         ),
         (
             lab.write("latin.yaml", b"name: a\nlabels: { a: \xe9t\xe9 }\n"),
-            &["latin.yaml: it is not UTF-8 text (from line 2 on)"],
+            &["latin.yaml: it is not UTF-8 text (line 2)"],
         ),
         (
             lab.path("giant.yaml").display().to_string(),
-            &["giant.yaml: a manifest has at most 4MiB"],
+            &["giant.yaml: a manifest may have at most 4MiB"],
         ),
         (
             lab.write("deep.yaml", deep),
@@ -50,7 +50,7 @@ async fn manifests_that_are_none_are_refused_without_a_server() {
         ),
         (
             "/dev/zero".to_owned(),
-            &["/dev/zero: a manifest has at most 4MiB"],
+            &["/dev/zero: a manifest may have at most 4MiB"],
         ),
     ] {
         for command in ["apply", "validate"] {
@@ -145,11 +145,15 @@ async fn what_this_user_may_not_read_is_told() {
         &["worker", "--listen", any, "--http", any, "--data", &data],
     ] {
         let told = ask(process).await;
-        let words = format!("cannot use {data} as data directory: this user may not write there");
+        let words =
+            format!("cannot use {data} as the data directory: this user may not write there");
         assert!(told.contains(&words) && told.contains("--data"), "{told}");
     }
     let told = ask(&["control", "--listen", any]).await;
-    assert!(told.contains("say where with --data"), "{told}");
+    assert!(
+        told.contains("name the data directory with --data"),
+        "{told}"
+    );
     let told = ask(&["control", "--listen", "127.0.0.1:1", "--data", &data]).await;
     assert!(
         told.contains("data directory") || told.contains("may not listen"),

@@ -196,7 +196,7 @@ async fn a_refusal_in_the_middle_says_what_was_applied_and_what_was_not() {
         &[
             "all.yaml:13:",
             "default/counter",
-            "before that: workload/first created",
+            "already applied: workload/first created",
             "not applied: workload/echo, workload/counter, workload/last",
         ],
     );

@@ -70,7 +70,7 @@ async fn what_an_old_server_knows_is_sent_to_it() {
     // This one has no artifacts at all, and says so as any server does.
     let apply = ["apply", "-f", &plain, "--server", &server.url];
     let words = [
-        "is version 0.0.9 and does not have ArtifactService.Stat",
+        "has version 0.0.9 and does not know ArtifactService.Stat",
         concat!("this is warren ", env!("CARGO_PKG_VERSION")),
         "update the server",
     ];

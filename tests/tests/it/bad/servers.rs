@@ -30,11 +30,16 @@ async fn who_answers_instead_of_a_control_plane_is_named() {
         format!("http://{}", worker.http),
         format!("http://{}", worker.listen),
     );
-    let ingress = told(lab, &http, &[&http, "no control plane"]).await;
+    let ingress = told(lab, &http, &[&http, "not a control plane"]).await;
     assert!(ingress.contains("web server"), "{ingress}");
-    told(lab, &listen, &[&listen, "a worker listens there"]).await;
+    told(
+        lab,
+        &listen,
+        &[&listen, "it is a worker, not a control plane"],
+    )
+    .await;
     let tls = tls_server().await;
-    told(lab, &tls, &[&tls, "a server of TLS answers there"]).await;
+    told(lab, &tls, &[&tls, "it answered with TLS"]).await;
     let nobody = format!("http://{address}");
     let words = [
         "cannot reach a control plane",
@@ -52,7 +57,7 @@ async fn who_answers_instead_of_a_control_plane_is_named() {
         "cannot reach a control plane",
         &format!("at {nobody}: connection refused, nor at {tls}: "),
         "TLS",
-        &format!("nor at {listen}: a worker listens there"),
+        &format!("nor at {listen}: it is a worker, not a control plane"),
         &format!("nor at {http}: "),
         "start one with `warren control`",
     ];

@@ -16,9 +16,9 @@ async fn a_data_directory_that_is_a_file_is_told_with_the_flag() {
             let told = lab.warren(process).await.refused(
                 1,
                 &[
-                    &format!("cannot use {data} as data directory"),
-                    "a file stands in its place",
-                    "name another one with --data",
+                    &format!("cannot use {data} as the data directory"),
+                    "it is a file, or below one",
+                    "name another directory with --data",
                 ],
             );
             assert_eq!(told.lines().count(), 1, "{told}");
@@ -42,7 +42,7 @@ async fn an_address_of_another_machine_is_told_with_the_flag() {
     ] {
         let process = [process, &["--data", &data]].concat();
         let told = lab.warren(&process).await;
-        let words = ["192.0.2.1 is no address of this machine", flag];
+        let words = ["192.0.2.1 is not an address of this machine", flag];
         let told = told.refused(1, &words);
         assert_eq!(told.lines().count(), 1, "{told}");
     }

@@ -33,9 +33,9 @@ async fn what_is_well_is_told_shortly() {
         &[
             "Workload counter in namespace default\n",
             "1 of 1 replica is ready at revision 1\n",
-            "revision 1 was made ",
+            "revision 1 was created ",
             "http://counter.localhost/   component api\n",
-            &format!("tcp {address} on worker w1 leads to its port 6379\n"),
+            &format!("tcp {address} on worker w1 leads to port 6379\n"),
             "RUNNING, ready",
             "component api sha256:",
             "Recent events\n",
@@ -111,7 +111,7 @@ async fn what_is_ill_is_told_with_the_reason_and_a_way_out() {
         &text,
         &[
             "0 of 1 replica is ready at revision 1",
-            " waits on worker w1 to be started again in ",
+            " waits on worker w1 to be restarted in ",
             ": the service ended with code 1 after ",
             "; starting again in ",
             "last ended ",
@@ -140,6 +140,6 @@ async fn what_is_ill_is_told_with_the_reason_and_a_way_out() {
     .await;
     says(
         &text,
-        &["memory at most 1GiB", "warren get workers -o wide"],
+        &["at most 1GiB of memory", "warren get workers -o wide"],
     );
 }

@@ -91,7 +91,7 @@ async fn every_revision_can_be_told_and_brought_back() {
         .await
         .ok();
     assert!(
-        again.contains("has the spec of revision 2 already"),
+        again.contains("already has the spec of revision 2"),
         "{again}"
     );
     cluster

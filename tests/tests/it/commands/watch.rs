@@ -130,7 +130,7 @@ async fn what_cannot_be_watched_says_so() {
         (
             &["workloads", "-w", "-o", "manifest"],
             2,
-            "leave it out for a manifest",
+            "omit it for a manifest",
         ),
         (&["workloads", "nobody", "-w"], 1, "nobody"),
     ] {

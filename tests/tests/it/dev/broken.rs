@@ -69,7 +69,7 @@ async fn what_runs_goes_on_whatever_is_wrong_with_the_next_version() {
     let dev = Dev::start(&lab, &[&file]).await;
     dev.process.said_line("workload/counter is ready").await;
     let serves = async || assert_eq!(get(dev.http, "counter.localhost", "/").await.status, 200);
-    let goes_on = "what runs goes on";
+    let goes_on = "running workloads continue";
     let good = fs::read(example("counter")).unwrap();
 
     lab.write("warren.yaml", "name: counter\n  service: }\n");
@@ -77,7 +77,7 @@ async fn what_runs_goes_on_whatever_is_wrong_with_the_next_version() {
     said(&dev, goes_on, 1).await;
     serves().await;
     lab.write("warren.yaml", &manifest);
-    said(&dev, "workload/counter is as before", 1).await;
+    said(&dev, "workload/counter is unchanged", 1).await;
 
     lab.write("counter.wasm", "not a component");
     dev.process.said_line("not WebAssembly").await;
@@ -96,7 +96,7 @@ async fn what_runs_goes_on_whatever_is_wrong_with_the_next_version() {
     said(&dev, goes_on, 4).await;
     serves().await;
     lab.write("counter.wasm", good);
-    said(&dev, "workload/counter is as before", 2).await;
+    said(&dev, "workload/counter is unchanged", 2).await;
     assert_eq!(times(&dev, "redeploying"), 0, "{:#?}", dev.process.stdout());
     serves().await;
 }
@@ -114,11 +114,16 @@ async fn a_service_that_does_not_start_makes_way_for_the_version_before() {
         .said_line("workload/counter did not become ready")
         .await;
     said(&dev, "unknown arguments", 1).await;
-    said(&dev, "workload/counter went back to the version before", 1).await;
+    said(
+        &dev,
+        "workload/counter was rolled back to the previous version",
+        1,
+    )
+    .await;
     answers(&dev, "counter.localhost", "/", is_ok).await;
 
     lab.write("cache.wasm", fs::read(example("cache")).unwrap());
-    said(&dev, "workload/counter is as before", 1).await;
+    said(&dev, "workload/counter is unchanged", 1).await;
     answers(&dev, "counter.localhost", "/", is_ok).await;
 }
 
@@ -167,7 +172,7 @@ async fn a_route_that_another_path_holds_is_taken_when_it_is_given_up() {
 
     // The same name in two paths would be two minds about one workload.
     lab.write("two.yaml", one.replace("echo.localhost", "two.localhost"));
-    dev.process.said_line("workload/echo stands in").await;
+    dev.process.said_line("workload/echo is also in").await;
 }
 
 #[tokio::test]
@@ -178,6 +183,8 @@ async fn a_path_that_is_not_there_is_a_mistake_in_the_command() {
     let directory = lab.path("").display().to_string();
     for (path, told) in [(&missing, "nowhere.yaml"), (&directory, "warren.yaml")] {
         let words = ["dev", path, "--listen", any, "--http", any];
-        lab.warren(&words).await.refused(1, &[told, "is not there"]);
+        lab.warren(&words)
+            .await
+            .refused(1, &[told, "does not exist"]);
     }
 }

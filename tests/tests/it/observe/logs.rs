@@ -43,7 +43,7 @@ async fn previous_is_the_run_before_the_last_restart() {
     cluster.apply(&trapper()).await;
     let previous = ["trapper", "--previous"];
     let too_early = cluster.warren(&["logs", "trapper", "--previous"]).await;
-    too_early.refused(1, &["workload/trapper", "started again"]);
+    too_early.refused(1, &["workload/trapper", "restarted yet"]);
 
     for run in 0..3 {
         eventually("the service answers", async || {
@@ -159,7 +159,7 @@ async fn lines_of_several_replicas_come_in_the_order_of_time() {
         }
     })
     .await
-    .refused(1, &["not all lines", "`w2` is not connected"]);
+    .refused(1, &["some lines cannot be read", "`w2` is not connected"]);
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn sixty_crash_loops() {
     // What was left out is counted, by the next line of its kind.
     eventually("the log says how much was left out", async || {
         let log = zoo.cluster.workers[0].process.stderr();
-        match log.contains("more like it before") {
+        match log.contains("left out before it") {
             true => Ok(()),
             false => Err(super::tail(&log)),
         }

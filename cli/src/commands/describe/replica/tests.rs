@@ -50,7 +50,7 @@ fn each_phase_is_a_sentence() {
             Phase::Pending,
             "",
             vec![],
-            "waits for a worker: none was chosen yet",
+            "waits for a worker: none has been chosen yet",
         ),
         (
             Phase::Pending,
@@ -62,14 +62,14 @@ fn each_phase_is_a_sentence() {
             Phase::Pending,
             "w1",
             vec![],
-            "is prepared on worker w1: its components are on their way",
+            "is being prepared on worker w1: its components are being fetched or compiled",
         ),
         (Phase::Starting, "w1", vec![], "is starting on worker w1"),
         (
             Phase::Running,
             "w1",
             unmet("Ready", "it does not listen on port 6379"),
-            "runs on worker w1 and is not ready: it does not listen on port 6379",
+            "is running on worker w1 but not ready: it does not listen on port 6379",
         ),
         (
             Phase::Backoff,
@@ -78,31 +78,31 @@ fn each_phase_is_a_sentence() {
                 "Ready",
                 "the service trapped: unreachable; starting again in 1.6s",
             ),
-            "waits on worker w1 to be started again: the service trapped: unreachable; starting again in 1.6s",
+            "waits on worker w1 to be restarted: the service trapped: unreachable; starting again in 1.6s",
         ),
         (
             Phase::Failed,
             "w1",
             unmet("Started", "127.0.0.1:6379 is in use"),
-            "has failed on worker w1: 127.0.0.1:6379 is in use; another replica is to take its place",
+            "has failed on worker w1: 127.0.0.1:6379 is in use; another replica will replace it",
         ),
         (
             Phase::Completed,
             "w1",
             vec![],
-            "has completed on worker w1: its service ended, and its policy asks for no more",
+            "has completed on worker w1: its service ended, and its policy wants no restart",
         ),
         (
             Phase::Stopping,
             "w1",
             vec![],
-            "is stopping on worker w1: what is in flight finishes within its stopGrace",
+            "is stopping on worker w1: work in flight may finish within its stopGrace",
         ),
         (
             Phase::Lost,
             "w1",
             vec![],
-            "is lost: worker w1 is not heard of any more, and another replica takes its place",
+            "is lost: worker w1 stopped sending heartbeats; another replica replaces it",
         ),
     ] {
         let replica = replica(phase, worker, conditions);
@@ -122,7 +122,7 @@ fn each_phase_is_a_sentence() {
 }
 
 #[test]
-fn what_happens_next_is_told() {
+fn the_next_step_is_described() {
     let mut waiting = replica(
         Phase::Backoff,
         "w1",
@@ -134,28 +134,31 @@ fn what_happens_next_is_told() {
         (now - Duration::from_millis(1), " at any moment"),
     ] {
         waiting.next_start_time = Some(next.into());
-        let expected = format!("c-x7k waits on worker w1 to be started again{told}: it trapped");
+        let expected = format!("c-x7k waits on worker w1 to be restarted{told}: it trapped");
         assert_eq!(sentence(&text(), &waiting), expected);
     }
     for (reason, next) in [
-        ("NotProbed", "it gets work once that is well"),
-        ("NotReady", "it gets work once that is well"),
+        (
+            "NotProbed",
+            "it gets work once its readiness probe succeeds",
+        ),
+        ("NotReady", "it gets work once its readiness probe succeeds"),
         (
             "NotListening",
             "it gets work once it listens on every port that it publishes or routes",
         ),
-        ("Unhealthy", "it is being ended, and then started again"),
+        ("Unhealthy", "it is being ended and will be restarted"),
     ] {
         let mut ready = condition("Ready", Holds::False, "why");
         ready.reason = reason.into();
-        let expected = format!("c-x7k runs on worker w1 and is not ready: why; {next}");
+        let expected = format!("c-x7k is running on worker w1 but not ready: why; {next}");
         let unready = replica(Phase::Running, "w1", vec![ready]);
         assert_eq!(sentence(&text(), &unready), expected);
     }
 }
 
 #[test]
-fn endpoints_are_told_as_others_reach_them() {
+fn endpoints_are_shown_as_others_reach_them() {
     let workers = [v1::Worker {
         name: "w1".into(),
         address: "http://10.0.0.5:7701".into(),
@@ -164,11 +167,11 @@ fn endpoints_are_told_as_others_reach_them() {
     for (bound, told) in [
         (
             "127.0.0.1:6379",
-            "tcp 127.0.0.1:6379 on worker w1 leads to its port 80",
+            "tcp 127.0.0.1:6379 on worker w1 leads to port 80",
         ),
         (
             "0.0.0.0:6379",
-            "tcp 10.0.0.5:6379 (bound to 0.0.0.0:6379) on worker w1 leads to its port 80",
+            "tcp 10.0.0.5:6379 (bound to 0.0.0.0:6379) on worker w1 leads to port 80",
         ),
     ] {
         let endpoint = v1::Endpoint {
@@ -224,15 +227,15 @@ fn reads_as_an_explanation() {
         text.into_shown().as_str().to_owned(),
         "\
 Replica c-x7k of workload c in namespace shop
-  c-x7k waits on worker w1 to be started again: the service trapped: unreachable; starting again in 1.6s (4s ago); restarted 3 times
-  it runs revision 2 and was made 5m ago
-  its service was started again 3 times
+  c-x7k waits on worker w1 to be restarted: the service trapped: unreachable; starting again in 1.6s (4s ago); restarted 3 times
+  revision 2, created 5m ago
+  its service was restarted 3 times
 
 Conditions
   Scheduled is TRUE for 4s
   Ready is FALSE for 4s: the service trapped: unreachable; starting again in 1.6s
 
-Last end
+Last exit
   last ended 4s ago: TRAPPED
     wasm trap: unreachable
       0: cache!main
@@ -244,7 +247,7 @@ Recent events
 
 What to do next
   warren logs c --replica c-x7k --tail 20 -n shop   what the service wrote before it ended
-  warren describe workload c -n shop                what should run, and the other replicas
+  warren describe workload c -n shop                the workload and its other replicas
 "
     );
 }

@@ -17,7 +17,7 @@ fn proto(duration: Duration) -> Option<prost_types::Duration> {
     duration.try_into().ok()
 }
 
-fn told(view: &View) -> String {
+fn described(view: &View) -> String {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
     let mut text = Text::new(now, Style::plain());
     describe(&mut text, view);
@@ -168,29 +168,29 @@ fn a_workload_that_is_ill_is_explained() {
         events: vec![event],
     };
     assert_eq!(
-        told(&view),
+        described(&view),
         "\
 Workload counter in namespace shop
   1 of 2 replicas are ready at revision 3
-  counter-x7k waits on worker w2 to be started again: the service trapped: unreachable; starting again in 1.6s (4s ago); restarted 3 times
-  revision 3 was made 5m ago by local: it was applied
+  counter-x7k waits on worker w2 to be restarted: the service trapped: unreachable; starting again in 1.6s (4s ago); restarted 3 times
+  revision 3 was created 5m ago by local: it was applied
   created 3d ago
   labels tier=back
 
-Ways in
+How to reach it
   http://<any host>/       component api
   http://ws.localhost/ws   port 8080 of the service
-  (at the --http port, 8000 unless it was chosen, of any worker)
-  tcp 10.0.0.5:6380 (bound to 0.0.0.0:6380) on worker w1 leads to its port 6379
+  (at the --http port of any worker, by default 8000)
+  tcp 10.0.0.5:6380 (bound to 0.0.0.0:6380) on worker w1 leads to port 6379
 
 Replicas
-  counter-x7k on worker w2: BACKOFF, restarted 3 times, made 3m20s ago
+  counter-x7k on worker w2: BACKOFF, restarted 3 times, created 3m20s ago
     last ended 4s ago: TRAPPED
       unreachable
         0: cache!main
     its last lines on stderr:
       | about to fall over
-  counter-abc on worker w1: RUNNING, ready, made 5m ago
+  counter-abc on worker w1: RUNNING, ready, created 5m ago
 
 Conditions
   Ready is FALSE for 4s (ReplicaRestarting): 1 of 2 replicas are ready
@@ -199,10 +199,10 @@ What should run
   2 replicas on workers with zone=a, spread over rack
   service sha256:abababababab
     environment LOG=\"info\"
-    is ready while port 6379 takes a connection, asked every 1s, until 3 failures in a row
-    may connect to nothing outside the workload
+    is ready while port 6379 accepts a connection, checked every 1s, failing after 3 failures in a row
+    may not connect to anything outside the workload
     restarts always, after 100ms doubling to 30s, at most 10 times in 5m
-    memory at most 64MiB, 16MiB of it reserved
+    at most 64MiB of memory, 16MiB of it reserved
   component api sha256:cdcdcdcdcdcd
     may connect to db.internal:5432
 
@@ -211,14 +211,14 @@ Recent events
 
 What to do next
   warren logs counter --tail 20 -n shop   what the service wrote before it ended
-  warren history counter -n shop          what this revision changed
-  warren rollback counter -n shop         go back to the revision before
+  warren history counter -n shop          the changes of this revision
+  warren rollback counter -n shop         go back to the previous revision
 "
     );
 }
 
 #[test]
-fn one_that_is_well_has_nothing_to_do() {
+fn a_healthy_workload_has_no_hints() {
     let mut workload = workload();
     workload.namespace = "default".into();
     let spec = workload.spec.get_or_insert_default();
@@ -236,11 +236,11 @@ fn one_that_is_well_has_nothing_to_do() {
         events: Vec::new(),
     };
     assert_eq!(
-        told(&view),
+        described(&view),
         "\
 Workload counter in namespace default
   1 of 1 replica is ready at revision 3
-  revision 3 was made 5m ago by local: a rollback to revision 1
+  revision 3 was created 5m ago by local: a rollback to revision 1
   created 3d ago
   labels tier=back
 
@@ -253,7 +253,7 @@ No events are kept
 }
 
 #[test]
-fn what_it_hints_at() {
+fn hints_match_the_state() {
     let hinted = |change: &dyn Fn(&mut v1::Workload, &mut v1::Replica)| {
         let mut workload = workload();
         workload.namespace = "default".into();
@@ -285,7 +285,7 @@ fn what_it_hints_at() {
     assert_eq!(
         hungry,
         "warren logs counter --previous; set service.limits.memory above 64MiB and apply again; \
-         set service.reserve.memory to what it needs and apply again"
+         set service.reserve.memory to the amount that it needs and apply again"
     );
     let homeless = hinted(&|_, replica| {
         replica.phase = Phase::Pending.into();
@@ -299,7 +299,7 @@ fn what_it_hints_at() {
 }
 
 #[test]
-fn of_many_replicas_the_worst_are_told() {
+fn of_many_replicas_the_worst_are_listed() {
     let mut workload = workload();
     workload.revision = 0;
     let mut replicas = vec![v1::Replica::default(); 100];
@@ -311,25 +311,28 @@ fn of_many_replicas_the_worst_are_told() {
         workers: Vec::new(),
         events: Vec::new(),
     };
-    let told = told(&view);
-    assert!(told.contains("revision 0\n  last has failed"), "{told}");
+    let described = described(&view);
     assert!(
-        told.contains("\n  and 95 more: `warren get replicas counter`"),
-        "{told}"
+        described.contains("revision 0\n  last has failed"),
+        "{described}"
     );
-    assert!(told.contains("\n  and 80 more: "), "{told}");
-    assert!(told.lines().count() < 80, "{told}");
+    assert!(
+        described.contains("\n  and 95 more: `warren get replicas counter`"),
+        "{described}"
+    );
+    assert!(described.contains("\n  and 80 more: "), "{described}");
+    assert!(described.lines().count() < 80, "{described}");
 }
 
 #[test]
-fn more_replicas_than_wanted_are_told_apart() {
-    for (ready, wanted, told) in [
+fn replicas_beyond_the_wanted_number_are_counted_separately() {
+    for (ready, wanted, described) in [
         (1, 2, "1 of 2 replicas are ready"),
         (1, 1, "1 of 1 replica is ready"),
         (0, 0, "no replicas are wanted"),
         (300, 0, "no replicas are wanted, and 300 still to stop"),
         (5, 2, "2 of 2 replicas are ready, and 3 more still to stop"),
     ] {
-        assert_eq!(how_many(ready, wanted), told);
+        assert_eq!(how_many(ready, wanted), described);
     }
 }

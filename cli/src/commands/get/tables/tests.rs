@@ -81,7 +81,7 @@ fn workloads_with_and_without_more() {
 }
 
 #[test]
-fn one_word_for_how_a_workload_is() {
+fn the_state_of_a_workload_is_one_word() {
     let with = |conditions: Vec<v1::Condition>| {
         let mut workload = counter();
         workload.status.get_or_insert_default().conditions = conditions;
@@ -211,7 +211,7 @@ fn at_80_columns_names_phases_and_reasons_are_whole() {
             assert!(line.len() <= 80, "{line}");
         }
     }
-    // Where there is room, or all was asked for, all is there.
+    // With enough room, or with `-o wide`, all columns are shown.
     assert!(table(&[replica], &look).within(200).contains("RESTARTS"));
     let wide = Look { wide: true, ..look };
     assert!(table(&[workload], &wide).within(80).contains("LABELS"));

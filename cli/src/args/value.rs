@@ -1,4 +1,5 @@
-//! Parsers of arguments. A refusal says what is expected, with an example; clap adds what was given.
+//! Value parsers of arguments. An error says what is expected, with an example; clap adds the given
+//! value.
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
@@ -9,12 +10,12 @@ use warren_model::{
 };
 use warren_worker::HostVolume;
 
-/// A DNS label, as every name of Warren is.
+/// Parses a DNS label, as every name in Warren is.
 pub fn name(text: &str) -> Result<String, NameError> {
     Name::parse(text).map(|name| name.to_string())
 }
 
-/// A whole number within bounds.
+/// Parses a whole number within bounds.
 pub fn number(bounds: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
     move |text| {
         let number = text.parse().ok().filter(|number| bounds.contains(number));
@@ -30,7 +31,7 @@ pub fn number(bounds: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, Strin
     }
 }
 
-/// An address to listen on.
+/// Parses an address to listen on.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
@@ -41,23 +42,25 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
                 format!("write an IP address and a port: 127.0.0.1:{port}")
             }
             Ok(port) if host == "*" => {
-                format!("write 0.0.0.0:{port} for every address of this machine")
+                format!("write 0.0.0.0:{port} to listen on every address of this machine")
             }
             _ => "write an IP address and a port, such as 127.0.0.1:7700 or [::1]:7700".to_owned(),
         }
     })
 }
 
-/// How many connections a listener holds.
+/// The limits of a listener's connections.
 #[derive(Debug, clap::Args)]
 pub struct Connections {
-    /// Most connections to each listener; beyond them the one that was idle for longest makes room
+    /// Maximum number of connections to each listener; beyond it the connection that has been idle
+    /// for longest is closed
     #[arg(
         long, value_name = "N", default_value_t = 10_000,
         value_parser = number(1..=1_000_000), allow_negative_numbers = true
     )]
     max_connections: u32,
-    /// Most of them from one address, or one IPv6 /64 network [default: a quarter of --max-connections]
+    /// Maximum number of connections from one address or IPv6 /64 network [default: a quarter of
+    /// --max-connections]
     #[arg(
         long, value_name = "N",
         value_parser = number(1..=1_000_000), allow_negative_numbers = true
@@ -76,17 +79,18 @@ impl Connections {
     }
 }
 
-/// A length of time such as `90s` or `1m30s`.
+/// Parses a duration such as `90s` or `1m30s`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     quantity::parse_duration(text).map_err(|error| error.to_string())
 }
 
-/// An amount of memory such as `512MiB`.
+/// Parses an amount of memory such as `512MiB`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     quantity::parse_bytes(text).map_err(|error| error.to_string())
 }
 
-/// A directory that a worker offers: `NAME=PATH`, and `:ro` where nobody may write.
+/// Parses a directory that a worker offers: `NAME=PATH`, or `NAME=PATH:ro` if guests may not write
+/// to it.
 pub fn volume(text: &str) -> Result<HostVolume, String> {
     let example = "write NAME=PATH or NAME=PATH:ro, such as data=/srv/data";
     let (name, path) = text.split_once('=').ok_or(example)?;
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_say_what_is_expected() {
+    fn errors_about_numbers_say_what_is_expected() {
         let replicas = number(0..=1000);
         assert_eq!(replicas("1000"), Ok(1000));
         for wrong in ["two", "-1", "1001", "1.5", "", "99999999999999999999"] {
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_say_how_to_write_them() {
+    fn errors_about_addresses_say_how_to_write_them() {
         assert_eq!(
             address("[::1]:0"),
             Ok(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 0)))

@@ -1,4 +1,4 @@
-//! What `get`, `describe` and the commands about revisions ask of a control plane.
+//! The requests of `get`, `describe` and the commands about revisions.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -6,18 +6,18 @@ use tonic::Status;
 use warren_model::{error::Violations, label};
 use warren_proto::v1;
 
-use crate::client::{Server, incomplete, pages};
+use super::{Server, incomplete, pages};
 
-/// Labels that must be equal, as `-l` takes them. Empty: everything.
+/// Labels that must be equal, as `-l` takes them. If it is empty, it selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(BTreeMap<String, String>);
 
-/// Which objects a command is about.
+/// The objects that a command is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// `*`: every namespace.
+    /// `*` is every namespace.
     pub namespace: String,
-    /// A workload's, or a worker's; empty: all of them.
+    /// The name of a workload or worker; empty for all of them.
     pub name: String,
     pub labels: Selector,
 }
@@ -46,7 +46,7 @@ impl Scope {
 // === impl Selector ===
 
 impl Selector {
-    /// As requests hold it.
+    /// Returns the labels in the form that requests have.
     pub fn to_map(&self) -> BTreeMap<String, String> {
         self.0.clone()
     }
@@ -55,7 +55,7 @@ impl Selector {
         self.0.is_empty()
     }
 
-    /// ` with zone=a`; empty where everything is selected.
+    /// Formats ` with zone=a`; empty if everything is selected.
     pub fn describe(&self) -> String {
         if self.is_empty() {
             String::new()
@@ -106,7 +106,7 @@ impl fmt::Display for Selector {
 // === impl Server ===
 
 impl Server {
-    /// The workloads of a scope, whatever its `name` is.
+    /// Returns the workloads of a scope, ignoring its `name`.
     pub async fn select_workloads(&self, scope: &Scope) -> Result<Vec<v1::Workload>, Status> {
         pages(|page_token| async {
             let request = v1::ListRequest {
@@ -149,7 +149,7 @@ impl Server {
         .await
     }
 
-    /// The revisions that are kept of a workload, newest first.
+    /// Returns the revisions of a workload that are kept, newest first.
     pub async fn list_revisions(
         &self,
         namespace: &str,
@@ -194,7 +194,8 @@ impl Server {
         response.workload.ok_or_else(|| incomplete("workload"))
     }
 
-    /// Brings back a revision; 0 is the newest whose spec differs. ABORTED when the workload is not at `expected` now.
+    /// Rolls back to a revision; 0 is the newest whose spec differs. Fails with ABORTED if the
+    /// workload has a newer revision than `workload`.
     pub async fn rollback(
         &self,
         workload: &v1::Workload,
