@@ -2,7 +2,8 @@ use bytes::Bytes;
 
 use super::*;
 
-/// What the peer of a connection sees after this end was closed in some way: the rest of the bytes, and the ends.
+/// What the peer of a connection sees after this end was closed in some way: the rest of the bytes,
+/// and the ends.
 fn seen(peer: &mut (Reader, Writer)) -> (Bytes, ReadEnd, WriteEnd) {
     let bytes = peer.0.try_read(100).unwrap_or_default();
     let read = peer.0.try_read(100).expect_err("an end");

@@ -189,7 +189,8 @@ fn a_promise_is_kept_and_given_back() {
     assert_eq!(drain(&mut reads_a), 11_024);
     assert_eq!(network.taken(), 0);
 
-    // Written less than promised: the rest is free again; so it is when the promise is asked for anew.
+    // Written less than promised: the rest is free again; so it is when the promise is asked for
+    // anew.
     reads_a.set_buffer(9_000);
     assert_eq!(a.capacity(), Ok(9_000));
     assert_eq!(a.try_write(Bytes::from(vec![1; 10])), Ok(10));

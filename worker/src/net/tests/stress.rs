@@ -1,5 +1,5 @@
-//! Many at once: what only shows when tasks and threads meet. Everything has a time limit, so that a lost wake-up is
-//! a failure and not a hang.
+//! Many at once: what only shows when tasks and threads meet. Everything has a time limit, so that
+//! a lost wake-up is a failure and not a hang.
 
 use std::{future::poll_fn, ops::ControlFlow, sync::Barrier, thread};
 
@@ -151,7 +151,8 @@ async fn no_wake_up_is_lost_in_a_flood() {
     }
 }
 
-/// One connection's life, from a guest that does not care: all that matters is that it ends and leaves nothing.
+/// One connection's life, from a guest that does not care: all that matters is that it ends and
+/// leaves nothing.
 async fn visit(scope: &Scope, seed: usize) -> Result<(), std::io::Error> {
     let connecting = match scope.connect(None, at("127.0.0.1:80")) {
         Ok(connecting) => connecting,

@@ -1,7 +1,8 @@
-//! Random sequences of operations by two guests, against a reference that is too simple to be wrong.
+//! Random sequences of operations by two guests, against a reference that is too simple to be
+//! wrong.
 //!
-//! After each operation everything that can be observed is compared; and whoever was told to wait, and by the
-//! reference need not wait any more, must have been woken.
+//! After each operation everything that can be observed is compared; and whoever was told to wait,
+//! and by the reference need not wait any more, must have been woken.
 
 mod datagrams;
 mod real;

@@ -1,4 +1,5 @@
-//! The network as its users understand it: no locks, no tables, the history of each socket and what follows from it.
+//! The network as its users understand it: no locks, no tables, the history of each socket and what
+//! follows from it.
 
 use std::{
     collections::{HashMap, VecDeque},

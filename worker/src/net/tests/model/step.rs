@@ -17,7 +17,8 @@ const ADDRESSES: [&str; 7] = [
 ];
 const PORTS: [u16; 4] = [0, 80, 81, 40_000];
 
-/// What to do, to which of the sockets that can have it done to them: numbers are taken modulo how many there are.
+/// What to do, to which of the sockets that can have it done to them: numbers are taken modulo how
+/// many there are.
 #[derive(Clone, Debug)]
 pub enum Step {
     Bind {
@@ -126,7 +127,8 @@ pub enum Step {
     },
 }
 
-/// Steps from one number each, which costs a fraction of a strategy for each field and shrinks as well.
+/// Steps from one number each, which costs a fraction of a strategy for each field and shrinks as
+/// well.
 pub fn step() -> impl Strategy<Value = Step> {
     any::<u64>().prop_map(|bits| {
         let field = |at: u32, modulo: usize| ((bits >> at) & 0xff) as usize % modulo;

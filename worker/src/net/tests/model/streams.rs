@@ -174,8 +174,8 @@ impl Reference {
         self.write_end(conn, side).is_some() || self.room(conn, side) > 0
     }
 
-    /// Whether who waits to write must have been woken. What others gave back of all buffers wakes nobody: the next
-    /// byte that the peer reads below its floor does.
+    /// Whether who waits to write must have been woken. What others gave back of all buffers wakes
+    /// nobody: the next byte that the peer reads below its floor does.
     pub fn wakes_writer(&self, conn: usize, side: usize) -> bool {
         let peer = &self.conns[conn][1 - side];
         let floor = peer.inbox.len() < peer.buffer.min(FLOOR);
