@@ -1,4 +1,5 @@
-//! When a service takes work: by its readiness probe, else once it listens where the world expects it to.
+//! When a service takes work: by its readiness probe, else once it listens where the world expects
+//! it to.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -17,7 +18,8 @@ use super::routes::expected_ports;
 
 /// A service that listens nowhere is taken for ready after this time.
 const NOT_A_SERVER: Duration = Duration::from_secs(1);
-/// A listener that nobody expects counts after this time: programs open some for a moment, and for themselves.
+/// A listener that nobody expects counts after this time: programs open some for a moment, and for
+/// themselves.
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// Watches one life of a service.
@@ -29,8 +31,9 @@ pub(super) enum Readiness {
 /// Whether a service listens.
 pub(super) struct Listening {
     network: Network,
-    /// The ports that must all be listened on, or bound by UDP; empty: any listener on a port of the service's own choice
-    /// that is open for [`SETTLED`], or none after [`NOT_A_SERVER`]. Such a service then stays ready.
+    /// The ports that must all be listened on, or bound by UDP; empty: any listener on a port of
+    /// the service's own choice that is open for [`SETTLED`], or none after [`NOT_A_SERVER`]. Such
+    /// a service then stays ready.
     ports: Vec<(Transport, u16)>,
     deadline: Instant,
     ready: bool,
@@ -47,15 +50,13 @@ impl Readiness {
         }
     }
 
-    /// Returns each time readiness changes, or is denied for a reason that was not told before. Dropping the future
-    /// loses nothing.
+    /// Returns each time readiness changes, or is denied for a reason that was not told before.
+    /// Dropping the future loses nothing.
     pub(super) async fn changed(&mut self) -> Verdict {
         match self {
             Self::Probed(prober) => match prober.changed().await {
                 Verdict::Healthy => Verdict::Healthy,
-                Verdict::Unhealthy(why) => {
-                    Verdict::Unhealthy(format!("its readiness probe failed {why}"))
-                }
+                Verdict::Unhealthy(why) => Verdict::Unhealthy(format!("its readiness probe {why}")),
             },
             Self::Listening(listening) => match listening.changed().await {
                 true => Verdict::Healthy,
@@ -106,7 +107,8 @@ impl Listening {
         }
     }
 
-    /// When a service of which no port is expected counts as ready, as things are now; `None` once it does.
+    /// When a service of which no port is expected counts as ready, as things are now; `None` once
+    /// it does.
     fn due(&self) -> Option<Instant> {
         if self.ready || !self.ports.is_empty() {
             return None;

@@ -190,7 +190,7 @@ impl Replica<'_> {
                 Verdict::Unhealthy(why) => Event::NotReady { why },
             },
             why = unhealthy(&mut self.liveness) => Event::Unhealthy {
-                why: format!("its liveness probe failed {why}"),
+                why: format!("its liveness probe {why}"),
             },
             () = elapsed(&mut self.backoff) => {
                 self.backoff = None;
@@ -347,8 +347,9 @@ impl Replica<'_> {
         }
     }
 
-    /// Requests in flight, upgraded and published connections finish, and so does a service that is to end once; or the
-    /// grace ends, which is the answer. What is left of the service's then ends with it.
+    /// Requests in flight, upgraded and published connections finish, and so does a service that is
+    /// to end once; or the grace ends, which is the answer. What is left of the service's then ends
+    /// with it.
     fn drain(&self) -> Boxed<'static, bool> {
         let Some(held) = &self.held else {
             return Box::pin(async { false });
@@ -359,7 +360,8 @@ impl Replica<'_> {
         let service = self.assignment.spec.service.as_ref();
         let grace = service.map_or(GRACE, |s| s.stop_grace);
         let grace = grace.min(self.parts.longest_grace);
-        // One that always runs waits for work, of which none comes any more: it has no end to wait for.
+        // One that always runs waits for work, of which none comes any more: it has no end to wait
+        // for.
         let returns = service.is_some_and(|s| s.restart.restart != Restart::Always);
         let over = (returns && self.service.is_some()).then(|| self.over.clone());
         Box::pin(async move {
