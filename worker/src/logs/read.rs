@@ -85,8 +85,8 @@ impl Files {
             };
             let whole = whole_lines(&chunk);
             if whole.is_empty() {
-                // Longer than any line of ours: damage, to be passed over. Else the end of the
-                // file.
+                // A full chunk without a line end is damage and is skipped. A shorter one is the
+                // end of the file.
                 (index, offset) = match chunk.len() as u64 == CHUNK {
                     true => (index, offset + CHUNK),
                     false => (index + 1, 0),

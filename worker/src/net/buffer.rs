@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn single_bytes_cost_about_what_they_are() {
+    fn single_bytes_are_gathered_into_few_chunks() {
         let mut buffer = Buffer::new();
         for _ in 0..64 << 10 {
             buffer.push(Bytes::from_static(b"x"));
@@ -220,8 +220,8 @@ mod tests {
             buffer.append(&[0; 64]);
             reused += usize::from(buffer.tail.as_ptr() == allocation);
         }
-        // Each time that its end was reached.
-        assert!(reused >= 200, "came round {reused} times");
+        // The allocation is reused each time its end is reached.
+        assert!(reused >= 200, "reused {reused} times");
         assert!(buffer.tail.capacity() <= *TAIL.start());
     }
 }

@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_port_on_all_addresses_conflicts_with_the_same_port_on_one() {
-        // (held, asked for, is refused)
+        // (held, requested, whether it is refused)
         let cases = [
             (ANY, ANY, true),
             (ANY, LOCALHOST, true),

@@ -32,8 +32,8 @@ use super::bench::{Bench, PATIENCE, Running, component, service};
 
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
-/// An ingress with `p2.localhost` and `p3.localhost`, components of both WASI versions, and
-/// `web.localhost`, a service.
+/// An ingress with components at `p2.localhost` and `p3.localhost`, and a service at
+/// `web.localhost`.
 struct Site {
     bench: Bench,
     components: Vec<Arc<ComponentRuntime>>,
@@ -103,8 +103,7 @@ impl Site {
         }
     }
 
-    /// Sends a request over a separate connection. If `length` is given, it is the promised content
-    /// length, and the test sends the body.
+    /// Sends a request over a separate connection. The test sends a body if `length` promises one.
     async fn begin(
         &self,
         version: Version,
@@ -113,8 +112,7 @@ impl Site {
         length: Option<u64>,
     ) -> Exchange {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        // Make a client that goes away reset its connection: after an end of stream it might still
-        // wait for the answer.
+        // A dropped client resets its connection: after an end of stream it might still read.
         stream.set_zero_linger().unwrap();
         let io = TokioIo::new(stream);
         let (host, path) = url.split_once('/').unwrap();
@@ -191,8 +189,7 @@ async fn held(site: &Site, host: &str, version: Version) -> (Exchange, Response<
 
 const BOTH: [&str; 2] = ["p2.localhost", "p3.localhost"];
 
-/// Sends two requests while a guest holds the only place, and returns the one that waits. The other
-/// one was refused with 503.
+/// Sends two requests while a guest holds the only place: one gets a 503, the one returned waits.
 async fn waiting(site: &Site, version: Version, url: &str) -> Exchange {
     let mut one = site.begin(version, Method::GET, url, None).await;
     let mut other = site.begin(version, Method::GET, url, None).await;
@@ -238,8 +235,7 @@ async fn clients_that_go_away_leave_the_queue_and_those_that_wait_too_long_get_a
     .await;
     for version in VERSIONS {
         let first = held(&site, "p2.localhost", version).await;
-        // Each takes the only place in the queue, which is free only if the previous client has
-        // left it.
+        // Each takes the only place in the queue, which is free only if the previous one left it.
         for _ in 0..5 {
             let waits = async {
                 loop {
@@ -264,8 +260,7 @@ async fn clients_that_go_away_leave_the_queue_and_those_that_wait_too_long_get_a
         };
         timeout(PATIENCE, free).await.unwrap();
 
-        // Its time limit begins when it arrives, not when it gets a place: otherwise the time would
-        // suffice.
+        // Its time limit counts from its arrival; counted from when it runs, it would suffice.
         let _first = held(&site, "p3.localhost", version).await;
         let waiting = site
             .begin(version, Method::GET, "p3.localhost/wait?400", None)
@@ -386,8 +381,7 @@ async fn answers_larger_than_their_limit_break_off_and_are_logged() {
             let url = format!("{host}/{path}");
             let exchange = site.begin(version, method.clone(), &url, None).await;
             if method == Method::POST {
-                // The guest answers with what it reads, so the answer begins before it exceeds the
-                // limit.
+                // The guest echoes, so the answer begins before it exceeds the limit.
                 exchange.send(vec![b'x'; size - 1]);
                 exchange.send("x");
             }
@@ -419,15 +413,10 @@ async fn answers_larger_than_their_limit_break_off_and_are_logged() {
             None,
         )
         .await;
-    assert_eq!(
-        head.answer().await.unwrap().0,
-        200,
-        "the answer has no body"
-    );
+    assert_eq!(head.answer().await.unwrap().0, 200, "it has no body");
 }
 
-/// With bodies whose bytes arrive one by one, each body ends with the component's time limit, and
-/// other requests are served in the meantime.
+/// A body whose bytes arrive one by one ends with the time limit, while others are served.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_bodies_end_in_time_and_do_not_delay_others() {
     let limit = Duration::from_secs(3);
@@ -483,8 +472,7 @@ async fn slow_bodies_end_in_time_and_do_not_delay_others() {
     }
 }
 
-/// A client that stops within its request's head, of either version, holds a connection and nothing
-/// else.
+/// A client that stops within its request's head holds a connection and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_never_ends_does_not_affect_others() {
     let site = Site::start(|_| {}, BodyLimits::default()).await;

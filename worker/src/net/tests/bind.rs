@@ -116,7 +116,7 @@ fn bind_and_connect_fail_when_no_port_is_free() {
     );
     assert!(
         scope.bind(at("[::1]:0")).is_ok(),
-        "the other family has ports of its own"
+        "the families do not share ports"
     );
 
     bound.truncate(28_231);

@@ -137,7 +137,7 @@ proptest! {
 }
 
 #[test]
-fn an_address_is_refused_if_it_is_unknown_whether_it_is_the_machines() {
+fn an_address_is_refused_if_the_machine_cannot_be_queried() {
     let mute = HostAccess {
         machine: Arc::new(Mute),
         ..host()

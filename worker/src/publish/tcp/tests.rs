@@ -58,7 +58,7 @@ fn listener(scope: &Scope, local: &str) -> Listener {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future).await.expect("in time")
+    timeout(LIMIT, future).await.expect("completes in time")
 }
 
 async fn until(condition: impl Fn() -> bool) {

@@ -53,7 +53,7 @@ fn service(scope: &Scope, local: &str) -> Inside {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future).await.expect("in time")
+    timeout(LIMIT, future).await.expect("completes in time")
 }
 
 async fn heard(client: &UdpSocket) -> Vec<u8> {
