@@ -1,4 +1,5 @@
-//! Connections from the worker itself to a port of a service, over the workload's network: the ingress's, and probes.
+//! Connections from the worker itself to a port of a service over the workload's network, for the
+//! ingress and for probes.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -14,28 +15,30 @@ use crate::{
     policy::HOST_ADDRESS,
 };
 
-/// A connection's transport, as hyper takes it.
+/// A connection's transport, in the form that hyper requires.
 pub(crate) type Io = TokioIo<LastWords<Stream>>;
 
-/// What the service sees as the client of an IPv6 connection: [`HOST_ADDRESS`] in the prefix of translators (RFC 6052).
+/// The client address of an IPv6 connection, as the service sees it: [`HOST_ADDRESS`] in the prefix
+/// of translators (RFC 6052).
 const HOST_ADDRESS_V6: Ipv6Addr = {
     let [a, b, c, d] = HOST_ADDRESS.octets();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low)
 };
 
-/// First of the ports that connections seem to come from.
+/// The first of the ports from which connections appear to come.
 const FIRST_PORT: u16 = 49_152;
 
 /// Opens connections to one port.
 ///
-/// The service sees them come from the worker, which it knows as [`HOST_ADDRESS`]. Not from the client: a connection
-/// carries the requests of many, and `X-Forwarded-For` tells each. Not from loopback either: there only the workload's
-/// own components come from, and many programs allow more to whoever does.
+/// The service sees the worker's address [`HOST_ADDRESS`] as the client. It does not see the real
+/// client's, because a connection carries the requests of many clients, which `X-Forwarded-For`
+/// names. Nor does it see loopback, from which only the workload's own components connect and to
+/// which many programs grant more rights.
 pub(crate) struct Dialer {
     network: Network,
     port: u16,
-    /// Tells connections apart in a service's log.
+    /// Varies the port, so that a service's log can distinguish connections.
     next: AtomicU16,
 }
 
@@ -57,8 +60,8 @@ impl Dialer {
         }
     }
 
-    /// Connects to whoever listens on the port of 127.0.0.1, else of `::1`. The scope holds the connection and nothing
-    /// else.
+    /// Connects to the socket that listens on the port of 127.0.0.1, or else of `::1`. The returned
+    /// scope holds only this connection.
     pub(crate) async fn connect(&self) -> Result<(Io, Scope), NetError> {
         let scope = self.network.scope();
         let from = FIRST_PORT + self.next.fetch_add(1, Ordering::Relaxed) % (u16::MAX - FIRST_PORT);
@@ -86,7 +89,8 @@ impl Dialer {
 // === impl Driver ===
 
 impl Driver {
-    /// Runs a connection, which `scope` holds, until it ends or this is dropped.
+    /// Spawns a task that drives a connection, which `scope` holds, until it ends or the driver is
+    /// dropped.
     pub(crate) fn spawn<F>(connection: F, scope: Scope) -> Self
     where
         F: Future<Output = hyper::Result<()>> + Send + 'static,
@@ -102,12 +106,12 @@ impl Driver {
         }
     }
 
-    /// Closes in good order: the service reads what was sent, then the end of the stream.
+    /// Closes the connection cleanly: the service reads what was sent, then the end of the stream.
     pub(crate) fn close(&self) {
         self.scope.end(End::Closed);
     }
 
-    /// What holds the connection in the network.
+    /// Returns the scope that holds the connection in the network.
     pub(crate) fn scope(&self) -> &Scope {
         &self.scope
     }
@@ -115,8 +119,8 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Nothing happens after `close`: the first word counts. hyper has tasks of its own for HTTP/2, which end with
-        // their connection.
+        // Has no effect after `close`, as a scope ends only once. Tasks that hyper spawns for
+        // HTTP/2 end with their connection.
         self.scope.end(End::Aborted);
     }
 }

@@ -1,4 +1,5 @@
-//! Files that can be had again, within a bound of the disk: artifacts, which the control plane has, and compiled code.
+//! A bounded directory of files that can be recreated: artifacts, which the control plane stores,
+//! and compiled code.
 
 use std::{
     fs::{self, File},
@@ -9,22 +10,24 @@ use std::{
 
 use warren_model::digest::Digest;
 
-/// What was used within this time stays, whatever it takes: it may be about to be used again, also by another process on
-/// the same directory.
+/// Files that were used within this time are kept even beyond the limit: they may be about to be
+/// used again, possibly by another process that shares the directory.
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// A file in the cache directory that is not part of the cache, and stays: see `runtime::seal`.
+/// A file in the cache directory that is not part of the cache and is never removed: see
+/// `runtime::seal`.
 pub const KEY_FILE: &str = "seal.key";
 
-/// A directory of files that are named after digests. A file's modification time is when it was last used.
+/// A directory of files that are named after digests. A file's modification time is when it was
+/// last used.
 #[derive(Clone, Debug)]
 pub struct DiskCache {
     directory: PathBuf,
-    /// Bytes.
+    /// The limit in bytes.
     limit: u64,
 }
 
-/// A file that may go.
+/// A file in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cached {
     path: PathBuf,
@@ -36,7 +39,7 @@ struct Cached {
 // === impl DiskCache ===
 
 impl DiskCache {
-    /// The directory must exist.
+    /// Creates a cache over an existing directory.
     pub fn new(directory: PathBuf, limit: u64) -> Self {
         Self { directory, limit }
     }
@@ -45,14 +48,14 @@ impl DiskCache {
         self.directory.join(name)
     }
 
-    /// Notes that a file is used now.
+    /// Records that a file is used now.
     pub fn used(path: &Path) -> io::Result<()> {
         File::open(path)?.set_modified(SystemTime::now())
     }
 
-    /// Removes what was not used for longest until the rest is within the limit, and tells which files that were. What is
-    /// `in_use` stays, and what was used within the last hour. Reads the whole directory: only worth it after something
-    /// was added.
+    /// Removes the least recently used files until the rest is within the limit, and returns the
+    /// removed ones. Files that are `in_use`, or were used within the last hour, are kept. Reads
+    /// the whole directory, so it should only be called after a file was added.
     pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -62,7 +65,7 @@ impl DiskCache {
             }
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
-                // By another process on this directory.
+                // Another process that shares the directory has removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
@@ -88,7 +91,8 @@ impl DiskCache {
     }
 }
 
-/// Files begin with the hexadecimal digits of their digest. Others were left half written by a process that ended.
+/// Returns the digest with whose hexadecimal digits the file's name begins. Files without one were
+/// left incomplete by a process that ended.
 pub fn digest(path: &Path) -> Option<Digest> {
     let name = path.file_name()?.to_str()?;
     let digits = name.get(..64)?;
@@ -98,7 +102,7 @@ pub fn digest(path: &Path) -> Option<Digest> {
 fn expendable(mut files: Vec<Cached>, limit: u64, now: SystemTime) -> Vec<PathBuf> {
     let mut total: u64 = files.iter().map(|file| file.bytes).sum();
     files.retain(|file| {
-        // A time in the future is of a clock that went back: as good as now.
+        // A time in the future means that the clock was set back; it counts as now.
         let age = now.duration_since(file.used).unwrap_or_default();
         !file.in_use && age > KEPT
     });

@@ -10,9 +10,8 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-/// Tells whether the worker serves: not before its first session, not from its first signal to stop
-/// on. A worker that serves, and that a control plane does not take in, serves as a process, but
-/// not as a worker of its cluster.
+/// Reports whether the worker serves: from its first session until its first signal to stop. A
+/// worker that a control plane refuses is serving as a process, but not as a worker of its cluster.
 #[derive(Clone, Debug)]
 pub struct Health {
     reporter: HealthReporter,
@@ -22,62 +21,64 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct State {
     serving: bool,
-    /// It stops.
+    /// Whether it is stopping.
     stops: bool,
+    /// Why a control plane refuses the worker, if it does.
     refused: Option<String>,
 }
 
-/// The whole process.
+/// The service name of the whole process.
 const PROCESS: &str = "";
-/// The worker in it.
+/// The service name of the worker within its cluster.
 const WORKER: &str = "warren.v1.Worker";
-/// The names that are answered for.
+/// All service names that have a status.
 const SERVICES: [&str; 2] = [PROCESS, WORKER];
 
 impl Health {
-    /// Not serving yet.
+    /// Creates the health of a worker that is not serving yet.
     pub async fn new() -> Self {
         let health = Self {
             reporter: HealthReporter::new(),
             state: Arc::default(),
         };
-        health.tell().await;
+        health.publish().await;
         health
     }
 
-    /// It serves from now on.
+    /// Reports that the worker serves from now on.
     pub async fn serves(&self) {
         self.state.lock().serving = true;
-        self.tell().await;
+        self.publish().await;
     }
 
-    /// It stops, and does not serve any more.
+    /// Reports that the worker is stopping and no longer serves.
     pub async fn stops(&self) {
         self.state.lock().stops = true;
-        self.tell().await;
+        self.publish().await;
     }
 
-    /// Why a control plane does not take it in, if so.
+    /// Reports why a control plane refuses the worker, or with `None` that it has accepted it.
     pub async fn refused(&self, why: Option<String>) {
         self.state.lock().refused = why;
-        self.tell().await;
+        self.publish().await;
     }
 
-    /// Whether it takes part in its cluster, as far as it knows, or in a sentence why not.
+    /// Returns whether the worker takes part in its cluster, as far as it knows. The error is a
+    /// sentence that says why it does not.
     pub fn ready(&self) -> Result<(), String> {
         let state = self.state.lock();
         match &*state {
-            State { stops: true, .. } => Err("the worker stops".to_owned()),
+            State { stops: true, .. } => Err("the worker is stopping".to_owned()),
             State {
                 refused: Some(why), ..
             } => Err(why.clone()),
             State { serving: true, .. } => Ok(()),
-            State { .. } => Err("no control plane has taken the worker in yet".to_owned()),
+            State { .. } => Err("no control plane has accepted the worker yet".to_owned()),
         }
     }
 
-    /// Everyone who asks, and everyone who watches.
-    async fn tell(&self) {
+    /// Updates the status of every service name, which notifies the clients that watch it.
+    async fn publish(&self) {
         let process = {
             let state = self.state.lock();
             state.serving && !state.stops
@@ -93,13 +94,13 @@ impl Health {
         }
     }
 
-    /// The service, for a listener.
+    /// Returns the gRPC service, for a listener.
     pub fn routes(&self) -> Routes {
         let service = HealthService::from_health_reporter(self.reporter.clone());
         Routes::new(HealthServer::new(service))
     }
 
-    /// Ends the streams of those who watch; else they would hold their listener open.
+    /// Ends the streams of clients that watch, which would otherwise keep the listener open.
     pub async fn close(&mut self) {
         for service in SERVICES {
             self.reporter.clear_service_status(service).await;
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
     use crate::ingress::{ClusterFront, Router, server::serve};
 
-    /// Status and body of what is answered to a GET.
+    /// Sends a GET request and returns the status and the body of the response.
     async fn http(address: &str, path: &str) -> (u16, String) {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(stream);
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tells_everyone_who_asks_or_watches() {
+    async fn every_client_that_asks_or_watches_sees_the_status() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let url = format!("http://{address}");
@@ -161,14 +162,13 @@ mod tests {
             .into_inner();
         let (yes, no) = (Told::Serving, Told::NotServing);
         let refused = Some("it follows another cluster".to_owned());
-        // What happens, what is told of the process and of the worker, and the words in which it is
-        // not ready.
+        // (event, status of the process, status of the worker, part of why it is not ready)
         for (step, process, worker, why) in [
-            ("starts", no, no, Some("no control plane has taken")),
+            ("starts", no, no, Some("no control plane has accepted")),
             ("serves", yes, yes, None),
             ("refused", yes, no, Some("another cluster")),
             ("admitted", yes, yes, None),
-            ("stops", no, no, Some("the worker stops")),
+            ("stops", no, no, Some("the worker is stopping")),
         ] {
             match step {
                 "serves" => health.serves().await,
@@ -194,7 +194,7 @@ mod tests {
             tonic::Code::NotFound
         );
 
-        // One who watches does not hold the server open.
+        // A client that watches does not keep the server open.
         close.cancel();
         health.close().await;
         serving.await.unwrap();

@@ -1,4 +1,4 @@
-//! Connections on which a peer that has closed is heard out.
+//! Connections that are read to their end after the peer has closed.
 
 use std::{
     io::{self, IoSlice},
@@ -8,10 +8,12 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A client's connection to a server that may answer, and close, before it has read the whole request.
+/// A client's connection to a server that may answer and close before it has read the whole
+/// request.
 ///
-/// What the server said is there to be read when the next write fails. hyper gives a connection up at the first error of
-/// either direction, so a failed write waits here until everything was read.
+/// When the next write fails, the server's answer may still be unread. hyper abandons a connection
+/// at the first error in either direction, so a failed write waits here until everything has been
+/// read.
 pub(crate) struct LastWords<T> {
     io: T,
     writes: Writes,
@@ -19,9 +21,9 @@ pub(crate) struct LastWords<T> {
 
 enum Writes {
     Open,
-    /// One has failed. The waker belongs to the writing task.
+    /// A write has failed. The waker belongs to the writing task.
     Failed(Waker),
-    /// Nothing is left to be read.
+    /// Everything has been read.
     Over,
 }
 
@@ -39,7 +41,8 @@ impl<T> LastWords<T> {
         self.io
     }
 
-    /// The outcome of a write, unless it has to wait for those of reads.
+    /// Returns the outcome of a write, unless it failed and must wait until everything has been
+    /// read.
     fn written<R>(&mut self, cx: &mut Context<'_>, result: io::Result<R>) -> Poll<io::Result<R>> {
         match (&self.writes, result) {
             (Writes::Open | Writes::Failed(_), Err(error)) if is_closed(&error) => {
@@ -57,7 +60,7 @@ impl<T> LastWords<T> {
     }
 }
 
-/// Whether the peer takes no more.
+/// Returns whether the error means that the peer has closed.
 fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_write_fails_only_after_everything_was_read() {
+    async fn a_write_fails_only_after_everything_has_been_read() {
         let (near, mut far) = duplex(16);
         far.write_all(b"goodbye").await.unwrap();
         drop(far);

@@ -1,9 +1,10 @@
-//! The right of this worker to run what must never run twice, `spec.service.exclusive`: a lease that the control plane
-//! renews with each heartbeat that it acknowledges.
+//! The right of this worker to run services that must never run twice (`spec.service.exclusive`): a
+//! lease that the control plane renews with each heartbeat that it acknowledges.
 //!
-//! The control plane gives such a replica to another worker once it has heard nothing of this one for the whole worker
-//! timeout. So the lease ends before that: it counts from when the heartbeat was *sent*, on a clock that goes on while
-//! the machine sleeps, and leaves the last three tenths of the timeout for clocks that differ in speed.
+//! The control plane assigns such a replica to another worker once it has received nothing from
+//! this one for the whole worker timeout. The lease therefore ends earlier: it counts from when the
+//! heartbeat was *sent*, on a clock that keeps running while the machine is suspended, and leaves
+//! the last three tenths of the timeout as a margin for clocks that differ in speed.
 
 mod shared;
 #[cfg(test)]
@@ -16,26 +17,27 @@ use warren_model::guard::Guard;
 
 pub use shared::{LeaseExpired, SharedLease, Tenure};
 
-/// Time since this machine was booted, that in which it slept included.
+/// The time since this machine was booted, including the time in which it was suspended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootTime(pub Duration);
 
-/// Where the present time comes from.
+/// A source of the current time.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> BootTime;
 }
 
-/// `CLOCK_BOOTTIME`: it neither stops with a suspended machine nor jumps with its wall clock.
+/// `CLOCK_BOOTTIME`, which neither stops while the machine is suspended nor jumps with its wall
+/// clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BootClock;
 
-/// Until when exclusive services may run here. By default it is over.
+/// A lease for exclusive services, which ends at a point in time. The default lease has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
     until: BootTime,
 }
 
-/// Of the worker timeout, in tenths.
+/// The length of a lease, in tenths of the worker timeout.
 const TENTHS: u32 = 7;
 
 // === impl BootClock ===
@@ -54,9 +56,10 @@ impl Clock for BootClock {
 // === impl Lease ===
 
 impl Lease {
-    /// What the acknowledgement of a heartbeat gives that was sent then. `worker_timeout` is the control plane's.
+    /// Returns the lease that the acknowledgement of a heartbeat grants. `sent` is when the
+    /// heartbeat was sent, `worker_timeout` is the control plane's.
     pub fn of_heartbeat(sent: BootTime, worker_timeout: Duration) -> Self {
-        // Divided first: a timeout may be as long as its type allows.
+        // Divide first, as the timeout may be as long as its type allows.
         let length = (worker_timeout / 10).saturating_mul(TENTHS);
         Self {
             until: BootTime(sent.0.saturating_add(length)),
@@ -67,7 +70,7 @@ impl Lease {
         now < self.until || !Guard::ExclusiveByLease.stands()
     }
 
-    /// For how long it is still held; zero once it is over.
+    /// Returns for how long the lease is still held; zero once it has ended.
     pub fn left(self, now: BootTime) -> Duration {
         self.until.0.saturating_sub(now.0)
     }

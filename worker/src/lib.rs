@@ -1,4 +1,5 @@
-//! A Warren worker: runs what the control plane assigns, serves its routes, reports what becomes of it.
+//! A Warren worker: it runs the replicas that the control plane assigns to it, serves their routes
+//! and reports their state.
 
 pub mod agent;
 mod dial;
@@ -23,11 +24,11 @@ pub use logs::DiskLimits;
 pub use runtime::compile::{CompileLimits, CompileSettings, CompilerProgram, compile_if_asked};
 pub use volumes::HostVolume;
 
-/// Where the ingress listens when nothing else is asked for.
+/// The default address of the ingress.
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8000";
-/// Where health, and requests of other workers, are answered when nothing else is asked for.
+/// The default address for health checks and for requests from other workers.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7701";
-/// Bytes that artifacts may take on disk, and that compiled code may, when nothing else is asked for.
+/// The default limit for artifacts on disk, and for compiled code, in bytes each.
 pub const DEFAULT_CACHE_LIMIT: u64 = 4 << 30;
 
 #[cfg(not(feature = "simulation"))]

@@ -1,7 +1,8 @@
-//! Directories for services: those that the worker's machine offers by name, and empty ones that live with a replica.
+//! Directories for services: those that the worker's machine offers by name, and empty ones that
+//! exist as long as their replica.
 //!
-//! A guest sees nothing outside the directory that it is given: wasmtime-wasi opens every path below the directory's own
-//! descriptor, and follows no link out of it.
+//! A guest cannot access anything outside its directory: wasmtime-wasi opens every path relative to
+//! the directory's descriptor and does not follow links out of it.
 
 pub mod quota;
 mod trash;
@@ -25,57 +26,59 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use quota::Quota;
 use trash::Trash;
 
-/// A directory that workloads may mount by its name.
+/// A directory that workloads can mount by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostVolume {
     pub name: Name,
     pub path: PathBuf,
-    /// Nobody may write to it.
+    /// Whether no workload may write to it.
     pub read_only: bool,
 }
 
-/// What a worker has for its replicas.
+/// The volumes that a worker provides for its replicas.
 #[derive(Debug)]
 pub struct Volumes {
     host: BTreeMap<Name, HostVolume>,
-    /// A directory for each replica that has empty ones.
+    /// Contains a directory for each replica that has empty volumes.
     replicas: PathBuf,
     trash: Arc<Trash>,
 }
 
-/// Directories of one replica, for all lives of its service. Dropping it removes those that live with the replica.
+/// The directories of one replica, for all runs of its service. Dropping it removes the empty ones,
+/// which belong to the replica.
 #[derive(Debug, Default)]
 pub struct Mounts {
     mounts: Arc<[Mount]>,
     _empty: Option<EmptyDirs>,
 }
 
-/// A directory as a guest sees it.
+/// A directory and where a guest sees it.
 #[derive(Clone, Debug)]
 pub struct Mount {
     path: PathBuf,
     guest: String,
     read_only: bool,
-    /// Of an empty directory; what the machine has is not limited.
+    /// The quota of an empty directory. Directories of the machine have none.
     quota: Option<Arc<Quota>>,
 }
 
-/// Removed, with all that is in it, when it is dropped.
+/// The empty directories of one replica, which are removed with all their contents when this is
+/// dropped.
 #[derive(Debug)]
 struct EmptyDirs {
     path: PathBuf,
     trash: Arc<Trash>,
 }
 
-/// In the directory of all replicas' volumes: no replica has such a name.
+/// The name of the trash in the directory of all replicas' volumes. No replica can have this name.
 const TRASH: &str = ".trash";
 
-/// A volume cannot be used.
+/// Why a volume cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     #[error("volume `{0}` is given twice")]
     Twice(Name),
-    #[error("volume `{name}`: {} is no directory", path.display())]
+    #[error("volume `{name}`: {} is not a directory", path.display())]
     NoDirectory { name: Name, path: PathBuf },
     #[error("volume `{name}`: {}: {source}", path.display())]
     Unusable {
@@ -83,7 +86,7 @@ pub enum VolumeError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("this worker offers no volume `{0}`")]
+    #[error("this worker does not offer a volume `{0}`")]
     NotOffered(Name),
     #[error("this worker offers volume `{0}` for reading only")]
     ReadOnly(Name),
@@ -92,8 +95,9 @@ pub enum VolumeError {
 // === impl Volumes ===
 
 impl Volumes {
-    /// `data` is the worker's own directory: what replicas of an earlier run left there is removed in the background, and
-    /// none of it keeps the worker from starting.
+    /// Opens the worker's volumes. `data` is the worker's own directory. Volumes that replicas of
+    /// an earlier run left there are removed in the background, and cannot prevent the worker from
+    /// starting.
     pub fn open(data: &Path, offered: Vec<HostVolume>) -> Result<Self, VolumeError> {
         let mut host = BTreeMap::new();
         for mut volume in offered {
@@ -102,7 +106,7 @@ impl Volumes {
                 path: volume.path.clone(),
                 source,
             };
-            // What a relative path means must not change later.
+            // A relative path must not change its meaning later.
             let path = volume.path.canonicalize().map_err(unusable)?;
             if !path.is_dir() {
                 let (name, path) = (volume.name, volume.path);
@@ -117,7 +121,7 @@ impl Volumes {
         let trash = Arc::new(Trash::new(replicas.join(TRASH)));
         if let Err(error) = discard(&replicas, &trash) {
             let path = replicas.display();
-            tracing::warn!(%path, %error, "what earlier replicas left in their volumes stays on the disk");
+            tracing::warn!(%path, %error, "cannot remove volumes of earlier replicas, which stay on disk");
         }
         Ok(Self {
             host,
@@ -126,7 +130,7 @@ impl Volumes {
         })
     }
 
-    /// As the control plane is told.
+    /// Returns the offered volumes in the form in which the control plane is notified of them.
     pub fn offered(&self) -> Vec<v1::HostVolume> {
         let offered = self.host.values().map(|volume| v1::HostVolume {
             name: volume.name.to_string(),
@@ -135,7 +139,7 @@ impl Volumes {
         offered.collect()
     }
 
-    /// Makes the empty directories of a replica and finds the others.
+    /// Creates the empty directories of a replica and looks up the others.
     pub fn mount(&self, replica: &str, spec: &WorkloadSpec) -> Result<Mounts, VolumeError> {
         let Some(service) = &spec.service else {
             return Ok(Mounts::default());
@@ -145,7 +149,7 @@ impl Volumes {
         let mut quotas = HashMap::new();
         let mut mounts = Vec::new();
         for mount in &service.volumes {
-            // Apply refuses a mount of what is no volume.
+            // Apply refuses a mount without a volume.
             let volume = spec.volumes.iter().find(|volume| volume.name == mount.name);
             let Some(volume) = volume else { continue };
             mounts.push(match &volume.source {
@@ -190,7 +194,8 @@ impl Volumes {
         Ok(Mount::new(path, mount, volume.read_only, None))
     }
 
-    /// Counting begins at nothing, so nothing may be there: what a removal at the start could not take away goes now.
+    /// Moves away whatever exists at a replica's path, which removal at the start may have failed
+    /// to remove. Quotas count from zero, so the directories must start empty.
     fn clear(&self, own: &Path) -> io::Result<()> {
         match fs::symlink_metadata(own) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -205,7 +210,7 @@ impl Volumes {
 // === impl Mounts ===
 
 impl Mounts {
-    /// What each life of the service is given.
+    /// Returns the directories that each run of the service gets.
     pub fn list(&self) -> Arc<[Mount]> {
         Arc::clone(&self.mounts)
     }
@@ -223,7 +228,7 @@ impl Mount {
         }
     }
 
-    /// What bounds what is written to it.
+    /// Returns the quota of the directory, if it has one.
     pub fn quota(&self) -> Option<&Arc<Quota>> {
         self.quota.as_ref()
     }
@@ -258,20 +263,20 @@ impl Drop for EmptyDirs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let path = self.path.display();
-                tracing::warn!(%path, %error, "a replica's volumes stay on the disk until the worker starts again");
+                tracing::warn!(%path, %error, "cannot remove the volumes of a replica, which stay on disk until the worker restarts");
             }
         }
     }
 }
 
-/// Makes an empty directory and counts from nothing.
+/// Creates an empty directory with a quota that counts from zero.
 fn make_empty(path: &Path, limits: EmptyDir) -> io::Result<Quota> {
     private::create_dir(path)?;
     let metadata = fs::metadata(path)?;
     Ok(Quota::new(limits, (metadata.dev(), metadata.ino())))
 }
 
-/// Takes everything in `replicas` out of the way of this run's replicas, which may have the same names.
+/// Moves everything in `replicas` to the trash, as replicas of this run may have the same names.
 fn discard(replicas: &Path, trash: &Trash) -> io::Result<()> {
     let entries = match fs::read_dir(replicas) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

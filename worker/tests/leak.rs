@@ -1,6 +1,8 @@
-//! Connects, refusals and drops without end leave nothing behind: no socket, no port, no task, no memory.
+//! Endless connects, refusals and drops leave nothing behind: no socket, no port, no task and no
+//! memory.
 //!
-//! `WARREN_LEAK_ROUNDS` says how many. One test in a process of its own: it looks at what the whole process holds.
+//! `WARREN_LEAK_ROUNDS` sets their number. There is only one test in this process, because it
+//! measures what the whole process holds.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
@@ -20,11 +22,11 @@ use warren_worker::net::{Counts, End, NetLimits, Network};
 
 use bench::Bench;
 
-/// Tasks that open and close at once.
+/// How many tasks open and close concurrently.
 const CLIENTS: usize = 4;
-/// Rounds of one life of a guest.
+/// How many rounds one run of a guest makes.
 const LIFE: usize = 2_000;
-/// What resident memory may grow by.
+/// How many bytes resident memory may grow by.
 const SLACK: usize = 1 << 20;
 
 fn rounds() -> usize {
@@ -32,7 +34,7 @@ fn rounds() -> usize {
     rounds.map_or(20_000, |rounds| rounds.parse().unwrap())
 }
 
-/// Resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages = statm.split_whitespace().nth(1).unwrap();
@@ -43,7 +45,8 @@ fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
-/// Returns when there are so many tasks: one that has ended is counted until its worker has put it away.
+/// Waits until this many tasks are alive. A task that has ended counts until the runtime has
+/// removed it.
 async fn settled(alive: usize) {
     let settled = async {
         while tasks() != alive {
@@ -60,7 +63,7 @@ fn assert_empty(network: &Network) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_of_what_was_opened_and_closed() {
+async fn sockets_that_were_opened_and_closed_leave_nothing_behind() {
     let rounds = rounds();
     host(rounds).await;
     for guest in ["conform-p2", "conform-p3"] {
@@ -78,8 +81,8 @@ async fn host(rounds: usize) {
     .await;
 }
 
-/// Resident memory stays what it was. The allocator keeps what its busiest moment took, whenever that comes: it may come
-/// twice, but a leak comes every time.
+/// Checks that resident memory does not keep growing. The allocator keeps what its busiest moment
+/// took, which may come late and even twice, but a leak shows every time.
 async fn steady(of: &str, rounds: usize, churn: impl AsyncFn()) {
     let mut growth = Vec::new();
     for _ in 0..3 {
@@ -95,7 +98,7 @@ async fn steady(of: &str, rounds: usize, churn: impl AsyncFn()) {
     panic!("{of}: resident memory grew by {growth:?} bytes");
 }
 
-/// The same by a guest: its sockets, streams and futures are those of the faces.
+/// Does the same with a guest, which uses sockets, streams and futures of `wasi:sockets`.
 async fn of_guest(guest: &str, rounds: usize) {
     let bench = Bench::new();
     let network = bench.context.network.clone();
@@ -115,7 +118,7 @@ async fn of_guest(guest: &str, rounds: usize) {
     .await;
 }
 
-/// So many visits to a service that echoes, of all the ways in which they can end.
+/// Visits an echo service this many times, with all the ways in which a visit can end.
 async fn visits(network: &Network, rounds: usize) {
     let service = network.scope();
     let to: SocketAddr = "127.0.0.1:80".parse().unwrap();
@@ -124,7 +127,7 @@ async fn visits(network: &Network, rounds: usize) {
         while let Ok(stream) = listener.accept().await {
             tokio::spawn(async move {
                 let (mut from, mut into) = tokio::io::split(stream);
-                // Visitors leave as they like.
+                // Visitors may leave in any way.
                 let _ = tokio::io::copy(&mut from, &mut into).await;
             });
         }
@@ -141,7 +144,7 @@ async fn visits(network: &Network, rounds: usize) {
     clients.join_all().await;
     service.end(End::Closed);
     echo.await.unwrap();
-    // The echoes of the last visitors see their ends in their own time.
+    // Wait for the echo tasks of the last visitors.
     settled(0).await;
 }
 
@@ -159,7 +162,7 @@ async fn visit(network: &Network, to: SocketAddr, round: usize) {
             drop(guest.connect(Some(bound), to).unwrap().await.unwrap());
         }
         4 => {
-            // Leaves with the echo unread.
+            // Closes with the echo unread.
             let mut stream = guest.connect(None, to).unwrap().await.unwrap();
             stream.write_all(&[7; 10_000]).await.unwrap();
             guest.end(End::Aborted);

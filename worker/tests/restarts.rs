@@ -1,7 +1,8 @@
-//! A service that listens, traps and is started again, without end, leaves nothing behind: no memory, no task, no file
-//! descriptor, and no port once its replica has stopped.
+//! A service that listens, traps and is restarted endlessly leaves nothing behind: no memory, no
+//! task, no file descriptor, and no port once its replica has stopped.
 //!
-//! `WARREN_RESTARTS` says how often. One test in a process of its own: it looks at what the whole process holds.
+//! `WARREN_RESTARTS` sets the number of restarts. There is only one test in this process, because
+//! it measures what the whole process holds.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -35,13 +36,13 @@ use warren_worker::{
 
 const REPLICA: &str = "beast-1";
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of all restarts, how many come before it counts: logs and reports are then as full as they may be, and the allocator
-/// has its busiest moment behind it.
+/// One in `WARM_UP` restarts happens before the measurement, so that logs and reports are full and
+/// the allocator's busiest moment has passed.
 const WARM_UP: u32 = 2;
-/// What resident memory may grow by, in bytes: a tenth of a page for each of 10,000 restarts.
+/// How many bytes resident memory may grow by: a tenth of a page for each of 10,000 restarts.
 const SLACK: u64 = 4 << 20;
 
-/// What the process holds.
+/// The resources that the process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     tasks: usize,
@@ -63,7 +64,7 @@ fn restarts() -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_of_lives_that_are_over() {
+async fn restarted_services_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let worker = Worker::open(dir.path());
     let empty = Held::now();
@@ -73,7 +74,8 @@ async fn nothing_is_left_of_lives_that_are_over() {
     let mut done = restarts() / WARM_UP;
     worker.restart_to(done, port).await;
     let ready = Held::settled_as(None).await;
-    // The allocator keeps what its busiest moment took, whenever that comes: it may come late, but a leak comes each time.
+    // The allocator keeps what its busiest moment took, which may come late, but a leak shows every
+    // time.
     let mut growth = Vec::new();
     for _ in 0..3 {
         let (before, began) = (resident(), Instant::now());
@@ -97,7 +99,7 @@ async fn nothing_is_left_of_lives_that_are_over() {
         "resident memory grew by {growth:?} bytes"
     );
 
-    // While it runs the port is taken, and afterwards not.
+    // The port is taken while the replica runs, and free afterwards.
     assert!(TcpListener::bind(port).await.is_err());
     worker.supervisor.stop(REPLICA);
     worker
@@ -184,12 +186,12 @@ impl Worker {
             .assign(Assignment::from_proto(assignment).unwrap());
     }
 
-    /// Returns the replica's report once it is so.
+    /// Waits until the replica's report satisfies `is_so`, and returns it.
     async fn reports_that(&self, is_so: impl Fn(&v1::ReplicaReport) -> bool) -> v1::ReplicaReport {
         let wait = async {
             loop {
                 let batch = self.reports.all();
-                // As a session that keeps up with it.
+                // As a session that keeps up does.
                 self.reports.confirm(batch.version);
                 if let Some(report) = batch.reports.into_iter().find(&is_so) {
                     return report;
@@ -205,14 +207,15 @@ impl Worker {
         report.endpoints[0].address.parse().unwrap()
     }
 
-    /// Connects, whenever the service is ready, until it was started again so often.
+    /// Connects whenever the service is ready, until it was restarted this many times.
     async fn restart_to(&self, goal: u32, port: SocketAddr) {
         loop {
             let report = self.reports_that(|report| report.ready).await;
             if report.restarts >= goal {
                 return;
             }
-            // It traps for this, and resets the connection: before or after it was accepted.
+            // This makes the service trap, which resets the connection before or after it was
+            // accepted.
             if let Ok(mut stream) = TcpStream::connect(port).await {
                 let _ = timeout(PATIENCE, stream.read_to_end(&mut Vec::new()))
                     .await
@@ -241,14 +244,15 @@ impl Held {
         }
     }
 
-    /// Returns when it is so, or stays as it is: what has ended is counted until it was put away.
+    /// Waits until the process holds what is `wanted`, or no longer changes. What has ended counts
+    /// until it has been removed.
     async fn settled_as(wanted: Option<Self>) -> Self {
         let mut last = Self::now();
         let began = Instant::now();
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let now = Self::now();
-            // Threads for blocking work end by themselves, some seconds after their last.
+            // Threads for blocking work end by themselves, some seconds after their last job.
             let is_back =
                 |wanted: Self| now.tasks == wanted.tasks && now.descriptors == wanted.descriptors;
             match wanted {
@@ -261,7 +265,7 @@ impl Held {
     }
 }
 
-/// Resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap();
     let pages = statm.split_whitespace().nth(1).unwrap();

@@ -61,7 +61,7 @@ async fn a_service_that_is_not_ready_gets_no_work_and_is_not_started_again() {
     let told = events(&cluster, "NotReady").await;
     let message = told[0]["message"].as_str().unwrap();
     let expected = "its readiness probe failed 2 times in a row: \
-                    GET /healthz at port 8080: it answered 503 Service Unavailable";
+                    GET /healthz on port 8080: it answered 503 Service Unavailable";
     assert!(
         told.iter().any(|event| event["message"] == expected),
         "{message}"
@@ -94,7 +94,7 @@ async fn a_service_that_answers_its_liveness_probe_no_more_is_started_again() {
     assert_eq!(exit["reason"], "UNHEALTHY", "{exit:#}");
     let message = exit["message"].as_str().unwrap();
     assert!(
-        message.contains("2 times in a row: GET /healthz at port 8080: no answer within 100ms"),
+        message.contains("2 times in a row: GET /healthz on port 8080: no answer within 100ms"),
         "{message}"
     );
     assert_eq!(
@@ -130,7 +130,7 @@ async fn failures_within_the_start_period_do_not_count() {
         1,
         &[
             "FAILED",
-            "its liveness probe failed connect to TCP port 8080: nothing listens there",
+            "its liveness probe failed: connect to TCP port 8080: nothing listens there",
         ],
     );
 }
@@ -149,7 +149,7 @@ async fn by_the_health_service_of_grpc() {
         .warren(&["describe", "workload", "moody"])
         .await
         .ok();
-    let why = "its readiness probe failed gRPC health of `shop.v1.Cart` at port 8080: it answered NOT_SERVING";
+    let why = "its readiness probe failed: gRPC health of `shop.v1.Cart` on port 8080: it answered NOT_SERVING";
     assert!(describe.contains(why), "{describe}");
 }
 
@@ -165,6 +165,6 @@ async fn apply_tells_what_a_probe_that_never_succeeds_finds() {
         .await;
     answer.refused(
         1,
-        &["its readiness probe failed 3 times in a row: GET / at port 81: nothing listens there"],
+        &["its readiness probe failed 3 times in a row: GET / on port 81: nothing listens there"],
     );
 }

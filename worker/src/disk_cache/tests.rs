@@ -6,7 +6,7 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + 1000 * KEPT
 }
 
-/// Last used so many hours ago.
+/// Returns a file that was last used this many hours ago.
 fn file(name: &str, bytes: u64, hours: u32) -> Cached {
     Cached {
         path: name.into(),
@@ -23,7 +23,7 @@ fn removed(files: &[Cached], limit: u64) -> Vec<String> {
 }
 
 #[test]
-fn what_was_not_used_for_longest_goes_until_the_rest_is_within_the_limit() {
+fn the_least_recently_used_files_are_removed_until_the_rest_is_within_the_limit() {
     let files = [
         file("b", 10, 3),
         file("c", 10, 2),
@@ -38,7 +38,7 @@ fn what_was_not_used_for_longest_goes_until_the_rest_is_within_the_limit() {
 }
 
 #[test]
-fn what_is_in_use_or_was_of_late_stays_and_counts() {
+fn files_in_use_or_used_recently_are_kept_and_count() {
     let mut held = file("held", 100, 9);
     held.in_use = true;
     let mut later = file("later", 100, 0);
@@ -50,7 +50,7 @@ fn what_is_in_use_or_was_of_late_stays_and_counts() {
 }
 
 #[test]
-fn files_go_and_are_told_and_half_written_ones_go_too() {
+fn removed_files_are_returned_and_incomplete_ones_are_removed_too() {
     let dir = tempfile::tempdir().unwrap();
     let cache = DiskCache::new(dir.path().to_owned(), 0);
     let (held, old) = (Digest::of(b"held"), Digest::of(b"old"));

@@ -1,4 +1,4 @@
-//! The worker's one lease, as its session renews it and its exclusive replicas live by it.
+//! The worker's lease, which its session renews and its exclusive replicas check.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,41 +19,45 @@ use tokio::time::{Instant, sleep_until};
 use super::{BootClock, BootTime, Clock, Lease};
 use crate::watch;
 
-/// Renewed by the session, and looked at by whatever runs an exclusive replica's guests, each time before it does: two
-/// atomic loads and a clock that is read without a system call.
+/// The worker's current lease. The session renews it, and it is checked each time before a guest of
+/// an exclusive replica runs: two atomic loads, and a clock that is read without a system call.
 pub struct SharedLease {
     clock: Box<dyn Clock>,
-    /// In nanoseconds since boot.
+    /// The end of the lease, in nanoseconds since boot.
     until: AtomicU64,
-    /// How often it was given anew after it was over. Written before `until` and read after it.
+    /// How often the lease was granted after it had ended. Written before `until` and read after
+    /// it.
     given: AtomicU64,
     renewed: watch::Sender<()>,
 }
 
-/// The lease from one moment on, for as long as it goes on without a gap: in a gap another worker may have run what is
-/// exclusive, and what ran here before must not go on, though the lease is held again.
+/// The lease from one moment on, for as long as it is renewed without a gap. During a gap another
+/// worker may have run the exclusive service, so what ran here before must not continue even though
+/// the lease is held again.
 #[derive(Clone)]
 pub struct Tenure {
     lease: Arc<SharedLease>,
     given: u64,
 }
 
-/// The worker may not run exclusive services at present: it does not know whether the control plane still counts on it.
+/// The worker may not run exclusive services at present, because it does not know whether the
+/// control plane still considers it alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this worker's lease for exclusive services expired: no heartbeat was acknowledged for 0.7 of the worker timeout"
 )]
 pub struct LeaseExpired;
 
-/// As tokio's timers count.
+/// The resolution of tokio's timers.
 const SOONEST: Duration = Duration::from_millis(1);
-/// No timer can tell every time: beyond this it is looked at again.
+/// The longest time to set a timer for, as tokio's timers are bounded. The lease is then checked
+/// again.
 const LATEST: Duration = Duration::from_secs(3600);
 
 // === impl SharedLease ===
 
 impl SharedLease {
-    /// Not held before the first acknowledgement.
+    /// Creates a lease that is not held before the first acknowledgement.
     pub fn new() -> Arc<Self> {
         Self::with_clock(BootClock)
     }
@@ -71,19 +75,20 @@ impl SharedLease {
         &*self.clock
     }
 
-    /// A heartbeat was acknowledged. What it gives stands in place of what was before: a control plane with a shorter
-    /// timeout gives less. Only the worker's session, of which there is one at a time, may call it.
+    /// Replaces the lease after a heartbeat was acknowledged. The new lease may end earlier, as
+    /// another control plane may have a shorter timeout. Only the worker's session may call this,
+    /// of which there is one at a time.
     pub fn renew(&self, lease: Lease) {
         if !self.now().is_held(self.clock.now()) {
             self.given.fetch_add(1, Release);
         }
-        // Beyond what fits are 584 years.
+        // 64 bits of nanoseconds suffice for 584 years.
         let until = u64::try_from(lease.until.0.as_nanos()).unwrap_or(u64::MAX);
         self.until.store(until, Release);
         self.renewed.send_replace(());
     }
 
-    /// From now on. It is over at once where the lease is not held.
+    /// Begins a tenure now. It has ended at once if the lease is not held.
     pub fn tenure(self: &Arc<Self>) -> Tenure {
         Tenure {
             lease: Arc::clone(self),
@@ -91,7 +96,7 @@ impl SharedLease {
         }
     }
 
-    /// Whether it is held at this moment.
+    /// Checks that the lease is held at this moment.
     pub fn check(&self) -> Result<(), LeaseExpired> {
         match self.now().is_held(self.clock.now()) {
             true => Ok(()),
@@ -99,11 +104,11 @@ impl SharedLease {
         }
     }
 
-    /// Waits until it is held. It may be over again by the time somebody acts on it.
+    /// Waits until the lease is held. It may have ended again when the caller acts on it.
     pub async fn held(&self) {
         let mut renewed = self.renewed.subscribe();
         while self.check().is_err() {
-            // Its sender is `self`.
+            // Never fails, as `self` owns the sender.
             let _ = renewed.changed().await;
         }
     }
@@ -118,17 +123,19 @@ impl SharedLease {
 // === impl Tenure ===
 
 impl Tenure {
+    /// Checks that the tenure has not ended.
     pub fn check(&self) -> Result<(), LeaseExpired> {
         self.lease.check()?;
-        // After that: whoever saw the lease of a later tenure sees that it is one.
+        // In this order: if the check above saw the lease of a later tenure, `given` has changed
+        // too.
         match self.lease.given.load(Acquire) == self.given {
             true => Ok(()),
             false => Err(LeaseExpired),
         }
     }
 
-    /// Runs `work` for as long as it lasts: looked at before each poll, and when it would be over. Then `work` is dropped,
-    /// as it is with this future.
+    /// Runs `work` while the tenure lasts, which is checked before each poll and when the lease
+    /// would end. When the tenure has ended, `work` is dropped.
     pub async fn guard<W: Future>(&self, work: W) -> Result<W::Output, LeaseExpired> {
         let mut work = pin!(work);
         let mut end = pin!(sleep_until(self.end()));
@@ -138,7 +145,7 @@ impl Tenure {
                 if end.as_mut().poll(context).is_pending() {
                     break;
                 }
-                // It was renewed since, or the timer is early.
+                // The lease was renewed in the meantime, or the timer fired early.
                 end.as_mut().reset(self.end());
             }
             match work.as_mut().poll(context) {
@@ -149,8 +156,8 @@ impl Tenure {
         .await
     }
 
-    /// When it is over unless the lease is renewed. Timers stand still while the machine sleeps, and are late then:
-    /// whoever is polled meanwhile is stopped by the clock.
+    /// Returns when the tenure ends unless the lease is renewed. Timers stop while the machine is
+    /// suspended and then fire late; work that is polled before that is stopped by the clock.
     fn end(&self) -> Instant {
         let left = self.lease.now().left(self.lease.clock.now());
         Instant::now() + left.clamp(SOONEST, LATEST)

@@ -18,7 +18,7 @@ fn at(millis: u64) -> BootTime {
     BootTime(Duration::from_millis(millis))
 }
 
-/// Stands until it is set.
+/// A clock that only moves when it is set.
 #[derive(Clone, Default)]
 struct SetClock(Arc<AtomicU64>);
 
@@ -35,7 +35,7 @@ impl Clock for SetClock {
 }
 
 #[test]
-fn it_is_held_for_seven_tenths_of_the_timeout_from_when_the_heartbeat_was_sent() {
+fn a_lease_is_held_for_seven_tenths_of_the_timeout_from_when_the_heartbeat_was_sent() {
     let lease = Lease::of_heartbeat(at(2_000), TIMEOUT);
     for (now, held, left) in [
         (2_000, true, 7_000),
@@ -50,7 +50,7 @@ fn it_is_held_for_seven_tenths_of_the_timeout_from_when_the_heartbeat_was_sent()
 }
 
 #[test]
-fn none_was_given_before_the_first_and_none_by_no_timeout() {
+fn no_lease_is_held_before_the_first_heartbeat_or_with_a_zero_timeout() {
     for now in [0, 1, u64::MAX] {
         assert!(!Lease::default().is_held(at(now)));
         assert!(!Lease::of_heartbeat(at(now), Duration::ZERO).is_held(at(now)));
@@ -69,7 +69,7 @@ fn the_clock_goes_forward_and_counts_from_the_boot() {
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
     let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
     let after = BootClock.now();
-    // The file has hundredths.
+    // The file has a resolution of a hundredth of a second.
     assert!(before.0.as_secs_f64() - 0.01 <= uptime && uptime <= after.0.as_secs_f64());
 }
 
@@ -81,7 +81,7 @@ async fn an_acknowledgement_replaces_the_one_before() {
     lease.renew(Lease::of_heartbeat(at(0), 6 * TIMEOUT));
     clock.set(1_000);
     lease.held().await;
-    // Another control plane, which waits for less.
+    // Another control plane, with a shorter timeout.
     lease.renew(Lease::of_heartbeat(at(1_000), TIMEOUT));
     clock.set(8_000);
     assert_eq!(lease.check(), Err(LeaseExpired));
@@ -109,7 +109,7 @@ async fn work_that_is_woken_after_the_end_is_not_polled_again() {
     let mut polls = 0;
     let work = poll_fn(|context: &mut Context<'_>| {
         polls += 1;
-        // As a process that is stopped here and goes on much later.
+        // As if the process was stopped here and continued much later.
         clock.set(7_000);
         context.waker().wake_by_ref();
         Poll::<()>::Pending
@@ -118,9 +118,10 @@ async fn work_that_is_woken_after_the_end_is_not_polled_again() {
     assert_eq!(polls, 1);
 }
 
-/// A process that was stopped for as long as another worker took its place, and is behind its own session when it goes on.
+/// The process was stopped for so long that another worker took over, and its session renews the
+/// lease before the work continues.
 #[tokio::test]
-async fn what_began_before_a_gap_does_not_go_on_after_it() {
+async fn work_that_began_before_a_gap_does_not_continue_after_it() {
     let clock = SetClock::default();
     let lease = SharedLease::with_clock(clock.clone());
     let early = lease.tenure();
@@ -142,7 +143,7 @@ async fn what_began_before_a_gap_does_not_go_on_after_it() {
 }
 
 #[tokio::test]
-async fn work_goes_on_while_it_is_renewed_and_ends_by_itself() {
+async fn work_continues_while_the_lease_is_renewed_and_ends_by_itself() {
     let lease = SharedLease::new();
     let length = Duration::from_millis(200);
     lease.renew(Lease::of_heartbeat(BootClock.now(), length));

@@ -1,7 +1,8 @@
-//! The thread that writes all replicas' lines to disk, and what it is told.
+//! The thread that writes the lines of all replicas to disk, and its job queue.
 //!
-//! A replica's memory is the queue: the thread takes from there what no file has yet. So whoever writes a line never
-//! waits for a disk, and one that is slow or full costs lines of the replicas that have too many, counted, and no memory.
+//! The lines in a replica's memory are the queue: the thread takes those that are not in files yet.
+//! Guests therefore never wait for the disk. If it is slow or full, replicas that write too much
+//! lose lines, which are counted, but no memory is used up.
 
 use std::{
     collections::HashMap,
@@ -23,25 +24,26 @@ use super::{
     retention::{Rank, next_to_give},
 };
 
-/// Bounds of what is kept on disk.
+/// The limits of the lines that are kept on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskLimits {
-    /// Of one replica, in bytes: at least [`DiskLimits::LEAST`].
+    /// The limit of one replica in bytes, at least [`DiskLimits::LEAST`].
     pub replica: u64,
-    /// Of all replicas, in bytes. One that runs always keeps the file that is being written, a quarter of its own.
+    /// The limit of all replicas together in bytes. A running replica always keeps the file that is
+    /// being written, which takes at most a quarter of its own limit.
     pub total: u64,
 }
 
 pub(super) struct Disk {
     dir: PathBuf,
     limits: DiskLimits,
-    /// Of every replica that has any, or will.
+    /// The files of each replica that has or may get any.
     files: Mutex<HashMap<String, Arc<Files>>>,
-    /// Where those go on that were found at the start, until somebody asks.
+    /// Where the logs found at the start continue, until they are opened.
     resumed: Mutex<HashMap<String, Resumed>>,
     jobs: Mutex<Jobs>,
     wake: Condvar,
-    /// Readers at once: each may hold a file's bytes.
+    /// Bounds concurrent reads, each of which may hold the bytes of a file.
     pub reads: Semaphore,
 }
 
@@ -51,30 +53,31 @@ struct Jobs {
     ending: bool,
 }
 
-/// A replica stands here at most once for each.
+/// A job for the thread. The queue contains at most one of each kind per replica.
 enum Job {
     Write(ReplicaLog),
     Remove(String),
 }
 
-/// Ends the thread when it is dropped, after it has written what is there.
+/// A handle to the thread. When it is dropped, the thread writes what is queued and ends.
 pub(super) struct Writer {
     disk: Arc<Disk>,
     ended: CancellationToken,
 }
 
-/// From the first line of a silence to its write: those that come meanwhile go with it. A worker that is killed loses them.
+/// How long to gather lines before they are written. A worker that is killed loses them.
 const GATHER: Duration = Duration::from_millis(10);
-/// Between tries while the disk takes nothing.
+/// How long to wait between attempts while writing fails.
 const RETRY: Duration = Duration::from_secs(2);
-/// Bytes of one write, if a file may have several of those.
+/// The size of one write in bytes, unless files are too small for several of these.
 const BATCH: u64 = 256 << 10;
 const READS: usize = 4;
 
 // === impl DiskLimits ===
 
 impl DiskLimits {
-    /// Of a replica: four files, each of several of the longest lines.
+    /// The smallest limit of a replica in bytes: four files, each with room for several of the
+    /// longest lines.
     pub const LEAST: u64 = 256 << 10;
 }
 
@@ -90,7 +93,8 @@ impl Default for DiskLimits {
 // === impl Writer ===
 
 impl Writer {
-    /// Finds what an earlier worker left in the directory, made if it is missing, and starts the thread.
+    /// Creates the directory if it is missing, finds the lines that an earlier worker left there,
+    /// and starts the thread.
     pub fn start(dir: PathBuf, limits: DiskLimits) -> io::Result<Self> {
         private::open_dir(&dir)?;
         let disk = Disk {
@@ -118,7 +122,7 @@ impl Writer {
         &self.disk
     }
 
-    /// Ends the thread, and returns when it has written what is there.
+    /// Ends the thread, and returns when it has written what is queued.
     pub async fn finish(&self) {
         self.disk.end();
         self.ended.cancelled().await;
@@ -150,10 +154,10 @@ impl Disk {
                     resumed.insert(replica, at);
                 }
                 Ok(None) => fs::remove_dir_all(entry.path())?,
-                // Of no use, and no reason not to start.
+                // Unreadable logs must not prevent the worker from starting.
                 Err(error) => {
                     let path = entry.path();
-                    tracing::warn!(path = %path.display(), %error, "cannot read a replica's earlier lines");
+                    tracing::warn!(path = %path.display(), %error, "cannot read a replica's earlier log lines");
                 }
             }
         }
@@ -164,7 +168,8 @@ impl Disk {
         self.limits.replica.max(DiskLimits::LEAST) / SEGMENTS as u64
     }
 
-    /// The files of a replica, which is of this rank from now on, and where its log goes on. The second is told once.
+    /// Returns the files of a replica, and where its log continues. Only the first call for a
+    /// replica returns the latter.
     pub fn open(&self, replica: &str) -> (Arc<Files>, Resumed) {
         let files = {
             let mut all = self.files.lock();
@@ -176,13 +181,14 @@ impl Disk {
         (files, resumed.unwrap_or_default())
     }
 
-    /// Whether an earlier worker left lines of a replica that nobody has asked for.
+    /// Returns whether an earlier worker left lines of this replica and the replica was not opened
+    /// since.
     pub fn has_left(&self, replica: &str) -> bool {
         let files = self.files.lock();
         files.get(replica).is_some_and(|it| it.rank() == Rank::Left)
     }
 
-    /// Replicas of an earlier worker that nobody has asked for.
+    /// Returns the replicas of an earlier worker that were not opened since.
     pub fn left(&self) -> Vec<String> {
         let files = self.files.lock();
         let left = files.iter().filter(|(_, it)| it.rank() == Rank::Left);
@@ -210,7 +216,7 @@ impl Disk {
     fn run(&self) {
         // Replicas whose lines could not be written.
         let mut stuck: Vec<ReplicaLog> = Vec::new();
-        let mut told = false;
+        let mut warned = false;
         loop {
             let ending = self.wait(!stuck.is_empty());
             let jobs = mem::take(&mut self.jobs.lock().waiting);
@@ -229,14 +235,14 @@ impl Disk {
                 let Err(error) = log.write(BATCH) else {
                     continue;
                 };
-                if !mem::replace(&mut told, true) {
+                if !mem::replace(&mut warned, true) {
                     let path = self.dir.display();
-                    tracing::warn!(%path, %error, "cannot write guests' lines: the last ones stay in memory");
+                    tracing::warn!(%path, %error, "cannot write guests' log lines to disk; the most recent ones stay in memory");
                 }
                 stuck.push(log);
             }
-            if stuck.is_empty() && mem::take(&mut told) {
-                tracing::info!("guests' lines are written again");
+            if stuck.is_empty() && mem::take(&mut warned) {
+                tracing::info!("guests' log lines are written to disk again");
             }
             self.make_room();
             if ending {
@@ -245,7 +251,8 @@ impl Disk {
         }
     }
 
-    /// Returns when there is something to do, or to try again; whether it is the last time.
+    /// Waits until there is a job, or with `retry` until the next attempt is due. Returns whether
+    /// the thread must end after this round.
     fn wait(&self, retry: bool) -> bool {
         let mut jobs = self.jobs.lock();
         let again = Instant::now() + RETRY;
@@ -265,7 +272,8 @@ impl Disk {
         true
     }
 
-    /// Removes files until all are below their bound, and some more, so that this is not done for every line.
+    /// Removes files until all together are within the limit, and a little below it, so that this
+    /// is not needed for every line.
     fn make_room(&self) {
         let files: Vec<_> = self.files.lock().values().cloned().collect();
         let mut bytes: u64 = files.iter().map(|files| files.bytes()).sum();

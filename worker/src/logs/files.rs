@@ -1,7 +1,8 @@
-//! One replica's lines on disk: files that are only appended to, the oldest removed as new ones come.
+//! The lines of one replica on disk, in files that are only appended to. The oldest file is removed
+//! when there are too many.
 //!
-//! Everything here waits for the disk: it is called on threads made for that. Nothing is synced, so lines survive the
-//! end of the worker, however it comes, and not that of the machine.
+//! Everything here blocks on the disk, so it is called on dedicated threads. Nothing is synced:
+//! lines survive the end of the worker, however it ends, but not a crash of the machine.
 
 use std::{
     collections::HashMap,
@@ -21,10 +22,11 @@ use super::{
     retention::{Held, Rank, Segment, first_to_go},
 };
 
-/// Files of a replica at most.
+/// The most files that a replica has.
 pub(super) const SEGMENTS: usize = 4;
 
-/// What is read of each end of a file to know what is in it: more than one of the longest lines.
+/// How many bytes are read at each end of a file to find out what it contains: more than the
+/// longest line takes.
 const EDGE: u64 = 40 << 10;
 
 const EXTENSION: &str = "log";
@@ -32,7 +34,7 @@ const EXTENSION: &str = "log";
 pub(super) struct Files {
     dir: PathBuf,
     segment_bytes: u64,
-    /// Apart from `state`, which is held while the disk is waited for.
+    /// Separate from `state`, whose lock is held while blocking on the disk.
     rank: Mutex<Rank>,
     state: Mutex<State>,
 }
@@ -41,28 +43,30 @@ struct State {
     segments: Vec<Segment>,
     /// When the last line was written.
     last: SystemTime,
-    /// Number of the next line of each source, had nothing been dropped since the last one written.
+    /// The number of the next line of each source, if no line has been dropped since the last
+    /// write.
     numbers: HashMap<Arc<str>, u64>,
-    /// The newest file ends in half a record that could not be taken back: nothing is appended to it.
+    /// Whether the newest file ends in an incomplete record that could not be removed, so that
+    /// nothing may be appended to it.
     spoiled: bool,
     #[cfg(test)]
     appends: usize,
 }
 
-/// Where a replica's log goes on that a worker wrote before.
+/// Where a log continues that an earlier worker has written.
 #[derive(Debug, Default)]
 pub(super) struct Resumed {
-    /// Position of the next line.
+    /// The position of the next line.
     pub next: u64,
     pub run: u32,
-    /// Number of the next line of each source.
+    /// The number of the next line of each source.
     pub numbers: HashMap<Arc<str>, u64>,
 }
 
 // === impl Files ===
 
 impl Files {
-    /// Of a replica that has none yet; the directory is made with the first line.
+    /// Creates the state of a replica without files. The directory is created with the first line.
     pub fn new(dir: PathBuf, segment_bytes: u64) -> Self {
         Self {
             dir,
@@ -79,7 +83,8 @@ impl Files {
         }
     }
 
-    /// What a worker left, which may have been killed in the midst of a line. `None`: it left nothing that can be read.
+    /// Recovers the files of an earlier worker, which may have been killed while writing a line.
+    /// Returns `None` if they contain nothing readable.
     pub fn recover(dir: PathBuf, segment_bytes: u64) -> io::Result<Option<(Self, Resumed)>> {
         let files = Self::new(dir, segment_bytes);
         *files.rank.lock() = Rank::Left;
@@ -113,12 +118,12 @@ impl Files {
         *self.rank.lock() = rank;
     }
 
-    /// The bytes of one call of [`Self::append`] must not be more than this.
+    /// Returns the largest number of bytes that one call of [`Self::append`] may write.
     pub fn segment_bytes(&self) -> u64 {
         self.segment_bytes
     }
 
-    /// All files together.
+    /// Returns the size of all files together.
     pub fn bytes(&self) -> u64 {
         self.state.lock().bytes()
     }
@@ -132,7 +137,7 @@ impl Files {
         }
     }
 
-    /// The files, oldest first.
+    /// Returns the files, oldest first.
     pub fn segments(&self) -> Vec<Segment> {
         self.state.lock().segments.clone()
     }
@@ -141,7 +146,8 @@ impl Files {
         self.dir.join(format!("{first:020}.{EXTENSION}"))
     }
 
-    /// Appends lines in one write. All of them, or none when it fails; files that there is no room for any more go.
+    /// Appends lines in one write, all of them or none if it fails. Removes files that no longer
+    /// fit.
     pub fn append(&self, lines: &[Arc<Line>]) -> io::Result<()> {
         let (Some(oldest), Some(newest)) = (lines.first(), lines.last()) else {
             return Ok(());
@@ -203,13 +209,13 @@ impl Files {
         Ok(())
     }
 
-    /// Writes so far.
+    /// Returns the number of writes so far.
     #[cfg(test)]
     pub fn appends(&self) -> usize {
         self.state.lock().appends
     }
 
-    /// Gives up the oldest file.
+    /// Removes the oldest file.
     pub fn give(&self) {
         let mut state = self.state.lock();
         if !state.segments.is_empty() {
@@ -217,13 +223,13 @@ impl Files {
         }
     }
 
-    /// Gives up everything.
+    /// Removes all files.
     pub fn remove_all(&self) {
         self.state.lock().segments.clear();
         if let Err(error) = fs::remove_dir_all(&self.dir)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %self.dir.display(), %error, "a replica's lines are not removed");
+            tracing::warn!(path = %self.dir.display(), %error, "cannot remove a replica's log files");
         }
     }
 
@@ -233,7 +239,7 @@ impl Files {
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %path.display(), %error, "old lines are not removed");
+            tracing::warn!(path = %path.display(), %error, "cannot remove an old log file");
         }
     }
 
@@ -250,7 +256,7 @@ impl Files {
             opened => opened?,
         };
         file.write_all(batch).inspect_err(|_| {
-            // It is written anew at the next try, if this fails too.
+            // If this fails too, the next attempt truncates the file.
             let _ = fs::remove_file(&path);
         })
     }
@@ -266,11 +272,11 @@ impl State {
 
 /// Why nothing was appended.
 enum Failed {
-    /// There is no such file.
+    /// The file does not exist.
     Gone,
-    /// The file is as it was.
+    /// The file is unchanged.
     TakenBack(io::Error),
-    /// It ends in half a record.
+    /// The file ends in an incomplete record.
     Spoiled(io::Error),
 }
 
@@ -293,8 +299,8 @@ fn first_of(path: &Path) -> Option<u64> {
     name.parse().ok().filter(|_| is_ours)
 }
 
-/// Looks at both ends of a file, and cuts off half a line at its end. The segment, and the time of its last line;
-/// `None` when no line can be read.
+/// Reads both ends of a file, and cuts off an incomplete line at its end. Returns the segment and
+/// the time of its last line, or `None` if no line can be read.
 fn recover_segment(
     path: &Path,
     first: u64,
@@ -339,7 +345,7 @@ fn recover_segment(
     Ok(Some((segment, time)))
 }
 
-/// Up to so many bytes from an offset on.
+/// Reads up to `most` bytes from an offset on.
 pub(super) fn read_at(file: &mut File, offset: u64, most: u64) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
@@ -347,7 +353,7 @@ pub(super) fn read_at(file: &mut File, offset: u64, most: u64) -> io::Result<Vec
     Ok(bytes)
 }
 
-/// How many bytes a line takes at most.
+/// Returns the most bytes that a line takes in a file.
 pub(super) fn record_bytes(line: &Line) -> u64 {
     (line.text.len() + HEAD_BYTES) as u64
 }

@@ -1,32 +1,35 @@
-//! The lines themselves, in bounded memory. Pure.
+//! The lines in bounded memory. Pure.
 //!
-//! Lines that a file has fall first, all but a few. Where no file has them, what a service said before it crashed is
-//! looked for after it was started again, when the run that is on has long written more than there is room for: so the
-//! run before has a share of the memory that the present one cannot take.
+//! Lines that are in files are dropped first, except for a few. Without files, the last lines
+//! before a crash are usually read after the service was restarted, when the present run may have
+//! written more than fits. The previous run therefore has a share of the memory that the present
+//! run cannot take.
 
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
 use super::ring::{LogLimits, Stream};
 
 pub(super) struct Line {
-    /// Among all lines that were ever kept.
+    /// The line's index among all lines that were ever kept.
     pub position: u64,
-    /// How often the service had been started again when it was written.
+    /// How often the service had been restarted when the line was written.
     pub run: u32,
     pub time: SystemTime,
     pub source: Arc<str>,
     pub stream: Stream,
     pub text: String,
-    /// Whether the end of the line was cut off at the limit.
+    /// Whether the line was cut off at the limit.
     pub truncated: bool,
-    /// Among all lines of its source, dropped ones included: a gap is what a reader missed.
+    /// The line's index among all lines of its source, including dropped ones. A gap means missed
+    /// lines.
     pub number: u64,
-    /// Lines of its source dropped right before this one.
+    /// How many lines of its source were dropped directly before this one.
     pub dropped_before: u64,
 }
 
-/// Lines in the order in which they were written. Runs older than the one before fall first, then the oldest lines of
-/// the run before beyond its share, then the oldest of the present run.
+/// Lines in the order in which they were written. Lines of runs before the previous one are dropped
+/// first, then the oldest lines of the previous run beyond its share, then the oldest of the
+/// present run.
 pub(super) struct Kept {
     limits: LogLimits,
     /// Lines from before the present run.
@@ -35,9 +38,9 @@ pub(super) struct Kept {
     present: Part,
     run: u32,
     next: u64,
-    /// Files have the lines before this position, or nobody has them.
+    /// Lines before this position are in files or were dropped.
     written: u64,
-    /// No line from this position on was given up.
+    /// No line at or after this position has been dropped.
     floor: u64,
 }
 
@@ -47,10 +50,11 @@ struct Part {
     bytes: usize,
 }
 
-/// The run before keeps this part of the memory, if it wrote so much.
+/// The previous run keeps up to one part in `SHARE` of the memory.
 const SHARE: usize = 4;
 
-/// What a line costs beside its text: its other fields, two counters, its place in the ring.
+/// The bytes that a line takes in addition to its text: its other fields, two counters and its
+/// place in the ring.
 const LINE_OVERHEAD: usize = size_of::<Line>() + 24;
 
 // === impl Kept ===
@@ -68,23 +72,23 @@ impl Kept {
         }
     }
 
-    /// Goes on from what files have.
+    /// Continues after the lines that are in files.
     pub fn resume(&mut self, next: u64, run: u32) {
         (self.next, self.written, self.floor) = (next, next, next);
         self.run = run;
     }
 
-    /// The present run.
+    /// Returns the present run.
     pub fn run(&self) -> u32 {
         self.run
     }
 
-    /// Position of the next line.
+    /// Returns the position of the next line.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// What is kept from here on is of another run.
+    /// Begins another run, to which later lines belong.
     pub fn begin(&mut self, run: u32) {
         if run != self.run {
             self.run = run;
@@ -92,7 +96,7 @@ impl Kept {
         }
     }
 
-    /// Adds a line, which has [`Self::next`] as its position, and gives up what there is no room for any more.
+    /// Adds a line, whose position must be [`Self::next`], and drops the lines that no longer fit.
     pub fn push(&mut self, line: Line) {
         self.next = line.position + 1;
         self.present.push(Arc::new(line));
@@ -107,28 +111,29 @@ impl Kept {
         }
     }
 
-    /// Files have the lines before this position.
+    /// Records that the lines before this position are in files.
     pub fn wrote(&mut self, until: u64) {
         self.written = self.written.max(until);
         self.give_written();
     }
 
-    /// Position of the first line that no file has, if there is one.
+    /// Returns the position of the first line that is not in files.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// From this position on, whatever is kept is kept here. Lines before it are in files.
+    /// Returns the position from which on all lines that are kept are in memory. Earlier ones are
+    /// in files.
     pub fn base(&self) -> u64 {
         self.floor.min(self.written)
     }
 
-    /// Lines from a position on that are kept.
+    /// Iterates over the lines in memory from a position on.
     pub fn from(&self, position: u64) -> impl DoubleEndedIterator<Item = &Arc<Line>> {
         self.past.from(position).chain(self.present.from(position))
     }
 
-    /// Keeps a few for those who follow.
+    /// Drops lines that are in files, except for a few that are kept for followers.
     fn give_written(&mut self) {
         while self.past.bytes + self.present.bytes > self.limits.recent_bytes {
             let oldest = match self.past.lines.is_empty() {
@@ -168,7 +173,7 @@ impl Part {
         self.lines.push_back(line);
     }
 
-    /// Gives up the oldest line, which was at this position.
+    /// Drops the oldest line and returns its position.
     fn pop(&mut self) -> Option<u64> {
         let oldest = self.lines.pop_front()?;
         self.bytes -= cost(&oldest);

@@ -1,8 +1,9 @@
-//! Lines that guests wrote to stdout and stderr: the last ones in bounded memory, those before in files.
+//! Lines that guests write to stdout and stderr: the most recent ones in bounded memory, earlier
+//! ones in files.
 //!
-//! A follower holds a position in its replica's log and no queue of its own. So there is no gap between the lines
-//! before and the lines after it came, and one that is slow costs nothing: it is told how many lines it missed. What
-//! writes the files is such a follower too.
+//! A follower holds a position in its replica's log instead of a queue of its own. There is
+//! therefore no gap between past and new lines, and a slow follower costs nothing: it receives the
+//! number of lines that it missed. The thread that writes the files is such a follower too.
 
 mod disk;
 mod files;
@@ -45,58 +46,60 @@ use self::{
     ring::Ring,
 };
 
-/// The logs of all replicas of a worker. Cheap to clone; all clones are one hub.
+/// The logs of all replicas of a worker. Cheap to clone; clones share the same logs.
 #[derive(Clone)]
 pub struct LogHub {
     limits: LogLimits,
     replicas: Arc<RwLock<HashMap<String, ReplicaLog>>>,
     writer: Option<Arc<Writer>>,
-    /// The worker ends: what is closed from now on may come back.
+    /// Whether the worker is ending, so that replicas whose logs are closed from now on may come
+    /// back.
     leaving: Arc<AtomicBool>,
 }
 
-/// The log of one replica. Cheap to clone; all clones are one log.
+/// The log of one replica. Cheap to clone; clones share the same log.
 #[derive(Clone)]
 pub struct ReplicaLog(Arc<Shared>);
 
-/// Which lines of a replica. The default is all that are kept.
+/// Selects lines of a replica. The default selects all that are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogQuery {
-    /// "service" or a component's name. `None`: all.
+    /// "service" or a component's name. `None` selects all sources.
     pub source: Option<String>,
-    /// The last so many of those that match the rest.
+    /// Only this many of the last lines that match the rest of the query.
     pub tail: Option<u32>,
-    /// Only what was written within this time.
+    /// Only lines that were written within this time.
     pub since: Option<Duration>,
-    /// Only the run before the last restart of the service.
+    /// Only lines of the run before the last restart of the service.
     pub previous: bool,
-    /// And those to come, until the replica is gone.
+    /// Also lines that are written from now on, until the replica is gone.
     pub follow: bool,
 }
 
 struct Shared {
     replica: String,
     ring: Mutex<Ring>,
-    /// Wakes followers. They look at the ring after every wake, so a lost or early one does no harm.
+    /// Wakes followers. They check the ring after each wake-up, so an early one is harmless.
     changed: Notify,
-    /// `None`: memory is all there is.
+    /// `None` if lines are kept in memory only.
     file: Option<OnDisk>,
 }
 
-/// Where a replica's lines are written to.
+/// The files of a replica's log.
 struct OnDisk {
     disk: Arc<Disk>,
     files: Arc<Files>,
-    /// It is in the hands of the thread that writes.
+    /// Whether the log is queued for the thread that writes.
     queued: AtomicBool,
-    /// The replica is gone: its files go with the last who reads them.
+    /// Whether the replica is gone, so that its files are removed when the last reader drops the
+    /// log.
     gone: AtomicBool,
 }
 
 // === impl LogHub ===
 
 impl LogHub {
-    /// Lines in memory only.
+    /// Creates a hub that keeps lines in memory only.
     pub fn new(limits: LogLimits) -> Self {
         Self {
             limits,
@@ -106,7 +109,8 @@ impl LogHub {
         }
     }
 
-    /// Lines in files below a directory of its own, where those of an earlier worker are found. Waits for the disk.
+    /// Creates a hub that also keeps lines in files under `dir`, where it finds those of an earlier
+    /// worker. Blocks on the disk.
     pub fn on_disk(limits: LogLimits, dir: PathBuf, disk: DiskLimits) -> io::Result<Self> {
         Ok(Self {
             writer: Some(Arc::new(Writer::start(dir, disk)?)),
@@ -114,14 +118,15 @@ impl LogHub {
         })
     }
 
-    /// The log of a replica, the same one until it is closed.
+    /// Opens the log of a replica. Returns the same log until it is closed.
     pub fn open(&self, replica: &str) -> ReplicaLog {
         let log = self.log(replica);
         log.rank(Rank::Live);
         log
     }
 
-    /// Ends the log of a replica that is gone: followers get what is left, then the end, and its files are removed.
+    /// Closes the log of a replica that is gone. Followers receive the remaining lines and then the
+    /// end, and the files are removed.
     pub fn close(&self, replica: &str) {
         let log = self.replicas.write().remove(replica);
         if let Some(ReplicaLog(shared)) = log {
@@ -134,12 +139,13 @@ impl LogHub {
         }
     }
 
-    /// From now on logs are closed because the worker ends: their files stay for the next one.
+    /// Keeps the files of logs that are closed from now on, because the worker ends and its
+    /// successor needs them.
     pub fn leave(&self) {
         self.leaving.store(true, Release);
     }
 
-    /// Removes what an earlier worker left of replicas that are not among these.
+    /// Removes the lines that an earlier worker left of replicas for which `exist` returns false.
     pub fn forget_others(&self, exist: impl Fn(&str) -> bool) {
         let Some(writer) = &self.writer else { return };
         for replica in writer.disk().left() {
@@ -149,24 +155,25 @@ impl LogHub {
         }
     }
 
-    /// Removes the lines of a replica that is gone, and of which this worker runs nothing.
+    /// Removes the lines of a replica that is gone and that this worker does not run.
     pub fn forget(&self, replica: &str) {
         if self.replicas.read().contains_key(replica) {
-            // Somebody reads it.
+            // The log is being read.
             self.close(replica);
         } else if let Some(writer) = &self.writer {
             writer.disk().remove(replica.to_owned());
         }
     }
 
-    /// Returns when all lines are written, or the disk refused them once more. Lines written later stay in memory.
+    /// Waits until all lines are written to files, or one more attempt has failed. Later lines stay
+    /// in memory.
     pub async fn finish(&self) {
         if let Some(writer) = &self.writer {
             writer.finish().await;
         }
     }
 
-    /// Lines of a replica. `None` when there is no such replica.
+    /// Returns a stream of a replica's lines, or `None` if there is no such replica.
     pub fn subscribe(&self, replica: &str, query: LogQuery) -> Option<LogStream> {
         let known = self.replicas.read().get(replica).cloned();
         let log = known.or_else(|| {
@@ -209,7 +216,8 @@ impl ReplicaLog {
         }))
     }
 
-    /// The replica will not run again: its files are the first to go when there are too many.
+    /// Records that the replica will not run again, so that its files are among the first to be
+    /// removed when space runs out.
     pub fn end(&self) {
         self.rank(Rank::Ended);
     }
@@ -220,7 +228,7 @@ impl ReplicaLog {
         }
     }
 
-    /// What a guest writes to; `source` is "service" or the component's name.
+    /// Returns a writer for one stream of a guest. `source` is "service" or the component's name.
     pub fn writer(&self, source: &str, stream: Stream) -> LineWriter {
         LineWriter::new(self.clone(), source, stream)
     }
@@ -230,17 +238,18 @@ impl ReplicaLog {
         self.push(source, stream, text.as_bytes());
     }
 
-    /// The service starts, having been started again so often: lines are of this run from here on.
+    /// Begins a run of the service: later lines belong to the run with this number of restarts.
     pub fn begin_run(&self, restarts: u32) {
         self.0.ring.lock().begin_run(restarts);
     }
 
-    /// A source starts anew: [`Self::last_stderr`] tells only what it wrote since.
+    /// Records that a source has restarted: [`Self::last_stderr`] only returns lines written from
+    /// now on.
     pub fn begin(&self, source: &str) {
         self.0.ring.lock().begin(source);
     }
 
-    /// The last lines, at most `n`, that a source wrote to stderr since it began, oldest first.
+    /// Returns the last `n` lines that a source wrote to stderr since it began, oldest first.
     pub fn last_stderr(&self, source: &str, n: usize) -> Vec<String> {
         self.0.ring.lock().last_stderr(source, n)
     }
@@ -253,7 +262,7 @@ impl ReplicaLog {
         self.queue();
     }
 
-    /// Gives it to the thread that writes, unless it is there already.
+    /// Queues the log for the thread that writes, unless it is queued already.
     fn queue(&self) {
         if let Some(file) = &self.0.file
             && !file.queued.swap(true, AcqRel)
@@ -262,23 +271,25 @@ impl ReplicaLog {
         }
     }
 
-    /// Writes what no file has, so many bytes at a time. After an error the caller has to try again: nobody queues it
-    /// until it has succeeded.
+    /// Writes the lines that are not in files yet, at most `most` bytes at a time. After an error
+    /// the caller must try again, as the log is not queued until a write succeeds.
     fn write(&self, most: u64) -> io::Result<()> {
         let Some(file) = &self.0.file else {
             return Ok(());
         };
-        // Whoever still reads it has in memory what no file has: nothing is added any more.
+        // The replica is gone, so no line is added any more, and readers get unwritten lines from
+        // memory.
         if file.gone.load(Acquire) {
             return Ok(());
         }
-        // Files are well filled before the next one is begun.
+        // Batches are small compared with a file, so that files are well filled.
         let most = most.min(file.files.segment_bytes() / 4);
         let (mut written, end) = {
             let ring = self.0.ring.lock();
             (ring.written(), ring.next())
         };
-        // What comes meanwhile waits its turn: a guest that floods keeps nobody else waiting.
+        // Only the lines up to `end`: a guest that floods its log must not keep other replicas
+        // waiting.
         while written < end {
             let lines = self.0.ring.lock().unwritten(most);
             let Some(last) = lines.last() else { break };
@@ -287,7 +298,7 @@ impl ReplicaLog {
             self.0.ring.lock().wrote(written);
         }
         file.queued.store(false, Release);
-        // What came meanwhile, and was not queued.
+        // Queue the log again if lines were added in the meantime, which could not queue it.
         let ring = self.0.ring.lock();
         let more = ring.from(ring.written()).next().is_some();
         drop(ring);

@@ -1,8 +1,8 @@
-//! How many lines are taken. Pure.
+//! The rate limit of lines. Pure.
 
 use std::time::{Duration, Instant};
 
-/// The generic cell rate algorithm: one time stamp instead of a bucket to refill.
+/// The generic cell rate algorithm, which needs one timestamp instead of a bucket to refill.
 pub(super) struct Rate {
     interval: Duration,
     tolerance: Duration,
@@ -13,7 +13,7 @@ pub(super) struct Rate {
 // === impl Rate ===
 
 impl Rate {
-    /// So many over a long time, and `burst` at once after a silence.
+    /// Admits `per_second` lines on average, and `burst` at once after a silence.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self {
@@ -23,7 +23,7 @@ impl Rate {
         }
     }
 
-    /// Whether one more is taken now.
+    /// Returns whether one more line is admitted now, and counts it if so.
     pub fn admit(&mut self, now: Instant) -> bool {
         let full_until = self.full_until.map_or(now, |at| at.max(now));
         let admitted = full_until - now <= self.tolerance;

@@ -1,5 +1,5 @@
-//! Reading a replica's files, while they are written and removed. What is gone meanwhile is passed over: the numbers
-//! of the next lines tell how many it were.
+//! Reads a replica's files while they are written and removed. Lines that were removed in the
+//! meantime are skipped; the numbers of the next lines show how many there were.
 
 use std::{
     fs::{self, File},
@@ -14,44 +14,44 @@ use super::{
     retention::Segment,
 };
 
-/// Which lines are read.
+/// Selects the lines to read.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub source: Option<String>,
-    /// One run only; nothing where there was none.
+    /// Selects one run; `Some(None)` selects a run that does not exist, and so no lines.
     pub run: Option<Option<u32>>,
 }
 
-/// Where reading went on to.
+/// The place in the files after the last page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
     segment: u64,
     offset: u64,
 }
 
-/// What was read at once.
+/// The result of one read.
 pub(super) struct Page {
-    /// Those that are wanted.
+    /// The lines that were selected.
     pub lines: Vec<Line>,
-    /// Position of the next line to read.
+    /// The position of the next line to read.
     pub next: u64,
     pub cursor: Option<Cursor>,
 }
 
-/// Looks for where the wanted lines begin, from the newest back.
+/// A backward search for the position at which the selected lines begin.
 #[derive(Clone, Debug)]
 pub(super) struct Search {
-    /// Only lines before this position; those from it on were looked at.
+    /// Only lines before this position are searched.
     pub below: u64,
-    /// Where they begin if nothing is found.
+    /// The position at which the lines begin if none is found.
     pub begin: u64,
-    /// How many more to find.
+    /// How many more lines to find.
     pub tail: usize,
     pub since: Option<SystemTime>,
 }
 
-/// Read at once: several of the longest lines, and with what a message needs for each line far below the 4 MiB that it
-/// may have.
+/// How many bytes are read at once. This is several of the longest lines and, including the
+/// overhead per line, far below the 4 MiB limit of a message.
 const CHUNK: u64 = 256 << 10;
 
 // === impl Wanted ===
@@ -66,7 +66,8 @@ impl Wanted {
 // === impl Files ===
 
 impl Files {
-    /// The wanted lines of the next chunk that has lines from a position on; none at or after `until`.
+    /// Reads the next chunk that contains lines from position `from` on, and returns the selected
+    /// ones before `until`.
     pub fn page(
         &self,
         from: u64,
@@ -84,7 +85,8 @@ impl Files {
             };
             let whole = whole_lines(&chunk);
             if whole.is_empty() {
-                // Longer than any line of ours: damage, to be passed over. Else the end of the file.
+                // A full chunk without a line end is damage and is skipped. A shorter one is the
+                // end of the file.
                 (index, offset) = match chunk.len() as u64 == CHUNK {
                     true => (index, offset + CHUNK),
                     false => (index + 1, 0),
@@ -108,7 +110,7 @@ impl Files {
                     page.next = until;
                     break;
                 }
-                // Never backwards, whatever stands in a file.
+                // Positions never go backwards, whatever a file contains.
                 if head.position < page.next {
                     continue;
                 }
@@ -126,7 +128,7 @@ impl Files {
         })
     }
 
-    /// Position of the first line that is wanted. Reads one file at a time.
+    /// Finds the position of the first selected line. Reads one file at a time.
     pub fn find(&self, search: &Search, wanted: &Wanted) -> io::Result<u64> {
         let (mut begin, mut left) = (search.begin, search.tail);
         let segments = self.segments();
@@ -162,7 +164,7 @@ impl Files {
     }
 }
 
-/// Which file, and where in it.
+/// Returns the index of the file in which to read, and the offset in it.
 fn place(segments: &[Segment], from: u64, cursor: Option<Cursor>) -> (usize, u64) {
     let resumed = cursor.and_then(|cursor| {
         let index = segments.iter().position(|it| it.first == cursor.segment)?;
@@ -174,7 +176,7 @@ fn place(segments: &[Segment], from: u64, cursor: Option<Cursor>) -> (usize, u64
     })
 }
 
-/// Up to the last line end: what follows is being written, or was torn off.
+/// Returns the bytes up to the last line end. What follows is being written or was left incomplete.
 fn whole_lines(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|byte| *byte == b'\n');
     end.map_or(&[], |end| &bytes[..=end])

@@ -1,9 +1,9 @@
-//! A line as it stands in a file: text that `grep` and `tail` read too. Pure.
+//! The format of a line in a file, which is text so that `grep` and `tail` can read it too. Pure.
 //!
-//! `TIME SOURCE STREAM RUN,POSITION,NUMBER,DROPPED TEXT`, such as
-//! `2026-05-04T03:02:01.123456Z service stderr 2,1042,998,0 cannot connect`. A line that was cut has
-//! `,cut` after the last number; older versions skip such a line and read all others.
-//! What a crash or a full disk left of a record is no record: it lacks its line end, or does not parse.
+//! `TIME SOURCE STREAM RUN,POSITION,NUMBER,DROPPED TEXT`, such as `2026-05-04T03:02:01.123456Z
+//! service stderr 2,1042,998,0 cannot connect`. A line that was cut has `,cut` after the last
+//! number; older versions skip such a line and read all others. An incomplete record that a crash
+//! or a full disk has left is skipped: it lacks its line end or does not parse.
 
 use std::{io::Write as _, sync::Arc, time::SystemTime};
 
@@ -11,7 +11,7 @@ use prost_types::Timestamp;
 
 use super::{kept::Line, ring::Stream};
 
-/// Everything of a record but its text.
+/// The fields of a record, without its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head<'a> {
     time: &'a str,
@@ -24,19 +24,21 @@ pub(super) struct Head<'a> {
     pub truncated: bool,
 }
 
-/// Follows the numbers of a line that was cut.
+/// Marks a line that was cut off, after its numbers.
 const CUT: &str = "cut";
 
-/// No record is longer than its text and this: a time, a DNS label, a word and four numbers.
+/// The most bytes that a record has in addition to its text: a time, a DNS label, a word and four
+/// numbers.
 pub(super) const HEAD_BYTES: usize = 256;
 
-/// Appends a line as a record; `dropped_before` counts what no file has of its source right before it.
+/// Appends a line as a record. `dropped_before` is the number of lines of its source directly
+/// before it that are in no file.
 pub(super) fn write(out: &mut Vec<u8>, line: &Line, dropped_before: u64) {
     let stream = match line.stream {
         Stream::Stdout => "stdout",
         Stream::Stderr => "stderr",
     };
-    // Memory takes whatever is written.
+    // Writing to a `Vec` cannot fail.
     let _ = write!(
         out,
         "{} {} {stream} {},{},{},{dropped_before}",
@@ -53,7 +55,7 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line, dropped_before: u64) {
     out.push(b' ');
     let text = out.len();
     out.extend_from_slice(line.text.as_bytes());
-    // It would end the record.
+    // A line end would end the record.
     for byte in &mut out[text..] {
         if *byte == b'\n' {
             *byte = b' ';
@@ -62,7 +64,7 @@ pub(super) fn write(out: &mut Vec<u8>, line: &Line, dropped_before: u64) {
     out.push(b'\n');
 }
 
-/// Reads a record without its line end, and its text.
+/// Parses a record without its line end, and returns its head and its text.
 pub(super) fn parse(bytes: &[u8]) -> Option<(Head<'_>, &str)> {
     let mut parts = std::str::from_utf8(bytes).ok()?.splitn(5, ' ');
     let (time, source) = (parts.next()?, parts.next()?);
@@ -93,7 +95,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<(Head<'_>, &str)> {
 // === impl Head ===
 
 impl Head<'_> {
-    /// `None` where it is no time.
+    /// Parses the time. Returns `None` if it is invalid.
     pub fn time(&self) -> Option<SystemTime> {
         let time: Timestamp = self.time.parse().ok()?;
         SystemTime::try_from(time).ok()
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_a_line_that_people_read() {
+    fn a_record_is_a_readable_line() {
         let text = String::from_utf8(written(&line("cannot connect"))).unwrap();
         assert_eq!(
             text,
@@ -153,11 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_told_from_one() {
+    fn invalid_records_are_not_parsed() {
         let good = written(&line("x"));
         let good = good.strip_suffix(b"\n").unwrap();
         assert!(parse(good).is_some());
-        // Torn anywhere before its text.
+        // Cut off anywhere before its text.
         for cut in 0..good.len() - 1 {
             assert_eq!(parse(&good[..cut]), None, "{cut}");
         }
@@ -173,11 +175,11 @@ mod tests {
         }
         assert_eq!(parse(b"t service stdout 1,2,3,0 \xff"), None);
         let (head, text) = parse(b"now service stdout 1,2,3,0 x").unwrap();
-        assert!(head.line(text).is_none(), "it has no time");
+        assert!(head.line(text).is_none(), "the time is invalid");
     }
 
     #[test]
-    fn a_cut_line_says_so_and_others_are_written_as_before() {
+    fn a_cut_line_is_marked_and_others_are_written_as_in_earlier_versions() {
         let mut cut = line("a lot");
         cut.truncated = true;
         let text = String::from_utf8(written(&cut)).unwrap();
@@ -187,7 +189,7 @@ mod tests {
         );
         let (head, text) = parse(text.trim_end().as_bytes()).unwrap();
         assert!(head.line(text).unwrap().truncated);
-        // As every version wrote it.
+        // As every version has written it.
         let before = b"2026-05-04T03:02:01.123456Z service stderr 2,1042,998,7 a lot";
         let (head, text) = parse(before).unwrap();
         assert!(!head.line(text).unwrap().truncated);

@@ -1,40 +1,41 @@
-//! Which files go when there are too many. Pure.
+//! Decides which files are removed when there are too many. Pure.
 
 use std::time::SystemTime;
 
-/// One file of a replica's log, in the order in which they were begun.
+/// One file of a replica's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// Position of its first line; its name.
+    /// The position of its first line, which is also its name.
     pub first: u64,
     pub bytes: u64,
-    /// The oldest and the newest run that it has lines of.
+    /// The oldest and the newest run of which it contains lines.
     pub runs: (u32, u32),
 }
 
-/// What a replica is to the worker: the first ones lose their lines first.
+/// The rank of a replica. Lower ranks lose their lines first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// Nobody has asked for it since the worker started.
+    /// An earlier worker left it, and it was not opened since.
     Left,
-    /// It will not run again.
+    /// The replica will not run again.
     Ended,
     Live,
 }
 
-/// What the worker knows of a replica's files when all together are too large.
+/// A summary of a replica's files, to decide which ones to remove when all together are too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     pub rank: Rank,
-    /// When its last line was written.
+    /// When the last line was written.
     pub last: SystemTime,
     pub segments: usize,
 }
 
-/// The file that a replica gives up when it has too many: its oldest, but while the present run fills them all, the last
-/// one with lines of the run before stays. What a service said before it crashed is looked for long after.
+/// Returns the index of the file to remove when a replica has too many. This is the oldest, except
+/// that the last one with lines of the previous run is kept even if the present run would fill all
+/// of them: the lines before a crash are often read much later.
 ///
-/// Never the last one, which is being written.
+/// The newest file, which is being written, is never removed.
 pub(super) fn first_to_go(segments: &[Segment]) -> Option<usize> {
     let (newest, older) = segments.split_last()?;
     let before = newest.runs.1.checked_sub(1);
@@ -45,8 +46,9 @@ pub(super) fn first_to_go(segments: &[Segment]) -> Option<usize> {
     (0..older.len()).find(|index| Some(*index) != last_words)
 }
 
-/// The replica that gives up its oldest file when all together are too large: those that were left behind first, then
-/// ended ones, then the one that has been silent for longest. One that runs keeps the file that is being written.
+/// Returns the index of the replica whose oldest file is removed when all together are too large:
+/// first replicas that an earlier worker left, then ended ones, and among equals the one that has
+/// been silent for longest. A running replica keeps the file that is being written.
 pub(super) fn next_to_give(held: impl Iterator<Item = Held>) -> Option<usize> {
     let may_give = |held: &Held| match held.rank {
         Rank::Left | Rank::Ended => held.segments > 0,
@@ -64,22 +66,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_but_not_the_last_words_of_the_run_before() {
-        // The runs of each segment, and which one goes.
+    fn the_oldest_is_removed_but_not_the_last_lines_of_the_previous_run() {
+        // The runs of each segment, and which one is removed.
         type Runs<'a> = &'a [(u32, u32)];
         let table: [(Runs<'_>, Option<usize>); 9] = [
             (&[], None),
             (&[(0, 0)], None),
             (&[(0, 0), (0, 0)], Some(0)),
-            // The present run has filled all but one.
+            // The present run fills all but one.
             (&[(0, 0), (1, 1), (1, 1)], Some(1)),
             (&[(0, 1), (1, 1), (1, 1)], Some(1)),
-            // There are later words of the run before.
+            // A later segment also contains lines of the previous run.
             (&[(0, 0), (0, 1), (1, 1)], Some(0)),
-            // An older run goes first.
+            // An older run is removed first.
             (&[(0, 0), (1, 1), (2, 2)], Some(0)),
             (&[(1, 1), (2, 2)], None),
-            // Nobody asks for what was two runs ago.
+            // Only the previous run is kept, not the one before it.
             (&[(0, 0), (2, 2), (2, 2)], Some(0)),
         ];
         for (runs, expected) in table {
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn ended_replicas_give_first_and_of_those_the_oldest() {
+    fn ended_replicas_lose_files_first_and_among_those_the_oldest() {
         let held = |rank, last, segments| Held {
             rank,
             last: SystemTime::UNIX_EPOCH + Duration::from_secs(last),

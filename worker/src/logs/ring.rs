@@ -1,4 +1,4 @@
-//! The last lines of one replica, bounded in number, bytes and rate. Pure.
+//! The most recent lines of one replica, bounded in number, bytes and rate. Pure.
 
 use std::{
     collections::HashMap,
@@ -15,24 +15,24 @@ use super::{
     read::{Search, Wanted},
 };
 
-/// Bounds of each replica's log.
+/// The limits of each replica's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLimits {
-    /// Lines kept in memory while no file has them.
+    /// The most lines that are kept in memory.
     pub lines: usize,
-    /// Memory of the lines kept, in bytes.
+    /// The most memory that the lines take, in bytes.
     pub bytes: usize,
-    /// Memory of the last lines when files have them, in bytes.
+    /// The most memory that the lines take if they are also in files, in bytes.
     pub recent_bytes: usize,
-    /// What is over this in one line is cut, in bytes.
+    /// The length at which a line is cut off, in bytes.
     pub line_bytes: usize,
-    /// Lines taken over a long time; those above are dropped and counted.
+    /// The number of lines accepted per second on average. Further lines are dropped and counted.
     pub lines_per_second: u32,
-    /// Lines taken at once after a silence.
+    /// The number of lines accepted at once after a silence.
     pub burst: u32,
 }
 
-/// Where a guest wrote a line.
+/// The stream to which a guest wrote a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
@@ -49,11 +49,11 @@ pub(super) struct Ring {
 
 #[derive(Default)]
 struct Source {
-    /// Number of the next line.
+    /// The number of the next line.
     next: u64,
-    /// Lines dropped since the last one kept.
+    /// How many lines were dropped since the last one that was kept.
     dropped: u64,
-    /// Number of the first line since it began.
+    /// The number of the first line since the source last began.
     begun: u64,
 }
 
@@ -96,7 +96,7 @@ impl Ring {
         }
     }
 
-    /// Goes on from what files have.
+    /// Continues after the lines that are in files.
     pub fn resume(&mut self, at: Resumed) {
         self.kept.resume(at.next, at.run);
         for (source, next) in at.numbers {
@@ -116,12 +116,12 @@ impl Ring {
         self.closed
     }
 
-    /// Position of the next line.
+    /// Returns the position of the next line.
     pub fn next(&self) -> u64 {
         self.kept.next()
     }
 
-    /// How often the service was started again.
+    /// Returns how often the service was restarted.
     pub fn run(&self) -> u32 {
         self.kept.run()
     }
@@ -130,7 +130,7 @@ impl Ring {
         self.line_bytes
     }
 
-    /// The service starts: lines are of this run from here on.
+    /// Begins a run of the service, to which later lines belong.
     pub fn begin_run(&mut self, run: u32) {
         self.kept.begin(run);
     }
@@ -140,7 +140,7 @@ impl Ring {
         source.begun = source.next;
     }
 
-    /// Adds a line without its end, or counts it as dropped where lines come too fast.
+    /// Adds a line, given without its end, or counts it as dropped if the rate is exceeded.
     pub fn push(
         &mut self,
         now: Instant,
@@ -173,22 +173,23 @@ impl Ring {
         });
     }
 
-    /// Lines from a position on that are kept.
+    /// Iterates over the lines in memory from a position on.
     pub fn from(&self, position: u64) -> impl DoubleEndedIterator<Item = &Arc<Line>> {
         self.kept.from(position)
     }
 
-    /// Files have the lines before this position, or nobody has them.
+    /// Returns the position of the first line that is not in files.
     pub fn written(&self) -> u64 {
         self.kept.written()
     }
 
-    /// Files have the lines before this position.
+    /// Records that the lines before this position are in files.
     pub fn wrote(&mut self, until: u64) {
         self.kept.wrote(until);
     }
 
-    /// The next lines that no file has, of so many bytes as records at most; one whatever its size.
+    /// Returns the next lines that are not in files, of at most `most` bytes as records, but at
+    /// least one line.
     pub fn unwritten(&self, most: u64) -> Vec<Arc<Line>> {
         let mut bytes = 0;
         let fits = |line: &&Arc<Line>| {
@@ -200,13 +201,15 @@ impl Ring {
         lines.cloned().collect()
     }
 
-    /// From this position on, whatever is kept is kept here. Lines before it are in files.
+    /// Returns the position from which on all lines that are kept are in memory. Earlier ones are
+    /// in files.
     pub fn base(&self) -> u64 {
         self.kept.base()
     }
 
-    /// Where the last lines that are wanted begin: at most `tail`, and none that is older than `since`. Lines that are
-    /// only in files are not looked at: if they can change it, what to look for there.
+    /// Returns the position at which the selected lines begin, of which there are at most `tail`
+    /// and none older than `since`. Only lines in memory are considered. If lines in files can
+    /// change the result, also returns what to search for in them.
     pub fn start(
         &self,
         since: Option<SystemTime>,
@@ -237,7 +240,8 @@ impl Ring {
         (begin, (left > 0 && base > 0).then_some(search))
     }
 
-    /// For each source, the number that its next line has for a reader who begins at a position and missed nothing.
+    /// Returns the number of the next line of each source for a reader that begins at this position
+    /// and misses no line.
     pub fn expected(&self, position: u64) -> HashMap<Arc<str>, u64> {
         let counts = self.sources.iter();
         let mut expected: HashMap<_, _> = counts
@@ -263,7 +267,7 @@ impl Ring {
     }
 
     fn source(&mut self, name: &str) -> (Arc<str>, &mut Source) {
-        // A known name costs no allocation: this is on the path of every line.
+        // A known name must not allocate, as this is called for every line.
         let name = match self.sources.get_key_value(name) {
             Some((name, _)) => Arc::clone(name),
             None => name.into(),
@@ -273,13 +277,14 @@ impl Ring {
     }
 }
 
-/// A guest's bytes as a line: bytes that are not UTF-8 are replaced, a carriage return at the end is
-/// dropped, and the rest is cut at the limit. Also whether anything was cut off.
+/// Converts a guest's bytes to a line: bytes that are not UTF-8 are replaced, a carriage return at
+/// the end is removed, and the rest is cut at the limit. Also returns whether anything was cut off.
 fn text(bytes: &[u8], limit: usize) -> (String, bool) {
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-    // Three bytes more than the limit, so that the character at the limit is whole and not replaced.
+    // Three bytes more than the limit, so that the character at the limit is whole and not
+    // replaced.
     let mut text = String::from_utf8_lossy(&bytes[..bytes.len().min(limit + 3)]).into_owned();
-    // Replaced bytes may take more room than they did.
+    // Replacement characters may be longer than the bytes they replace.
     let truncated = bytes.len() > limit || text.len() > limit;
     text.truncate(text.floor_char_boundary(limit));
     text.shrink_to_fit();

@@ -1,4 +1,4 @@
-//! Reading a replica's log from a position on.
+//! Reads a replica's log from a position on.
 
 use std::{collections::HashMap, io, sync::Arc, time::SystemTime};
 
@@ -12,34 +12,36 @@ use super::{
     read::{Cursor, Page, Search, Wanted},
 };
 
-/// Lines of one replica in the order in which they were written: from files, then from memory.
+/// The lines of one replica in the order in which they were written, first from files and then from
+/// memory.
 pub struct LogStream {
     log: ReplicaLog,
     wanted: Wanted,
-    /// Where to begin is in a file, and not known yet.
+    /// The search to run in files to find the beginning, if it is not known yet.
     search: Option<Search>,
-    /// Of the next line to read.
+    /// The position of the next line to read.
     position: u64,
-    /// Where reading files went on to.
+    /// The place in the files at which reading continues.
     cursor: Option<Cursor>,
-    /// Where to stop; `None` follows.
+    /// The position at which to stop; `None` follows the log.
     until: Option<u64>,
-    /// The number of the next line of each source that was read, if none is missed.
+    /// The number of the next line of each source of which a line was read, if none is missed.
     expected: HashMap<Arc<str>, u64>,
-    /// The same of each source at a position, for those of which no line before that is read.
+    /// A position and the number of the next line of each source there, for sources of which no
+    /// earlier line is read.
     known: (u64, HashMap<Arc<str>, u64>),
 }
 
-/// What there is to read.
+/// The next thing to read.
 enum Found {
     Lines(Vec<Arc<Line>>),
-    /// Files have lines up to here.
+    /// Lines up to this position must be read from files.
     Files(u64),
     Nothing,
     End,
 }
 
-/// Bounds of what is read at once: far below the 4 MiB that a gRPC message may have.
+/// The most lines and bytes that are read at once, far below the 4 MiB limit of a gRPC message.
 const BATCH_LINES: usize = 256;
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -72,8 +74,9 @@ impl LogStream {
         }
     }
 
-    /// The next lines, at least one, as many as there are up to a bound; waits for them when following.
-    /// `None` at the end. Cancel-safe: a dropped future has read nothing.
+    /// Returns the next lines: at least one, and as many as are available up to a limit. Waits for
+    /// them when following. Returns `None` at the end. Cancel safe: a dropped future has read
+    /// nothing.
     pub async fn next(&mut self) -> Option<Vec<v1::LogLine>> {
         if let Some(search) = self.search.clone() {
             let begin = self.find(search.clone()).await;
@@ -82,10 +85,10 @@ impl LogStream {
         }
         loop {
             let shared = Arc::clone(&self.log.0);
-            // Registered before the look, so that a line which comes in between is not missed.
+            // Registered before reading, so that a line added in between is not missed.
             let changed = shared.changed.notified();
             let lines = match self.read() {
-                Found::Lines(lines) => lines.iter().map(|line| self.tell(line)).collect(),
+                Found::Lines(lines) => lines.iter().map(|line| self.message(line)).collect(),
                 Found::Files(until) => self.page(until).await,
                 Found::Nothing => {
                     changed.await;
@@ -111,7 +114,8 @@ impl LogStream {
             return Found::Files(self.until.map_or(written, |until| until.min(written)));
         }
         let mut more = false;
-        // What was given up before it was read is passed over; the next line tells how many.
+        // Lines that were dropped before they were read are skipped; the next line contains their
+        // number.
         for line in ring.from(self.position) {
             if self.until.is_some_and(|until| line.position >= until) {
                 break;
@@ -134,14 +138,15 @@ impl LogStream {
         }
     }
 
-    /// Where the wanted lines begin. `None` when no file can tell.
+    /// Finds where the selected lines begin. Returns `None` if the files cannot be read.
     async fn find(&self, search: Search) -> Option<u64> {
         let wanted = self.wanted.clone();
         let begin = self.blocking(move |files| files.find(&search, &wanted));
         begin.await
     }
 
-    /// The wanted lines of some more of what files have before a position; there may be none.
+    /// Reads the next chunk of files, up to a position, and returns the selected lines, of which
+    /// there may be none.
     async fn page(&mut self, until: u64) -> Vec<v1::LogLine> {
         let (from, cursor, wanted) = (self.position, self.cursor, self.wanted.clone());
         let page = self.blocking(move |files| files.page(from, until, cursor, &wanted));
@@ -152,26 +157,28 @@ impl LogStream {
         });
         self.position = page.next;
         self.cursor = page.cursor;
-        page.lines.iter().map(|line| self.tell(line)).collect()
+        page.lines.iter().map(|line| self.message(line)).collect()
     }
 
-    /// Waits for the disk elsewhere. `None`, and a word to the operator, when it fails.
+    /// Runs `read` on a thread that may block. If it fails, logs a warning and returns `None`.
     async fn blocking<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
     ) -> Option<T> {
         let file = self.log.0.file.as_ref()?;
-        // Never closed.
+        // The semaphore is never closed.
         let _turn = file.disk.reads.acquire().await;
         let files = Arc::clone(&file.files);
         let read = task::spawn_blocking(move || read(&files)).await;
         let read = read.map_err(io::Error::other).flatten();
         let replica = &self.log.0.replica;
-        read.inspect_err(|error| tracing::warn!(%replica, %error, "cannot read its earlier lines"))
-            .ok()
+        read.inspect_err(
+            |error| tracing::warn!(%replica, %error, "cannot read the replica's earlier log lines"),
+        )
+        .ok()
     }
 
-    fn tell(&mut self, line: &Line) -> v1::LogLine {
+    fn message(&mut self, line: &Line) -> v1::LogLine {
         let expected = self.expected.entry(Arc::clone(&line.source));
         let expected = expected.or_insert_with(|| match line.position < self.known.0 {
             true => line.number - line.dropped_before,

@@ -65,7 +65,7 @@ async fn bytes_become_lines_wherever_they_are_cut() {
 }
 
 #[tokio::test]
-async fn lines_say_where_they_come_from() {
+async fn lines_contain_where_they_come_from() {
     let (hub, log) = open();
     log.writer("api", Stream::Stderr).write(b"oops\n");
     let mut stream = hub.subscribe("r", all()).unwrap();
@@ -81,13 +81,13 @@ async fn long_lines_are_cut_between_characters_and_the_next_is_whole() {
     let limit = limits().line_bytes;
     let mut writer = log.writer("service", Stream::Stdout);
     let long = format!("{}é", "x".repeat(limit - 1));
-    // Longer by far than what the writer keeps, in pieces and at once.
+    // Much longer than what the writer keeps, in pieces and at once.
     for _ in 0..3 {
         writer.write(long.as_bytes());
     }
     writer.write(b"\nnext\n");
     writer.write(format!("{}\nlast\n", "y".repeat(3 * limit)).as_bytes());
-    // Exactly as long as a line may be, and with bytes that grow as they are replaced.
+    // Exactly as long as a line may be, and with bytes that become longer when they are replaced.
     writer.write(format!("{}\r\n", "z".repeat(limit)).as_bytes());
     writer.write(&[vec![0xff; limit / 2], b"\n".to_vec()].concat());
     let told = hub.subscribe("r", all()).unwrap().next().await.unwrap();
@@ -101,7 +101,7 @@ async fn long_lines_are_cut_between_characters_and_the_next_is_whole() {
 }
 
 #[tokio::test]
-async fn what_is_not_utf8_is_replaced() {
+async fn bytes_that_are_not_utf8_are_replaced() {
     let (hub, log) = open();
     log.writer("service", Stream::Stdout)
         .write(b"a\xff\xfeb\n\xc3\n");
@@ -110,7 +110,7 @@ async fn what_is_not_utf8_is_replaced() {
 }
 
 #[tokio::test]
-async fn the_oldest_go_when_lines_or_bytes_are_too_many() {
+async fn the_oldest_lines_are_dropped_when_lines_or_bytes_are_too_many() {
     let (hub, log) = open();
     for i in 0..20 {
         log.line("service", Stream::Stdout, &i.to_string());
@@ -155,7 +155,7 @@ async fn tail_counts_lines_of_the_source() {
 }
 
 #[tokio::test]
-async fn a_follower_that_is_slow_is_told_what_it_missed_of_its_source() {
+async fn a_slow_follower_receives_the_number_of_lines_it_missed_of_its_source() {
     let (hub, log) = open();
     let new = LogQuery {
         tail: Some(0),
@@ -181,7 +181,7 @@ async fn a_follower_that_is_slow_is_told_what_it_missed_of_its_source() {
 }
 
 #[tokio::test]
-async fn following_goes_on_from_the_tail_without_a_gap() {
+async fn following_continues_from_the_tail_without_a_gap() {
     let hub = LogHub::new(LogLimits::default());
     let log = hub.open("r");
     let writer = std::thread::spawn(move || {
@@ -190,7 +190,7 @@ async fn following_goes_on_from_the_tail_without_a_gap() {
         }
         log
     });
-    // Comes in somewhere in between: from its first line on it sees every number.
+    // It starts somewhere in between, and sees every number from its first line on.
     let query = LogQuery {
         tail: Some(3),
         follow: true,
@@ -211,7 +211,7 @@ async fn following_goes_on_from_the_tail_without_a_gap() {
 }
 
 #[tokio::test]
-async fn last_stderr_is_of_the_present_run() {
+async fn last_stderr_returns_lines_of_the_present_run() {
     let (_hub, log) = open();
     log.line("service", Stream::Stderr, "old");
     log.begin("service");
@@ -229,7 +229,7 @@ async fn last_stderr_is_of_the_present_run() {
 }
 
 #[tokio::test]
-async fn lines_tell_their_run_and_previous_is_the_one_before() {
+async fn lines_contain_their_run_and_previous_selects_the_run_before() {
     let (hub, log) = open();
     let look = async |query| texts(&mut hub.subscribe("r", query).unwrap()).await;
     log.line("service", Stream::Stdout, "first");
@@ -262,12 +262,12 @@ async fn lines_tell_their_run_and_previous_is_the_one_before() {
 }
 
 #[tokio::test]
-async fn the_run_before_keeps_its_share_of_a_crash_loop() {
+async fn the_previous_run_keeps_its_share_in_a_crash_loop() {
     let (hub, log) = open();
     let look = async |query| texts(&mut hub.subscribe("r", query).unwrap()).await;
     for run in 0..50 {
         log.begin_run(run);
-        // Far more than is kept, and a last word.
+        // Many more lines than are kept, and a last one.
         for i in 0..20 {
             log.line("service", Stream::Stdout, &format!("{run}: {i}"));
         }
@@ -280,7 +280,8 @@ async fn the_run_before_keeps_its_share_of_a_crash_loop() {
             );
         }
     }
-    // The rest is the present run's; where lines are missing the next one tells how many.
+    // The rest belongs to the present run; the line after a gap contains the number of missing
+    // lines.
     let mut stream = hub.subscribe("r", all()).unwrap();
     let kept = rest(&mut stream).await;
     assert_eq!(kept.len(), limits().lines);
@@ -289,7 +290,7 @@ async fn the_run_before_keeps_its_share_of_a_crash_loop() {
 }
 
 #[tokio::test]
-async fn runs_that_say_little_are_all_kept_until_there_is_no_room() {
+async fn runs_that_write_little_are_all_kept_until_there_is_no_room() {
     let (hub, log) = open();
     for run in 0..6 {
         log.begin_run(run);
@@ -301,7 +302,7 @@ async fn runs_that_say_little_are_all_kept_until_there_is_no_room() {
 }
 
 #[tokio::test]
-async fn since_is_by_the_time_of_the_line() {
+async fn since_selects_lines_by_their_time() {
     let (hub, log) = open();
     let old = SystemTime::now() - Duration::from_secs(60);
     let push = |time, text: &str| {
@@ -329,12 +330,12 @@ async fn since_is_by_the_time_of_the_line() {
     assert_eq!(look(30, None).await, ["new", "newest"]);
     assert_eq!(look(120, Some(1)).await, ["newest"]);
     assert_eq!(look(30, Some(9)).await, ["new", "newest"]);
-    // Longer ago than clocks count.
+    // Longer ago than the clock can represent.
     assert_eq!(look(u64::MAX, None).await.len(), 3);
 }
 
 #[tokio::test]
-async fn what_is_given_up_while_it_is_read_does_not_keep_the_reader() {
+async fn lines_that_are_dropped_while_being_read_do_not_block_the_reader() {
     let (hub, log) = open();
     log.line("service", Stream::Stdout, "gone");
     let mut stream = hub.subscribe("r", all()).unwrap();
@@ -364,7 +365,7 @@ fn lines_above_the_rate_are_counted_in_the_next_that_is_kept() {
         let now = start + Duration::from_millis(ms);
         ring.push(now, SystemTime::UNIX_EPOCH, "service", Stream::Stdout, b"x");
     };
-    // Three at once, then one each 100 ms.
+    // Three at once, then one every 100 ms.
     for ms in [0, 0, 0, 0, 50, 100, 110, 200] {
         push(ms);
     }
@@ -385,7 +386,7 @@ proptest! {
             .split(|b| *b == b'\n')
             .map(|l| String::from_utf8_lossy(l.strip_suffix(b"\r").unwrap_or(l)).into_owned())
             .collect();
-        // The text after the last line end is a line only if there is some.
+        // The text after the last line end is a line only if it is not empty.
         if whole.last().is_none_or(|b| *b == b'\n') {
             wanted.pop();
         }

@@ -1,21 +1,21 @@
-//! From a guest's bytes to lines.
+//! Splits a guest's bytes into lines.
 
 use super::{ReplicaLog, Stream};
 
-/// Takes what one guest writes to one of its streams. Never blocks; a line without an end is kept and
-/// written when the writer is dropped.
+/// Accepts what a guest writes to one of its streams. Never blocks. A line without an end is kept
+/// and written when the writer is dropped.
 pub struct LineWriter {
     log: ReplicaLog,
     source: Box<str>,
     stream: Stream,
-    /// The line that has begun. What is over the limit of a line is not kept.
+    /// The incomplete line. Bytes beyond the limit of a line are not kept.
     begun: Vec<u8>,
     limit: usize,
 }
 
 impl LineWriter {
     pub(super) fn new(log: ReplicaLog, source: &str, stream: Stream) -> Self {
-        // As much as the ring looks at, and a carriage return.
+        // As much as the ring looks at, plus a carriage return.
         let limit = log.0.ring.lock().line_bytes() + 4;
         Self {
             log,
@@ -26,7 +26,7 @@ impl LineWriter {
         }
     }
 
-    /// Bytes in the order in which the guest wrote them, cut anywhere.
+    /// Accepts the next bytes, which may be cut anywhere.
     pub fn write(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {

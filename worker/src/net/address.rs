@@ -1,24 +1,26 @@
-//! Which addresses exist in a workload's network.
+//! The addresses that exist in a workload's network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Both families have ports of their own, as on Linux with `IPV6_V6ONLY`, which WASI prescribes.
+/// An address family. Each has its own ports, as on Linux with `IPV6_V6ONLY`, which WASI
+/// prescribes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Family {
     V4,
     V6,
 }
 
-/// A host of the network as the port table knows it: an IPv4 address, or [`ANY`].
+/// A host of the network as the port table stores it: an IPv4 address, or [`ANY`].
 ///
-/// IPv6 has a single address, so `::` and `::1` are one host there.
+/// The network has a single IPv6 address, so `::` and `::1` are the same host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Host(pub u32);
 
 /// Every address of the family.
 pub(super) const ANY: Host = Host(0);
 
-/// Where a socket may be bound: loopback or unspecified, never an IPv4-mapped address.
+/// Returns the host to bind to if a socket may be bound to `ip`: a loopback or unspecified address,
+/// never an IPv4-mapped one.
 pub(super) fn bindable(ip: IpAddr) -> Option<(Family, Host)> {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Some((Family::V4, ANY)),
@@ -27,7 +29,7 @@ pub(super) fn bindable(ip: IpAddr) -> Option<(Family, Host)> {
     }
 }
 
-/// What a connection may name: a loopback address.
+/// Returns the host to connect to if `ip` is a loopback address.
 pub(super) fn connectable(ip: IpAddr) -> Option<(Family, Host)> {
     match ip {
         IpAddr::V4(ip) if ip.is_loopback() => Some((Family::V4, Host(ip.to_bits()))),
@@ -36,7 +38,7 @@ pub(super) fn connectable(ip: IpAddr) -> Option<(Family, Host)> {
     }
 }
 
-/// 127.0.0.1 or `::1`: the source of a connection that is bound to no particular address.
+/// Returns 127.0.0.1 or `::1`: the source of a connection that is bound to no particular address.
 pub(super) fn localhost(family: Family) -> Host {
     match family {
         Family::V4 => Host(Ipv4Addr::LOCALHOST.to_bits()),
@@ -44,7 +46,7 @@ pub(super) fn localhost(family: Family) -> Host {
     }
 }
 
-/// The address that a connection from this host has.
+/// Returns the source address of a connection from this host.
 pub(super) fn source(family: Family, host: Host) -> IpAddr {
     match (family, host) {
         (Family::V4, ANY) => Ipv4Addr::LOCALHOST.into(),
@@ -53,7 +55,7 @@ pub(super) fn source(family: Family, host: Host) -> IpAddr {
     }
 }
 
-/// The address as it is reported: without IPv6 scope and flow, which mean nothing here.
+/// Strips the IPv6 scope and flow label, which have no meaning in this network.
 pub(super) fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_alone_exists() {
+    fn only_loopback_addresses_exist() {
         // (address, may be bound, may be connected to)
         let cases = [
             ("127.0.0.1", true, true),

@@ -1,23 +1,26 @@
-//! Bytes on their way: large chunks as they came, small ones gathered.
+//! A queue of bytes in transit, which keeps large chunks as they are and gathers small ones.
 
 use std::{cmp, collections::VecDeque};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Shorter chunks are copied to the tail: handling one apart costs more, in time and in memory.
+/// Chunks shorter than this many bytes are copied to the tail: keeping them apart would cost more
+/// time and memory.
 const SMALL: usize = 4 << 10;
-/// The tail's allocation, from a connection's first words to a steady flow of small writes.
+/// The size of the tail's allocation in bytes, from that of a new connection to that of one with a
+/// steady flow of small writes.
 const TAIL: std::ops::RangeInclusive<usize> = 256..=16 << 10;
 
-/// What is copied at a time, in bytes: see [`put`].
+/// How much is copied at a time, in bytes: see [`put`].
 const PIECE: usize = 2 << 10;
 
-/// A queue of bytes. It allocates at most a small multiple of what it holds, or of the smallest tail, however
-/// small the writes are.
+/// A queue of bytes. However small the writes are, it allocates at most a small multiple of what it
+/// holds or of the smallest tail.
 pub(super) struct Buffer {
     chunks: VecDeque<Bytes>,
-    /// After all chunks. What is read of it is copied, and its allocation used again.
+    /// The bytes after all chunks. Reads copy out of it, so that its allocation can be reused.
     tail: BytesMut,
+    /// The size of the tail's next allocation.
     grain: usize,
     len: usize,
 }
@@ -40,7 +43,8 @@ impl Buffer {
         self.len == 0
     }
 
-    /// Appends without copying, unless the chunk is small. It keeps the chunk's whole allocation.
+    /// Appends a chunk, without copying it unless it is small. A chunk that is not copied keeps its
+    /// whole allocation alive.
     pub fn push(&mut self, data: Bytes) {
         if data.len() < SMALL {
             self.append(&data);
@@ -51,7 +55,7 @@ impl Buffer {
         }
     }
 
-    /// Appends a copy.
+    /// Appends a copy of the data.
     pub fn append(&mut self, data: &[u8]) {
         if data.len() >= SMALL {
             let mut copy = BytesMut::with_capacity(data.len());
@@ -59,7 +63,7 @@ impl Buffer {
             return self.push(copy.freeze());
         }
         if self.tail.capacity() - self.tail.len() < data.len() {
-            // Grow only for a reader that lags: one that keeps up frees the allocation to be used again.
+            // Grow only for a reader that lags: one that keeps up lets the allocation be reused.
             if !self.is_empty() {
                 self.grain = cmp::min(self.grain * 2, *TAIL.end());
             }
@@ -70,8 +74,9 @@ impl Buffer {
         self.len += data.len();
     }
 
-    /// Takes up to `max` bytes from the front, as one piece: often less than all there is. Chunks are not copied. Of the
-    /// tail it is a copy, which nobody else has, so that a guest's read takes it as it is.
+    /// Takes up to `max` bytes from the front as one piece, which is often less than the whole
+    /// queue. Chunks are not copied. Bytes of the tail are copied into an allocation of their own,
+    /// which a guest's read can then take over without a second copy.
     pub fn pop(&mut self, max: usize) -> Bytes {
         let data = match self.chunks.front_mut() {
             Some(front) if front.len() > max => front.split_to(max),
@@ -87,7 +92,7 @@ impl Buffer {
         data
     }
 
-    /// Copies as much as fits, and returns how much that was.
+    /// Copies as many bytes as fit into `out`, and returns how many that was.
     pub fn copy_to(&mut self, out: &mut impl BufMut) -> usize {
         let before = self.len;
         while out.has_remaining_mut() && !self.is_empty() {
@@ -118,9 +123,11 @@ impl Buffer {
     }
 }
 
-/// Copies in pieces. From 4 KiB up glibc 2.36 copies with `rep movsb`, which on AMD's EPYC is twenty times slower
-/// than its loop when the target's offset in its page is up to 60 bytes above the source's: a large allocation,
-/// behind its header, and a page of a guest are such a pair.
+/// Copies `data` in pieces of [`PIECE`] bytes.
+///
+/// From 4 KiB up, glibc 2.36 copies with `rep movsb`. On AMD EPYC this is twenty times slower than
+/// a loop when the target's offset within its page is up to 60 bytes above the source's. A large
+/// allocation, which begins after its header, and a page of guest memory are such a pair.
 fn put(out: &mut impl BufMut, data: &[u8]) {
     for piece in data.chunks(PIECE) {
         out.put_slice(piece);
@@ -193,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn single_bytes_cost_about_what_they_are() {
+    fn single_bytes_are_gathered_into_few_chunks() {
         let mut buffer = Buffer::new();
         for _ in 0..64 << 10 {
             buffer.push(Bytes::from_static(b"x"));
@@ -213,8 +220,8 @@ mod tests {
             buffer.append(&[0; 64]);
             reused += usize::from(buffer.tail.as_ptr() == allocation);
         }
-        // Each time that its end was reached.
-        assert!(reused >= 200, "came round {reused} times");
+        // The allocation is reused each time its end is reached.
+        assert!(reused >= 200, "reused {reused} times");
         assert!(buffer.tail.capacity() <= *TAIL.start());
     }
 }

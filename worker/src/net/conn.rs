@@ -8,7 +8,7 @@ use super::{
     pool::Pool,
 };
 
-/// The end that connected, or the one that accepted.
+/// The end of a connection: the one that connected, or the one that accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Client,
@@ -18,9 +18,10 @@ pub(super) enum Side {
 /// How one end is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Close {
-    /// By its holder: a reset when it leaves bytes unread (RFC 1122, 4.2.2.13), else an end of stream.
+    /// Its owner closes it. The peer gets a reset if bytes are left unread (RFC 1122, 4.2.2.13),
+    /// and an end of stream otherwise.
     Socket,
-    /// With its scope.
+    /// Its scope ends.
     Scope(End),
 }
 
@@ -34,7 +35,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    /// `up` and `down` are the receive buffers' sizes, in bytes.
+    /// Creates a connection. `up` and `down` are the sizes of the receive buffers, in bytes.
     pub fn new(
         (client, server): (SocketAddr, SocketAddr),
         (up, down): (usize, usize),
@@ -62,7 +63,7 @@ impl Conn {
         }
     }
 
-    /// What this end reads from.
+    /// Returns the pipe that this end reads from.
     pub fn incoming(&self, side: Side) -> &Pipe {
         match side {
             Side::Client => &self.down,
@@ -70,7 +71,7 @@ impl Conn {
         }
     }
 
-    /// What this end writes to.
+    /// Returns the pipe that this end writes to.
     pub fn outgoing(&self, side: Side) -> &Pipe {
         match side {
             Side::Client => &self.up,
@@ -78,7 +79,8 @@ impl Conn {
         }
     }
 
-    /// Ends both directions. Reading first: a peer that has seen the end of stream cannot write any more.
+    /// Ends both directions. The incoming one ends first, so that a peer that has seen the end of
+    /// stream can no longer write.
     pub fn close(&self, side: Side, close: Close) {
         let (incoming, outgoing) = (self.incoming(side), self.outgoing(side));
         let clean = match close {

@@ -1,4 +1,4 @@
-//! A connection that may have to wait for its listener.
+//! A connection attempt, which may have to wait for its listener.
 
 use std::{
     future::Future,
@@ -17,21 +17,23 @@ use super::{
     state::Begun,
 };
 
-/// Resolves to the connection as soon as it stands, which is before the peer accepts it. It fails with
-/// `ConnectionRefused` when the listener closes, `Timeout`, or `ScopeEnded`; its port is free then.
+/// A future that resolves to the connection as soon as it is established, which is before the peer
+/// accepts it. It fails with `ConnectionRefused` if the listener closes, with `Timeout`, or with
+/// `ScopeEnded`; its port is then free.
 ///
-/// It goes on while nobody polls it. Dropping it gives back its place and port; when the connection stood already,
-/// the peer sees it closed. Polling one that waits needs a tokio runtime with time.
+/// The attempt progresses even while it is not polled. Dropping it frees its place and port; if the
+/// connection was already established, the peer sees it closed. Polling an attempt that has to wait
+/// needs a tokio runtime with time enabled.
 pub struct Connecting {
-    /// None once it has resolved.
+    /// `None` once the future has resolved.
     handle: Option<Handle>,
-    /// What is known and not told yet.
+    /// The outcome, from when it is known until the future resolves.
     outcome: Option<Result<Arc<Conn>, NetError>>,
-    /// What is left of it when it has failed.
+    /// The socket that remains after a failure.
     failed: Option<Socket>,
     local: SocketAddr,
     deadline: Instant,
-    /// Made when it first has to wait.
+    /// Created when the attempt first has to wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -50,7 +52,7 @@ impl Connecting {
         }
     }
 
-    /// The address that it comes from.
+    /// Returns the source address of the connection.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
@@ -62,13 +64,13 @@ impl Connecting {
         }
     }
 
-    /// Ends the attempt, if it has not failed already, and leaves the socket without a port: whoever keeps it keeps its
-    /// place. None when it has become a stream.
+    /// Abandons the attempt and returns its socket without a port, which still counts against the
+    /// limit until it is dropped. Returns `None` if the attempt has become a stream.
     pub fn give_up(self) -> Option<Socket> {
         self.failed.or_else(|| self.handle.map(Socket::given_up))
     }
 
-    /// Whether it has an outcome, which the next poll tells.
+    /// Waits until the outcome is known; the next poll of the future then returns it.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.outcome.is_none() {
             self.outcome = Some(ready!(self.poll_conn(cx)));

@@ -1,14 +1,14 @@
-//! How the directions of a connection end, as each side sees it.
+//! How each direction of a connection ends, as each side sees it.
 
 use std::io;
 
 /// Why there is nothing more to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadEnd {
-    /// The peer ended its direction in good order, or this side asked to receive nothing more.
+    /// The peer ended its direction cleanly, or this side shut down receiving.
     #[error("end of stream")]
     Eof,
-    /// The peer was ended by force, or closed without reading what it was sent.
+    /// The peer was ended by force, or closed the connection with unread bytes.
     #[error("connection reset by peer")]
     Reset,
 }
@@ -22,7 +22,7 @@ pub enum WriteEnd {
     /// The peer was ended by force (`ECONNRESET`).
     #[error("connection reset by peer")]
     Reset,
-    /// This side has ended its direction itself.
+    /// This side has shut down its direction.
     #[error("this side of the connection is shut down")]
     Shutdown,
 }

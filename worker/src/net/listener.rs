@@ -8,13 +8,14 @@ use std::{
 
 use super::{Connecting, NetError, Network, Socket, Stream, conn::Side, network::Handle};
 
-/// A port that is held, for listening or connecting. Dropping it frees the port at once.
+/// A socket bound to a port, to listen on or to connect from. Dropping it frees the port at once.
 pub struct Bound {
     handle: Handle,
     local: SocketAddr,
 }
 
-/// A listening socket. Dropping it frees the port at once, resets what was not accepted and refuses what waits.
+/// A listening socket. Dropping it frees the port at once, resets connections that were not
+/// accepted and refuses those that wait for room in the backlog.
 pub struct Listener {
     handle: Handle,
     local: SocketAddr,
@@ -27,18 +28,19 @@ impl Bound {
         Self { handle, local }
     }
 
-    /// As it was bound, with the port that was chosen for 0.
+    /// Returns the address it was bound to, with the chosen port in place of port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Lets connections come. Up to `backlog` (1 to [`super::MAX_BACKLOG`], clamped) are established before they
-    /// are accepted; more wait. Fails with `TooManyListeners` or `ScopeEnded`, and is closed then.
+    /// Starts to listen. Up to `backlog` connections (1 to [`super::MAX_BACKLOG`], clamped) are
+    /// established before they are accepted; further ones wait. Fails with `TooManyListeners` or
+    /// `ScopeEnded`, and then closes the socket.
     pub fn listen(self, backlog: usize) -> Result<Listener, NetError> {
         self.try_listen(backlog).map_err(|(_, error)| error)
     }
 
-    /// [`Self::listen`] that leaves the socket as it was when it fails.
+    /// Like [`Self::listen`], but returns the socket unchanged on failure.
     pub fn try_listen(self, backlog: usize) -> Result<Listener, (Self, NetError)> {
         let Self { handle, local } = self;
         let listening = handle
@@ -50,17 +52,18 @@ impl Bound {
         }
     }
 
-    /// Connects from this port: see [`super::Scope::connect`]. A failure frees the port and leaves a socket without one.
+    /// Connects from this port: see [`super::Scope::connect`]. On failure the port is freed and the
+    /// socket is returned without one.
     pub fn connect(self, to: SocketAddr) -> Result<Connecting, (Socket, NetError)> {
         Socket::new(self.handle).connect(to)
     }
 
-    /// Sets the receive buffer that its connections will have: see [`super::Reader::set_buffer`].
+    /// Sets the size of its connections' receive buffers: see [`super::Reader::set_buffer`].
     pub fn set_buffer(&self, bytes: usize) -> usize {
         self.handle.set_buffer(bytes)
     }
 
-    /// [`Self::listen`] with the network's own backlog.
+    /// Like [`Self::listen`], with the network's default backlog.
     pub fn listen_default(self) -> Result<Listener, NetError> {
         let backlog = self.handle.network.limits().backlog;
         self.listen(backlog)
@@ -74,13 +77,14 @@ impl Bound {
 // === impl Listener ===
 
 impl Listener {
-    /// As it was bound: 0.0.0.0 stays 0.0.0.0. An accepted stream has the address its peer asked for.
+    /// Returns the address it was bound to: 0.0.0.0 stays 0.0.0.0. The local address of an accepted
+    /// stream is the one its peer connected to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// The next established connection, if there is one. The peer may have closed it meanwhile: then it reads as
-    /// closed. `ScopeEnded` is the only error, and final.
+    /// Returns the next established connection, if there is one. If the peer has closed it since,
+    /// its reads say so. `ScopeEnded` is the only error, and is final.
     pub fn try_accept(&mut self) -> Option<Result<Stream, NetError>> {
         let network = &self.handle.network;
         let accepted = network.update(|state, after| state.accept(self.handle.key, after));
@@ -100,7 +104,8 @@ impl Listener {
             .transpose()
     }
 
-    /// [`Self::try_accept`], or waits. One task at a time: the last to poll is woken.
+    /// Like [`Self::try_accept`], but waits for a connection. Only the task that polled last is
+    /// woken.
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stream, NetError>> {
         loop {
             if let Some(accepted) = self.try_accept() {
@@ -110,7 +115,7 @@ impl Listener {
         }
     }
 
-    /// Whether [`Self::try_accept`] has something to say.
+    /// Waits until [`Self::try_accept`] would return a connection or an error.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let handle = &self.handle;
         handle
@@ -118,12 +123,13 @@ impl Listener {
             .update(|state, after| state.poll_acceptable(handle.key, cx, after))
     }
 
-    /// Cancellation loses no connection.
+    /// Accepts the next connection. Cancel safe: no connection is lost.
     pub async fn accept(&mut self) -> Result<Stream, NetError> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
-    /// Changes the backlog (1 to [`super::MAX_BACKLOG`], clamped). A smaller one drops nothing that is established.
+    /// Changes the backlog (1 to [`super::MAX_BACKLOG`], clamped). A smaller one does not drop
+    /// established connections.
     pub fn set_backlog(&self, backlog: usize) {
         let handle = &self.handle;
         handle
@@ -131,8 +137,8 @@ impl Listener {
             .update(|state, after| state.set_backlog(handle.key, backlog, after));
     }
 
-    /// Sets the receive buffer that connections established from now on have; clamped as in
-    /// [`super::Reader::set_buffer`]. Returns what it is, in bytes.
+    /// Sets the receive buffer of connections that are established from now on, clamped as in
+    /// [`super::Reader::set_buffer`]. Returns the resulting size in bytes.
     pub fn set_buffer(&self, bytes: usize) -> usize {
         self.handle.set_buffer(bytes)
     }

@@ -1,13 +1,16 @@
-//! The workload network: one replica's private 127.0.0.0/8 and `::1`, in process, TCP and UDP.
+//! The workload network: a private, in-process 127.0.0.0/8 and `::1` for one replica, with TCP and
+//! UDP.
 //!
-//! A library that knows neither wasmtime nor the kernel's sockets. Guests reach it through the faces in
-//! `sockets`, the host (probes, publishing, HTTP) through the same calls. What behaves as TCP (RFC 9293) does so
-//! from a socket's point of view: there are no packets, no delay and no loss. UDP loses what its receiver has no room for.
+//! The module depends on neither wasmtime nor the kernel's sockets. Guests reach it through the
+//! `wasi:sockets` implementations in `sockets`; the host (probes, publishing, HTTP) makes the same
+//! calls directly. Connections behave like TCP (RFC 9293) from a socket's point of view: there are
+//! no packets, no delay and no loss. UDP drops datagrams that the receiver has no room for.
 //!
-//! Locks, and their order: one mutex for a network's ports and sockets, taken to bind, connect, accept and close;
-//! then one for each direction of a connection, all that reading and writing take. Nothing is woken, and no user's
-//! value is dropped, while one is held. There are no tasks of its own: what nobody polls costs memory alone, and
-//! every such cost is counted in [`NetLimits`].
+//! Locks are taken in this order: first the network's mutex over its ports and sockets, which bind,
+//! connect, accept and close take; then the mutex of one direction of a connection, which is the
+//! only one that reading and writing take. No task is woken and no caller's value is dropped while
+//! a lock is held. The network spawns no tasks: a socket that nothing polls costs only memory, and
+//! all of that memory is bounded by [`NetLimits`].
 
 mod address;
 mod buffer;
@@ -39,7 +42,8 @@ pub use socket::Socket;
 pub use stream::{Reader, Stream, Writer};
 pub use udp::{Datagram, UdpGateway, UdpSocket};
 
-/// The longest queue of connections that wait to be accepted; longer requests are clamped, as Linux does.
+/// The longest queue of connections that wait to be accepted. A larger backlog is clamped to it, as
+/// on Linux.
 pub const MAX_BACKLOG: usize = 4096;
 
 /// The largest payload of a datagram over IPv4, in bytes (RFC 768 within RFC 791).
@@ -48,32 +52,36 @@ pub const MAX_DATAGRAM_V4: usize = 65_507;
 /// The largest payload of a datagram over IPv6, in bytes.
 pub const MAX_DATAGRAM_V6: usize = 65_527;
 
-/// The smallest receive buffer that a socket can have, in bytes; smaller wishes are clamped.
+/// The smallest receive buffer that a socket can have, in bytes. A smaller request is clamped to
+/// it.
 pub const MIN_BUFFER: usize = 2 << 10;
 
-/// The largest receive buffer that a socket can have, in bytes; larger wishes are clamped. All of a network together
-/// hold [`NetLimits::buffered`], whatever each may.
+/// The largest receive buffer that a socket can have, in bytes. A larger request is clamped to it.
+/// All buffers of a network together hold at most [`NetLimits::buffered`], whatever their sizes.
 pub const MAX_BUFFER: usize = 4 << 20;
 
-/// Bounds of one network, for all its scopes together.
+/// The limits of one network, over all its scopes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetLimits {
-    /// Sockets in any state, bound or not; a connection inside the network is two, one for each end, from its start.
-    /// The outer ends of published connections do not count: their publisher bounds them.
+    /// The number of sockets in any state, bound or not. A connection inside the network counts as
+    /// two, one for each end, from the moment it is begun. The outer ends of published connections
+    /// do not count: the publisher bounds them.
     pub sockets: usize,
-    /// Sockets of TCP that listen.
+    /// The number of listening TCP sockets.
     pub listeners: usize,
-    /// Bytes of a new connection's receive buffers, one for each direction. A guest may ask for another size, from
-    /// [`MIN_BUFFER`] to [`MAX_BUFFER`].
+    /// The size of a new connection's receive buffer in each direction, in bytes. A guest may set
+    /// another size between [`MIN_BUFFER`] and [`MAX_BUFFER`].
     pub buffer: usize,
-    /// Bytes of datagrams that wait in a new UDP socket to be read. A guest may ask for another size, likewise.
+    /// The size of a new UDP socket's receive queue, in bytes. A guest may set another size within
+    /// the same bounds.
     pub datagrams: usize,
-    /// Bytes that wait to be read in all sockets together. Beyond it writers wait and datagrams are dropped; a sixteenth of
-    /// `buffer`, 4 KiB at most, is each connection's own in each direction and comes on top.
+    /// The number of unread bytes in all sockets together. Beyond it, writers wait and datagrams
+    /// are dropped. Each direction of a connection additionally has a floor of its own, which does
+    /// not count here: a sixteenth of `buffer`, at most 4 KiB.
     pub buffered: usize,
-    /// The backlog of a listener that asks for none, in connections.
+    /// The backlog of a listener that does not set one, in connections.
     pub backlog: usize,
-    /// How long a connection waits for room in a listener's backlog.
+    /// How long a connection attempt waits for room in a listener's backlog.
     pub connect_timeout: Duration,
 }
 
@@ -92,61 +100,65 @@ impl Default for NetLimits {
 }
 
 impl NetLimits {
-    /// What a receive buffer becomes for which a guest asks this many bytes.
+    /// Returns the size that a receive buffer gets when a guest requests this many bytes.
     pub fn clamp_buffer(&self, bytes: usize) -> usize {
         let smallest = MIN_BUFFER.min(self.buffer).min(self.datagrams);
         bytes.clamp(smallest, MAX_BUFFER)
     }
 }
 
-/// Where the bytes that a network's buffers hold are counted among others. In bytes.
+/// An account that a network's buffers share with other users of host memory. All amounts are
+/// bytes.
 pub trait Ledger: Send + Sync {
-    /// What the network may hold at most.
+    /// Returns the most that the network may hold.
     fn most(&self) -> usize;
 
-    /// What could be taken at this moment.
+    /// Returns how much could be taken at this moment.
     fn free(&self) -> usize;
 
-    /// Takes all of it or nothing.
+    /// Takes all of the bytes or none, and returns whether it took them.
     fn take(&self, bytes: usize) -> bool;
 
+    /// Returns bytes that were taken.
     fn give(&self, bytes: usize);
 }
 
-/// What a network holds at one moment; all zero when every socket is closed.
+/// A snapshot of what a network holds. All counts are zero when every socket is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Sockets in any state, the outer ends of published connections included.
     pub sockets: usize,
-    /// Sockets that listen.
+    /// Listening sockets.
     pub listeners: usize,
-    /// Connections that wait for room in a backlog.
+    /// Connection attempts that wait for room in a backlog.
     pub waiting: usize,
-    /// Ports in use, by any address.
+    /// Ports in use, on any address.
     pub ports: usize,
-    /// Bytes written and not yet read.
+    /// Bytes that were written and not yet read.
     pub buffered: usize,
 }
 
 /// How a scope ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// As a process that returns: peers read what was sent, then end of stream.
+    /// The guest returned: peers read what was sent, then end of stream.
     Closed,
-    /// As a trap, a kill or a limit: peers read what was sent, then a reset and never a clean end.
+    /// The guest trapped, was killed or hit a limit: peers read what was sent, then get a reset and
+    /// never a clean end of stream.
     Aborted,
 }
 
-/// Why the network refuses an operation; the words are those of `wasi:sockets` `error-code`.
+/// Why the network refuses an operation. The variants are named after the `error-code` of
+/// `wasi:sockets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetError {
-    #[error("the port is in use, or no ephemeral port is left")]
+    #[error("the port is in use, or no ephemeral port is free")]
     AddressInUse,
     #[error("only 127.0.0.0/8, ::1, 0.0.0.0 and :: exist in a workload's network")]
     AddressNotBindable,
     #[error("nothing listens on this address")]
     ConnectionRefused,
-    #[error("the listener accepted nothing in time")]
+    #[error("the connection timed out because the listener's backlog stayed full")]
     Timeout,
     #[error("the workload has too many sockets")]
     TooManySockets,

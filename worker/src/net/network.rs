@@ -1,4 +1,4 @@
-//! A network, and what its sockets share with it.
+//! A network, and the state that its sockets share.
 
 use std::{
     net::SocketAddr,
@@ -18,8 +18,8 @@ use super::{
     state::{After, SocketKey, State},
 };
 
-/// The private network of one replica. Clones are the same network; it lives as long as a clone, a scope or a
-/// socket of it.
+/// The private network of one replica. Clones refer to the same network, which lives as long as any
+/// clone, scope or socket of it.
 #[derive(Clone)]
 pub struct Network(Arc<Shared>);
 
@@ -28,7 +28,7 @@ struct Shared {
     state: Mutex<State>,
     pool: Arc<Pool>,
     next_scope: AtomicU64,
-    /// Goes up whenever a TCP listener or a UDP socket opens or closes.
+    /// Incremented whenever a TCP listener or a UDP socket opens or closes.
     listening: watch::Sender<u64>,
 }
 
@@ -46,12 +46,14 @@ impl Network {
         }))
     }
 
-    /// Counts in `ledger` what buffers take of [`NetLimits::buffered`], too. Before anything is sent; the first one stays.
+    /// Also counts in `ledger` the bytes that buffers take from [`NetLimits::buffered`]. It must be
+    /// called before anything is sent; further calls have no effect.
     pub fn count_in(&self, ledger: Arc<dyn Ledger>) {
         self.0.pool.count_in(ledger);
     }
 
-    /// What one guest store, or the host, will hold here. A service gets a new one at each start.
+    /// Creates a scope for the sockets of one guest store or of the host. A service gets a new one
+    /// each time it starts.
     pub fn scope(&self) -> Scope {
         Scope::new(
             self.clone(),
@@ -59,34 +61,36 @@ impl Network {
         )
     }
 
-    /// Changes whenever a TCP listener or a UDP socket opens or closes; the value itself means nothing. Subscribe, then
-    /// look at [`Self::is_listening`] or [`Self::is_receiving`], then wait: no change is missed.
+    /// Returns a receiver that changes whenever a TCP listener or a UDP socket opens or closes; the
+    /// value itself has no meaning. To miss no change, subscribe first, then check
+    /// [`Self::is_listening`] or [`Self::is_receiving`], then wait.
     pub fn listening(&self) -> watch::Receiver<u64> {
         self.0.listening.subscribe()
     }
 
-    /// Whether something listens on this port of 127.0.0.1 or `::1`.
+    /// Returns whether a socket listens on this port of 127.0.0.1 or `::1`.
     pub fn is_listening(&self, port: u16) -> bool {
         self.0.state.lock().is_listening(port)
     }
 
-    /// Since when there is a TCP listener whose port the guest asked for by its number: of several the one that has been
-    /// open for the longest. Takes time for each socket.
+    /// Returns when the oldest TCP listener began to listen, among those for which the guest chose
+    /// a port number. Takes time linear in the number of sockets.
     pub fn fixed_listener_since(&self) -> Option<Instant> {
         self.0.state.lock().fixed_listener_since()
     }
 
-    /// Whether a UDP socket would receive what is sent to this loopback address.
+    /// Returns whether a UDP socket would receive a datagram sent to this loopback address.
     pub fn is_receiving(&self, at: SocketAddr) -> bool {
         self.0.state.lock().is_receiving(at)
     }
 
-    /// Bytes that buffers have taken of [`NetLimits::buffered`]; 0 when every socket is closed.
+    /// Returns how many bytes of [`NetLimits::buffered`] are taken; 0 when every socket is closed.
     pub fn taken(&self) -> usize {
         self.0.pool.taken()
     }
 
-    /// What is held at this moment. Takes time for each socket: for tests and diagnosis.
+    /// Counts what the network holds at this moment. Takes time linear in the number of sockets, so
+    /// it is for tests and diagnosis.
     pub fn counts(&self) -> Counts {
         self.0.state.lock().counts()
     }
@@ -99,7 +103,7 @@ impl Network {
         &self.0.limits
     }
 
-    /// Runs `f` under the lock, and what follows from it when the lock is free.
+    /// Runs `f` under the lock, and the actions it leaves in [`After`] once the lock is released.
     pub(super) fn update<R>(&self, f: impl FnOnce(&mut State, &mut After) -> R) -> R {
         let mut after = After::default();
         let result = f(&mut self.0.state.lock(), &mut after);
@@ -119,14 +123,15 @@ impl Network {
     }
 }
 
-/// Ownership of a socket: dropping it closes the socket and frees what it holds.
+/// Ownership of a socket. Dropping it closes the socket and frees everything it holds.
 pub(super) struct Handle {
     pub network: Network,
     pub key: SocketKey,
 }
 
 impl Handle {
-    /// Sets what the socket's connections will buffer, clamped; returns what it is.
+    /// Sets the receive buffer of the socket's connections, clamped, and returns the resulting size
+    /// in bytes.
     pub fn set_buffer(&self, bytes: usize) -> usize {
         let bytes = self.network.limits().clamp_buffer(bytes);
         self.network

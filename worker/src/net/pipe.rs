@@ -15,7 +15,7 @@ use super::{
     pool::Pool,
 };
 
-/// How the writer ended. The first end stands: a reset after a FIN does not undo it.
+/// How the writer ended. The first end is final: a reset after a FIN does not undo it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     Open,
@@ -23,19 +23,22 @@ pub(super) enum Sent {
     Reset,
 }
 
-/// How far the reader has turned away. It only ever goes down this list; of the last two the first stands.
+/// How far the reader has turned away. The state only ever moves down this list, and the first of
+/// the last two to be reached is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     Open,
-    /// `shutdown(receive)`: what arrives is discarded, and the writer never learns it.
+    /// `shutdown(receive)`: bytes that arrive are discarded, and the writer does not notice.
     Stopped,
-    /// The reader is gone, its socket not yet: what arrives is discarded, and makes the close a reset.
+    /// The reader was dropped but its socket is still open: bytes that arrive are discarded, and
+    /// turn the later close into a reset.
     Dropped,
     Closed,
     Reset,
 }
 
-/// What a writer is promised at a time, in bytes: a promise takes its room from all others.
+/// The most that a writer is promised at a time, in bytes: promised room is not available to other
+/// connections.
 const PROMISE: usize = 64 << 10;
 
 pub(super) struct Pipe {
@@ -46,18 +49,19 @@ struct State {
     buffer: Buffer,
     /// The receive buffer's size, in bytes.
     capacity: usize,
-    /// What the writer was last told it may write: its next write may, even when the buffer shrinks meanwhile.
+    /// How many bytes the writer was last promised. Its next write may be that long, even if the
+    /// buffer shrinks in between.
     offered: usize,
     pool: Arc<Pool>,
-    /// Taken of the pool: at least what is buffered and offered beyond the floor.
+    /// Bytes taken from the pool: at least what is buffered and offered beyond the floor.
     held: usize,
     sent: Sent,
     taken: Taken,
-    /// Bytes were discarded that the reader should have read.
+    /// Whether bytes were discarded that the reader should have read.
     lost: bool,
-    /// Waits for bytes or an end. One task at a time: the last to ask is woken.
+    /// The task that waits for bytes or an end. Only the last one to poll is woken.
     reader: Option<Waker>,
-    /// Waits for room or an end, likewise.
+    /// The task that waits for room or an end. Only the last one to poll is woken.
     writer: Option<Waker>,
 }
 
@@ -81,7 +85,7 @@ impl Pipe {
 
     // --- the reader's side ---
 
-    /// Up to `max` bytes; empty when there are none at present.
+    /// Takes up to `max` bytes. The result is empty if there are none at present.
     pub fn read(&self, max: usize) -> Result<Bytes, ReadEnd> {
         let mut state = self.state.lock();
         if state.buffer.is_empty() {
@@ -95,7 +99,7 @@ impl Pipe {
         Ok(data)
     }
 
-    /// Copies what there is to `out`, or waits.
+    /// Copies the buffered bytes that fit into `out`, or waits for bytes or an end.
     pub fn poll_read(
         &self,
         cx: &mut Context<'_>,
@@ -122,7 +126,7 @@ impl Pipe {
         Poll::Ready(Ok(n))
     }
 
-    /// Whether there is something to read, or an end.
+    /// Waits until there are bytes to read, or an end.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         if !state.buffer.is_empty() || state.read_end().is_some() {
@@ -134,7 +138,7 @@ impl Pipe {
         Poll::Pending
     }
 
-    /// The reader wants nothing more. What is buffered is discarded.
+    /// Records that the reader has turned away, and discards what is buffered.
     pub fn turn_away(&self, taken: Taken) {
         let mut state = self.state.lock();
         let further = match (state.taken, taken) {
@@ -158,13 +162,13 @@ impl Pipe {
         wake(wakers.1);
     }
 
-    /// Whether a close now leaves bytes that nobody read (RFC 1122, 4.2.2.13).
+    /// Returns whether closing now would leave bytes unread (RFC 1122, 4.2.2.13).
     pub fn has_unread(&self) -> bool {
         let state = self.state.lock();
         state.lost || !state.buffer.is_empty()
     }
 
-    /// Whether bytes were discarded since the reader was dropped.
+    /// Returns whether bytes were discarded because the reader was dropped.
     pub fn is_lost(&self) -> bool {
         self.state.lock().lost
     }
@@ -173,7 +177,7 @@ impl Pipe {
         self.state.lock().capacity
     }
 
-    /// Sets the receive buffer's size. Bytes beyond a smaller one stay until they are read.
+    /// Sets the receive buffer's size. Bytes that exceed a smaller size stay until they are read.
     pub fn set_capacity(&self, bytes: usize) {
         let mut state = self.state.lock();
         state.capacity = bytes;
@@ -188,7 +192,7 @@ impl Pipe {
 
     // --- the writer's side ---
 
-    /// Takes as much as there is room for, and returns how much that was.
+    /// Buffers as many bytes as there is room for, and returns how many that was.
     pub fn write(&self, mut data: Bytes) -> Result<usize, WriteEnd> {
         let mut state = self.state.lock();
         let n = state.accept(data.len())?;
@@ -196,7 +200,7 @@ impl Pipe {
             return Ok(n);
         }
         if n < data.len() {
-            // A small part would keep the whole allocation.
+            // A slice that is a small part of it would keep the whole allocation alive.
             data = match n < data.len() / 2 {
                 true => Bytes::copy_from_slice(&data[..n]),
                 false => data.split_to(n),
@@ -210,7 +214,7 @@ impl Pipe {
         Ok(n)
     }
 
-    /// Copies as much as there is room for, or waits for room.
+    /// Copies as many bytes as there is room for, or waits for room.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteEnd>> {
         let mut state = self.state.lock();
         let n = state.accept(data.len())?;
@@ -231,12 +235,13 @@ impl Pipe {
         Poll::Ready(Ok(n))
     }
 
-    /// Bytes that the next write takes, whatever the reader does until then. Each offer replaces the one before.
+    /// Promises how many bytes the next write takes, whatever the reader does until then. Each
+    /// offer replaces the previous one.
     pub fn offer(&self) -> Result<usize, WriteEnd> {
         self.state.lock().offer()
     }
 
-    /// [`Self::offer`] once it is more than none, or an end.
+    /// Like [`Self::offer`], but waits until the offer is not 0, or for an end.
     pub fn poll_offer(&self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteEnd>> {
         let mut state = self.state.lock();
         match state.offer() {
@@ -249,12 +254,12 @@ impl Pipe {
         Poll::Pending
     }
 
-    /// Why nothing more can be written, if that is so.
+    /// Returns why nothing more can be written, if the direction has ended.
     pub fn write_end(&self) -> Option<WriteEnd> {
         self.state.lock().write_end()
     }
 
-    /// Whether there is room, or an end.
+    /// Waits until there is room to write, or an end.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         if state.room() > 0 || state.write_end().is_some() {
@@ -266,7 +271,7 @@ impl Pipe {
         Poll::Pending
     }
 
-    /// Waits for an end, room or not.
+    /// Waits for an end, whether there is room or not.
     pub fn poll_write_end(&self, cx: &mut Context<'_>) -> Poll<WriteEnd> {
         let mut state = self.state.lock();
         if let Some(end) = state.write_end() {
@@ -278,7 +283,7 @@ impl Pipe {
         Poll::Pending
     }
 
-    /// The writer writes nothing more. What is buffered stays for the reader.
+    /// Ends the writer's direction. What is buffered stays for the reader.
     pub fn finish(&self, sent: Sent) {
         let mut state = self.state.lock();
         if state.sent != Sent::Open {
@@ -295,7 +300,7 @@ impl Pipe {
 }
 
 impl State {
-    /// Why the reader, its buffer empty, need not wait.
+    /// Returns why a reader with an empty buffer need not wait.
     fn read_end(&self) -> Option<ReadEnd> {
         match (self.taken, self.sent) {
             (Taken::Reset, _) => Some(ReadEnd::Reset),
@@ -315,7 +320,7 @@ impl State {
         }
     }
 
-    /// What a write takes now, as far as the pool has it.
+    /// Returns how many bytes a write could take now, as far as the pool can supply them.
     fn room(&self) -> usize {
         if self.discards() {
             return cmp::max(self.capacity, self.offered);
@@ -329,12 +334,13 @@ impl State {
         cmp::max(room, self.offered)
     }
 
-    /// Room for bytes that need not be asked of the pool.
+    /// Returns how many bytes can be buffered without taking more from the pool.
     fn free(&self) -> usize {
         (self.pool.floor + self.held).saturating_sub(self.buffer.len())
     }
 
-    /// Up to so many bytes that can be buffered now: what is missing is taken of the pool.
+    /// Makes room for up to `wanted` bytes, taking what is missing from the pool, and returns how
+    /// many can be buffered now.
     fn secure(&mut self, wanted: usize) -> usize {
         let free = self.free();
         if wanted > free {
@@ -343,9 +349,9 @@ impl State {
         cmp::min(wanted, self.free())
     }
 
-    /// Returns to the pool what neither the buffer nor a promise needs.
+    /// Returns to the pool what neither the buffer nor the promise needs.
     fn give_back(&mut self) {
-        // What is discarded is held by nobody.
+        // Discarded bytes take no memory.
         let needed = match self.discards() {
             true => 0,
             false => (self.buffer.len() + self.offered).saturating_sub(self.pool.floor),
@@ -369,7 +375,7 @@ impl State {
         Ok(self.offered)
     }
 
-    /// How much of `len` is written now.
+    /// Decides how many of `len` bytes are written now, and secures the room for them.
     fn accept(&mut self, len: usize) -> Result<usize, WriteEnd> {
         if let Some(end) = self.write_end() {
             return Err(end);
@@ -391,7 +397,7 @@ impl State {
         self.taken != Taken::Open
     }
 
-    /// The writer to wake, if it waits and can now write.
+    /// Returns the waker of the writer, if it waits and can now write.
     fn room_made(&mut self) -> Option<Waker> {
         if self.writer.is_some() && self.room() > 0 {
             self.writer.take()
@@ -407,7 +413,7 @@ impl Drop for State {
     }
 }
 
-/// Keeps the waker, and returns the one it replaces, which is dropped outside the lock.
+/// Stores the waker and returns the one it replaces, which must be dropped outside the lock.
 pub(super) fn register(slot: &mut Option<Waker>, cx: &Context<'_>) -> Option<Waker> {
     match slot {
         Some(waker) if waker.will_wake(cx.waker()) => None,

@@ -1,4 +1,4 @@
-//! What the buffers of one network may hold together.
+//! The bound on what all buffers of one network hold together.
 
 use std::{
     cmp,
@@ -10,16 +10,18 @@ use std::{
 
 use super::{Ledger, NetLimits};
 
-/// What every direction of a connection may hold whatever the others do, in bytes: so nobody who reads is kept from
-/// reading on by those who do not. Of small default buffers it is a sixteenth.
+/// How many bytes each direction of a connection may hold whatever the others do, so that a reader
+/// that keeps reading is not stalled by readers that do not. With a small default buffer it is a
+/// sixteenth of the buffer.
 const FLOOR: usize = 4 << 10;
 
-/// Bytes that buffers have taken. Streams ask for what they hold beyond their floor, UDP for everything.
+/// The account of bytes that buffers have taken. Streams take what they hold beyond their floor,
+/// UDP sockets all that they hold.
 pub(super) struct Pool {
     limit: usize,
-    /// Where the same bytes are counted among others.
+    /// An account shared with others, in which the same bytes are counted.
     ledger: OnceLock<Arc<dyn Ledger>>,
-    /// Of each direction of a connection, in bytes.
+    /// How many bytes each direction of a connection may hold without taking them from the pool.
     pub floor: usize,
     taken: AtomicUsize,
 }
@@ -34,12 +36,12 @@ impl Pool {
         }
     }
 
-    /// Counts what is taken from now on in `ledger`, too. The first one stays.
+    /// Also counts in `ledger` what is taken from now on. Only the first call has an effect.
     pub fn count_in(&self, ledger: Arc<dyn Ledger>) {
         let _ = self.ledger.set(ledger);
     }
 
-    /// Takes up to `most` bytes, and returns how many there were.
+    /// Takes up to `most` bytes and returns how many it took.
     pub fn take(&self, most: usize) -> usize {
         let most = cmp::min(most, self.ledger.get().map_or(most, |ledger| ledger.free()));
         let limit = self.limit();
@@ -56,7 +58,7 @@ impl Pool {
         }
     }
 
-    /// Takes all of it or nothing.
+    /// Takes all of the bytes or none, and returns whether it took them.
     pub fn take_all(&self, bytes: usize) -> bool {
         let limit = self.limit();
         let fits = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= limit);
@@ -66,7 +68,8 @@ impl Pool {
         taken.is_ok() && self.is_counted(bytes)
     }
 
-    /// Counts in the ledger what was taken, or puts it back.
+    /// Counts in the ledger what was taken from the pool, or returns it to the pool if the ledger
+    /// refuses it.
     fn is_counted(&self, bytes: usize) -> bool {
         let is_counted = self.ledger.get().is_none_or(|ledger| ledger.take(bytes));
         if !is_counted {
@@ -84,7 +87,7 @@ impl Pool {
         }
     }
 
-    /// What can be taken at this moment.
+    /// Returns how many bytes can be taken at this moment.
     pub fn left(&self) -> usize {
         let left = self.limit().saturating_sub(self.taken());
         self.ledger
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_taken_than_there_is() {
+    fn no_more_is_taken_than_is_left() {
         let pool = pool(100);
         assert_eq!(pool.take(60), 60);
         assert!(!pool.take_all(41));
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_take_no_more_than_one_by_one() {
+    fn concurrent_takers_do_not_exceed_the_limit() {
         let pool = pool(1_000);
         thread::scope(|threads| {
             for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! Who holds which port: pure bookkeeping, a table for TCP and one for UDP.
+//! The table of ports in use: pure bookkeeping. TCP and UDP have one table each.
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive};
 
@@ -12,7 +12,7 @@ use super::{
 pub(super) const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 const COUNT: usize = (*EPHEMERAL.end() - *EPHEMERAL.start()) as usize + 1;
 
-/// A port that is held, on one address or on all of its family.
+/// A port in use, on one address or on all addresses of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PortKey {
     family: Family,
@@ -29,23 +29,24 @@ impl PortKey {
         self.port
     }
 
-    /// The address of a connection or datagram that starts here.
+    /// Returns the source address of a connection or datagram from this port.
     pub fn source(self) -> SocketAddr {
         SocketAddr::new(address::source(self.family, self.host), self.port)
     }
 }
 
-/// The ports of a network. A port of [`ANY`] excludes every other of its family and number.
+/// The ports of a network. A port that is held on [`ANY`] excludes the same number on every other
+/// address of its family.
 #[derive(Default)]
 pub(super) struct Ports {
-    /// With the socket that listens there, if it does.
+    /// The ports in use, each with the socket that listens on it, if any.
     held: BTreeMap<PortKey, Option<SocketKey>>,
     v4: Ephemeral,
     v6: Ephemeral,
 }
 
 impl Ports {
-    /// Takes the port, or for 0 an ephemeral one that is free on every address of the family.
+    /// Takes the port, or for port 0 an ephemeral one that is free on every address of the family.
     pub fn take(&mut self, family: Family, host: Host, port: u16) -> Result<PortKey, NetError> {
         let port = match port {
             0 => self.ephemeral(family).next_free(),
@@ -65,18 +66,18 @@ impl Ports {
         }
     }
 
-    /// Connections to the port go to this socket from now on.
+    /// Directs connections to the port to this socket from now on.
     pub fn listen(&mut self, key: PortKey, socket: SocketKey) {
         self.held.insert(key, Some(socket));
     }
 
-    /// The socket that listens for connections to this address.
+    /// Returns the socket that listens for connections to this address.
     pub fn listener(&self, family: Family, host: Host, port: u16) -> Option<SocketKey> {
         let on = |host| self.held.get(&PortKey { family, port, host });
         on(host).or_else(|| on(ANY)).copied().flatten()
     }
 
-    /// How many are held.
+    /// Returns how many ports are in use.
     pub fn len(&self) -> usize {
         self.held.len()
     }
@@ -104,11 +105,12 @@ impl Ports {
     }
 }
 
-/// A bit for each ephemeral port and one for each full word of them: the next free port costs the same
-/// however many are taken. Ports rotate, so that one just freed is not the next one given out.
+/// A bitmap of the taken ephemeral ports, and one of its full words, so that finding the next free
+/// port costs the same however many are taken. Ports rotate: a port that was just freed is not the
+/// next one to be taken.
 #[derive(Default)]
 struct Ephemeral {
-    /// Empty until the first mark: most networks use one family.
+    /// Empty until the first mark, as most networks use one family only.
     taken: Vec<u64>,
     full: Vec<u64>,
     cursor: usize,
@@ -127,7 +129,7 @@ impl Ephemeral {
             .map(|index| EPHEMERAL.start() + index)
     }
 
-    /// Ports outside the ephemeral range have no bit.
+    /// Marks a port as taken or free. Ports outside the ephemeral range have no bit.
     fn mark(&mut self, port: u16, taken: bool) {
         if !EPHEMERAL.contains(&port) {
             return;
@@ -153,7 +155,8 @@ impl Ephemeral {
     }
 }
 
-/// Zeroes for `bits` bits; those that fill up the last word are set, so that they are never found.
+/// Returns a bitmap of `bits` zeroes. The unused bits of the last word are set, so that they are
+/// never found.
 fn blank(bits: usize) -> Vec<u64> {
     let mut words = vec![0; bits.div_ceil(64)];
     if let (Some(last), used @ 1..) = (words.last_mut(), bits % 64) {
@@ -170,13 +173,13 @@ fn set(words: &mut [u64], index: usize, value: bool) {
     }
 }
 
-/// The first zero bit at `from` or above.
+/// Finds the first zero bit at `from` or above.
 fn zero_in(word: u64, from: usize) -> Option<usize> {
     let zeroes = !word & (u64::MAX << from);
     (zeroes != 0).then(|| zeroes.trailing_zeros() as usize)
 }
 
-/// The first zero bit at `from` or above in a short bitmap.
+/// Finds the first zero bit at `from` or above in a short bitmap.
 fn next_zero(words: &[u64], from: usize) -> Option<usize> {
     let first = from / 64;
     let start = |word| if word == first { from % 64 } else { 0 };
@@ -193,8 +196,8 @@ mod tests {
     const OTHER: Host = Host(0x7f00_0002);
 
     #[test]
-    fn all_addresses_exclude_each_one_and_the_other_way_round() {
-        // (held, asked for, is refused)
+    fn a_port_on_all_addresses_conflicts_with_the_same_port_on_one() {
+        // (held, requested, whether it is refused)
         let cases = [
             (ANY, ANY, true),
             (ANY, LOCALHOST, true),
@@ -212,7 +215,7 @@ mod tests {
             );
             assert!(
                 ports.take(Family::V6, ANY, 80).is_ok(),
-                "the families are apart"
+                "the families do not share ports"
             );
             ports.free(key);
             assert_eq!(ports.take(Family::V4, held, 80), Ok(key), "free again");
@@ -225,7 +228,7 @@ mod tests {
         let mut keys: Vec<_> = (0..COUNT)
             .map(|_| ports.take(Family::V4, LOCALHOST, 0).unwrap())
             .collect();
-        assert_eq!(ports.len(), COUNT, "each is another one");
+        assert_eq!(ports.len(), COUNT, "all are distinct");
         assert!(keys.iter().all(|key| EPHEMERAL.contains(&key.port())));
         assert_eq!(
             ports.take(Family::V4, LOCALHOST, 0),
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_port_comes_round_after_all_others() {
+    fn a_freed_port_is_taken_again_after_all_others() {
         let mut ports = Ports::default();
         let mut given = std::collections::HashSet::new();
         for n in 0..COUNT {
@@ -281,7 +284,7 @@ mod tests {
         assert!(given.contains(&ports.take(Family::V4, ANY, 0).unwrap().port()));
     }
 
-    /// The last of all ports cost what the first did, within what the growing table of those held costs.
+    /// The last ports cost about as much as the first, apart from the growth of the table.
     #[test]
     fn the_last_ports_are_found_as_fast_as_the_first() {
         const PART: usize = 1_000;
@@ -298,7 +301,7 @@ mod tests {
             part(COUNT - 2 * PART);
             (first, part(PART))
         };
-        // Of several, as others use the machine as well.
+        // The best of several rounds counts, as other processes load the machine too.
         let rounds: Vec<_> = (0..5).map(|_| round()).collect();
         let first = rounds.iter().map(|(first, _)| *first).min().unwrap();
         let last = rounds.iter().map(|(_, last)| *last).min().unwrap();

@@ -1,4 +1,4 @@
-//! What one holder has in the network, and its end.
+//! The sockets that one guest store or the host owns in a network, and how they end together.
 
 use std::{
     net::SocketAddr,
@@ -15,15 +15,15 @@ use super::{
     state::{After, SocketKey, Source, State},
 };
 
-/// The sockets of one guest store, or of the host. Clones are the same scope. Dropping the last one ends nothing:
-/// its sockets live until they are dropped or [`Self::end`] is called.
+/// The sockets of one guest store, or of the host. Clones refer to the same scope. Dropping the
+/// last clone ends nothing: the sockets live until they are dropped or [`Self::end`] is called.
 #[derive(Clone)]
 pub struct Scope(Arc<Shared>);
 
 struct Shared {
     network: Network,
     id: u64,
-    /// Written and, for every decision, read under the network's lock.
+    /// Written under the network's lock, and read under it for every decision.
     ended: AtomicBool,
 }
 
@@ -42,9 +42,10 @@ impl Scope {
         &self.0.network
     }
 
-    /// Closes or resets all that the scope holds, and frees its ports, before it returns. Whoever waits on one of
-    /// its sockets is woken. What is established but not accepted yet is reset either way. The first call wins;
-    /// afterwards everything new fails with [`NetError::ScopeEnded`].
+    /// Closes or resets all sockets of the scope and frees their ports before it returns. Tasks
+    /// that wait on one of the sockets are woken. Connections that are established but not yet
+    /// accepted are reset in either case. Only the first call has an effect; afterwards every new
+    /// operation fails with [`NetError::ScopeEnded`].
     pub fn end(&self, how: End) {
         self.0.network.update(|state, after| {
             if !self.0.ended.swap(true, Ordering::Relaxed) {
@@ -57,24 +58,26 @@ impl Scope {
         self.0.ended.load(Ordering::Relaxed)
     }
 
-    /// A socket without an address. Fails with `TooManySockets` or `ScopeEnded`.
+    /// Opens a socket without an address. Fails with `TooManySockets` or `ScopeEnded`.
     pub fn socket(&self) -> Result<Socket, NetError> {
         let key = self.update(|state, _| state.open(self.0.id))?;
         Ok(Socket::new(self.handle(key)))
     }
 
-    /// Takes a port of 127.0.0.0/8, `::1`, or with 0.0.0.0 and `::` of the whole family; 0 is an ephemeral port.
+    /// Binds a socket to a port of an address in 127.0.0.0/8, of `::1`, or with 0.0.0.0 or `::` of
+    /// all addresses of the family. Port 0 chooses an ephemeral port.
     ///
     /// Fails with `AddressNotBindable`, `AddressInUse`, `TooManySockets` or `ScopeEnded`.
     pub fn bind(&self, local: SocketAddr) -> Result<Bound, NetError> {
         self.socket()?.bind(local).map_err(|(_, error)| error)
     }
 
-    /// Connects to a listener, from a bound socket of the same scope or any free port. A failure closes the bound
-    /// socket.
+    /// Connects to a listener, from a bound socket of the same scope or from any free port. A
+    /// failure closes the bound socket.
     ///
-    /// Fails at once with `ConnectionRefused` when nothing listens there (other addresses than loopback, and port 0,
-    /// included), `AddressNotBindable` when `from` is of the other family or network, `AddressInUse` without a free port,
+    /// Fails at once with `ConnectionRefused` if nothing listens on the address (which includes
+    /// port 0 and every address that is not loopback), with `AddressNotBindable` if `from` belongs
+    /// to the other family or to another network, with `AddressInUse` if no port is free, and with
     /// `TooManySockets` or `ScopeEnded`.
     pub fn connect(&self, from: Option<Bound>, to: SocketAddr) -> Result<Connecting, NetError> {
         let begun = match from {
@@ -87,8 +90,8 @@ impl Scope {
         begun.map_err(|(_, error)| error)
     }
 
-    /// Connects from outside the network, as a published port does: the listener's side sees `peer`, of whatever
-    /// family, and no port is taken. Fails as [`Self::connect`] does.
+    /// Connects from outside the network, as a published port does. The listener sees `peer`, which
+    /// may be of either family, and no port is taken. Fails as [`Self::connect`] does.
     pub fn connect_as(&self, peer: SocketAddr, to: SocketAddr) -> Result<Connecting, NetError> {
         let (key, begun) = self.update(|state, after| {
             let key = state.open_outside(self.0.id);
@@ -101,16 +104,18 @@ impl Scope {
         Ok(Connecting::new(self.handle(key), begun))
     }
 
-    /// A UDP socket on a port of 127.0.0.0/8, `::1`, or with 0.0.0.0 and `::` of the whole family; 0 is an ephemeral
-    /// port. It receives from now on.
+    /// Binds a UDP socket to a port of an address in 127.0.0.0/8, of `::1`, or with 0.0.0.0 or `::`
+    /// of all addresses of the family. Port 0 chooses an ephemeral port. The socket receives from
+    /// now on.
     ///
     /// Fails with `AddressNotBindable`, `AddressInUse`, `TooManySockets` or `ScopeEnded`.
     pub fn bind_udp(&self, local: SocketAddr) -> Result<UdpSocket, NetError> {
         self.socket()?.bind_udp(local).map_err(|(_, error)| error)
     }
 
-    /// A way for clients outside to a UDP port, whoever holds it at the time, as a published port is. One a port: a new
-    /// one takes the place of the one before. Fails with `TooManySockets` or `ScopeEnded`.
+    /// Opens a gateway from outside to a UDP port, as a published port does, whichever socket is
+    /// bound to the port at the time. There is at most one gateway per port; a new one replaces it.
+    /// Fails with `TooManySockets` or `ScopeEnded`.
     pub fn open_gateway(&self, port: u16) -> Result<UdpGateway, NetError> {
         let key = self.update(|state, _| state.open_gateway(self.0.id, port))?;
         Ok(UdpGateway::new(self.handle(key)))

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use super::{Bound, Connecting, NetError, UdpSocket, network::Handle, state::Source};
 
-/// A socket that has no port yet, or none any more. It counts as one, and holds nothing else. Dropping it gives its place
-/// back.
+/// A socket that has no port yet or has lost it. It counts as one socket and holds nothing else;
+/// dropping it frees its place.
 ///
-/// Each step that fails hands the socket back: it may be tried again, or kept so that it goes on counting.
+/// Every operation returns the socket when it fails, so that the caller can try again, or keep the
+/// socket so that it still counts against the limit.
 pub struct Socket {
     handle: Handle,
 }
@@ -19,7 +20,7 @@ impl Socket {
         Self { handle }
     }
 
-    /// What is left of a connection that failed.
+    /// Abandons the handle's connection attempt, and returns its socket without a port.
     pub(super) fn given_up(handle: Handle) -> Self {
         handle
             .network
@@ -27,7 +28,7 @@ impl Socket {
         Self { handle }
     }
 
-    /// Takes a port: see [`super::Scope::bind`].
+    /// Binds the socket to a port: see [`super::Scope::bind`].
     pub fn bind(self, local: SocketAddr) -> Result<Bound, (Self, NetError)> {
         let key = self.handle.key;
         let bound = self
@@ -40,7 +41,7 @@ impl Socket {
         }
     }
 
-    /// Takes a UDP port: see [`super::Scope::bind_udp`].
+    /// Binds the socket to a UDP port: see [`super::Scope::bind_udp`].
     pub fn bind_udp(self, local: SocketAddr) -> Result<UdpSocket, (Self, NetError)> {
         let key = self.handle.key;
         let bound = self
@@ -69,7 +70,7 @@ impl Socket {
         }
     }
 
-    /// Sets the receive buffer that its connections will have: see [`super::Reader::set_buffer`].
+    /// Sets the size of its connections' receive buffers: see [`super::Reader::set_buffer`].
     pub fn set_buffer(&self, bytes: usize) -> usize {
         self.handle.set_buffer(bytes)
     }

@@ -1,4 +1,4 @@
-//! A connection's end, whole or as two halves.
+//! One end of a connection, whole or as two halves.
 
 use std::{
     io::{self, IoSlice},
@@ -21,21 +21,22 @@ use super::{
     pipe::{Pipe, Sent, Taken},
 };
 
-/// An established connection. Dropping it closes it: the peer reads what was sent, then end of stream, or a reset
-/// when bytes were left unread here; what it writes from then on fails.
+/// An established connection. Dropping it closes it: the peer reads what was sent, then end of
+/// stream, or a reset if bytes were left unread on this side. The peer's later writes fail.
 pub struct Stream {
-    // Dropped in this order: whether something is left unread decides how the writer ends.
+    // Dropped in this order: whether bytes are left unread decides how the writer ends.
     reader: Reader,
     writer: Writer,
 }
 
-/// The receiving half. When it is dropped before its [`Writer`], what arrives is discarded.
+/// The receiving half. If it is dropped before its [`Writer`], bytes that arrive are discarded.
 pub struct Reader(Arc<Half>);
 
-/// The sending half. Dropping it before its [`Reader`] shuts the direction down as [`Self::shutdown`] does.
+/// The sending half. Dropping it before its [`Reader`] shuts the direction down, as
+/// [`Self::shutdown`] does.
 pub struct Writer(Arc<Half>);
 
-/// What both halves share. The socket is closed when the second of them is dropped.
+/// The state that both halves share. The socket is closed when the second half is dropped.
 struct Half {
     conn: Arc<Conn>,
     side: Side,
@@ -53,12 +54,12 @@ impl Stream {
         }
     }
 
-    /// Stays what it is after both sides closed.
+    /// Returns the local address, also after both sides have closed the connection.
     pub fn local_addr(&self) -> SocketAddr {
         self.reader.0.conn.local(self.reader.0.side)
     }
 
-    /// Stays what it is after both sides closed.
+    /// Returns the peer's address, also after both sides have closed the connection.
     pub fn peer_addr(&self) -> SocketAddr {
         self.reader.0.conn.peer(self.reader.0.side)
     }
@@ -71,19 +72,21 @@ impl Stream {
 // === impl Reader ===
 
 impl Reader {
-    /// Takes up to `max` bytes without copying. Empty means none at present, or `max` 0; fewer than `max` does not
-    /// mean that there are no more. An end is final and comes after everything that was sent.
+    /// Takes up to `max` bytes without copying. The result is empty if no bytes are available at
+    /// present or `max` is 0; fewer than `max` bytes do not mean that there are no more. An end is
+    /// final and comes after everything that was sent.
     pub fn try_read(&mut self, max: usize) -> Result<Bytes, ReadEnd> {
         self.pipe().read(max)
     }
 
-    /// Whether [`Self::try_read`] has bytes or an end. One task at a time: the last to poll is woken.
+    /// Waits until [`Self::try_read`] would return bytes or an end. Only the task that polled last
+    /// is woken.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.pipe().poll_readable(cx)
     }
 
-    /// Copies what there is to `out`, as far as it fits, or waits for bytes or an end. Shares its place with
-    /// [`Self::poll_ready`].
+    /// Copies the buffered bytes that fit into `out`, or waits for bytes or an end. Shares its
+    /// waker with [`Self::poll_ready`].
     pub fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,19 +95,21 @@ impl Reader {
         self.pipe().poll_read(cx, out)
     }
 
-    /// `shutdown(receive)` of `wasi:sockets/tcp`: what is buffered and what arrives is discarded, and reads end. The
-    /// peer does not notice: its writes succeed, as they do on Linux.
+    /// Implements `shutdown(receive)` of `wasi:sockets/tcp`: bytes that are buffered or arrive
+    /// later are discarded, and reads end. The peer does not notice: its writes succeed, as on
+    /// Linux.
     pub fn stop(&mut self) {
         self.pipe().turn_away(Taken::Stopped);
     }
 
-    /// The receive buffer's size, in bytes.
+    /// Returns the size of the receive buffer, in bytes.
     pub fn buffer(&self) -> usize {
         self.pipe().capacity()
     }
 
-    /// Sets it, clamped from [`super::MIN_BUFFER`] to [`super::MAX_BUFFER`]. Bytes that are buffered or that the peer
-    /// was promised room for stay. Returns what it is, in bytes.
+    /// Sets the size of the receive buffer, clamped to [`super::MIN_BUFFER`] and
+    /// [`super::MAX_BUFFER`]. Bytes that are buffered, and room that the peer was promised, stay.
+    /// Returns the resulting size in bytes.
     pub fn set_buffer(&mut self, bytes: usize) -> usize {
         let bytes = self.0.handle.network.limits().clamp_buffer(bytes);
         self.pipe().set_capacity(bytes);
@@ -125,26 +130,29 @@ impl Drop for Reader {
 // === impl Writer ===
 
 impl Writer {
-    /// Hands `data` to the peer, as far as its receive buffer has room: returns how many bytes that was, 0 when it
-    /// is full. Chunks of 4 KiB and more are not copied and keep their allocation alive until they are read, so
-    /// `data` should own most of what it refers to; of a chunk that only fits in part a copy may be taken.
+    /// Passes as much of `data` to the peer as its receive buffer has room for, and returns how
+    /// many bytes that was; 0 if the buffer is full. Chunks of 4 KiB or more are not copied and
+    /// keep their allocation alive until they are read, so `data` should own most of what it refers
+    /// to. A chunk that fits only in part may be copied.
     pub fn try_write(&mut self, data: Bytes) -> Result<usize, WriteEnd> {
         self.pipe().write(data)
     }
 
-    /// Bytes that the next [`Self::try_write`] takes, up to 64 KiB. The promise holds even if the peer's buffer is made
-    /// smaller; it keeps that room from the network's other sockets until then, or until it is asked for again.
+    /// Promises how many bytes the next [`Self::try_write`] takes, up to 64 KiB. The promise holds
+    /// even if the peer's buffer is made smaller. It keeps that room from the network's other
+    /// sockets until the write, or until the next call replaces the promise.
     pub fn capacity(&self) -> Result<usize, WriteEnd> {
         self.pipe().offer()
     }
 
-    /// [`Self::capacity`] once it is not 0. Shares its place with [`Self::poll_ready`].
+    /// Like [`Self::capacity`], but waits until it is not 0. Shares its waker with
+    /// [`Self::poll_ready`].
     pub fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteEnd>> {
         self.pipe().poll_offer(cx)
     }
 
-    /// Copies as much of `data` as the peer's receive buffer has room for, or waits for room or an end. Shares its place
-    /// with [`Self::poll_ready`].
+    /// Copies as much of `data` as the peer's receive buffer has room for, or waits for room or an
+    /// end. Shares its waker with [`Self::poll_ready`].
     pub fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
@@ -153,23 +161,24 @@ impl Writer {
         self.pipe().poll_write(cx, data)
     }
 
-    /// Why nothing can be written any more, if that is so.
+    /// Returns why nothing more can be written, if the direction has ended.
     pub fn end(&self) -> Option<WriteEnd> {
         self.pipe().write_end()
     }
 
-    /// Whether there is room, or an end. One task at a time: the last to poll is woken.
+    /// Waits until there is room to write, or an end. Only the task that polled last is woken.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.pipe().poll_writable(cx)
     }
 
-    /// Why nothing can be written any more, as soon as that is so. Shares its place with [`Self::poll_ready`]: of
-    /// the two the last to be polled is woken.
+    /// Waits until nothing more can be written, and returns why. Shares its waker with
+    /// [`Self::poll_ready`]: whichever of the two was polled last is woken.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<WriteEnd> {
         self.pipe().poll_write_end(cx)
     }
 
-    /// `shutdown(send)`: the peer reads what is buffered, then end of stream. The other direction stays open.
+    /// Implements `shutdown(send)`: the peer reads what is buffered, then end of stream. The other
+    /// direction stays open.
     pub fn shutdown(&mut self) {
         self.pipe().finish(Sent::Fin);
     }
@@ -181,7 +190,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // If bytes were left unread by a reader that is gone, closing the socket resets instead.
+        // If the dropped reader left bytes unread, closing the socket sends a reset instead.
         if !self.0.conn.incoming(self.0.side).is_lost() {
             self.shutdown();
         }
@@ -196,7 +205,8 @@ impl AsyncRead for Reader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // A peer on another thread may never let it wait: then tokio's budget makes it yield.
+        // With a fast peer on another thread this may never be pending; tokio's budget makes it
+        // yield.
         let budget = ready!(coop::poll_proceed(cx));
         let result = ready!(self.pipe().poll_read(cx, buf));
         budget.made_progress();
@@ -230,12 +240,12 @@ impl AsyncWrite for Writer {
             match self.pipe().poll_write(cx, part) {
                 Poll::Ready(Ok(n)) => {
                     written += n;
-                    // Room that a reader makes from here on is for the rest of this part.
+                    // If the reader makes room now, the rest of this part comes first.
                     if n < part.len() {
                         break;
                     }
                 }
-                // The next call meets it again.
+                // The next call returns the same result.
                 Poll::Pending | Poll::Ready(Err(_)) if written > 0 => break,
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(end)) => return Poll::Ready(Err(end.into())),
@@ -245,12 +255,12 @@ impl AsyncWrite for Writer {
         Poll::Ready(Ok(written))
     }
 
-    /// Writers such as hyper then need not join what they write first.
+    /// Lets writers such as hyper pass several slices instead of joining them first.
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    /// What was written is with the peer already.
+    /// Does nothing: written bytes are in the peer's buffer already.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

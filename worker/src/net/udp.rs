@@ -1,4 +1,4 @@
-//! UDP sockets, and the way of published ports to them.
+//! UDP sockets, and the gateways through which published ports reach them.
 
 use std::{
     future::poll_fn,
@@ -10,21 +10,23 @@ use bytes::Bytes;
 
 use super::{NetError, network::Handle};
 
-/// A datagram, with its other end: who sent it, or for what leaves by a gateway, whom it is for.
+/// A datagram with the address of the other end: its sender, or its destination if it leaves
+/// through a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
     pub address: SocketAddr,
     pub data: Bytes,
 }
 
-/// A bound UDP socket. Sending never waits: what the receiver has no room for is lost, as UDP does. Dropping it frees the
-/// port at once.
+/// A bound UDP socket. Sending never waits: a datagram that the receiver has no room for is lost,
+/// as UDP permits. Dropping the socket frees the port at once.
 pub struct UdpSocket {
     handle: Handle,
     local: SocketAddr,
 }
 
-/// A way for clients outside to one UDP port. It stays while the socket on that port comes and goes.
+/// A gateway between clients outside and one UDP port. It persists while sockets on that port come
+/// and go.
 pub struct UdpGateway {
     handle: Handle,
 }
@@ -36,55 +38,60 @@ impl UdpSocket {
         Self { handle, local }
     }
 
-    /// As it was bound, with the port that was chosen for 0.
+    /// Returns the address it was bound to, with the chosen port in place of port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// The address that its datagrams come from: 127.0.0.1 or `::1` for a socket bound to all.
+    /// Returns the source address of its datagrams: 127.0.0.1 or `::1` for a socket that is bound
+    /// to all addresses.
     pub fn source_addr(&self) -> SocketAddr {
         let source = self.update(|state| state.udp_source(self.handle.key));
         source.unwrap_or(self.local)
     }
 
-    /// Exchanges datagrams with this peer alone, or with `None` with all again. What others sent and was not read yet is
-    /// lost. Fails with `ScopeEnded` alone.
+    /// Restricts the socket to one peer, or with `None` lifts the restriction. Unread datagrams
+    /// from others are dropped. `ScopeEnded` is the only error.
     pub fn set_peer(&self, peer: Option<SocketAddr>) -> Result<(), NetError> {
         self.update(|state| state.set_peer(self.handle.key, peer))
     }
 
-    /// Whether a datagram to this address stays in the network: it is loopback, or that of a client outside that has
-    /// sent to this socket through a published port.
+    /// Returns whether the network delivers a datagram to this address: a loopback address, or that
+    /// of a client outside that has sent to this socket through a published port.
     pub fn reaches(&self, to: SocketAddr) -> bool {
         self.update(|state| state.udp_reaches(self.handle.key, to))
     }
 
-    /// Sends at once; where it is lost nobody says so. A socket with a peer is told that nobody was there by the call
-    /// after: `ConnectionRefused`. Fails also with `DatagramTooLarge` or `ScopeEnded`, and with `ConnectionRefused` for an
-    /// address that it does not reach.
+    /// Sends a datagram without waiting; a lost datagram is not reported. If a socket with a peer
+    /// sent to a port that no socket is bound to, its next call fails with `ConnectionRefused`.
+    /// Also fails with `DatagramTooLarge` or `ScopeEnded`, and with `ConnectionRefused` for an
+    /// address that [`Self::reaches`] denies.
     pub fn try_send(&self, to: SocketAddr, data: Bytes) -> Result<(), NetError> {
         self.handle
             .network
             .update(|state, after| state.send_datagram(self.handle.key, to, data, after))
     }
 
-    /// The next datagram, if there is one. `ConnectionRefused` is about one sent before; `ScopeEnded` is final.
+    /// Returns the next datagram, if there is one. `ConnectionRefused` concerns a datagram that was
+    /// sent earlier; `ScopeEnded` is final.
     pub fn try_receive(&self) -> Option<Result<Datagram, NetError>> {
         self.update(|state| state.receive(self.handle.key))
     }
 
-    /// Whether [`Self::try_receive`] has something to say. One task at a time: the last to poll is woken.
+    /// Waits until [`Self::try_receive`] would return a datagram or an error. Only the task that
+    /// polled last is woken.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         poll_ready(&self.handle, cx)
     }
 
-    /// Cancellation loses no datagram.
+    /// Receives the next datagram. Cancel safe: no datagram is lost.
     pub async fn receive(&self) -> Result<Datagram, NetError> {
         receive(&self.handle).await
     }
 
-    /// Sets how many bytes may wait to be read, clamped from [`super::MIN_BUFFER`] to [`super::MAX_BUFFER`]; one datagram
-    /// fits whatever that is. Returns what it is.
+    /// Sets how many unread bytes the socket may hold, clamped to [`super::MIN_BUFFER`] and
+    /// [`super::MAX_BUFFER`]; an empty queue takes one datagram of any size. Returns the resulting
+    /// size in bytes.
     pub fn set_buffer(&self, bytes: usize) -> usize {
         let bytes = self.handle.network.limits().clamp_buffer(bytes);
         self.update(|state| state.set_datagram_buffer(self.handle.key, bytes));
@@ -103,21 +110,23 @@ impl UdpGateway {
         Self { handle }
     }
 
-    /// Hands over what a client sent. Lost where no socket of the client's family holds the port, or has room.
+    /// Delivers a client's datagram. It is lost if no socket of the client's family is bound to the
+    /// port, or if the socket has no room.
     pub fn deliver(&self, from: SocketAddr, data: Bytes) {
         self.handle
             .network
             .update(|state, after| state.deliver(self.handle.key, from, data, after));
     }
 
-    /// Takes a client for one that was never heard of: the service reaches it no longer.
+    /// Forgets a client; the service can no longer reply to it.
     pub fn forget(&self, client: SocketAddr) {
         self.handle
             .network
             .update(|state, _| state.forget_client(self.handle.key, client));
     }
 
-    /// The next datagram for a client. Cancellation loses none; `ScopeEnded` is the only error, and final.
+    /// Receives the next datagram for a client. Cancel safe: no datagram is lost. `ScopeEnded` is
+    /// the only error, and is final.
     pub async fn receive(&self) -> Result<Datagram, NetError> {
         receive(&self.handle).await
     }

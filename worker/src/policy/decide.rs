@@ -1,5 +1,5 @@
 //! The decision: a function of the role, the rules, the grants, the machine, the time and the
-//! operation, with no effect.
+//! operation, without side effects.
 
 use std::{
     iter,
@@ -17,7 +17,7 @@ use super::{
     DenyReason, HOST_ADDRESS, HOST_NAME, HostAccess, Op, Role, Verdict, address, grants::Grants,
 };
 
-/// All that a decision depends on, besides the operation.
+/// Everything that a decision depends on, apart from the operation.
 pub(super) struct Facts<'a> {
     pub role: Role,
     pub egress: &'a [EgressRule],
@@ -66,10 +66,10 @@ fn connect(
     } else {
         remote
     };
-    // A network that translates, or a tunnel, hands the packet to the IPv4 host inside.
+    // A translator or a tunnel passes the packet on to the embedded IPv4 host.
     let inside = address::embedded(ip).map(|inside| SocketAddr::new(inside.into(), remote.port()));
     let targets = iter::once(named).chain(inside);
-    // Warren speaks TCP alone.
+    // Warren listens on TCP only.
     if transport == Transport::Tcp {
         for target in targets.clone() {
             if is_warrens(facts, target, remote)? {
@@ -103,9 +103,9 @@ fn connect(
     }
 }
 
-/// Whether Warren itself listens there. A port that it has at one address of this machine is
-/// refused at all of them: the listener may be one of every address, and those that come later are
-/// among them.
+/// Returns whether Warren itself listens on `target`. A port on which it listens at one address of
+/// this machine is refused at all of them, including those added later, as the listener may accept
+/// on every address.
 fn is_warrens(
     facts: &Facts<'_>,
     target: SocketAddr,
@@ -129,7 +129,8 @@ fn is_warrens(
     Ok(false)
 }
 
-/// Whether an address is the machine's own. What cannot be found out is refused.
+/// Returns whether an address is the machine's own. If that cannot be determined, the operation is
+/// refused.
 fn owns(
     facts: &Facts<'_>,
     target: SocketAddr,
@@ -146,8 +147,8 @@ fn owns(
     })
 }
 
-/// The worker's own 127.0.0.1 needs both keys: the manifest's and the worker's. A CIDR that covers the reserved
-/// address is not the first.
+/// Decides about the worker's own 127.0.0.1, which both the manifest and the worker must permit. An
+/// address range that covers the reserved address does not count as the manifest's permission.
 fn host_loopback(facts: &Facts<'_>, port: u16) -> Result<Verdict, DenyReason> {
     let named = |rule: &EgressRule| {
         matches!(&rule.host, EgressHost::Name(name) if name == HOST_NAME) && rule.matches_port(port)
@@ -164,7 +165,7 @@ fn host_loopback(facts: &Facts<'_>, port: u16) -> Result<Verdict, DenyReason> {
     )))
 }
 
-/// Whether a rule lists this one address: not a wider network, not a name.
+/// Returns whether a rule lists exactly this address, rather than a wider range or a name.
 fn is_listed(facts: &Facts<'_>, remote: SocketAddr) -> bool {
     facts.egress.iter().any(|rule| match &rule.host {
         EgressHost::Net(net) => {

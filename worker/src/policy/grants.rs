@@ -1,4 +1,4 @@
-//! Which addresses the resolver has handed out, for which rule and until when.
+//! The addresses that the resolver has returned, each with the rule that named it and its expiry.
 
 use std::{
     cmp,
@@ -7,20 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// However short an answer's TTL is, a guest has this long to connect.
+/// How long a guest may connect at least, however short the answer's TTL is.
 pub(super) const MIN_GRANT: Duration = Duration::from_secs(60);
-/// More than this are not kept: those that end first make room.
+/// How many grants are kept. Beyond it, the one that expires first is dropped.
 pub(super) const MAX_GRANTS: usize = 1024;
 
-/// Ends of grants, by address and by the place of the rule that named the host: a grant opens that rule's ports.
+/// When each grant expires, by address and by the index of the rule that named the host. A grant
+/// permits connections to that rule's ports.
 ///
-/// A connection is checked against these addresses only, never by asking DNS again, so an answer that changes
-/// meanwhile (rebinding) gains nothing.
+/// A connection is checked only against these addresses and never by a second DNS query, so an
+/// answer that changes in between (DNS rebinding) has no effect.
 #[derive(Debug, Default)]
 pub(super) struct Grants(HashMap<(IpAddr, usize), Instant>);
 
 impl Grants {
-    /// Grants each address to each rule until `valid_until`, and for [`MIN_GRANT`] at least.
+    /// Grants each address under each rule until `valid_until`, and for at least [`MIN_GRANT`].
     pub fn add(
         &mut self,
         addresses: &[IpAddr],
@@ -74,9 +75,9 @@ mod tests {
     }
 
     #[test]
-    fn last_for_the_ttl_and_a_minute_at_least() {
+    fn grants_last_for_the_ttl_and_at_least_a_minute() {
         let now = Instant::now();
-        // (TTL, seconds later, still granted), in seconds
+        // (TTL in seconds, seconds later, whether it is still granted)
         let cases = [
             (0, 59, true),
             (0, 60, false),
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn are_bounded_and_the_next_to_end_go_first() {
+    fn grants_are_bounded_and_the_first_to_expire_is_dropped() {
         let now = Instant::now();
         let mut grants = Grants::default();
         let count = u32::try_from(MAX_GRANTS).unwrap();
@@ -124,6 +125,6 @@ mod tests {
 
         let later = now + Duration::from_secs(100_000);
         grants.add(&[ip(0)], &[0], later, later);
-        assert_eq!(grants.0.len(), 1, "those that ended are forgotten");
+        assert_eq!(grants.0.len(), 1, "expired grants are dropped");
     }
 }

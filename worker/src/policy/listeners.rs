@@ -1,5 +1,5 @@
-//! Where Warren itself listens: this worker, the control planes that it dials, the other workers of
-//! the fleet.
+//! The addresses on which Warren itself listens: those of this worker, of the control planes that
+//! it dials and of the other workers of the fleet.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,21 +16,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Names are looked up this often: a control plane may move.
+/// How often names are looked up again, as a control plane may move.
 const REFRESH: Duration = Duration::from_secs(30);
-/// For one name to be looked up.
+/// How long one lookup may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long an address counts after its name last resolved to it: answers of DNS take turns.
+/// How long an address counts after its name last resolved to it, as DNS answers may rotate.
 const REMEMBERED: Duration = Duration::from_secs(3600);
-/// Addresses that are remembered of one name.
+/// How many addresses of one name are remembered.
 const MAX_RESOLVED: usize = 64;
 
-/// Listeners that no guest reaches, by port. Shared by all policies of a worker, and read at every
-/// connection.
+/// The listeners that no guest can reach, by port. All policies of a worker share them and read
+/// them for every connection.
 #[derive(Debug, Default)]
 pub struct Listeners {
     known: RwLock<Known>,
-    /// There are names that nobody has looked up yet.
+    /// Notified when there are names that have not been looked up yet.
     unresolved: Notify,
 }
 
@@ -38,18 +38,18 @@ pub struct Listeners {
 struct Known {
     places: HashMap<Whose, Vec<Place>>,
     resolved: HashMap<String, Vec<(IpAddr, Instant)>>,
-    /// What follows from both.
+    /// The addresses by port, derived from `places` and `resolved`.
     by_port: HashMap<u16, Arc<[IpAddr]>>,
 }
 
-/// Who listens.
+/// The owner of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Whose {
-    /// This worker. An unspecified address is every one of the machine.
+    /// This worker. An unspecified address means every address of the machine.
     Own,
-    /// The control planes, as this worker dials them.
+    /// The control planes, by the addresses that this worker dials.
     Dialled,
-    /// The control plane, as it says itself.
+    /// The control plane, by the addresses that it reports itself.
     Control,
     /// A worker of the fleet, by name.
     Worker(String),
@@ -65,10 +65,10 @@ enum Place {
 // === impl Listeners ===
 
 impl Listeners {
-    /// Where someone listens, in place of what was known: "IP:PORT" or "http://HOST:PORT", each.
-    /// What is neither cannot be dialled, and is left out. None at all forgets them.
+    /// Replaces the known listeners of one owner. Each is given as "IP:PORT" or "http://HOST:PORT";
+    /// anything else cannot be dialled and is ignored. An empty list removes the owner.
     pub fn set<T: AsRef<str>>(&self, whose: Whose, addresses: impl IntoIterator<Item = T>) {
-        // Every address of this machine is this worker's to claim, and no other's.
+        // An unspecified address refers to this machine, so only this worker may claim it.
         let claims =
             |place: &Place| matches!(whose, Whose::Own | Whose::Dialled) || !place.is_unspecified();
         let places: Vec<Place> = addresses
@@ -88,7 +88,7 @@ impl Listeners {
         }
     }
 
-    /// Forgets the workers that are not among these.
+    /// Removes the workers that are not in `names`.
     pub fn keep_workers(&self, names: &HashSet<&str>) {
         let mut known = self.known.write();
         known.places.retain(|whose, _| match whose {
@@ -98,7 +98,7 @@ impl Listeners {
         known.index();
     }
 
-    /// Takes in what a name resolves to, if somebody listens by that name.
+    /// Records the addresses that a name resolves to, if a listener is known by that name.
     pub fn resolved(&self, name: &str, addresses: &[IpAddr]) {
         if !self.known.read().is_named(name) {
             return;
@@ -113,14 +113,14 @@ impl Listeners {
         known.index();
     }
 
-    /// The addresses where Warren listens on this port.
+    /// Returns the addresses at which Warren listens on this port.
     pub(super) fn on(&self, port: u16) -> Option<Arc<[IpAddr]>> {
         self.known.read().by_port.get(&port).cloned()
     }
 
-    /// Whether a listener there could be taken for one of Warren's, which `owns` tells by its
-    /// address to be on this machine. A control plane may listen on every address, whichever of
-    /// them is dialled.
+    /// Returns whether a listener on `listen` could be mistaken for one of Warren's on this
+    /// machine. `owns` returns whether an address belongs to this machine. A control plane may
+    /// listen on every address, whichever of them is dialled.
     pub fn are_at(&self, listen: SocketAddr, owns: impl Fn(IpAddr) -> bool) -> bool {
         let is_here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback() || owns(ip);
         let overlaps =
@@ -137,12 +137,12 @@ impl Listeners {
         })
     }
 
-    /// Looks up the names until it is told to end.
+    /// Looks up the names repeatedly until `closing` is cancelled.
     pub async fn resolve(self: Arc<Self>, closing: CancellationToken) {
         loop {
             let names = self.known.read().names();
             for name in names {
-                // The port is of no consequence.
+                // The port does not matter.
                 let found = tokio::select! {
                     found = timeout(PATIENCE, lookup_host((name.as_str(), 0))) => found,
                     () = closing.cancelled() => return,
@@ -178,7 +178,7 @@ impl Known {
         names.collect()
     }
 
-    /// The addresses of a listener, as far as they are known.
+    /// Returns the known addresses of a listener.
     fn ips(&self, place: &Place) -> Vec<IpAddr> {
         match place {
             Place::At(at) => vec![at.ip()],

@@ -1,6 +1,6 @@
-//! Which addresses are the machine's own. The kernel is asked at every decision: addresses and
-//! local routes come and go while the worker runs, and a list of interfaces knows nothing of a
-//! route such as `local 10.9.0.0/16 dev lo`.
+//! Determines which addresses are the machine's own. The kernel is queried for every decision,
+//! because addresses and local routes change while the worker runs, and because a list of
+//! interfaces does not include routes such as `local 10.9.0.0/16 dev lo`.
 
 use std::{
     fmt, io,
@@ -18,20 +18,20 @@ use warren_model::host_port::Transport;
 
 /// The machine's network, as far as a decision depends on it.
 pub trait Machine: fmt::Debug + Send + Sync {
-    /// Whether what is sent to the address arrives on this machine. An error means that this is not
-    /// known.
+    /// Returns whether packets to the address arrive on this machine. An error means that this is
+    /// unknown.
     fn owns(&self, to: SocketAddr, transport: Transport) -> io::Result<bool>;
 }
 
-/// The kernel's routing of the process's network namespace, asked by `RTM_GETROUTE` (rtnetlink(7)).
+/// The routing of the process's network namespace, queried with `RTM_GETROUTE` (rtnetlink(7)).
 #[derive(Debug, Default)]
 pub struct Kernel {
-    /// Sockets that nobody uses at present.
+    /// Sockets that are not in use at present.
     idle: Mutex<Vec<OwnedFd>>,
     sequence: AtomicU32,
 }
 
-/// Idle sockets that are kept: as many as threads ask at once.
+/// How many idle sockets are kept: enough for the threads that query at the same time.
 const MAX_IDLE: usize = 8;
 
 // From linux/netlink.h and linux/rtnetlink.h.
@@ -41,7 +41,7 @@ const MAX_ERRNO: i32 = 4095;
 const NLM_F_REQUEST: u16 = 1;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
-/// Where `rtm_type` is in an answer.
+/// The offset of `rtm_type` in an answer.
 const ROUTE_TYPE: usize = HEADER + 7;
 const RTN_LOCAL: u8 = 2;
 const RTN_ANYCAST: u8 = 4;
@@ -58,7 +58,7 @@ impl Machine for Kernel {
         let was_kept = kept.is_some();
         let socket = kept.map_or_else(open, Ok)?;
         let (socket, answer) = match self.ask(&socket, to, transport) {
-            // It may be in a bad state, such as with an answer that nobody read.
+            // The socket may be in a bad state, for example with an unread answer.
             Err(_) if was_kept => {
                 let socket = open()?;
                 let answer = self.ask(&socket, to, transport)?;
@@ -75,7 +75,7 @@ impl Machine for Kernel {
 }
 
 impl Kernel {
-    /// The kernel answers before the request returns, so nothing here waits.
+    /// Queries the kernel. It answers before the request returns, so nothing here blocks.
     fn ask(&self, socket: &OwnedFd, to: SocketAddr, transport: Transport) -> io::Result<bool> {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         rustix::net::send(
@@ -100,8 +100,8 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Asks for the route that a packet of the worker's takes. Protocol and port are part of it: rules
-/// may choose by them.
+/// Builds the request for the route of a packet that the worker sends. It includes the protocol and
+/// the port, as routing rules may depend on them.
 fn question(to: SocketAddr, transport: Transport, sequence: u32) -> Vec<u8> {
     let (family, address, scope) = match to {
         SocketAddr::V4(to) => (AddressFamily::INET, to.ip().octets().to_vec(), 0),
@@ -120,8 +120,8 @@ fn question(to: SocketAddr, transport: Transport, sequence: u32) -> Vec<u8> {
     message.extend(NLM_F_REQUEST.to_ne_bytes());
     message.extend(sequence.to_ne_bytes());
     message.extend([0; 4]);
-    // struct rtmsg: the family, the length of the destination in bits, and what is left to the
-    // kernel.
+    // struct rtmsg: the family, the length of the destination in bits, and zeroes for the kernel to
+    // choose.
     let family = u8::try_from(family.as_raw()).unwrap_or_default();
     let bits = u8::try_from(address.len() * 8).unwrap_or_default();
     message.extend([family, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -144,8 +144,8 @@ fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     message.resize(message.len().next_multiple_of(4), 0);
 }
 
-/// Whether the route ends on this machine. An address that has no route is not the machine's: to
-/// connect to it fails.
+/// Returns whether the route ends on this machine. An address without a route is not the machine's
+/// own; connecting to it fails.
 fn answer(bytes: &[u8], sequence: u32) -> io::Result<bool> {
     let odd = || io::Error::other("the kernel's answer about a route cannot be read");
     let word = |at: usize| -> io::Result<[u8; 4]> {
@@ -159,7 +159,7 @@ fn answer(bytes: &[u8], sequence: u32) -> io::Result<bool> {
     match u16::from_ne_bytes([a, b]) {
         RTM_NEWROUTE => {
             let kind = *bytes.get(ROUTE_TYPE).ok_or_else(odd)?;
-            // IPv6 routers answer to the anycast address of each of their subnets.
+            // IPv6 routers accept packets to the anycast address of each of their subnets.
             Ok(matches!(kind, RTN_LOCAL | RTN_ANYCAST))
         }
         NLMSG_ERROR => {

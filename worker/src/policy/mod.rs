@@ -1,7 +1,8 @@
 //! What a guest may do with the network, and which names it may resolve.
 //!
-//! Every socket operation and every lookup of a guest passes one [`Policy`]. The decision itself is pure
-//! ([`decide`]); around it stand the resolver and what it granted.
+//! Every socket operation and every lookup of a guest is checked by one [`Policy`]. The decision
+//! itself is a pure function ([`decide`]); the policy adds the resolver and the grants that lookups
+//! give.
 
 mod address;
 mod decide;
@@ -33,46 +34,49 @@ pub use reason::DenyReason;
 pub use refusals::{Attempt, Refusal, Refusals, refusals};
 pub use resolver::{ResolveError, Resolver, is_own};
 
-/// The name that stands for the worker's own 127.0.0.1.
+/// The name of the worker's own 127.0.0.1.
 pub const HOST_NAME: &str = "host.warren.internal";
-/// What [`HOST_NAME`] resolves to: reserved by IANA (RFC 7600, "dummy address"), so nobody else has it.
+/// The address that [`HOST_NAME`] resolves to. IANA reserves it (RFC 7600, "dummy address"), so no
+/// host has it.
 pub const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
-/// What a guest is in its workload.
+/// The role of a guest in its workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     Service,
     Component,
 }
 
-/// What the worker allows of itself, whatever a manifest says.
+/// The worker's own restrictions on its guests, which apply whatever a manifest says.
 #[derive(Clone, Debug)]
 pub struct HostAccess {
-    /// `--allow-host-loopback`: guests whose egress names [`HOST_NAME`] reach the worker's 127.0.0.1.
+    /// `--allow-host-loopback`: guests whose egress names [`HOST_NAME`] can reach the worker's
+    /// 127.0.0.1.
     pub allow_host_loopback: bool,
-    /// Knows the worker's own addresses: a guest reaches one only if its egress lists it by itself.
+    /// Knows the machine's own addresses. A guest can reach one only if its egress lists exactly
+    /// that address.
     pub machine: Arc<dyn Machine>,
-    /// Where Warren listens: no guest reaches it.
+    /// The addresses on which Warren listens. No guest can reach them.
     pub listeners: Arc<Listeners>,
 }
 
-/// A socket operation, with the address it names. UDP is decided here already, for faces that have it.
+/// A socket operation with its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     TcpBind(SocketAddr),
     TcpListen(SocketAddr),
     TcpConnect(SocketAddr),
     UdpBind(SocketAddr),
-    /// To connect a UDP socket, or to send a datagram.
+    /// Connecting a UDP socket, or sending a datagram.
     UdpSend(SocketAddr),
 }
 
-/// Where an operation takes place, if it does.
+/// Whether an operation is permitted, and where it takes place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// In the workload's own network.
     Workload,
-    /// On the machine's network, at this address: [`HOST_ADDRESS`] has become 127.0.0.1.
+    /// On the machine's network, with this address: [`HOST_ADDRESS`] is replaced by 127.0.0.1.
     Machine(SocketAddr),
     Deny(DenyReason),
 }
@@ -90,7 +94,7 @@ pub struct Policy {
 // === impl HostAccess ===
 
 impl Default for HostAccess {
-    /// The machine's own network, where no listener of Warren is known yet.
+    /// Uses the machine's own network, with no known listener of Warren.
     fn default() -> Self {
         Self {
             allow_host_loopback: false,
@@ -103,7 +107,8 @@ impl Default for HostAccess {
 // === impl Policy ===
 
 impl Policy {
-    /// With the system's resolver, which is not asked for its configuration before the first lookup.
+    /// Creates a policy with the system's resolver, whose configuration is read at the first
+    /// lookup.
     pub fn new(role: Role, egress: Vec<EgressRule>, host: HostAccess) -> Self {
         Self {
             role,
@@ -115,28 +120,28 @@ impl Policy {
         }
     }
 
-    /// Whose policy it is.
+    /// Returns the role of the guests to which the policy applies.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// With another resolver.
+    /// Replaces the resolver.
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = resolver;
         self
     }
 
-    /// Tells what is refused.
+    /// Reports each refusal to `refusals`.
     pub fn with_refusals(mut self, refusals: Refusals) -> Self {
         self.refusals = Some(refusals);
         self
     }
 
-    /// The one place where a guest's socket operation is allowed or refused.
+    /// Permits or refuses a guest's socket operation. This is the only place where that is decided.
     pub fn decide(&self, op: Op) -> Verdict {
         let verdict = self.decide_at(op, Instant::now());
         if let (Verdict::Deny(reason), Some(refusals)) = (&verdict, &self.refusals) {
-            refusals.tell(Attempt::Socket(op), reason);
+            refusals.report(Attempt::Socket(op), reason);
         }
         verdict
     }
@@ -152,11 +157,12 @@ impl Policy {
         decide::decide(&facts, op)
     }
 
-    /// The addresses of a name, IPv4 and IPv6, in the resolver's order.
+    /// Returns the IPv4 and IPv6 addresses of a name, in the resolver's order.
     ///
-    /// `localhost` and below, and IP literals, need no permission and no DNS. Any other name is looked up only when
-    /// a rule of the egress names it; its addresses may then be connected to, on that rule's ports, for the answer's
-    /// TTL and 60 s at least. Dropping the future abandons the lookup.
+    /// `localhost`, names below it and IP literals need neither permission nor DNS. Any other name
+    /// is looked up only if an egress rule names it. The guest may then connect to its addresses,
+    /// on that rule's ports, for the TTL of the answer and at least 60 s. Dropping the future
+    /// abandons the lookup.
     pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
         if let Some(ip) = resolver::literal(name) {
             return Ok(vec![ip]);
@@ -173,7 +179,7 @@ impl Policy {
             let name = name.as_str().to_owned();
             let reason = DenyReason::NameNotInEgress { name: name.clone() };
             if let Some(refusals) = &self.refusals {
-                refusals.tell(Attempt::Lookup(name), &reason);
+                refusals.report(Attempt::Lookup(name), &reason);
             }
             return Err(ResolveError::Denied(reason));
         }
@@ -182,7 +188,7 @@ impl Policy {
         }
         let answer = self.resolver.lookup(&name).await?;
         let now = Instant::now();
-        // Another resolver than the one that Warren dials by may have given it.
+        // This resolver may differ from the one that Warren itself uses to dial.
         self.host
             .listeners
             .resolved(name.as_str(), &answer.addresses);
@@ -192,10 +198,11 @@ impl Policy {
         Ok(answer.addresses)
     }
 
-    /// The places of the rules that name a host.
+    /// Returns the indices of the rules that name a host.
     fn rules_for(&self, name: &str) -> Vec<usize> {
         let names = |rule: &EgressRule| match &rule.host {
-            // The name is the worker's own, so a wildcard that happens to cover it does not mean it.
+            // The name is internal to Warren, so a wildcard that happens to cover it does not
+            // apply.
             EgressHost::Wildcard(_) => name != HOST_NAME && rule.matches_name(name),
             EgressHost::Name(_) | EgressHost::Net(_) => rule.matches_name(name),
         };

@@ -1,4 +1,4 @@
-//! What becomes known of refusals: the guest sees an error code, the workload's owner the reason.
+//! Reports refusals: the guest only sees an error code, but the workload's owner gets the reason.
 
 use std::{
     fmt,
@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 
 use super::{DenyReason, Op, Role};
 
-/// Attempts of one guest that are told apart; a guest that goes on trying others has made its point.
-const MAX_TOLD: usize = 16;
-/// Refusals of one replica that wait to be read.
+/// How many distinct attempts of one guest are reported. Further ones are counted with the last.
+const MAX_REPORTED: usize = 16;
+/// How many refusals of one replica may wait to be read.
 const MAX_WAITING: usize = 64;
 
-/// What a guest was not allowed to do.
+/// An attempt of a guest that was refused.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub role: Role,
@@ -26,32 +26,34 @@ pub struct Refusal {
     pub guest: Arc<str>,
     pub attempt: Attempt,
     pub reason: DenyReason,
-    /// No more will be told of this guest: what else it is refused counts here.
+    /// Whether this is the last refusal reported for the guest. Further ones are counted here.
     pub last: bool,
-    /// How often it was refused, which goes on.
+    /// The number of refusals so far, which keeps counting.
     pub times: Times,
 }
 
-/// A number that grows.
+/// A counter that is still being incremented. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Times(Arc<AtomicU64>);
 
-/// What a guest tried.
+/// An operation that a guest attempted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
     Socket(Op),
     Lookup(String),
 }
 
-/// Where the refusals of one guest are told: each attempt once, and counted each time.
+/// Reports the refusals of one guest: each distinct attempt once, with a counter of its
+/// repetitions.
 pub struct Refusals {
     role: Role,
     guest: Arc<str>,
-    told: Mutex<Vec<(Attempt, Times)>>,
+    reported: Mutex<Vec<(Attempt, Times)>>,
     reader: mpsc::Sender<Refusal>,
 }
 
-/// Where refusals of all guests of a replica arrive. When nobody reads, what is more than fits is not told.
+/// Creates the channel for the refusals of all guests of a replica. It is bounded: refusals that do
+/// not fit are not reported.
 pub fn refusals() -> (mpsc::Sender<Refusal>, mpsc::Receiver<Refusal>) {
     mpsc::channel(MAX_WAITING)
 }
@@ -63,17 +65,17 @@ impl Refusals {
         Self {
             role,
             guest,
-            told: Mutex::default(),
+            reported: Mutex::default(),
             reader,
         }
     }
 
-    /// Never waits.
-    pub(super) fn tell(&self, attempt: Attempt, reason: &DenyReason) {
-        let mut told = self.told.lock();
-        let is_full = told.len() == MAX_TOLD;
-        let before = told.iter().find(|(before, _)| *before == attempt);
-        if let Some((_, times)) = before.or(told.last().filter(|_| is_full)) {
+    /// Reports or counts a refusal. Never waits.
+    pub(super) fn report(&self, attempt: Attempt, reason: &DenyReason) {
+        let mut reported = self.reported.lock();
+        let is_full = reported.len() == MAX_REPORTED;
+        let before = reported.iter().find(|(before, _)| *before == attempt);
+        if let Some((_, times)) = before.or(reported.last().filter(|_| is_full)) {
             times.0.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -83,12 +85,12 @@ impl Refusals {
             guest: Arc::clone(&self.guest),
             attempt: attempt.clone(),
             reason: reason.clone(),
-            last: told.len() + 1 == MAX_TOLD,
+            last: reported.len() + 1 == MAX_REPORTED,
             times: times.clone(),
         };
-        // A replica that is gone is not told, and one that has more to read than anyone would not this time.
+        // If the channel is full or the replica is gone, the attempt counts as not reported yet.
         if self.reader.try_send(refusal).is_ok() {
-            told.push((attempt, times));
+            reported.push((attempt, times));
         }
     }
 }
@@ -111,7 +113,7 @@ impl fmt::Display for Refusal {
         }
         write!(f, " was not allowed to {}: {}", self.attempt, self.reason)?;
         match self.last {
-            true => f.write_str("; whatever else it is refused is only counted"),
+            true => f.write_str("; further refusals of this guest are only counted"),
             false => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Names to addresses: hosts file, then DNS, with the answer's TTL.
+//! Resolves names to addresses: by the hosts file, then by DNS, with the answer's TTL.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -22,16 +22,17 @@ use tokio::sync::Semaphore;
 
 use super::DenyReason;
 
-/// Lookups under way at once, of one policy; more wait.
+/// How many lookups of one policy run at once; further ones wait.
 const CONCURRENCY: usize = 16;
-/// Answers kept, of one policy.
+/// How many answers are cached for one policy.
 const CACHE: usize = 256;
-/// What a server has to answer.
+/// How long a server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Addresses of one name that are used, of however many an answer has.
+/// How many addresses of one name are used, however many an answer has.
 const MAX_ADDRESSES: usize = 64;
 
-/// Why a name has no addresses. `Denied` and `InvalidName` stay so; the others may change.
+/// Why a name could not be resolved. `Denied` and `InvalidName` are permanent; the others may
+/// change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     #[error(transparent)]
@@ -40,32 +41,32 @@ pub enum ResolveError {
     InvalidName,
     #[error("the name does not exist or has no address")]
     NotFound,
-    #[error("no name server answers")]
+    #[error("no name server answered in time")]
     TimedOut,
-    #[error("the name cannot be resolved at present: {0}")]
+    #[error("temporary failure in name resolution: {0}")]
     Temporary(String),
 }
 
-/// A resolver with a cache. Clones share both.
+/// A resolver with a cache. Clones share the configuration and the cache.
 #[derive(Clone)]
 pub struct Resolver(Arc<Shared>);
 
 struct Shared {
-    /// None is the system's configuration.
+    /// `None` means the system's configuration.
     config: Option<ResolverConfig>,
-    /// For one server to answer; there are two attempts.
+    /// How long one server may take to answer; there are two attempts.
     patience: Duration,
     hosts: OnceLock<Hosts>,
-    /// Made at the first lookup, again if that failed.
+    /// Created at the first lookup, and retried at the next one if that failed.
     dns: Mutex<Option<TokioResolver>>,
     lookups: Semaphore,
 }
 
-/// A host name in the form that rules are compared with.
+/// A host name in the form in which it is compared with rules.
 pub(super) struct HostName {
-    /// Lower-case ASCII without a trailing dot.
+    /// Lower-case ASCII, without a trailing dot.
     name: String,
-    /// It had one: no search domains.
+    /// Whether the name had a trailing dot, so that search domains do not apply.
     absolute: bool,
 }
 
@@ -77,12 +78,13 @@ pub(super) struct Answer {
 // === impl Resolver ===
 
 impl Resolver {
-    /// As `/etc/resolv.conf` and `/etc/hosts` say at the first lookup.
+    /// Uses `/etc/resolv.conf` and `/etc/hosts`, as they are at the first lookup.
     pub fn system() -> Self {
         Self::with(None, TIMEOUT)
     }
 
-    /// Asks these servers alone, by UDP and, for long answers, TCP; no hosts file, no search domains.
+    /// Queries only these servers, over UDP and, for long answers, TCP. The hosts file and search
+    /// domains are not used.
     pub fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self::patient_servers(servers, TIMEOUT)
     }
@@ -112,7 +114,7 @@ impl Resolver {
     pub(super) async fn lookup(&self, name: &HostName) -> Result<Answer, ResolveError> {
         let temporary = |error: &dyn std::error::Error| ResolveError::Temporary(error.to_string());
         let query = name.query();
-        // A name in the hosts file is not asked elsewhere, not even for its other family.
+        // A name in the hosts file is not looked up elsewhere, not even for the other family.
         let listed = listed(self.hosts(), &query);
         if !listed.is_empty() {
             return Ok(Answer {
@@ -174,7 +176,7 @@ impl HostName {
         &self.name
     }
 
-    /// RFC 6761: `localhost` and all below it.
+    /// Returns whether the name is `localhost` or below it (RFC 6761).
     pub fn is_localhost(&self) -> bool {
         self.name == "localhost" || self.name.ends_with(".localhost")
     }
@@ -186,7 +188,7 @@ impl HostName {
     }
 }
 
-/// An address that stands for itself: IPv6 also in brackets, as URLs have it.
+/// Parses an IP literal. IPv6 may be in brackets, as in URLs.
 pub(super) fn literal(text: &str) -> Option<IpAddr> {
     let bracketed = text
         .strip_prefix('[')
@@ -198,7 +200,8 @@ pub(super) fn literal(text: &str) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// Checks a name as a guest wrote it. Names in other scripts become their ASCII form (IDNA), as `ip-name-lookup` says.
+/// Checks and normalises a name that a guest has passed. Names in other scripts are converted to
+/// ASCII (IDNA), as `ip-name-lookup` specifies.
 pub(super) fn normalise(text: &str) -> Result<HostName, ResolveError> {
     let absolute = text.ends_with('.');
     let name = Name::from_utf8(text).map_err(|_| ResolveError::InvalidName)?;
@@ -210,7 +213,7 @@ pub(super) fn normalise(text: &str) -> Result<HostName, ResolveError> {
     Ok(HostName { name, absolute })
 }
 
-/// Whether a host, as a URL names it, is the workload itself: `localhost`, or a loopback address.
+/// Returns whether the host of a URL is the workload itself: `localhost`, or a loopback address.
 pub fn is_own(host: &str) -> bool {
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(ip) => ip.to_canonical().is_loopback(),
@@ -232,7 +235,8 @@ fn listed(hosts: &Hosts, name: &Name) -> Vec<IpAddr> {
         .collect()
 }
 
-/// Whether a server said that there is nothing, rather than that it failed.
+/// Returns whether a server answered that the name or its records do not exist, rather than
+/// failing.
 fn is_absent(error: &hickory_resolver::ResolveError) -> bool {
     let kind = error.proto().map(|error| error.kind());
     matches!(
@@ -244,13 +248,14 @@ fn is_absent(error: &hickory_resolver::ResolveError) -> bool {
     )
 }
 
-/// Whether no server said anything.
+/// Returns whether no server answered in time.
 fn is_late(error: &hickory_resolver::ResolveError) -> bool {
     let kind = error.proto().map(|error| error.kind());
     matches!(kind, Some(ProtoErrorKind::Timeout))
 }
 
-/// WASI never hands out IPv4-mapped addresses, and no rule is meant for them.
+/// Returns whether an address can be passed to a guest. WASI never returns IPv4-mapped addresses,
+/// and rules do not cover them.
 fn is_usable(ip: IpAddr) -> bool {
     ip == ip.to_canonical()
 }

@@ -1,4 +1,4 @@
-//! One question and its answer, on a connection of its own.
+//! A single check and its result, on a separate connection.
 
 use bytes::Bytes;
 use http::{Request, Uri, header};
@@ -19,10 +19,10 @@ use crate::{
     net::{End, NetError, Scope},
 };
 
-/// What a service logs of who asks.
+/// The user agent that services see.
 const USER_AGENT: &str = concat!("warren-probe/", env!("CARGO_PKG_VERSION"));
 
-/// The error says what was asked and what came instead of the answer that is wanted.
+/// Runs the check once. The error says what was checked and what came instead of a success.
 pub(super) async fn ask(dialer: &Dialer, probe: &Probe) -> Result<(), String> {
     let asked = async {
         match &probe.check {
@@ -44,12 +44,12 @@ pub(super) async fn ask(dialer: &Dialer, probe: &Probe) -> Result<(), String> {
 fn question(check: &ProbeCheck) -> String {
     match check {
         ProbeCheck::Tcp { port } => format!("connect to TCP port {port}"),
-        ProbeCheck::Http { port, path } => format!("GET {path} at port {port}"),
+        ProbeCheck::Http { port, path } => format!("GET {path} on port {port}"),
         ProbeCheck::Grpc { port, service } if service.is_empty() => {
-            format!("gRPC health at port {port}")
+            format!("gRPC health on port {port}")
         }
         ProbeCheck::Grpc { port, service } => {
-            format!("gRPC health of `{service}` at port {port}")
+            format!("gRPC health of `{service}` on port {port}")
         }
     }
 }
@@ -61,7 +61,7 @@ async fn connect(dialer: &Dialer) -> Result<(Io, Scope), String> {
     })
 }
 
-/// Taken by the listener's backlog is enough, as it is for a client.
+/// Succeeds as soon as the connection is in the listener's backlog, as a client's connect does.
 async fn tcp(dialer: &Dialer) -> Result<(), String> {
     let (_stream, scope) = connect(dialer).await?;
     scope.end(End::Closed);

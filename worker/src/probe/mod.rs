@@ -1,4 +1,4 @@
-//! Probes: questions that the worker asks a service again and again, inside its workload's network.
+//! Probes: checks of a service that the worker repeats, inside the workload's network.
 
 mod ask;
 mod tally;
@@ -20,38 +20,41 @@ use crate::{dial::Dialer, net::Network};
 use ask::ask;
 use tally::Tally;
 
-/// What a probe has come to.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Healthy,
-    /// With the number of failures in a row, and the last of them.
+    /// How it failed, as the predicate of a sentence: "failed 3 times in a row: ...", with the last
+    /// failure.
     Unhealthy(String),
 }
 
-/// Asks one probe of one life of a service. It has no task of its own: it asks while [`Prober::changed`] is awaited.
+/// Runs one probe during one run of a service. It spawns no task: it runs while [`Prober::changed`]
+/// is awaited.
 pub struct Prober {
     probe: Arc<Probe>,
     dialer: Arc<Dialer>,
     tally: Tally,
     began: Instant,
-    /// The question that was asked and is not answered.
+    /// The check that is running.
     asking: Option<BoxFuture<'static, Result<(), String>>>,
-    /// A service that begins to listen is asked at once, so that it need not wait for the next question.
+    /// Whether the next check runs before it is due: a service that begins to listen is checked at
+    /// once.
     early: bool,
-    /// When the last answer came, early or not.
+    /// When the last check completed, early or not.
     answered: Instant,
-    /// When the next question is asked at the latest: early ones do not put it off.
+    /// When the next check is due. Early checks do not delay it.
     next: Instant,
     listening: watch::Receiver<u64>,
 }
 
-/// From an answer to a question that was not due yet: however often a guest opens and closes listeners.
+/// The pause between a check and an early one, however often a guest opens and closes listeners.
 const EARLIEST: Duration = Duration::from_millis(10);
 
 // === impl Prober ===
 
 impl Prober {
-    /// For a service whose `run` is called now; it is asked at once.
+    /// Creates a prober for a service whose `run` is called now. The first check runs at once.
     pub fn new(network: &Network, probe: &Probe) -> Self {
         let now = Instant::now();
         Self {
@@ -67,8 +70,8 @@ impl Prober {
         }
     }
 
-    /// Returns each time the verdict changes; none is given before enough answers have come. Dropping the future loses
-    /// nothing: the question goes on with the next call.
+    /// Returns the verdict each time it changes, and for the first time once there are enough
+    /// results. Cancel safe: a running check continues with the next call.
     pub async fn changed(&mut self) -> Verdict {
         loop {
             if self.asking.is_none() {
@@ -83,7 +86,8 @@ impl Prober {
             let answer = asking.await;
             self.asking = None;
             self.answered = Instant::now();
-            // A service that is only beginning to listen may be asked too early: that is no failure of its own.
+            // A service that is only beginning to listen may be checked too early, which is not a
+            // failure.
             let excused = std::mem::take(&mut self.early) && answer.is_err();
             if excused {
                 continue;
@@ -95,17 +99,17 @@ impl Prober {
         }
     }
 
-    /// Waits for the time of the next question.
+    /// Waits until the next check may run.
     async fn due(&mut self) {
         while !self.early {
             tokio::select! {
                 () = sleep_until(self.next) => return,
-                // The network lives as long as the dialer, so its word does not end.
+                // The dialer keeps the network alive, so the channel is never closed.
                 _ = self.listening.changed(), if !self.tally.has_succeeded() => self.early = true,
             }
         }
         let earliest = self.next.min(self.answered + EARLIEST);
-        // A timer takes a turn of its driver even when its time is over.
+        // Skip the timer if its time has passed: it would still yield to the timer driver.
         if earliest > Instant::now() {
             sleep_until(earliest).await;
         }

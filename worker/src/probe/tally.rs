@@ -1,4 +1,4 @@
-//! Answers counted: when they make a service healthy or unhealthy. Pure.
+//! Counts the results of a probe to decide when a service becomes healthy or unhealthy. Pure.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use warren_model::spec::Probe;
 
 use super::Verdict;
 
-/// The answers of one life of a service.
+/// The results of a probe during one run of a service.
 pub(super) struct Tally {
     failure_threshold: u32,
     success_threshold: u32,
     start_period: Duration,
-    /// `None`: not enough answers yet.
+    /// `None` until there are enough results.
     healthy: Option<bool>,
     succeeded: bool,
-    /// Answers in a row, of the same kind as the last one.
+    /// The number of successes in a row; `failures` likewise. At least one of the two is 0.
     successes: u32,
     failures: u32,
 }
@@ -34,12 +34,13 @@ impl Tally {
         }
     }
 
-    /// Whether there was one success.
+    /// Returns whether the probe has ever succeeded.
     pub(super) fn has_succeeded(&self) -> bool {
         self.succeeded
     }
 
-    /// Takes an answer that came `age` after the service's start, and says what changed.
+    /// Counts a result that came `age` after the start of the service, and returns the verdict if
+    /// it changed.
     pub(super) fn take(&mut self, answer: Result<(), String>, age: Duration) -> Option<Verdict> {
         match answer {
             Ok(()) => {
@@ -64,8 +65,8 @@ impl Tally {
                 changed.then(|| {
                     self.healthy = Some(false);
                     Verdict::Unhealthy(match self.failures {
-                        1 => why,
-                        n => format!("{n} times in a row: {why}"),
+                        1 => format!("failed: {why}"),
+                        n => format!("failed {n} times in a row: {why}"),
                     })
                 })
             }
@@ -95,7 +96,8 @@ mod tests {
         }
     }
 
-    /// `+` and `-` are answers, one a second; the verdicts as they come: `H`, `U`, and `.` where nothing changed.
+    /// Counts the results `+` and `-`, one per second, and returns the verdicts: `H` and `U`, and
+    /// `.` where nothing changed.
     fn verdicts(probe: &Probe, answers: &str) -> String {
         let mut tally = Tally::new(probe);
         let answers = answers.chars().zip(0..);
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_in_a_row_count() {
+    fn a_verdict_needs_enough_results_in_a_row() {
         let cases = [
             // failures, successes, start period, answers, verdicts
             (3, 1, 0, "+++", "H.."),
@@ -137,13 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_tells_the_last_failure_and_how_many() {
+    fn a_verdict_contains_the_last_failure_and_the_number_of_failures() {
         let mut tally = Tally::new(&probe(2, 1, 0));
         assert_eq!(tally.take(Err("first".into()), Duration::ZERO), None);
         let verdict = tally.take(Err("second".into()), Duration::ZERO).unwrap();
         assert_eq!(
             verdict,
-            Verdict::Unhealthy("2 times in a row: second".into())
+            Verdict::Unhealthy("failed 2 times in a row: second".into())
         );
     }
 }

@@ -88,7 +88,7 @@ fn http_server(scope: &Scope, status: &Arc<AtomicU16>) {
 }
 
 fn unhealthy(why: &str) -> Verdict {
-    Verdict::Unhealthy(why.to_owned())
+    Verdict::Unhealthy(format!("failed: {why}"))
 }
 
 async fn next(prober: &mut Prober) -> Verdict {
@@ -117,7 +117,7 @@ async fn by_tcp() {
 }
 
 #[tokio::test]
-async fn who_begins_to_listen_need_not_wait_for_the_next_question() {
+async fn a_service_that_begins_to_listen_is_checked_at_once() {
     let network = network();
     let scope = network.scope();
     let seldom = Probe {
@@ -125,7 +125,7 @@ async fn who_begins_to_listen_need_not_wait_for_the_next_question() {
         ..probe(ProbeCheck::Tcp { port: PORT })
     };
     let mut prober = Prober::new(&network, &seldom);
-    // The first question is too early, and counts for nothing.
+    // The first check is too early and does not count.
     assert_eq!(prober.changed().now_or_never(), None);
     assert!(!prober.early);
     let _listener = listen(&scope);
@@ -140,7 +140,7 @@ async fn by_http() {
     http_server(&scope, &status);
     let mut prober = Prober::new(&network, &http_probe());
     assert_eq!(next(&mut prober).await, Verdict::Healthy);
-    let get = "GET /healthz?full at port 8080";
+    let get = "GET /healthz?full on port 8080";
     for (code, why) in [
         (503, "it answered 503 Service Unavailable"),
         (404, "it answered 404 Not Found"),
@@ -148,11 +148,11 @@ async fn by_http() {
     ] {
         status.store(code, Ordering::SeqCst);
         assert_eq!(next(&mut prober).await, unhealthy(&format!("{get}: {why}")));
-        // A redirection is an answer too.
+        // A redirection counts as a success.
         status.store(301, Ordering::SeqCst);
         assert_eq!(next(&mut prober).await, Verdict::Healthy);
     }
-    // Every connection was its question's alone.
+    // Every check has used and closed a separate connection.
     let closed = async {
         while network.counts().sockets > 1 {
             tokio::task::yield_now().await;
@@ -163,7 +163,7 @@ async fn by_http() {
 }
 
 #[tokio::test]
-async fn by_http_of_who_speaks_something_else() {
+async fn by_http_of_a_service_that_speaks_another_protocol() {
     let network = network();
     let scope = network.scope();
     let mut listener = listen(&scope);
@@ -176,9 +176,12 @@ async fn by_http_of_who_speaks_something_else() {
     let mut prober = Prober::new(&network, &http_probe());
     prober.early = false;
     let Verdict::Unhealthy(why) = next(&mut prober).await else {
-        panic!("mail is no HTTP");
+        panic!("the service does not speak HTTP");
     };
-    assert!(why.starts_with("GET /healthz?full at port 8080: "), "{why}");
+    assert!(
+        why.starts_with("failed: GET /healthz?full on port 8080: "),
+        "{why}"
+    );
 }
 
 #[tokio::test]
@@ -198,7 +201,7 @@ async fn by_grpc() {
     assert_eq!(next(&mut whole).await, Verdict::Healthy);
     let mut one = Prober::new(&network, &grpc_probe("shop.v1.Cart"));
     one.early = false;
-    let unknown = "gRPC health of `shop.v1.Cart` at port 8080: NotFound, service not registered";
+    let unknown = "gRPC health of `shop.v1.Cart` on port 8080: NotFound, service not registered";
     assert_eq!(next(&mut one).await, unhealthy(unknown));
     reporter
         .set_service_status("shop.v1.Cart", ServingStatus::Serving)
@@ -207,13 +210,13 @@ async fn by_grpc() {
     reporter
         .set_service_status("shop.v1.Cart", ServingStatus::NotServing)
         .await;
-    let refused = "gRPC health of `shop.v1.Cart` at port 8080: it answered NOT_SERVING";
+    let refused = "gRPC health of `shop.v1.Cart` on port 8080: it answered NOT_SERVING";
     assert_eq!(next(&mut one).await, unhealthy(refused));
 }
 
-/// However often a guest opens and closes listeners, questions that are not due have a pause between them.
+/// However often a guest opens and closes listeners, there is a pause before an early check.
 #[tokio::test]
-async fn early_questions_have_a_pause_between_them() {
+async fn early_checks_have_a_pause_between_them() {
     let network = network();
     let scope = network.scope();
     let seldom = Probe {
@@ -233,18 +236,18 @@ async fn early_questions_have_a_pause_between_them() {
         }
     };
     let opened = tokio::time::timeout(Duration::from_secs(20), opening).await;
-    opened.expect("it is asked again");
+    opened.expect("the service is checked again");
     for pair in answers[1..].windows(2) {
         assert!(pair[1] - pair[0] >= EARLIEST, "{answers:?}");
     }
 }
 
-/// Nor do they put off the question that counts.
+/// Early checks do not delay the next regular one.
 #[tokio::test]
-async fn a_guest_that_only_opens_and_closes_is_found_out() {
+async fn a_guest_that_only_opens_and_closes_listeners_is_unhealthy() {
     let network = network();
     let scope = network.scope();
-    // Far more than the pause between early questions.
+    // Much longer than the pause between early checks.
     let seldom = Probe {
         interval: EARLIEST * 50,
         ..http_probe()
@@ -258,7 +261,7 @@ async fn a_guest_that_only_opens_and_closes_is_found_out() {
     };
     let verdict = tokio::select! {
         verdict = next(&mut prober) => verdict,
-        () = flapping => unreachable!("it has no end"),
+        () = flapping => unreachable!("the loop never ends"),
     };
     assert!(matches!(verdict, Verdict::Unhealthy(_)), "{verdict:?}");
 }

@@ -1,4 +1,5 @@
-//! Where workloads may publish: what the operator allows, and nowhere where Warren itself listens.
+//! Where workloads may publish: on the ports that the operator allows, except those on which Warren
+//! itself listens.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -12,27 +13,28 @@ use warren_model::{
 
 use crate::policy::{Kernel, Listeners, Machine};
 
-/// Ports that are tried where the worker chooses one within a rule.
+/// How many ports are tried if the worker chooses one within a rule.
 const MAX_TRIES: usize = 512;
 
-/// What workloads may publish on.
+/// The ports on which workloads may publish.
 #[derive(Clone, Debug)]
 pub struct PublishPolicy {
-    /// `--publish-allow`. None: everything.
+    /// `--publish-allow`. If it is empty, everything is allowed.
     rules: Arc<[PublishRule]>,
     listeners: Arc<Listeners>,
     machine: Arc<dyn Machine>,
 }
 
-/// Why a workload may not publish there.
+/// Why a workload may not publish on a port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
     #[error(
-        "Warren itself listens on port {0} of this worker's machine, and no workload takes its place; choose another port"
+        "Warren itself listens on port {0} of this worker's machine, which workloads therefore cannot use; choose \
+         another port"
     )]
     Warrens(u16),
     #[error(
-        "this worker lets workloads publish on {rules} alone; choose a port of these, or start the worker with \
+        "this worker lets workloads publish only on {rules}; choose one of these ports, or start the worker with \
          --publish-allow {missing}"
     )]
     Rules { rules: String, missing: String },
@@ -41,7 +43,7 @@ pub enum NotAllowed {
 // === impl PublishPolicy ===
 
 impl Default for PublishPolicy {
-    /// Everything is allowed, and no listener of Warren is known.
+    /// Allows everything, with no known listener of Warren.
     fn default() -> Self {
         Self::new([], Arc::default(), Arc::new(Kernel::default()))
     }
@@ -60,8 +62,8 @@ impl PublishPolicy {
         }
     }
 
-    /// What to bind for `listen`, one after the other until one is free: where the worker chooses
-    /// the port, and rules name ports, several of those. Never empty.
+    /// Returns the ports to try for `listen`, one after the other until one is free. If the worker
+    /// chooses the port and the rules name ports, there are several. Never empty.
     pub fn candidates(&self, listen: HostPort) -> Result<Vec<HostPort>, NotAllowed> {
         let is_chosen = listen.address.port() == 0;
         let covering = || {
@@ -80,7 +82,7 @@ impl PublishPolicy {
             };
         }
         let ports: Vec<u16> = covering().flat_map(PublishRule::ports).collect();
-        // Not always the same ones first: those are taken.
+        // Start at a random port, as the first ones are more likely to be in use.
         let start = rand::random_range(0..ports.len().max(1));
         let candidates = (0..ports.len()).map(|at| HostPort {
             address: SocketAddr::new(listen.address.ip(), ports[(start + at) % ports.len()]),
@@ -106,11 +108,10 @@ impl PublishPolicy {
         }
     }
 
-    /// Whether a client could take the workload for Warren: also while the one that listens there
-    /// is away.
+    /// Returns whether clients could mistake the workload for Warren, which includes the time in
+    /// which Warren's own listener is closed.
     fn is_warrens(&self, listen: HostPort) -> bool {
-        // An answer that is missing is no reason to refuse: the kernel refuses a port that is in
-        // use.
+        // A failed query is not a reason to refuse: the kernel refuses a port that is in use.
         let owns = |ip: IpAddr| {
             let address = SocketAddr::new(ip, listen.address.port());
             self.machine.owns(address, Transport::Tcp).unwrap_or(false)

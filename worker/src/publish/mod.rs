@@ -1,4 +1,4 @@
-//! Published ports: real sockets on the worker whose clients arrive in a workload's network.
+//! Published ports: sockets of the worker's machine that lead into a workload's network.
 
 mod allow;
 pub(crate) mod relay;
@@ -22,21 +22,24 @@ pub use allow::{NotAllowed, PublishPolicy};
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Condition `Started` `FALSE` with reason `PortUnavailable`.
-    #[error("cannot listen on {listen}: {cause}; choose another port or stop what uses it")]
+    #[error(
+        "cannot listen on {listen}: {cause}; choose another port or stop the program that uses it"
+    )]
     PortUnavailable { listen: HostPort, cause: io::Error },
-    /// As [`Self::PortUnavailable`]: another worker may allow it.
+    /// Reported like [`Self::PortUnavailable`], as another worker may allow it.
     #[error("cannot listen on {listen}: {cause}")]
     NotAllowed { listen: HostPort, cause: NotAllowed },
-    /// The workload publishes more UDP ports than its network may have sockets.
+    /// The workload publishes more UDP ports than its network allows sockets.
     #[error("cannot publish UDP port {port} of the service: {cause}")]
     NoGateway { port: u16, cause: NetError },
 }
 
-/// A port that is held, and not served yet: TCP clients wait, datagrams too as far as the system keeps them.
+/// A port that is bound but not served yet. TCP clients wait in the backlog, and datagrams wait as
+/// far as the system buffers them.
 pub struct Published {
-    /// The service's.
+    /// The service's port.
     port: u16,
-    /// With the port that was chosen for 0.
+    /// The bound address, with the chosen port in place of port 0.
     local: HostPort,
     held: Held,
 }
@@ -46,17 +49,17 @@ enum Held {
     Udp(udp::Port),
 }
 
-/// A port that is served. Dropping it ends all connections and frees the port, soon after.
+/// A port that is served. Dropping it ends all connections and frees the port soon after.
 #[derive(Debug)]
 pub struct PublishGuard {
     local: HostPort,
-    /// Connections at present; datagrams make none.
+    /// The number of open connections. Datagrams do not count.
     open: watch::Sender<usize>,
     task: JoinHandle<()>,
 }
 
-/// Takes the port; 0 lets the worker choose. It is held through restarts of the service, which is
-/// that of `network`.
+/// Binds the port, or for port 0 one that the worker chooses. It stays bound while the service, to
+/// which `network` belongs, restarts.
 pub async fn bind(
     publish: &Publish,
     network: &Network,
@@ -105,7 +108,7 @@ async fn bind_one(
 // === impl PublishError ===
 
 impl PublishError {
-    /// As a condition names it.
+    /// Returns the reason to use in a condition.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::PortUnavailable { .. } | Self::NotAllowed { .. } => "PortUnavailable",
@@ -117,12 +120,12 @@ impl PublishError {
 // === impl Published ===
 
 impl Published {
-    /// With the port that was chosen for 0.
+    /// Returns the bound address, with the chosen port in place of port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local.address
     }
 
-    /// As the replica reports it.
+    /// Returns the endpoint in the form in which the replica reports it.
     pub fn endpoint(&self) -> Endpoint {
         let protocol = match self.local.transport {
             Transport::Tcp => Protocol::Tcp,
@@ -135,9 +138,10 @@ impl Published {
         }
     }
 
-    /// Hands each TCP connection to whoever listens on the service's port of the network's 127.0.0.1, else of `::1`, and
-    /// each datagram to whoever has bound it; the guest sees the client's address. While `ready` is false, or nobody is
-    /// there, a connection is accepted and reset at once, and a datagram is lost.
+    /// Passes each TCP connection to the socket that listens on the service's port of 127.0.0.1 or
+    /// of `::1` in the network, and each datagram to the socket bound to it. The guest sees the
+    /// client's address. While `ready` is false, or if there is no such socket, a connection is
+    /// accepted and reset at once, and a datagram is lost.
     pub fn serve(self, ready: watch::Receiver<bool>) -> PublishGuard {
         let open = watch::Sender::new(0);
         let task = match self.held {
@@ -163,7 +167,7 @@ impl PublishGuard {
     pub fn idle(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut open = self.open.subscribe();
         async move {
-            // An error means that the port is no longer served, and no connection is left.
+            // An error means that the port is no longer served, so no connection is open.
             let _ = open.wait_for(|connections| *connections == 0).await;
         }
     }
@@ -171,7 +175,7 @@ impl PublishGuard {
     /// Ends all connections, and returns when the port is free.
     pub async fn close(mut self) {
         self.task.abort();
-        // Cancelled, which is what was asked for.
+        // The result is an error, as the task was aborted.
         let _ = (&mut self.task).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes between a client's real socket and a guest's connection, each direction by itself.
+//! Copies bytes between a client's socket and a guest's connection, each direction independently.
 
 use std::{cmp, future::poll_fn, io};
 
@@ -13,23 +13,24 @@ use tokio::{
 
 use crate::net::{End, ReadEnd, Reader, Scope, Stream, WriteEnd, Writer};
 
-/// Bytes moved at a time, each way.
+/// How many bytes are copied at a time, in each direction.
 const CHUNK: usize = 16 << 10;
 
-/// What either side had sent, and nobody read, when the relay takes over. Nothing, as a rule.
+/// Bytes that were already read from either side when the relay starts. Usually there are none.
 #[derive(Default)]
 pub(crate) struct Early {
-    /// From the client.
+    /// Bytes from the client.
     pub(crate) up: Bytes,
-    /// From the guest.
+    /// Bytes from the guest.
     pub(crate) down: Bytes,
 }
 
-/// Copies both ways until both directions have ended; an end of stream is passed on, and the other direction goes
-/// on. An error, which is a reset on either side, ends both at once. Neither side is read from faster than the
-/// other one takes it.
+/// Copies in both directions until both have ended. An end of stream is passed on while the other
+/// direction continues. An error, which is a reset on either side, ends both at once. Neither side
+/// is read faster than the other accepts the bytes.
 ///
-/// After an error the guest's side, which is all that `scope` holds, has been reset; the client's is the caller's.
+/// After an error the guest's side, which must be everything that `scope` holds, has been reset.
+/// The caller must reset the client's side.
 pub(crate) async fn relay(
     client: &mut TcpStream,
     guest: Stream,
@@ -48,7 +49,7 @@ pub(crate) async fn relay(
     };
     let result = tokio::try_join!(up, down);
     if result.is_err() {
-        // While both halves are held: dropping one would end its direction in good order.
+        // Both halves must still be alive: dropping one would end its direction cleanly.
         scope.end(End::Aborted);
     }
     result.map(|_| ())
@@ -57,18 +58,18 @@ pub(crate) async fn relay(
 async fn upload(client: ReadHalf<'_>, guest: &mut Writer) -> io::Result<()> {
     loop {
         poll_fn(|cx| guest.poll_ready(cx)).await;
-        // A guest that has closed is not kept waiting for by a client that has nothing to say.
+        // If the guest has closed, do not wait for a client that sends nothing.
         tokio::select! {
             end = poll_fn(|cx| guest.poll_end(cx)) => return ended(end),
             readable = client.readable() => readable?,
         }
-        // Asked only now: what is promised is kept from all others.
+        // Requested only now, as promised room is not available to other connections.
         let room = match guest.capacity() {
             Ok(0) => continue,
             Ok(room) => cmp::min(room, CHUNK),
             Err(end) => return ended(end),
         };
-        // Allocated only now, so that idle connections cost nothing.
+        // Allocated only now, so that idle connections hold no buffer.
         let mut data = BytesMut::with_capacity(room).limit(room);
         match client.try_read_buf(&mut data) {
             Ok(0) => {
@@ -96,14 +97,15 @@ async fn download(guest: &mut Reader, mut client: WriteHalf<'_>) -> io::Result<(
     }
 }
 
-/// Closes with a reset instead of an end of stream.
+/// Closes the connection with a reset instead of an end of stream.
 pub(crate) fn reset(client: TcpStream) {
-    // Without it the client would read an end of stream: not wrong enough to keep the connection for.
+    // If this fails, the client reads an end of stream, which is acceptable.
     let _ = client.set_zero_linger();
     drop(client);
 }
 
-/// A guest that closed in good order takes nothing more, but what it sent before still goes to the client.
+/// Maps the end of the guest's side to the result of the upload. A guest that closed cleanly
+/// accepts nothing more, but the bytes that it sent before must still reach the client.
 fn ended(end: WriteEnd) -> io::Result<()> {
     match end {
         WriteEnd::Closed | WriteEnd::Shutdown => Ok(()),

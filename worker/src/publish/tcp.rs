@@ -17,26 +17,26 @@ use tokio::{
 use super::relay::{Early, relay, reset};
 use crate::net::{NetError, Network, Scope, Stream};
 
-/// Connections of one published port at once; more wait in the kernel's backlog.
+/// How many connections one published port has at once; further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 1024;
-/// How long to leave a listener alone that cannot accept: the machine is out of file descriptors.
+/// How long to wait after a listener failed to accept, for example for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A listener that leads to a port of a workload's network.
 pub(super) struct Port {
     listener: TcpListener,
     network: Network,
-    /// The service's.
+    /// The service's port.
     port: u16,
 }
 
-/// Counts one connection while it lives.
+/// Counts as one open connection until it is dropped.
 struct Open(watch::Sender<usize>);
 
 // === impl Port ===
 
 impl Port {
-    /// Returns with the address that it has, which differs where port 0 was asked for.
+    /// Binds the listener and returns its address, which has the chosen port in place of port 0.
     pub async fn bind(
         listen: SocketAddr,
         port: u16,
@@ -52,13 +52,14 @@ impl Port {
         Ok((local, port))
     }
 
-    /// Until it is dropped, and all connections with it.
+    /// Serves connections until the future is dropped, which ends all of them.
     pub async fn serve(self, ready: watch::Receiver<bool>, open: watch::Sender<usize>) {
         let port = self.port;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
-            // The set holds at most as many as there are places: what has ended is taken out first.
+            // Remove tasks that have ended, so that the set holds at most as many as there are
+            // places.
             while connections.try_join_next().is_some() {}
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
@@ -66,7 +67,7 @@ impl Port {
             let (client, peer) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(port, %error, "a published port cannot accept");
+                    tracing::warn!(port, %error, "a published port failed to accept a connection");
                     sleep(ACCEPT_RETRY).await;
                     continue;
                 }
@@ -103,9 +104,9 @@ async fn connection(
     port: u16,
     _held: (OwnedSemaphorePermit, Open),
 ) {
-    // A listener on `::` reports IPv4 clients as mapped addresses, which guests never see.
+    // A listener on `::` reports IPv4 clients with mapped addresses, which guests must not see.
     let seen = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    // Latency matters more than packets: what a guest writes is a message more often than not.
+    // Latency matters more than the number of packets: guests mostly write whole messages.
     let _ = client.set_nodelay(true);
     let mut client = Unfinished(Some(client));
     let guest = match connect(&scope, seen, port).await {
@@ -122,8 +123,9 @@ async fn connection(
     }
 }
 
-/// A client whose connection is reset unless it came to its end: also where its task is ended in the middle, as the port
-/// closes. An end of stream would tell it that it had everything.
+/// A client whose connection is reset unless [`Self::finish`] is called, also if its task is
+/// aborted because the port closes. An end of stream would make the client believe that it has
+/// received everything.
 struct Unfinished(Option<TcpStream>);
 
 impl Unfinished {
@@ -140,7 +142,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// To whoever listens on the port, in the client's own family if both are there.
+/// Connects to the socket that listens on the port, preferably in the client's own family.
 async fn connect(scope: &Scope, peer: SocketAddr, port: u16) -> Result<Stream, NetError> {
     let (v4, v6) = (
         IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -148,7 +150,8 @@ async fn connect(scope: &Scope, peer: SocketAddr, port: u16) -> Result<Stream, N
     );
     let hosts = if peer.is_ipv4() { [v4, v6] } else { [v6, v4] };
     for host in hosts {
-        // A socket of one family cannot report a peer of the other: then the port alone is the client's.
+        // A socket of one family cannot report a peer of the other, so only the port is the
+        // client's.
         let seen = match host.is_ipv4() == peer.is_ipv4() {
             true => peer,
             false => SocketAddr::new(host, peer.port()),

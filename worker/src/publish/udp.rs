@@ -1,4 +1,4 @@
-//! UDP: one socket whose datagrams go both ways, each client told apart by its address.
+//! UDP: one socket for datagrams in both directions, with clients distinguished by their addresses.
 
 mod flows;
 
@@ -19,9 +19,9 @@ use tokio::{
 use crate::net::{Network, UdpGateway};
 use flows::{Flows, IDLE};
 
-/// More than any datagram has (RFC 768): none is cut.
+/// Larger than any datagram (RFC 768), so that none is truncated.
 const BUFFER: usize = 64 << 10;
-/// How long to leave a socket alone that cannot receive.
+/// How long to wait after a socket failed to receive.
 const RECEIVE_RETRY: Duration = Duration::from_millis(100);
 
 /// A socket that leads to a UDP port of a workload's network.
@@ -29,16 +29,16 @@ pub(super) struct Port {
     socket: UdpSocket,
     network: Network,
     gateway: UdpGateway,
-    /// The service's.
+    /// The service's port.
     port: u16,
-    /// After which a client is forgotten.
+    /// How long a client may be silent before it is forgotten.
     idle: Duration,
 }
 
 // === impl Port ===
 
 impl Port {
-    /// Returns with the address that it has, which differs where port 0 was asked for.
+    /// Binds the socket and returns its address, which has the chosen port in place of port 0.
     pub async fn bind(
         listen: SocketAddr,
         port: u16,
@@ -57,7 +57,8 @@ impl Port {
         Ok((local, port))
     }
 
-    /// Until it is dropped. What comes while `ready` is false is lost, and so is what the other side has no room for.
+    /// Serves datagrams until the future is dropped. Datagrams that arrive while `ready` is false
+    /// are lost, as are those that the other side has no room for.
     pub async fn serve(self, ready: watch::Receiver<bool>) {
         let flows = Mutex::new(Flows::new(self.idle));
         tokio::join!(
@@ -67,14 +68,14 @@ impl Port {
         );
     }
 
-    /// From clients to the service.
+    /// Passes datagrams from clients to the service.
     async fn receive(&self, flows: &Mutex<Flows>, ready: &watch::Receiver<bool>) {
         let mut buffer = vec![0; BUFFER];
         loop {
             let (length, client) = match self.socket.recv_from(&mut buffer).await {
                 Ok(received) => received,
                 Err(error) => {
-                    tracing::warn!(port = self.port, %error, "a published UDP port cannot receive");
+                    tracing::warn!(port = self.port, %error, "a published UDP port failed to receive a datagram");
                     sleep(RECEIVE_RETRY).await;
                     continue;
                 }
@@ -92,20 +93,20 @@ impl Port {
         }
     }
 
-    /// From the service to clients that it has heard of.
+    /// Passes datagrams from the service to known clients.
     async fn answer(&self, flows: &Mutex<Flows>) {
-        // It ends with its scope, and nobody ends that.
+        // The gateway ends only with its scope, which is never ended.
         while let Ok(datagram) = self.gateway.receive().await {
             let client = flows.lock().answer(datagram.address, Instant::now());
             let Some(client) = client else { continue };
             if let Err(error) = self.socket.send_to(&datagram.data, client).await {
-                // Too large for the way there, or no way at all: lost, as UDP does.
+                // Too large for the path, or no route: the datagram is lost, as UDP permits.
                 tracing::debug!(port = self.port, %client, %error, "a datagram was not sent");
             }
         }
     }
 
-    /// Forgets clients of long ago: the service cannot send to them for ever.
+    /// Forgets clients that have been silent for too long; the service can no longer reply to them.
     async fn expire(&self, flows: &Mutex<Flows>) {
         loop {
             let now = Instant::now();
@@ -120,8 +121,8 @@ impl Port {
         }
     }
 
-    /// The client's address as the service sees it. A socket on `::` reports IPv4 clients as mapped addresses, which
-    /// guests never see.
+    /// Returns the client's address as the service sees it. A socket on `::` reports IPv4 clients
+    /// with mapped addresses, which guests must not see.
     fn seen(&self, client: SocketAddr) -> SocketAddr {
         let ip = client.ip().to_canonical();
         let ip = match ip {
@@ -142,7 +143,8 @@ impl Port {
     }
 }
 
-/// An IPv4 client of a service that has an IPv6 socket alone: in the prefix of translators, 64:ff9b::/96 (RFC 6052).
+/// Returns the address of an IPv4 client for a service that has only an IPv6 socket, in the prefix
+/// of translators, 64:ff9b::/96 (RFC 6052).
 fn translated(ip: Ipv4Addr) -> Ipv6Addr {
     let [a, b, c, d] = ip.octets();
     let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));

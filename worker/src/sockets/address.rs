@@ -1,10 +1,11 @@
-//! Which addresses the interfaces take at all, before any policy: `invalid-argument` otherwise.
+//! The addresses that the interfaces accept at all, before any policy: others are
+//! `invalid-argument`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::SocketError;
 
-/// The address family that a socket was made for.
+/// The address family that a socket was created for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     Ipv4,
@@ -12,7 +13,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// A local address to bind: of this family, unicast, not IPv4-mapped.
+    /// Checks that an address can be bound: it must be of this family, unicast and not IPv4-mapped.
     pub(super) fn check_local(self, address: SocketAddr) -> Result<(), SocketError> {
         if self.takes(address.ip()) && is_unicast(address.ip()) {
             Ok(())
@@ -21,7 +22,8 @@ impl Family {
         }
     }
 
-    /// An address to connect to: besides that, neither unspecified nor port 0.
+    /// Checks that an address can be connected to: in addition to [`Self::check_local`], neither
+    /// the address nor the port may be unspecified.
     pub(super) fn check_remote(self, address: SocketAddr) -> Result<(), SocketError> {
         self.check_local(address)?;
         if address.ip().is_unspecified() || address.port() == 0 {
@@ -30,7 +32,7 @@ impl Family {
         Ok(())
     }
 
-    /// Every address of the family.
+    /// Returns the address that stands for every address of the family.
     pub(super) fn unspecified(self) -> IpAddr {
         match self {
             Self::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -56,7 +58,8 @@ fn is_unicast(ip: IpAddr) -> bool {
     }
 }
 
-/// `::a.b.c.d`, deprecated since 2006 and treated differently by every system.
+/// Returns whether an address has the form `::a.b.c.d`, which was deprecated in 2006 and which
+/// every system treats differently.
 fn is_ipv4_compatible(ip: Ipv6Addr) -> bool {
     matches!(ip.segments(), [0, 0, 0, 0, 0, 0, _, _]) && !ip.is_unspecified() && !ip.is_loopback()
 }
@@ -67,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_no_socket_takes() {
+    fn sockets_refuse_invalid_addresses() {
         let cases = [
             (Family::Ipv4, "127.0.0.1:80", true, true),
             (Family::Ipv4, "127.0.0.1:0", true, false),

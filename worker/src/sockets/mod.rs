@@ -1,6 +1,7 @@
-//! `wasi:sockets` for guests: thin faces over the workload's network.
+//! `wasi:sockets` for guests: thin adapters over the workload's network.
 //!
-//! What both versions of WASI share stands here; [`p2`] is the face of 0.2, [`p3`] that of 0.3.
+//! This module holds what both versions of WASI share; [`p2`] implements 0.2 and [`p3`] implements
+//! 0.3.
 
 mod address;
 mod options;
@@ -23,28 +24,28 @@ pub use address::Family;
 pub use tcp::TcpSocket;
 pub use udp::UdpSocket;
 
-/// A guest's way to the network: what it holds there, and what it may do.
+/// A guest's access to the network: the sockets that it holds, and the policy that applies to it.
 #[derive(Clone)]
 pub struct GuestNetwork {
     pub scope: Scope,
     pub policy: Arc<Policy>,
 }
 
-/// What the socket interfaces of one store work on.
+/// The state of one store that the socket interfaces operate on.
 pub struct SocketsView<'a> {
     pub table: &'a mut ResourceTable,
     pub wasi: &'a mut WasiSocketsCtx,
     pub network: &'a GuestNetwork,
 }
 
-/// Names [`SocketsView`] as the data of the socket interfaces.
+/// Selects [`SocketsView`] as the data of the socket interfaces.
 pub struct Sockets;
 
 impl HasData for Sockets {
     type Data<'a> = SocketsView<'a>;
 }
 
-/// Why a socket operation failed, in the words of `wasi:sockets`.
+/// Why a socket operation failed, in the terms of `wasi:sockets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SocketError {
     #[error("access denied")]
@@ -91,7 +92,7 @@ impl From<io::Error> for SocketError {
             Kind::AddrInUse => Self::AddressInUse,
             Kind::InvalidInput => Self::InvalidArgument,
             Kind::TimedOut => Self::Timeout,
-            // Neither the guest nor its workload has done anything wrong.
+            // Not caused by the guest or its workload.
             _ => match rustix::io::Errno::from_io_error(&error) {
                 Some(rustix::io::Errno::MSGSIZE) => Self::DatagramTooLarge,
                 Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Self::TooManySockets,
@@ -120,14 +121,14 @@ impl From<NetError> for SocketError {
 impl From<DenyReason> for SocketError {
     fn from(reason: DenyReason) -> Self {
         match reason {
-            // The address is what is wrong, not the guest's rights.
+            // The address is at fault here, not the guest's permissions.
             DenyReason::NotLoopbackBind => Self::AddressNotBindable,
             _ => Self::AccessDenied,
         }
     }
 }
 
-/// Where an allowed operation takes place.
+/// The network in which a permitted operation takes place.
 enum Place {
     /// In the workload's own network.
     Workload,

@@ -1,16 +1,17 @@
-//! Socket options: what was set reads back, clamped as systems clamp it.
+//! Socket options. A value that was set can be read back, clamped as operating systems clamp it.
 
 use crate::net::{MAX_BUFFER, MIN_BUFFER, NetLimits};
 
 use super::SocketError;
 
 const SECOND: u64 = 1_000_000_000;
-/// What Linux takes at most for keep-alive times, in seconds.
+/// The longest keep-alive time that Linux accepts, in seconds.
 const KEEP_ALIVE_SECONDS: u64 = 32_767;
-/// What Linux takes at most for the number of probes.
+/// The largest number of keep-alive probes that Linux accepts.
 const KEEP_ALIVE_PROBES: u32 = 127;
 
-/// The options of one TCP socket, inherited by what it accepts. Times in nanoseconds, sizes in bytes.
+/// The options of one TCP socket, which the sockets it accepts inherit. Times are in nanoseconds,
+/// sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     pub keep_alive: bool,
@@ -23,14 +24,14 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// In a network with the default limits.
+    /// Returns the options of a new socket in a network with the default limits.
     fn default() -> Self {
         Self::new(&NetLimits::default())
     }
 }
 
 impl Options {
-    /// Of a new socket.
+    /// Returns the options of a new socket.
     pub fn new(limits: &NetLimits) -> Self {
         Self {
             keep_alive: false,
@@ -39,7 +40,7 @@ impl Options {
             keep_alive_count: 9,
             hop_limit: 64,
             receive_buffer: limits.buffer as u64,
-            // There is none: what is written is with the receiver at once.
+            // There is no send buffer: written bytes go straight to the receiver's buffer.
             send_buffer: limits.buffer as u64,
         }
     }
@@ -49,7 +50,8 @@ impl Options {
     }
 }
 
-/// A keep-alive time: whole seconds from 1 up, as Linux keeps it. 0 is `invalid-argument`.
+/// Rounds a keep-alive time up to whole seconds and clamps it, as Linux does. 0 is
+/// `invalid-argument`.
 pub fn keep_alive_time(nanoseconds: u64) -> Result<u64, SocketError> {
     match nanoseconds {
         0 => Err(SocketError::InvalidArgument),
@@ -57,7 +59,7 @@ pub fn keep_alive_time(nanoseconds: u64) -> Result<u64, SocketError> {
     }
 }
 
-/// A number of keep-alive probes. 0 is `invalid-argument`.
+/// Clamps a number of keep-alive probes. 0 is `invalid-argument`.
 pub fn keep_alive_count(count: u32) -> Result<u32, SocketError> {
     match count {
         0 => Err(SocketError::InvalidArgument),
@@ -65,7 +67,7 @@ pub fn keep_alive_count(count: u32) -> Result<u32, SocketError> {
     }
 }
 
-/// A hop limit. 0 is `invalid-argument`.
+/// Checks a hop limit. 0 is `invalid-argument`.
 pub fn hop_limit(hops: u8) -> Result<u8, SocketError> {
     match hops {
         0 => Err(SocketError::InvalidArgument),
@@ -73,7 +75,7 @@ pub fn hop_limit(hops: u8) -> Result<u8, SocketError> {
     }
 }
 
-/// A buffer size: a hint, clamped as the network clamps it. 0 is `invalid-argument`.
+/// Clamps a buffer size, which is a hint, as the network does. 0 is `invalid-argument`.
 pub fn buffer_size(bytes: u64) -> Result<u64, SocketError> {
     match bytes {
         0 => Err(SocketError::InvalidArgument),

@@ -1,5 +1,5 @@
-//! A TCP socket in the workload's network: the states of `wasi:sockets/tcp`, without the words of one
-//! version of it.
+//! A TCP socket in the workload's network: the states of `wasi:sockets/tcp`, independent of the
+//! version of WASI.
 
 use std::{
     future::Future,
@@ -19,7 +19,7 @@ use crate::{
 
 use super::{Family, GuestNetwork, Place, SocketError, options::Options};
 
-/// Connections that wait to be accepted, unless the guest asks for another number.
+/// How many connections may wait to be accepted, unless the guest sets another number.
 const BACKLOG: usize = 128;
 
 enum State {
@@ -28,7 +28,8 @@ enum State {
     Connecting(Box<Connecting>),
     Connected(Connection),
     Listening(Listener),
-    /// After a failed connect: no operation succeeds any more. It counts as a socket until it is dropped.
+    /// The state after a failed connect: every operation fails. The socket counts until it is
+    /// dropped.
     Closed {
         _place: Option<net::Socket>,
     },
@@ -74,7 +75,7 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    /// Fails when the workload has too many already.
+    /// Opens a socket. Fails if the workload has too many sockets already.
     pub fn new(network: GuestNetwork, family: Family) -> Result<Self, SocketError> {
         let socket = network.scope.socket()?;
         Ok(Self {
@@ -108,8 +109,8 @@ impl TcpSocket {
         }
     }
 
-    /// Begins to connect. `Some` is an address of the machine's network, which this socket cannot reach:
-    /// the face makes a real one and this stays as it was.
+    /// Begins to connect. Returns `Some` for an address of the machine's network, which this socket
+    /// cannot reach: the caller must create a real socket, and this one stays unchanged.
     pub fn connect(&mut self, remote: SocketAddr) -> Result<Option<SocketAddr>, SocketError> {
         if !matches!(self.state, State::Unbound(_) | State::Bound(_)) {
             return Err(SocketError::InvalidState);
@@ -117,7 +118,7 @@ impl TcpSocket {
         self.family.check_remote(remote)?;
         match self.network.decide(Op::TcpConnect(remote))? {
             Place::Machine(address) if matches!(self.state, State::Unbound(_)) => Ok(Some(address)),
-            // A socket bound to loopback has no way out of it.
+            // A socket bound to loopback cannot reach an address outside it.
             Place::Machine(_) => Err(SocketError::InvalidArgument),
             Place::Workload => {
                 self.step(|state| {
@@ -136,7 +137,8 @@ impl TcpSocket {
         }
     }
 
-    /// Gives up a connection that is not there yet, and frees its port and its place in a backlog.
+    /// Abandons a connection that is not established yet, and frees its port and its place in a
+    /// backlog.
     pub fn stop_connecting(&mut self) {
         self.state = match mem::replace(&mut self.state, State::closed(None)) {
             State::Connecting(connecting) => State::closed(connecting.give_up()),
@@ -144,7 +146,8 @@ impl TcpSocket {
         };
     }
 
-    /// What a socket that leaves the workload's network keeps here, so that it counts as one.
+    /// Returns the socket to keep in the workload's network on behalf of a socket that leaves it,
+    /// so that it still counts.
     pub fn into_place(self) -> Option<net::Socket> {
         match self.state {
             State::Unbound(socket) => Some(socket),
@@ -152,7 +155,7 @@ impl TcpSocket {
         }
     }
 
-    /// Whether the connection stands. After an error the socket is closed for good.
+    /// Waits until the connection is established. After an error the socket is permanently closed.
     pub fn poll_connected(
         &mut self,
         cx: &mut Context<'_>,
@@ -196,7 +199,7 @@ impl TcpSocket {
         }
     }
 
-    /// [`Self::listen`], on any free port where none is bound, as 0.3 does.
+    /// Like [`Self::listen`], but binds an unbound socket to any free port first, as 0.3 does.
     pub fn listen_anywhere(&mut self) -> Result<(), SocketError> {
         if matches!(self.state, State::Unbound(_)) {
             self.bind(SocketAddr::new(self.family.unspecified(), 0))?;
@@ -204,7 +207,7 @@ impl TcpSocket {
         self.listen()
     }
 
-    /// The connection of a connected socket.
+    /// Returns the connection of a connected socket.
     pub fn connection(&self) -> Result<Connection, SocketError> {
         match &self.state {
             State::Connected(connection) => Ok(connection.clone()),
@@ -212,7 +215,7 @@ impl TcpSocket {
         }
     }
 
-    /// The next connection of a listening socket, with its streams.
+    /// Accepts the next connection of a listening socket, with its streams.
     pub fn poll_accept(
         &mut self,
         cx: &mut Context<'_>,
@@ -231,12 +234,13 @@ impl TcpSocket {
             backlog: self.backlog,
             state: State::Connected(connection.clone()),
         };
-        // The listener's may have changed since the connection came.
+        // The listener's options may have changed since the connection was established.
         socket.apply_options();
         Poll::Ready(Ok((socket, connection)))
     }
 
-    /// Ready when what was begun has ended, or a connection waits to be accepted; at once otherwise.
+    /// Waits until a connect has completed or a connection can be accepted. Ready at once in every
+    /// other state.
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.state {
             State::Connecting(connecting) => connecting.poll_ready(cx),
@@ -255,7 +259,8 @@ impl TcpSocket {
         }
     }
 
-    /// Stays readable after both sides closed: std reads it whenever it likes and aborts on an error.
+    /// Returns the peer's address, also after both sides have closed: a guest's standard library
+    /// may ask for it at any time and aborts on an error.
     pub fn remote_addr(&self) -> Result<SocketAddr, SocketError> {
         match &self.state {
             State::Connected(connection) => Ok(connection.remote),
@@ -267,7 +272,7 @@ impl TcpSocket {
         matches!(self.state, State::Listening(_))
     }
 
-    /// Connections that may wait to be accepted; 0 is `invalid-argument`.
+    /// Sets how many connections may wait to be accepted; 0 is `invalid-argument`.
     pub fn set_backlog(&mut self, size: u64) -> Result<(), SocketError> {
         if size == 0 {
             return Err(SocketError::InvalidArgument);
@@ -281,8 +286,8 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// Makes a changed option take effect. Only the receive buffer has one inside this network: there are
-    /// no packets that could need a hop limit, and no dead peer that goes unnoticed.
+    /// Applies changed options. Only the receive buffer has an effect inside this network: there
+    /// are no packets that would need a hop limit, and no peer can die unnoticed.
     pub fn apply_options(&mut self) {
         let bytes = self.options.receive_bytes();
         match &self.state {
@@ -295,7 +300,7 @@ impl TcpSocket {
         }
     }
 
-    /// Replaces the state by what `f` makes of it.
+    /// Replaces the state with the one that `f` returns.
     fn step<T>(
         &mut self,
         f: impl FnOnce(State) -> (State, Result<T, NetError>),

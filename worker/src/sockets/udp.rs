@@ -1,7 +1,8 @@
-//! A UDP socket of a guest: the states of `wasi:sockets/udp`, without the words of one version of it.
+//! A UDP socket of a guest: the states of `wasi:sockets/udp`, independent of the version of WASI.
 //!
-//! One socket may speak to its workload and to the outside at once. What leaves the workload's network takes a real socket of
-//! the machine, made when the policy first lets a datagram out.
+//! One socket can exchange datagrams with its own workload and with the outside at the same time.
+//! Datagrams that leave the workload's network use a real socket of the machine, which is created
+//! when the policy first permits one.
 
 use std::{
     future::poll_fn,
@@ -21,7 +22,7 @@ use crate::{
 
 use super::{Family, GuestNetwork, Place, SocketError, options};
 
-/// The options of a UDP socket. Sizes in bytes.
+/// The options of a UDP socket. Sizes are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UdpOptions {
     pub hop_limit: u8,
@@ -38,28 +39,28 @@ pub struct UdpSocket {
 }
 
 enum State {
-    /// None while it is being bound.
+    /// `None` while the socket is being bound.
     Unbound(Option<net::Socket>),
     Bound(Arc<BoundUdp>),
 }
 
-/// What a bound socket and its streams share.
+/// The state that a bound socket and its streams share.
 pub struct BoundUdp {
     network: GuestNetwork,
     family: Family,
     workload: net::UdpSocket,
     hop_limit: u8,
     machine: OnceLock<tokio::net::UdpSocket>,
-    /// The only one it exchanges datagrams with.
+    /// The only address that the socket exchanges datagrams with, if one is set.
     peer: Mutex<Option<SocketAddr>>,
-    /// One waits at a time: the network wakes the last to ask.
+    /// Only one call waits at a time, as the network wakes only the last one to poll.
     receiving: tokio::sync::Mutex<()>,
 }
 
 // === impl UdpSocket ===
 
 impl UdpSocket {
-    /// Fails when the workload has too many already.
+    /// Opens a socket. Fails if the workload has too many sockets already.
     pub fn new(network: GuestNetwork, family: Family) -> Result<Self, SocketError> {
         let socket = network.scope.socket()?;
         let buffer = network.scope.network().limits().datagrams as u64;
@@ -83,8 +84,8 @@ impl UdpSocket {
         self.options
     }
 
-    /// The hop limit of what leaves the machine; inside the workload's network there are no hops. Takes effect until the
-    /// first datagram leaves.
+    /// Sets the hop limit of datagrams that leave the machine; there are no hops inside the
+    /// workload's network. Has no effect once the first datagram has left.
     pub fn set_hop_limit(&mut self, hops: u8) -> Result<(), SocketError> {
         self.options.hop_limit = options::hop_limit(hops)?;
         Ok(())
@@ -130,14 +131,14 @@ impl UdpSocket {
         }
     }
 
-    /// [`BoundUdp::connect`], of a socket that is bound to any free port if it is not yet, as 0.3 does.
+    /// Like [`BoundUdp::connect`], but binds an unbound socket to any free port first, as 0.3 does.
     pub fn connect(&mut self, peer: SocketAddr) -> Result<(), SocketError> {
         self.family.check_remote(peer)?;
         self.bind_implicitly()?.connect(peer)
     }
 
-    /// The bound socket to send such a datagram with, made on any free port if there is none, as 0.3 does. What cannot be
-    /// sent binds nothing.
+    /// Returns the bound socket to send a datagram with. An unbound socket is bound to any free
+    /// port first, as 0.3 does, unless the datagram could not be sent anyway.
     pub fn to_send(
         &mut self,
         length: usize,
@@ -171,7 +172,7 @@ impl UdpSocket {
     }
 }
 
-/// Where a datagram goes that is sent to the peer or to `to`.
+/// Returns the destination of a datagram that is sent to the peer or to `to`.
 fn destination(
     family: Family,
     peer: Option<SocketAddr>,
@@ -199,7 +200,7 @@ fn destination(
 // === impl BoundUdp ===
 
 impl BoundUdp {
-    /// With a peer, the address that its datagrams come from.
+    /// Returns the local address. If a peer is set, this is the source address of its datagrams.
     pub fn local_addr(&self) -> SocketAddr {
         match *self.peer.lock() {
             Some(peer) if peer.ip().is_loopback() => self.workload.source_addr(),
@@ -211,7 +212,7 @@ impl BoundUdp {
         self.peer.lock().ok_or(SocketError::InvalidState)
     }
 
-    /// Exchanges datagrams with this peer alone. The policy must allow it.
+    /// Restricts the socket to this peer. The policy must permit it.
     pub fn connect(&self, peer: SocketAddr) -> Result<(), SocketError> {
         self.family.check_remote(peer)?;
         self.place(peer)?;
@@ -220,7 +221,7 @@ impl BoundUdp {
         Ok(())
     }
 
-    /// Exchanges datagrams with all again. `invalid-state` when there was no peer.
+    /// Lifts the restriction to one peer. `invalid-state` if there was none.
     pub fn disconnect(&self) -> Result<(), SocketError> {
         if self.peer.lock().take().is_none() {
             return Err(SocketError::InvalidState);
@@ -228,7 +229,8 @@ impl BoundUdp {
         Ok(self.workload.set_peer(None)?)
     }
 
-    /// Sends one datagram, to the peer or to `to`. `would-block` only while the machine's socket has no room.
+    /// Sends one datagram, to the peer or to `to`. Returns `would-block` only while the machine's
+    /// socket has no room.
     pub fn try_send(&self, data: Bytes, to: Option<SocketAddr>) -> Result<(), SocketError> {
         let peer = *self.peer.lock();
         let to = destination(self.family, peer, to, data.len())?;
@@ -241,7 +243,8 @@ impl BoundUdp {
         }
     }
 
-    /// The next datagram. What nobody the policy allows has sent from outside is dropped unseen.
+    /// Returns the next datagram. Datagrams from outside whose sender the policy does not permit
+    /// are dropped.
     pub fn try_receive(&self) -> Result<Datagram, SocketError> {
         if let Some(received) = self.workload.try_receive() {
             return Ok(received?);
@@ -260,7 +263,7 @@ impl BoundUdp {
         }
     }
 
-    /// Whether [`Self::try_receive`] has something to say, most likely.
+    /// Waits until [`Self::try_receive`] is likely to return a datagram or an error.
     pub fn poll_receivable(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.workload.poll_ready(cx).is_ready() {
             return Poll::Ready(());
@@ -271,7 +274,7 @@ impl BoundUdp {
         }
     }
 
-    /// Whether [`Self::try_send`] has room, most likely.
+    /// Waits until [`Self::try_send`] is likely to have room.
     pub fn poll_sendable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.machine.get() {
             Some(machine) => machine.poll_send_ready(cx).map(drop),
@@ -289,7 +292,7 @@ impl BoundUdp {
         }
     }
 
-    /// Waits for the next datagram. Cancellation loses none.
+    /// Waits for the next datagram. Cancel safe: no datagram is lost.
     pub async fn receive(&self) -> Result<Datagram, SocketError> {
         let _turn = self.receiving.lock().await;
         loop {
@@ -300,7 +303,8 @@ impl BoundUdp {
         }
     }
 
-    /// Where a datagram to this address goes: who sent through a published port may be answered without a rule.
+    /// Returns where a datagram to this address goes. Replies to clients of a published port need
+    /// no egress rule.
     fn place(&self, to: SocketAddr) -> Result<Place, SocketError> {
         if self.workload.reaches(to) {
             return Ok(Place::Workload);
@@ -308,7 +312,8 @@ impl BoundUdp {
         self.network.decide(Op::UdpSend(to))
     }
 
-    /// The guest's name for a sender outside, if the guest may hear it.
+    /// Returns the address under which the guest sees a sender outside, if the guest may receive
+    /// from it.
     fn admitted(&self, from: SocketAddr) -> Option<SocketAddr> {
         let address = match from.ip() {
             IpAddr::V4(ip) if ip.is_loopback() => SocketAddr::new(HOST_ADDRESS.into(), from.port()),

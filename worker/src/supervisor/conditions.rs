@@ -1,4 +1,5 @@
-//! What holds of a replica, as its worker knows it: from the phase of its life to `ArtifactsReady`, `Started`, `Ready`.
+//! The conditions `ArtifactsReady`, `Started` and `Ready` of a replica, which follow from the phase
+//! of its life.
 
 use std::time::SystemTime;
 
@@ -10,21 +11,21 @@ pub(super) const ARTIFACTS_READY: &str = "ArtifactsReady";
 pub(super) const STARTED: &str = "Started";
 pub(super) const READY: &str = "Ready";
 
-/// A cause for programs and for people.
+/// A reason for programs, and a message for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Why {
     pub reason: &'static str,
     pub message: String,
 }
 
-/// Whether something holds, and why.
+/// Whether a condition holds, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fact {
     pub status: Status,
     pub why: Why,
 }
 
-/// What follows for `Started` and `Ready`; `None` leaves what is.
+/// The facts that follow from a phase. `None` leaves a condition unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     pub artifacts: Option<Fact>,
@@ -32,22 +33,24 @@ pub(super) struct Facts {
     pub ready: Option<Fact>,
 }
 
-/// Of a replica in this phase. `why` is the last that was told of it: why it does not run, or takes no work.
+/// Returns the facts about a replica in this phase. `why` is the last reported reason why it does
+/// not run or takes no work.
 pub(super) fn facts(phase: Phase, ready: bool, why: &Why) -> Facts {
     let not = || Some(Fact::not(why.clone()));
     match phase {
         Phase::Pending => Facts {
             artifacts: Some(Fact::not(Why::new(
                 "Pending",
-                "its artifacts are looked for",
+                "its artifacts are being located",
             ))),
-            ..Facts::neither(Why::new("Pending", "what it runs is being prepared"))
+            ..Facts::neither(Why::new("Pending", "it is being prepared"))
         },
-        Phase::Starting => {
-            Facts::neither(Why::new("Starting", "the service's instance is being made"))
-        }
+        Phase::Starting => Facts::neither(Why::new(
+            "Starting",
+            "the service's instance is being created",
+        )),
         Phase::Running => Facts {
-            started: Some(Fact::holds("Started", "it runs")),
+            started: Some(Fact::holds("Started", "it is running")),
             ready: match ready {
                 true => Some(Fact::holds("Ready", "it takes work")),
                 false => not(),
@@ -65,20 +68,20 @@ pub(super) fn facts(phase: Phase, ready: bool, why: &Why) -> Facts {
             ready: not(),
             ..Facts::default()
         },
-        // Its service may run on for its grace.
+        // The service may continue to run during its grace.
         Phase::Stopping => Facts {
             ready: Some(Fact::not(Why::new(
                 "Draining",
-                "it was asked to stop, and takes no more work",
+                "it was asked to stop and takes no more work",
             ))),
             ..Facts::default()
         },
         Phase::Stopped if why.reason == "Completed" => Facts::neither(why.clone()),
-        Phase::Stopped => Facts::neither(Why::new("Stopped", "it stopped, as it was asked to")),
+        Phase::Stopped => Facts::neither(Why::new("Stopped", "it stopped as requested")),
     }
 }
 
-/// Sets one condition. Its time is that of its last change from one status to another.
+/// Sets one condition. Its transition time only changes if its status does.
 pub(super) fn set(conditions: &mut Vec<Condition>, kind: &str, fact: Fact) {
     let held = conditions.iter_mut().find(|held| held.r#type == kind);
     let since = held
@@ -108,7 +111,8 @@ impl Why {
         }
     }
 
-    /// What the notes of one step come to: the last names it, and all but the deed itself explain it.
+    /// Combines the notes of one step: the reason is that of the last one, and the message consists
+    /// of all messages except that of `Killed`.
     pub(super) fn of(notes: &[Note]) -> Option<Self> {
         let reason = notes.last()?.reason;
         let messages = notes.iter().filter(|note| note.reason != "Killed");
@@ -151,9 +155,10 @@ impl Facts {
 mod tests {
     use super::*;
 
-    /// Every phase: `ArtifactsReady`, `Started`, `Ready`, each with its reason; `=` leaves it as it was.
+    /// The status and reason of `ArtifactsReady`, `Started` and `Ready` in each phase; `=` means
+    /// unchanged.
     #[test]
-    fn every_phase() {
+    fn every_phase_determines_the_conditions() {
         #[rustfmt::skip]
         let table = [
             (Phase::Pending, false, "Any", ["F Pending", "F Pending", "F Pending"]),

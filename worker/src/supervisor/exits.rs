@@ -1,4 +1,4 @@
-//! How a service ended, as it is told and kept.
+//! The records of how a service ended.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,19 +10,19 @@ use crate::{
     runtime::ServiceEnd,
 };
 
-/// Lines of stderr that go with an exit.
+/// How many lines of stderr an exit contains.
 pub(super) const STDERR_LINES: usize = 20;
 /// How Rust's standard library prints EINVAL, by `Debug` and by `Display`.
 const EINVAL: [&str; 2] = ["Os { code: 28,", "(os error 28)"];
-/// wasi-libc before Rust 1.97 fails `fcntl` on sockets, which tokio calls on every one that it
+/// Before Rust 1.97, `fcntl` of wasi-libc fails on sockets. tokio calls it on every socket that it
 /// accepts.
 const OLD_TOKIO: &str = "Error 28 is EINVAL. A tokio program that was built with Rust before 1.97 fails like this when \
      it accepts its first connection: if this is one, build it with Rust 1.97 or later.";
 
-/// Bytes of an exit's message: a deep recursion's backtrace is longer than anyone reads.
+/// The limit of an exit's message in bytes, as the backtrace of a deep recursion can be very long.
 const MESSAGE_BYTES: usize = 8 << 10;
 
-/// A service ended by itself, or was ended for a reason of its own.
+/// Records that a service ended by itself, or was ended for a reason that `end` gives.
 pub(super) fn exit(end: &ServiceEnd, ran_for: Duration, stderr: Vec<String>) -> Exit {
     let (reason, code, message) = match end {
         ServiceEnd::Exited(code) => (exit::Reason::Exited, *code, format!("exit code {code}")),
@@ -44,7 +44,7 @@ pub(super) fn exit(end: &ServiceEnd, ran_for: Duration, stderr: Vec<String>) -> 
     }
 }
 
-/// What a known error of guests' libraries means, where its own words do not say it.
+/// Explains a known error of guests' libraries whose message does not say what it means.
 fn hint(end: &ServiceEnd, stderr: &[String]) -> Option<&'static str> {
     let failed = match end {
         ServiceEnd::Exited(code) => *code != 0,
@@ -55,7 +55,7 @@ fn hint(end: &ServiceEnd, stderr: &[String]) -> Option<&'static str> {
     (failed && stderr.iter().any(says)).then_some(OLD_TOKIO)
 }
 
-/// The end of a service that was asked to stop.
+/// Records the end of a service that was asked to stop.
 pub(super) fn stopped(ran_for: Duration, stderr: Vec<String>) -> Exit {
     let message = "it was asked to stop".to_owned();
     Exit {
@@ -64,7 +64,7 @@ pub(super) fn stopped(ran_for: Duration, stderr: Vec<String>) -> Exit {
     }
 }
 
-/// The end of a service whose worker ended before it could tell.
+/// Records the end of a service whose worker ended before it could report the exit.
 pub(super) fn lost() -> Exit {
     now(
         exit::Reason::Lost,
@@ -73,7 +73,7 @@ pub(super) fn lost() -> Exit {
     )
 }
 
-/// Keeps an exit before those of earlier lives.
+/// Adds an exit in front of those of earlier runs.
 pub(super) fn keep(state: &mut ReplicaState, exit: Exit) {
     let without_lines = Exit {
         stderr: Vec::new(),
@@ -94,7 +94,8 @@ fn now(reason: exit::Reason, message: String, ran_for: Option<Duration>) -> Exit
     }
 }
 
-/// Function names without the hashes that tell versions of a crate apart: `std[4c88cc36bc376bad]::io` is `std::io`.
+/// Removes the hashes that distinguish versions of a crate from function names:
+/// `std[4c88cc36bc376bad]::io` becomes `std::io`.
 fn readable(message: &str) -> String {
     let mut parts = message.split('[');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fault_of_an_old_tokio_is_explained() {
+    fn the_failure_of_an_old_tokio_is_explained() {
         let message = |end: &ServiceEnd, line: &str| {
             let lines = vec!["listening".to_owned(), line.to_owned()];
             exit(end, Duration::ZERO, lines).message
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_told_by_their_names() {
+    fn functions_are_named_without_hashes() {
         for (message, told) in [
             (
                 "2: 0x5bb7 - t.wasm!trapper[6c99bc16cfa6a6fa]::fall_over::<&[u8]>",

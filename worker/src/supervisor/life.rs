@@ -1,6 +1,6 @@
-//! The life of a replica: one state machine, without clock, tasks or sockets.
+//! The life of a replica: a state machine without a clock, tasks or sockets.
 //!
-//! The shell feeds it what happened and when; it answers what to do and what to tell.
+//! The caller passes in what happened and when; the machine returns what to do and what to report.
 
 use std::{
     collections::VecDeque,
@@ -14,12 +14,12 @@ use crate::runtime::ServiceEnd;
 
 mod note;
 
-/// Where a replica is in its life.
+/// The phase of a replica's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Artifacts are on their way, or being compiled.
+    /// Artifacts are being pulled or compiled.
     Pending,
-    /// The service's instance is being made.
+    /// The service's instance is being created.
     Starting,
     Running,
     Backoff,
@@ -29,21 +29,21 @@ pub enum Phase {
     Stopped,
 }
 
-/// What happened.
+/// An event in the life of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Everything is linked and published ports are bound.
     Prepared,
-    /// It can never run as it is.
+    /// The replica can never run in its present form.
     CannotRun {
         reason: &'static str,
         message: String,
     },
-    /// The service's instance is there and its `run` was called.
+    /// The service's instance was created and its `run` was called.
     Started,
     /// The service can take work.
     Ready,
-    /// It cannot yet, or no longer.
+    /// The service cannot take work yet, or can no longer.
     NotReady {
         why: String,
     },
@@ -51,7 +51,7 @@ pub enum Event {
     Unhealthy {
         why: String,
     },
-    /// The service ended by itself. `jitter` is random, 0 to 255: it spreads restarts in time.
+    /// The service ended by itself. `jitter` is a random number that spreads restarts in time.
     Ended {
         end: ServiceEnd,
         jitter: u8,
@@ -59,17 +59,17 @@ pub enum Event {
     /// The service was ended by [`Action::Kill`].
     Killed,
     BackoffElapsed,
-    /// It should stop: it is no longer wanted here.
+    /// The replica is no longer wanted on this worker and must stop.
     Stop,
-    /// The worker itself ends. What has ended before keeps its end; all else stops.
+    /// The worker itself ends. A replica that has already ended stays as it is; any other stops.
     WorkerEnds,
-    /// What was in flight has finished, or its time is over: `late` says which.
+    /// Work in flight has finished, or with `late`, the grace has expired.
     Drained {
         late: bool,
     },
 }
 
-/// What to do.
+/// An action that the caller must carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Run the service in a fresh store.
@@ -80,54 +80,54 @@ pub enum Action {
     AwaitLease,
     /// Open or close the replica's routes and published ports.
     SetReady(bool),
-    /// Let what is in flight finish within the grace, then send [`Event::Drained`].
+    /// Let work in flight finish within the grace, then send [`Event::Drained`].
     Drain,
     /// End the service, then send [`Event::Killed`].
     Kill,
-    /// End the service for a reason of its own, then send [`Event::Ended`] with it.
+    /// End the service for this reason, then send [`Event::Ended`] with it.
     End(ServiceEnd),
-    /// Give back ports and everything prepared: it will not run again.
+    /// Release ports and everything that was prepared: the replica will not run again.
     Release,
 }
 
-/// What follows from an event.
+/// The result of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     pub actions: Vec<Action>,
-    /// In the order in which it happened.
+    /// What to report, in the order in which it happened.
     pub notes: Vec<Note>,
 }
 
-/// One replica's state.
+/// The state of one replica.
 #[derive(Clone, Debug)]
 pub struct Life {
-    /// `None`: a workload of components only, which has nothing that could end.
+    /// `None` for a workload of components only, in which nothing can end.
     policy: Option<RestartPolicy>,
     phase: Phase,
     ready: bool,
     restarts: u32,
-    /// When restarts were decided, within the policy's window.
+    /// When the restarts within the policy's window were decided.
     recent: VecDeque<Instant>,
-    /// Waits since the last healthy run.
+    /// The number of backoffs since the last healthy run.
     waits: u32,
-    /// Runs in a row that were shorter than `short`.
+    /// The number of consecutive runs that were shorter than `short`.
     short_runs: u32,
     short: Duration,
-    /// `None` while nothing runs, or it has only begun to.
+    /// `None` until the service has started.
     running_since: Option<Instant>,
-    /// The service exists, also while it is being killed.
+    /// Whether the service exists, which includes the time in which it is being killed.
     alive: bool,
-    /// It is being ended because it is not healthy.
+    /// Whether the service is being ended because it is unhealthy.
     condemned: bool,
     drained: bool,
-    /// It ended as its policy asks while it was stopping.
+    /// Whether the service completed while the replica was stopping.
     completed: bool,
-    /// Nothing follows any more, whatever the phase.
+    /// Whether no further event has an effect, whatever the phase.
     over: bool,
 }
 
 impl Life {
-    /// `restarts` is what the first start counts as.
+    /// Creates the life of a pending replica. `restarts` is the count with which it begins.
     pub fn new(policy: Option<RestartPolicy>, restarts: u32) -> Self {
         Self {
             policy,
@@ -147,18 +147,18 @@ impl Life {
         }
     }
 
-    /// Takes runs below this for those of a crash loop, in place of [`SHORT_RUN`].
+    /// Sets the length below which a run counts as part of a crash loop, in place of [`SHORT_RUN`].
     pub fn with_short_run(mut self, short: Duration) -> Self {
         self.short = short;
         self
     }
 
-    /// Whether nothing follows any more.
+    /// Returns whether the life is over, so that no further event has an effect.
     pub fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Whether its service ended as its policy asks while the replica was stopping.
+    /// Returns whether the service completed while the replica was stopping.
     pub fn has_completed(&self) -> bool {
         self.completed
     }
@@ -171,13 +171,13 @@ impl Life {
         self.ready
     }
 
-    /// How often the service was started again.
+    /// Returns how often the service was restarted.
     pub fn restarts(&self) -> u32 {
         self.restarts
     }
 
-    /// Takes one step. An event that has no meaning in the present phase (a timer that fired too late)
-    /// changes nothing.
+    /// Processes one event. An event without a meaning in the present phase, such as a timer that
+    /// fired too late, changes nothing.
     pub fn step(&mut self, event: Event, now: Instant) -> Step {
         match (self.phase, event) {
             (Phase::Stopped, _) => Step::default(),
@@ -185,7 +185,7 @@ impl Life {
                 self.drained = true;
                 match self.alive && !self.condemned {
                     true => Step::of([Action::Kill], Note::killed_to_stop(late)),
-                    // Its end is on its way, or has been.
+                    // The service has ended, or its end has been requested.
                     false => self.stop_if_over(Vec::new()),
                 }
             }
@@ -203,7 +203,7 @@ impl Life {
                 self.stop_if_over(vec![Note::stopped(self.ran_for(now))])
             }
             (Phase::Stopping, _) => Step::default(),
-            // How it ended is what counts, and there is nothing to stop.
+            // There is nothing to stop, and the phase must keep saying how the replica ended.
             (Phase::Completed | Phase::Failed, Event::WorkerEnds) => {
                 self.over = true;
                 Step::default()
@@ -264,7 +264,7 @@ impl Life {
         self.running_since = Some(now);
         let message = match self.restarts {
             0 => "the service was started".to_owned(),
-            n => format!("the service was started again (restart {n})"),
+            n => format!("the service was restarted (restart {n})"),
         };
         Step::of([], Note::normal("Started", message))
     }
@@ -292,7 +292,7 @@ impl Life {
         };
         if !restart {
             actions.push(Action::Release);
-            let message = "its policy asks for no restart";
+            let message = "its restart policy does not ask for a restart";
             notes.push(if succeeded {
                 self.phase = Phase::Completed;
                 Note::normal("Completed", message)
@@ -328,7 +328,7 @@ impl Life {
         Step { actions, notes }
     }
 
-    /// How long the service has run, or had when it ended; zero when it never did.
+    /// Returns how long the service has run, or had run when it ended; zero if it never started.
     pub fn ran_for(&self, now: Instant) -> Duration {
         self.running_since
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
@@ -338,14 +338,14 @@ impl Life {
         self.phase = Phase::Stopping;
         let mut actions = self.close();
         actions.push(Action::Drain);
-        // Whoever asked has told why.
+        // No note: the caller has already recorded the reason.
         Step {
             actions,
             notes: Vec::new(),
         }
     }
 
-    /// No more work, if there was any.
+    /// Closes the replica to new work, if it was ready.
     fn close(&mut self) -> Vec<Action> {
         let was_ready = std::mem::take(&mut self.ready);
         was_ready
@@ -372,8 +372,8 @@ impl Life {
     }
 }
 
-/// The wait before a restart: doubled with each one, within a tenth of that either way, never above the
-/// policy's longest.
+/// Returns the wait before a restart. It doubles with each restart, varies by up to a tenth in
+/// either direction, and never exceeds the policy's maximum.
 fn backoff(policy: &RestartPolicy, waits: u32, jitter: u8) -> Duration {
     let doubled = policy
         .initial_backoff

@@ -1,4 +1,5 @@
-//! Replicas of this worker: each a task that owns everything of it, from artifacts to published ports.
+//! The replicas of this worker. Each is a task that owns everything that belongs to the replica,
+//! from artifacts to published ports.
 
 mod conditions;
 mod exits;
@@ -26,45 +27,45 @@ use crate::{
     volumes::Volumes,
 };
 
-/// What every replica of a worker uses.
+/// The parts of a worker that its replicas share.
 pub struct SupervisorParts {
     pub runtime: Arc<Runtime>,
     pub artifacts: Arc<Artifacts>,
     pub router: Router,
     pub logs: LogHub,
     pub reports: ReportBook,
-    /// Exclusive replicas run by it.
+    /// The lease under which exclusive replicas run.
     pub lease: Arc<SharedLease>,
     pub host: HostAccess,
     pub publish: PublishPolicy,
     pub volumes: Arc<Volumes>,
-    /// No grace is longer than this.
+    /// The upper bound of every `stopGrace`.
     pub longest_grace: Duration,
-    /// Services that end sooner than this are not started again at once: [`SHORT_RUN`], but in tests
-    /// of many restarts.
+    /// Services that end sooner than this are not restarted at once. It is [`SHORT_RUN`], except in
+    /// tests with many restarts.
     ///
     /// [`SHORT_RUN`]: warren_model::spec::SHORT_RUN
     pub short_run: Duration,
 }
 
-/// Owns the replicas of a worker. What becomes of them is told through the [`ReportBook`].
+/// Owns the replicas of a worker. Their state is reported through the [`ReportBook`].
 pub struct Supervisor {
     parts: Arc<SupervisorParts>,
     replicas: Arc<Mutex<HashMap<String, Handle>>>,
     tasks: TaskTracker,
 }
 
-/// A replica, as others hold it.
+/// The supervisor's handle to a replica's task.
 #[derive(Clone, Default)]
 struct Handle {
     stop: CancellationToken,
-    /// The worker itself ends.
+    /// Cancelled when the worker itself ends.
     worker_ends: CancellationToken,
     meter: Meter,
     fence: NewestFence,
 }
 
-/// Where a replica's use is read, once it is prepared and until it gives back all.
+/// The resource usage of a replica, from when it is prepared until it has released everything.
 type Meter = Arc<Mutex<Option<Arc<ReplicaUsage>>>>;
 
 impl Supervisor {
@@ -76,15 +77,16 @@ impl Supervisor {
         })
     }
 
-    /// Ids of the replicas that nobody has told to stop.
+    /// Returns the ids of the replicas that have not been asked to stop.
     pub fn wanted(&self) -> Vec<String> {
         let replicas = self.replicas.lock();
         let wanted = replicas.iter().filter(|(_, it)| !it.stop.is_cancelled());
         wanted.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Stops every replica by its workload's rules and waits for the last one, at most `patience`.
-    /// One that has ended keeps its end: its last report stays as it is. Whether all have stopped.
+    /// Stops every replica as its workload specifies, and waits at most `patience` for them. The
+    /// last report of a replica that has already ended is not changed. Returns whether all have
+    /// stopped.
     pub async fn shutdown(&self, patience: Duration) -> bool {
         for replica in self.replicas.lock().values() {
             replica.worker_ends.cancel();
@@ -94,7 +96,7 @@ impl Supervisor {
         if stopped.is_err() {
             tracing::warn!(
                 ?patience,
-                "some replicas did not stop in time and are ended"
+                "some replicas did not stop in time and are killed"
             );
         }
         stopped.is_ok()

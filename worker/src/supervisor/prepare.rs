@@ -1,4 +1,4 @@
-//! From an assignment to something that can be started: artifacts, code, links, ports.
+//! Prepares an assignment so that it can be started: artifacts, code, links and ports.
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
@@ -18,10 +18,10 @@ use crate::{
 
 use super::{SupervisorParts, report::Reporter};
 
-/// Of a replica whose components were not compiled.
+/// The reason of a replica whose components could not be compiled.
 const COMPILE_FAILED: &str = "CompileFailed";
 
-/// Everything of a replica that outlives a restart of its service.
+/// Everything of a replica that persists when its service restarts.
 pub(super) struct Ready {
     pub(super) prepared: Prepared,
     pub(super) network: Network,
@@ -29,14 +29,14 @@ pub(super) struct Ready {
     pub(super) mounts: Mounts,
 }
 
-/// Why a replica can never run as it is.
+/// Why a replica can never run in its present form.
 pub(super) struct CannotRun {
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
-/// Brings everything together. Takes as long as the control plane is away and an artifact is missing;
-/// dropping it gives back what it has.
+/// Prepares a replica. If an artifact is missing, it waits for as long as the control plane is
+/// unreachable. Dropping the future releases everything.
 pub(super) async fn prepare(
     assignment: &Assignment,
     parts: &SupervisorParts,
@@ -113,7 +113,8 @@ pub(super) async fn prepare(
     })
 }
 
-/// What cannot be compiled on other workers either is reported as such: they need not try.
+/// Reports an artifact that could not be compiled, so that other workers need not try if it would
+/// fail there too.
 fn not_compiled(digest: Digest, failure: &CompileFailure, reporter: &Reporter) -> CannotRun {
     reporter.not_compiled(digest, failure);
     CannotRun {
@@ -122,7 +123,7 @@ fn not_compiled(digest: Digest, failure: &CompileFailure, reporter: &Reporter) -
     }
 }
 
-/// Makes room on the disk. What cannot be removed now may be the next time.
+/// Frees disk space. What cannot be removed now may be removed the next time.
 async fn collect(parts: &SupervisorParts) {
     let (artifacts, runtime) = (Arc::clone(&parts.artifacts), Arc::clone(&parts.runtime));
     let collecting = task::spawn_blocking(move || {
@@ -130,11 +131,11 @@ async fn collect(parts: &SupervisorParts) {
         runtime.collect()
     });
     if let Err(error) = collecting.await.map_err(io::Error::other).flatten() {
-        tracing::warn!(%error, "cannot remove what nothing uses");
+        tracing::warn!(%error, "cannot remove unused artifacts and compiled code");
     }
 }
 
-/// What its guests may run by, if they are of an exclusive service's.
+/// Returns the lease under which the replica's guests run, if its service is exclusive.
 pub(super) fn lease(assignment: &Assignment, parts: &SupervisorParts) -> Option<Arc<SharedLease>> {
     assignment.fence.map(|_| Arc::clone(&parts.lease))
 }
@@ -158,7 +159,7 @@ async fn publish(
     Ok(published)
 }
 
-/// What has to be loaded, and as what it runs.
+/// Returns the artifacts to load, each with the role in which it runs.
 fn artifacts(spec: &WorkloadSpec) -> BTreeSet<(Digest, Role)> {
     let service = spec.service.iter();
     let service = service.map(|service| (service.component, Role::Service));

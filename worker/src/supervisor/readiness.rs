@@ -1,4 +1,5 @@
-//! When a service takes work: by its readiness probe, else once it listens where the world expects it to.
+//! Determines when a service takes work: by its readiness probe, or else once it listens on the
+//! ports on which it is expected.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -15,22 +16,24 @@ use crate::{
 
 use super::routes::expected_ports;
 
-/// A service that listens nowhere is taken for ready after this time.
+/// A service that does not listen at all counts as ready after this time.
 const NOT_A_SERVER: Duration = Duration::from_secs(1);
-/// A listener that nobody expects counts after this time: programs open some for a moment, and for themselves.
+/// How long a listener on an unexpected port must be open to count, as programs open some briefly
+/// for internal use.
 const SETTLED: Duration = Duration::from_millis(500);
 
-/// Watches one life of a service.
+/// Watches the readiness of one run of a service.
 pub(super) enum Readiness {
     Probed(Box<Prober>),
     Listening(Listening),
 }
 
-/// Whether a service listens.
+/// Watches whether a service listens.
 pub(super) struct Listening {
     network: Network,
-    /// The ports that must all be listened on, or bound by UDP; empty: any listener on a port of the service's own choice
-    /// that is open for [`SETTLED`], or none after [`NOT_A_SERVER`]. Such a service then stays ready.
+    /// The ports on which the service must listen, or which it must bind for UDP. If the list is
+    /// empty, the service becomes ready once any listener on a port number of its choice has been
+    /// open for [`SETTLED`], or without one after [`NOT_A_SERVER`], and then stays ready.
     ports: Vec<(Transport, u16)>,
     deadline: Instant,
     ready: bool,
@@ -39,7 +42,7 @@ pub(super) struct Listening {
 // === impl Readiness ===
 
 impl Readiness {
-    /// The service's `run` is called now.
+    /// Begins to watch a service whose `run` is called now.
     pub(super) fn new(network: &Network, service: &Service) -> Self {
         match &service.readiness {
             Some(probe) => Self::Probed(Box::new(Prober::new(network, probe))),
@@ -47,15 +50,13 @@ impl Readiness {
         }
     }
 
-    /// Returns each time readiness changes, or is denied for a reason that was not told before. Dropping the future
-    /// loses nothing.
+    /// Returns the verdict each time it changes, which includes a new reason for not being ready.
+    /// Cancel safe: no change is lost.
     pub(super) async fn changed(&mut self) -> Verdict {
         match self {
             Self::Probed(prober) => match prober.changed().await {
                 Verdict::Healthy => Verdict::Healthy,
-                Verdict::Unhealthy(why) => {
-                    Verdict::Unhealthy(format!("its readiness probe failed {why}"))
-                }
+                Verdict::Unhealthy(why) => Verdict::Unhealthy(format!("its readiness probe {why}")),
             },
             Self::Listening(listening) => match listening.changed().await {
                 true => Verdict::Healthy,
@@ -68,7 +69,7 @@ impl Readiness {
 // === impl Listening ===
 
 impl Listening {
-    /// The service's `run` is called now.
+    /// Begins to watch a service whose `run` is called now.
     fn new(network: Network, ports: Vec<(Transport, u16)>) -> Self {
         Self {
             network,
@@ -78,11 +79,11 @@ impl Listening {
         }
     }
 
-    /// Returns each time readiness changes, with what it is now. Dropping the future loses nothing.
+    /// Returns whether the service is ready each time that changes. Cancel safe: no change is lost.
     async fn changed(&mut self) -> bool {
         let mut listening = self.network.listening();
         loop {
-            // What is seen from here on wakes the wait below.
+            // Any change from here on wakes the wait below.
             listening.borrow_and_update();
             let is_ready = self.is_ready_at(Instant::now());
             if is_ready != self.ready {
@@ -91,14 +92,14 @@ impl Listening {
             }
             let due = self.due();
             tokio::select! {
-                // The network lives as long as `self`, so its word does not end.
+                // `self` keeps the network alive, so the channel is never closed.
                 _ = listening.changed() => {}
                 () = tokio::time::sleep_until(due.unwrap_or(self.deadline)), if due.is_some() => {}
             }
         }
     }
 
-    /// Whether it is ready then, should nothing change before.
+    /// Returns whether the service is ready at `now`, if nothing changes before.
     fn is_ready_at(&self, now: Instant) -> bool {
         match self.ports.is_empty() {
             true => self.due().is_none_or(|due| due <= now),
@@ -106,7 +107,8 @@ impl Listening {
         }
     }
 
-    /// When a service of which no port is expected counts as ready, as things are now; `None` once it does.
+    /// Returns when a service without expected ports will count as ready if nothing changes; `None`
+    /// once it does.
     fn due(&self) -> Option<Instant> {
         if self.ready || !self.ports.is_empty() {
             return None;
@@ -124,7 +126,8 @@ impl Listening {
     }
 }
 
-/// Whether what a client of the published port sends finds somebody, by whatever family.
+/// Returns whether a datagram from a client of the published port would find a socket, in either
+/// family.
 fn is_bound(network: &Network, port: u16) -> bool {
     let hosts: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     let mut places = hosts.map(|host| SocketAddr::new(host, port)).into_iter();
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_port_is_listened_on_or_it_is_not_ready() {
+    async fn a_service_is_ready_only_while_it_listens_on_every_port() {
         let network = Network::new(NetLimits::default());
         let scope = network.scope();
         let ports = vec![(Transport::Tcp, 80), (Transport::Tcp, 81)];
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_udp_port_is_bound_and_a_tcp_port_listened_on() {
+    async fn an_expected_udp_port_must_be_bound_for_udp() {
         let network = Network::new(NetLimits::default());
         let scope = network.scope();
         let mut readiness = Listening::new(network, vec![(Transport::Udp, 53)]);
@@ -181,7 +184,8 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Of a service that nobody expects to listen, and that may take its time.
+    /// Watches a service without expected ports, which has an hour before it counts as ready
+    /// anyway.
     fn unexpected(network: Network) -> Listening {
         let mut readiness = Listening::new(network, Vec::new());
         readiness.deadline = Instant::now() + HOUR;
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_ports_a_listener_counts_once_it_stays_open_and_then_for_good() {
+    async fn without_expected_ports_a_listener_counts_once_it_stays_open_and_then_permanently() {
         let network = Network::new(NetLimits::default());
         let scope = network.scope();
         let mut readiness = unexpected(network);
@@ -201,7 +205,7 @@ mod tests {
         drop(first);
         assert!(
             !readiness.is_ready_at(after + millis(600)),
-            "it was too short"
+            "it was not open for long enough"
         );
         let first = listen(&scope, 9000);
         let ready = tokio::time::timeout(HOUR, readiness.changed()).await;
@@ -212,11 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn listeners_on_any_port_and_those_opened_again_and_again_do_not_count() {
+    fn listeners_on_ephemeral_ports_and_those_that_are_reopened_do_not_count() {
         let network = Network::new(NetLimits::default());
         let scope = network.scope();
         let readiness = unexpected(network);
-        // Port 0, as an event loop has it for itself.
+        // Port 0, as an event loop uses it internally.
         let _own = listen(&scope, 0);
         assert!(!readiness.is_ready_at(Instant::now() + HOUR / 2));
         drop(listen(&scope, 9000));
@@ -224,7 +228,7 @@ mod tests {
         let again = listen(&scope, 9000);
         assert!(
             !readiness.is_ready_at(before + millis(499)),
-            "it is another one"
+            "it is a different listener"
         );
         drop(again);
         assert!(!readiness.is_ready_at(Instant::now() + HOUR / 2));

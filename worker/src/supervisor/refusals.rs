@@ -1,4 +1,5 @@
-//! What a replica's guests were refused: each thing at once, and how often now and then.
+//! Digests the refusals of a replica's guests: each is reported at once, and its repetitions as
+//! counts at increasing intervals.
 
 use std::{
     future::pending,
@@ -9,78 +10,81 @@ use tokio::time::sleep_until;
 
 use crate::policy::Refusal;
 
-/// After which repetitions are told for the first time; then twice as long, and so on.
+/// The wait before repetitions are reported for the first time. It doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
-/// Shorter than the time for which the control plane counts up one event.
+/// The longest wait. It is shorter than the time within which the control plane aggregates an
+/// event.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// The refusals that were told, with what is left to tell of each.
+/// The refusals that were reported, with the repetitions of each that were not reported yet.
 #[derive(Default)]
-pub(super) struct Told(Vec<Repeated>);
+pub(super) struct RefusalDigest(Vec<Counted>);
 
-struct Repeated {
+struct Counted {
     refusal: Refusal,
-    told: u64,
+    /// How many occurrences have been reported.
+    reported: u64,
     wait: Duration,
     due: Instant,
 }
 
-/// A refusal to tell, and how often it happened since it was last told.
+/// A refusal to report, with the number of occurrences since its last report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Again {
+pub(super) struct Repeat {
     pub refusal: String,
     pub count: u32,
 }
 
-// === impl Told ===
+// === impl RefusalDigest ===
 
-impl Told {
-    /// A refusal that is new. There are few for each guest.
-    pub(super) fn first(&mut self, refusal: Refusal, now: Instant) -> Again {
-        let mut repeated = Repeated {
+impl RefusalDigest {
+    /// Adds a new refusal and returns its first report. The policy bounds the number of refusals
+    /// per guest.
+    pub(super) fn first(&mut self, refusal: Refusal, now: Instant) -> Repeat {
+        let mut counted = Counted {
             refusal,
-            told: 0,
+            reported: 0,
             wait: FIRST_WAIT,
             due: now + FIRST_WAIT,
         };
-        let again = repeated.tell();
-        self.0.push(repeated);
-        again
+        let repeat = counted.report();
+        self.0.push(counted);
+        repeat
     }
 
-    /// What happened again and is due, or all of it.
-    pub(super) fn again(&mut self, now: Instant, all: bool) -> Vec<Again> {
-        let mut again = Vec::new();
-        for repeated in &mut self.0 {
-            if repeated.due > now && !all {
+    /// Returns the repetitions that are due, or with `all` all of them.
+    pub(super) fn repeats(&mut self, now: Instant, all: bool) -> Vec<Repeat> {
+        let mut repeats = Vec::new();
+        for counted in &mut self.0 {
+            if counted.due > now && !all {
                 continue;
             }
-            if repeated.refusal.times.get() > repeated.told {
-                again.push(repeated.tell());
-                repeated.wait = LONGEST_WAIT.min(repeated.wait * 2);
+            if counted.refusal.times.get() > counted.reported {
+                repeats.push(counted.report());
+                counted.wait = LONGEST_WAIT.min(counted.wait * 2);
             }
-            repeated.due = now + repeated.wait;
+            counted.due = now + counted.wait;
         }
-        again
+        repeats
     }
 
-    /// Returns when something may be due. Dropping the future loses nothing.
+    /// Waits until a report may be due. Cancel safe.
     pub(super) async fn due(&self) {
-        match self.0.iter().map(|repeated| repeated.due).min() {
+        match self.0.iter().map(|counted| counted.due).min() {
             Some(due) => sleep_until(due.into()).await,
             None => pending().await,
         }
     }
 }
 
-// === impl Repeated ===
+// === impl Counted ===
 
-impl Repeated {
-    fn tell(&mut self) -> Again {
+impl Counted {
+    fn report(&mut self) -> Repeat {
         let times = self.refusal.times.get();
-        let since = times - self.told;
-        self.told = times;
-        Again {
+        let since = times - self.reported;
+        self.reported = times;
+        Repeat {
             refusal: self.refusal.to_string(),
             count: u32::try_from(since).unwrap_or(u32::MAX),
         }
@@ -94,7 +98,7 @@ mod tests {
     use crate::policy::{HostAccess, Op, Policy, Refusals, Role, refusals};
 
     #[test]
-    fn repetitions_are_counted_and_told_ever_more_seldom() {
+    fn repetitions_are_counted_and_reported_at_increasing_intervals() {
         let (sender, mut reader) = refusals();
         let refusals = Refusals::new(Role::Service, "service".into(), sender);
         let policy = Policy::new(Role::Service, Vec::new(), HostAccess::default());
@@ -103,17 +107,17 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
 
-        let mut told = Told::default();
+        let mut digest = RefusalDigest::default();
         attempt();
         attempt();
-        let first = told.first(reader.try_recv().unwrap(), begin);
+        let first = digest.first(reader.try_recv().unwrap(), begin);
         assert_eq!(first.count, 2);
         assert!(first.refusal.contains("192.0.2.1:80"), "{first:?}");
         let mut counts = Vec::new();
         for second in 1..=1000 {
             attempt();
-            let again = told.again(at(second), false);
-            counts.extend(again.into_iter().map(|again| (second, again.count)));
+            let repeats = digest.repeats(at(second), false);
+            counts.extend(repeats.into_iter().map(|repeat| (second, repeat.count)));
         }
         let expected = [
             (2, 2),
@@ -127,15 +131,15 @@ mod tests {
             (810, 300),
         ];
         assert_eq!(counts, expected);
-        // What is left is told in the end, once.
-        let rest = told.again(at(1000), true);
+        // The rest is reported once, at the end.
+        let rest = digest.repeats(at(1000), true);
         assert_eq!(
             rest,
-            [Again {
+            [Repeat {
                 count: 190,
                 ..first
             }]
         );
-        assert!(told.again(at(1000), true).is_empty());
+        assert!(digest.repeats(at(1000), true).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! One replica: what its life decides, done; what is done, told to its life.
+//! The task of one replica: it carries out what its life decides, and passes events to it.
 
 use std::{
     future::{Future, pending},
@@ -34,12 +34,12 @@ use super::{
     life::{Action, Event, Life, Note, Phase},
     prepare::{self, CannotRun, Ready, prepare},
     readiness::Readiness,
-    refusals::{Again, Told},
+    refusals::{RefusalDigest, Repeat},
     report::Reporter,
     routes::Routes,
 };
 
-/// What a workload without a service has to finish its requests.
+/// How long a workload without a service may take to finish its requests.
 const GRACE: Duration = Duration::from_secs(10);
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -59,10 +59,10 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle:
         router: parts.router.clone(),
         logs: parts.logs.clone(),
     };
-    let (tell, mut refusals) = policy::refusals();
+    let (sender, mut refusals) = policy::refusals();
     let lease = prepare::lease(&assignment, parts);
     let mut preparing: Boxed<'_, Result<Ready, CannotRun>> = Box::pin(async {
-        let ready = prepare(&assignment, parts, log.clone(), tell, &reporter).await?;
+        let ready = prepare(&assignment, parts, log.clone(), sender, &reporter).await?;
         held(lease.as_deref()).await;
         Ok(ready)
     });
@@ -82,41 +82,41 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle:
         service: None,
         over: CancellationToken::new(),
         starting: None,
-        killing: None,
+        end_cause: None,
         readiness: None,
         liveness: None,
         backoff: None,
         draining: None,
         asked_to_stop: false,
     };
-    let mut told = Told::default();
+    let mut digest = RefusalDigest::default();
     while !replica.life.is_over() {
         tokio::select! {
             event = replica.next_event(&mut preparing, &stop, &worker_ends) => replica.take(event).await,
-            Some(refusal) = refusals.recv() => replica.refused(&told.first(refusal, Instant::now())),
-            () = told.due() => {}
+            Some(refusal) = refusals.recv() => replica.refused(&digest.first(refusal, Instant::now())),
+            () = digest.due() => {}
         }
         let is_stopping = replica.life.phase() == Phase::Stopping;
-        for again in told.again(Instant::now(), is_stopping) {
-            replica.refused(&again);
+        for repeat in digest.repeats(Instant::now(), is_stopping) {
+            replica.refused(&repeat);
         }
     }
 }
 
-/// What a replica holds from its preparation until it will not run again.
+/// The resources that a replica holds from its preparation until it will not run again.
 struct Held {
     prepared: crate::runtime::Prepared,
     network: crate::net::Network,
     published: Vec<PublishGuard>,
     /// The ports of the service that routes lead to.
     routed: Vec<Arc<ServicePort>>,
-    /// After `prepared`, whose guests have them open.
+    /// Dropped after `prepared`, whose guests have the directories open.
     _mounts: Mounts,
 }
 
-/// Why the service is being ended.
-enum Killing {
-    /// It is no longer wanted.
+/// Why the replica ends its service.
+enum EndCause {
+    /// The replica is stopping.
     Stopped,
     Ended(ServiceEnd),
 }
@@ -127,34 +127,34 @@ struct Replica<'a> {
     parts: &'a SupervisorParts,
     reporter: &'a Reporter,
     log: ReplicaLog,
-    /// An exclusive service starts only while it is held.
+    /// The lease of an exclusive service, which starts only while the lease is held.
     lease: Option<Arc<SharedLease>>,
-    /// Raised by each session that tells of the replica.
+    /// Raised by each session that assigns the replica.
     fence: NewestFence,
-    /// How often this process started the service.
+    /// How often this process has started the service.
     starts: u32,
-    /// Read by published ports.
+    /// Whether published ports accept connections.
     ready: watch::Sender<bool>,
-    /// Read with each heartbeat.
+    /// The resource usage, which is read with each heartbeat.
     meter: Meter,
     held: Option<Held>,
     service: Option<AbortOnDrop>,
     /// Cancelled when `service` has ended.
     over: CancellationToken,
-    /// Told by the service's task when its `run` is called.
+    /// Notified by the service's task when its `run` is called.
     starting: Option<oneshot::Receiver<()>>,
-    /// What the end of the service will be told as, since it is being ended.
-    killing: Option<Killing>,
+    /// Why the replica is ending the service, which determines how the end is reported.
+    end_cause: Option<EndCause>,
     readiness: Option<Readiness>,
     liveness: Option<Prober>,
     backoff: Option<Boxed<'static, ()>>,
-    /// Whether the grace ended first.
+    /// Resolves to whether the grace expired before everything had finished.
     draining: Option<Boxed<'static, bool>>,
     asked_to_stop: bool,
 }
 
 impl Replica<'_> {
-    /// What happens next. Dropping the future loses nothing.
+    /// Waits for the next event. Cancel safe: no event is lost.
     async fn next_event(
         &mut self,
         preparing: &mut Boxed<'_, Result<Ready, CannotRun>>,
@@ -163,7 +163,7 @@ impl Replica<'_> {
     ) -> Event {
         let is_pending = self.life.phase() == Phase::Pending;
         tokio::select! {
-            // In the order of a life: a service that ended at once had started before.
+            // In the order of a life: a service that ended at once must be seen as started before.
             biased;
             () = stop.cancelled(), if !self.asked_to_stop => {
                 self.asked_to_stop = true;
@@ -190,7 +190,7 @@ impl Replica<'_> {
                 Verdict::Unhealthy(why) => Event::NotReady { why },
             },
             why = unhealthy(&mut self.liveness) => Event::Unhealthy {
-                why: format!("its liveness probe failed {why}"),
+                why: format!("its liveness probe {why}"),
             },
             () = elapsed(&mut self.backoff) => {
                 self.backoff = None;
@@ -225,22 +225,23 @@ impl Replica<'_> {
                 self.ready.send_replace(ready);
             }
             Action::Drain => self.draining = Some(self.drain()),
-            Action::Kill => self.kill(Killing::Stopped),
-            Action::End(ref end) => self.kill(Killing::Ended(end.clone())),
+            Action::Kill => self.kill(EndCause::Stopped),
+            Action::End(ref end) => self.kill(EndCause::Ended(end.clone())),
             Action::Release => {
                 self.log.end();
                 self.parts.router.remove(&self.assignment.replica);
                 self.reporter.endpoints(Vec::new());
                 *self.meter.lock() = None;
-                // Before anyone is told: whoever takes the replica's place may want the same ports.
+                // Done before the end is reported, as a replacement may want the same ports.
                 let published = self.held.take().map(|held| held.published);
                 join_all(published.into_iter().flatten().map(PublishGuard::close)).await;
             }
         }
     }
 
-    /// The guest saw an error code, which says neither what to change nor where.
-    fn refused(&self, Again { refusal, count }: &Again) {
+    /// Reports what a guest was refused: the guest itself only saw an error code, which says
+    /// neither what to change nor where.
+    fn refused(&self, Repeat { refusal, count }: &Repeat) {
         let replica = &self.assignment.replica;
         tracing::info!(%replica, count, "{refusal}");
         let note = Note::warning("Refused", refusal.clone());
@@ -284,7 +285,7 @@ impl Replica<'_> {
         self.starting = Some(starting);
         self.service = Some(AbortOnDrop(tokio::spawn(async move {
             let started = || {
-                // Nobody waits for it when the replica stops meanwhile.
+                // The receiver is gone if the replica is stopping.
                 let _ = started.send(());
             };
             service.run(turn, started).await
@@ -292,14 +293,14 @@ impl Replica<'_> {
     }
 
     fn turn(&mut self) -> Option<Turn> {
-        // Before its fence is read.
+        // The tenure must begin before the fence is read.
         let tenure = self.lease.as_ref()?.tenure();
         let fence = self.fence.get()?.of_start(self.starts);
         self.starts = self.starts.saturating_add(1);
         Some(Turn { fence, tenure })
     }
 
-    /// The service's `run` is called now.
+    /// Starts to watch the health of the service, whose `run` is called now.
     fn watch(&mut self) {
         let (Some(held), Some(service)) = (&self.held, &self.assignment.spec.service) else {
             return;
@@ -310,11 +311,11 @@ impl Replica<'_> {
         self.liveness = liveness.map(|probe| Prober::new(network, probe));
     }
 
-    fn kill(&mut self, killing: Killing) {
-        // Nobody asks a service that is being ended.
+    fn kill(&mut self, cause: EndCause) {
+        // A service that is being ended is not probed.
         self.readiness = None;
         self.liveness = None;
-        self.killing = Some(killing);
+        self.end_cause = Some(cause);
         if let Some(service) = &self.service {
             service.0.abort();
         }
@@ -327,17 +328,17 @@ impl Replica<'_> {
         self.readiness = None;
         self.liveness = None;
         let ran_for = self.life.ran_for(Instant::now());
-        let killing = self.killing.take();
+        let cause = self.end_cause.take();
         let stderr = self.log.last_stderr("service", STDERR_LINES);
-        let end = match (end, killing) {
-            (Ok(end), _) | (Err(_), Some(Killing::Ended(end))) => end,
-            (Err(_), Some(Killing::Stopped)) => {
+        let end = match (end, cause) {
+            (Ok(end), _) | (Err(_), Some(EndCause::Ended(end))) => end,
+            (Err(_), Some(EndCause::Stopped)) => {
                 self.reporter.exited(exits::stopped(ran_for, stderr));
                 return Event::Killed;
             }
-            // A panic of ours while the guest called us: it costs this guest and no other.
+            // The worker panicked in a call of the guest. This ends only this guest.
             (Err(error), None) => {
-                ServiceEnd::Trapped(format!("the worker failed in a call: {error}"))
+                ServiceEnd::Trapped(format!("the worker failed in a call of the guest: {error}"))
             }
         };
         self.reporter.exited(exits::exit(&end, ran_for, stderr));
@@ -347,8 +348,9 @@ impl Replica<'_> {
         }
     }
 
-    /// Requests in flight, upgraded and published connections finish, and so does a service that is to end once; or the
-    /// grace ends, which is the answer. What is left of the service's then ends with it.
+    /// Waits until requests in flight, upgraded connections and published connections have
+    /// finished, and so has a service that is meant to end. Resolves to whether the grace expired
+    /// first. Whatever is left of the service then ends with it.
     fn drain(&self) -> Boxed<'static, bool> {
         let Some(held) = &self.held else {
             return Box::pin(async { false });
@@ -359,7 +361,8 @@ impl Replica<'_> {
         let service = self.assignment.spec.service.as_ref();
         let grace = service.map_or(GRACE, |s| s.stop_grace);
         let grace = grace.min(self.parts.longest_grace);
-        // One that always runs waits for work, of which none comes any more: it has no end to wait for.
+        // A service that always restarts is not expected to end by itself, so do not wait for its
+        // end.
         let returns = service.is_some_and(|s| s.restart.restart != Restart::Always);
         let over = (returns && self.service.is_some()).then(|| self.over.clone());
         Box::pin(async move {
@@ -380,7 +383,7 @@ impl Replica<'_> {
     }
 }
 
-/// Takes the replica out of what the whole worker shares, however its task ends.
+/// Removes the replica from the worker's shared state, however its task ends.
 struct Cleanup {
     replica: String,
     router: Router,
@@ -402,12 +405,13 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Never when the service ended before it had started: that has an event of its own.
+/// Waits until the service has started. Never resolves if it ended before that, which has its own
+/// event.
 async fn started(starting: &mut Option<oneshot::Receiver<()>>) {
     if let Some(receiver) = starting {
-        let told = receiver.await;
+        let started = receiver.await;
         *starting = None;
-        if told.is_ok() {
+        if started.is_ok() {
             return;
         }
     }
@@ -428,7 +432,7 @@ async fn readiness(readiness: &mut Option<Readiness>) -> Verdict {
     }
 }
 
-/// Why the service is not healthy any more.
+/// Waits until the service is unhealthy, and returns why.
 async fn unhealthy(liveness: &mut Option<Prober>) -> String {
     let Some(prober) = liveness else {
         return pending().await;

@@ -1,4 +1,4 @@
-//! What is told of a replica: its state as the control plane sees it, kept up to date in one place.
+//! Reports a replica: keeps its state, as the control plane sees it, up to date in one place.
 
 use std::time::SystemTime;
 
@@ -20,18 +20,18 @@ use super::{
     life::{Action, Life, Note, Phase, Step},
 };
 
-/// Tells of one replica.
+/// Reports the state of one replica.
 pub(super) struct Reporter {
     replica: String,
     book: ReportBook,
-    told: Mutex<Told>,
+    reported: Mutex<Reported>,
     /// Why a service that has just started is not ready.
     unready: Why,
 }
 
-struct Told {
+struct Reported {
     state: ReplicaState,
-    /// The last that was told of why it does not run, or takes no work.
+    /// The last reported reason why the replica does not run or takes no work.
     why: Why,
 }
 
@@ -51,32 +51,33 @@ impl Reporter {
         } else {
             Why::new("NotListening", "the service does not listen yet")
         };
-        let told = Told {
+        let reported = Reported {
             state,
             why: unready.clone(),
         };
         let reporter = Self {
             replica: assignment.replica.clone(),
             book,
-            told: Mutex::new(told),
+            reported: Mutex::new(reported),
             unready,
         };
-        reporter.record(None, |told| told.conclude(Phase::Pending));
+        reporter.record(None, |reported| reported.conclude(Phase::Pending));
         reporter
     }
 
-    /// What it runs is not on the worker yet.
+    /// Reports that the artifacts are not on the worker yet.
     pub(super) fn artifacts_unready(&self, reason: &'static str, message: String) {
         let fact = Fact::not(Why::new(reason, message));
-        self.record(None, |told| told.set(ARTIFACTS_READY, Some(fact)));
+        self.record(None, |reported| reported.set(ARTIFACTS_READY, Some(fact)));
     }
 
     pub(super) fn artifacts_ready(&self) {
-        let fact = Fact::holds("Compiled", "all that it runs is on the worker, compiled");
-        self.record(None, |told| told.set(ARTIFACTS_READY, Some(fact)));
+        let fact = Fact::holds("Compiled", "its artifacts are on the worker and compiled");
+        self.record(None, |reported| reported.set(ARTIFACTS_READY, Some(fact)));
     }
 
-    /// What no worker with such limits can compile is told with the step that follows from it.
+    /// Records a failure that every worker with the same limits would have. It is reported together
+    /// with the step that follows from it.
     pub(super) fn not_compiled(&self, digest: Digest, failure: &CompileFailure) {
         use v1::compile_failure::Reason;
         let reason = match failure {
@@ -88,7 +89,7 @@ impl Reporter {
                 return;
             }
         };
-        self.told.lock().state.compile_failure = Some(v1::CompileFailure {
+        self.reported.lock().state.compile_failure = Some(v1::CompileFailure {
             digest: digest.to_string(),
             reason: reason.into(),
             message: failure.to_string(),
@@ -97,62 +98,63 @@ impl Reporter {
     }
 
     pub(super) fn endpoints(&self, endpoints: Vec<Endpoint>) {
-        self.record(None, |told| told.state.endpoints = endpoints);
+        self.record(None, |reported| reported.state.endpoints = endpoints);
     }
 
-    /// Goes with the step that follows from it: nobody sees a service that has ended and runs.
+    /// Records an exit. It is reported together with the step that follows from it, so that no
+    /// report shows a service that has exited and is running.
     pub(super) fn exited(&self, exit: Exit) {
-        exits::keep(&mut self.told.lock().state, exit);
+        exits::keep(&mut self.reported.lock().state, exit);
     }
 
-    /// Something that happened so many times is worth telling, without a step of the life.
+    /// Reports something that happened `count` times, without a step of the life.
     pub(super) fn note(&self, note: &Note, count: u32) {
-        let phase = self.told.lock().state.phase;
+        let phase = self.reported.lock().state.phase;
         self.record(Some(transition(phase, note, count)), |_| {});
     }
 
-    /// The life took a step.
+    /// Reports a step of the life.
     pub(super) fn step(&self, life: &Life, step: &Step) {
         if *step == Step::default() {
             return;
         }
         let phase = phase(life.phase());
         let transitions = step.notes.iter().map(|note| transition(phase, note, 1));
-        self.record(transitions, |told| {
+        self.record(transitions, |reported| {
             match Why::of(&step.notes) {
-                Some(why) if why.reason == "Started" => told.why = self.unready.clone(),
-                Some(why) => told.why = why,
+                Some(why) if why.reason == "Started" => reported.why = self.unready.clone(),
+                Some(why) => reported.why = why,
                 None => {}
             }
             let wait = step.actions.iter().find_map(|action| match action {
                 Action::Wait(wait) => Some(*wait),
                 _ => None,
             });
-            let state = &mut told.state;
+            let state = &mut reported.state;
             state.phase = phase;
             state.ready = life.ready();
             state.completed = life.has_completed();
             state.restarts = life.restarts();
             state.next_start_time = wait.map(|wait| (SystemTime::now() + wait).into());
-            told.conclude(life.phase());
+            reported.conclude(life.phase());
         });
     }
 
     fn record(
         &self,
         transitions: impl IntoIterator<Item = Transition>,
-        change: impl FnOnce(&mut Told),
+        change: impl FnOnce(&mut Reported),
     ) {
-        let mut told = self.told.lock();
-        change(&mut told);
+        let mut reported = self.reported.lock();
+        change(&mut reported);
         self.book
-            .record(&self.replica, told.state.clone(), transitions);
+            .record(&self.replica, reported.state.clone(), transitions);
     }
 }
 
-// === impl Told ===
+// === impl Reported ===
 
-impl Told {
+impl Reported {
     fn conclude(&mut self, phase: Phase) {
         let facts = facts(phase, self.state.ready, &self.why);
         self.set(ARTIFACTS_READY, facts.artifacts);

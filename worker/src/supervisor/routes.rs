@@ -1,4 +1,4 @@
-//! From a spec to what the router and the readiness of its replica need.
+//! Derives the routes and the expected ports of a replica from its spec.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,10 +15,10 @@ use crate::{
     runtime::{ComponentHandle, Prepared},
 };
 
-/// Where the requests of a replica go.
+/// The routes of a replica with their targets.
 pub(super) struct Routes {
     pub(super) targets: Vec<(Route, Arc<dyn HttpTarget>)>,
-    /// The ports of the service that some of them lead to, each once.
+    /// The distinct ports of the service that routes lead to.
     pub(super) ports: Vec<Arc<ServicePort>>,
 }
 
@@ -61,7 +61,8 @@ impl Routes {
     }
 }
 
-/// Where the world expects a service to be: the ports that it publishes and those that its routes lead to.
+/// Returns the distinct ports on which a service is expected to listen: those that it publishes and
+/// those that its routes lead to.
 pub(super) fn expected_ports(service: &Service) -> Vec<(Transport, u16)> {
     let published = service.publish.iter();
     let published = published.map(|publish| (publish.listen.transport, publish.port.get()));
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_of_publish_and_routes_are_expected_each_once() {
+    fn published_and_routed_ports_are_expected_once_each() {
         let publish = |port| v1::Publish {
             port,
             listen: "127.0.0.1:0".into(),

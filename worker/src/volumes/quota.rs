@@ -1,7 +1,7 @@
-//! How much a guest has put into an empty directory, counted as it does so.
+//! Counts how much a guest stores in an empty directory, as it changes it.
 //!
-//! The directory is empty when counting begins, and the guest changes it through its host calls alone, one at a time: so
-//! the sums are exact and nothing is ever scanned.
+//! The directory is empty when counting begins, and the guest changes it only through its host
+//! calls, one at a time. The sums are therefore exact, and the directory is never scanned.
 
 use std::{
     collections::HashMap,
@@ -12,17 +12,20 @@ use std::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use warren_model::spec::EmptyDir;
 
-/// How deep directories may be nested: a bound for those who walk the tree, and for what moving a directory costs.
+/// How deep directories may be nested. This bounds walks of the tree and the cost of moving a
+/// directory.
 pub const DEPTH: u32 = 128;
-/// What a file system allots: files take whole blocks, a directory or a symbolic link takes one.
+/// The unit in which a file system allocates, in bytes. Files take whole blocks; a directory or a
+/// symbolic link takes one.
 pub const BLOCK: u64 = 4096;
-/// Files that are known to be open before those that were closed are forgotten.
+/// How many open files are tracked before closed ones are forgotten.
 const KNOWN: usize = 1024;
 
-/// Names a file whatever its names are: a hash of its device and inode.
+/// Identifies a file independently of its names: a hash of its device and inode.
 pub type Key = (u64, u64);
 
-/// The limits of one empty directory and what is used of them. Whoever changes the directory holds the lock.
+/// The limits of one empty directory and how much of them is used. A call that changes the
+/// directory must hold the lock.
 #[derive(Debug)]
 pub struct Quota {
     /// Device and inode of the directory itself.
@@ -30,7 +33,7 @@ pub struct Quota {
     used: Arc<Mutex<Used>>,
 }
 
-/// Held while a guest's call changes the directory; queues nobody beyond the guest's own calls.
+/// Held while a guest's call changes the directory. Only calls of the same guest wait for it.
 pub type Turn = OwnedMutexGuard<Used>;
 
 #[derive(Debug)]
@@ -40,25 +43,26 @@ pub struct Used {
     names: u32,
     /// Files that some instance of the guest has open.
     open: HashMap<Key, Opened>,
-    /// At so many open files those that were closed are forgotten.
+    /// The number of tracked files at which closed ones are forgotten.
     forget_at: usize,
 }
 
 #[derive(Debug, Default)]
 struct Opened {
     by: Vec<Weak<File>>,
-    /// Bytes of a file whose last name is gone: they are free when the last who has it open is gone too.
+    /// The bytes of a file whose last name was removed. They are freed once no instance has it
+    /// open.
     nameless: Option<u64>,
 }
 
-/// What there would be too much of.
+/// The limit that would be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
     Bytes,
     Names,
 }
 
-/// What a file of this size takes.
+/// Returns how many bytes of disk a file of this size takes.
 pub fn blocks(size: u64) -> u64 {
     size.div_ceil(BLOCK).saturating_mul(BLOCK)
 }
@@ -93,13 +97,13 @@ impl Quota {
 // === impl Used ===
 
 impl Used {
-    /// Bytes and names that are used.
+    /// Returns the used bytes and names.
     #[cfg(test)]
     pub fn counted(&self) -> (u64, u32) {
         (self.bytes, self.names)
     }
 
-    /// Whether there is room for one more name that takes so many bytes.
+    /// Checks that there is room for one more name that takes this many bytes.
     pub fn admit(&mut self, bytes: u64) -> Result<(), Over> {
         if self.names >= self.limits.inodes {
             return Err(Over::Names);
@@ -110,14 +114,14 @@ impl Used {
         Ok(())
     }
 
-    /// How large a file of this size may become.
+    /// Returns how large a file of this size may become.
     pub fn largest(&mut self, size: u64) -> u64 {
         let most = blocks(size).saturating_add(self.free());
-        // Whole blocks, but never less than it has.
+        // Rounded down to whole blocks, but never below its present size.
         (most / BLOCK * BLOCK).max(size)
     }
 
-    /// Bytes that may still be used.
+    /// Returns how many bytes may still be used.
     fn free(&mut self) -> u64 {
         if self.limits.size_limit.saturating_sub(self.bytes) < BLOCK {
             self.forget_closed();
@@ -125,13 +129,14 @@ impl Used {
         self.limits.size_limit.saturating_sub(self.bytes)
     }
 
-    /// A name was made, of something that takes so many bytes of its own.
+    /// Records a new name, for a file or directory that initially takes this many bytes.
     pub fn named(&mut self, bytes: u64) {
         self.names += 1;
         self.bytes += bytes;
     }
 
-    /// A name is gone. `last`: nothing else names what took so many bytes.
+    /// Records that a name was removed. `last` is given if it was the file's last name, with the
+    /// bytes that the file takes.
     pub fn unnamed(&mut self, last: Option<(Key, u64)>) {
         self.names = self.names.saturating_sub(1);
         let Some((key, bytes)) = last else { return };
@@ -142,7 +147,7 @@ impl Used {
         }
     }
 
-    /// A file has another size now.
+    /// Records that a file's size has changed.
     pub fn resized(&mut self, key: Key, from: u64, to: u64) {
         self.settle(key);
         let (from, to) = (blocks(from), blocks(to));
@@ -157,7 +162,7 @@ impl Used {
         }
     }
 
-    /// A guest has a file open, and keeps its bytes until it has closed it.
+    /// Records that a guest has opened a file, which keeps its bytes in use until it is closed.
     pub fn opened(&mut self, key: Key, by: Weak<File>) {
         if self.open.len() >= self.forget_at {
             self.forget_closed();
@@ -169,7 +174,7 @@ impl Used {
         opened.by.push(by);
     }
 
-    /// Forgets a file that was closed: a new one may have its inode.
+    /// Forgets a file if it was closed, as a new file may have the same inode.
     fn settle(&mut self, key: Key) {
         if self.open.get(&key).is_some_and(|opened| !opened.is_open())
             && let Some(closed) = self.open.remove(&key)
@@ -178,7 +183,7 @@ impl Used {
         }
     }
 
-    /// Gives back what files without a name took, once nobody has them open.
+    /// Frees the bytes of files without a name that are no longer open.
     fn forget_closed(&mut self) {
         let bytes = &mut self.bytes;
         self.open.retain(|_, opened| {
@@ -233,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_no_multiple_of_a_block_is_not_exceeded() {
+    fn a_limit_that_is_not_a_multiple_of_a_block_is_not_exceeded() {
         let mut used = used(2 * BLOCK - 1, 10);
         used.named(0);
         assert_eq!(used.largest(0), BLOCK);
@@ -241,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn every_name_counts_and_comes_back() {
+    fn every_name_counts_until_it_is_removed() {
         let mut used = used(1 << 20, 2);
         used.named(0);
         used.named(0);
         assert_eq!(used.admit(0), Err(Over::Names));
-        // One of two names of a file: its bytes stay.
+        // One of two names of a file is removed: its bytes stay.
         used.resized((1, 1), 0, BLOCK);
         used.unnamed(None);
         assert_eq!((used.admit(0), used.bytes), (Ok(()), BLOCK));
@@ -263,7 +268,7 @@ mod tests {
         used.resized(key, 0, BLOCK);
         used.unnamed(Some((key, BLOCK)));
         assert_eq!((used.largest(0), used.bytes), (BLOCK, BLOCK));
-        // It still grows.
+        // The file can still grow.
         used.resized(key, BLOCK, 2 * BLOCK);
         assert_eq!(used.largest(0), 0);
         drop(held);
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_closed_is_forgotten_before_it_is_much() {
+    fn closed_files_are_forgotten_in_time() {
         let mut used = used(1 << 20, 10);
         for number in 0..10 * KNOWN as u64 {
             used.opened((number, 0), Arc::downgrade(&file()));

@@ -12,7 +12,8 @@ fn offer(name: &str, path: &Path) -> HostVolume {
     }
 }
 
-/// A service that mounts `(volume, path, read_only)`; a volume `host-NAME` is the worker's NAME, others are empty.
+/// Returns a service that mounts `(volume, path, read_only)`. A volume `host-NAME` is the worker's
+/// volume NAME; the others are empty directories.
 fn spec(mounts: &[(&str, &str, bool)]) -> WorkloadSpec {
     let volume = |(name, ..): &(&str, &str, bool)| v1::Volume {
         name: (*name).into(),
@@ -41,7 +42,7 @@ fn spec(mounts: &[(&str, &str, bool)]) -> WorkloadSpec {
 }
 
 #[test]
-fn what_is_offered_is_there_and_named_once() {
+fn offered_volumes_must_exist_and_have_distinct_names() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
@@ -49,7 +50,7 @@ fn what_is_offered_is_there_and_named_once() {
     let message = |offered| open(offered).unwrap_err().to_string();
     let twice = vec![offer("a", dir.path()), offer("a", dir.path())];
     assert_eq!(message(twice), "volume `a` is given twice");
-    assert!(message(vec![offer("a", &file)]).ends_with("file is no directory"));
+    assert!(message(vec![offer("a", &file)]).ends_with("file is not a directory"));
     let missing = message(vec![offer("a", &dir.path().join("none"))]);
     assert!(missing.contains("none: No such file"), "{missing}");
     let offered = open(vec![HostVolume {
@@ -64,7 +65,7 @@ fn what_is_offered_is_there_and_named_once() {
 }
 
 #[test]
-fn an_empty_directory_is_the_replicas_own_and_goes_with_it() {
+fn an_empty_directory_belongs_to_the_replica_and_is_removed_with_it() {
     let data = tempfile::tempdir().unwrap();
     let volumes = Volumes::open(data.path(), Vec::new()).unwrap();
     let spec = spec(&[("scratch", "/tmp", false), ("cache", "/cache", true)]);
@@ -80,7 +81,7 @@ fn an_empty_directory_is_the_replicas_own_and_goes_with_it() {
     assert!(!data.path().join("volumes/shop-a").exists());
     assert!(data.path().join("volumes/shop-b/scratch").exists());
 
-    // What a worker that was killed left behind.
+    // As a worker that was killed leaves it behind.
     std::mem::forget(other);
     let volumes = Volumes::open(data.path(), Vec::new()).unwrap();
     is_removed(&data.path().join("volumes"), &volumes);
@@ -96,7 +97,7 @@ fn is_removed(directory: &Path, _while_open: &Volumes) {
     }
 }
 
-/// As the guests of an earlier version could nest them.
+/// Nests directories as deep as guests of an earlier version could.
 fn nest(path: &Path, depth: u32) {
     fs::create_dir_all(path).unwrap();
     let (inner, outer) = (path.join("inner"), path.join("outer"));
@@ -109,13 +110,13 @@ fn nest(path: &Path, depth: u32) {
 }
 
 #[test]
-fn what_guests_left_keeps_no_worker_from_starting() {
+fn directories_that_guests_left_do_not_prevent_a_start() {
     let data = tempfile::tempdir().unwrap();
     let left = data.path().join("volumes");
     nest(&left.join("shop-a/scratch"), 5_000);
     nest(&left.join(".trash/half-removed"), 10);
     fs::write(left.join("odd"), "not a directory").unwrap();
-    // Its replica starts again, by the same name, and finds nothing of it.
+    // The replica starts again with the same name and finds its directory empty.
     let volumes = Volumes::open(data.path(), Vec::new()).unwrap();
     let mounts = volumes
         .mount("shop-a", &spec(&[("scratch", "/tmp", false)]))
@@ -128,10 +129,10 @@ fn what_guests_left_keeps_no_worker_from_starting() {
 }
 
 #[test]
-fn what_cannot_be_taken_away_keeps_no_worker_from_starting() {
+fn directories_that_cannot_be_removed_do_not_prevent_a_start() {
     let data = tempfile::tempdir().unwrap();
     let volumes = data.path().join("volumes");
-    // Neither a directory can be made in it, nor can it be listed.
+    // A file in its place: no directory can be created in it, and it cannot be listed.
     fs::write(&volumes, "").unwrap();
     let opened = Volumes::open(data.path(), Vec::new()).unwrap();
     let refused = opened
@@ -155,7 +156,7 @@ fn a_volume_that_is_mounted_twice_has_one_quota() {
 }
 
 #[test]
-fn host_directories_are_those_of_their_name() {
+fn host_directories_are_mounted_by_their_names() {
     let (data, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let read_only = HostVolume {
         read_only: true,
@@ -178,8 +179,8 @@ fn host_directories_are_those_of_their_name() {
     );
     assert_eq!(
         refused("host-none", true),
-        "this worker offers no volume `none`"
+        "this worker does not offer a volume `none`"
     );
     drop(mounts);
-    assert!(path.is_dir(), "what the machine has stays");
+    assert!(path.is_dir(), "a directory of the machine is not removed");
 }

@@ -1,4 +1,5 @@
-//! What guests left behind, on its way out: removed in the background, one tree at a time.
+//! Directories that guests have left behind, which are removed in the background, one tree at a
+//! time.
 
 use std::{
     fs, io,
@@ -13,8 +14,8 @@ use std::{
 use parking_lot::Mutex;
 use warren_model::{private, tree};
 
-/// A directory whose contents go. Nothing that is in it keeps anybody waiting, and what cannot be removed stays until the
-/// next time. Dropped, it stops removing.
+/// A directory whose contents are removed in the background. What cannot be removed stays until the
+/// next sweep. Dropping it stops the removal.
 #[derive(Debug)]
 pub(super) struct Trash {
     shared: Arc<Shared>,
@@ -23,23 +24,23 @@ pub(super) struct Trash {
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
-    /// Held while something is moved in, and while the directory itself is removed.
+    /// Locked while something is moved in, and while the directory itself is removed.
     state: Mutex<State>,
     ended: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// A thread is removing.
+    /// Whether a thread is removing contents.
     busy: bool,
-    /// Something came since it looked.
+    /// Whether a sweep was requested since the thread last listed the directory.
     more: bool,
 }
 
 // === impl Trash ===
 
 impl Trash {
-    /// Makes nothing yet: the directory is made when something is moved into it.
+    /// Creates the trash. The directory itself is created when something is moved into it.
     pub fn new(directory: PathBuf) -> Self {
         let shared = Shared {
             directory,
@@ -51,8 +52,8 @@ impl Trash {
         }
     }
 
-    /// Takes a directory of the same file system out of sight, in one step however much is in it. It is removed after the
-    /// next [`Self::sweep`].
+    /// Moves a directory of the same file system into the trash, in one step however large it is.
+    /// It is removed by the next [`Self::sweep`].
     pub fn take(&self, path: &Path) -> io::Result<()> {
         let directory = &self.shared.directory;
         let _state = self.shared.state.lock();
@@ -60,7 +61,7 @@ impl Trash {
         fs::rename(path, directory.join(uuid::Uuid::new_v4().to_string()))
     }
 
-    /// Removes everything that is there, in the background.
+    /// Removes all contents in the background.
     pub fn sweep(&self) {
         let mut state = self.shared.state.lock();
         state.more = true;
@@ -73,7 +74,7 @@ impl Trash {
             Ok(_) => state.busy = true,
             Err(error) => tracing::warn!(
                 %error,
-                "no thread can be started to remove volumes: they are removed with the next one"
+                "cannot start a thread to remove volumes; they are removed together with the next one"
             ),
         }
     }
@@ -94,7 +95,7 @@ impl Shared {
                 let mut state = self.state.lock();
                 if !state.more || self.has_ended() {
                     state.busy = false;
-                    // Fails while it holds what could not be removed.
+                    // Fails if something in it could not be removed.
                     let _ = fs::remove_dir(&self.directory);
                     return;
                 }
@@ -104,7 +105,7 @@ impl Shared {
                 && !self.has_ended()
             {
                 let path = self.directory.display();
-                tracing::warn!(%path, %error, "removed volumes cannot be listed");
+                tracing::warn!(%path, %error, "cannot list the volumes to remove");
             }
         }
     }
@@ -122,7 +123,8 @@ impl Shared {
                     let path = path.display();
                     tracing::warn!(
                         %path, %error,
-                        "a removed volume stays on the disk until the worker starts again: remove it by hand if that fails too"
+                        "cannot remove a volume, which stays on disk until the worker restarts: remove it by hand if that \
+                         fails too"
                     );
                 }
                 _ => {}

@@ -1,5 +1,5 @@
-//! Right and wrong answers of components of both generations, by both versions of HTTP: what the client gets, what the log
-//! says, and what becomes of the work after an answer.
+//! Valid and invalid answers of components of both WASI versions, over both versions of HTTP: what
+//! the client gets, what the log says, and what happens to work after an answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ use super::bench::{Bench, PATIENCE, component, service};
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 const OLD: &str = "p2.localhost";
 const NEW: &str = "p3.localhost";
-/// Of the same component as [`NEW`], whose instances serve several requests.
+/// The same component as [`NEW`], but with instances that serve several requests.
 const SHARED: &str = "shared.localhost";
 const ALL: [&str; 3] = [OLD, NEW, SHARED];
 
@@ -42,16 +42,16 @@ struct Site {
     _ingress: AbortOnDropHandle<()>,
 }
 
-/// What a client got.
+/// The response that a client got.
 #[derive(Debug)]
 struct Reply {
     status: StatusCode,
     headers: HeaderMap,
-    /// `None`: it broke off.
+    /// `None` if the body broke off.
     body: Option<Bytes>,
 }
 
-/// A client with a connection of its own.
+/// A client with a separate connection.
 struct Client {
     response: Response<Incoming>,
     _connection: AbortOnDropHandle<()>,
@@ -97,10 +97,11 @@ impl Site {
         }
     }
 
-    /// A request, up to the head of its answer.
+    /// Sends a request and waits for the head of its answer.
     async fn begin(&self, version: Version, method: Method, url: &str) -> hyper::Result<Client> {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        // A client that goes away is gone: an end of stream alone is that of one that still waits.
+        // Make a client that goes away reset its connection: after an end of stream it might still
+        // wait for the answer.
         stream.set_zero_linger().unwrap();
         let io = TokioIo::new(stream);
         let (host, path) = url.split_once('/').unwrap();
@@ -148,7 +149,8 @@ impl Site {
         self.ask(version, Method::GET, url).await
     }
 
-    /// Whether an answer begins with 200 and breaks off. HTTP/2 may reset a stream before it sends the head.
+    /// Returns whether an answer begins with 200 and breaks off. HTTP/2 may reset a stream before
+    /// it sends the head.
     async fn is_broken(&self, version: Version, url: &str) -> bool {
         match self.begin(version, Method::GET, url).await {
             Ok(client) => {
@@ -160,7 +162,7 @@ impl Site {
         }
     }
 
-    /// Each host with each version of HTTP.
+    /// Runs `look` for each host with each version of HTTP.
     async fn each(hosts: &[&'static str], look: impl AsyncFn(&'static str, Version)) {
         for host in hosts {
             for version in VERSIONS {
@@ -182,7 +184,7 @@ impl Reply {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_in_place_of_an_answer_is_told_in_the_log_alone() {
+async fn an_error_in_place_of_an_answer_appears_only_in_the_log() {
     let site = Site::start().await;
     Site::each(&ALL, async |host, version| {
         let before = site.lines().await;
@@ -197,7 +199,7 @@ async fn an_error_in_place_of_an_answer_is_told_in_the_log_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_is_told_to_the_client_and_in_the_log() {
+async fn a_missing_answer_is_reported_to_the_client_and_in_the_log() {
     let site = Site::start().await;
     Site::each(&[OLD], async |host, version| {
         let before = site.lines().await;
@@ -261,7 +263,7 @@ async fn a_head_that_is_not_valid_http_becomes_a_502_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_not_as_long_as_it_says_does_not_look_whole() {
+async fn a_body_that_differs_from_its_content_length_does_not_look_complete() {
     let site = Site::start().await;
     Site::each(&ALL, async |host, version| {
         for (path, words) in [
@@ -275,7 +277,7 @@ async fn a_body_that_is_not_as_long_as_it_says_does_not_look_whole() {
             assert!(is_broken, "{host}/{path} {version:?}");
             site.bench.saw_after(before, words).await;
         }
-        // All that was promised has come, and what is more goes nowhere.
+        // Everything that was promised has arrived, and the rest is discarded.
         for path in ["length/5/5", "pieces/5/10", "pieces/5/5"] {
             let reply = site.get(version, &format!("{host}/{path}")).await;
             assert_eq!(reply.text(), "xxxxx", "{host}/{path} {version:?}");
@@ -287,7 +289,7 @@ async fn a_body_that_is_not_as_long_as_it_says_does_not_look_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_not_finished_does_not_look_whole() {
+async fn a_body_that_is_not_finished_does_not_look_complete() {
     let site = Site::with(|component| component.timeout = Duration::from_secs(3)).await;
     Site::each(&ALL, async |host, version| {
         for (path, words) in [
@@ -363,7 +365,7 @@ async fn a_guest_that_has_answered_finishes_its_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn work_after_an_answer_ends_with_the_timeout_and_holds_its_place_till_then() {
+async fn work_after_an_answer_ends_with_the_timeout_and_holds_its_place_until_then() {
     let limit = Duration::from_secs(3);
     let site = Site::with(|component| {
         component.timeout = limit;
@@ -377,7 +379,8 @@ async fn work_after_an_answer_ends_with_the_timeout_and_holds_its_place_till_the
             let reply = site.get(version, &format!("{host}/then/{how}/spin")).await;
             let answered = began.elapsed();
             assert_eq!(reply.text(), "answered\n", "{host} {how} {version:?}");
-            // It waits for the only place, or longer than it may where the machine is slow.
+            // The request waits for the only place; on a slow machine it may time out while
+            // waiting.
             let next = site.get(version, &format!("{host}/status/200/next")).await;
             assert!(
                 began.elapsed() > limit.min(answered + limit / 2) || next.status == 503,
@@ -392,7 +395,7 @@ async fn work_after_an_answer_ends_with_the_timeout_and_holds_its_place_till_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_after_an_answer_is_told_in_the_log_alone() {
+async fn a_trap_after_an_answer_appears_only_in_the_log() {
     let site = Site::start().await;
     Site::each(&ALL, async |host, version| {
         let before = site.lines().await;

@@ -1,4 +1,4 @@
-//! One replica's network and log, and guests started by hand.
+//! The network and log of one replica, with guests that tests start directly.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,10 +27,10 @@ use warren_worker::{
     },
 };
 
-/// What any test waits for anything: far more than it takes, and less than a hang.
+/// How long tests wait for anything: much longer than it takes, so that only a hang reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Compiled code survives from test to test: compiling is what takes time here.
+/// Shared by all tests, so that compiled code is reused: compiling takes most of the time.
 static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     Arc::new(Runtime::new(&cache, u64::MAX, u64::MAX, CompileSettings::in_process()).unwrap())
@@ -40,7 +40,7 @@ static RUNTIME: LazyLock<Arc<Runtime>> = LazyLock::new(|| {
 pub struct Bench {
     pub context: ReplicaContext,
     logs: LogHub,
-    /// What the guests were not allowed to do.
+    /// The refusals of the guests.
     pub refused: mpsc::Receiver<Refusal>,
 }
 
@@ -57,7 +57,7 @@ impl Bench {
         Self::with(host, NetLimits::default())
     }
 
-    /// Another network than a replica has by default.
+    /// Creates a bench whose network has other limits than a replica's.
     pub fn with_limits(limits: NetLimits) -> Self {
         Self::with(HostAccess::default(), limits)
     }
@@ -83,7 +83,7 @@ impl Bench {
         }
     }
 
-    /// Prepares a workload of guests from this repository's prebuilt components.
+    /// Prepares a workload of prebuilt guest components of this repository.
     pub async fn prepare(&self, service: Service, components: Vec<Component>) -> Prepared {
         let mut code = Code::new();
         let workload = self.context.workload.clone();
@@ -120,8 +120,8 @@ impl Bench {
         self.start(guest, args).await.end().await
     }
 
-    /// Runs a guest that must succeed, and returns the lines that were written while it ran: its own, and
-    /// those of other guests that run beside it.
+    /// Runs a guest that must succeed, and returns the lines that were written while it ran: its
+    /// own, and those of other guests that run beside it.
     pub async fn stdout(&self, guest: &str, args: &[&str]) -> Vec<String> {
         self.stdout_of(service(guest, args)).await
     }
@@ -134,7 +134,7 @@ impl Bench {
         lines
     }
 
-    /// Everything written so far, by all guests.
+    /// Returns all lines written so far, by all guests.
     pub async fn lines(&self) -> Vec<String> {
         let mut stream = self.logs.subscribe("bench", LogQuery::default()).unwrap();
         let mut lines = Vec::new();
@@ -144,12 +144,12 @@ impl Bench {
         lines
     }
 
-    /// Returns once a line contains `text`.
+    /// Waits until a line contains `text`.
     pub async fn saw(&self, text: &str) {
         self.saw_after(0, text).await;
     }
 
-    /// Returns once a line contains `text`, behind the first so many.
+    /// Waits until a line after the first `before` lines contains `text`.
     pub async fn saw_after(&self, before: usize, text: &str) {
         let query = LogQuery {
             follow: true,
@@ -170,7 +170,7 @@ impl Bench {
         timeout(PATIENCE, found).await.unwrap();
     }
 
-    /// Returns once something listens on this port of the network.
+    /// Waits until a socket listens on this port of the network.
     pub async fn listens(&self, port: u16) {
         let network = &self.context.network;
         let mut changes = network.listening();
@@ -190,7 +190,7 @@ impl Running {
         timeout(PATIENCE, self.task).await.unwrap().unwrap()
     }
 
-    /// Kills the guest and returns when it is gone.
+    /// Kills the guest and waits until it is gone.
     pub async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());

@@ -1,5 +1,5 @@
-//! What one request may take: a place, time and bytes. Through the ingress, by both versions of HTTP, to guests of both
-//! generations and to a service.
+//! The limits of one request: a place, time and bytes. Requests go through the ingress, over both
+//! versions of HTTP, to guests of both WASI versions and to a service.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -32,7 +32,8 @@ use super::bench::{Bench, PATIENCE, Running, component, service};
 
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
-/// An ingress with `p2.localhost` and `p3.localhost`, components of both generations, and `web.localhost`, a service.
+/// An ingress with components at `p2.localhost` and `p3.localhost`, and a service at
+/// `web.localhost`.
 struct Site {
     bench: Bench,
     components: Vec<Arc<ComponentRuntime>>,
@@ -41,9 +42,9 @@ struct Site {
     _ingress: AbortOnDropHandle<()>,
 }
 
-/// A request whose body is sent as the test goes on, and its answer.
+/// A request whose body the test sends step by step, and its answer.
 struct Exchange {
-    /// Dropped: the body ends.
+    /// Dropping it ends the body.
     body: Option<mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>>,
     response: AbortOnDropHandle<hyper::Result<Response<Incoming>>>,
     _connection: AbortOnDropHandle<()>,
@@ -102,7 +103,7 @@ impl Site {
         }
     }
 
-    /// Sends a request over a connection of its own. `length` is promised, and with it the test sends what it likes.
+    /// Sends a request over a separate connection. The test sends a body if `length` promises one.
     async fn begin(
         &self,
         version: Version,
@@ -111,7 +112,7 @@ impl Site {
         length: Option<u64>,
     ) -> Exchange {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        // A client that goes away is gone: an end of stream alone is that of one that still waits.
+        // A dropped client resets its connection: after an end of stream it might still read.
         stream.set_zero_linger().unwrap();
         let io = TokioIo::new(stream);
         let (host, path) = url.split_once('/').unwrap();
@@ -155,7 +156,7 @@ impl Site {
 impl Exchange {
     fn send(&self, bytes: impl Into<Bytes>) {
         let body = self.body.as_ref().unwrap();
-        // The other side may have had enough.
+        // The other side may no longer accept the body.
         let _ = body.unbounded_send(Ok(Frame::data(bytes.into())));
     }
 
@@ -164,7 +165,7 @@ impl Exchange {
         response.unwrap().unwrap()
     }
 
-    /// The status and the body; `None` when it broke off.
+    /// Returns the status and the body, or `None` if the answer broke off.
     async fn answer(mut self) -> Option<(StatusCode, Bytes)> {
         self.body = None;
         let response = timeout(PATIENCE, &mut self.response).await.unwrap();
@@ -175,7 +176,7 @@ impl Exchange {
     }
 }
 
-/// A guest that holds its place until its request's body ends, once it is known to run.
+/// Starts a guest that holds its place until its request's body ends, and waits until it runs.
 async fn held(site: &Site, host: &str, version: Version) -> (Exchange, Response<Incoming>) {
     let mut exchange = site
         .begin(version, Method::POST, &format!("{host}/echo"), None)
@@ -188,7 +189,7 @@ async fn held(site: &Site, host: &str, version: Version) -> (Exchange, Response<
 
 const BOTH: [&str; 2] = ["p2.localhost", "p3.localhost"];
 
-/// The one of two requests that waits, beside a guest that holds the only place: the other was told to come back.
+/// Sends two requests while a guest holds the only place: one gets a 503, the one returned waits.
 async fn waiting(site: &Site, version: Version, url: &str) -> Exchange {
     let mut one = site.begin(version, Method::GET, url, None).await;
     let mut other = site.begin(version, Method::GET, url, None).await;
@@ -206,7 +207,7 @@ async fn waiting(site: &Site, version: Version, url: &str) -> Exchange {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_as_may_run_wait_for_a_place_and_more_come_back_later() {
+async fn as_many_requests_as_may_run_wait_for_a_place_and_further_ones_are_refused() {
     let site = Site::start(|c| c.concurrency = 1, BodyLimits::default()).await;
     for host in BOTH {
         for version in VERSIONS {
@@ -220,7 +221,7 @@ async fn as_many_as_may_run_wait_for_a_place_and_more_come_back_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_go_away_leave_the_queue_and_those_that_wait_too_long_are_told() {
+async fn clients_that_go_away_leave_the_queue_and_those_that_wait_too_long_get_an_answer() {
     let quick = Duration::from_millis(600);
     let site = Site::start(
         |c| {
@@ -234,7 +235,7 @@ async fn clients_that_go_away_leave_the_queue_and_those_that_wait_too_long_are_t
     .await;
     for version in VERSIONS {
         let first = held(&site, "p2.localhost", version).await;
-        // Each takes the one place in the queue, which only those that have gone away could have given back.
+        // Each takes the only place in the queue, which is free only if the previous one left it.
         for _ in 0..5 {
             let waits = async {
                 loop {
@@ -259,7 +260,7 @@ async fn clients_that_go_away_leave_the_queue_and_those_that_wait_too_long_are_t
         };
         timeout(PATIENCE, free).await.unwrap();
 
-        // Its own time begins with its arrival, not when it has a place: it would be enough then.
+        // Its time limit counts from its arrival; counted from when it runs, it would suffice.
         let _first = held(&site, "p3.localhost", version).await;
         let waiting = site
             .begin(version, Method::GET, "p3.localhost/wait?400", None)
@@ -270,7 +271,7 @@ async fn clients_that_go_away_leave_the_queue_and_those_that_wait_too_long_are_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_answers_those_that_wait_and_a_stop_ends_them() {
+async fn a_drain_answers_waiting_requests_and_a_stop_ends_them() {
     let site = Site::start(|c| c.concurrency = 1, BodyLimits::default()).await;
     for (host, component) in BOTH.into_iter().zip(&site.components) {
         let url = format!("{host}/");
@@ -281,9 +282,9 @@ async fn a_drain_answers_those_that_wait_and_a_stop_ends_them() {
         assert_eq!(site.get(&url).await.0, 503);
         drop(first);
         let (status, _) = second.answer().await.unwrap();
-        assert_eq!(status, 200, "it had come before");
+        assert_eq!(status, 200, "it arrived before the drain");
         timeout(PATIENCE, drain).await.unwrap();
-        // No more of them, though the queue is empty.
+        // Further requests are refused, although the queue is empty.
         assert_eq!(site.get(&url).await.0, 503);
     }
 
@@ -328,13 +329,13 @@ async fn requests_up_to_their_limit_pass_and_larger_ones_are_refused() {
         assert_eq!(status, 200, "{url} {version:?}");
         assert_eq!(body.len(), LIMIT, "{url} {version:?}");
 
-        // It says so itself: nothing of it needs to come.
+        // The request announces its length, so nothing of the body needs to arrive.
         let mut declared = site
             .begin(version, Method::POST, &url, Some(LIMIT as u64 + 1))
             .await;
         assert_eq!(declared.head().await.status(), 413, "{url} {version:?}");
 
-        // A guest that reads all before it answers.
+        // A guest that reads the whole body before it answers.
         let url = match host {
             "p3.localhost" => continue,
             "p2.localhost" => format!("{host}/read"),
@@ -346,7 +347,7 @@ async fn requests_up_to_their_limit_pass_and_larger_ones_are_refused() {
         assert_eq!(streamed.head().await.status(), 413, "{url} {version:?}");
     }
     for (host, version) in ALL.into_iter().flat_map(|host| VERSIONS.map(|v| (host, v))) {
-        // An answer that has begun cannot become another one: it breaks off.
+        // An answer that has begun cannot be replaced, so it breaks off.
         let url = format!("{host}/echo");
         let mut begun = site.begin(version, Method::POST, &url, None).await;
         begun.send("x");
@@ -363,7 +364,7 @@ async fn requests_up_to_their_limit_pass_and_larger_ones_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_larger_than_their_limit_break_off_and_the_owner_is_told() {
+async fn answers_larger_than_their_limit_break_off_and_are_logged() {
     let site = Site::start(|_| {}, RESPONSES).await;
     for (host, version) in ALL.into_iter().flat_map(|host| VERSIONS.map(|v| (host, v))) {
         let told = site.bench.lines().await.len();
@@ -380,7 +381,7 @@ async fn answers_larger_than_their_limit_break_off_and_the_owner_is_told() {
             let url = format!("{host}/{path}");
             let exchange = site.begin(version, method.clone(), &url, None).await;
             if method == Method::POST {
-                // What is read makes the answer, which so begins before it is too much.
+                // The guest echoes, so the answer begins before it exceeds the limit.
                 exchange.send(vec![b'x'; size - 1]);
                 exchange.send("x");
             }
@@ -399,7 +400,7 @@ async fn answers_larger_than_their_limit_break_off_and_the_owner_is_told() {
         let words = "body is larger than the 10000 bytes that it may give";
         site.bench.saw_after(told, words).await;
     }
-    // One that says so beforehand does not begin.
+    // An answer that announces its length does not begin.
     let (status, _) = site.get("p2.localhost/length/10001").await;
     assert_eq!(status, 500);
     let (status, body) = site.get("p2.localhost/length/10000").await;
@@ -415,9 +416,9 @@ async fn answers_larger_than_their_limit_break_off_and_the_owner_is_told() {
     assert_eq!(head.answer().await.unwrap().0, 200, "it has no body");
 }
 
-/// Bytes that come one by one: each body ends with the component's time, and others are served meanwhile.
+/// A body whose bytes arrive one by one ends with the time limit, while others are served.
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_bodies_end_in_time_and_hold_up_nobody() {
+async fn slow_bodies_end_in_time_and_do_not_delay_others() {
     let limit = Duration::from_secs(3);
     let site = Site::start(|c| c.timeout = limit, BodyLimits::default()).await;
     let mut slow = Vec::new();
@@ -463,17 +464,17 @@ async fn slow_bodies_end_in_time_and_hold_up_nobody() {
             answers += 1;
         }
     }
-    assert!(answers > 4, "{answers} answers meanwhile");
+    assert!(answers > 4, "{answers} answers in the meantime");
     for ended in join_all(slow).await {
         let (broken, took) = ended.unwrap();
-        assert!(broken, "a part was taken for the whole");
+        assert!(broken, "an incomplete body looked complete");
         assert!(took < limit * 10, "{took:?}");
     }
 }
 
-/// A client that stops in the midst of its request's head, of either version, holds a connection and nothing else.
+/// A client that stops within its request's head holds a connection and nothing else.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_never_ends_is_nobody_elses_affair() {
+async fn a_head_that_never_ends_does_not_affect_others() {
     let site = Site::start(|_| {}, BodyLimits::default()).await;
     let mut clients = Vec::new();
     for begin in [
@@ -493,7 +494,7 @@ async fn a_head_that_never_ends_is_nobody_elses_affair() {
     }
     for mut client in clients {
         let early = timeout(Duration::ZERO, client.read_u8()).await;
-        // An HTTP/2 server speaks first.
+        // An HTTP/2 server sends first.
         assert!(early.is_err() || early.unwrap().is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! The documents of `wasi:sockets` 0.2 and 0.3, and of `wasi:http` and `wasi:cli` 0.3, sentence by
 //! sentence, as services see them. The sentences are in the guests `conform-p2` and `conform-p3`,
-//! one area each run; what they cannot do alone happens here.
+//! which check one area per run. What they cannot check alone is checked here.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use warren_worker::{
 
 use super::bench::{Bench, egress, service};
 
-/// Runs one area: every sentence must have been checked, and nothing be left behind.
+/// Runs one area: every sentence must be checked, and nothing may be left behind.
 async fn area(bench: &Bench, guest: &str, args: &[&str], checks: usize) {
     let lines = bench.stdout(guest, args).await;
     let checked = lines.iter().filter(|line| line.starts_with("ok ")).count();
@@ -104,7 +104,7 @@ async fn a_listener_that_never_accepts_is_a_timeout() {
     }
 }
 
-/// A port of the bench's network that the test itself listens on.
+/// Listens on a port of the bench's network, in the test itself.
 fn listen(bench: &Bench) -> (Scope, Listener) {
     let scope = bench.context.network.scope();
     let bound = scope.bind("127.0.0.1:7070".parse().unwrap()).unwrap();
@@ -130,7 +130,7 @@ async fn a_peer_that_is_killed_is_a_reset_after_what_it_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_is_killed_wakes_who_waits_for_room() {
+async fn a_peer_that_is_killed_wakes_a_writer_that_waits_for_room() {
     for guest in ["conform-p2", "conform-p3"] {
         let bench = Bench::new();
         let (scope, mut listener) = listen(&bench);
@@ -144,9 +144,9 @@ async fn a_peer_that_is_killed_wakes_who_waits_for_room() {
     }
 }
 
-/// Nothing answers here, and no name server is asked for long.
+/// There is no name server here, and queries to one end soon.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_nobody_knows_is_not_resolved() {
+async fn an_unknown_name_is_not_resolved() {
     let mut guest = service("conform-p2", &["lookup-allowed", "nobody.invalid"]);
     guest.egress = egress("nobody.invalid:80");
     let lines = Bench::new().stdout_of(guest).await;

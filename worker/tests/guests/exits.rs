@@ -1,4 +1,4 @@
-//! How services end, and what is known about it.
+//! How services end, and what is reported about it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use warren_worker::{net::Counts, runtime::ServiceEnd};
 use super::bench::{Bench, PATIENCE, component, service};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn returning_and_exiting_have_codes() {
+async fn a_service_that_returns_or_exits_has_an_exit_code() {
     let bench = Bench::new();
     assert_eq!(
         bench.run("std-net", &["exit", "ok"]).await,
@@ -21,7 +21,7 @@ async fn returning_and_exiting_have_codes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_is_a_trap_with_a_backtrace_and_its_last_words() {
+async fn a_panic_is_a_trap_with_a_backtrace_and_the_last_lines() {
     let bench = Bench::new();
     let ServiceEnd::Trapped(cause) = bench.run("std-net", &["exit", "panic"]).await else {
         panic!("a panic is a trap");
@@ -35,7 +35,7 @@ async fn a_panic_is_a_trap_with_a_backtrace_and_its_last_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_beyond_the_limit_is_told_as_such() {
+async fn running_out_of_memory_is_reported_with_the_limit() {
     let bench = Bench::new();
     let end = bench.run("std-net", &["exit", "alloc"]).await;
     let ServiceEnd::OutOfMemory(cause) = end else {
@@ -48,7 +48,7 @@ async fn memory_beyond_the_limit_is_told_as_such() {
 async fn an_endless_loop_yields_and_can_be_killed() {
     let bench = Bench::new();
     let spinner = bench.start("std-net", &["exit", "spin"]).await;
-    // On the one worker thread, this guest runs only because the other yields.
+    // With a single worker thread, this guest runs only because the other one yields.
     let echo = bench.start("tokio-echo", &["7070"]).await;
     bench.listens(7070).await;
     let lines = bench.stdout("std-net", &["ping", "7070", "3", "100"]).await;
@@ -67,18 +67,18 @@ async fn arguments_and_environment_arrive() {
         lines.contains("GREETING") && lines.contains("hello, world"),
         "{lines}"
     );
-    // In front of the arguments, the program's name: that of the workload.
+    // The first argument is the program's name, which is the workload's.
     assert!(lines.contains("arg 0: bench\narg 1: env\n"), "{lines}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn output_comes_by_line_in_order() {
+async fn output_arrives_by_line_in_order() {
     let lines = Bench::new().stdout("std-net", &["print", "50"]).await;
     assert_eq!(lines.len(), 100, "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trapped_service_starts_again_from_nothing() {
+async fn a_trapped_service_restarts_from_scratch() {
     let bench = Bench::new();
     let prepared = bench.prepare(service("trapper", &[]), Vec::new()).await;
     let service = prepared.service.unwrap();
@@ -104,7 +104,7 @@ async fn a_trapped_service_starts_again_from_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_spins_costs_its_call_and_no_more() {
+async fn a_component_that_spins_only_loses_its_own_call() {
     let bench = Bench::new();
     let mut service = service("types-caller", &[]);
     service.env.insert("CALL".into(), "spin".into());
@@ -116,9 +116,9 @@ async fn a_component_that_spins_costs_its_call_and_no_more() {
     running.kill().await;
 }
 
-/// WASI 0.3 has an engine of its own.
+/// Services of WASI 0.3 run in a separate engine.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_of_wasi_0_3_runs_and_cannot_leave() {
+async fn a_service_of_wasi_0_3_runs_and_cannot_leave_its_network() {
     let bench = Bench::new();
     let lines = bench.stdout("p3-hello", &[]).await;
     assert_eq!(lines, ["p3-hello: up", "p3-hello: done"]);
@@ -132,10 +132,7 @@ async fn a_service_of_wasi_0_3_runs_and_cannot_leave() {
     let address = machine.local_addr().unwrap().to_string();
     let lines = bench.stdout("p3-hello", &["connect", &address]).await;
     assert_eq!(lines, ["error connection-refused"]);
-    assert!(
-        machine.accept().is_err(),
-        "the guest came out of its network"
-    );
+    assert!(machine.accept().is_err(), "the guest left its network");
 
     let ServiceEnd::Trapped(cause) = bench.run("p3-hello", &["trap"]).await else {
         panic!("a panic is a trap");

@@ -1,4 +1,5 @@
-//! Guests that take all the network they can get: what they are told, what it costs at most, and that nobody else feels it.
+//! Guests that use as much of the network as they can: the errors that they get, the most that they
+//! cost, and that other guests are not affected.
 
 use std::collections::HashMap;
 
@@ -6,7 +7,7 @@ use warren_worker::net::{Counts, NetLimits};
 
 use super::bench::{Bench, Running};
 
-/// The number behind this word of a line that the guest wrote.
+/// Returns the number after this word in a line that the guest wrote.
 fn number(lines: &[String], word: &str) -> usize {
     let line = lines.iter().find_map(|line| line.strip_prefix(word));
     line.unwrap_or_else(|| panic!("no {word} in {lines:?}"))
@@ -19,11 +20,12 @@ fn checks(lines: &[String]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sockets_for_ever() {
+async fn a_guest_that_opens_sockets_endlessly_is_refused_at_the_limit() {
     let NetLimits {
         sockets, listeners, ..
     } = NetLimits::default();
-    // What they had when they were refused: a connection is two, and needs a listener.
+    // The number that each kind had when it was refused: a connection is two sockets and needs a
+    // listener.
     let had = HashMap::from([
         ("tcp", sockets),
         ("udp", sockets),
@@ -37,7 +39,7 @@ async fn sockets_for_ever() {
             let lines = bench.stdout(guest, &["limit", kind]).await;
             assert!(checks(&lines) > 0, "{guest} {kind}: {lines:?}");
             let got = number(&lines, "had ");
-            // Of listeners, the guest of 0.2 gives two up to go on.
+            // With listeners, the guest of 0.2 closes two to continue.
             assert!((had - 2..=*had).contains(&got), "{guest} {kind}: {lines:?}");
             assert_eq!(bench.context.network.counts(), Counts::default());
         }
@@ -45,13 +47,13 @@ async fn sockets_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_never_reads() {
+async fn a_guest_that_never_reads_is_bounded() {
     let bench = Bench::new();
     let limits = *bench.context.network.limits();
     let lines = bench.stdout("conform-p2", &["limit", "buffers"]).await;
     assert_eq!(checks(&lines), 2, "{lines:?}");
     let written = number(&lines, "wrote ");
-    // What each direction of its connections has for itself.
+    // The floor of each direction of its connections.
     let own = 400 * (4 << 10);
     assert!(written <= limits.buffered + own, "{written}");
     assert!(written >= limits.buffered, "{written}");
@@ -59,7 +61,7 @@ async fn one_that_never_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn options_at_their_extremes() {
+async fn options_at_their_extremes_are_harmless() {
     let lines = Bench::new()
         .stdout("conform-p2", &["limit", "options"])
         .await;
@@ -73,7 +75,7 @@ async fn hoarder(bench: &Bench) -> Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_its_own_workload_feels_it() {
+async fn only_its_own_workload_is_affected() {
     let (hostile, other) = (Bench::new(), Bench::new());
     let hoarders = [hoarder(&hostile).await, hoarder(&Bench::new()).await];
     let limits = hostile.context.network.limits();
@@ -90,7 +92,7 @@ async fn only_its_own_workload_feels_it() {
         let ok = lines.iter().any(|line| line.starts_with("ok 20"));
         assert!(ok, "{guest}: {lines:?}");
     }
-    // Its own is told so, in the words of a full system.
+    // Its own workload gets the error of a system that has run out of a resource.
     let lines = hostile.stdout("std-net", &["bind", "127.0.0.1:80"]).await;
     assert!(lines[0].starts_with("error"), "{lines:?}");
 

@@ -1,4 +1,4 @@
-//! HTTP from the ingress to services: real servers in guests, good and bad.
+//! HTTP from the ingress to services: real servers in guests, correct and faulty ones.
 
 use std::{net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
@@ -23,8 +23,8 @@ use warren_worker::{
 
 use super::bench::{Bench, PATIENCE, Running, component, service};
 
-/// A guest that listens on 8080, and an ingress whose routes `a.localhost` and `b.localhost` lead there, the second by
-/// HTTP/2.
+/// A guest that listens on port 8080, and an ingress whose routes `a.localhost` and `b.localhost`
+/// lead to it, the second over HTTP/2.
 struct Site {
     bench: Bench,
     running: Running,
@@ -79,7 +79,7 @@ impl Site {
         client
     }
 
-    /// Everything that is answered, until the connection is closed or reset.
+    /// Sends a request and returns everything received until the connection is closed or reset.
     async fn ask(&self, request: &str) -> String {
         let mut client = self.send(request).await;
         let mut answer = Vec::new();
@@ -98,7 +98,7 @@ impl Site {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hyper_server_in_a_guest_answers_by_both_versions() {
+async fn a_hyper_server_in_a_guest_answers_over_both_versions() {
     let site = Site::start("web").await;
     for (host, version) in [("a.localhost", "HTTP/1.1"), ("b.localhost", "HTTP/2.0")] {
         let answer = site.get(host, "/where?q").await;
@@ -157,7 +157,7 @@ async fn a_websocket_client_talks_to_a_guest() {
     }
     site.bench.saw("ws: closed").await;
 
-    // The end of the service is the end of the conversation, and no clean one.
+    // When the service ends, the connection ends too, and not cleanly.
     let stream = TcpStream::connect(site.address).await.unwrap();
     let (mut socket, _) = tokio_tungstenite::client_async("ws://a.localhost/ws", stream)
         .await
@@ -168,7 +168,7 @@ async fn a_websocket_client_talks_to_a_guest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_come_one_by_one_and_stop_with_the_client() {
+async fn events_arrive_one_by_one_and_stop_when_the_client_goes_away() {
     let site = Site::start("web").await;
     for host in ["a.localhost", "b.localhost"] {
         let request = format!("GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -218,7 +218,8 @@ async fn early_and_broken_answers_reach_the_client_as_they_are() {
     site.running.kill().await;
 }
 
-/// A component's listener would vanish with its request: it is refused, and the workload's owner told what to do.
+/// A component's listener would disappear with its request, so it is refused, and the workload's
+/// owner is told what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_listens_is_refused_by_name() {
     let mut bench = Bench::new();
@@ -259,11 +260,11 @@ async fn a_component_that_listens_is_refused_by_name() {
     ] {
         assert!(refusal.contains(part), "{refusal}");
     }
-    assert!(bench.refused.try_recv().is_err(), "once is enough");
+    assert!(bench.refused.try_recv().is_err(), "it is reported once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_servers_cost_their_own_requests() {
+async fn faulty_servers_only_affect_their_own_requests() {
     let site = Site::start("bad-http").await;
     for (path, status, text) in [
         ("/garbage", 502, "did not answer in HTTP/1.1"),
@@ -275,7 +276,7 @@ async fn bad_servers_cost_their_own_requests() {
         ("/too-long", 200, "\r\n\r\nhello"),
         ("/two-lengths", 200, "hello"),
         ("/old", 200, "until the end"),
-        // What came before the end is told or not, by chance.
+        // It depends on timing whether the bytes before the end arrive.
         ("/short", 200, ""),
         ("/close", 200, "ok"),
         ("/fine", 200, "ok"),
@@ -287,7 +288,7 @@ async fn bad_servers_cost_their_own_requests() {
         );
         assert!(answer.contains(text), "{path}: {answer}");
         assert!(!answer.contains("more"), "{path}: {answer}");
-        // Whatever came before, the next one is answered.
+        // The next request is answered in any case.
         let answer = site.get("a.localhost", "/fine").await;
         assert!(answer.ends_with("\r\n\r\nok"), "after {path}: {answer}");
     }

@@ -1,4 +1,4 @@
-//! Guests of exclusive services, and the lease that they run by.
+//! Guests of exclusive services and the lease under which they run.
 
 use std::{
     net::SocketAddr,
@@ -24,10 +24,10 @@ use warren_worker::{
 
 use super::bench::{Bench, PATIENCE, Running, component, service};
 
-/// Long enough to start a guest, which the machine may take its time for, and far less than any other bound.
+/// Long enough to start a guest on a slow machine, and much shorter than any other limit.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Counts how often it is asked, and goes forward by a second each time.
+/// A clock that counts how often it is read, and advances by a second each time.
 #[derive(Clone, Default)]
 struct CountingClock(Arc<AtomicU64>);
 
@@ -44,7 +44,7 @@ impl Clock for CountingClock {
     }
 }
 
-/// A lease for so long from now on, in seven tenths.
+/// Grants a lease that lasts this long from now on.
 fn lease(length: Duration) -> Arc<SharedLease> {
     let lease = SharedLease::new();
     lease.renew(Lease::of_heartbeat(BootClock.now(), length * 10 / 7));
@@ -58,8 +58,8 @@ fn bench(lease: &Arc<SharedLease>) -> Bench {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_it_does_it_ends_with_the_lease() {
-    // It computes without end; it waits for nobody; it calls the host without end.
+async fn a_guest_ends_with_the_lease_whatever_it_does() {
+    // One computes endlessly, one waits for ever, and one calls the host endlessly.
     for (guest, does) in [("hostile", "spin"), ("files", "stay"), ("hostile", "logs")] {
         let bench = bench(&lease(SOON));
         let begun = Instant::now();
@@ -71,17 +71,17 @@ async fn whatever_it_does_it_ends_with_the_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_lease_it_does_not_begin() {
+async fn a_guest_does_not_start_without_a_lease() {
     let bench = bench(&SharedLease::new());
     let end = bench.run("files", &["env=HOME"]).await;
     assert_eq!(end, ServiceEnd::LeaseExpired);
     assert_eq!(bench.lines().await, Vec::<String>::new());
 }
 
-/// As of a process that is stopped at any point and goes on when the lease is over: there is no host call, nor a return
-/// from one, after which a guest goes on.
+/// The process may be stopped at any point and continue after the lease has ended: no guest may
+/// then continue beyond a host call or a return from one.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lease_is_looked_at_with_every_host_call() {
+async fn the_lease_is_checked_with_every_host_call() {
     let words: Vec<String> = (0..10).map(|n| format!("env=VARIABLE_{n}")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let run = async |seconds| {
@@ -97,7 +97,7 @@ async fn the_lease_is_looked_at_with_every_host_call() {
     };
     let (end, lines, asked) = run(7_000_000).await;
     assert_eq!((end, lines), (ServiceEnd::Exited(0), words.len()));
-    // A line is a call at least, which is entered and left.
+    // Each line is at least one call, which is entered and left.
     assert!(asked > 2 * words.len() as u64, "asked {asked} times");
     let mut before = 0;
     for part in 1..8 {
@@ -106,11 +106,11 @@ async fn the_lease_is_looked_at_with_every_host_call() {
         assert!(before <= lines && lines < words.len(), "{part}/8: {lines}");
         before = lines;
     }
-    assert!(before > 0, "the last of them had begun");
+    assert!(before > 0, "the last guest had started");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_start_has_a_fence_of_its_own() {
+async fn every_start_has_a_different_fence() {
     let lease = lease(PATIENCE);
     let bench = bench(&lease);
     let mut service = service("files", &["env=WARREN_FENCE"]);
@@ -128,7 +128,7 @@ async fn every_start_has_a_fence_of_its_own() {
     assert_eq!(lines, expected);
 }
 
-/// The components of an exclusive service are its hands.
+/// The components of an exclusive service are exclusive too.
 #[tokio::test(flavor = "multi_thread")]
 async fn invocations_end_with_the_lease_too() {
     for (guest, path) in [
@@ -162,26 +162,26 @@ async fn invocations_end_with_the_lease_too() {
             ended && !answer.ends_with("\r\n0\r\n\r\n"),
             "{path}: {answer}"
         );
-        // Nor does another one begin.
+        // No further invocation begins.
         let answer = ask(address, "/").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{guest}: {answer}");
     }
 }
 
-/// All of an answer, whole or not.
+/// Sends a request and returns everything received, complete or not.
 async fn ask(address: SocketAddr, path: &str) -> String {
     let mut client = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: a.localhost\r\nConnection: close\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // An error is an end too.
+    // An error ends the answer too.
     let read = timeout(PATIENCE, client.read_to_end(&mut answer));
     let _ = read.await.unwrap();
     String::from_utf8(answer).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_it_is_renewed_nothing_ends() {
+async fn nothing_ends_while_the_lease_is_renewed() {
     let lease = lease(SOON);
     let bench = bench(&lease);
     let running = bench.start("files", &["stay"]).await;

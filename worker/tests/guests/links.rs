@@ -1,4 +1,4 @@
-//! Calls from the service to components, by WIT.
+//! Calls from the service to components through WIT interfaces.
 
 use warren_worker::runtime::ServiceEnd;
 
@@ -20,7 +20,7 @@ async fn every_value_type_passes_both_ways_and_each_call_is_a_fresh_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_that_the_function_cannot_say_traps_the_caller_and_names_all() {
+async fn a_trap_that_the_function_cannot_return_traps_the_caller_and_names_the_call() {
     let bench = Bench::new();
     let mut service = service("types-caller", &[]);
     service.env.insert("CALL".into(), "trap-plain".into());

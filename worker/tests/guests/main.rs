@@ -1,4 +1,4 @@
-//! Real guests over the workload network, with wasmtime and nothing else: no control plane, no agent.
+//! Real guests in wasmtime over the workload network, without a control plane or an agent.
 #![allow(clippy::unwrap_used)]
 
 mod answers;

@@ -1,4 +1,5 @@
-//! HTTP that guests send: to their own service, to what they may not reach, and over which connections.
+//! HTTP requests that guests send: to their own service, to destinations that they may not reach,
+//! and how connections are reused.
 
 use std::{collections::HashSet, net::SocketAddr, num::NonZeroU16, sync::Arc};
 
@@ -19,7 +20,8 @@ use warren_worker::{
 
 use super::bench::{Bench, PATIENCE, Running, component, service};
 
-/// A workload whose components send on what they are asked to fetch: `old.localhost` by WASI 0.2, `new.localhost` by 0.3.
+/// A workload whose components fetch URLs on request: `old.localhost` with WASI 0.2,
+/// `new.localhost` with 0.3.
 struct Site {
     bench: Bench,
     prepared: Prepared,
@@ -55,7 +57,8 @@ impl Site {
         }
     }
 
-    /// The whole answer to a request of which the first line, and what follows the host, are given.
+    /// Sends a request, of which the first line and what follows the host are given, and returns
+    /// the whole answer.
     async fn ask(&self, host: &str, line: &str, rest: &str) -> String {
         let mut client = TcpStream::connect(self.address).await.unwrap();
         let request = format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{rest}");
@@ -71,7 +74,7 @@ impl Site {
     }
 }
 
-/// From which port the service saw the request come.
+/// Returns the client port that the service saw.
 fn port(answer: &str) -> u16 {
     let (_, rest) = answer.split_once(" from 127.0.0.1:").unwrap();
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap();
@@ -97,13 +100,13 @@ async fn instances_of_a_component_share_its_connection_to_the_service() {
         assert_eq!(of_component.len(), 1, "{host}");
         ports.extend(of_component);
     }
-    assert_eq!(ports.len(), 2, "each component has its own");
-    // One instance, one request after the other, each with a body that is empty and ends late.
+    assert_eq!(ports.len(), 2, "each component has a separate connection");
+    // One instance sends one request after the other, each with an empty body that ends late.
     let line = "GET /fetch/20?http://localhost:8080/empty";
     let answer = site.ask("old.localhost", line, "\r\n").await;
     assert!(answer.contains(" us\n"), "{answer}");
 
-    // A service that starts again is reached again, over a new connection.
+    // A restarted service is reached over a new connection.
     site.running.kill().await;
     let again = Running::of(Arc::clone(site.prepared.service.as_ref().unwrap()));
     site.bench.listens(8080).await;
@@ -120,7 +123,7 @@ async fn instances_of_a_component_share_its_connection_to_the_service() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_speaks_http2_and_its_trailers_come_back() {
+async fn grpc_uses_http2_and_trailers_arrive() {
     let site = Site::start(service("web", &["8080"])).await;
     let told = "HTTP/2.0 from 127.0.0.1:";
     let grpc = "Content-Type: application/grpc\r\n";
@@ -133,7 +136,7 @@ async fn grpc_speaks_http2_and_its_trailers_come_back() {
     let new = site.ask("new.localhost", line, "\r\n").await;
     assert!(new.contains(told), "{new}");
 
-    // From the client to the service and back: its body, and the trailers behind it.
+    // The body and the trailers after it go from the client to the service and back.
     let line = "POST /fetch?http://localhost:8080/echo";
     let body = "TE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n\
                 5\r\nhello\r\n0\r\nx-sum: 7\r\n\r\n";
@@ -148,7 +151,7 @@ async fn grpc_speaks_http2_and_its_trailers_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_the_manifest_calls_h2c_is_spoken_to_so() {
+async fn a_port_that_the_manifest_calls_h2c_gets_http2() {
     let mut web = service("web", &["8080"]);
     web.routes = vec![ServiceRoute {
         route: Route::parse("h2.localhost", "/").unwrap(),
@@ -167,7 +170,7 @@ async fn a_port_that_the_manifest_calls_h2c_is_spoken_to_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guests_are_told_why_by_error_code() {
+async fn guests_get_the_reason_as_an_error_code() {
     let mut site = Site::start(service("web", &["8080"])).await;
     for (url, options, code) in [
         ("http://localhost:9/", "", "ConnectionRefused"),
@@ -187,14 +190,14 @@ async fn guests_are_told_why_by_error_code() {
         let told = format!("error ErrorCode::{code}\n");
         assert!(answer.contains(&told), "{url}: {answer}");
     }
-    // Begun in good order, and then nothing for longer than the guest waits.
+    // The answer begins normally, and then nothing arrives for longer than the guest waits.
     let line = "GET /fetch?http://localhost:8080/events";
     let between = "X-Between-Bytes: 1\r\n\r\n";
     let answer = site.ask("old.localhost", line, between).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(
         !answer.ends_with("0\r\n\r\n"),
-        "no part is taken for the whole: {answer}"
+        "an incomplete answer must not look complete: {answer}"
     );
 
     let mut refused = Vec::new();

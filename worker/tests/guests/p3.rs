@@ -1,4 +1,4 @@
-//! The sockets of WASI 0.3, beside guests of 0.2 in one network.
+//! The sockets of WASI 0.3, together with guests of 0.2 in one network.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use warren_worker::{net::Counts, policy::HostAccess, runtime::ServiceEnd};
@@ -96,7 +96,7 @@ async fn outcomes_of_one_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_state_says_what_the_interface_says() {
+async fn each_state_behaves_as_the_interface_specifies() {
     let bench = Bench::new();
     let echo = bench.start("std-net", &["echo", "7070"]).await;
     bench.listens(7070).await;
@@ -128,7 +128,7 @@ async fn each_state_says_what_the_interface_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_direction_ends_and_the_other_goes_on() {
+async fn one_direction_ends_and_the_other_continues() {
     let bench = Bench::new();
     let network = bench.context.network.clone();
     let mut listener = network

@@ -1,4 +1,4 @@
-//! What guests see of the network: std, wstd and tokio programs, unchanged.
+//! The network as guests see it: unchanged std, wstd and tokio programs.
 
 use std::net::TcpListener;
 
@@ -66,7 +66,7 @@ async fn a_long_stream_arrives_whole_and_half_close_ends_one_direction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_ends_know_their_names_even_after_they_closed() {
+async fn both_ends_know_their_addresses_even_after_they_closed() {
     let bench = Bench::new();
     let lines = bench.stdout("std-net", &["peer-names", "7070"]).await;
     assert!(lines.iter().any(|line| line.starts_with("ok")), "{lines:?}");
@@ -108,7 +108,7 @@ async fn localhost_needs_no_dns_and_no_permission() {
             "{lines}"
         );
     }
-    // Any other name is refused as a resolver refuses, which C libraries know as EAI_FAIL.
+    // Any other name fails permanently, which C libraries report as EAI_FAIL.
     let lines = bench.stdout("std-net", &["resolve", "example.com"]).await;
     assert!(lines[0].starts_with("error Uncategorized"), "{lines:?}");
 }
@@ -122,10 +122,7 @@ async fn the_machines_own_loopback_is_out_of_reach() {
         .stdout("std-net", &["connect", &address.to_string()])
         .await;
     assert!(lines[0].starts_with("error ConnectionRefused"), "{lines:?}");
-    assert!(
-        machine.accept().is_err(),
-        "the guest came out of its network"
-    );
+    assert!(machine.accept().is_err(), "the guest left its network");
 
     let inside = format!("127.0.0.1:{}", address.port());
     let lines = Bench::new().stdout("std-net", &["bind", &inside]).await;
@@ -137,7 +134,7 @@ async fn the_machines_own_loopback_is_out_of_reach() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn host_loopback_needs_both_keys() {
+async fn host_loopback_must_be_permitted_by_the_manifest_and_the_worker() {
     let machine = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = machine.local_addr().unwrap().port();
     let name = format!("host.warren.internal:{port}");
@@ -161,7 +158,7 @@ async fn host_loopback_needs_both_keys() {
     machine.accept().await.unwrap();
 }
 
-/// With a rule for the machine's address (a host test network would do as well), a real socket carries data both ways.
+/// With a rule for the machine's address, a real socket carries data both ways.
 #[tokio::test(flavor = "multi_thread")]
 async fn allowed_egress_is_a_real_connection() {
     let machine = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -175,7 +172,7 @@ async fn allowed_egress_is_a_real_connection() {
         allow_host_loopback: true,
         ..HostAccess::default()
     });
-    // `ping` knows ports of 127.0.0.1 only, which is the workload's: a relay of its own would hide the point.
+    // `connect` is used as `ping` can only reach 127.0.0.1, which is the workload's own network.
     let mut service = service(
         "std-net",
         &["connect", &format!("host.warren.internal:{port}")],
@@ -208,7 +205,7 @@ async fn a_killed_guest_resets_its_peers_and_frees_its_ports() {
     drop(stream);
     assert_eq!(network.counts(), Counts::default());
 
-    // The port is free for the next life at once.
+    // The port is free for the next run at once.
     let next = bench.start("tokio-echo", &["7070"]).await;
     bench.listens(7070).await;
     next.kill().await;

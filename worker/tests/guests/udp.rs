@@ -1,4 +1,4 @@
-//! UDP of real guests: among themselves, and with the outside where their egress allows it.
+//! UDP with real guests: between each other, and with the outside if their egress permits it.
 
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ async fn guests_of_both_versions_of_wasi_exchange_datagrams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_state_says_what_the_interface_says() {
+async fn each_state_behaves_as_the_interface_specifies() {
     let bench = Bench::new();
     let echo = bench.start("std-net", &["udp-echo", "127.0.0.1:53"]).await;
     bench.saw("bound to").await;
@@ -44,7 +44,7 @@ async fn each_state_says_what_the_interface_says() {
         "unbound receive: invalid-state",
         "unbound disconnect: invalid-state",
         "nowhere: invalid-argument",
-        // What could not be sent bound it to no port.
+        // A datagram that could not be sent does not bind the socket.
         "bind: ok",
         "bound bind: invalid-state",
         "to port 0: invalid-argument",
@@ -80,7 +80,7 @@ async fn a_datagram_leaves_only_where_egress_allows_it() {
         allow_host_loopback: true,
         ..HostAccess::default()
     };
-    // The reserved address that the name stands for: the guests here take no names.
+    // The reserved address behind the host's name, as the guests here do not resolve names.
     let address = format!("192.0.0.8:{port}");
     for guest in ["std-net", "p3-net"] {
         let mut allowed = service(guest, &["udp-ping", &address, "100"]);
@@ -90,7 +90,7 @@ async fn a_datagram_leaves_only_where_egress_allows_it() {
         let lines = Bench::with_host(host()).stdout_of(allowed).await;
         assert_eq!(lines, ["ok 100"], "{guest}");
     }
-    // The same number inside is the workload's own port, where nobody is.
+    // The same port number on loopback is the workload's own, on which no socket is bound.
     let inside = format!("127.0.0.1:{port}");
     let bench = Bench::new();
     let waiting = bench.start("std-net", &["udp-ping", &inside, "1"]).await;

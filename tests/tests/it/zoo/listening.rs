@@ -76,7 +76,7 @@ async fn no_longer() {
     let probe = "  liveness: { http: { port: 8080, path: /healthz }, interval: 50ms, timeout: 200ms, failureThreshold: 3 }\n  restart: { initialBackoff: 1h, maxBackoff: 1h }\n";
     zoo.cluster.apply(&moody(probe)).await;
     assert_eq!(zoo.ask("/hang").await.status, 200);
-    let words = ["GET /healthz at port 8080: no answer within 200ms"];
+    let words = ["GET /healthz on port 8080: no answer within 200ms"];
     zoo.last_exit("UNHEALTHY", &words).await;
     assert_eq!(zoo.ask("/").await.status, 503, "{HOST}");
     zoo.goes_on().await;

@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use super::*;
 use crate::logs::{LogHub, LogLimits, LogQuery, LogStream, Stream};
 
-/// The least that there is.
+/// The smallest limits.
 const SMALL: DiskLimits = DiskLimits {
     replica: DiskLimits::LEAST,
     total: 1 << 30,
 };
 
-/// As a worker opens it; rates are another test's.
+/// Opens a hub as a worker does, without a limit of the rate.
 fn open(dir: &TempDir, limits: DiskLimits) -> LogHub {
     let memory = LogLimits {
         lines_per_second: 1_000_000,
@@ -30,7 +30,7 @@ fn open(dir: &TempDir, limits: DiskLimits) -> LogHub {
     LogHub::on_disk(memory, dir.path().join("logs"), limits).unwrap()
 }
 
-/// What is left of a hub once a worker was killed after its lines were written.
+/// Leaves a hub as if the worker was killed after its lines were written.
 async fn killed(hub: LogHub) {
     hub.leave();
     hub.finish().await;
@@ -40,7 +40,7 @@ fn say(log: &ReplicaLog, text: &str) {
     log.line("service", Stream::Stdout, text);
 }
 
-/// `(line, dropped_before, restarts)` of each to the end.
+/// Reads `(line, dropped_before, restarts)` of each line to the end.
 async fn rest(mut stream: LogStream) -> Vec<(String, u32, u32)> {
     let mut all = Vec::new();
     while let Some(lines) = stream.next().await {
@@ -77,7 +77,7 @@ fn previous() -> LogQuery {
     }
 }
 
-/// Sizes of a replica's files, by name.
+/// Returns the sizes of a replica's files by name.
 fn sizes(dir: &TempDir, replica: &str) -> BTreeMap<PathBuf, u64> {
     let dir = dir.path().join("logs").join(replica);
     let Ok(entries) = fs::read_dir(dir) else {
@@ -94,7 +94,7 @@ fn bytes(dir: &TempDir, replica: &str) -> u64 {
     sizes(dir, replica).values().sum()
 }
 
-/// Waits for what the thread does.
+/// Waits until the thread has done something.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -112,7 +112,7 @@ async fn written(log: &ReplicaLog) {
 }
 
 #[tokio::test]
-async fn lines_and_runs_are_there_after_the_worker_was_killed() {
+async fn lines_and_runs_survive_a_killed_worker() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, SMALL);
     let log = hub.open("r");
@@ -123,7 +123,7 @@ async fn lines_and_runs_are_there_after_the_worker_was_killed() {
     killed(hub).await;
 
     let hub = open(&dir, SMALL);
-    // Before the replica runs again, too.
+    // Also before the replica runs again.
     assert_eq!(texts(&hub, previous()).await, ["first"]);
     let log = hub.open("r");
     log.begin_run(2);
@@ -155,16 +155,16 @@ async fn lines_and_runs_are_there_after_the_worker_was_killed() {
     assert_eq!(
         mode.mode() & 0o777,
         0o700,
-        "what guests say is nobody else's"
+        "only the owner can read what guests write"
     );
 }
 
 #[tokio::test]
-async fn files_take_turns_and_what_is_missing_is_counted() {
+async fn files_rotate_and_missing_lines_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, SMALL);
     let log = hub.open("r");
-    // Three times what there is room for.
+    // Three times as much as there is room for.
     let text = |i: u32| format!("{i} {}", "x".repeat(1000));
     for i in 0..768 {
         say(&log, &text(i));
@@ -192,7 +192,7 @@ async fn files_take_turns_and_what_is_missing_is_counted() {
         texts(&hub, all()).await.split_off(lines.len() - 200)
     );
 
-    // One who began before all that, and comes back now.
+    // A reader that began before all that, and continues now.
     drop(hub);
     let hub = open(&dir, SMALL);
     let log = hub.open("r");
@@ -219,7 +219,7 @@ async fn files_take_turns_and_what_is_missing_is_counted() {
 }
 
 #[tokio::test]
-async fn the_last_words_before_a_restart_outlive_a_flood() {
+async fn the_last_lines_before_a_restart_survive_a_flood() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, SMALL);
     let log = hub.open("r");
@@ -237,7 +237,7 @@ async fn the_last_words_before_a_restart_outlive_a_flood() {
     let before = texts(&hub, previous()).await;
     assert_eq!(before.last().unwrap(), "about to crash");
     assert!(bytes(&dir, "r") <= SMALL.replica);
-    // And until the one after it has crashed.
+    // They are kept until the next run has crashed.
     log.begin_run(2);
     for _ in 0..20 {
         for _ in 0..50 {
@@ -250,7 +250,7 @@ async fn the_last_words_before_a_restart_outlive_a_flood() {
 }
 
 #[tokio::test]
-async fn memory_holds_little_of_what_files_have() {
+async fn memory_holds_few_of_the_lines_that_are_in_files() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, DiskLimits::default());
     let log = hub.open("r");
@@ -272,14 +272,14 @@ async fn memory_holds_little_of_what_files_have() {
 }
 
 #[tokio::test]
-async fn half_a_line_of_a_crash_is_passed_over() {
+async fn an_incomplete_line_after_a_crash_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, SMALL);
     say(&hub.open("r"), "whole");
     killed(hub).await;
     let (path, length) = sizes(&dir, "r").pop_last().unwrap();
     let record = fs::read(&path).unwrap();
-    // As far as the text of the next line.
+    // The record of the next line, cut off within its text.
     let torn = String::from_utf8(record)
         .unwrap()
         .replace("0,0,0,0", "0,1,1,0");
@@ -293,14 +293,14 @@ async fn half_a_line_of_a_crash_is_passed_over() {
     assert_eq!(fs::metadata(&path).unwrap().len(), length);
     say(&hub.open("r"), "next");
     killed(hub).await;
-    // What is no record at all, in the midst.
+    // Bytes that are not a record, between records.
     append(b"\xff\x00 garbage\n\n");
     let hub = open(&dir, SMALL);
     say(&hub.open("r"), "last");
     assert_eq!(texts(&hub, all()).await, ["whole", "next", "last"]);
     killed(hub).await;
 
-    // A file of nothing but damage, one that is empty, and one that is not ours.
+    // A damaged file, an empty one, and one that is not a log file.
     fs::write(&path, [0_u8; 100]).unwrap();
     let logs = dir.path().join("logs");
     fs::create_dir(logs.join("empty")).unwrap();
@@ -312,7 +312,7 @@ async fn half_a_line_of_a_crash_is_passed_over() {
 }
 
 #[tokio::test]
-async fn files_go_with_the_replica_but_not_under_a_reader() {
+async fn files_are_removed_with_the_replica_but_not_while_they_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, SMALL);
     let log = hub.open("r");
@@ -333,12 +333,12 @@ async fn files_go_with_the_replica_but_not_under_a_reader() {
     hub.close("r");
     assert!(hub.subscribe("r", all()).is_none());
     let lines = rest(reader).await;
-    assert_eq!(lines.len(), 100, "what is left, then the end");
+    assert_eq!(lines.len(), 100, "the remaining lines, then the end");
     eventually("the files are gone", || !dir.path().join("logs/r").exists()).await;
 }
 
 #[tokio::test]
-async fn what_nobody_runs_any_more_is_removed() {
+async fn lines_of_replicas_that_no_longer_exist_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, SMALL);
     for replica in ["r", "gone", "read"] {
@@ -372,7 +372,7 @@ async fn what_nobody_runs_any_more_is_removed() {
 }
 
 #[tokio::test]
-async fn all_together_stay_below_the_bound_and_ended_ones_give_first() {
+async fn all_files_stay_within_the_limit_and_ended_replicas_lose_theirs_first() {
     let dir = tempfile::tempdir().unwrap();
     let limits = DiskLimits {
         total: 512 << 10,
@@ -406,12 +406,13 @@ async fn all_together_stay_below_the_bound_and_ended_ones_give_first() {
     );
 }
 
-/// Files cannot be made here for as long as this lives: as good as a full disk.
+/// Prevents files from being created at a path until it is dropped, which has the effect of a full
+/// disk.
 struct Full<'a>(&'a Path);
 
 impl<'a> Full<'a> {
     fn new(path: &'a Path) -> Self {
-        // A file in the way stops root, too.
+        // A file in its place stops even root.
         fs::write(path, "").unwrap();
         Self(path)
     }
@@ -424,7 +425,7 @@ impl Drop for Full<'_> {
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_nothing_leaves_the_last_lines_in_memory() {
+async fn while_the_disk_is_full_the_last_lines_stay_in_memory() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, DiskLimits::default());
     let path = dir.path().join("logs/r");
@@ -444,7 +445,8 @@ async fn a_disk_that_takes_nothing_leaves_the_last_lines_in_memory() {
     let first: u32 = lines[0].0.parse().unwrap();
     drop(full);
     written(&log).await;
-    // As if they had never been elsewhere, and what was lost is counted, also by those who come later.
+    // The lines are read as if nothing had happened, and lost ones are counted, also for later
+    // readers.
     say(&log, "again");
     let lines = texts(&hub, all()).await;
     assert_eq!(lines[0], first.to_string());
@@ -457,7 +459,7 @@ async fn a_disk_that_takes_nothing_leaves_the_last_lines_in_memory() {
 }
 
 #[tokio::test]
-async fn a_directory_that_was_taken_away_is_made_again() {
+async fn a_directory_that_was_removed_is_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, SMALL);
     let log = hub.open("r");
@@ -472,7 +474,7 @@ async fn a_directory_that_was_taken_away_is_made_again() {
 }
 
 #[tokio::test]
-async fn since_is_looked_for_in_files() {
+async fn since_is_searched_for_in_files() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, SMALL);
     let log = hub.open("r");
@@ -512,7 +514,7 @@ async fn a_flood_costs_few_writes() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, DiskLimits::default());
     let log = hub.open("r");
-    // The thread is not there yet for the first and gathers for 10 ms: far fewer than one turn a line.
+    // The thread gathers lines for 10 ms, so there are far fewer writes than lines.
     for i in 0..5_000 {
         say(&log, &i.to_string());
     }
@@ -532,7 +534,7 @@ async fn a_flood_costs_few_writes() {
 }
 
 #[tokio::test]
-async fn one_who_follows_reads_on_through_files_and_memory() {
+async fn a_follower_reads_on_through_files_and_memory() {
     let dir = tempfile::tempdir().unwrap();
     let hub = open(&dir, DiskLimits::default());
     let log = hub.open("r");

@@ -1,4 +1,5 @@
-//! Listeners and the connections that come to them: established while the backlog has room, else waiting by turns.
+//! Listeners and the connections to them: established while the backlog has room, otherwise waiting
+//! in order.
 
 use std::{
     cmp,
@@ -19,19 +20,19 @@ use crate::net::{
     pipe,
 };
 
-/// What a listener has not accepted yet.
+/// The connections that a listener has not accepted yet.
 pub(super) struct Backlog {
-    /// When it began to listen.
+    /// When the listener began to listen.
     pub since: Instant,
     limit: usize,
-    /// Established; these sockets are the listener's own until they are accepted.
+    /// Established connections, whose sockets belong to the listener until they are accepted.
     queue: VecDeque<SocketKey>,
-    /// Not established for want of room, by ticket: first come, first served.
+    /// Connections that wait for room to be established, by ticket: first come, first served.
     pub waiting: BTreeMap<u64, SocketKey>,
     waker: Option<Waker>,
 }
 
-/// A connection for which the backlog has no room.
+/// A connection attempt that waits for room in the backlog.
 pub(super) struct Waiting {
     pub listener: SocketKey,
     pub ticket: u64,
@@ -40,23 +41,24 @@ pub(super) struct Waiting {
     pub waker: Option<Waker>,
 }
 
-/// What a connection comes from.
+/// The origin of a connection.
 pub enum Source {
-    /// A socket; one without a port takes whatever is free.
+    /// A socket. One without a port takes any free port.
     Socket(SocketKey),
-    /// The outside, as published ports do: this address is told to the peer, and no port is taken.
+    /// A client outside, through a published port: the peer sees this address, and no port is
+    /// taken.
     Outside(SocketKey, SocketAddr),
 }
 
-/// A connection that is being made.
+/// A connection attempt that has begun.
 pub struct Begun {
     pub local: SocketAddr,
-    /// None as long as the listener's backlog has no room.
+    /// `None` if the listener's backlog has no room yet.
     pub conn: Option<Arc<Conn>>,
 }
 
 impl State {
-    /// Makes a bound socket listen; one that fails stays bound.
+    /// Makes a bound socket listen. On failure it stays bound.
     pub fn listen(
         &mut self,
         key: SocketKey,
@@ -87,8 +89,8 @@ impl State {
         Ok(())
     }
 
-    /// Begins a connection: established at once when the listener's backlog has room. One that fails leaves the socket
-    /// as it was.
+    /// Begins a connection, which is established at once if the listener's backlog has room. On
+    /// failure the socket stays as it was.
     pub fn connect(
         &mut self,
         source: Source,
@@ -131,7 +133,7 @@ impl State {
         Ok(Begun { local, conn })
     }
 
-    /// Whether the connection stands.
+    /// Waits until the connection is established or has failed.
     pub fn poll_connect(
         &mut self,
         key: SocketKey,
@@ -149,7 +151,8 @@ impl State {
         }
     }
 
-    /// Takes the next connection from a listener's queue, and lets one more in.
+    /// Takes the next connection from a listener's queue, and establishes one that waits in its
+    /// place.
     pub fn accept(
         &mut self,
         listener: SocketKey,
@@ -169,7 +172,7 @@ impl State {
         }
     }
 
-    /// Whether a connection can be accepted, or never will.
+    /// Waits until a connection can be accepted, or none ever will.
     pub fn poll_acceptable(
         &mut self,
         listener: SocketKey,
@@ -192,8 +195,8 @@ impl State {
         }
     }
 
-    /// The address that a connection starts from. Its socket counts for the peer's too from now on, so that a connection
-    /// which is let in later cannot fail for want of room.
+    /// Returns the source address of a connection. From now on its socket counts for the peer's as
+    /// well, so that establishing the connection later cannot exceed the limit of sockets.
     fn client(&mut self, source: Source, family: Family) -> Result<SocketAddr, NetError> {
         let key = match source {
             Source::Socket(key) => key,
@@ -219,7 +222,7 @@ impl State {
         Ok(port.source())
     }
 
-    /// Makes a socket count for one more.
+    /// Adds one to what a socket counts for.
     fn weigh(&mut self, key: SocketKey) {
         if let Some(socket) = self.sockets.get_mut(&key) {
             socket.weight += 1;
@@ -227,7 +230,7 @@ impl State {
         }
     }
 
-    /// Establishes as many waiting connections as the backlog has room for.
+    /// Establishes as many of the waiting connections as the backlog has room for.
     fn admit(&mut self, listener: SocketKey, after: &mut After) {
         let Some(backlog) = self.backlog(listener) else {
             return;
@@ -266,7 +269,7 @@ impl State {
         };
         let addresses = (waiting.local, waiting.peer);
         let conn = Arc::new(Conn::new(addresses, (up, socket.buffer), &self.pool));
-        // The place that the client held for it.
+        // The client no longer counts for the server's socket, which is inserted below.
         socket.weight -= 1;
         socket.kind = Kind::Connected(Arc::clone(&conn), Side::Client);
         let accepted = Kind::Connected(conn, Side::Server);
@@ -283,7 +286,8 @@ impl State {
         after.wakers.extend(waiting.waker);
     }
 
-    /// As a closed port does: what was established is reset, what waited is refused.
+    /// Resets the connections that were established and refuses those that wait, as a closed port
+    /// does.
     pub(super) fn close_backlog(&mut self, backlog: Backlog, after: &mut After) {
         for key in backlog.queue {
             self.remove(key, Close::Scope(End::Aborted), after);

@@ -1,4 +1,5 @@
-//! UDP: sockets with bounded queues that drop what does not fit, and gateways to clients outside.
+//! UDP: sockets with bounded queues, which drop datagrams that do not fit, and gateways to clients
+//! outside.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,31 +20,36 @@ use crate::net::{
     ports::PortKey,
 };
 
-/// What a datagram in a queue counts for beside its bytes, so that empty ones are bounded too.
+/// How many bytes a queued datagram counts in addition to its payload, so that empty ones are
+/// bounded too.
 const OVERHEAD: usize = 64;
-/// Clients outside that a gateway remembers; the one not heard of for longest is forgotten for a new one.
+/// How many clients outside a gateway remembers. Beyond it, the least recently active are
+/// forgotten.
 const MAX_CLIENTS: usize = 4096;
 
-/// A UDP socket: what it received and has not read.
+/// A UDP socket with the datagrams that it has received and not read.
 pub(super) struct Datagrams {
     port: PortKey,
-    /// The only one it exchanges datagrams with.
+    /// The only address that the socket exchanges datagrams with, if one is set.
     peer: Option<SocketAddr>,
-    /// A datagram to `peer` found nobody, which the next call says (RFC 1122, 4.1.3.3).
+    /// Whether a datagram to `peer` found no socket, which the next call reports (RFC 1122,
+    /// 4.1.3.3).
     refused: bool,
     queue: Queue,
 }
 
-/// The way of a published port: what its service sends to clients outside.
+/// The gateway of a published port, with the datagrams that its service has sent to clients
+/// outside.
 pub(super) struct Gateway {
     port: u16,
-    /// When each client was last heard of, in datagrams since the start.
+    /// The value of `heard` at each client's last datagram.
     clients: HashMap<SocketAddr, u64>,
+    /// The number of datagrams received from clients so far.
     heard: u64,
     queue: Queue,
 }
 
-/// Datagrams up to a number of bytes, which it takes of the pool.
+/// A queue of datagrams with a limit in bytes, which are taken from the pool.
 struct Queue {
     pool: Arc<Pool>,
     limit: usize,
@@ -53,7 +59,7 @@ struct Queue {
 }
 
 impl State {
-    /// Makes a socket one of UDP, and gives it a port.
+    /// Turns a socket into a UDP socket that is bound to a port.
     pub fn bind_udp(
         &mut self,
         key: SocketKey,
@@ -80,7 +86,8 @@ impl State {
         Ok(SocketAddr::new(to.ip(), port.port()))
     }
 
-    /// A way from outside to a UDP port. One a port: a second takes the first one's place.
+    /// Opens a gateway from outside to a UDP port. There is at most one per port; a new one
+    /// replaces it.
     pub fn open_gateway(&mut self, scope: u64, port: u16) -> Result<SocketKey, NetError> {
         self.check_room(1)?;
         let gateway = Gateway {
@@ -94,7 +101,7 @@ impl State {
         Ok(key)
     }
 
-    /// Sets, changes or takes away the only peer. What was received from others is dropped.
+    /// Sets, changes or removes the only peer. Unread datagrams from others are dropped.
     pub fn set_peer(&mut self, key: SocketKey, peer: Option<SocketAddr>) -> Result<(), NetError> {
         let socket = self.datagrams(key).ok_or(NetError::ScopeEnded)?;
         socket.peer = peer.map(address::plain);
@@ -105,17 +112,20 @@ impl State {
         Ok(())
     }
 
-    /// Where its datagrams come from: the bound address, or 127.0.0.1 or `::1` for all.
+    /// Returns the source address of the socket's datagrams: the bound address, or 127.0.0.1 or
+    /// `::1` if it is bound to all.
     pub fn udp_source(&mut self, key: SocketKey) -> Option<SocketAddr> {
         self.datagrams(key).map(|socket| socket.port.source())
     }
 
-    /// Whether a datagram to this address stays in the network, or goes to a client of a published port.
+    /// Returns whether this address is a loopback address or that of a client that the socket may
+    /// reply to through a gateway.
     pub fn udp_reaches(&mut self, key: SocketKey, to: SocketAddr) -> bool {
         address::connectable(to.ip()).is_some() || self.gateway_to(key, to).is_some()
     }
 
-    /// Sends a datagram. It is lost without a word where nobody receives it, or where it does not fit.
+    /// Sends a datagram. It is dropped silently if no socket receives it or the receiver has no
+    /// room.
     pub fn send_datagram(
         &mut self,
         key: SocketKey,
@@ -139,7 +149,8 @@ impl State {
         let inside = address::connectable(to.ip());
         let receiver =
             inside.and_then(|(family, host)| self.udp_ports.listener(family, host, to.port()));
-        // A client on the worker itself has a loopback address too: what is bound in here comes first.
+        // A client on the worker itself has a loopback address too: what is bound in here comes
+        // first.
         if receiver.is_none()
             && let Some(gateway) = self.gateway_to(key, to)
             && let Some(gateway) = self.gateway(gateway)
@@ -154,7 +165,7 @@ impl State {
             Some(receiver) if receiver.takes(source) => {
                 after.wakers.extend(receiver.queue.push(source, data));
             }
-            // The word that nobody is there comes back to who asked to hear from that peer alone.
+            // Only a socket that is restricted to this peer learns that no socket was there.
             _ if connected => {
                 if let Some(socket) = self.datagrams(key) {
                     socket.refused = true;
@@ -166,7 +177,8 @@ impl State {
         Ok(())
     }
 
-    /// Hands a client's datagram to the service's socket on the gateway's port, if there is one of its family.
+    /// Delivers a client's datagram to the service's socket on the gateway's port, if there is one
+    /// of the client's family.
     pub fn deliver(&mut self, key: SocketKey, from: SocketAddr, data: Bytes, after: &mut After) {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let family = match from {
@@ -188,21 +200,21 @@ impl State {
         }
     }
 
-    /// Takes a client for one that was never heard of.
+    /// Forgets a client, to which the service can then no longer reply.
     pub fn forget_client(&mut self, key: SocketKey, client: SocketAddr) {
         if let Some(gateway) = self.gateway(key) {
             gateway.clients.remove(&address::plain(client));
         }
     }
 
-    /// Whether a datagram to this loopback address would find a socket.
+    /// Returns whether a socket would receive a datagram to this loopback address.
     pub fn is_receiving(&self, at: SocketAddr) -> bool {
         address::connectable(at.ip()).is_some_and(|(family, host)| {
             self.udp_ports.listener(family, host, at.port()).is_some()
         })
     }
 
-    /// The next datagram of a socket or a gateway, or what went wrong with one that was sent.
+    /// Returns the next datagram of a socket or gateway, or the error of a datagram that was sent.
     pub fn receive(&mut self, key: SocketKey) -> Option<Result<Datagram, NetError>> {
         match self.sockets.get_mut(&key).map(|socket| &mut socket.kind) {
             Some(Kind::Datagrams(socket)) => match mem::take(&mut socket.refused) {
@@ -214,7 +226,7 @@ impl State {
         }
     }
 
-    /// Whether [`Self::receive`] has something to say.
+    /// Waits until [`Self::receive`] would return a datagram or an error.
     pub fn poll_receivable(
         &mut self,
         key: SocketKey,
@@ -233,14 +245,14 @@ impl State {
         Poll::Pending
     }
 
-    /// Bytes that may wait to be read; what waits already stays.
+    /// Sets how many unread bytes the socket may hold. Datagrams that are already queued stay.
     pub fn set_datagram_buffer(&mut self, key: SocketKey, bytes: usize) {
         if let Some(socket) = self.datagrams(key) {
             socket.queue.limit = bytes;
         }
     }
 
-    /// Frees what a removed socket held.
+    /// Frees everything that a removed socket held.
     pub(super) fn close_datagrams(&mut self, mut socket: Datagrams, after: &mut After) {
         self.udp_ports.free(socket.port);
         after.listeners_changed = true;
@@ -259,12 +271,13 @@ impl State {
         gateway.queue.close(after);
     }
 
-    /// The gateway that a datagram to this client takes: that of the port the socket holds for all addresses or for
-    /// 127.0.0.1 and `::1`, for those who have sent to it.
+    /// Returns the gateway through which the socket may send to this client: that of its own port,
+    /// if the socket is bound to all addresses or to 127.0.0.1 or `::1` and the client has sent to
+    /// the gateway.
     fn gateway_to(&mut self, key: SocketKey, to: SocketAddr) -> Option<SocketKey> {
         let socket = self.datagrams(key)?;
         let (family, port) = (socket.port.family(), socket.port.port());
-        // A socket on another loopback address is not what the gateway delivers to.
+        // The gateway does not deliver to a socket on another loopback address.
         let receiver = self
             .udp_ports
             .listener(family, address::localhost(family), port);
@@ -314,10 +327,12 @@ impl Gateway {
         self.queue.bytes()
     }
 
+    /// Records that a client has sent a datagram.
     fn hear(&mut self, client: SocketAddr) {
         self.heard += 1;
         if self.clients.len() >= MAX_CLIENTS && !self.clients.contains_key(&client) {
-            // Half at once, so that a flood of new clients does not search the table for each.
+            // Forget half at once, so that a flood of new clients does not search the table each
+            // time.
             let mut heard: Vec<u64> = self.clients.values().copied().collect();
             let middle = heard.len() / 2;
             let (_, median, _) = heard.select_nth_unstable(middle);
@@ -339,7 +354,8 @@ impl Queue {
         }
     }
 
-    /// Drops what does not fit: into this queue, unless it is empty, or into the pool. Returns whom to wake.
+    /// Appends a datagram and returns the task to wake. The datagram is dropped if the pool has no
+    /// room for it, or if the queue has none and is not empty.
     fn push(&mut self, address: SocketAddr, data: Bytes) -> Option<Waker> {
         let size = data.len() + OVERHEAD;
         let fits = self.datagrams.is_empty() || self.held + size <= self.limit;

@@ -1,6 +1,7 @@
-//! Every socket of a network and what may happen to it: plain data under the network's lock.
+//! Every socket of a network and the operations on them: plain data under the network's lock.
 //!
-//! Wake-ups and closes of connections are collected in [`After`] and done once the lock is free.
+//! Wake-ups and closes of connections are collected in [`After`] and carried out once the lock is
+//! released.
 
 mod backlog;
 mod datagram;
@@ -26,7 +27,7 @@ use datagram::{Datagrams, Gateway};
 
 pub(super) use backlog::{Begun, Source};
 
-/// A socket, ordered by the scope that holds it. Never used again.
+/// The key of a socket, ordered by the scope that holds it. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SocketKey {
     scope: u64,
@@ -37,26 +38,26 @@ pub(super) struct State {
     limits: NetLimits,
     ports: Ports,
     udp_ports: Ports,
-    /// By the UDP port that each leads to.
+    /// The gateways, by the UDP port that each leads to.
     gateways: BTreeMap<u16, SocketKey>,
     sockets: BTreeMap<SocketKey, Socket>,
     pool: Arc<Pool>,
     /// The sum of the sockets' `weight`.
     used: usize,
-    /// Sockets that listen.
+    /// The number of listening sockets.
     listeners: usize,
-    /// Of sockets, and of places in queues.
+    /// The last number given to a socket, or as a ticket to a connection that waits.
     next_id: u64,
 }
 
 struct Socket {
-    /// Of TCP.
+    /// The TCP port, if the socket holds one.
     port: Option<PortKey>,
-    /// The port was asked for by its number.
+    /// Whether the guest chose the port's number.
     fixed: bool,
-    /// What it counts for in [`NetLimits::sockets`].
+    /// How many sockets it counts as in [`NetLimits::sockets`].
     weight: usize,
-    /// The receive buffer of its connections, in bytes.
+    /// The size of its connections' receive buffers, in bytes.
     buffer: usize,
     kind: Kind,
 }
@@ -66,25 +67,25 @@ enum Kind {
     Bound,
     Listening(Box<Backlog>),
     Waiting(Box<Waiting>),
-    /// A connection that failed while it waited.
+    /// A connection attempt that failed while it waited.
     Failed(NetError),
     Connected(Arc<Conn>, Side),
     Datagrams(Box<Datagrams>),
     Gateway(Box<Gateway>),
 }
 
-/// What is left to do when the lock is free.
+/// The actions that are left to do once the lock is released.
 #[derive(Default)]
 #[must_use]
 pub(super) struct After {
     wakers: Vec<Waker>,
     replaced: Option<Waker>,
     closes: Vec<(Arc<Conn>, Side, Close)>,
-    /// A receive buffer's new size, in bytes.
+    /// A receive buffer to resize, with its new size in bytes.
     resized: Option<(Arc<Conn>, Side, usize)>,
-    /// Dropped when the lock is free.
+    /// Datagrams to drop.
     datagrams: Vec<VecDeque<Datagram>>,
-    /// A TCP listener or a UDP socket opened or closed.
+    /// Whether a TCP listener or a UDP socket opened or closed.
     pub listeners_changed: bool,
 }
 
@@ -118,18 +119,19 @@ impl State {
         }
     }
 
-    /// A new socket that has no port.
+    /// Opens a socket without a port.
     pub fn open(&mut self, scope: u64) -> Result<SocketKey, NetError> {
         self.check_room(1)?;
         Ok(self.insert(scope, 1, Kind::Unbound))
     }
 
-    /// The outer end of a connection from outside, which its publisher counts.
+    /// Opens the outer end of a connection from outside. It does not count here: its publisher
+    /// bounds it.
     pub fn open_outside(&mut self, scope: u64) -> SocketKey {
         self.insert(scope, 0, Kind::Unbound)
     }
 
-    /// Gives a socket a port.
+    /// Binds a socket to a port.
     pub fn bind(&mut self, key: SocketKey, to: SocketAddr) -> Result<SocketAddr, NetError> {
         let Some(Socket {
             port: held,
@@ -148,7 +150,7 @@ impl State {
         Ok(SocketAddr::new(to.ip(), port.port()))
     }
 
-    /// Takes the port from a socket that has no other use for it.
+    /// Frees the port of a socket that is only bound.
     pub fn unbind(&mut self, key: SocketKey) {
         if let Some(socket) = self.sockets.get_mut(&key)
             && matches!(socket.kind, Kind::Bound)
@@ -160,7 +162,7 @@ impl State {
         }
     }
 
-    /// Ends what a socket has begun, so that it is as [`Self::open`] made it.
+    /// Abandons whatever a socket has begun, which leaves it as [`Self::open`] made it.
     pub fn give_up(&mut self, key: SocketKey, after: &mut After) {
         let Some(socket) = self.sockets.get_mut(&key) else {
             return;
@@ -177,7 +179,8 @@ impl State {
         self.sockets.insert(key, fresh);
     }
 
-    /// The receive buffer of the connections that come of a socket, or of the one that it is.
+    /// Sets the receive buffer of a connected socket, or of the connections that a socket will
+    /// have.
     pub fn set_buffer(&mut self, key: SocketKey, bytes: usize, after: &mut After) {
         if let Some(socket) = self.sockets.get_mut(&key) {
             socket.buffer = bytes;
@@ -187,7 +190,8 @@ impl State {
         }
     }
 
-    /// Forgets a socket, in whatever state, and frees all that it holds. A second time does nothing.
+    /// Removes a socket in any state and frees everything it holds. Has no effect on a socket that
+    /// is already removed.
     pub fn remove(&mut self, key: SocketKey, close: Close, after: &mut After) {
         let Some(socket) = self.sockets.remove(&key) else {
             return;
@@ -216,7 +220,7 @@ impl State {
 
     /// Removes every socket of the scope.
     pub fn remove_scope(&mut self, scope: u64, end: End, after: &mut After) {
-        // In the order they were made, so that a listener resets what it has not accepted.
+        // In order of creation, so that a listener resets the connections it has not accepted.
         let all = SocketKey { scope, id: 0 }..=SocketKey {
             scope,
             id: u64::MAX,
@@ -226,7 +230,7 @@ impl State {
         }
     }
 
-    /// Whether a connection to this port of 127.0.0.1 or `::1` would find a listener.
+    /// Returns whether a connection to this port of 127.0.0.1 or `::1` would find a listener.
     pub fn is_listening(&self, port: u16) -> bool {
         [Family::V4, Family::V6].into_iter().any(|family| {
             self.ports
@@ -235,7 +239,8 @@ impl State {
         })
     }
 
-    /// Since when the listener that has been open for the longest listens, of those whose port was asked for by its number.
+    /// Returns when the oldest listener began to listen, among those for which the guest chose a
+    /// port number.
     pub fn fixed_listener_since(&self) -> Option<Instant> {
         let since = |socket: &Socket| match &socket.kind {
             Kind::Listening(backlog) if socket.fixed => Some(backlog.since),
@@ -263,7 +268,7 @@ impl State {
         counts
     }
 
-    /// What counts against the limit, for tests: zero when nothing is held.
+    /// Returns how many sockets count against the limit: zero when nothing is held.
     #[cfg(test)]
     pub fn used(&self) -> usize {
         assert_eq!(

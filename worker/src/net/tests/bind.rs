@@ -1,8 +1,8 @@
 use super::*;
 
 #[test]
-fn addresses_of_the_network_and_no_others() {
-    // (address, what bind says)
+fn only_addresses_of_the_network_can_be_bound() {
+    // (address, the result of bind)
     let cases = [
         ("127.0.0.1:80", Ok(())),
         ("127.0.0.2:80", Ok(())),
@@ -34,7 +34,7 @@ fn addresses_of_the_network_and_no_others() {
 
 #[test]
 fn a_taken_port_is_in_use_until_its_holder_closes() {
-    // (held, asked for, may both be bound)
+    // (held, requested, whether both may be bound)
     let cases = [
         ("127.0.0.1:80", "127.0.0.1:80", false),
         ("127.0.0.1:80", "127.0.0.1:81", true),
@@ -97,7 +97,7 @@ fn port_0_is_an_ephemeral_port_that_is_not_in_use() {
 }
 
 #[test]
-fn no_port_left_is_in_use_for_bind_and_connect() {
+fn bind_and_connect_fail_when_no_port_is_free() {
     let network = limited(usize::MAX);
     let scope = network.scope();
     let _listener = listen(&scope, "127.0.0.1:80", 1);
@@ -116,7 +116,7 @@ fn no_port_left_is_in_use_for_bind_and_connect() {
     );
     assert!(
         scope.bind(at("[::1]:0")).is_ok(),
-        "the other family has ports of its own"
+        "the families do not share ports"
     );
 
     bound.truncate(28_231);
@@ -139,7 +139,7 @@ fn too_many_sockets() {
     assert_eq!(
         scope.connect(None, at("127.0.0.1:80")).err(),
         too_many,
-        "it needs two"
+        "a connection needs two"
     );
     let third = scope.bind(at("127.0.0.1:0")).unwrap();
     assert_eq!(scope.bind(at("127.0.0.1:0")).err(), too_many);
@@ -156,7 +156,7 @@ fn too_many_sockets() {
     assert_eq!(
         network.used(),
         3,
-        "what was not accepted counts until it is"
+        "a connection that was not accepted still counts"
     );
 }
 
@@ -169,7 +169,7 @@ fn listeners_are_announced() {
     let bound = scope.bind(at("127.0.0.1:80")).unwrap();
     assert!(
         !changes.has_changed().unwrap() && !network.is_listening(80),
-        "bound alone"
+        "binding is not listening"
     );
     let listener = bound.listen(1).unwrap();
     assert!(changes.has_changed().unwrap() && network.is_listening(80));

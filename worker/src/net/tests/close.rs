@@ -2,7 +2,8 @@ use bytes::Bytes;
 
 use super::*;
 
-/// What the peer of a connection sees after this end was closed in some way: the rest of the bytes, and the ends.
+/// Returns what the peer of a connection sees after this end was closed in some way: the remaining
+/// bytes, and both ends.
 fn seen(peer: &mut (Reader, Writer)) -> (Bytes, ReadEnd, WriteEnd) {
     let bytes = peer.0.try_read(100).unwrap_or_default();
     let read = peer.0.try_read(100).expect_err("an end");
@@ -25,14 +26,14 @@ enum How {
 }
 
 #[test]
-fn how_an_end_closes_is_how_its_peer_reads_it() {
+fn the_peer_sees_how_an_end_was_closed() {
     use {End::*, How::*, ReadEnd::*, WriteEnd::Closed as Gone, WriteEnd::Reset as Broken};
-    // (how, bytes left unread, shut down before, what the peer reads last, what its writes say)
+    // (how, bytes left unread, shut down before, what the peer reads last, how its writes end)
     let cases = [
         (DropReaderFirst, false, false, Eof, Gone),
         (DropWriterFirst, false, false, Eof, Gone),
         (DropReaderFirst, true, false, Reset, Broken),
-        // Its end of stream was sent before it turned out that bytes were unread.
+        // The end of stream was sent before it was known that bytes would be left unread.
         (DropWriterFirst, true, false, Eof, Broken),
         (DropReaderFirst, true, true, Eof, Broken),
         (Scope(Closed), false, false, Eof, Gone),
@@ -40,7 +41,7 @@ fn how_an_end_closes_is_how_its_peer_reads_it() {
         (Scope(Closed), false, true, Eof, Gone),
         (Scope(Aborted), false, false, Reset, Broken),
         (Scope(Aborted), true, false, Reset, Broken),
-        // What was in order before the trap stays so.
+        // A clean shutdown before the trap is not undone.
         (Scope(Aborted), false, true, Eof, Broken),
     ];
     for (how, unread, shutdown, read, write) in cases {
@@ -90,7 +91,7 @@ fn how_an_end_closes_is_how_its_peer_reads_it() {
             let case = format!("{how:?}, unread {unread}, shut down {shutdown}");
             assert_eq!(seen(&mut peer), expected, "{case}");
             drop(peer);
-            // The guest's own handles may outlive its scope; they hold nothing.
+            // The guest's handles may outlive its scope, but hold nothing.
             assert_empty(&network);
             drop(kept);
             assert_empty(&network);
@@ -99,7 +100,7 @@ fn how_an_end_closes_is_how_its_peer_reads_it() {
 }
 
 #[test]
-fn handles_of_an_ended_scope_say_so() {
+fn handles_of_an_ended_scope_fail_with_scope_ended() {
     for (end, read, write) in [
         (End::Closed, ReadEnd::Eof, WriteEnd::Shutdown),
         (End::Aborted, ReadEnd::Reset, WriteEnd::Reset),
@@ -180,15 +181,15 @@ fn a_closed_listener_resets_what_it_had_not_accepted() {
             "again"
         );
         drop((reader, writer));
-        assert_eq!(network.counts().ports, 0, "its port is free");
+        assert_eq!(network.counts().ports, 0, "the listener's port is free");
         drop(waiting);
         assert_empty(&network);
     }
 }
 
 #[test]
-fn a_client_may_be_gone_when_it_is_accepted() {
-    // A trap resets; a close, or a connect that nobody waited for, is an end of stream.
+fn a_client_may_have_closed_before_it_is_accepted() {
+    // A trap resets; a close, or a connect that was dropped, is an end of stream.
     for (end, read) in [(None, ReadEnd::Eof), (Some(End::Aborted), ReadEnd::Reset)] {
         let network = network();
         let (service, guest) = (network.scope(), network.scope());
@@ -229,7 +230,7 @@ fn a_scope_that_ends_leaves_no_connection_waiting() {
 }
 
 #[test]
-fn addresses_stay_after_both_sides_closed() {
+fn addresses_are_known_after_both_sides_closed() {
     let network = network();
     let scope = network.scope();
     let mut listener = listen(&scope, "0.0.0.0:80", 1);

@@ -3,8 +3,8 @@ use tokio::time::{Duration, Instant};
 use super::*;
 
 #[test]
-fn where_nobody_listens_is_refused_and_leaks_nothing() {
-    // (listener, destination, reaches it)
+fn a_connection_without_a_listener_is_refused_and_leaks_nothing() {
+    // (listener, destination, whether it is reached)
     let cases = [
         ("127.0.0.1:80", "127.0.0.1:80", true),
         ("127.0.0.1:80", "127.0.0.1:81", false),
@@ -18,7 +18,7 @@ fn where_nobody_listens_is_refused_and_leaks_nothing() {
         ("[::]:80", "[::1]:80", true),
         ("[::]:80", "127.0.0.1:80", false),
         ("[::1]:80", "[::1]:80", true),
-        // No faces of the network, and nothing that could be listened on.
+        // Not addresses of the network, so nothing can listen on them.
         ("0.0.0.0:80", "0.0.0.0:80", false),
         ("[::]:80", "[::]:80", false),
         ("0.0.0.0:80", "127.0.0.1:0", false),
@@ -42,7 +42,7 @@ fn where_nobody_listens_is_refused_and_leaks_nothing() {
                 assert_eq!(
                     server.local_addr(),
                     at(to),
-                    "the address that was asked for"
+                    "the address that the client connected to"
                 );
                 assert_eq!(server.peer_addr(), client.local_addr());
             }
@@ -65,7 +65,7 @@ fn a_bound_socket_that_does_not_listen_refuses() {
 }
 
 #[test]
-fn both_families_on_one_port_stay_apart() {
+fn the_families_do_not_share_a_port() {
     let network = network();
     let scope = network.scope();
     let mut v4 = listen(&scope, "0.0.0.0:80", 8);
@@ -84,7 +84,7 @@ fn both_families_on_one_port_stay_apart() {
 }
 
 #[test]
-fn the_source_is_what_was_bound() {
+fn the_source_is_the_address_that_was_bound() {
     let network = network();
     let scope = network.scope();
     let _v4 = listen(&scope, "0.0.0.0:80", 8);
@@ -122,7 +122,7 @@ fn the_source_is_what_was_bound() {
 }
 
 #[test]
-fn a_bound_socket_of_another_network_is_no_source() {
+fn a_bound_socket_of_another_network_is_refused_as_source() {
     let (one, two) = (network(), network());
     let scope = one.scope();
     let _listener = listen(&scope, "127.0.0.1:80", 8);
@@ -133,7 +133,7 @@ fn a_bound_socket_of_another_network_is_no_source() {
 }
 
 #[test]
-fn the_outside_is_seen_as_itself_and_takes_no_port() {
+fn a_client_outside_is_seen_by_its_own_address_and_takes_no_port() {
     let network = network();
     let (service, host) = (network.scope(), network.scope());
     let mut listener = listen(&service, "127.0.0.1:80", 8);
@@ -170,7 +170,7 @@ fn an_accepted_connection_does_not_hold_the_listeners_port() {
 }
 
 #[tokio::test]
-async fn a_full_backlog_lets_connections_in_by_turns() {
+async fn a_full_backlog_admits_connections_in_order() {
     let network = network();
     let (service, guest) = (network.scope(), network.scope());
     let mut listener = listen(&service, "127.0.0.1:80", 2);
@@ -203,7 +203,7 @@ async fn a_full_backlog_lets_connections_in_by_turns() {
     assert_eq!(
         network.counts().waiting,
         3,
-        "a dropped one gives its place back"
+        "a dropped attempt frees its place"
     );
     listener.try_accept().unwrap().unwrap();
     assert_eq!(
@@ -278,7 +278,7 @@ fn waiting_is_bounded_by_the_number_of_sockets() {
     };
     assert_eq!(error, NetError::TooManySockets);
     assert_eq!(waiting.len(), 49);
-    // Each has its peer's place already, so letting them in needs no more.
+    // Each already counts for its peer's socket, so establishing them needs no more places.
     let mut accepted = Vec::new();
     while let Some(stream) = listener.try_accept() {
         accepted.push(stream.unwrap());

@@ -22,14 +22,14 @@ fn bytes_arrive_in_order_both_ways() {
     assert_eq!(cw.try_write(Bytes::from_static(b"pong")), Ok(4));
     assert_eq!(sr.try_read(6), Ok(Bytes::from_static(b"pingpo")));
     assert_eq!(sr.try_read(6), Ok(Bytes::from_static(b"ng")));
-    assert_eq!(sr.try_read(6), Ok(Bytes::new()), "nothing at present");
+    assert_eq!(sr.try_read(6), Ok(Bytes::new()), "there is nothing to read");
     assert_eq!(sw.try_write(Bytes::from_static(b"back")), Ok(4));
     assert_eq!(cr.try_read(0), Ok(Bytes::new()));
     assert_eq!(cr.try_read(usize::MAX), Ok(Bytes::from_static(b"back")));
 }
 
 #[test]
-fn a_writer_gets_no_further_than_the_receivers_buffer() {
+fn a_writer_is_bounded_by_the_receivers_buffer() {
     for size in [1, 100, 4_096, 65_536, 1_000_000] {
         let Pair {
             network,
@@ -72,11 +72,7 @@ fn the_receivers_buffer_can_be_changed() {
     assert!(flag.take(), "a larger one makes room");
     assert_eq!(cw.capacity(), Ok(4_096));
     sr.set_buffer(2_048);
-    assert_eq!(
-        cw.try_write(chunk(4_096)),
-        Ok(4_096),
-        "what was promised holds"
-    );
+    assert_eq!(cw.try_write(chunk(4_096)), Ok(4_096), "the promise holds");
     assert_eq!(cw.capacity(), Ok(0));
 }
 
@@ -130,11 +126,7 @@ fn a_reader_that_stopped_discards_and_its_peer_does_not_notice() {
     assert!(cw.poll_ready(&mut Context::from_waker(&waker)).is_pending());
     sr.stop();
     assert!(flag.take());
-    assert_eq!(
-        network.counts().buffered,
-        0,
-        "what was buffered is discarded"
-    );
+    assert_eq!(network.counts().buffered, 0, "buffered bytes are discarded");
     assert_eq!(sr.try_read(100), Err(ReadEnd::Eof));
     for _ in 0..10 {
         assert_eq!(cw.try_write(chunk(BUFFER)), Ok(BUFFER));
@@ -149,7 +141,7 @@ fn a_reader_that_stopped_discards_and_its_peer_does_not_notice() {
 }
 
 #[test]
-fn a_part_of_a_huge_chunk_does_not_keep_the_whole() {
+fn a_part_of_a_huge_chunk_does_not_keep_the_whole_allocation() {
     let Pair {
         client: (_cr, mut cw),
         server: (mut sr, _sw),
@@ -193,7 +185,7 @@ async fn tokio_traits_copy_in_and_out() {
     assert_eq!(writer.await.unwrap(), "thanks");
 }
 
-/// With a reader that makes room at any moment, parts stay in their order.
+/// The parts of a vectored write keep their order while a reader makes room at any moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_of_one_write_arrive_in_order() {
     let Pair {
@@ -231,7 +223,7 @@ async fn parts_of_one_write_arrive_in_order() {
 }
 
 #[test]
-fn a_waker_is_not_called_when_nobody_waits() {
+fn a_waker_is_not_called_when_no_task_waits() {
     let Pair {
         client: (_cr, mut cw),
         server: (mut sr, _sw),

@@ -1,4 +1,4 @@
-//! What a network holds at most, and who is told.
+//! The limits of a network, and who is woken when there is room again.
 
 use bytes::Bytes;
 
@@ -6,7 +6,8 @@ use super::*;
 
 const TO: &str = "127.0.0.1:80";
 
-/// With this much for all buffers, of which each direction has 1 KiB for itself.
+/// Creates a network with this many bytes for all buffers together, plus a floor of 1 KiB for each
+/// direction.
 fn tight(buffered: usize) -> Network {
     Network::new(NetLimits {
         sockets: 64,
@@ -58,7 +59,11 @@ fn a_socket_counts_from_its_first_moment_to_its_last() {
     let _other = scope.socket().unwrap();
     assert_eq!(scope.socket().err(), Some(NetError::TooManySockets));
     let (socket, error) = socket.connect(at(TO)).err().unwrap();
-    assert_eq!(error, NetError::TooManySockets, "a connection is two");
+    assert_eq!(
+        error,
+        NetError::TooManySockets,
+        "a connection counts as two"
+    );
     assert_eq!(network.counts().ports, 1, "no port is leaked");
     drop(_other);
     let stream = socket.connect(at(TO)).ok().unwrap();
@@ -84,7 +89,7 @@ async fn a_connection_that_fails_later_keeps_its_place_too() {
     assert!(waiting.poll_ready(&mut once()).is_ready());
     assert!(waiting.poll_ready(&mut once()).is_ready(), "still");
     let Poll::Ready(Err(error)) = poll(&mut waiting) else {
-        panic!("nobody listens any more")
+        panic!("the listener is closed, so the attempt must fail")
     };
     assert_eq!(error, NetError::ConnectionRefused);
     assert_eq!(waiting.local_addr(), local);
@@ -106,7 +111,11 @@ fn an_attempt_that_is_given_up_is_a_socket_without_a_port() {
     assert_eq!(network.counts().waiting, 0);
     assert_eq!(network.counts().ports, 1, "the listener's");
     let (mut reader, _writer) = listener.try_accept().unwrap().unwrap().split();
-    assert_eq!(reader.try_read(1), Err(ReadEnd::Eof), "which was closed");
+    assert_eq!(
+        reader.try_read(1),
+        Err(ReadEnd::Eof),
+        "the attempt was closed"
+    );
     drop((reader, _writer, listener));
     assert_eq!(network.used(), 2);
     drop(places);
@@ -135,7 +144,7 @@ fn too_many_listeners_are_refused_and_stay_bound() {
 }
 
 #[test]
-fn many_sockets_with_large_buffers_hold_no_more_than_all_may() {
+fn sockets_with_large_buffers_together_stay_within_the_limit() {
     const BUFFERED: usize = 100_000;
     let network = tight(BUFFERED);
     let scope = network.scope();
@@ -154,14 +163,15 @@ fn many_sockets_with_large_buffers_hold_no_more_than_all_may() {
     assert_eq!(network.counts().buffered, written);
     assert_eq!(network.taken(), BUFFERED);
 
-    // Nobody who reads is kept from going on by those who do not: here the first, who has it all.
+    // A connection that is read makes progress although the first one, which is not, has taken the
+    // whole pool.
     for i in (2..directions).step_by(2) {
         let (one, two) = ends[i..i + 2].split_at_mut(1);
         let (flag, waker) = Flag::new();
         let mut cx = Context::from_waker(&waker);
         assert!(one[0].1.poll_ready(&mut cx).is_pending());
         assert_eq!(drain(&mut two[0].0), FLOOR);
-        assert!(flag.take(), "its own reader wakes it");
+        assert!(flag.take(), "the connection's reader wakes its writer");
         assert_eq!(one[0].1.capacity(), Ok(FLOOR));
     }
     drop(ends);
@@ -170,7 +180,7 @@ fn many_sockets_with_large_buffers_hold_no_more_than_all_may() {
 }
 
 #[test]
-fn a_promise_is_kept_and_given_back() {
+fn a_promise_is_kept_and_its_room_returned() {
     let network = tight(10_000);
     let scope = network.scope();
     let mut listener = listen(&scope, TO, 8);
@@ -182,14 +192,14 @@ fn a_promise_is_kept_and_given_back() {
     let ((_rb, b), _server_b) = pair();
     assert_eq!(a.capacity(), Ok(10_000 + FLOOR));
     assert_eq!(network.taken(), 10_000);
-    assert_eq!(b.capacity(), Ok(FLOOR), "what is promised is taken");
+    assert_eq!(b.capacity(), Ok(FLOOR), "promised room is taken");
     reads_a.set_buffer(0);
     assert_eq!(a.try_write(Bytes::from(vec![1; 11_024])), Ok(11_024));
     assert_eq!(a.capacity(), Ok(0));
     assert_eq!(drain(&mut reads_a), 11_024);
     assert_eq!(network.taken(), 0);
 
-    // Written less than promised: the rest is free again; so it is when the promise is asked for anew.
+    // The unused rest of a promise is freed by a shorter write, and by the next promise.
     reads_a.set_buffer(9_000);
     assert_eq!(a.capacity(), Ok(9_000));
     assert_eq!(a.try_write(Bytes::from(vec![1; 10])), Ok(10));
@@ -200,13 +210,13 @@ fn a_promise_is_kept_and_given_back() {
     assert_eq!(a.capacity(), Ok(2_038));
     assert_eq!(network.taken(), FLOOR);
     reads_a.stop();
-    assert_eq!(network.taken(), 0, "what is discarded is held by nobody");
+    assert_eq!(network.taken(), 0, "discarded bytes hold nothing");
     a.shutdown();
     drop(b);
 }
 
 #[test]
-fn a_full_buffer_is_told_once_there_is_room() {
+fn a_writer_is_woken_once_there_is_room() {
     let network = tight(0);
     let scope = network.scope();
     let mut listener = listen(&scope, TO, 8);
@@ -215,7 +225,7 @@ fn a_full_buffer_is_told_once_there_is_room() {
     assert_eq!(
         writer.poll_capacity(&mut once()),
         Poll::Ready(Ok(FLOOR)),
-        "with nothing for all, each has its own"
+        "with an empty pool, each direction has its floor"
     );
     assert_eq!(fill(&mut writer), FLOOR);
     let (flag, waker) = Flag::new();
@@ -234,7 +244,7 @@ fn a_full_buffer_is_told_once_there_is_room() {
 }
 
 #[test]
-fn what_waits_to_be_accepted_counts() {
+fn bytes_of_connections_that_wait_to_be_accepted_count() {
     let network = tight(20_000);
     let scope = network.scope();
     let listener = listen(&scope, TO, 8);
@@ -243,13 +253,13 @@ fn what_waits_to_be_accepted_counts() {
     let written: usize = clients.iter_mut().map(|(_, writer)| fill(writer)).sum();
     assert_eq!(written, 20_000 + 8 * FLOOR);
     drop(listener);
-    assert_eq!(network.taken(), 0, "it is gone with its listener");
+    assert_eq!(network.taken(), 0, "the bytes are freed with the listener");
     drop(clients);
     assert_empty(&network);
 }
 
 #[test]
-fn datagrams_beyond_what_all_may_hold_are_dropped() {
+fn datagrams_beyond_the_networks_limit_are_dropped() {
     let network = tight(50_000);
     let scope = network.scope();
     let gateway = scope.open_gateway(9).unwrap();
@@ -271,7 +281,7 @@ fn datagrams_beyond_what_all_may_hold_are_dropped() {
     assert!(network.taken() <= 50_000, "{}", network.taken());
     assert_eq!(sockets.iter().map(kept).sum::<usize>(), 50_000 / 1_064);
     assert_eq!(network.taken(), 0);
-    // The way out counts likewise.
+    // Datagrams that wait in a gateway count too.
     let client = at("192.0.2.1:1");
     gateway.deliver(client, Bytes::new());
     let service = &sockets[8];
@@ -282,7 +292,7 @@ fn datagrams_beyond_what_all_may_hold_are_dropped() {
             .unwrap();
     }
     assert!((1..=50_000).contains(&network.taken()));
-    // One datagram fits whatever the socket's own buffer, but not beyond what all may hold.
+    // An empty queue takes a datagram of any size, but only within the network's limit.
     let largest = Bytes::from(vec![0; MAX_DATAGRAM_V4]);
     sockets[0].try_send(at("127.0.0.1:2"), largest).unwrap();
     assert!(sockets[1].try_receive().is_none());
@@ -291,7 +301,7 @@ fn datagrams_beyond_what_all_may_hold_are_dropped() {
 }
 
 #[test]
-fn a_connection_has_the_buffers_that_were_set_before_it_stood() {
+fn a_connection_has_the_buffers_that_were_set_before_it_was_established() {
     let network = network();
     let scope = network.scope();
     let bound = scope.bind(at(TO)).unwrap();
@@ -301,19 +311,19 @@ fn a_connection_has_the_buffers_that_were_set_before_it_stood() {
     assert_eq!(socket.set_buffer(5_000), 5_000);
     let mut connecting = socket.connect(at(TO)).ok().unwrap();
     let Poll::Ready(Ok(client)) = poll(&mut connecting) else {
-        panic!("a listener with room")
+        panic!("the listener has room, so the connection must be established")
     };
     let (client, mut to_server) = client.split();
     let (server, mut to_client) = listener.try_accept().unwrap().unwrap().split();
     assert_eq!((client.buffer(), server.buffer()), (5_000, 3_000));
     assert_eq!((fill(&mut to_server), fill(&mut to_client)), (3_000, 5_000));
 
-    // Set while it is connecting: of what stands already, too.
+    // A buffer that is set while connecting also applies if the connection is already established.
     let connecting = scope.connect(None, at(TO)).unwrap();
     let mut server = listener.try_accept().unwrap().unwrap().split();
     connecting.set_buffer(2_500);
     assert_eq!(fill(&mut server.1), 2_500);
-    // The listener's own change is for those who come.
+    // A change of the listener's buffer applies to later connections.
     listener.set_buffer(MAX_BUFFER);
     let mut late = connected(&scope, at(TO)).split();
     assert_eq!(fill(&mut late.1), MAX_BUFFER);

@@ -1,4 +1,5 @@
-//! The network table of the design, line by line; a model; and many tasks at once.
+//! Tests of the network: its documented behaviour case by case, random operations against a model,
+//! and many concurrent tasks.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,7 +25,7 @@ use std::{
 
 use super::*;
 
-/// A waker that tells whether it was woken.
+/// A waker that records whether it was woken.
 #[derive(Default)]
 struct Flag(AtomicBool);
 

@@ -1,5 +1,5 @@
-//! Many at once: what only shows when tasks and threads meet. Everything has a time limit, so that a lost wake-up is
-//! a failure and not a hang.
+//! Behaviour that only shows under concurrency. Everything has a time limit, so that a lost wake-up
+//! fails the test instead of hanging it.
 
 use std::{future::poll_fn, ops::ControlFlow, sync::Barrier, thread};
 
@@ -87,16 +87,16 @@ async fn no_wake_up_is_lost_in_a_conversation() {
     });
     timeout(LIMIT, talk)
         .await
-        .expect("nobody was left waiting")
+        .expect("no task was left waiting")
         .unwrap();
     timeout(LIMIT, echo)
         .await
-        .expect("nobody was left waiting")
+        .expect("no task was left waiting")
         .unwrap();
     assert_empty(&network);
 }
 
-/// Bytes that can be told apart by their place.
+/// Returns bytes that depend on their position.
 fn pattern(from: usize, len: usize) -> Bytes {
     (from..from + len)
         .map(|n| (n % 251).to_le_bytes()[0])
@@ -106,7 +106,7 @@ fn pattern(from: usize, len: usize) -> Bytes {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_wake_up_is_lost_in_a_flood() {
     const TOTAL: usize = 8 << 20;
-    // (receive buffer, bytes a write, bytes a read)
+    // (receive buffer, bytes per write, bytes per read)
     for (buffer, write, read) in [
         (2 << 10, 1_000, 777),
         (2 << 10, 5_000, 100_000),
@@ -144,14 +144,14 @@ async fn no_wake_up_is_lost_in_a_flood() {
         });
         let result = timeout(LIMIT, receives)
             .await
-            .expect("nobody was left waiting")
+            .expect("no task was left waiting")
             .unwrap();
         assert_eq!(result, (TOTAL, ReadEnd::Eof));
         sends.await.unwrap();
     }
 }
 
-/// One connection's life, from a guest that does not care: all that matters is that it ends and leaves nothing.
+/// Runs one connection and ignores its errors: it only matters that it ends and leaves nothing.
 async fn visit(scope: &Scope, seed: usize) -> Result<(), std::io::Error> {
     let connecting = match scope.connect(None, at("127.0.0.1:80")) {
         Ok(connecting) => connecting,
@@ -170,7 +170,7 @@ async fn visit(scope: &Scope, seed: usize) -> Result<(), std::io::Error> {
     let (mut reader, mut writer) = stream.split();
     let sent = pattern(seed, seed % 3_000);
     if seed.is_multiple_of(5) {
-        // And leaves without reading the echo.
+        // Close without reading the echo.
         return writer.write(&sent).await.map(drop);
     }
     let mut received = Vec::new();
@@ -180,7 +180,7 @@ async fn visit(scope: &Scope, seed: usize) -> Result<(), std::io::Error> {
         Ok::<_, std::io::Error>(())
     };
     tokio::try_join!(write, reader.read_to_end(&mut received))?;
-    // Less than that if the service ended by itself meanwhile.
+    // The echo is shorter if the service ended in the meantime.
     assert!(sent.starts_with(&received), "bytes arrive in order");
     Ok(())
 }
@@ -236,12 +236,12 @@ async fn services_restart_under_load() {
     for guest in guests {
         timeout(LIMIT, guest)
             .await
-            .expect("nobody was left waiting")
+            .expect("no task was left waiting")
             .unwrap();
     }
     service.abort();
     assert!(service.await.unwrap_err().is_cancelled());
-    // What a task of the last service still holds ends with its peers, who have all left.
+    // What a task of the last service still holds ends with its peers, which are all gone.
     timeout(LIMIT, async {
         while network.counts() != Counts::default() {
             tokio::task::yield_now().await;
@@ -252,7 +252,7 @@ async fn services_restart_under_load() {
     assert_empty(&network);
 }
 
-/// Echoes on so many connections, then returns while some are still under way.
+/// Echoes on this many connections, then returns while some of them are still open.
 async fn serve(mut listener: Listener, connections: usize) -> ControlFlow<()> {
     for _ in 0..connections {
         let Ok(stream) = listener.accept().await else {
@@ -308,7 +308,8 @@ fn the_end_of_a_scope_races_with_everything_it_does() {
 
 #[test]
 fn a_waker_that_closes_sockets_does_not_deadlock() {
-    /// Closes what it holds when it is dropped or woken, as the last reference to a task may.
+    /// A waker that closes sockets when it is dropped or woken, as the last reference to a task
+    /// may.
     struct Closer(parking_lot::Mutex<Option<(Reader, Writer)>>);
     impl Wake for Closer {
         fn wake(self: Arc<Self>) {
@@ -323,20 +324,20 @@ fn a_waker_that_closes_sockets_does_not_deadlock() {
         server: (mut sr, mut sw),
         ..
     } = pair();
-    // Dropped in the place of another one, in the pipe that it belongs to.
+    // The waker is dropped when another replaces it in the pipe of the sockets that it closes.
     let waker = closer(client);
     assert!(sr.poll_ready(&mut Context::from_waker(&waker)).is_pending());
     drop(waker);
     assert!(sr.poll_ready(&mut once()).is_pending());
     assert!(
         sr.poll_ready(&mut once()).is_ready(),
-        "it was closed meanwhile"
+        "the waker has closed it"
     );
     assert!(sw.poll_end(&mut once()).is_ready());
     drop((sr, sw));
     assert_empty(&network);
 
-    // Woken by the listener's own close.
+    // The waker is woken because the listener closes.
     let scope = network.scope();
     let mut listener = listen(&scope, "127.0.0.1:80", 2);
     let client = connected(&scope, at("127.0.0.1:80")).split();

@@ -1,4 +1,5 @@
-//! UDP: who receives what, what is lost, and what a published port lets through.
+//! UDP: which socket receives a datagram, which datagrams are lost, and what a published port
+//! passes.
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -14,7 +15,7 @@ fn send(from: &UdpSocket, to: &str, data: &'static str) {
         .unwrap();
 }
 
-/// What is there to read: `sender data`.
+/// Reads a datagram if there is one, as `sender data`.
 fn read(socket: &UdpSocket) -> Option<String> {
     socket.try_receive().map(|received| {
         let Datagram { address, data } = received.unwrap();
@@ -23,8 +24,8 @@ fn read(socket: &UdpSocket) -> Option<String> {
 }
 
 #[test]
-fn a_port_is_held_as_on_linux_and_apart_from_tcp() {
-    // (held, asked for, its answer)
+fn ports_conflict_as_on_linux_and_are_separate_from_tcp() {
+    // (held, requested, the result)
     let cases = [
         ("127.0.0.1:53", "127.0.0.1:53", Err(NetError::AddressInUse)),
         ("0.0.0.0:53", "127.0.0.1:53", Err(NetError::AddressInUse)),
@@ -55,7 +56,7 @@ fn a_port_is_held_as_on_linux_and_apart_from_tcp() {
 }
 
 #[test]
-fn port_zero_is_an_ephemeral_port_until_there_are_none() {
+fn port_zero_is_an_ephemeral_port_until_none_is_free() {
     let network = limited(40_000);
     let scope = network.scope();
     let mut sockets = Vec::new();
@@ -132,7 +133,7 @@ fn a_full_queue_drops_the_newest_and_stays_bounded() {
         assert!((1..20_000).contains(&kept), "{kept} of {size} bytes");
         assert_eq!(network.counts().buffered, 0);
     }
-    // Room again.
+    // There is room again.
     send(&sender, "127.0.0.1:2", "after");
     assert_eq!(read(&receiver).as_deref(), Some("127.0.0.1:1 after"));
 }
@@ -160,7 +161,7 @@ fn a_peer_shuts_out_all_others() {
 }
 
 #[test]
-fn only_a_socket_with_a_peer_learns_that_nobody_is_there() {
+fn only_a_socket_with_a_peer_learns_that_its_datagram_was_refused() {
     let network = network();
     let scope = network.scope();
     let socket = bound(&scope, "127.0.0.1:1");
@@ -186,7 +187,7 @@ fn only_a_socket_with_a_peer_learns_that_nobody_is_there() {
     assert_eq!(
         socket.try_send(at("127.0.0.1:9"), Bytes::new()),
         Err(NetError::ConnectionRefused),
-        "a send says it too"
+        "a send reports it too"
     );
     assert_eq!(
         socket.try_send(at("10.0.0.1:9"), Bytes::new()),
@@ -195,7 +196,7 @@ fn only_a_socket_with_a_peer_learns_that_nobody_is_there() {
 }
 
 #[test]
-fn a_reader_is_woken_once_something_is_there() {
+fn a_reader_is_woken_once_a_datagram_arrives() {
     let network = network();
     let scope = network.scope();
     let (sender, receiver) = (bound(&scope, "127.0.0.1:1"), bound(&scope, "127.0.0.1:2"));
@@ -209,7 +210,7 @@ fn a_reader_is_woken_once_something_is_there() {
     assert!(read(&receiver).is_some());
     assert!(receiver.poll_ready(&mut cx).is_pending());
     scope.end(End::Closed);
-    assert!(flag.take(), "its end wakes it too");
+    assert!(flag.take(), "the end of the scope wakes it too");
     assert!(receiver.poll_ready(&mut cx).is_ready());
     assert_eq!(receiver.try_receive(), Some(Err(NetError::ScopeEnded)));
     assert_eq!(
@@ -239,22 +240,25 @@ fn sockets_count_against_the_limit_and_end_with_their_scope() {
 }
 
 #[tokio::test]
-async fn clients_outside_reach_the_port_and_are_answered_there_alone() {
+async fn clients_outside_reach_the_port_and_get_replies_only_from_it() {
     let network = network();
     let (host, guest) = (network.scope(), network.scope());
     let gateway = host.open_gateway(53).unwrap();
     let (client, stranger) = (at("192.0.2.1:4000"), at("192.0.2.2:4000"));
-    gateway.deliver(client, Bytes::from_static(b"nobody is there yet"));
+    gateway.deliver(client, Bytes::from_static(b"no socket is bound yet"));
 
     let service = bound(&guest, "0.0.0.0:53");
-    assert!(service.reaches(client), "it has sent, if in vain");
+    assert!(
+        service.reaches(client),
+        "the client has sent, although the datagram was lost"
+    );
     gateway.deliver(client, Bytes::from_static(b"question"));
     assert_eq!(read(&service).as_deref(), Some("192.0.2.1:4000 question"));
     send(&service, "192.0.2.1:4000", "answer");
     let answer = gateway.receive().await.unwrap();
     assert_eq!((answer.address, &answer.data[..]), (client, &b"answer"[..]));
 
-    // On the worker itself clients have loopback addresses, of which the network has its own.
+    // Clients on the worker's machine have loopback addresses, which the network uses too.
     let local = at("127.0.0.1:4000");
     gateway.deliver(local, Bytes::from_static(b"from here"));
     assert_eq!(read(&service).as_deref(), Some("127.0.0.1:4000 from here"));
@@ -268,7 +272,7 @@ async fn clients_outside_reach_the_port_and_are_answered_there_alone() {
     send(&service, "127.0.0.1:4000", "lost");
     assert_eq!(gateway.receive().now_or_never(), None);
 
-    // Neither somebody who never asked, nor from another socket.
+    // A client that never sent anything is not reached, and no other socket reaches a client.
     assert!(!service.reaches(stranger));
     assert_eq!(
         service.try_send(stranger, Bytes::new()),
@@ -277,17 +281,17 @@ async fn clients_outside_reach_the_port_and_are_answered_there_alone() {
     let other = bound(&guest, "127.0.0.2:54");
     assert!(!other.reaches(client));
 
-    // A client over IPv4 whom a listener for both families shows as mapped is the same client.
+    // An IPv4 client that a dual-stack listener shows as an IPv4-mapped address is the same client.
     gateway.deliver(at("[::ffff:192.0.2.1]:4000"), Bytes::from_static(b"mapped"));
     assert_eq!(read(&service).as_deref(), Some("192.0.2.1:4000 mapped"));
-    // One over IPv6 finds the IPv6 socket, if there is one.
+    // An IPv6 client finds the IPv6 socket, if there is one.
     gateway.deliver(at("[2001:db8::1]:4000"), Bytes::from_static(b"lost"));
     assert_eq!(read(&service), None);
     let six = bound(&guest, "[::]:53");
     gateway.deliver(at("[2001:db8::1]:4000"), Bytes::from_static(b"found"));
     assert_eq!(read(&six).as_deref(), Some("[2001:db8::1]:4000 found"));
 
-    // The service starts again: the gateway, and who has asked, stay.
+    // The service restarts; the gateway and its clients stay.
     guest.end(End::Aborted);
     let again = bound(&network.scope(), "127.0.0.1:53");
     send(&again, "192.0.2.1:4000", "late answer");
@@ -297,7 +301,7 @@ async fn clients_outside_reach_the_port_and_are_answered_there_alone() {
 }
 
 #[test]
-fn a_flood_of_clients_is_forgotten_from_the_oldest() {
+fn under_a_flood_of_clients_the_oldest_are_forgotten() {
     let network = network();
     let scope = network.scope();
     let gateway = scope.open_gateway(53).unwrap();

@@ -19,7 +19,7 @@ fn ip(arguments: &str) {
     assert!(done.unwrap().success(), "ip {arguments}");
 }
 
-/// Runs another test of this program in a network namespace of its own.
+/// Runs another test of this program in a separate network namespace.
 fn alone(test: &str) {
     let program = std::env::current_exe().unwrap();
     let mut unshare = Command::new("unshare");
@@ -52,7 +52,7 @@ fn loopback_is_the_machines_own_and_documentation_is_not() {
 }
 
 #[test]
-fn what_comes_and_goes_while_the_worker_runs_is_seen_at_once() {
+fn addresses_and_routes_that_change_while_the_worker_runs_are_seen_at_once() {
     alone("policy::machine::tests::changes");
 }
 
@@ -61,7 +61,7 @@ fn what_comes_and_goes_while_the_worker_runs_is_seen_at_once() {
 fn changes() {
     let machine = Kernel::default();
     ip("link set lo up");
-    // Each with two addresses of the machine and one that is not.
+    // Each change with two addresses of the machine and one that is not its own.
     for (change, [first, last, other]) in [
         (
             "addr add 192.0.2.7/24 dev lo",
@@ -84,12 +84,12 @@ fn changes() {
                 "[2001:db8:a::1]:80",
             ],
         ),
-        // One that prefers another source is no less its own.
+        // A route with a preferred source is local too.
         (
             "route add local 10.8.0.0/16 dev lo src 192.0.2.7",
             ["10.8.0.1:80", "10.8.9.9:80", "10.7.0.1:80"],
         ),
-        // A table of its own, chosen by the packet's port.
+        // A separate routing table, chosen by the packet's port.
         (
             "route add local 10.4.0.0/16 dev lo table 100",
             ["10.4.0.1:81", "10.4.0.2:81", "10.4.0.1:80"],
@@ -102,7 +102,7 @@ fn changes() {
             assert!(!owns(&machine, to), "{to} before {change}");
         }
         ip(change);
-        // The kernel makes an IPv6 address its own a moment after it has taken it.
+        // An IPv6 address becomes local a moment after it was added.
         let deadline = Instant::now() + Duration::from_secs(20);
         while !owns(&machine, first) {
             assert!(Instant::now() < deadline, "{first} after {change}");
@@ -113,7 +113,7 @@ fn changes() {
     }
     ip("addr del 192.0.2.7/24 dev lo");
     assert!(!owns(&machine, "192.0.2.7:80"));
-    // What has no way out is not the machine's; what the kernel does not tell is an error.
+    // An unreachable address is not the machine's; if the kernel does not say, it is an error.
     ip("route add unreachable 10.5.0.0/16");
     ip("route add prohibit 10.6.0.0/16");
     assert!(!owns(&machine, "10.5.0.1:80") && !owns(&machine, "10.6.0.1:80"));
@@ -123,7 +123,7 @@ fn changes() {
 }
 
 #[test]
-fn an_answer_that_is_odd_is_an_error_and_never_a_no() {
+fn an_unexpected_answer_is_an_error_and_never_a_no() {
     let message = |kind: u16, sequence: u32, rest: &[u8]| {
         let mut message = vec![0; 4];
         message.extend(kind.to_ne_bytes());
@@ -156,7 +156,7 @@ fn an_answer_that_is_odd_is_an_error_and_never_a_no() {
 }
 
 #[test]
-fn an_answer_that_nobody_read_does_not_stand_for_the_next() {
+fn an_unread_answer_is_not_taken_for_the_next_one() {
     let machine = Kernel::default();
     assert!(owns(&machine, "127.0.0.1:80"));
     let socket = machine.idle.lock().pop().unwrap();

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The kind of a verdict, as the tables write it.
+/// Returns the kind of a verdict, as it is written in the tables.
 pub(super) fn kind(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Workload => "workload",
@@ -80,7 +80,7 @@ fn only_a_service_listens_and_only_in_its_network() {
             "component",
         ),
     ];
-    // Egress is about leaving: it opens nothing here.
+    // Egress rules do not affect binding and listening.
     let everything = ["0.0.0.0/0:*", "[::/0]:*"];
     let service = policy(Role::Service, &everything);
     let component = policy(Role::Component, &everything);
@@ -104,11 +104,11 @@ fn only_a_service_listens_and_only_in_its_network() {
 }
 
 #[test]
-fn connections_leave_by_egress_alone() {
+fn connections_leave_only_by_egress_rules() {
     const ALL: &[&str] = &["0.0.0.0/0:*", "[::/0]:*"];
     // (egress, destination, verdict)
     let cases: &[(&[&str], &str, &str)] = &[
-        // Loopback is always the workload's own, whatever the rules.
+        // Loopback is always the workload's own network, whatever the rules.
         (&[], "127.0.0.1:80", "workload"),
         (&[], "127.255.0.1:80", "workload"),
         (&[], "[::1]:80", "workload"),
@@ -125,13 +125,13 @@ fn connections_leave_by_egress_alone() {
         (&["[2001:db8:1::/48]:443"], "[2001:db8:2::9]:443", "no rule"),
         (ALL, "192.0.2.1:443", "machine"),
         (ALL, "[2001:db8:1::9]:443", "machine"),
-        // A name alone opens no address: its lookup does.
+        // A name does not permit an address until it is looked up.
         (
             &["example.com:443", "*.example.com:443"],
             "192.0.2.1:443",
             "no rule",
         ),
-        // Not addresses of a host.
+        // These cannot be addresses of a host.
         (ALL, "0.0.0.0:80", "no host"),
         (ALL, "[::]:80", "no host"),
         (ALL, "224.0.0.1:80", "no host"),
@@ -142,7 +142,7 @@ fn connections_leave_by_egress_alone() {
         (ALL, "[::ffff:169.254.169.254]:80", "no host"),
         (ALL, "[::192.0.2.1]:80", "no host"),
         (ALL, "192.0.2.1:0", "no host"),
-        // Link-local, and the worker itself, only when listed as such.
+        // Link-local addresses and the worker's own are permitted only if they are listed exactly.
         (ALL, "169.254.169.254:80", "link-local"),
         (&["169.254.0.0/16:*"], "169.254.169.254:80", "link-local"),
         (
@@ -171,7 +171,7 @@ fn connections_leave_by_egress_alone() {
         (ALL, "[2001:db8::5]:80", "worker"),
         (&["[2001:db8::5]:80"], "[2001:db8::5]:80", "machine"),
         (ALL, "[64:ff9b::a01:5]:80", "worker"),
-        // The worker's loopback has a name of its own.
+        // The worker's loopback is permitted only by its name.
         (ALL, "192.0.0.8:5432", "no host rule"),
         (&["192.0.0.8:5432"], "192.0.0.8:5432", "no host rule"),
         (&["*.warren.internal:*"], "192.0.0.8:5432", "no host rule"),
@@ -201,13 +201,13 @@ fn connections_leave_by_egress_alone() {
 }
 
 #[test]
-fn the_workers_loopback_needs_both_keys() {
+fn the_workers_loopback_must_be_permitted_by_the_manifest_and_the_worker() {
     let allowed = HostAccess {
         allow_host_loopback: true,
         ..host()
     };
     let to = Op::TcpConnect(at("192.0.0.8:5432"));
-    // (egress, worker allows, verdict)
+    // (egress, whether the worker permits it, verdict)
     let cases = [
         ("host.warren.internal:5432", true, "machine"),
         ("host.warren.internal:*", true, "machine"),
@@ -223,7 +223,7 @@ fn the_workers_loopback_needs_both_keys() {
         if let Verdict::Machine(address) = verdict {
             assert_eq!(address, at("127.0.0.1:5432"));
         }
-        // By its own name for it alone.
+        // 127.0.0.1 always means the workload itself.
         assert_eq!(
             policy.decide(Op::TcpConnect(at("127.0.0.1:5432"))),
             Verdict::Workload
@@ -234,7 +234,7 @@ fn the_workers_loopback_needs_both_keys() {
 #[test]
 fn a_refusal_says_what_to_add() {
     let policy = policy(Role::Component, &["host.warren.internal:1"]);
-    // (operation, part of what is said)
+    // (operation, part of the message)
     let cases = [
         (Op::TcpConnect(at("192.0.2.1:443")), "add \"192.0.2.1:443\""),
         (

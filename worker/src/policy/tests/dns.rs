@@ -1,4 +1,4 @@
-//! A DNS server of one test: on a UDP port of 127.0.0.1, with answers that the test may change.
+//! A DNS server for one test, on a UDP port of 127.0.0.1, with answers that the test can change.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -19,9 +19,9 @@ use tokio::{net::UdpSocket, task::JoinHandle};
 pub struct Zone {
     /// Name, address, TTL in seconds.
     pub answers: Vec<(&'static str, IpAddr, u32)>,
-    /// Names that the server fails on.
+    /// Names for which the server returns a failure.
     pub broken: Vec<&'static str>,
-    /// Every name that was asked.
+    /// Every name that was queried.
     pub asked: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! IPv4 addresses in the clothes of IPv6.
+//! IPv4 addresses embedded in IPv6 addresses.
 
 use std::net::Ipv6Addr;
 
@@ -8,7 +8,7 @@ use super::{decisions::kind, *};
 
 const ALL: &[&str] = &["0.0.0.0/0:*", "[::/0]:*"];
 
-/// Every way in which an IPv6 address may lead to an IPv4 host.
+/// Returns every IPv6 address form that may lead to this IPv4 host.
 fn forms(inner: Ipv4Addr, salt: u16) -> Vec<Ipv6Addr> {
     let [a, b, c, d] = inner.octets();
     let pair = |a, b| u16::from_be_bytes([a, b]);
@@ -18,7 +18,7 @@ fn forms(inner: Ipv4Addr, salt: u16) -> Vec<Ipv6Addr> {
         Ipv6Addr::new(0x64, 0xff9b, 1, d, e, f, g, h)
     };
     vec![
-        // NAT64, well-known and local, by each length of the prefix.
+        // NAT64 with the well-known and the local prefix, for each prefix length.
         Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
         local([high, pair(0, c), pair(d, 0), 0, 0]),
         local([pair(0xaa, a), pair(0, b), low, 0, 0]),
@@ -70,8 +70,7 @@ fn metadata_services_are_reached_only_where_they_are_listed() {
 }
 
 proptest! {
-    /// What is refused by its own name is refused in every disguise, unless that disguise is
-    /// listed.
+    /// A refused IPv4 address is refused in every IPv6 form, unless that form itself is listed.
     #[test]
     fn a_refused_address_is_refused_in_every_form(
         inner in prop_oneof![
@@ -87,7 +86,7 @@ proptest! {
             let to = SocketAddr::new(form.into(), port);
             for op in [Op::TcpConnect(to), Op::UdpSend(to)] {
                 let verdict = policy(Role::Service, ALL).decide(op);
-                // Of the local prefix another reading may be refused for its own reason.
+                // With the local prefix, another prefix length may be refused for another reason.
                 let is_refused = ["link-local", "worker", "metadata"].contains(&kind(&verdict));
                 prop_assert!(is_refused, "{} in {}: {:?}", inner, form, verdict);
                 let listed = to.to_string();
@@ -96,16 +95,16 @@ proptest! {
             }
         }
         for form in [inner.to_ipv6_mapped(), inner.to_ipv6_compatible()] {
-            // A rule cannot list a mapped one.
+            // A rule cannot list an IPv4-mapped address.
             let to = SocketAddr::new(form.into(), port);
             let verdict = policy(Role::Service, ALL).decide(Op::TcpConnect(to));
             prop_assert_eq!(kind(&verdict), "no host", "{}", form);
         }
     }
 
-    /// An address that is nobody's in particular is reached in every form that a rule covers.
+    /// An ordinary address is reached in every form that a rule covers.
     #[test]
-    fn others_are_reached(inner in [203_u8..224, 1..100, 1..100, 1..100]) {
+    fn ordinary_addresses_are_reached_in_every_form(inner in [203_u8..224, 1..100, 1..100, 1..100]) {
         let inner = Ipv4Addr::from(inner);
         let forms = forms(inner, 0x1234).into_iter().map(IpAddr::from);
         for ip in forms.chain([inner.into()]) {
@@ -115,7 +114,7 @@ proptest! {
         }
     }
 
-    /// No address at all reaches a listener of Warren, whatever its form and whatever is listed.
+    /// No address reaches a listener of Warren, whatever its form and whatever is listed.
     #[test]
     fn warrens_own_listeners_are_reached_in_no_form(
         inner in any::<u32>().prop_map(Ipv4Addr::from_bits),
@@ -128,7 +127,7 @@ proptest! {
         for ip in forms.chain([inner.into(), inner.to_ipv6_mapped().into()]) {
             let to = SocketAddr::new(ip, 7700);
             let mut egress = rules(&[ALL[0], ALL[1], "host.warren.internal:*"]);
-            // Some forms are refused in a manifest already.
+            // Some forms are not valid in a manifest.
             egress.extend(to.to_string().parse::<EgressRule>().ok());
             let policy = Policy::new(Role::Service, egress, host.clone());
             let verdict = policy.decide(Op::TcpConnect(to));
@@ -138,7 +137,7 @@ proptest! {
 }
 
 #[test]
-fn a_machine_that_cannot_be_asked_is_not_taken_for_another() {
+fn an_address_is_refused_if_the_machine_cannot_be_queried() {
     let mute = HostAccess {
         machine: Arc::new(Mute),
         ..host()
@@ -147,7 +146,7 @@ fn a_machine_that_cannot_be_asked_is_not_taken_for_another() {
     let to = Op::TcpConnect(at("192.0.2.1:443"));
     let verdict = policy.decide(to);
     assert_eq!(kind(&verdict), "unknown");
-    // What is listed by itself needs no answer, unless Warren may listen there.
+    // An exactly listed address needs no query, unless Warren may listen on its port.
     policy.egress = rules(&["192.0.2.1:443"]);
     assert_eq!(kind(&policy.decide(to)), "machine");
     mute.listeners.set(Whose::Own, ["0.0.0.0:443"]);

@@ -1,10 +1,10 @@
-//! Warren's own listeners, which nothing opens.
+//! Warren's own listeners, which no rule permits.
 
 use std::collections::HashSet;
 
 use super::{decisions::kind, *};
 
-/// A policy that lists everything that can be, on a worker that lets guests reach its loopback.
+/// Decides with every address listed, on a worker that lets guests reach its loopback.
 fn open(host: &HostAccess, to: &str) -> Verdict {
     let listed = ["host.warren.internal:*", "0.0.0.0/0:*", "[::/0]:*", to];
     let policy = Policy::new(Role::Service, rules(&listed), host.clone());
@@ -19,8 +19,8 @@ fn host_with_loopback() -> HostAccess {
 }
 
 #[test]
-fn are_reached_by_no_address_that_leads_to_them() {
-    // (who listens, where, destination, verdict); the machine's addresses are 10.1.0.5 and
+fn no_address_that_leads_to_a_listener_is_permitted() {
+    // (owner, listener, destination, verdict); the machine's addresses are 10.1.0.5 and
     // 2001:db8::5.
     let worker = || Whose::Worker("w2".to_owned());
     for (whose, listens, to, expected) in [
@@ -39,7 +39,8 @@ fn are_reached_by_no_address_that_leads_to_them() {
         ),
         (Whose::Own, "0.0.0.0:7701", "10.1.0.6:7701", "machine"),
         (Whose::Own, "0.0.0.0:7701", "10.1.0.5:7702", "machine"),
-        // A control plane that is dialled: on this machine it may listen on all of its addresses.
+        // A control plane that is dialled. If it is on this machine, it may listen on all
+        // addresses.
         (
             Whose::Dialled,
             "http://127.0.0.1:7700",
@@ -89,7 +90,7 @@ fn are_reached_by_no_address_that_leads_to_them() {
             "[2001:db8::9]:7700",
             "warren",
         ),
-        // What the control plane says of itself and of others.
+        // Listeners that the control plane reports, its own and those of other workers.
         (Whose::Control, "10.3.0.1:7700", "10.3.0.1:7700", "warren"),
         (worker(), "10.2.0.2:7701", "10.2.0.2:7701", "warren"),
         (worker(), "10.2.0.2:7701", "10.2.0.3:7701", "machine"),
@@ -106,7 +107,7 @@ fn are_reached_by_no_address_that_leads_to_them() {
 }
 
 #[test]
-fn are_not_reached_by_a_name_whenever_it_comes_to_lead_there() {
+fn no_name_that_leads_to_a_listener_is_permitted_whenever_it_changes() {
     let host = host_with_loopback();
     host.listeners.set(
         Whose::Dialled,
@@ -119,7 +120,7 @@ fn are_not_reached_by_a_name_whenever_it_comes_to_lead_there() {
     host.listeners.resolved("other.example", &[ip("10.2.0.3")]);
     assert_eq!(kind(&open(&host, "10.2.0.1:7700")), "warren");
     assert_eq!(kind(&open(&host, "10.2.0.3:7700")), "machine");
-    // DNS takes turns: what was said before still counts.
+    // DNS answers may rotate: the earlier answer still counts.
     host.listeners
         .resolved("control.example", &[ip("10.2.0.2")]);
     for to in ["10.2.0.1:7700", "10.2.0.2:7700", "10.2.0.9:7700"] {
@@ -129,7 +130,7 @@ fn are_not_reached_by_a_name_whenever_it_comes_to_lead_there() {
 }
 
 #[test]
-fn follow_the_fleet() {
+fn the_listeners_follow_the_fleet() {
     let host = host_with_loopback();
     let worker = |name: &str| Whose::Worker(name.to_owned());
     host.listeners.set(worker("w2"), ["10.2.0.2:7701"]);
@@ -151,7 +152,7 @@ fn follow_the_fleet() {
 }
 
 #[test]
-fn have_nothing_to_do_with_datagrams() {
+fn the_listeners_do_not_affect_datagrams() {
     let host = host_with_loopback();
     host.listeners.set(Whose::Dialled, ["http://10.2.0.1:7700"]);
     let policy = Policy::new(Role::Service, rules(&["10.2.0.1:7700"]), host);

@@ -32,13 +32,13 @@ async fn some_names_need_neither_dns_nor_permission() {
     }
     assert!(
         !allows(&policy, "192.0.2.7:80"),
-        "an address that was written grants nothing"
+        "an IP literal grants nothing"
     );
     assert_eq!(dns.asked(), 0);
 }
 
 #[tokio::test]
-async fn names_that_egress_does_not_name_are_never_asked() {
+async fn names_that_egress_does_not_list_are_never_queried() {
     let dns = Dns::start(&[("secret.example.net", "192.0.2.1", 60)]).await;
     let policy = asking(
         &dns,
@@ -82,7 +82,7 @@ async fn names_that_egress_does_not_name_are_never_asked() {
 }
 
 #[tokio::test]
-async fn a_lookup_opens_what_it_found_on_the_rules_ports() {
+async fn a_lookup_permits_its_addresses_on_the_rules_ports() {
     let dns = Dns::start(&[
         ("db.example.com", "192.0.2.1", 300),
         ("db.example.com", "2001:db8:1::1", 300),
@@ -97,7 +97,7 @@ async fn a_lookup_opens_what_it_found_on_the_rules_ports() {
             "*.example.org:*",
         ],
     );
-    assert!(!allows(&policy, "192.0.2.1:5432"), "not before");
+    assert!(!allows(&policy, "192.0.2.1:5432"), "not before the lookup");
     let mut found = policy.resolve("DB.Example.com.").await.unwrap();
     found.sort();
     assert_eq!(found, ips(&["192.0.2.1", "2001:db8:1::1"]));
@@ -117,12 +117,12 @@ async fn a_lookup_opens_what_it_found_on_the_rules_ports() {
     assert!(allows(&policy, "192.0.2.2:9"));
     assert!(
         !allows(&policy, "192.0.2.1:9"),
-        "a rule opens its own names' addresses"
+        "a rule permits only the addresses of its own names"
     );
 }
 
 #[tokio::test]
-async fn a_grant_lasts_for_the_ttl_and_a_minute_at_least() {
+async fn a_grant_lasts_for_the_ttl_and_at_least_a_minute() {
     let dns = Dns::start(&[
         ("short.example.com", "192.0.2.1", 1),
         ("long.example.com", "192.0.2.2", 300),
@@ -133,7 +133,7 @@ async fn a_grant_lasts_for_the_ttl_and_a_minute_at_least() {
     policy.resolve("short.example.com").await.unwrap();
     policy.resolve("long.example.com").await.unwrap();
     let after = Instant::now();
-    // (address, seconds, since when, still granted)
+    // (address, seconds, since when, whether it is still granted)
     for (to, seconds, since, granted) in [
         ("192.0.2.1:443", 59, before, true),
         ("192.0.2.1:443", 60, after, false),
@@ -151,7 +151,7 @@ async fn a_grant_lasts_for_the_ttl_and_a_minute_at_least() {
 }
 
 #[tokio::test]
-async fn an_answer_that_changes_opens_nothing_by_itself() {
+async fn a_changed_answer_permits_nothing_before_the_next_lookup() {
     let dns = Dns::start(&[("evil.example.com", "192.0.2.1", 0)]).await;
     let policy = asking(&dns, &["evil.example.com:80"]);
     policy.resolve("evil.example.com").await.unwrap();
@@ -171,9 +171,12 @@ async fn an_answer_that_changes_opens_nothing_by_itself() {
         assert!(!allows(&policy, &to), "{address} before it is looked up");
         assert_eq!(policy.resolve("evil.example.com").await, Ok(vec![ip]));
         assert_eq!(allows(&policy, &to), reached, "{address}");
-        assert!(allows(&policy, "192.0.2.1:80"), "the grant of before lasts");
+        assert!(
+            allows(&policy, "192.0.2.1:80"),
+            "the earlier grant still holds"
+        );
     }
-    // To loopback is to the workload itself.
+    // Loopback is the workload itself.
     dns.zone.lock().answers = vec![("evil.example.com", Ipv4Addr::LOCALHOST.into(), 0)];
     policy.resolve("evil.example.com").await.unwrap();
     assert_eq!(
@@ -183,7 +186,7 @@ async fn an_answer_that_changes_opens_nothing_by_itself() {
 }
 
 #[tokio::test]
-async fn addresses_no_guest_can_use_are_left_out() {
+async fn addresses_that_guests_cannot_use_are_left_out() {
     let dns = Dns::start(&[
         ("a.example.com", "192.0.2.1", 60),
         ("a.example.com", "::ffff:192.0.2.2", 60),
@@ -202,7 +205,7 @@ async fn addresses_no_guest_can_use_are_left_out() {
 }
 
 #[tokio::test]
-async fn errors_say_whether_to_try_again() {
+async fn errors_distinguish_permanent_from_temporary_failures() {
     let dns = Dns::start(&[]).await;
     dns.zone.lock().broken.push("broken.example.com");
     let policy = asking(&dns, &["*.example.com:80"]);
@@ -218,7 +221,7 @@ async fn errors_say_whether_to_try_again() {
 }
 
 #[tokio::test]
-async fn servers_that_do_not_answer_are_not_waited_for_for_ever() {
+async fn lookups_time_out_when_servers_do_not_answer() {
     let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let servers = [silent.local_addr().unwrap()];
     let resolver = Resolver::patient_servers(servers, Duration::from_millis(20));
@@ -228,7 +231,7 @@ async fn servers_that_do_not_answer_are_not_waited_for_for_ever() {
 }
 
 #[tokio::test]
-async fn the_host_needs_its_rule_to_be_resolved() {
+async fn the_host_name_needs_a_rule_to_be_resolved() {
     let dns = Dns::start(&[("host.warren.internal", "192.0.2.1", 60)]).await;
     for (egress, resolves) in [
         (&["host.warren.internal:5432"][..], true),
@@ -245,7 +248,7 @@ async fn the_host_needs_its_rule_to_be_resolved() {
 }
 
 #[tokio::test]
-async fn names_in_other_scripts_are_asked_in_ascii() {
+async fn names_in_other_scripts_are_queried_in_ascii() {
     let dns = Dns::start(&[("xn--bcher-kva.example.com", "192.0.2.1", 60)]).await;
     let policy = asking(&dns, &["*.example.com:80"]);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Decisions as tables, and lookups against a DNS server of the test's own.
+//! Decisions as tables, and lookups against a DNS server that the tests run.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ fn rules(texts: &[&str]) -> Vec<EgressRule> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// A machine with these addresses, which says nothing of those that it does not know about.
+/// A machine with exactly these addresses.
 #[derive(Debug)]
 struct Addresses(Vec<IpAddr>);
 
@@ -29,7 +29,7 @@ impl Machine for Addresses {
     }
 }
 
-/// A machine that cannot be asked.
+/// A machine whose addresses cannot be determined.
 #[derive(Debug)]
 struct Mute;
 

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn each_attempt_is_told_once_with_guest_address_and_rule() {
+async fn each_attempt_is_reported_once_with_guest_address_and_rule() {
     let (sender, mut told) = refusals();
     let component = policy(Role::Component, &[]).with_refusals(Refusals::new(
         Role::Component,
@@ -27,7 +27,7 @@ async fn each_attempt_is_told_once_with_guest_address_and_rule() {
     assert_eq!(
         lines,
         [
-            "component `api` was not allowed to bind TCP 127.0.0.1:9000: components cannot listen, only the service of \
+            "component `api` was not allowed to bind TCP 127.0.0.1:9000: components cannot listen; only the service of \
              a workload can: move the listener into the service",
             "the service was not allowed to connect to TCP 192.0.2.1:443: egress does not allow 192.0.2.1:443: add \
              \"192.0.2.1:443\" or its host name to `egress`",
@@ -38,7 +38,7 @@ async fn each_attempt_is_told_once_with_guest_address_and_rule() {
 }
 
 #[test]
-fn a_guest_that_tries_every_port_is_told_of_a_few_times() {
+fn a_guest_that_tries_every_port_is_reported_a_few_times() {
     let (sender, mut told) = refusals();
     let policy = policy(Role::Component, &[]).with_refusals(Refusals::new(
         Role::Component,
@@ -58,14 +58,14 @@ fn a_guest_that_tries_every_port_is_told_of_a_few_times() {
     let last = last.unwrap();
     let text = last.to_string();
     assert!(
-        text.ends_with("whatever else it is refused is only counted"),
+        text.ends_with("further refusals of this guest are only counted"),
         "{text}"
     );
     assert_eq!(last.times.get(), u64::from(u16::MAX) - 15);
 }
 
 #[test]
-fn what_does_not_fit_is_told_the_next_time() {
+fn a_refusal_that_does_not_fit_is_reported_the_next_time() {
     let (sender, mut told) = refusals();
     let policies: Vec<_> = (0..5)
         .map(|_| {

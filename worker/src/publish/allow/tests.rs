@@ -40,7 +40,7 @@ fn everything_is_allowed_by_default() {
 }
 
 #[test]
-fn what_the_operator_names_is_allowed_and_nothing_else() {
+fn only_what_the_operator_lists_is_allowed() {
     let policy = policy(&["127.0.0.1", "0.0.0.0:30000-30003"], &[]);
     for (listen, allowed) in [
         ("127.0.0.1:6379", true),
@@ -73,7 +73,7 @@ fn a_port_that_the_worker_chooses_is_one_of_the_rules() {
     assert!(ports(&within, "[::1]:0").is_err());
     let any = policy(&["127.0.0.1"], &[]);
     assert_eq!(ports(&any, "127.0.0.1:0"), Ok(BTreeSet::from([0])));
-    // Warren's are none of them.
+    // Warren's own ports are never chosen.
     let own = policy(&["0.0.0.0:30000-30001"], &[(Whose::Own, "0.0.0.0:30000")]);
     assert_eq!(ports(&own, "0.0.0.0:0"), Ok(BTreeSet::from([30001])));
     let bounded = policy(&["0.0.0.0:1-60000"], &[]);
@@ -81,7 +81,7 @@ fn a_port_that_the_worker_chooses_is_one_of_the_rules() {
 }
 
 #[test]
-fn warrens_own_ports_are_nobodys() {
+fn workloads_cannot_publish_on_warrens_own_ports() {
     let worker = || Whose::Worker("w2".to_owned());
     for (whose, at, listen, refused) in [
         (Whose::Own, "127.0.0.1:7701", "127.0.0.1:7701", true),
@@ -91,7 +91,7 @@ fn warrens_own_ports_are_nobodys() {
         (Whose::Own, "127.0.0.1:7701", "127.0.0.1:7701/udp", false),
         (Whose::Own, "127.0.0.1:7701", "127.0.0.1:7702", false),
         (Whose::Own, "0.0.0.0:7701", "10.1.0.5:7701", true),
-        // It may listen everywhere, and be away for a moment.
+        // A control plane may listen on every address, and may be down for a moment.
         (
             Whose::Dialled,
             "http://127.0.0.1:7700",

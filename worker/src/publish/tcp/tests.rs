@@ -15,7 +15,7 @@ use crate::{
     publish::{self, PublishError, PublishGuard, PublishPolicy, Published},
 };
 
-/// Longer than anything here takes: what waits for it has failed.
+/// Longer than anything here takes: reaching it means failure.
 const LIMIT: Duration = Duration::from_secs(20);
 
 struct Rig {
@@ -58,7 +58,7 @@ fn listener(scope: &Scope, local: &str) -> Listener {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future).await.expect("in time")
+    timeout(LIMIT, future).await.expect("completes in time")
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -113,7 +113,7 @@ async fn the_guest_sees_the_client_and_both_directions_work() {
 }
 
 #[tokio::test]
-async fn each_direction_ends_by_itself() {
+async fn each_direction_ends_independently() {
     let rig = rig("127.0.0.1:0", 80).await;
     let mut listener = listener(&rig.scope, "0.0.0.0:80");
     let (mut client, mut guest) = connection(&rig, &mut listener).await;
@@ -128,7 +128,7 @@ async fn each_direction_ends_by_itself() {
     within(client.read_to_string(&mut reply)).await.unwrap();
     assert_eq!(reply, "reply");
 
-    // The other way round: the guest speaks first and then only listens.
+    // The other way round: the guest ends its direction first.
     let (mut client, mut guest) = connection(&rig, &mut listener).await;
     guest.shutdown().await.unwrap();
     let mut nothing = String::new();
@@ -170,7 +170,7 @@ async fn a_client_is_read_no_faster_than_the_guest_reads() {
     let rig = rig("127.0.0.1:0", 80).await;
     let mut listener = listener(&rig.scope, "127.0.0.1:80");
     let (mut client, mut guest) = connection(&rig, &mut listener).await;
-    // More than all the kernel's buffers hold.
+    // More than all of the kernel's buffers hold.
     let total = 64 << 20;
     let sends = tokio::spawn(async move { client.write_all(&vec![0; total]).await });
     let full = NetLimits::default().buffer;
@@ -184,7 +184,7 @@ async fn a_client_is_read_no_faster_than_the_guest_reads() {
 #[tokio::test]
 async fn connections_are_reset_while_the_service_is_not_ready() {
     let rig = rig("127.0.0.1:0", 80).await;
-    // Nobody listens, whatever `ready` says.
+    // The service does not listen, so `ready` does not matter.
     let mut client = TcpStream::connect(rig.address).await.unwrap();
     assert_eq!(read_error(&mut client).await, ErrorKind::ConnectionReset);
 
@@ -224,7 +224,7 @@ async fn a_reset_on_one_side_is_a_reset_on_the_other() {
 }
 
 #[tokio::test]
-async fn a_guest_that_closes_lets_go_of_a_silent_client() {
+async fn a_guest_that_closes_does_not_wait_for_a_silent_client() {
     let rig = rig("127.0.0.1:0", 80).await;
     let mut listener = listener(&rig.scope, "127.0.0.1:80");
     let (mut client, mut guest) = connection(&rig, &mut listener).await;
@@ -234,7 +234,7 @@ async fn a_guest_that_closes_lets_go_of_a_silent_client() {
     within(client.read_to_string(&mut text)).await.unwrap();
     assert_eq!(text, "bye");
     drop(listener);
-    // The client has not closed, and nothing is held for it.
+    // The client has not closed, but nothing is held for it.
     until(|| rig.network.counts() == Counts::default()).await;
 }
 
@@ -257,7 +257,7 @@ async fn closing_ends_connections_and_frees_the_port() {
     let (mut client, mut guest) = connection(&rig, &mut listener).await;
     rig.guard.close().await;
     assert_eq!(within(guest.read(&mut [0; 4])).await.unwrap(), 0);
-    // Cut off in the middle: an end of stream would say that it had everything.
+    // The connection was cut off, so the client must not see an end of stream.
     let error = within(client.read(&mut [0; 4])).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     drop((guest, listener));
@@ -266,7 +266,7 @@ async fn closing_ends_connections_and_frees_the_port() {
 }
 
 #[tokio::test]
-async fn whichever_family_the_service_listens_on() {
+async fn clients_reach_the_service_in_either_family() {
     for local in ["[::1]:80", "[::]:80", "127.0.0.1:80", "0.0.0.0:80"] {
         let rig = rig("127.0.0.1:0", 80).await;
         let mut listener = listener(&rig.scope, local);
@@ -276,7 +276,7 @@ async fn whichever_family_the_service_listens_on() {
         assert_eq!(
             seen.is_ipv4(),
             guest.local_addr().is_ipv4(),
-            "{local}: of the same family"
+            "{local}: the peer is of the same family"
         );
     }
 }
@@ -285,7 +285,7 @@ async fn whichever_family_the_service_listens_on() {
 async fn an_ipv4_client_of_an_ipv6_listener_is_seen_as_ipv4() {
     let network = Network::new(NetLimits::default());
     let Ok(published) = bind("[::]:0".parse().unwrap(), 80, &network).await else {
-        return; // No IPv6 on this machine.
+        return; // This machine has no IPv6.
     };
     let port = published.local_addr().port();
     let ready = watch::Sender::new(true);

@@ -1,4 +1,4 @@
-//! The clients of a published UDP port: so many, and each for so long.
+//! The clients of a published UDP port, bounded in number and in time.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,23 +8,23 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Clients at once; the one that was silent for longest makes room for a new one.
+/// The largest number of clients. Beyond it, the one that was silent for longest is forgotten.
 pub(super) const MAX_FLOWS: usize = 4096;
-/// How long a client that neither sends nor is sent to is known: what RFC 4787 recommends to those that translate
-/// addresses (REQ-5).
+/// How long a client is remembered after the last datagram in either direction, as RFC 4787
+/// recommends for address translators (REQ-5).
 pub(super) const IDLE: Duration = Duration::from_secs(300);
 
-/// By the address under which the service knows each.
+/// The known clients, by the address under which the service sees each.
 pub(super) struct Flows {
     idle: Duration,
     flows: HashMap<SocketAddr, Flow>,
-    /// By the turn of the last datagram, either way: the first was silent for longest.
+    /// The clients by the turn of their last datagram in either direction, least recent first.
     order: BTreeMap<u64, SocketAddr>,
     turn: u64,
 }
 
 struct Flow {
-    /// Where its datagrams really come from.
+    /// The address that its datagrams come from.
     client: SocketAddr,
     turn: u64,
     last: Instant,
@@ -33,7 +33,7 @@ struct Flow {
 // === impl Flows ===
 
 impl Flows {
-    /// Whoever is silent for `idle` is forgotten.
+    /// Creates an empty table that forgets clients after they have been silent for `idle`.
     pub fn new(idle: Duration) -> Self {
         Self {
             idle,
@@ -43,7 +43,8 @@ impl Flows {
         }
     }
 
-    /// Notes a datagram of a client that the service sees as `seen`. Returns who made room for it.
+    /// Records a datagram of a client that the service sees as `seen`. Returns the client that was
+    /// forgotten to make room for it.
     pub fn hear(
         &mut self,
         seen: SocketAddr,
@@ -73,14 +74,14 @@ impl Flows {
         forgotten
     }
 
-    /// Where a datagram for `seen` goes, if it is still known.
+    /// Returns the destination of a datagram for `seen`, if that client is still known.
     pub fn answer(&mut self, seen: SocketAddr, now: Instant) -> Option<SocketAddr> {
         let client = self.flows.get(&seen)?.client;
         self.touch(seen, now);
         Some(client)
     }
 
-    /// Forgets, and returns, who was silent for too long.
+    /// Forgets and returns the clients that have been silent for too long.
     pub fn expire(&mut self, now: Instant) -> Vec<SocketAddr> {
         let mut forgotten = Vec::new();
         while let Some(first) = self.order.first_entry() {
@@ -95,7 +96,7 @@ impl Flows {
         forgotten
     }
 
-    /// Nobody expires before.
+    /// Returns the earliest time at which a client can expire.
     pub fn next_expiry(&self, now: Instant) -> Instant {
         let first = self.order.first_key_value();
         let last = first.and_then(|(_, seen)| Some(self.flows.get(seen)?.last));
@@ -107,7 +108,7 @@ impl Flows {
             return;
         };
         flow.last = now;
-        // The last one to be touched, as a rule.
+        // Usually it was the last one to be touched.
         if flow.turn != self.turn {
             self.order.remove(&flow.turn);
             self.turn += 1;
@@ -127,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn who_was_silent_for_longest_makes_room() {
+    fn the_client_that_was_silent_for_longest_makes_room() {
         let mut flows = Flows::new(IDLE);
         let now = Instant::now();
         let count = u32::try_from(MAX_FLOWS).unwrap();
         for n in 0..count {
             assert_eq!(flows.hear(client(n), client(n), now), None);
         }
-        // The first has just been spoken to, the second has just spoken.
+        // The first client has just been sent to, and the second has just sent.
         assert_eq!(flows.answer(client(0), now), Some(client(0)));
         assert_eq!(flows.hear(client(1), client(1), now), None);
         for n in 0..count - 2 {
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_forgotten_after_its_time() {
+    fn silent_clients_are_forgotten_in_time() {
         let mut flows = Flows::new(IDLE);
         let begin = Instant::now();
         let after = |seconds| begin + Duration::from_secs(seconds);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_go_where_the_client_was_last() {
+    fn answers_go_to_the_clients_last_address() {
         let mut flows = Flows::new(IDLE);
         let now = Instant::now();
         let mapped: SocketAddr = "[::ffff:10.0.0.1]:9".parse().unwrap();

@@ -10,7 +10,7 @@ use crate::{
     publish::{self, PublishError, PublishGuard, PublishPolicy, Published},
 };
 
-/// Longer than anything here takes: what waits for it has failed.
+/// Longer than anything here takes: reaching it means failure.
 const LIMIT: Duration = Duration::from_secs(20);
 
 struct Rig {
@@ -40,7 +40,7 @@ async fn rig(listen: &str) -> Rig {
 }
 
 impl Rig {
-    /// A client of the published port.
+    /// Opens a client of the published port.
     async fn client(&self) -> UdpSocket {
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         client.connect(self.guard.local_addr()).await.unwrap();
@@ -53,7 +53,7 @@ fn service(scope: &Scope, local: &str) -> Inside {
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(LIMIT, future).await.expect("in time")
+    timeout(LIMIT, future).await.expect("completes in time")
 }
 
 async fn heard(client: &UdpSocket) -> Vec<u8> {
@@ -83,7 +83,7 @@ async fn the_service_sees_each_client_and_answers_from_the_published_port() {
     other.send(b"other").await.unwrap();
     let second = within(service.receive()).await.unwrap();
     assert_eq!(second.address, other.local_addr().unwrap());
-    // Clients are connected: they hear the published address alone.
+    // Clients are connected, so they only receive from the published address.
     for (client, to, answer) in [
         (&other, &second, "2"),
         (&one, &first, "1"),
@@ -106,7 +106,7 @@ async fn datagrams_of_every_size_pass() {
 }
 
 #[tokio::test]
-async fn the_port_is_held_through_restarts_and_lost_is_what_comes_between() {
+async fn the_port_is_held_through_restarts_and_datagrams_in_between_are_lost() {
     let (rig, other) = (rig("127.0.0.1:0").await, rig("127.0.0.1:0").await);
     let (client, other_client) = (rig.client().await, other.client().await);
     let other_service = service(&other.network.scope(), "127.0.0.1:53");
@@ -117,7 +117,8 @@ async fn the_port_is_held_through_restarts_and_lost_is_what_comes_between() {
         asked(&client, &service, &[round]).await;
         rig.ready.send_replace(false);
         client.send(b"not ready").await.unwrap();
-        // What comes later to another port is there, so this one has been looked at: one thread takes them in turn.
+        // A later datagram to another port has arrived, so this one has been processed too: a
+        // single thread handles both in order.
         asked(&other_client, &other_service, b"later").await;
         scope.end(End::Aborted);
     }
@@ -130,7 +131,7 @@ async fn the_port_is_held_through_restarts_and_lost_is_what_comes_between() {
 #[tokio::test]
 async fn a_taken_port_is_unavailable_and_tcp_has_its_own() {
     let network = Network::new(NetLimits::default());
-    // An address of its own: on 127.0.0.1 another test may have the same port of TCP.
+    // A separate address, as another test may hold the same TCP port on 127.0.0.1.
     let held = bind("127.53.0.1:0".parse().unwrap(), &network).await;
     let held = held.unwrap();
     assert_ne!(held.local_addr().port(), 0);
@@ -157,7 +158,7 @@ async fn a_taken_port_is_unavailable_and_tcp_has_its_own() {
 
 #[tokio::test]
 async fn closing_frees_the_port_and_the_network() {
-    // An address of its own, so that nobody else takes the port that was freed.
+    // A separate address, so that no other test takes the freed port.
     let rig = rig("127.53.0.2:0").await;
     let address = rig.guard.local_addr();
     within(rig.guard.idle()).await;
@@ -189,7 +190,7 @@ async fn an_ipv4_client_reaches_whichever_family_the_service_has() {
 async fn an_ipv4_client_of_an_ipv6_port_is_seen_as_ipv4() {
     let network = Network::new(NetLimits::default());
     let Ok(published) = bind("[::]:0".parse().unwrap(), &network).await else {
-        return; // No IPv6 on this machine.
+        return; // This machine has no IPv6.
     };
     let port = published.local_addr().port();
     let ready = watch::Sender::new(true);
@@ -209,7 +210,7 @@ async fn a_client_that_is_silent_for_long_is_no_longer_reached() {
     port.idle = Duration::from_millis(20);
     let ready = watch::Sender::new(true);
     let _serving = AbortOnDropHandle::new(tokio::spawn(port.serve(ready.subscribe())));
-    // By IPv6, where no client has an address that exists inside.
+    // Over IPv6, where no client has an address that exists in the network.
     let service = service(&network.scope(), "[::]:53");
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.connect(address).await.unwrap();
@@ -226,7 +227,7 @@ async fn a_client_that_is_silent_for_long_is_no_longer_reached() {
 }
 
 #[tokio::test]
-async fn a_service_that_reads_nothing_costs_its_queue_and_no_more() {
+async fn a_service_that_does_not_read_costs_no_more_than_its_queue() {
     let rig = rig("127.0.0.1:0").await;
     let service = service(&rig.network.scope(), "127.0.0.1:53");
     let client = rig.client().await;
@@ -239,7 +240,7 @@ async fn a_service_that_reads_nothing_costs_its_queue_and_no_more() {
     while let Some(received) = service.try_receive() {
         received.unwrap();
     }
-    // Some may still be on their way.
+    // Some datagrams may still be on their way.
     client.send(b"last").await.unwrap();
     while within(service.receive()).await.unwrap().data != b"last"[..] {}
 }

@@ -1,4 +1,4 @@
-//! `wasi:sockets/ip-name-lookup` 0.2: names by the guest's policy.
+//! `wasi:sockets/ip-name-lookup` 0.2: name resolution under the guest's policy.
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, task::Poll, vec};
 
@@ -21,7 +21,7 @@ use super::{SocketsView, streams::once};
 
 type Resolving = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send>>;
 
-/// A lookup under way or done. Dropping it ends the lookup.
+/// A lookup that is running or done. Dropping it cancels the lookup.
 enum Lookup {
     Running(Resolving),
     Done(vec::IntoIter<IpAddr>),
@@ -33,7 +33,7 @@ impl Lookup {
         *self = match result {
             Ok(addresses) => Self::Done(addresses.into_iter()),
             Err(error) => {
-                tracing::debug!(%error, "a name was not resolved");
+                tracing::debug!(%error, "name resolution failed");
                 Self::Failed(error_code(&error))
             }
         };
@@ -59,7 +59,7 @@ fn error_code(error: &ResolveError) -> ErrorCode {
     }
 }
 
-/// The guest's type of the resource is only a typed number.
+/// Converts between handle types. The guest's resource type is only a typed number.
 fn own(stream: &Resource<ResolveAddressStream>) -> Resource<Lookup> {
     Resource::new_borrow(stream.rep())
 }

@@ -1,7 +1,8 @@
-//! Sockets of the machine's network: wasmtime's own, behind ours.
+//! Sockets of the machine's network: wasmtime's sockets behind ours.
 //!
-//! A guest holds our socket; the real one stands inside it until it is connected, so that it can be
-//! waited for, and in the table from then on, because its streams are its children there.
+//! The guest holds our socket. The real socket is stored inside ours until it is connected, so that
+//! the guest can wait for it, and in the resource table from then on, because its streams are its
+//! children there.
 
 use std::mem;
 
@@ -22,11 +23,11 @@ use crate::sockets::{Family, options::Options};
 
 use super::{SocketError, SocketsView, tcp::Kind};
 
-/// Where the real socket is.
+/// The state of the real socket.
 pub(super) enum Machine {
     Connecting(Box<RealSocket>),
     Connected(u32),
-    /// While a call works on it, and after a failed connect.
+    /// A call is using the socket, or its connect has failed.
     Gone,
 }
 
@@ -46,7 +47,8 @@ impl SocketsView<'_> {
         }
     }
 
-    /// A real socket that begins to connect to `address`, with what the guest set before.
+    /// Creates a real socket with the options that the guest has set, and begins to connect it to
+    /// `address`.
     pub(super) fn connect_machine(
         &mut self,
         family: Family,
@@ -68,7 +70,7 @@ impl SocketsView<'_> {
         Ok(Machine::Connecting(Box::new(real)))
     }
 
-    /// The streams once the connection stands.
+    /// Returns the streams once the connection is established.
     pub(super) fn finish_connect_machine(
         &mut self,
         this: &Resource<RealSocket>,
@@ -92,7 +94,7 @@ impl SocketsView<'_> {
         }
     }
 
-    /// `call` on the real socket, if there is one behind `this`.
+    /// Runs `call` on the real socket behind `this`, if there is one.
     pub(super) fn delegate<R>(
         &mut self,
         this: &Resource<RealSocket>,
@@ -143,7 +145,7 @@ fn borrow(rep: u32) -> Resource<RealSocket> {
     Resource::new_borrow(rep)
 }
 
-/// Carries over what differs from a fresh socket's options.
+/// Applies the options that differ from a new socket's.
 fn apply(view: &mut WasiSocketsCtxView<'_>, rep: u32, options: Options) -> SocketResult<()> {
     let fresh = Options::default();
     if options.keep_alive != fresh.keep_alive {

@@ -1,7 +1,8 @@
 //! `wasi:sockets` 0.2 over the workload's network.
 //!
-//! `tcp`, `tcp-create-socket`, `udp`, `udp-create-socket` and `ip-name-lookup` are ours; `network` and
-//! `instance-network` hand out a token without a meaning and stay wasmtime's.
+//! `tcp`, `tcp-create-socket`, `udp`, `udp-create-socket` and `ip-name-lookup` are implemented
+//! here. `network` and `instance-network` only pass out a token that has no meaning; wasmtime's are
+//! used.
 
 mod lookup;
 mod machine;
@@ -23,7 +24,8 @@ use crate::runtime::Guest;
 
 use super::{SocketError, Sockets, SocketsView};
 
-/// Puts the workload's network where wasmtime put the machine's. Call it after all of WASI was added.
+/// Replaces wasmtime's access to the machine's network with the workload's network. Must be called
+/// after all of WASI has been added.
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     tcp_binding::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
@@ -36,7 +38,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 impl SocketsView<'_> {
-    /// The token that a guest must hold to use a socket; it carries no rights of its own.
+    /// Checks the token that a guest must hold to use a socket. The token itself grants no rights.
     fn check_token(&self, network: &Resource<Network>) -> SocketResult<()> {
         self.table.get(network)?;
         Ok(())

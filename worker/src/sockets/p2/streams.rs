@@ -1,4 +1,4 @@
-//! The two streams of a connection, as `wasi:io` sees them.
+//! The two streams of a connection, as `wasi:io` streams.
 
 use std::{
     future::poll_fn,
@@ -34,7 +34,7 @@ impl InputStream for TcpInput {
         self.0.lock().try_read(size).map_err(read_error)
     }
 
-    // The provided one gives up, with a trap, after ten wake-ups without data.
+    // The default implementation traps after ten wake-ups without data.
     async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
         poll_fn(|cx| self.poll_read(cx, size)).await
     }
@@ -54,17 +54,17 @@ fn read_error(end: ReadEnd) -> StreamError {
     }
 }
 
-/// The last thing that went wrong, as an error that `network-error-code` understands.
+/// Returns a connection reset as an error that `network-error-code` understands.
 fn reset() -> wasmtime::Error {
     std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
 }
 
-/// What one write may carry: what the host allocates for it.
+/// The most bytes that one write may carry, which the host allocates for it.
 const CHUNK: usize = 64 << 10;
 
 pub(super) struct TcpOutput {
     writer: Arc<Mutex<Writer>>,
-    /// The guest has flushed, and asked nothing since.
+    /// Whether `flush` was the guest's last call on this stream.
     flushed: bool,
 }
 
@@ -90,12 +90,13 @@ impl OutputStream for TcpOutput {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // The stream is closed by this side's own shutdown.
+        // This side has shut down the direction, which closes the stream.
         if self.writer.lock().end() == Some(WriteEnd::Shutdown) {
             return Err(StreamError::Closed);
         }
-        // What was written is with the receiver already. If it has closed since, the next write tells: the one before
-        // has succeeded, and C libraries flush as a part of it.
+        // Written bytes are in the receiver's buffer already. If the receiver has closed since, the
+        // next write reports it: the previous one has succeeded, and C libraries flush as part of
+        // it.
         self.flushed = true;
         Ok(())
     }
@@ -108,8 +109,8 @@ impl OutputStream for TcpOutput {
         }
     }
 
-    // The provided one waits for room after the last byte too: a full buffer would hold its writer
-    // until the peer reads, which no system does.
+    // The default implementation also waits for room after the last byte: with a full buffer it
+    // would block the writer until the peer reads, which no operating system does.
     async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
         self.flushed = false;
         while !bytes.is_empty() {
@@ -121,7 +122,8 @@ impl OutputStream for TcpOutput {
     }
 
     async fn write_ready(&mut self) -> StreamResult<usize> {
-        // The second half of `blocking-flush`, which waits for the bytes to leave and not for room.
+        // This is the second half of `blocking-flush`, which waits for the bytes to leave, not for
+        // room.
         if mem::take(&mut self.flushed) {
             return Ok(0);
         }
@@ -144,7 +146,7 @@ fn write_error(end: WriteEnd) -> StreamError {
     }
 }
 
-/// Asks once whether something is ready, for calls that must not wait.
+/// Returns a context for polling once, for calls that must not wait.
 pub(super) fn once() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
@@ -173,7 +175,7 @@ mod tests {
         (input, TcpOutput::new(Arc::new(Mutex::new(writer))))
     }
 
-    /// `blocking-flush`, as wasmtime calls it.
+    /// Runs `blocking-flush` as wasmtime does.
     async fn blocking_flush(output: &mut TcpOutput) -> StreamResult<()> {
         output.flush()?;
         output.write_ready().await.map(drop)
@@ -194,7 +196,7 @@ mod tests {
             blocking_flush(&mut output).await.unwrap();
         }
         assert_eq!(written, NetLimits::default().buffer);
-        // Whoever asks for room does wait for it.
+        // A call that asks for room does wait for it.
         let mut room = Box::pin(output.write_ready());
         assert!(room.as_mut().poll(&mut once()).is_pending());
         let mut byte = [0];

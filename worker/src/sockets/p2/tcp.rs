@@ -41,7 +41,7 @@ pub(super) struct Socket {
     pub(super) kind: Kind,
     in_progress: Option<Operation>,
     family: Family,
-    /// A socket of the machine's network counts in the workload's.
+    /// Keeps the place in the workload's network of a socket that is connected to the outside.
     place: Option<net::Socket>,
 }
 
@@ -74,7 +74,7 @@ impl Socket {
         }
     }
 
-    /// A call that makes no sense before `operation` is finished.
+    /// Fails with `invalid-state` while `operation` is in progress.
     fn not_during(&self, operation: Operation) -> SocketResult<()> {
         match self.in_progress == Some(operation) {
             true => Err(ErrorCode::InvalidState.into()),
@@ -95,7 +95,7 @@ impl Socket {
 impl Pollable for Socket {
     async fn ready(&mut self) {
         match &mut self.kind {
-            // They can be finished at once.
+            // Bind and listen can be finished at once.
             _ if matches!(self.in_progress, Some(Operation::Bind | Operation::Listen)) => {}
             Kind::Workload(socket) => poll_fn(|cx| socket.poll_ready(cx)).await,
             Kind::Machine(machine) => machine.ready().await,
@@ -103,7 +103,7 @@ impl Pollable for Socket {
     }
 }
 
-/// The guest's type of the resource is only a typed number.
+/// Converts between handle types. The guest's resource type is only a typed number.
 fn own(socket: &Resource<RealSocket>) -> Resource<Socket> {
     Resource::new_borrow(socket.rep())
 }
@@ -125,7 +125,7 @@ impl SocketsView<'_> {
         Ok((input, output))
     }
 
-    /// An option: of the real socket where there is one, else of ours.
+    /// Reads or writes an option of the real socket if there is one, otherwise of ours.
     fn option<R>(
         &mut self,
         this: Resource<RealSocket>,
@@ -142,7 +142,8 @@ impl SocketsView<'_> {
     }
 }
 
-/// Getter and setter of one option: what was set, as `parse` took it, reads back.
+/// Defines the getter and the setter of one option. The getter returns the value as `parse` clamped
+/// it.
 macro_rules! option {
     ($get:ident, $set:ident: $type:ty, $field:ident, $parse:expr) => {
         fn $get(&mut self, this: Resource<RealSocket>) -> SocketResult<$type> {

@@ -27,21 +27,22 @@ use crate::sockets::{
 
 use super::{SocketError, SocketsView, streams::once};
 
-/// Datagrams in one call.
+/// The most datagrams in one call.
 const BATCH: u64 = 16;
-/// Bytes of datagrams in one call of `receive`, the last of them beside.
+/// The bytes after which a call of `receive` returns no further datagram; the last one may exceed
+/// it.
 const BATCH_BYTES: usize = 64 << 10;
 
 /// The socket behind a guest's handle.
 struct Socket {
     socket: UdpSocket,
     binding: bool,
-    /// Counts calls of `stream`: only the streams of the last one work.
+    /// The number of calls of `stream`: only the streams of the last call work.
     streams: u64,
 }
 
 impl Socket {
-    /// What it is bound to, once that is finished.
+    /// Returns the bound socket, once binding is finished.
     fn bound(&self) -> Result<&Arc<BoundUdp>, SocketError> {
         match self.binding {
             true => Err(SocketError::InvalidState),
@@ -55,14 +56,14 @@ struct Stream {
     socket: Arc<BoundUdp>,
     parent: u32,
     generation: u64,
-    /// What `check-send` permitted.
+    /// How many datagrams `check-send` permitted.
     permit: u64,
 }
 
 struct Incoming(Stream);
 struct Outgoing(Stream);
 
-// The guest's types of the resources are only typed numbers.
+// Conversions between handle types: the guest's resource types are only typed numbers.
 
 fn own(socket: &Resource<RealSocket>) -> Resource<Socket> {
     Resource::new_borrow(socket.rep())
@@ -108,7 +109,7 @@ impl SocketsView<'_> {
         Ok(read(self.udp(this)?.socket.options()))
     }
 
-    /// Whether a stream is of the last call of `stream`.
+    /// Fails unless a stream belongs to the last call of `stream`.
     fn check_current(&self, parent: u32, generation: u64) -> SocketResult<()> {
         let socket = self.table.get(&Resource::<Socket>::new_borrow(parent))?;
         if socket.streams != generation {
@@ -176,7 +177,7 @@ impl udp::HostUdpSocket for SocketsView<'_> {
         let bound = Arc::clone(socket.bound()?);
         match remote_address {
             Some(remote) => bound.connect(remote.into())?,
-            // Without a peer there is nothing to take back.
+            // If no peer was set, there is nothing to undo.
             None => bound.disconnect().or_else(|error| match error {
                 SocketError::InvalidState => Ok(()),
                 error => Err(error),
@@ -270,7 +271,8 @@ impl udp::HostIncomingDatagramStream for SocketsView<'_> {
                     });
                 }
                 Err(SocketError::WouldBlock) => break,
-                // What was received counts: an error about one datagram that was sent is as lossy as they are.
+                // Return what was received. The error about a datagram that was sent may get lost,
+                // as datagrams may.
                 Err(_) if !received.is_empty() => break,
                 Err(error) => return Err(error.into()),
             }

@@ -1,4 +1,4 @@
-//! `wasi:sockets/ip-name-lookup` 0.3: names by the guest's policy.
+//! `wasi:sockets/ip-name-lookup` 0.3: name resolution under the guest's policy.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl HostWithStore<Guest> for Sockets {
         Ok(match policy.resolve(&name).await {
             Ok(addresses) => Ok(addresses.into_iter().map(IpAddress::from).collect()),
             Err(error) => {
-                tracing::debug!(%error, "a name was not resolved");
+                tracing::debug!(%error, "name resolution failed");
                 Err(error_code(&error))
             }
         })

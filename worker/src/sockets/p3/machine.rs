@@ -15,9 +15,9 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::sockets::{Family, SocketError, options::Options};
 
-/// A real connection, or one that is being made.
+/// A real connection, established or in progress.
 pub(super) struct Machine {
-    /// As the guest named it.
+    /// The peer's address as the guest sees it.
     remote: SocketAddr,
     pub options: Options,
     stage: Stage,
@@ -85,7 +85,7 @@ impl Machine {
         self.stream().map(|_| self.remote)
     }
 
-    /// Makes changed options take effect; what was set reads back either way.
+    /// Applies changed options. The values that were set can be read back in any state.
     pub fn apply_options(&self) -> Result<(), SocketError> {
         match &self.stage {
             Stage::Connected(stream) => Ok(apply(stream, &self.options, self.remote.is_ipv6())?),
@@ -98,7 +98,7 @@ fn clamp(bytes: u64) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// What differs from a fresh socket's options. Buffers are set before a connection alone.
+/// Applies the options that differ from a new socket's. Buffers can only be set before connecting.
 fn apply(stream: &TcpStream, options: &Options, v6: bool) -> io::Result<()> {
     let fresh = Options::default();
     if options.hop_limit != fresh.hop_limit {

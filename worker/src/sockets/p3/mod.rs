@@ -19,7 +19,8 @@ use crate::runtime::Guest;
 
 use super::{Family, SocketError, Sockets, SocketsView};
 
-/// Puts the workload's network where wasmtime put the machine's. Call it after all of WASI 0.3 was added.
+/// Replaces wasmtime's access to the machine's network with the workload's network. Must be called
+/// after all of WASI 0.3 has been added.
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     types::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
@@ -44,7 +45,7 @@ impl From<SocketError> for ErrorCode {
             SocketError::InvalidArgument => Self::InvalidArgument,
             SocketError::InvalidState => Self::InvalidState,
             SocketError::WouldBlock => Self::Other(Some("would block".to_owned())),
-            // 0.3 has no code of its own for EMFILE.
+            // 0.3 has no code for EMFILE.
             SocketError::TooManySockets | SocketError::OutOfMemory => Self::OutOfMemory,
             SocketError::AddressNotBindable => Self::AddressNotBindable,
             SocketError::AddressInUse => Self::AddressInUse,

@@ -1,4 +1,4 @@
-//! The streams of a 0.3 socket: connections that come, bytes in, bytes out.
+//! The streams of a 0.3 socket: accepted connections, incoming bytes and outgoing bytes.
 
 use std::{
     io,
@@ -24,13 +24,13 @@ use crate::{
 
 use super::tcp::Socket;
 
-/// What one read or write moves at most where the guest names no number.
+/// The most bytes that one read or write moves if the guest does not give a number.
 const CHUNK: usize = 64 << 10;
 
-/// How a direction of a connection ended, told once by the future beside its stream.
+/// Resolves the future that accompanies a stream with how that direction of the connection ended.
 type Ending = oneshot::Sender<Result<(), ErrorCode>>;
 
-/// Connections of a listening socket. The socket listens as long as its handle or this lives.
+/// The connections of a listening socket, which listens as long as its handle or this stream lives.
 pub(super) struct Accepted(pub Arc<Mutex<TcpSocket>>);
 
 /// Bytes from the peer.
@@ -45,13 +45,13 @@ pub(super) struct Sent {
     ending: Option<Ending>,
 }
 
-/// Where bytes come from.
+/// The source of received bytes.
 pub(super) enum From {
     Workload(Arc<Mutex<Reader>>),
     Machine(Arc<TcpStream>),
 }
 
-/// Where bytes go.
+/// The destination of sent bytes.
 pub(super) enum To {
     Workload(Arc<Mutex<Writer>>),
     Machine(Arc<TcpStream>),
@@ -70,7 +70,7 @@ impl StreamProducer<Guest> for Accepted {
         mut destination: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        // Room for nothing asks whether there is something.
+        // A read of no items asks whether one is available.
         if destination.remaining(&mut store) == Some(0) {
             let ready = self.0.lock().poll_ready(cx);
             return ready.or_cancelled(finish);
@@ -78,7 +78,7 @@ impl StreamProducer<Guest> for Accepted {
         let accepted = self.0.lock().poll_accept(cx);
         match accepted {
             Poll::Pending => Poll::<()>::Pending.or_cancelled(finish),
-            // The scope has ended, and the guest with it.
+            // The scope has ended, and so has the guest.
             Poll::Ready(Err(_)) => Poll::Ready(Ok(StreamResult::Dropped)),
             Poll::Ready(Ok((socket, _))) => {
                 let socket = store.data_mut().sockets().table.push(Socket::new(socket))?;
@@ -102,7 +102,7 @@ impl Received {
     fn end(&mut self, how: Result<(), ErrorCode>) -> StreamResult {
         self.from = None;
         if let Some(ending) = self.ending.take() {
-            // A guest that is not interested has dropped the future.
+            // The guest may have dropped the future.
             let _ = ending.send(how);
         }
         StreamResult::Dropped
@@ -110,7 +110,7 @@ impl Received {
 }
 
 impl Drop for Received {
-    /// The guest wants no more: `shutdown(receive)`.
+    /// Shuts down receiving, as the guest has dropped its stream.
     fn drop(&mut self) {
         if let Some(From::Workload(reader)) = &self.from {
             reader.lock().stop();
@@ -169,7 +169,7 @@ impl Sent {
 }
 
 impl Drop for Sent {
-    /// The guest has closed its stream: `shutdown(send)`.
+    /// Shuts down sending, as the guest has dropped its stream.
     fn drop(&mut self) {
         if let Some(to) = &self.to {
             to.shutdown();
@@ -192,7 +192,7 @@ impl StreamConsumer<Guest> for Sent {
             return Poll::Ready(Ok(StreamResult::Dropped));
         };
         let mut source = source.as_direct(store);
-        // Nothing to write asks whether there is room.
+        // A write of no bytes asks whether there is room.
         if source.remaining().is_empty() {
             return to.poll_ready(cx).or_cancelled(finish);
         }
@@ -217,7 +217,7 @@ impl From {
         }
     }
 
-    /// 0 is the end.
+    /// Reads into `into`; 0 bytes mean the end of the stream.
     fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<Result<usize, SocketError>> {
         match self {
             Self::Workload(reader) => {
@@ -269,7 +269,7 @@ impl To {
     fn shutdown(&self) {
         match self {
             Self::Workload(writer) => writer.lock().shutdown(),
-            // A connection that is gone already has nothing left to shut down.
+            // A failure means that the connection is already gone.
             Self::Machine(stream) => {
                 let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Write);
             }
@@ -287,7 +287,8 @@ impl std::convert::From<WriteEnd> for SocketError {
 }
 
 trait OrCancelled {
-    /// The result of a stream operation that moved nothing: cancelled where the guest waits no longer.
+    /// Returns the result of a stream operation that moved nothing: cancelled if the guest no
+    /// longer waits.
     fn or_cancelled(self, finish: bool) -> Poll<wasmtime::Result<StreamResult>>;
 }
 

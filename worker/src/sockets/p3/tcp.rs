@@ -35,20 +35,21 @@ use super::{
 pub(super) struct Socket {
     family: Family,
     kind: Kind,
-    /// A socket of the machine's network counts in the workload's.
+    /// Keeps the place in the workload's network of a socket that is connected to the outside.
     place: Option<net::Socket>,
-    /// Each direction may be taken once.
+    /// Whether each direction has been taken, which is possible once.
     sent: bool,
     received: bool,
 }
 
 enum Kind {
-    /// Shared with the stream of what it accepts.
+    /// Shared with the stream of the connections that it accepts.
     Workload(Arc<Mutex<TcpSocket>>),
     Machine(Machine),
 }
 
-/// A connection attempt, which ends with the call: a guest that cancels it has a closed socket.
+/// A connection attempt, which ends with the call: if the guest cancels the call, the socket is
+/// closed.
 struct Attempt(Option<Arc<Mutex<TcpSocket>>>);
 
 impl Drop for Attempt {
@@ -59,7 +60,7 @@ impl Drop for Attempt {
     }
 }
 
-/// The guest's type of the resource is only a typed number.
+/// Converts between handle types. The guest's resource type is only a typed number.
 fn own(socket: &Resource<RealSocket>) -> Resource<Socket> {
     Resource::new_borrow(socket.rep())
 }
@@ -84,7 +85,7 @@ impl Socket {
         }
     }
 
-    /// Begins to connect; [`Self::poll_connected`] ends it.
+    /// Begins to connect; [`Self::poll_connected`] completes it.
     fn connect(&mut self, remote: SocketAddr) -> Result<(), SocketError> {
         let mut socket = self.workload()?.lock();
         let Some(address) = socket.connect(remote)? else {
@@ -167,7 +168,8 @@ impl SocketsView<'_> {
     }
 }
 
-/// Getter and setter of one option: what was set, as `parse` took it, reads back.
+/// Defines the getter and the setter of one option. The getter returns the value as `parse` clamped
+/// it.
 macro_rules! option {
     ($get:ident, $set:ident: $type:ty, $field:ident, $parse:expr) => {
         fn $get(&mut self, this: Resource<RealSocket>) -> SocketResult<$type> {
@@ -251,7 +253,7 @@ impl HostTcpSocketWithStore<Guest> for Sockets {
     }
 }
 
-/// A future that has this answer already.
+/// Returns a future that is already resolved with this result.
 fn failed(
     mut store: Access<'_, Guest, Sockets>,
     error: SocketError,

@@ -16,7 +16,7 @@ use crate::{
 
 use super::{SocketResult, Trappable};
 
-/// The guest's type of the resource is only a typed number.
+/// Converts between handle types. The guest's resource type is only a typed number.
 fn own(socket: &Resource<RealSocket>) -> Resource<UdpSocket> {
     Resource::new_borrow(socket.rep())
 }
@@ -35,7 +35,7 @@ impl HostUdpSocketWithStore<Guest> for Sockets {
         remote_address: Option<IpSocketAddress>,
     ) -> SocketResult<()> {
         let to = remote_address.map(Into::into);
-        // Any number of calls may wait.
+        // Any number of calls may wait here, so the memory of each datagram is counted.
         let (bound, _held) = store.with(|mut store| -> SocketResult<_> {
             let mut view = store.get();
             let socket = view.udp3(&this)?;

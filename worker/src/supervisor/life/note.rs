@@ -1,4 +1,4 @@
-//! What is told of a life: events by their names in the contract, and in words.
+//! Notes about a replica's life: the reason that names an event, and a message for people.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use warren_model::{quantity::format_duration, spec::RestartPolicy};
 
 use crate::{lease::LeaseExpired, runtime::ServiceEnd};
 
-/// What to tell of a step.
+/// A note to report about a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub reason: &'static str,
@@ -14,8 +14,9 @@ pub struct Note {
     pub warning: bool,
 }
 
-/// Lines of a cause belong to the exit that is kept; an event has the first.
-const NO_CAUSE: &str = "it did not say why";
+/// Stands for a cause without text. Of other causes a note contains the first line; the exit that
+/// is kept contains all of them.
+const NO_CAUSE: &str = "it gave no reason";
 
 // === impl Note ===
 
@@ -36,7 +37,7 @@ impl Note {
         }
     }
 
-    /// Every end of a service is told so, whatever its cause.
+    /// Reports the end of a service, whatever its cause.
     pub(super) fn exited(end: &ServiceEnd, ran_for: Duration) -> Self {
         Self {
             reason: "Exited",
@@ -45,12 +46,12 @@ impl Note {
         }
     }
 
-    /// Told besides where the service did not end by itself.
+    /// Additionally reports that the service was ended, if it did not end by itself.
     pub(super) fn killed(end: &ServiceEnd) -> Option<Self> {
         match end {
             ServiceEnd::Unhealthy(cause) => Some(Self::warning(
                 "Killed",
-                format!("the service was ended, because {}", first_line(cause)),
+                format!("the service was ended because {}", first_line(cause)),
             )),
             ServiceEnd::OutOfMemory(cause) => Some(Self::warning(
                 "Killed",
@@ -58,22 +59,23 @@ impl Note {
             )),
             ServiceEnd::LeaseExpired => Some(Self::warning(
                 "Killed",
-                "the service, which is exclusive, was ended with its worker's lease",
+                "the exclusive service was ended because its worker's lease expired",
             )),
             ServiceEnd::Exited(_) | ServiceEnd::Trapped(_) | ServiceEnd::StartFailed(_) => None,
         }
     }
 
-    /// The service did not end by itself before its replica had to. `late`: nor did what was in flight, within the grace.
+    /// Reports that the service is killed so that its replica can stop. With `late`, work in flight
+    /// did not finish within the grace.
     pub(super) fn killed_to_stop(late: bool) -> Self {
         match late {
             true => Self::warning(
                 "Killed",
-                "the service is ended: what was to finish before did not within its stopGrace",
+                "the service is killed: not everything finished within its stopGrace",
             ),
             false => Self::normal(
                 "Killed",
-                "the service is ended: it was asked to stop, and nothing is in flight",
+                "the service is killed: it was asked to stop, and nothing is in flight",
             ),
         }
     }
@@ -82,11 +84,12 @@ impl Note {
         let after = rounded(ran_for);
         Self::normal(
             "Exited",
-            format!("the service was ended after {after:?}, to stop"),
+            format!("the service was killed after {after:?} because it was asked to stop"),
         )
     }
 
-    /// `restarts`: within the window, this one included.
+    /// Reports a wait before a restart. `restarts` counts those within the window, including this
+    /// one.
     pub(super) fn backoff(policy: &RestartPolicy, wait: Duration, restarts: usize) -> Self {
         let (wait, most) = (rounded(wait), policy.max_restarts);
         let window = format_duration(policy.window);
@@ -98,10 +101,11 @@ impl Note {
         )
     }
 
-    /// The end was none of the service's own doing: it neither counts as a restart of its policy, nor is it refused one.
+    /// Reports that the service waits for the lease. It did not cause its end, so the policy
+    /// neither counts nor refuses the restart.
     pub(super) fn lease_expired() -> Self {
-        let message = "it starts again once the control plane acknowledges this worker's heartbeats, unless another \
-                       replica took its place";
+        let message = "it restarts once the control plane acknowledges this worker's heartbeats, unless another \
+                       replica has taken its place";
         Self::warning("LeaseExpired", message)
     }
 
@@ -109,9 +113,7 @@ impl Note {
         let window = format_duration(policy.window);
         Self::warning(
             "TooManyRestarts",
-            format!(
-                "restarted {restarts} times within {window}, which is the most its policy allows"
-            ),
+            format!("restarted {restarts} times within {window}, the most that its policy allows"),
         )
     }
 }
@@ -148,7 +150,7 @@ fn first_line(text: &str) -> &str {
         .unwrap_or(NO_CAUSE)
 }
 
-/// To three digits or so: nobody reads more.
+/// Rounds to about three significant digits, for messages.
 fn rounded(time: Duration) -> Duration {
     let unit: u128 = match time.as_millis() {
         1_000.. => 10_000_000,

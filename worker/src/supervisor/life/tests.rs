@@ -46,7 +46,7 @@ fn running(restart: Restart, now: Instant) -> Life {
     life
 }
 
-/// Up again after its backoff.
+/// Starts the service again after its backoff.
 fn started_again(life: &mut Life, now: Instant) {
     let step = life.step(Event::BackoffElapsed, now);
     assert_eq!(step.actions, [Action::Start]);
@@ -149,7 +149,7 @@ fn restarts_outside_the_window_are_forgotten() {
 }
 
 #[test]
-fn a_replica_that_its_worker_forgot_counts_on() {
+fn a_replica_that_its_worker_forgot_continues_its_count() {
     let mut life = Life::new(Some(policy(Restart::Always)), 4);
     let now = Instant::now();
     life.step(Event::Prepared, now);
@@ -193,7 +193,7 @@ fn a_workload_of_components_is_ready_once_it_is_prepared() {
 }
 
 #[test]
-fn what_cannot_run_fails_without_a_restart() {
+fn a_replica_that_cannot_run_fails_without_a_restart() {
     let mut life = Life::new(Some(policy(Restart::Always)), 0);
     let step = life.step(
         Event::CannotRun {
@@ -207,7 +207,7 @@ fn what_cannot_run_fails_without_a_restart() {
 }
 
 #[test]
-fn what_has_ended_keeps_its_end_when_its_worker_does() {
+fn a_replica_that_has_ended_stays_as_it_is_when_its_worker_ends() {
     let now = Instant::now();
     for (end, phase) in [
         (ServiceEnd::Exited(0), Phase::Completed),
@@ -219,7 +219,7 @@ fn what_has_ended_keeps_its_end_when_its_worker_does() {
         assert_eq!(life.step(Event::WorkerEnds, now), Step::default());
         assert_eq!((life.phase(), life.is_over()), (phase, true));
     }
-    // Whoever does not want it any more hears that it has stopped.
+    // If it is asked to stop, it still reports that it has stopped.
     let mut life = running(Restart::Never, now);
     life.step(ended(ServiceEnd::Exited(0)), now);
     life.step(Event::Stop, now);
@@ -231,14 +231,14 @@ fn what_has_ended_keeps_its_end_when_its_worker_does() {
 }
 
 #[test]
-fn a_service_that_ends_as_its_policy_asks_while_it_stops_has_completed() {
+fn a_service_that_ends_as_its_policy_asks_while_stopping_has_completed() {
     let now = Instant::now();
     for (restart, end, has_completed) in [
         (Restart::OnFailure, ServiceEnd::Exited(0), true),
         (Restart::Never, ServiceEnd::Exited(0), true),
         (Restart::Never, ServiceEnd::Exited(1), false),
         (Restart::OnFailure, TRAP(), false),
-        // It is to run for ever, and is cut short.
+        // It should have run for ever and was cut short.
         (Restart::Always, ServiceEnd::Exited(0), false),
     ] {
         for stop in [Event::Stop, Event::WorkerEnds] {
@@ -296,7 +296,7 @@ fn a_service_that_ends_while_stopping_is_not_restarted() {
 }
 
 #[test]
-fn whoever_has_to_be_ended_past_its_grace_is_told_of_with_a_warning() {
+fn a_kill_after_the_grace_is_reported_as_a_warning() {
     let now = Instant::now();
     let mut life = running(Restart::Always, now);
     life.step(Event::Stop, now);
@@ -309,9 +309,9 @@ fn whoever_has_to_be_ended_past_its_grace_is_told_of_with_a_warning() {
     );
 }
 
-/// Every end, in words that say its reason, its code, its message and how long it ran.
+/// The message of every end contains its reason, code or cause, and how long the service ran.
 #[test]
-fn every_end_is_an_exit_and_what_warren_ended_was_killed() {
+fn every_end_is_an_exit_and_a_kill_if_warren_caused_it() {
     let cases = [
         (
             ServiceEnd::Exited(0),
@@ -368,7 +368,7 @@ fn every_end_is_an_exit_and_what_warren_ended_was_killed() {
 }
 
 #[test]
-fn what_ends_with_the_lease_waits_for_the_next_and_uses_up_no_restart() {
+fn a_service_that_ends_with_the_lease_waits_for_the_next_and_uses_up_no_restart() {
     let mut now = Instant::now();
     for restart in [Restart::Always, Restart::OnFailure, Restart::Never] {
         let mut life = running(restart, now);
@@ -382,7 +382,7 @@ fn what_ends_with_the_lease_waits_for_the_next_and_uses_up_no_restart() {
             started_again(&mut life, now);
             assert_eq!(life.restarts(), restarts);
         }
-        // It may be over again before the service has started, and while it stops.
+        // The lease may expire again before the service has started, and while it stops.
         life.step(ended(ServiceEnd::LeaseExpired), now);
         life.step(Event::BackoffElapsed, now);
         life.step(ended(ServiceEnd::LeaseExpired), now);
@@ -412,7 +412,7 @@ fn a_service_that_ends_before_it_had_started_is_started_again_or_fails() {
     }
 }
 
-/// Time that a service takes to start is no healthy run.
+/// The time that a service takes to start does not count as a healthy run.
 #[test]
 fn a_slow_start_does_not_reset_the_backoff() {
     let mut now = Instant::now();
@@ -425,7 +425,7 @@ fn a_slow_start_does_not_reset_the_backoff() {
     assert!(second > first, "{first:?} {second:?}");
 }
 
-/// One end more than the budget has restarts.
+/// Returns one end more than the budget has restarts.
 fn spent() -> Vec<Event> {
     let again = [ended(TRAP()), Event::BackoffElapsed, Event::Started];
     let last = [ended(TRAP())];
@@ -474,7 +474,8 @@ fn every_event_in_every_state() {
         [Restart::Always, Restart::OnFailure, Restart::Never].map(Some);
     // A workload of components only.
     let none = None;
-    // What leads to a phase, and the phase after each event, in their order above; `.`: it asks for nothing.
+    // The events that lead to a phase, and the phase after each event in the order above; `.` means
+    // that it results in neither an action nor a note.
     #[rustfmt::skip]
     let table = [
         (always, vec![], Phase::Pending, "Starting Failed . . . . . . . Stopping . ."),

@@ -1,10 +1,10 @@
-//! UDP: the reference, and what the steps do to both.
+//! UDP: the reference, and the steps on it and on the real network.
 
 use super::*;
 
 /// Small, so that queues fill up.
 pub const DATAGRAMS: usize = 200;
-/// What a datagram counts for beside its bytes.
+/// How many bytes a datagram counts in addition to its payload.
 const OVERHEAD: usize = 64;
 
 /// A UDP socket as its users understand it.
@@ -26,7 +26,7 @@ impl Udp {
 }
 
 impl reference::Socket {
-    /// What its datagrams take of all buffers.
+    /// Returns how many bytes of the pool its datagrams take.
     pub fn queued(&self) -> usize {
         match &self.state {
             State::Udp(udp) => udp.held(),
@@ -42,7 +42,7 @@ impl reference::Socket {
     }
 }
 
-/// Where the datagrams of a socket come from that is bound here.
+/// Returns the source address of a socket that is bound to `local`.
 fn source(local: SocketAddr) -> SocketAddr {
     let ip = match local.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -185,7 +185,7 @@ impl World {
         let Some(Real::Udp(udp, waiter)) = self.real.get_mut(&socket) else {
             unreachable!()
         };
-        // The faces let nobody name an address of the other family.
+        // The guest interfaces refuse an address of the other family.
         let whom = whom.filter(|whom| whom.is_ipv4() == udp.local_addr().is_ipv4());
         match *step {
             Step::Send { len, .. } | Step::SendTo { len, .. } => {

@@ -1,7 +1,8 @@
-//! Random sequences of operations by two guests, against a reference that is too simple to be wrong.
+//! Random sequences of operations by two guests, checked against a reference model that is simple
+//! enough to be obviously right.
 //!
-//! After each operation everything that can be observed is compared; and whoever was told to wait, and by the
-//! reference need not wait any more, must have been woken.
+//! After each operation everything observable is compared. In addition, every task that had to wait
+//! and need not wait any more according to the reference must have been woken.
 
 mod datagrams;
 mod real;
@@ -25,7 +26,7 @@ use real::{Real, Waiter};
 use reference::{BUFFER, LISTENERS, Reference, SOCKETS, State};
 use step::{Step, place, step};
 
-/// A connection that waits makes a timer, which is never asked for.
+/// A connection that waits creates a timer, which needs a runtime but never fires.
 static TIMERS: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().unwrap());
 
@@ -61,7 +62,7 @@ impl World {
         }
     }
 
-    /// A socket that `is` so, if there is one.
+    /// Picks a socket for which `is` holds, if there is one.
     fn pick(&self, which: usize, is: impl Fn(&Real) -> bool) -> Option<usize> {
         let mut sockets: Vec<_> = self
             .real
@@ -73,7 +74,7 @@ impl World {
         sockets.get(which % sockets.len().max(1)).copied()
     }
 
-    /// The place of a connection's end in the reference, closed or not.
+    /// Returns the connection and side of a socket in the reference, closed or not.
     fn end_of(&self, socket: usize) -> Option<(usize, usize)> {
         self.model.conns_of.get(&socket).copied()
     }
@@ -251,7 +252,8 @@ impl World {
         prop_assert_eq!(real.as_ref().map(|_| ()).map_err(|e| *e), model.map(|_| ()));
         if let (Ok(connecting), Ok(socket)) = (real, model) {
             if from.is_none() {
-                // Any port of the destination's family: which one shows when it is connected.
+                // A placeholder of the destination's family: the port is known once it is
+                // connected.
                 self.model.sockets[socket].port = Some(SocketAddr::new(to.ip(), 1));
             }
             self.real
@@ -272,7 +274,7 @@ impl World {
             State::Waiting { .. } => Poll::Pending,
             State::Connected(..) => Poll::Ready(Ok(())),
             State::Failed(error) => Poll::Ready(Err(*error)),
-            // Established before its scope ended: a dead stream or an error are both true.
+            // It was established before its scope ended: a dead stream and an error are both valid.
             State::Gone if self.end_of(socket).is_some() => match &result {
                 Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
                 _ => Poll::Ready(Err(NetError::ScopeEnded)),
@@ -323,7 +325,7 @@ impl World {
         Ok(())
     }
 
-    /// Everything that can be seen from outside, and everybody who waits.
+    /// Compares everything that can be seen from outside, and checks every waiting task.
     fn check(&self) -> Result<(), TestCaseError> {
         prop_assert_eq!(self.network.counts(), self.model.counts());
         prop_assert_eq!(self.network.used(), self.model.weight());
@@ -370,7 +372,7 @@ proptest! {
         run(1 << 20, &steps)?;
     }
 
-    /// With less for all buffers together than each may hold.
+    /// The pool is smaller than what a single buffer may hold.
     #[test]
     fn behaves_as_the_reference_when_buffers_run_out(
         buffered in 0_usize..300,

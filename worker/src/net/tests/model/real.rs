@@ -1,10 +1,10 @@
-//! The network's own sockets, with who waits on them.
+//! The real sockets, with the tasks that wait on them.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The real thing for each socket of the reference.
+/// The real counterpart of a socket of the reference.
 pub enum Real {
     Bound(Bound),
     Listener(Listener, Waiter),
@@ -16,7 +16,7 @@ pub enum Real {
     },
 }
 
-/// Whether somebody was told to wait, and a flag that tells if it was woken since.
+/// Whether a task had to wait, with a flag that records whether it was woken since.
 #[derive(Default)]
 pub struct Waiter {
     flag: Arc<Flag>,
@@ -34,7 +34,7 @@ impl Waiter {
 
     pub fn check(&self, ready: bool, what: &str) -> Result<(), TestCaseError> {
         let missed = self.waits && ready && !self.flag.0.load(Ordering::Relaxed);
-        prop_assert!(!missed, "{what}: nobody was woken");
+        prop_assert!(!missed, "{what}: the waiting task was not woken");
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! The network as its users understand it: no locks, no tables, the history of each socket and what follows from it.
+//! The network as its users understand it: no locks and no tables, only the history of each socket
+//! and what follows from it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,28 +9,28 @@ use std::{
 use super::{datagrams::Udp, streams::Side};
 use crate::net::{Counts, End, NetError};
 
-/// Small, so that random sequences meet the limits.
+/// Small, so that random sequences reach the limits.
 pub const SOCKETS: usize = 16;
 pub const LISTENERS: usize = 3;
 pub const BUFFER: usize = 32;
 
 #[derive(Default)]
 pub struct Reference {
-    /// Bytes of all buffers together.
+    /// The limit on the bytes of all buffers together.
     pub buffered: usize,
     pub scopes: [Option<End>; 2],
-    /// In the order they were made; the number of a socket is its place here.
+    /// All sockets in order of creation; a socket is identified by its index.
     pub sockets: Vec<Socket>,
     pub conns: Vec<[Side; 2]>,
-    /// The end that a socket has or had, by socket: 0 is the client's, 1 the server's.
+    /// The connection and side that each socket has or had: 0 is the client's side, 1 the server's.
     pub conns_of: HashMap<usize, (usize, usize)>,
 }
 
 pub struct Socket {
     pub scope: usize,
-    /// None once closed or taken from it.
+    /// `None` once the socket is closed or unbound.
     pub port: Option<SocketAddr>,
-    /// The receive buffer of its connections.
+    /// The size of its connections' receive buffers.
     pub buffer: usize,
     pub state: State,
 }
@@ -45,7 +46,7 @@ pub enum State {
     Waiting {
         listener: usize,
     },
-    /// The connection, and 0 for the client's end or 1 for the server's.
+    /// The connection, and 0 for the client's side or 1 for the server's.
     Connected(usize, usize),
     Failed(NetError),
     Udp(Udp),
@@ -61,7 +62,7 @@ pub fn overlap(a: IpAddr, b: IpAddr) -> bool {
 }
 
 impl Reference {
-    /// Of TCP, or of UDP.
+    /// Returns whether an address is free for TCP or for UDP.
     pub fn is_free(&self, address: SocketAddr, udp: bool) -> bool {
         !self
             .sockets
@@ -90,7 +91,7 @@ impl Reference {
         self.sockets.len() - 1
     }
 
-    /// The socket, with its port yet to be filled in when that is 0.
+    /// Binds a new socket. For port 0, the chosen port must be filled in afterwards.
     pub fn bind(&mut self, scope: usize, local: SocketAddr) -> Result<usize, NetError> {
         if self.scopes[scope].is_some() {
             return Err(NetError::ScopeEnded);
@@ -107,7 +108,7 @@ impl Reference {
         Ok(self.add(scope, Some(local), State::Bound))
     }
 
-    /// Checks and remembers the port that was chosen for 0.
+    /// Checks and records the port that was chosen for port 0.
     pub fn chosen(&mut self, socket: usize, local: SocketAddr) -> bool {
         self.sockets[socket].port = None;
         let udp = matches!(self.sockets[socket].state, State::Udp(_));
@@ -133,7 +134,7 @@ impl Reference {
         Ok(())
     }
 
-    /// From a bound socket, or with a port yet to be filled in.
+    /// Connects from a bound socket, or from a port that must be filled in afterwards.
     pub fn connect(
         &mut self,
         scope: usize,

@@ -1,4 +1,4 @@
-//! What two guests may do, as random steps.
+//! The operations of two guests, as random steps.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,8 @@ const ADDRESSES: [&str; 7] = [
 ];
 const PORTS: [u16; 4] = [0, 80, 81, 40_000];
 
-/// What to do, to which of the sockets that can have it done to them: numbers are taken modulo how many there are.
+/// An operation and the socket that it applies to, as an index into the sockets that support it,
+/// modulo their number.
 #[derive(Clone, Debug)]
 pub enum Step {
     Bind {
@@ -34,7 +35,7 @@ pub enum Step {
         address: usize,
         port: usize,
     },
-    /// To where somebody listens, which a random address seldom is.
+    /// Connects to the address of a listener, which a random address rarely is.
     ConnectTo {
         scope: usize,
         which: usize,
@@ -80,7 +81,7 @@ pub enum Step {
     DropWriter {
         which: usize,
     },
-    /// Of a socket, or of what becomes of it.
+    /// Sets the buffer of a socket in any state.
     SetBuffer {
         which: usize,
         size: usize,
@@ -93,7 +94,7 @@ pub enum Step {
         address: usize,
         port: usize,
     },
-    /// To where a random address is, which is seldom somebody.
+    /// Sends to a random address, which is rarely that of a socket.
     Send {
         which: usize,
         address: usize,
@@ -111,7 +112,7 @@ pub enum Step {
     WaitReceivable {
         which: usize,
     },
-    /// Exchanges datagrams with one other alone, or with all again.
+    /// Restricts a socket to one peer, or lifts the restriction.
     SetPeer {
         which: usize,
         whom: Option<usize>,
@@ -126,7 +127,8 @@ pub enum Step {
     },
 }
 
-/// Steps from one number each, which costs a fraction of a strategy for each field and shrinks as well.
+/// Generates each step from a single number, which costs a fraction of a strategy per field and
+/// shrinks as well.
 pub fn step() -> impl Strategy<Value = Step> {
     any::<u64>().prop_map(|bits| {
         let field = |at: u32, modulo: usize| ((bits >> at) & 0xff) as usize % modulo;
@@ -195,7 +197,7 @@ pub fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// The address at these places of the lists.
+/// Returns the address at these indices of the lists.
 pub fn place(address: usize, port: usize) -> SocketAddr {
     super::at(&format!("{}:{}", ADDRESSES[address], PORTS[port]))
 }

@@ -1,35 +1,35 @@
-//! Connections: the reference of their two ends, and what the steps do to both.
+//! Connections: the reference of their two ends, and the steps on it and on the real network.
 
 use super::*;
 
-/// What each direction of a connection has for itself.
+/// How many bytes each direction of a connection has apart from the pool.
 const FLOOR: usize = BUFFER / 16;
 
 /// One end of a connection and what happened to it.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
-    /// Bytes that arrived and were not read.
+    /// Bytes that arrived and are unread.
     pub inbox: VecDeque<u8>,
     /// The receive buffer's size.
     pub buffer: usize,
-    /// What the peer was told it may write.
+    /// How many bytes the peer was promised that it may write.
     promised: usize,
-    /// What it sent last: `Some(true)` is an end of stream, `Some(false)` a reset.
+    /// How it ended its direction: `Some(true)` is an end of stream, `Some(false)` a reset.
     ended: Option<bool>,
     stopped: bool,
     reader_dropped: bool,
     lost: bool,
-    /// Closed for good: cleanly, or not.
+    /// Whether it is closed, and if so whether cleanly.
     closed: Option<bool>,
 }
 
 impl Side {
-    /// Nothing that arrives is kept any more.
+    /// Returns whether bytes that arrive are discarded.
     fn discards(&self) -> bool {
         self.stopped || self.reader_dropped || self.closed.is_some()
     }
 
-    /// What it takes of all buffers.
+    /// Returns how many bytes it takes from the pool.
     fn taken(&self) -> usize {
         match self.discards() {
             true => 0,
@@ -75,7 +75,7 @@ impl Reference {
         }
     }
 
-    /// What a write takes.
+    /// Returns how many bytes a write takes.
     pub fn room(&self, conn: usize, side: usize) -> usize {
         let peer = &self.conns[conn][1 - side];
         self.offered(conn, side).max(peer.promised)
@@ -91,7 +91,7 @@ impl Reference {
         peer.buffer.min(most).saturating_sub(peer.inbox.len())
     }
 
-    /// What a write is promised.
+    /// Promises how many bytes the next write takes.
     pub fn offer(&mut self, conn: usize, side: usize) -> Result<usize, WriteEnd> {
         if let Some(end) = self.write_end(conn, side) {
             return Err(end);
@@ -101,7 +101,7 @@ impl Reference {
         Ok(offered)
     }
 
-    /// What all buffers hold of `buffered`.
+    /// Returns how many bytes of `buffered` are taken.
     pub fn taken(&self) -> usize {
         let streams: usize = self.conns.iter().flatten().map(Side::taken).sum();
         let datagrams: usize = self.sockets.iter().map(|socket| socket.queued()).sum();
@@ -174,8 +174,9 @@ impl Reference {
         self.write_end(conn, side).is_some() || self.room(conn, side) > 0
     }
 
-    /// Whether who waits to write must have been woken. What others gave back of all buffers wakes nobody: the next
-    /// byte that the peer reads below its floor does.
+    /// Returns whether a task that waits to write must have been woken. Bytes that other
+    /// connections return to the pool wake no task: the next byte that the peer reads below its
+    /// floor does.
     pub fn wakes_writer(&self, conn: usize, side: usize) -> bool {
         let peer = &self.conns[conn][1 - side];
         let floor = peer.inbox.len() < peer.buffer.min(FLOOR);
@@ -197,7 +198,7 @@ impl World {
                 self.next = self.next.wrapping_add(1);
                 let data = vec![self.next; len];
                 prop_assert_eq!(real.end(), self.model.write_end(conn, side));
-                // Not always asked: a promise stands until it is.
+                // Only sometimes, as a promise lasts until the next call.
                 if len % 2 == 0 {
                     prop_assert_eq!(real.capacity(), self.model.offer(conn, side));
                 }

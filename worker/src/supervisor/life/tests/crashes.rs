@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A life whose service may be started again every millisecond, for ever.
+/// Returns a life whose policy permits a restart every millisecond, without limit.
 fn restless(now: Instant) -> Life {
     let tiny = Duration::from_millis(1);
     let policy = RestartPolicy {
@@ -18,7 +18,7 @@ fn restless(now: Instant) -> Life {
     life
 }
 
-/// Its waits in milliseconds, where each run takes so long.
+/// Returns the waits in milliseconds if each run takes this long.
 fn waits_of(life: &mut Life, now: &mut Instant, runs: usize, each: Duration) -> Vec<u128> {
     let waits = (0..runs).map(|_| {
         *now += each;
@@ -31,7 +31,7 @@ fn waits_of(life: &mut Life, now: &mut Instant, runs: usize, each: Duration) -> 
 }
 
 #[test]
-fn what_crashes_at_once_is_slowed_down_whatever_its_policy() {
+fn a_service_that_crashes_at_once_is_slowed_down_whatever_its_policy() {
     let mut now = Instant::now();
     let mut life = restless(now);
     let began = now;
@@ -45,13 +45,13 @@ fn what_crashes_at_once_is_slowed_down_whatever_its_policy() {
 }
 
 #[test]
-fn what_ran_for_a_while_is_started_again_as_soon_as_its_policy_says() {
+fn a_service_that_ran_for_a_while_is_restarted_as_soon_as_its_policy_permits() {
     let mut now = Instant::now();
     let mut life = restless(now);
     waits_of(&mut life, &mut now, 40, Duration::ZERO);
     let waits = waits_of(&mut life, &mut now, 5, SHORT_RUN);
     assert!(waits.iter().all(|wait| *wait <= 1), "{waits:?}");
-    // Its crashes of before do not count against it any more.
+    // Earlier crashes no longer count.
     let waits = waits_of(&mut life, &mut now, 2, Duration::ZERO);
     assert_eq!(waits, [100; 2]);
 }

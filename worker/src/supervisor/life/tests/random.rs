@@ -1,15 +1,15 @@
-//! Events in any order: what holds whatever happens.
+//! Events in any order: the invariants that always hold.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A shell that does what it is told, with a guest that is alive or not.
+/// A shell that carries out actions, with a guest that is alive or not.
 #[derive(Default)]
 struct Shell {
     alive: bool,
     killing: bool,
-    /// Its end was asked for, and will come as this.
+    /// The end that was requested for the guest.
     ending: Option<ServiceEnd>,
     released: bool,
     ready: bool,
@@ -29,12 +29,12 @@ impl Shell {
                     self.ending = None;
                 }
                 Action::Kill => {
-                    assert!(self.alive, "killed what is not there");
+                    assert!(self.alive, "killed a guest that is not alive");
                     assert!(!self.killing && self.ending.is_none(), "killed twice");
                     self.killing = true;
                 }
                 Action::End(end) => {
-                    assert!(self.alive, "ended what is not there");
+                    assert!(self.alive, "ended a guest that is not alive");
                     assert!(!self.killing && self.ending.is_none(), "ended twice");
                     self.ending = Some(end.clone());
                 }
@@ -43,7 +43,7 @@ impl Shell {
                     self.ready = *ready;
                 }
                 Action::Release => {
-                    assert!(!self.alive, "a guest lives on without an owner");
+                    assert!(!self.alive, "a guest is alive without an owner");
                     self.released = true;
                 }
                 Action::Wait(wait) => assert!(*wait <= Duration::from_secs(30)),
@@ -80,7 +80,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Seconds: mostly too few for the window to pass.
+/// Generates a pause in seconds, mostly too short for the window to pass.
 fn any_pause() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0..2_u64, 1 => 0..120_u64]
 }
@@ -88,9 +88,10 @@ fn any_pause() -> impl Strategy<Value = u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Whatever happens in whatever order, as long as a guest ends only while it lives, and is killed only on request.
+    /// Events arrive in any order, except that a guest ends only while it is alive and is killed
+    /// only on request.
     #[test]
-    fn random_lives_keep_their_promises(
+    fn the_invariants_hold_for_events_in_any_order(
         restart in prop_oneof![Just(Restart::Always), Just(Restart::OnFailure), Just(Restart::Never)],
         with_service in any::<bool>(),
         events in prop::collection::vec((any_event(), any_pause()), 0..60),
@@ -113,7 +114,7 @@ proptest! {
                 }
                 shell.alive = false;
             }
-            // Whoever is ended for a reason ends by it.
+            // A guest that is ended for a reason ends with that reason.
             let event = match (event, shell.ending.take()) {
                 (Event::Ended { jitter, .. }, Some(end)) => Event::Ended { end, jitter },
                 (event, ending) => {
@@ -132,11 +133,11 @@ proptest! {
             while starts.front().is_some_and(|at| now.duration_since(*at) >= policy.window) {
                 starts.pop_front();
             }
-            // What nobody asked for is none of the budget's.
+            // An end that the service did not cause does not count against the budget.
             if unwilling {
                 starts.pop_back();
             }
-            // Nor is the first start.
+            // Nor does the first start.
             prop_assert!(starts.len() <= policy.max_restarts as usize + 1, "more restarts than the budget");
             let owns = matches!(life.phase(), Phase::Starting | Phase::Running) && with_service;
             let may_own = owns || life.phase() == Phase::Stopping;
@@ -154,7 +155,7 @@ proptest! {
             prop_assert!(shell.released && !shell.ready && !shell.alive);
             return Ok(());
         }
-        // Wherever it got to, it can be stopped.
+        // It can be stopped in every state.
         for event in [Event::Stop, drained()] {
             shell.apply(&life.step(event, now));
         }
