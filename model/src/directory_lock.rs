@@ -80,6 +80,7 @@ fn holder(file: &mut File) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -83,6 +83,7 @@ fn check<U: Name>(encoded: &[u8]) -> Result<(), Status> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use tonic::Code;
 

@@ -113,6 +113,7 @@ fn varint(encoded: &mut &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use prost::{Message, Name};
 
