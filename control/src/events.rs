@@ -13,7 +13,10 @@ use parking_lot::Mutex;
 use prost_types::Timestamp;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
-use warren_model::name::{Name, WorkloadId};
+use warren_model::{
+    name::{Name, WorkloadId},
+    reason,
+};
 use warren_proto::v1::{self, event::Type};
 
 use crate::{
@@ -33,8 +36,6 @@ const KEPT_OF_ONE: usize = 250;
 const KEPT: usize = 2000;
 /// The same thing happening again within this time counts up the event that is there.
 pub const REPEATS_WITHIN: Duration = Duration::from_secs(600);
-/// The reason of what a guest was not allowed to do.
-pub const REFUSED: &str = "Refused";
 /// Events that one follower may be behind before it is told to start again.
 const FOLLOW_BUFFER: usize = 1024;
 /// The writer waits for so long between two writes: what happens meanwhile is written at once.
@@ -429,7 +430,7 @@ fn erase(unwritten: &mut Batch, key: String) {
 /// A replica that fails again and again does so a little differently each time: its message does not count. What its guests
 /// were refused is another thing each time, of which its worker tells so many and no more.
 fn content(event: &v1::Event) -> Content {
-    let is_alike = event.object.starts_with("replica/") && event.reason != REFUSED;
+    let is_alike = event.object.starts_with("replica/") && event.reason != reason::REFUSED;
     let message = match is_alike {
         true => String::new(),
         false => event.message.clone(),

@@ -1,13 +1,10 @@
 //! What a workload's replicas add up to: a pure function, so that every reader derives the same.
 
 use prost_types::Timestamp;
-use warren_model::{quantity::format_duration, spec};
+use warren_model::{condition, quantity::format_duration, reason, spec};
 use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause, rollout::State};
 
-use crate::state::{
-    records::{COMPILE_FAILED, HELD, PORT_UNAVAILABLE, condition},
-    rollout,
-};
+use crate::state::{records::condition, rollout};
 
 /// The status of a workload with these replicas.
 ///
@@ -16,14 +13,14 @@ pub fn derive(workload: &v1::Workload, replicas: &[v1::Replica]) -> v1::Workload
     let tally = Tally::of(workload, replicas);
     let verdict = tally.verdict();
     let ready = v1::Condition {
-        r#type: "Ready".to_owned(),
+        r#type: condition::READY.to_owned(),
         status: verdict.ready.into(),
         reason: verdict.reason.to_owned(),
         message: verdict.message,
         last_transition_time: tally.ready_since(verdict.ready == Status::True),
     };
     let progressing = v1::Condition {
-        r#type: "Progressing".to_owned(),
+        r#type: condition::PROGRESSING.to_owned(),
         status: if tally.is_settled() || tally.is_stalled() {
             Status::False
         } else {
@@ -150,7 +147,7 @@ impl<'a> Tally<'a> {
         if self.is_deleting() {
             return Verdict {
                 ready: Status::False,
-                reason: "Deleting",
+                reason: reason::DELETING,
                 message: format!("{} replicas are still to stop", self.existing),
             };
         }
@@ -164,7 +161,7 @@ impl<'a> Tally<'a> {
         if self.ready.len() + self.completed >= self.wanted {
             return Verdict {
                 ready: Status::False,
-                reason: "Completed",
+                reason: reason::COMPLETED,
                 message: format!(
                     "{} of {} replicas have completed",
                     self.completed, self.wanted
@@ -206,11 +203,11 @@ impl<'a> Tally<'a> {
 
     fn progress_reason(&self) -> &'static str {
         if self.is_deleting() {
-            "Deleting"
+            reason::DELETING
         } else if self.is_settled() {
             "Complete"
         } else if self.is_stalled() {
-            "ProgressDeadlineExceeded"
+            reason::PROGRESS_DEADLINE_EXCEEDED
         } else if self.older > 0 {
             "RollingOut"
         } else if self.existing > self.wanted {
@@ -224,8 +221,8 @@ impl<'a> Tally<'a> {
         let current = self.existing - self.older;
         match self.progress_reason() {
             "Complete" => format!("revision {} is rolled out", self.workload.revision),
-            "Deleting" => format!("{} replicas are still to stop", self.existing),
-            "ProgressDeadlineExceeded" => self.stall_message(),
+            reason::DELETING => format!("{} replicas are still to stop", self.existing),
+            reason::PROGRESS_DEADLINE_EXCEEDED => self.stall_message(),
             "RollingOut" => {
                 let mut message = format!(
                     "{} of {} replicas run revision {}, {} run an older one",
@@ -325,7 +322,7 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
             let cause = unmet_of_worker(replica)
                 .map_or_else(|| exit().to_owned(), |held| held.message.clone());
             let mut message = format!("{id} failed: {}", first_line(&cause));
-            let elsewhere = condition(&replica.conditions, "Scheduled")
+            let elsewhere = condition(&replica.conditions, condition::SCHEDULED)
                 .filter(|held| held.status() == Status::False);
             if let Some(elsewhere) = elsewhere {
                 message.push_str(&format!(
@@ -350,10 +347,10 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
             )),
         ),
         Phase::Pending if replica.worker.is_empty() => {
-            let cause = condition(&replica.conditions, "Scheduled")
+            let cause = condition(&replica.conditions, condition::SCHEDULED)
                 .filter(|held| held.status() == Status::False);
             let reason = match cause {
-                Some(held) => lasting(&held.reason).unwrap_or("Unschedulable"),
+                Some(held) => lasting(&held.reason).unwrap_or(reason::UNSCHEDULABLE),
                 None => "ReplicasNotReady",
             };
             (2, reason, cause.map(|held| held.message.clone()))
@@ -370,18 +367,22 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
 
 /// Why a replica has no worker, where time alone does not help.
 fn lasting(reason: &str) -> Option<&'static str> {
-    let reasons = [PORT_UNAVAILABLE, COMPILE_FAILED, HELD];
+    let reasons = [
+        reason::PORT_UNAVAILABLE,
+        reason::COMPILE_FAILED,
+        reason::HELD,
+    ];
     reasons.into_iter().find(|known| *known == reason)
 }
 
 /// The first condition that does not hold.
 fn unmet(replica: &v1::Replica) -> Option<&v1::Condition> {
-    unmet_condition(replica, "Scheduled").or_else(|| unmet_of_worker(replica))
+    unmet_condition(replica, condition::SCHEDULED).or_else(|| unmet_of_worker(replica))
 }
 
 /// The first of those that its worker knows.
 fn unmet_of_worker(replica: &v1::Replica) -> Option<&v1::Condition> {
-    let mut kinds = ["ArtifactsReady", "Started", "Ready"].into_iter();
+    let mut kinds = condition::OF_WORKER.into_iter();
     kinds.find_map(|kind| unmet_condition(replica, kind))
 }
 
@@ -390,7 +391,7 @@ fn unmet_condition<'a>(replica: &'a v1::Replica, kind: &str) -> Option<&'a v1::C
 }
 
 fn ready_change(replica: &v1::Replica) -> Option<Timestamp> {
-    condition(&replica.conditions, "Ready")
+    condition(&replica.conditions, condition::READY)
         .and_then(|held| held.last_transition_time)
         .or(replica.create_time)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
-use warren_model::name::Name;
+use warren_model::{name::Name, reason};
 use warren_proto::v1::{self, event::Type, replica::Phase};
 
 use super::{
@@ -177,7 +177,7 @@ impl Member<'_> {
         }
         if in_order {
             let message = "all that it ran has stopped".to_owned();
-            return self.note(Type::Normal, "Stopped", message);
+            return self.note(Type::Normal, reason::STOPPED, message);
         }
         self.note(
             Type::Warning,
@@ -199,14 +199,18 @@ impl Member<'_> {
             Some(keep) => format!("it stops, and its replicas are kept for it for {keep:?}"),
             None => "it stops, and its replicas go to other workers".to_owned(),
         };
-        self.note(Type::Normal, "Stopping", message);
+        self.note(Type::Normal, reason::STOPPING, message);
     }
 
     /// Stores that the worker does not follow what it is assigned.
     pub async fn drops(&self, message: &str) {
         let change = |held: Option<v1::Worker>| presence::drops(held?, message, clock::now());
         if self.change_worker("what the worker drops", change).await {
-            self.note(Type::Warning, "AssignmentsDropped", message.to_owned());
+            self.note(
+                Type::Warning,
+                reason::ASSIGNMENTS_DROPPED,
+                message.to_owned(),
+            );
         }
     }
 

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use prost_types::Timestamp;
+use warren_model::{
+    condition::{ASSIGNMENTS, READY},
+    reason,
+};
 use warren_proto::v1::{self, condition::Status};
 
 use super::hello::Greeting;
@@ -12,8 +16,6 @@ use crate::{
 };
 
 /// Conditions of a worker.
-const READY: &str = "Ready";
-const ASSIGNMENTS: &str = "Assignments";
 
 /// It has opened a session; what people decided about it stays.
 pub(super) fn joined(
@@ -74,7 +76,7 @@ pub fn disconnected(
     worker.ready = false;
     worker.last_heartbeat = heard.or(worker.last_heartbeat);
     let (reason, message) = match &worker.departure {
-        Some(departure) if departure.stopped => ("Stopped", "it stopped in order".to_owned()),
+        Some(departure) if departure.stopped => (reason::STOPPED, "it stopped in order".to_owned()),
         Some(_) => (
             "Disconnected",
             format!("it was cut off while it stopped: {cause}"),
@@ -171,7 +173,7 @@ fn departure(before: Option<&v1::Departure>, leave: &v1::Leave, now: Timestamp) 
 
 fn set_present(worker: &mut v1::Worker, now: Timestamp) {
     let (reason, message) = match worker.departure {
-        Some(_) => ("Stopping", "it stops, and takes no new replicas"),
+        Some(_) => (reason::STOPPING, "it stops, and takes no new replicas"),
         None => ("Connected", "its session is open"),
     };
     set_ready(worker, Status::True, reason, message, now);

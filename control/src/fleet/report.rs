@@ -1,7 +1,7 @@
 //! What a worker says about a replica, and what that makes of the stored one.
 
 use prost_types::Timestamp;
-use warren_model::guard::Guard;
+use warren_model::{condition, guard::Guard, reason};
 use warren_proto::v1::{self, condition::Status, replica::Phase};
 
 use crate::state::{
@@ -78,7 +78,7 @@ pub(super) fn apply(
     // It may not have heard yet that it is to stop.
     let obeys = record.phase() != Phase::Stopping || is_ending(phase);
     let reported = report.conditions.iter();
-    let reported = reported.filter(|reported| obeys || reported.r#type != "Ready");
+    let reported = reported.filter(|reported| obeys || reported.r#type != condition::READY);
     merge_conditions(&mut after.replica.conditions, reported);
     (after != *record).then_some(after)
 }
@@ -86,7 +86,7 @@ pub(super) fn apply(
 /// Whether a replica that is ready has been since the last report: what came between may have been left out of this one.
 fn was_ready_throughout(record: &ReplicaRecord, report: &v1::ReplicaReport) -> bool {
     let since = |conditions: &[v1::Condition]| {
-        condition(conditions, "Ready").and_then(|held| held.last_transition_time)
+        condition(conditions, condition::READY).and_then(|held| held.last_transition_time)
     };
     let is_same = match (since(&record.replica.conditions), since(&report.conditions)) {
         (Some(before), Some(now)) => before == now,
@@ -107,8 +107,15 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
             after.enter(Phase::Stopped, now);
             let conditions = &mut after.replica.conditions;
             let message = "its worker does not hold it any more";
-            for kind in ["Started", "Ready"] {
-                set_condition(conditions, kind, Status::False, "Stopped", message, now);
+            for kind in [condition::STARTED, condition::READY] {
+                set_condition(
+                    conditions,
+                    kind,
+                    Status::False,
+                    reason::STOPPED,
+                    message,
+                    now,
+                );
             }
         }
         Phase::Lost => {
@@ -140,7 +147,13 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
 
 fn start_anew(conditions: &mut Vec<v1::Condition>, now: Timestamp) {
     let message = "its worker came back without it and starts it anew";
-    set_worker_conditions(conditions, Status::False, "WorkerRestarted", message, now);
+    set_worker_conditions(
+        conditions,
+        Status::False,
+        reason::WORKER_RESTARTED,
+        message,
+        now,
+    );
 }
 
 /// Whether its service may have run.
@@ -159,12 +172,12 @@ fn end_for_good(record: &mut ReplicaRecord, now: Timestamp) {
     };
     exits::keep(&mut record.replica, exit);
     let conditions = &mut record.replica.conditions;
-    for kind in ["Started", "Ready"] {
+    for kind in [condition::STARTED, condition::READY] {
         set_condition(
             conditions,
             kind,
             Status::False,
-            "WorkerRestarted",
+            reason::WORKER_RESTARTED,
             message,
             now,
         );
@@ -187,7 +200,7 @@ fn merge_conditions<'a>(
     held: &mut Vec<v1::Condition>,
     reported: impl Iterator<Item = &'a v1::Condition>,
 ) {
-    let news = reported.filter(|condition| condition.r#type != "Scheduled");
+    let news = reported.filter(|condition| condition.r#type != condition::SCHEDULED);
     for news in news.take(MAX_CONDITIONS) {
         let known = held.iter().position(|held| held.r#type == news.r#type);
         match known {

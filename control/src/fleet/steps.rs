@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 
 use prost_types::Timestamp;
+use warren_model::reason;
 use warren_proto::v1;
 
-use crate::{
-    clock,
-    events::{REFUSED, REPEATS_WITHIN},
-};
+use crate::{clock, events::REPEATS_WITHIN};
 
 /// Kinds of steps that one report tells of at most. A worker has about twenty, and one more for
 /// each thing that it says was refused.
@@ -22,7 +20,7 @@ pub(super) fn newest_of_each(steps: Vec<v1::Transition>) -> Vec<v1::Transition> 
         .into_iter()
         .rev()
         .filter(|step| {
-            let message = match step.reason == REFUSED {
+            let message = match step.reason == reason::REFUSED {
                 true => step.message.clone(),
                 false => String::new(),
             };
@@ -76,13 +74,18 @@ mod tests {
     #[test]
     fn what_was_refused_and_what_is_long_ago_stands_for_itself() {
         let steps = newest_of_each(vec![
-            step(REFUSED, 1, 1),
+            step(reason::REFUSED, 1, 1),
             step("Exited", 1, 1),
-            step(REFUSED, 2, 2),
+            step(reason::REFUSED, 2, 2),
             step("Exited", 500, 2),
             step("Exited", 1200, 3),
         ]);
-        let expected = [(REFUSED, 1), (REFUSED, 2), ("Exited", 2), ("Exited", 3)];
+        let expected = [
+            (reason::REFUSED, 1),
+            (reason::REFUSED, 2),
+            ("Exited", 2),
+            ("Exited", 3),
+        ];
         assert_eq!(told(&steps), expected);
     }
 

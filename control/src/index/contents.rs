@@ -6,6 +6,7 @@ use std::{
 };
 
 use warren_model::{
+    condition,
     digest::Digest,
     name::{Name, WorkloadId},
     spec::WorkloadSpec,
@@ -339,7 +340,7 @@ pub fn parse_spec(workload: &v1::Workload) -> Option<Arc<WorkloadSpec>> {
 
 /// Whether a replica gains when a worker does.
 fn waits(record: &ReplicaRecord) -> bool {
-    let scheduled = condition(&record.replica.conditions, "Scheduled");
+    let scheduled = condition(&record.replica.conditions, condition::SCHEDULED);
     record.replica.worker.is_empty()
         || (record.phase() == Phase::Failed
             && scheduled.is_some_and(|held| held.status() == Status::False))

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use warren_model::name::{Name, WorkloadId};
+use warren_model::{
+    condition,
+    name::{Name, WorkloadId},
+    reason,
+};
 use warren_proto::v1::{self, condition::Status, drain::Obstacle, replica::Phase, rollout::State};
 
 use super::contents::{Contents, Touched, WorkloadEntry, touch};
 use crate::{
-    state::records::{PORT_UNAVAILABLE, ReplicaRecord, condition},
+    state::records::{ReplicaRecord, condition},
     state::rollout,
     store::Revision,
 };
@@ -89,14 +93,18 @@ fn reason(entry: &WorkloadEntry, worker: &Name) -> &'static str {
     let mut records = entry.replicas.values().map(|held| &*held.value);
     let waits = |record: &ReplicaRecord| {
         record.replica.worker.is_empty()
-            && condition(&record.replica.conditions, "Scheduled")
-                .is_some_and(|held| held.reason == PORT_UNAVAILABLE)
+            && condition(&record.replica.conditions, condition::SCHEDULED)
+                .is_some_and(|held| held.reason == reason::PORT_UNAVAILABLE)
     };
     let goes = |record: &ReplicaRecord| {
         record.replica.worker == worker.as_str() && record.phase() == Phase::Stopping
     };
     let is_stuck = records.clone().any(waits) && !records.any(goes);
-    if is_stuck { PORT_UNAVAILABLE } else { "" }
+    if is_stuck {
+        reason::PORT_UNAVAILABLE
+    } else {
+        ""
+    }
 }
 
 /// Why so many replicas of a workload have not left their worker yet.
@@ -128,7 +136,7 @@ fn obstacle(entry: &WorkloadEntry, worker: &Name, left: u32) -> String {
     }
     let unplaced = records()
         .filter(|record| record.replica.worker.is_empty())
-        .find_map(|record| condition(&record.replica.conditions, "Scheduled"))
+        .find_map(|record| condition(&record.replica.conditions, condition::SCHEDULED))
         .filter(|held| held.status() == Status::False);
     if let Some(unplaced) = unplaced {
         return format!("{replicas} {have} no other worker: {}", unplaced.message);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use prost_types::Timestamp;
 use warren_model::{
+    condition,
     name::{Name, WorkloadId},
     quantity::format_duration,
+    reason,
     spec::WorkloadSpec,
 };
 use warren_proto::v1::{self, condition::Status, event::Type, replica::Phase, rollout::State};
@@ -19,10 +21,7 @@ use crate::{
     index::{Observation, WorkerUsage},
     state::{
         Stored, Transaction, exits, keys,
-        records::{
-            COMPILE_FAILED, HELD, PORT_UNAVAILABLE, ReplicaRecord, set_condition,
-            set_worker_conditions,
-        },
+        records::{ReplicaRecord, set_condition, set_worker_conditions},
         rollout,
     },
 };
@@ -97,7 +96,7 @@ impl Execution {
                     place(record, &worker, scene.now);
                     Some((
                         Type::Normal,
-                        "Scheduled",
+                        reason::SCHEDULED,
                         format!("placed on worker `{worker}`"),
                     ))
                 }),
@@ -118,7 +117,7 @@ impl Execution {
                 Action::Stop { id, reason } => execution.change(scene, &held, &id, |record| {
                     stop(record, scene.now);
                     record.discarded = reason != StopReason::Drained;
-                    Some((Type::Normal, "Stopping", reason.to_string()))
+                    Some((Type::Normal, reason::STOPPING, reason.to_string()))
                 }),
                 Action::MarkLost { id } => execution.change(scene, &held, &id, |record| {
                     let worker = record.replica.worker.clone();
@@ -221,7 +220,7 @@ impl Execution {
             Placement::On(worker) => {
                 place(&mut record, &worker, scene.now);
                 let message = format!("placed on worker `{worker}`");
-                self.note(Some(&id), Type::Normal, "Scheduled", message);
+                self.note(Some(&id), Type::Normal, reason::SCHEDULED, message);
             }
             Placement::Waiting(waiting) => {
                 wait(&mut record, &waiting, scene.now);
@@ -239,7 +238,12 @@ impl Execution {
         };
         if note.state == RolloutState::Stalled {
             let message = stalled(&workload, note.most_available, spec);
-            self.note(None, Type::Warning, DEADLINE_EXCEEDED, message);
+            self.note(
+                None,
+                Type::Warning,
+                reason::PROGRESS_DEADLINE_EXCEEDED,
+                message,
+            );
         }
         note_rollout(&mut workload, note, scene.now);
         self.workload = Some(workload);
@@ -270,7 +274,7 @@ impl Execution {
         let message = format!(
             "worker `{worker}` was lost while the workload was starting on it, or shortly after"
         );
-        self.note(None, Type::Warning, "WorkerLost", message);
+        self.note(None, Type::Warning, reason::WORKER_LOST, message);
     }
 
     fn acquit(&mut self, scene: &Scene<'_>, worker: &Name) {
@@ -317,9 +321,6 @@ impl Execution {
     }
 }
 
-/// The event and the condition of a rollout that stalled.
-pub(super) const DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
-
 /// Why a rollout stalled, in words.
 pub(super) fn stalled(workload: &v1::Workload, most_available: u32, spec: &WorkloadSpec) -> String {
     format!(
@@ -356,23 +357,23 @@ fn place(record: &mut ReplicaRecord, worker: &Name, now: Timestamp) {
     let conditions = &mut record.replica.conditions;
     set_condition(
         conditions,
-        "Scheduled",
+        condition::SCHEDULED,
         Status::True,
-        "Placed",
+        reason::PLACED,
         &message,
         now,
     );
     let message = "its worker has not taken it up yet";
-    set_worker_conditions(conditions, Status::False, "Pending", message, now);
+    set_worker_conditions(conditions, Status::False, reason::PENDING, message, now);
 }
 
 /// As conditions and events name it. Clients that wait give up on all but the first.
 fn unschedulable(waiting: &Waiting) -> &'static str {
     match waiting.cause {
-        Cause::NoWorker => "Unschedulable",
-        Cause::Ports => PORT_UNAVAILABLE,
-        Cause::Uncompilable => COMPILE_FAILED,
-        Cause::Held => HELD,
+        Cause::NoWorker => reason::UNSCHEDULABLE,
+        Cause::Ports => reason::PORT_UNAVAILABLE,
+        Cause::Uncompilable => reason::COMPILE_FAILED,
+        Cause::Held => reason::HELD,
     }
 }
 
@@ -380,14 +381,21 @@ fn wait(record: &mut ReplicaRecord, waiting: &Waiting, now: Timestamp) {
     let conditions = &mut record.replica.conditions;
     let reason = unschedulable(waiting);
     let message = &waiting.reason;
-    set_condition(conditions, "Scheduled", Status::False, reason, message, now);
+    set_condition(
+        conditions,
+        condition::SCHEDULED,
+        Status::False,
+        reason,
+        message,
+        now,
+    );
     // What its worker says of one that failed is why it did.
     if !record.replica.worker.is_empty() {
         return;
     }
     let conditions = &mut record.replica.conditions;
     let message = "no worker was chosen yet";
-    set_worker_conditions(conditions, Status::False, "Pending", message, now);
+    set_worker_conditions(conditions, Status::False, reason::PENDING, message, now);
 }
 
 fn stop(record: &mut ReplicaRecord, now: Timestamp) {
@@ -401,9 +409,9 @@ fn stop(record: &mut ReplicaRecord, now: Timestamp) {
     let conditions = &mut record.replica.conditions;
     set_condition(
         conditions,
-        "Ready",
+        condition::READY,
         Status::False,
-        "Stopping",
+        reason::STOPPING,
         "it was asked to stop",
         now,
     );
@@ -427,7 +435,13 @@ fn lose(record: &mut ReplicaRecord, now: Timestamp) {
     };
     exits::keep(&mut record.replica, exit);
     let conditions = &mut record.replica.conditions;
-    set_worker_conditions(conditions, Status::Unknown, "WorkerLost", &message, now);
+    set_worker_conditions(
+        conditions,
+        Status::Unknown,
+        reason::WORKER_LOST,
+        &message,
+        now,
+    );
 }
 
 fn readmit(record: &mut ReplicaRecord, now: Timestamp) {

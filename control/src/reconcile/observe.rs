@@ -8,10 +8,12 @@ use std::{
 
 use prost_types::Timestamp;
 use warren_model::{
+    condition,
     digest::Digest,
     guard::Guard,
     host_port::HostPort,
     name::{Name, WorkloadId},
+    reason,
     spec::{self, Recovery, VolumeSource, WorkloadSpec},
 };
 use warren_proto::v1::{self, condition::Status, revision::Cause, rollout::State};
@@ -26,13 +28,10 @@ use crate::{
     index::{HeldPort, WorkerUsage},
     scheduler::{Access, Departure, Memory, Needs, Requirements, TakenPort, WorkerView},
     state::{
-        records::{COMPILE_FAILED, HELD, PORT_UNAVAILABLE, ReplicaRecord, condition},
+        records::{ReplicaRecord, condition},
         rollout,
     },
 };
-
-/// The reason of a replica's ArtifactsReady, as workers report it, while they compile.
-const COMPILING: &str = "Compiling";
 
 /// What a stored workload asks for.
 ///
@@ -252,22 +251,22 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
         available: replica.available.unwrap_or(replica.ready),
         age: age(&replica.create_time, now),
         phase_age: age(&record.since, now),
-        placed_for: condition(&replica.conditions, "Scheduled")
+        placed_for: condition(&replica.conditions, condition::SCHEDULED)
             .filter(|held| held.status() == Status::True)
             .map_or(Duration::MAX, |held| age(&held.last_transition_time, now)),
         cut_short: record.cut_short.map(|cut| age(&Some(cut), now)),
         survived: replica.restarts > 0 && record.cut_short.is_none(),
         attempt: record.attempt,
-        compiling: condition(&replica.conditions, "ArtifactsReady")
-            .is_some_and(|held| held.status() == Status::False && held.reason == COMPILING),
-        waiting: condition(&replica.conditions, "Scheduled")
+        compiling: condition(&replica.conditions, condition::ARTIFACTS_READY)
+            .is_some_and(|held| held.status() == Status::False && held.reason == reason::COMPILING),
+        waiting: condition(&replica.conditions, condition::SCHEDULED)
             .filter(|held| held.status() == Status::False)
             .map(|held| Waiting {
                 reason: held.message.clone(),
                 cause: match held.reason.as_str() {
-                    PORT_UNAVAILABLE => plan::Cause::Ports,
-                    COMPILE_FAILED => plan::Cause::Uncompilable,
-                    HELD => plan::Cause::Held,
+                    reason::PORT_UNAVAILABLE => plan::Cause::Ports,
+                    reason::COMPILE_FAILED => plan::Cause::Uncompilable,
+                    reason::HELD => plan::Cause::Held,
                     _ => plan::Cause::NoWorker,
                 },
             }),
@@ -285,8 +284,9 @@ pub fn replica(record: &ReplicaRecord, now: &Timestamp) -> ReplicaState {
 }
 
 fn failure(replica: &v1::Replica) -> Failure {
-    let lacks_port = condition(&replica.conditions, "Started")
-        .is_some_and(|held| held.status() == Status::False && held.reason == PORT_UNAVAILABLE);
+    let lacks_port = condition(&replica.conditions, condition::STARTED).is_some_and(|held| {
+        held.status() == Status::False && held.reason == reason::PORT_UNAVAILABLE
+    });
     match &replica.last_exit {
         _ if lacks_port => Failure::PortUnavailable,
         Some(_) => Failure::Ended,

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use warren_model::{
     guard::Guard,
     name::{Name, WorkloadId, replica_id},
+    reason,
 };
 use warren_proto::v1::{self, event::Type};
 
@@ -272,7 +273,7 @@ impl Reconciler {
             message.push_str(&format!("; it was not rolled back: {refusal}"));
         }
         let subject = Subject::Workload(&job.id);
-        let (kind, reason) = (Type::Warning, execute::DEADLINE_EXCEEDED);
+        let (kind, reason) = (Type::Warning, reason::PROGRESS_DEADLINE_EXCEEDED);
         self.events.record_at(now, subject, kind, reason, message);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What is stored beside the contract's own messages.
 
 use prost_types::Timestamp;
-use warren_model::{name::Name, spec};
+use warren_model::{condition, name::Name, spec};
 use warren_proto::v1::{self, replica::Phase};
 
 use crate::scheduler::{Hold, Memory};
@@ -74,18 +74,6 @@ pub struct Account {
     #[prost(uint32, tag = "2")]
     pub total: u32,
 }
-
-/// The reason of a condition: a published port is not free, and waiting alone does not help.
-pub const PORT_UNAVAILABLE: &str = "PortUnavailable";
-
-/// The same: no worker can compile a component, and waiting alone does not help.
-pub const COMPILE_FAILED: &str = "CompileFailed";
-
-/// The same: a revision may have taken workers down, and gets no other.
-pub const HELD: &str = "Held";
-
-/// Conditions of a replica that its worker knows.
-const OF_WORKER: [&str; 3] = ["ArtifactsReady", "Started", "Ready"];
 
 // === impl ReplicaRecord ===
 
@@ -161,7 +149,7 @@ pub fn set_worker_conditions(
     message: &str,
     now: Timestamp,
 ) {
-    for kind in OF_WORKER {
+    for kind in condition::OF_WORKER {
         set_condition(conditions, kind, status, reason, message, now);
     }
 }

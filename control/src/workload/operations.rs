@@ -1,6 +1,6 @@
 //! Apply, Scale, Restart, Rollback and Delete: each is one operation with one way to the store.
 
-use warren_model::name::WorkloadId;
+use warren_model::{name::WorkloadId, reason};
 use warren_proto::v1;
 
 use super::{
@@ -103,7 +103,9 @@ fn event_for(operation: &Operation, changed: &Changed) -> Option<(&'static str, 
             "Updated",
             format!("revision {revision} is being rolled out"),
         ),
-        (Effect::Changed, Operation::Delete) => ("Deleting", "deletion was asked for".to_owned()),
+        (Effect::Changed, Operation::Delete) => {
+            (reason::DELETING, "deletion was asked for".to_owned())
+        }
         (Effect::Changed, _) => match was {
             Some(was) if was != is => ("Scaled", format!("scaled from {was} to {}", replicas(is))),
             _ => ("Labelled", "its labels were changed".to_owned()),
