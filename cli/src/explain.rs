@@ -3,6 +3,7 @@
 
 use std::time::SystemTime;
 
+use warren_model::{condition, reason};
 use warren_proto::v1::{self, condition::Status, replica::Phase};
 
 use crate::output;
@@ -75,7 +76,7 @@ pub fn trouble(replica: &v1::Replica) -> Vec<String> {
             lines.push(format!("  {line}"));
         }
         // Without a worker, no other condition can hold.
-        if condition.r#type == "Scheduled" && replica.worker.is_empty() {
+        if condition.r#type == condition::SCHEDULED && replica.worker.is_empty() {
             break;
         }
     }
@@ -94,11 +95,11 @@ pub fn phase(replica: &v1::Replica) -> String {
         return phase.to_owned();
     }
     let mut conditions = replica.conditions.iter();
-    let artifacts = conditions.find(|one| one.r#type == "ArtifactsReady");
+    let artifacts = conditions.find(|one| one.r#type == condition::ARTIFACTS_READY);
     let unready = artifacts.filter(|one| one.status() == Status::False);
     match unready.map(|one| one.reason.as_str()) {
         Some("Pulling") => format!("{phase},pulling"),
-        Some("Compiling") => format!("{phase},compiling"),
+        Some(reason::COMPILING) => format!("{phase},compiling"),
         _ => phase.to_owned(),
     }
 }

@@ -26,6 +26,8 @@ pub const COMPLETED: &str = "Completed";
 pub const DELETING: &str = "Deleting";
 /// A replica or a worker is about to stop.
 pub const STOPPING: &str = "Stopping";
+/// A replica is stopping and lets its requests finish.
+pub const DRAINING: &str = "Draining";
 /// A replica or a worker has stopped in order.
 pub const STOPPED: &str = "Stopped";
 /// The worker of a replica does not send heartbeats.

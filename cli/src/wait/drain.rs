@@ -3,6 +3,7 @@
 use futures::StreamExt as _;
 use tokio::time;
 use tonic::Status;
+use warren_model::reason;
 use warren_proto::v1;
 
 use super::{
@@ -116,7 +117,7 @@ fn is_hopeless(drain: &v1::Drain) -> bool {
     let mut obstacles = drain.obstacles.iter();
     drain.replicas > 0
         && !drain.obstacles.is_empty()
-        && obstacles.all(|obstacle| obstacle.reason == "PortUnavailable")
+        && obstacles.all(|obstacle| obstacle.reason == reason::PORT_UNAVAILABLE)
 }
 
 #[cfg(test)]

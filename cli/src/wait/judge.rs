@@ -1,5 +1,6 @@
 //! Decides from the state of a workload and its replicas whether it is ready. Pure functions.
 
+use warren_model::{condition, reason};
 use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause, rollout::State};
 
 use super::Patience;
@@ -25,10 +26,12 @@ pub enum Until {
     Available,
 }
 
-/// The reason of a condition when a published port is not free.
-const PORT_UNAVAILABLE: &str = "PortUnavailable";
 /// Reasons of a condition that time alone does not change.
-const LASTING: [&str; 3] = [PORT_UNAVAILABLE, "CompileFailed", "Held"];
+const LASTING: [&str; 3] = [
+    reason::PORT_UNAVAILABLE,
+    reason::COMPILE_FAILED,
+    reason::HELD,
+];
 
 /// Judges whether as many replicas of the current revision as wanted are ready and earlier ones
 /// take no more work.
@@ -98,7 +101,7 @@ fn is_noted(workload: &v1::Workload, wanted: u32) -> bool {
 fn stalled(workload: &v1::Workload) -> Option<String> {
     let status = workload.status.as_ref()?;
     let is_stalled = |held: &&v1::Condition| {
-        held.r#type == "Progressing" && held.reason == "ProgressDeadlineExceeded"
+        held.r#type == condition::PROGRESSING && held.reason == reason::PROGRESS_DEADLINE_EXCEEDED
     };
     let condition = status.conditions.iter().find(is_stalled)?;
     Some(condition.message.clone())
@@ -135,14 +138,16 @@ pub fn is_settled(replica: &v1::Replica) -> bool {
 /// report `available` either.
 fn is_tried_elsewhere(replica: &v1::Replica) -> bool {
     replica.available.is_some()
-        && unmet(replica, "Started").is_some_and(|held| held.reason == PORT_UNAVAILABLE)
-        && unmet(replica, "Scheduled").is_none()
+        && unmet(replica, condition::STARTED)
+            .is_some_and(|held| held.reason == reason::PORT_UNAVAILABLE)
+        && unmet(replica, condition::SCHEDULED).is_none()
 }
 
 /// Returns whether no worker can take it until something is changed.
 fn has_no_worker(replica: &v1::Replica) -> bool {
     replica.worker.is_empty()
-        && unmet(replica, "Scheduled").is_some_and(|held| LASTING.contains(&held.reason.as_str()))
+        && unmet(replica, condition::SCHEDULED)
+            .is_some_and(|held| LASTING.contains(&held.reason.as_str()))
 }
 
 fn unmet<'a>(replica: &'a v1::Replica, kind: &str) -> Option<&'a v1::Condition> {
@@ -165,7 +170,7 @@ pub fn takes_work(replica: &v1::Replica) -> bool {
 /// reports why the replica is not ready.
 fn is_draining(replica: &v1::Replica) -> bool {
     let mut conditions = replica.conditions.iter();
-    conditions.any(|held| held.r#type == "Ready" && held.reason == "Draining")
+    conditions.any(|held| held.r#type == condition::READY && held.reason == reason::DRAINING)
 }
 
 /// Returns whether replicas of an earlier revision do the work.

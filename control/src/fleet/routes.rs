@@ -226,10 +226,14 @@ fn present(index: &Index, id: &WorkloadId) -> BTreeMap<Key, Vec<v1::RoutePlace>>
     let Some(workload) = observed.workload else {
         return BTreeMap::new();
     };
-    let spec = workload.value.spec.clone().unwrap_or_default();
-    let service = spec.service.iter().flat_map(|service| &service.routes);
+    // The text is read, not the parsed spec: a workload whose spec this version of Warren cannot read
+    // still runs, and keeps its routes.
+    let spec = workload.value.spec.as_ref();
+    let service = spec.and_then(|spec| spec.service.as_ref());
+    let service = service.into_iter().flat_map(|service| &service.routes);
     let service = service.map(|route| (route.host.clone(), route.path.clone()));
-    let components = spec.components.iter().flat_map(|c| &c.routes);
+    let components = spec.into_iter().flat_map(|spec| &spec.components);
+    let components = components.flat_map(|component| &component.routes);
     let components = components.map(|route| (route.host.clone(), route.path.clone()));
     let keys: BTreeSet<Key> = service.chain(components).collect();
     if keys.is_empty() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use warren_model::ambient;
+use warren_model::{ambient, condition, reason};
 use warren_proto::v1::{self, replica::Phase};
 
 use crate::watch;
@@ -20,8 +20,6 @@ const MAX_STDERR_LINE: usize = 2 << 10;
 /// Exits kept of each replica. All but the last go without lines, and with less of their message.
 pub const MAX_EXITS: usize = 5;
 const MAX_OLD_MESSAGE: usize = 4 << 10;
-/// What guests were refused is told apart by its message: a policy tells of no more than this for each guest.
-const REFUSED: &str = "Refused";
 
 /// Told of a replica that waits for its worker.
 const KEPT: &str = "its worker stopped, keeps it, and starts it again when it is back";
@@ -274,7 +272,10 @@ impl ReplicaState {
         self.next_start_time = None;
         self.endpoints.clear();
         for condition in &mut self.conditions {
-            if matches!(condition.r#type.as_str(), "Started" | "Ready") {
+            if matches!(
+                condition.r#type.as_str(),
+                condition::STARTED | condition::READY
+            ) {
                 condition.set_status(v1::condition::Status::False);
                 "WorkerStopped".clone_into(&mut condition.reason);
                 KEPT.clone_into(&mut condition.message);
@@ -426,7 +427,8 @@ impl Entry {
 
 fn kind(transition: &v1::Transition) -> Kind {
     let message = match transition.reason.as_str() {
-        REFUSED => transition.message.clone(),
+        // Each refusal is a distinct event; the policy bounds how many it reports for each guest.
+        reason::REFUSED => transition.message.clone(),
         _ => String::new(),
     };
     (transition.r#type, transition.reason.clone(), message)

@@ -10,6 +10,7 @@ use std::{io, net::SocketAddr};
 use tokio::{sync::watch, task::JoinHandle};
 use warren_model::{
     host_port::{HostPort, Transport},
+    reason,
     spec::Publish,
 };
 use warren_proto::v1::{Endpoint, publish::Protocol};
@@ -111,7 +112,7 @@ impl PublishError {
     /// Returns the reason to use in a condition.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::PortUnavailable { .. } | Self::NotAllowed { .. } => "PortUnavailable",
+            Self::PortUnavailable { .. } | Self::NotAllowed { .. } => reason::PORT_UNAVAILABLE,
             Self::NoGateway { .. } => "TooManyPorts",
         }
     }

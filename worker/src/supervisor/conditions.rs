@@ -3,13 +3,12 @@
 
 use std::time::SystemTime;
 
+use warren_model::reason;
 use warren_proto::v1::{Condition, condition::Status};
 
-use super::life::{Note, Phase};
+pub(super) use warren_model::condition::{ARTIFACTS_READY, READY, STARTED};
 
-pub(super) const ARTIFACTS_READY: &str = "ArtifactsReady";
-pub(super) const STARTED: &str = "Started";
-pub(super) const READY: &str = "Ready";
+use super::life::{Note, Phase};
 
 /// A reason for programs, and a message for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +39,10 @@ pub(super) fn facts(phase: Phase, ready: bool, why: &Why) -> Facts {
     match phase {
         Phase::Pending => Facts {
             artifacts: Some(Fact::not(Why::new(
-                "Pending",
+                reason::PENDING,
                 "its artifacts are being located",
             ))),
-            ..Facts::neither(Why::new("Pending", "it is being prepared"))
+            ..Facts::neither(Why::new(reason::PENDING, "it is being prepared"))
         },
         Phase::Starting => Facts::neither(Why::new(
             "Starting",
@@ -58,7 +57,7 @@ pub(super) fn facts(phase: Phase, ready: bool, why: &Why) -> Facts {
             ..Facts::default()
         },
         Phase::Failed => Facts {
-            artifacts: matches!(why.reason, "ArtifactUnavailable" | "CompileFailed")
+            artifacts: matches!(why.reason, "ArtifactUnavailable" | reason::COMPILE_FAILED)
                 .then(|| Fact::not(why.clone())),
             started: not(),
             ready: not(),
@@ -71,7 +70,7 @@ pub(super) fn facts(phase: Phase, ready: bool, why: &Why) -> Facts {
         // The service may continue to run during its grace.
         Phase::Stopping => Facts {
             ready: Some(Fact::not(Why::new(
-                "Draining",
+                reason::DRAINING,
                 "it was asked to stop and takes no more work",
             ))),
             ..Facts::default()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io, sync::Arc};
 
 use tokio::{sync::mpsc, task};
-use warren_model::{digest::Digest, spec::WorkloadSpec};
+use warren_model::{digest::Digest, reason, spec::WorkloadSpec};
 
 use crate::{
     agent::Assignment,
@@ -17,9 +17,6 @@ use crate::{
 };
 
 use super::{SupervisorParts, report::Reporter};
-
-/// The reason of a replica whose components could not be compiled.
-const COMPILE_FAILED: &str = "CompileFailed";
 
 /// Everything of a replica that persists when its service restarts.
 pub(super) struct Ready {
@@ -61,7 +58,7 @@ pub(super) async fn prepare(
             })?;
         if !parts.runtime.is_compiled(digest) {
             let message = format!("compiling artifact {}", digest.short());
-            reporter.artifacts_unready("Compiling", message);
+            reporter.artifacts_unready(reason::COMPILING, message);
             added = true;
         }
         let compiled = parts
@@ -71,7 +68,7 @@ pub(super) async fn prepare(
         let compiled = compiled.map_err(|error| match error {
             CompileError::Compile(digest, failure) => not_compiled(digest, &failure, reporter),
             error => CannotRun {
-                reason: COMPILE_FAILED,
+                reason: reason::COMPILE_FAILED,
                 message: error.to_string(),
             },
         })?;
@@ -118,7 +115,7 @@ pub(super) async fn prepare(
 fn not_compiled(digest: Digest, failure: &CompileFailure, reporter: &Reporter) -> CannotRun {
     reporter.not_compiled(digest, failure);
     CannotRun {
-        reason: COMPILE_FAILED,
+        reason: reason::COMPILE_FAILED,
         message: CompileError::Compile(digest, failure.clone()).to_string(),
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use warren_model::spec::Restart;
+use warren_model::{reason, spec::Restart};
 
 use crate::{
     agent::{Assignment, NewestFence},
@@ -244,7 +244,7 @@ impl Replica<'_> {
     fn refused(&self, Repeat { refusal, count }: &Repeat) {
         let replica = &self.assignment.replica;
         tracing::info!(%replica, count, "{refusal}");
-        let note = Note::warning("Refused", refusal.clone());
+        let note = Note::warning(reason::REFUSED, refusal.clone());
         self.reporter.note(&note, *count);
     }
 

@@ -1,6 +1,6 @@
 //! Hints on what to do about a workload or replica that is not as it should be.
 
-use warren_model::quantity::rounded_bytes;
+use warren_model::{condition, quantity::rounded_bytes};
 use warren_proto::v1::{self, condition::Status, exit::Reason, replica::Phase};
 
 use super::text::Text;
@@ -129,5 +129,5 @@ fn ended_with(replica: &v1::Replica, reason: Reason) -> bool {
 fn is_unscheduled(replica: &v1::Replica) -> bool {
     let mut conditions = replica.conditions.iter();
     replica.phase() == Phase::Pending
-        && conditions.any(|one| one.r#type == "Scheduled" && one.status() == Status::False)
+        && conditions.any(|one| one.r#type == condition::SCHEDULED && one.status() == Status::False)
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use tonic::Status;
+use warren_model::condition;
 use warren_proto::v1::{self, condition::Status as Holds, replica::Phase};
 
 use super::{hints, recent, text::Text, workers};
@@ -72,31 +73,37 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
     };
     let said = match replica.phase() {
         Phase::Pending if replica.worker.is_empty() => {
-            let why = unmet(replica, &["Scheduled"]);
+            let why = unmet(replica, &[condition::SCHEDULED]);
             format!(
                 "waits for a worker{}",
                 because(why, "none has been chosen yet")
             )
         }
         Phase::Pending => {
-            let why = unmet(replica, &["ArtifactsReady", "Started"]);
+            let why = unmet(replica, &[condition::ARTIFACTS_READY, condition::STARTED]);
             format!(
                 "is being prepared{on}{}",
                 because(why, "its components are being fetched or compiled")
             )
         }
-        Phase::Starting => format!("is starting{on}{}", because(unmet(replica, &["Ready"]), "")),
+        Phase::Starting => format!(
+            "is starting{on}{}",
+            because(unmet(replica, &[condition::READY]), "")
+        ),
         Phase::Running if replica.ready => {
-            let since = met_since(replica, "Ready").map(|time| text.age(Some(&time)));
+            let since = met_since(replica, condition::READY).map(|time| text.age(Some(&time)));
             let since = since.map_or_else(String::new, |age| format!(" since {age}"));
             format!("is ready{on}{since}")
         }
         Phase::Running => {
-            let why = because(unmet(replica, &["Ready"]), "the reason is not known yet");
+            let why = because(
+                unmet(replica, &[condition::READY]),
+                "the reason is not known yet",
+            );
             format!("is running{on} but not ready{why}{}", gets_work(replica))
         }
         Phase::Backoff => {
-            let why = unmet(replica, &["Ready"]);
+            let why = unmet(replica, &[condition::READY]);
             let ended = replica.last_exit.as_ref().and_then(|exit| exit.time);
             let when = ended.map_or_else(String::new, |time| format!(" {}", text.ago(Some(&time))));
             let why = because(why, "its service ended");
@@ -108,7 +115,7 @@ pub fn sentence(text: &Text, replica: &v1::Replica) -> String {
             format!("has completed{on}: its service ended, and its policy wants no restart")
         }
         Phase::Failed => {
-            let why = unmet(replica, &["ArtifactsReady", "Started", "Ready"]);
+            let why = unmet(replica, &condition::OF_WORKER);
             let why = because(why, "it cannot run");
             format!("has failed{on}{why}; another replica will replace it")
         }
@@ -145,7 +152,7 @@ fn starts_again(text: &Text, replica: &v1::Replica) -> String {
 /// Returns what has to happen before a running replica gets work.
 fn gets_work(replica: &v1::Replica) -> &'static str {
     let mut conditions = replica.conditions.iter();
-    let ready = conditions.find(|one| one.r#type == "Ready");
+    let ready = conditions.find(|one| one.r#type == condition::READY);
     match ready.map_or("", |ready| ready.reason.as_str()) {
         "NotProbed" | "NotReady" => "; it gets work once its readiness probe succeeds",
         "NotListening" => {

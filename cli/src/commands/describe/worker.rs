@@ -1,5 +1,6 @@
 //! Describes a worker.
 
+use warren_model::condition;
 use warren_proto::v1::{self, condition::Status};
 
 use super::text::Text;
@@ -87,7 +88,7 @@ fn presence(text: &mut Text, worker: &v1::Worker, heartbeat: &str) {
         (true, None) => text.line(1, format!("ready, last heartbeat {heartbeat}")),
         (true, Some(_)) => text.line(1, format!("stopping: it takes no new replicas; {replicas}")),
         (false, _) => {
-            let why = find("Ready").filter(|ready| ready.status() == Status::False);
+            let why = find(condition::READY).filter(|ready| ready.status() == Status::False);
             let why = why.map_or(String::new(), |ready| format!(" {};", ready.message));
             let heard = match &worker.last_heartbeat {
                 Some(_) => format!(" last heartbeat {heartbeat};"),
@@ -96,7 +97,7 @@ fn presence(text: &mut Text, worker: &v1::Worker, heartbeat: &str) {
             text.line(1, format!("not ready:{why}{heard} {replicas}"));
         }
     }
-    let drops = find("Assignments").filter(|held| held.status() == Status::False);
+    let drops = find(condition::ASSIGNMENTS).filter(|held| held.status() == Status::False);
     if let Some(drops) = drops {
         let message = &drops.message;
         text.line(1, format!("it does not follow its assignments: {message}"));

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use prost::{Message, Name};
+use warren_model::{condition, reason};
 use warren_proto::v1::{self, condition::Status};
 
 use crate::{
@@ -295,12 +296,12 @@ fn readiness(worker: &v1::Worker) -> String {
     let mut words = Vec::new();
     if !worker.ready {
         words.push("no");
-        words.extend(find("Ready").map(|ready| ready.reason.as_str()));
+        words.extend(find(condition::READY).map(|ready| ready.reason.as_str()));
     } else if worker.departure.is_some() {
         words.push("stopping");
     }
-    if find("Assignments").is_some_and(|one| one.status() == Status::False) {
-        words.push("AssignmentsDropped");
+    if find(condition::ASSIGNMENTS).is_some_and(|one| one.status() == Status::False) {
+        words.push(reason::ASSIGNMENTS_DROPPED);
     }
     match &worker.drain {
         _ if !worker.cordoned => {}
@@ -348,7 +349,7 @@ fn state(workload: &v1::Workload) -> &str {
     }
     let conditions = workload.status.iter().flat_map(|status| &status.conditions);
     let find = |kind: &str| conditions.clone().find(|one| one.r#type == kind);
-    match (find("Ready"), find("Progressing")) {
+    match (find(condition::READY), find(condition::PROGRESSING)) {
         (Some(ready), Some(moving))
             if ready.status() == Status::True && moving.status() == Status::True =>
         {

@@ -1,6 +1,6 @@
 //! What is reported of assignments that this worker does not run. Pure, but for the time.
 
-use warren_model::ambient;
+use warren_model::{ambient, condition};
 use warren_proto::v1::{self, condition::Status as Truth, event::Type, replica::Phase};
 
 use crate::agent::{assignment::Refused, reports::ReplicaState, seen::Seen};
@@ -48,7 +48,7 @@ fn not_started(
         total: 1,
     };
     state.conditions.push(v1::Condition {
-        r#type: "Started".to_owned(),
+        r#type: condition::STARTED.to_owned(),
         status: Truth::False.into(),
         reason: reason.to_owned(),
         message,

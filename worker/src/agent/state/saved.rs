@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use prost::Message;
-use warren_model::{ambient, digest::Digest};
+use warren_model::{ambient, condition, digest::Digest, reason};
 use warren_proto::v1::{self, replica::Phase};
 
 use crate::agent::{
@@ -177,7 +177,7 @@ fn lost_for_good(restarts: u32) -> ReplicaState {
     let unmet = |kind: &str| v1::Condition {
         r#type: kind.to_owned(),
         status: v1::condition::Status::False.into(),
-        reason: "WorkerRestarted".to_owned(),
+        reason: reason::WORKER_RESTARTED.to_owned(),
         message: message.to_owned(),
         last_transition_time: now,
     };
@@ -185,7 +185,7 @@ fn lost_for_good(restarts: u32) -> ReplicaState {
         restarts,
         last_exit: Some(exit.clone()),
         last_exits: vec![exit],
-        conditions: ["Started", "Ready"].map(unmet).into(),
+        conditions: [condition::STARTED, condition::READY].map(unmet).into(),
         ..ReplicaState::new(Phase::Failed)
     }
 }
