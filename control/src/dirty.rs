@@ -1,4 +1,4 @@
-//! Workloads that somebody should look at: each once, however often it changed.
+//! The workloads that the reconciler should look at: each once, however often it changed.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use warren_model::name::WorkloadId;
 
-/// A set that coalesces. Bounded by the number of workloads.
+/// A set that coalesces marks. It is bounded by the number of workloads.
 #[derive(Default)]
 pub struct DirtySet {
     inner: Mutex<Inner>,
@@ -19,7 +19,7 @@ struct Inner {
     barriers: Vec<Barrier>,
 }
 
-/// Somebody who waits until all of these have been reconciled.
+/// A waiter for the moment when all of these have been reconciled.
 struct Barrier {
     left: BTreeSet<WorkloadId>,
     passed: oneshot::Sender<()>,
@@ -54,12 +54,12 @@ impl DirtySet {
         let _ = wait.await;
     }
 
-    /// Waits until something is marked. It may turn out to be taken already.
+    /// Waits until something is marked. It may have been taken already by then.
     pub async fn marked(&self) {
         self.wake.notified().await;
     }
 
-    /// Takes up to `limit` marked workloads. Tell `reconciled` of each one that was.
+    /// Takes up to `limit` marked workloads. The caller passes each one to `reconciled` afterwards.
     pub fn take(&self, limit: usize) -> Vec<WorkloadId> {
         let mut inner = self.inner.lock();
         let mut taken = Vec::with_capacity(limit.min(inner.ids.len()));
@@ -74,7 +74,8 @@ impl DirtySet {
         taken
     }
 
-    /// A workload that was taken has been reconciled; unless it was marked again meanwhile, who waits for it goes on.
+    /// Notes that a workload that was taken has been reconciled. Unless it was marked again in the
+    /// meantime, waiters for it continue.
     pub fn reconciled(&self, id: &WorkloadId) {
         let mut inner = self.inner.lock();
         if inner.ids.contains(id) {
@@ -84,7 +85,7 @@ impl DirtySet {
         for mut barrier in barriers {
             barrier.left.remove(id);
             if barrier.left.is_empty() {
-                // An error means that nobody waits any more.
+                // This fails only if the waiter has gone.
                 let _ = barrier.passed.send(());
             } else {
                 inner.barriers.push(barrier);

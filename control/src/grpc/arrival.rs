@@ -1,4 +1,4 @@
-//! Waits for requests to arrive completely before anything is done for them.
+//! Waits until a request has arrived completely before anything is done for it.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub(super) struct Arrivals {
     within: Duration,
 }
 
-/// What has arrived of one request.
+/// The part of one request that has arrived.
 struct Arriving {
     pieces: Pieces,
     share: Share,
 }
 
-/// Most requests are one piece, which is not copied.
+/// The pieces of a request. Most requests are one piece, which is not copied.
 enum Pieces {
     None,
     One(Bytes),
@@ -46,7 +46,7 @@ impl Arrivals {
         }
     }
 
-    /// The request once its body is complete.
+    /// Returns the request once its body is complete.
     pub async fn whole(
         &self,
         request: http::Request<Body>,
@@ -63,7 +63,7 @@ impl Arrivals {
         Ok(http::Request::from_parts(parts, body))
     }
 
-    /// A request of many messages, whose bytes count in the same way.
+    /// Counts the bytes of a request of many messages in the same way.
     pub fn metered(&self, request: http::Request<Body>, peer: Option<Peer>) -> http::Request<Body> {
         request.map(|body| Body::new(Metered::new(body, &self.bytes, peer)))
     }
@@ -192,7 +192,7 @@ mod tests {
             let arrived = arrived.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(arrived, pieces.concat());
         }
-        // No more is read of one that is too large than tells so.
+        // No more is read of a request that is too large than is needed to know that.
         let endless = body(vec![vec![0; 1 << 20]; 64], false);
         let arrived = arrivals.whole(endless, None).await.unwrap();
         let size = arrived

@@ -15,7 +15,7 @@ use crate::artifact::{ArtifactError, Artifacts, FinishedUpload, MAX_ARTIFACT_BYT
 
 /// How long a push may be silent before it loses its place.
 const PUSH_IDLE: Duration = Duration::from_secs(30);
-/// The longest that a push may take in all: its place is one of few.
+/// The longest that a push may take in all, because it holds one of few places.
 const PUSH_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 pub struct ArtifactApi(pub Arc<Artifacts>);

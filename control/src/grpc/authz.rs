@@ -11,16 +11,17 @@ use tower::{Layer, Service};
 
 use crate::grpc::error;
 
-/// Who makes a request. Stands in every revision and event that the request causes.
+/// The caller of a request. Every revision and event that the request causes names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller(Arc<str>);
 
-/// Says who a request comes from and whether it may pass.
+/// Says which caller a request comes from and whether it may pass.
 pub trait Authorizer: Send + Sync + 'static {
     fn authorize(&self, request: &http::request::Parts) -> Result<Caller, Status>;
 }
 
-/// Admits everyone: right as long as only loopback, or a network that the operator called safe, can reach the listener.
+/// Admits everyone, which is right as long as only loopback, or a network that the operator called
+/// safe, can reach the listener.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmitAll;
 
@@ -40,9 +41,10 @@ impl Caller {
         Self(name.into())
     }
 
-    /// The caller of a request that passed the layer.
+    /// Returns the caller of a request that passed the layer.
     pub fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
-        // A service reached around the layer is a mistake of ours, and must not look like an anonymous call.
+        // A service that is reached around the layer is a bug, and must not look like an anonymous
+        // call.
         request
             .extensions()
             .get::<Self>()

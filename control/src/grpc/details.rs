@@ -1,4 +1,4 @@
-//! No failure without details: those that tonic, health and reflection make themselves get them here.
+//! Adds details to every failure that tonic, health and reflection report themselves.
 
 use std::{
     future::Future,
@@ -18,7 +18,7 @@ use crate::{grpc::error, suggest};
 const STATUS: &str = "grpc-status";
 const DETAILS: &str = "grpc-status-details-bin";
 
-/// How tonic says that a message is larger than the server takes.
+/// The words with which tonic says that a message is larger than the server takes.
 const TOO_LARGE: &str = "decoded message length too large";
 
 #[derive(Clone)]
@@ -79,7 +79,7 @@ where
     }
 }
 
-/// Puts a status with details in the place of one without.
+/// Replaces a status without details by one with details.
 fn complete(headers: &mut HeaderMap, methods: &Methods, path: &str) {
     if headers.contains_key(DETAILS) {
         return;
@@ -87,11 +87,11 @@ fn complete(headers: &mut HeaderMap, methods: &Methods, path: &str) {
     let Some(bare) = Status::from_header_map(headers).filter(|held| held.code() != Code::Ok) else {
         return;
     };
-    // An error means that the message is no header text, and tonic encodes it.
+    // This fails only if the message is not header text, and tonic encodes it.
     let _ = explained(&bare, methods, path).add_header(headers);
 }
 
-/// What a status that our own code did not make means to a client.
+/// Returns what a status that other code made means to a client.
 fn explained(bare: &Status, methods: &Methods, path: &str) -> Status {
     let message = bare.message();
     match bare.code() {
@@ -100,7 +100,7 @@ fn explained(bare: &Status, methods: &Methods, path: &str) -> Status {
             error::no_such_method(path, &hint)
         }
         Code::OutOfRange if message.contains(TOO_LARGE) => error::too_large("message", message),
-        // Before our code saw it: bytes that are no message of this RPC, or none at all.
+        // The bytes were not a message of this RPC, or there were none.
         Code::Internal => error::malformed(message),
         _ => error::completed(bare),
     }

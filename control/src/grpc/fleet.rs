@@ -23,7 +23,8 @@ const OUTBOX: usize = 32;
 /// The number of acknowledgements that may wait: a worker needs the newest one.
 const ACKNOWLEDGEMENTS: usize = 8;
 
-/// How long the first message of a stream of lines may take, which says which request they answer.
+/// How long the first message of a stream of lines may take; it says which request the lines
+/// answer.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the last message of a session may wait for its worker.

@@ -29,7 +29,7 @@ use crate::{
     listen::{self, ClientLimits, Connection, UnderWay},
 };
 
-/// Bounded by the fleet's own places, not here.
+/// Bounded by the fleet's own places, not by this layer.
 const SESSION: &str = "/warren.v1.FleetService/Session";
 /// The calls of workers.
 const OF_WORKERS: [&str; 3] = [
@@ -149,7 +149,7 @@ impl Bounded {
         };
         let share = match (shape, of_worker) {
             (Shape::Unary, _) => Some(take(&self.unary, "calls", peer)?),
-            // The fleet admits it once its worker has said Hello.
+            // The fleet admits a session once its worker has said Hello.
             _ if is_session => None,
             (_, true) => Some(take(&self.worker_streams, "streams of workers", peer)?),
             (_, false) => Some(take(&self.streams, "streams", peer)?),
@@ -179,12 +179,12 @@ fn take(shares: &Shares, what: &str, peer: Option<Peer>) -> Result<Share, Status
     shares.take(peer, 1).map_err(|full| exhausted(what, full))
 }
 
-/// RESOURCE_EXHAUSTED that names the limit.
+/// Returns RESOURCE_EXHAUSTED with the limit.
 pub fn exhausted(what: &str, full: Full) -> Status {
     error::exhausted(what, listen::at_capacity(what, full))
 }
 
-/// What the client's `grpc-timeout` says: up to eight digits and a unit, as in gRPC over HTTP/2.
+/// Reads the client's `grpc-timeout`: up to eight digits and a unit, as in gRPC over HTTP/2.
 fn asked_timeout(headers: &http::HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -217,7 +217,8 @@ fn late(timeout: Duration) -> Status {
     error::late(format!("not done within {timeout:?}"))
 }
 
-/// Holds the stream's place until its last byte, and ends it with a status that tells clients to come back.
+/// Holds the stream's place until its last byte, and ends it at shutdown with a status that lets
+/// clients come back.
 async fn stream(
     answer: impl Future<Output = Result<Answer, Infallible>>,
     held: Held,
@@ -241,7 +242,7 @@ async fn stream(
             biased;
             () = shutdown.cancelled() => {
                 let mut trailers = http::HeaderMap::new();
-                // An error means that the message is no header text, and ours is.
+                // This fails only if the message is not header text, and ours is.
                 let _ = error::ending().add_header(&mut trailers);
                 Some((Ok(http_body::Frame::trailers(trailers)), None))
             }
@@ -291,7 +292,7 @@ mod tests {
             .unwrap()
     }
 
-    /// A request of which nothing arrives.
+    /// A request of which no byte arrives.
     fn half_open(path: &str) -> http::Request<Body> {
         let never = futures::stream::pending::<Result<http_body::Frame<Bytes>, Status>>();
         request(path).map(|_| Body::new(StreamBody::new(never)))
@@ -338,7 +339,7 @@ mod tests {
             assert!(futures::poll!(first.as_mut()).is_pending());
             let answered = service.clone().oneshot(request(path)).await.unwrap();
             assert_eq!(code(answered.headers()), None);
-            // Of those that have not, the one that waits for longest goes.
+            // Of the requests that have not arrived, the one that has waited for longest is ended.
             let mut second = std::pin::pin!(service.clone().oneshot(half_open(path)));
             assert!(futures::poll!(second.as_mut()).is_pending());
             let gone = first.await.unwrap();

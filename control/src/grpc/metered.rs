@@ -97,7 +97,7 @@ impl Framing {
         self.held
     }
 
-    /// Of the whole message.
+    /// The bytes of the whole message.
     fn size(&self) -> usize {
         let [_, length @ ..] = self.prefix;
         PREFIX.saturating_add(usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
@@ -157,7 +157,7 @@ mod tests {
                 Some(std::net::IpAddr::from([10, 0, 0, 1]).into()),
             )
         };
-        // More than the peer may have, were it not that each is complete before the next.
+        // Together they are more than the peer may have, but each is complete before the next.
         let mut many = body(&[first, second, first, second, first, second]);
         while let Some(frame) = many.frame().await {
             frame.unwrap();

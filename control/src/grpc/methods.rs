@@ -1,4 +1,4 @@
-//! Which RPCs there are and which of them are streams, read from the descriptors.
+//! The RPCs of the server and which of them are streams, read from the descriptors.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ pub struct Methods {
     shapes: HashMap<String, Shape>,
 }
 
-/// What is exchanged in a call. One with a stream ends when its client or the server does, not by a
-/// timeout.
+/// What is exchanged in a call. A call with a stream ends when its client or the server ends it,
+/// not by a timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shape {
     /// One request, one answer.
@@ -49,7 +49,7 @@ impl Methods {
         Ok(Self { shapes })
     }
 
-    /// What a call of the path `/package.Service/Method` exchanges.
+    /// Returns what a call of the path `/package.Service/Method` exchanges.
     pub fn shape(&self, path: &str) -> Shape {
         self.shapes.get(path).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! One span an RPC, closed with its code and duration.
+//! One span per RPC, closed with its code and duration.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tower_http::{
 };
 use tracing::{Span, debug, info_span, warn};
 
-/// The layer.
+/// Makes the layer.
 pub type Layer = TraceLayer<
     SharedClassifier<GrpcErrorsAsFailures>,
     Named,
@@ -26,7 +26,7 @@ pub type Layer = TraceLayer<
 #[derive(Clone, Copy, Debug)]
 pub struct Named;
 
-/// Tells how an RPC ended: what its client did wrong quietly, what the server did wrong loudly.
+/// Logs how an RPC ended: a client's mistake at a low level, the server's at a high one.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended;
 

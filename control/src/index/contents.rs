@@ -1,4 +1,4 @@
-//! What the index holds, and how a committed transaction changes it: no clock, no channels.
+//! The data of the index, and how a committed transaction changes it: no clock, no channels.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,22 +32,23 @@ pub struct Contents {
     pub workers: BTreeMap<Name, WorkerEntry>,
     /// Artifacts that some worker could not compile.
     pub uncompilable: BTreeMap<Digest, Stored<Arc<v1::Artifact>>>,
-    /// Workloads that were there when a worker was lost.
+    /// Workloads that were on a worker when it was lost.
     pub suspects: BTreeSet<WorkloadId>,
-    /// Workloads with a replica that has no worker yet, or that waits for another one: they gain when a worker does.
+    /// Workloads with a replica that has no worker yet, or that waits for another one: they may
+    /// gain when a worker changes.
     pub unplaced: BTreeSet<WorkloadId>,
-    /// Workers that are drained: what holds that up is seen in workloads.
+    /// Workers that are being drained: what holds a drain up is seen in workloads.
     pub draining: BTreeSet<Name>,
 }
 
 #[derive(Default)]
 pub struct WorkloadEntry {
-    /// As stored; absent while only replicas are left.
+    /// The workload as stored; absent while only replicas are left.
     pub stored: Option<Stored<Arc<v1::Workload>>>,
     /// The stored spec, parsed once; absent where this version of Warren cannot read it.
     pub spec: Option<Arc<WorkloadSpec>>,
     pub replicas: BTreeMap<String, Stored<Arc<ReplicaRecord>>>,
-    /// With status, as users see it.
+    /// The workload with its status, as users see it.
     pub assembled: Option<Arc<v1::Workload>>,
     /// The same replicas, as users see them.
     pub shown: BTreeMap<String, Arc<ShownReplica>>,
@@ -55,14 +56,14 @@ pub struct WorkloadEntry {
 
 #[derive(Default)]
 pub struct WorkerEntry {
-    /// As stored; absent when a replica names a worker that was never heard of.
+    /// The worker as stored; absent when a replica names a worker that has never connected.
     pub stored: Option<Stored<Arc<v1::Worker>>>,
-    /// Of the same.
+    /// What the stored worker offers.
     pub offers: Arc<Offers>,
-    /// Ids of replicas, each with its workload.
+    /// The ids of its replicas, each with its workload.
     pub replicas: BTreeMap<String, WorkloadId>,
     pub usage: Usage,
-    /// With what is allocated, as users see it.
+    /// The worker with what is allocated, as users see it.
     pub shown: Option<Arc<v1::Worker>>,
 }
 
@@ -83,10 +84,10 @@ pub struct HeldPort {
     pub hold: Hold,
 }
 
-/// Whom a transaction concerns.
+/// The objects that a transaction concerns.
 #[derive(Default)]
 pub(super) struct Effects {
-    /// What users see change, by revision.
+    /// The changes that users see, by revision.
     pub seen: Seen,
     /// Workloads to reconcile.
     pub workloads: BTreeSet<WorkloadId>,
@@ -94,7 +95,7 @@ pub(super) struct Effects {
     pub workers: BTreeSet<Name>,
 }
 
-/// Whom changes touch, each with the newest of its changes.
+/// The objects that changes touch, each with the newest of its changes.
 #[derive(Default)]
 pub(super) struct Touched {
     pub workloads: BTreeMap<WorkloadId, Revision>,
@@ -107,7 +108,7 @@ pub(super) struct Touched {
 // === impl Contents ===
 
 impl Contents {
-    /// Applies the changes of one or more revisions, all of each.
+    /// Applies the changes of one or more whole revisions.
     pub(super) fn apply(&mut self, changes: &[Change]) -> Effects {
         let mut effects = Effects::default();
         let mut touched = Touched::default();
@@ -228,7 +229,7 @@ impl Contents {
         }
     }
 
-    /// Sums up a worker's replicas anew. Whether room was made.
+    /// Sums up a worker's replicas again. Returns whether room was made.
     fn measure(&mut self, name: &Name) -> bool {
         let Some(worker) = self.workers.get_mut(name) else {
             return false;
@@ -264,7 +265,7 @@ impl Contents {
         freed
     }
 
-    /// The changes that lead from here to a snapshot of one of the followed prefixes.
+    /// Adds the changes that lead from here to a snapshot of one of the followed prefixes.
     pub fn difference(&self, prefix: &str, snapshot: &Snapshot, changes: &mut Vec<Change>) {
         let mut gone = self.keys(prefix);
         for (key, held) in &snapshot.entries {
@@ -285,7 +286,7 @@ impl Contents {
         }));
     }
 
-    /// The keys of a prefix that are held, with their revisions.
+    /// Returns the keys of a prefix that are held, with their revisions.
     fn keys(&self, prefix: &str) -> BTreeMap<String, Revision> {
         let workloads = || self.workloads.iter();
         match prefix {
@@ -321,7 +322,7 @@ impl Contents {
 // === impl Usage ===
 
 impl Usage {
-    /// How many ports nobody is about to give up.
+    /// Counts the ports that are not about to be released.
     fn staying_ports(&self) -> usize {
         let stays = |held: &&HeldPort| held.hold == Hold::Stays;
         self.ports.iter().filter(stays).count()
@@ -338,7 +339,7 @@ pub fn parse_spec(workload: &v1::Workload) -> Option<Arc<WorkloadSpec>> {
     spec.ok().map(Arc::new)
 }
 
-/// Whether a replica gains when a worker does.
+/// Whether a replica may gain when a worker does.
 fn waits(record: &ReplicaRecord) -> bool {
     let scheduled = condition(&record.replica.conditions, condition::SCHEDULED);
     record.replica.worker.is_empty()
@@ -351,14 +352,15 @@ pub(super) fn touch<K: Ord>(touched: &mut BTreeMap<K, Revision>, key: K, revisio
     *newest = revision.max(*newest);
 }
 
-/// Whether everything under a followed prefix can be read.
+/// Checks that everything under a followed prefix can be read.
 pub(super) fn check(prefix: &str, snapshot: &Snapshot) -> Result<(), StoreError> {
     for (key, held) in &snapshot.entries {
         let (value, revision) = (&held.value, held.revision);
         match prefix {
             keys::WORKLOADS => decode::<v1::Workload>(key, value, revision).map(drop)?,
             keys::REPLICAS => decode::<ReplicaRecord>(key, value, revision).map(drop)?,
-            // Without them everything goes on, but for the knowledge of what does not compile.
+            // Without artifacts everything still works, except that it is not known what does not
+            // compile.
             keys::ARTIFACTS => continue,
             _ => decode::<v1::Worker>(key, value, revision).map(drop)?,
         }
@@ -371,8 +373,8 @@ pub(super) fn check(prefix: &str, snapshot: &Snapshot) -> Result<(), StoreError>
     Ok(())
 }
 
-/// The value that a change wrote. One that cannot be read is reported and treated as absent:
-/// the rest of the fleet must not stand still because of it.
+/// Returns the value that a change wrote. One that cannot be read is reported and treated as
+/// absent: it must not stop the rest of the fleet.
 fn read<M: prost::Message + Default>(change: &Change) -> Option<Stored<Arc<M>>> {
     let value = change.value.as_ref()?;
     match decode::<M>(&change.key, value, change.revision) {

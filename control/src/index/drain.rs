@@ -1,4 +1,4 @@
-//! How the drain of a worker goes: what is left on it, and why.
+//! The progress of a worker's drain: what is left on it, and why.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,14 @@ use crate::{
     store::Revision,
 };
 
-/// Workloads whose obstacles are told.
+/// The number of workloads whose obstacles are shown.
 const MOST_TOLD: usize = 100;
 
 // === impl Contents ===
 
 impl Contents {
-    /// What becomes of a workload may be what the drain of a worker waits for.
+    /// Touches the workers that are being drained and that a change of a touched workload may
+    /// concern.
     pub(super) fn touch_draining(&self, touched: &mut Touched) {
         if self.draining.is_empty() {
             return;
@@ -41,7 +42,7 @@ impl Contents {
         }
     }
 
-    /// The drain of a worker as users see it, if it is drained.
+    /// Returns the drain of a worker as users see it, if it is being drained.
     pub(super) fn drain(&self, name: &Name) -> Option<v1::Drain> {
         let entry = self.workers.get(name)?;
         let mut drain = entry.stored.as_ref()?.value.drain.clone()?;
@@ -75,7 +76,7 @@ impl Contents {
     }
 }
 
-/// Whether it runs on its worker, or may. What has ended, or was given up, does not.
+/// Whether a replica runs on its worker, or may. One that has ended, or was given up, does not.
 fn runs(record: &ReplicaRecord) -> bool {
     match record.phase() {
         Phase::Unspecified
@@ -88,7 +89,7 @@ fn runs(record: &ReplicaRecord) -> bool {
     }
 }
 
-/// Why time alone does not help the replicas of a workload to leave, if it does not.
+/// Returns why time alone does not help the replicas of a workload to leave; empty if it may.
 fn reason(entry: &WorkloadEntry, worker: &Name) -> &'static str {
     let mut records = entry.replicas.values().map(|held| &*held.value);
     let waits = |record: &ReplicaRecord| {
@@ -107,7 +108,7 @@ fn reason(entry: &WorkloadEntry, worker: &Name) -> &'static str {
     }
 }
 
-/// Why so many replicas of a workload have not left their worker yet.
+/// Says why `left` replicas of a workload have not left their worker yet.
 fn obstacle(entry: &WorkloadEntry, worker: &Name, left: u32) -> String {
     let (replicas, have, wait) = match left {
         1 => ("1 replica".to_owned(), "has", "waits"),

@@ -1,7 +1,8 @@
 //! The latest changes of one kind of object, which every watch of that kind reads at its own pace.
 //!
-//! There is one copy of each change, whoever watches, and nothing is kept for a single watch but a number. Neither the
-//! writer nor anybody else waits for a watch that does not read: it is told that it fell behind.
+//! There is one copy of each change, however many watches there are, and a watch keeps nothing but
+//! a number. Neither the writer nor anything else waits for a watch that does not read: it learns
+//! that it fell behind.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +20,7 @@ use crate::{store::Revision, watch};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub changes: usize,
-    /// Of the objects after their changes, as messages.
+    /// The bytes of the objects after their changes, as messages.
     pub bytes: usize,
 }
 
@@ -32,7 +33,7 @@ impl Default for Bounds {
     }
 }
 
-/// One change of what users see of an object. At least one of its two states is there.
+/// One change of what users see of an object. At least one of its two states is present.
 #[derive(Debug)]
 pub struct Change<T> {
     pub before: Option<Arc<T>>,
@@ -40,42 +41,44 @@ pub struct Change<T> {
     pub revision: Revision,
 }
 
-/// A place between two changes: all of the revisions before, and so many changes of this one.
+/// A place between two changes: after all changes of earlier revisions and `passed` changes of this
+/// one.
 ///
-/// As text it is what clients call a resource version: a number, or "REVISION.COUNT" in the midst of a revision.
+/// As text it is what clients call a resource version: a number, or "REVISION.COUNT" in the middle
+/// of a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     revision: Revision,
-    /// `None`: all of them.
+    /// The changes of the revision before the place; `None` is all of them.
     passed: Option<u32>,
 }
 
-/// What follows a position is no longer kept, in part or as a whole.
+/// The changes after a position are no longer kept, in part or as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotKept;
 
-/// One kind's changes.
+/// The changes of one kind of object.
 pub struct Feed<T> {
     kept: RwLock<Kept<T>>,
-    /// Changes ever published; a watch waits here for more.
+    /// The number of changes ever published; a watch waits here for more.
     published: watch::Sender<u64>,
-    /// The present state after so many changes, as long as a watch has not read all of it.
+    /// The present state after this number of changes, until every watch has read all of it.
     present: Mutex<(u64, Weak<Present<T>>)>,
 }
 
 struct Kept<T> {
     changes: VecDeque<Entry<T>>,
-    /// How many changes came before the first of `changes`.
+    /// The number of changes before the first of `changes`.
     dropped: u64,
     bytes: usize,
     bounds: Bounds,
-    /// Of every revision after this one all changes are kept.
+    /// All changes of every revision after this one are kept.
     complete_after: Revision,
 }
 
 struct Entry<T> {
     change: Arc<Change<T>>,
-    /// After this change.
+    /// The position after this change.
     position: Position,
     bytes: usize,
 }
@@ -83,9 +86,9 @@ struct Entry<T> {
 /// A change, and the position after it.
 pub type Next<T> = (Arc<Change<T>>, Position);
 
-/// Where one watch is.
+/// The position of one watch.
 pub struct Cursor {
-    /// Changes that it has passed.
+    /// The number of changes that it has passed.
     passed: u64,
     published: watch::Receiver<u64>,
 }
@@ -107,7 +110,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// The text is no position.
+/// The text is not a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PositionError;
 
@@ -129,7 +132,7 @@ impl FromStr for Position {
 // === impl Feed ===
 
 impl<T: Watched> Feed<T> {
-    /// Empty, and complete after `revision`.
+    /// Makes an empty feed that is complete after `revision`.
     pub(super) fn starting_at(revision: Revision, bounds: Bounds) -> Self {
         Self {
             kept: RwLock::new(Kept {
@@ -144,14 +147,14 @@ impl<T: Watched> Feed<T> {
         }
     }
 
-    /// Forgets what was before: nobody can resume from before `revision`.
+    /// Forgets earlier changes: no watch can resume from before `revision`.
     pub(super) fn begin_at(&self, revision: Revision) {
         let mut kept = self.kept.write();
         while kept.drop_oldest() {}
         kept.complete_after = revision;
     }
 
-    /// Adds changes, newer than all before, in the order of their revisions and all of each.
+    /// Adds changes, newer than all before, in the order of their revisions and with all of each.
     pub(super) fn publish(&self, changes: Vec<Change<T>>) {
         if changes.is_empty() {
             return;
@@ -164,7 +167,7 @@ impl<T: Watched> Feed<T> {
         self.published.send_replace(published);
     }
 
-    /// A watch that begins now. Where what is present must fit to it, the caller holds the index's lock.
+    /// Begins a watch now. If the present state must fit to it, the caller holds the index's lock.
     pub(super) fn cursor(&self) -> Cursor {
         let published = self.published.subscribe();
         Cursor {
@@ -173,8 +176,8 @@ impl<T: Watched> Feed<T> {
         }
     }
 
-    /// The present state at a cursor, one for all watches that begin there. The caller holds the
-    /// index's lock.
+    /// Returns the present state at a cursor, one for all watches that begin there. The caller
+    /// holds the index's lock.
     pub(super) fn present(
         &self,
         cursor: &Cursor,
@@ -192,14 +195,15 @@ impl<T: Watched> Feed<T> {
         present
     }
 
-    /// A watch that goes on after a position.
+    /// Begins a watch after a position.
     pub fn cursor_after(&self, position: Position) -> Result<Cursor, NotKept> {
         let published = self.published.subscribe();
         let passed = self.kept.read().passed(position)?;
         Ok(Cursor { passed, published })
     }
 
-    /// The next change, as soon as there is one, and the position after it. Nothing is lost if this is dropped.
+    /// Waits for the next change, and returns it with the position after it. Dropping the future
+    /// loses nothing.
     pub async fn next(&self, cursor: &mut Cursor) -> Result<Next<T>, NotKept> {
         loop {
             if let Some(found) = self.kept.read().get(cursor.passed)? {
@@ -251,21 +255,21 @@ impl<T: Watched> Kept<T> {
         }
     }
 
-    /// Whether there was one.
+    /// Drops the oldest change. Returns whether there was one.
     fn drop_oldest(&mut self) -> bool {
         let Some(oldest) = self.changes.pop_front() else {
             return false;
         };
         self.dropped += 1;
         self.bytes -= oldest.bytes;
-        // Others of its revision may still be here, but no longer all.
+        // Other changes of its revision may still be kept, but not all of them.
         self.complete_after = oldest.position.revision;
         true
     }
 
-    /// How many changes there were up to a position.
+    /// Counts the changes up to a position.
     fn passed(&self, position: Position) -> Result<u64, NotKept> {
-        // In the midst of a revision all of that one must be here, to count.
+        // In the middle of a revision all of its changes must be kept, to be counted.
         let needed = match position.passed {
             None => position.revision,
             Some(_) => position.revision.saturating_sub(1),
@@ -284,7 +288,7 @@ impl<T: Watched> Kept<T> {
         Ok(self.dropped + (before + of_revision) as u64)
     }
 
-    /// The change after so many; `None` when that is still to come.
+    /// Returns the change after `passed` others; `None` if it is still to come.
     fn get(&self, passed: u64) -> Result<Option<Next<T>>, NotKept> {
         let index = passed.checked_sub(self.dropped).ok_or(NotKept)?;
         let entry = usize::try_from(index)

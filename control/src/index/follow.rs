@@ -14,7 +14,7 @@ use crate::{
     watch,
 };
 
-/// What the index is made from.
+/// The prefixes of keys that the index is made from.
 const PREFIXES: [&str; 4] = [
     keys::WORKLOADS,
     keys::REPLICAS,
@@ -22,12 +22,12 @@ const PREFIXES: [&str; 4] = [
     keys::ARTIFACTS,
 ];
 
-/// Follows the store into the index until it is told to end.
+/// Follows the store into the index until it is cancelled.
 pub struct IndexTask {
     index: Arc<Index>,
     state: State,
     watch: Watch,
-    /// Where each prefix stood when it was read: older changes of it are known already.
+    /// The revision at which each prefix was read: earlier changes of it are known already.
     floors: [Revision; PREFIXES.len()],
     /// The changes of revisions that are not complete yet.
     pending: Vec<Change>,
@@ -56,7 +56,7 @@ impl IndexTask {
         });
         let (watch, floors) = read_present(&state, &index).await?;
         {
-            // Nobody has seen the states before this one, so nobody can resume from them.
+            // No client has seen earlier states, so none can resume from them.
             let applied = index.inner.read().applied;
             index.workload_changes.begin_at(applied);
             index.replica_changes.begin_at(applied);
@@ -102,8 +102,8 @@ impl IndexTask {
         if floor.is_some_and(|floor| revision > floor) {
             self.pending.push(change);
         }
-        // The prefixes were read one after the other: until the last of these readings is reached,
-        // what is held would mix two revisions.
+        // The prefixes were read one after the other: until the revision of the last reading is
+        // reached, the contents would mix two revisions.
         if last && revision >= self.floors[PREFIXES.len() - 1] {
             let changes = std::mem::take(&mut self.pending);
             let mut inner = self.index.inner.write();
@@ -113,7 +113,7 @@ impl IndexTask {
         }
     }
 
-    /// Reads everything anew until that works. False when it is time to end.
+    /// Reads everything again until that works. Returns false when it is time to end.
     async fn reload(&mut self, shutdown: &CancellationToken) -> bool {
         self.pending.clear();
         loop {
@@ -133,7 +133,8 @@ impl IndexTask {
     }
 }
 
-/// Brings the index to the store's present state, as if that were one transaction, and opens a watch from there.
+/// Brings the index to the store's present state, as if by one transaction, and opens a watch from
+/// there.
 async fn read_present(
     state: &State,
     index: &Index,
@@ -142,7 +143,8 @@ async fn read_present(
     for prefix in PREFIXES {
         snapshots.push(state.list(prefix).await?);
     }
-    // A workload that could not be read would look like one that was deleted, and its replicas would be stopped.
+    // A workload that could not be read would look like a deleted one, and its replicas would be
+    // stopped.
     for (prefix, snapshot) in PREFIXES.iter().zip(&snapshots) {
         contents::check(prefix, snapshot)?;
     }

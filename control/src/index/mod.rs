@@ -1,4 +1,4 @@
-//! The present state in memory: one task follows the store, everybody else reads here.
+//! The present state in memory: one task follows the store, and everything else reads here.
 //!
 //! A thousand watchers share one view of the store and one derivation of each workload's status.
 
@@ -42,12 +42,12 @@ pub use follow::IndexTask;
 pub use present::Present;
 pub use watched::{ShownReplica, Watched};
 
-/// Workloads that a reader of [`Index::touched`] may be behind.
+/// The number of workloads that a reader of [`Index::touched`] may be behind.
 const TOUCHED_BUFFER: usize = 8192;
-/// Wakes of sessions that are kept beside those of known workers.
+/// The number of sessions' wakes that are kept besides those of known workers.
 const SPARE_SESSIONS: usize = 1024;
 
-/// The reading side. Every method holds a lock for the time of a map's look-up only.
+/// The reading side. Every method holds a lock only for the time of a map's look-up.
 pub struct Index {
     inner: RwLock<Inner>,
     applied: watch::Sender<Revision>,
@@ -62,7 +62,7 @@ pub struct Index {
 struct Inner {
     contents: Contents,
     applied: Revision,
-    /// Where the sessions of workers wait for changes of what they should run.
+    /// The wakes on which the sessions of workers wait for changes of what they should run.
     sessions: BTreeMap<Name, Arc<Notify>>,
 }
 
@@ -74,7 +74,7 @@ pub struct Observation {
     pub replicas: Vec<Stored<Arc<ReplicaRecord>>>,
 }
 
-/// A worker and what was placed on it.
+/// A worker, and what was placed on it.
 pub struct WorkerUsage {
     pub name: Name,
     pub worker: Arc<v1::Worker>,
@@ -85,7 +85,8 @@ pub struct WorkerUsage {
 // === impl Index ===
 
 impl Index {
-    /// Waits until everything up to a revision is in the index, so that who wrote it reads it.
+    /// Waits until everything up to a revision is in the index, so that its writer can read it
+    /// here.
     pub async fn reached(&self, revision: Revision) {
         // An error means that the sender is gone, and it lives in `self`.
         let _ = self
@@ -95,7 +96,7 @@ impl Index {
             .await;
     }
 
-    /// Why these components could not be compiled, of those that could not.
+    /// Returns why components could not be compiled, for those of `digests` that could not.
     pub fn compile_failures(
         &self,
         digests: impl IntoIterator<Item = Digest>,
@@ -109,7 +110,8 @@ impl Index {
         failures.collect()
     }
 
-    /// The workloads that were there when a worker was lost, but for one of them, and their replicas.
+    /// Returns the workloads that were on a worker when it was lost, except for one of them, and
+    /// their replicas.
     pub fn suspects(&self, but: &WorkloadId) -> Vec<(Arc<v1::Workload>, Vec<Arc<ReplicaRecord>>)> {
         let inner = self.inner.read();
         let contents = &inner.contents;
@@ -122,7 +124,7 @@ impl Index {
         suspects.collect()
     }
 
-    /// A workload with its status.
+    /// Returns a workload with its status.
     pub fn workload(&self, id: &WorkloadId) -> Option<Arc<v1::Workload>> {
         self.inner
             .read()
@@ -133,7 +135,8 @@ impl Index {
             .clone()
     }
 
-    /// Up to `limit` workloads after `after` that `keep` keeps, by namespace and name, and the revision of this page.
+    /// Returns up to `limit` workloads after `after` that `keep` keeps, by namespace and name, and
+    /// the revision of this page.
     pub fn workloads(
         &self,
         after: Option<&WorkloadId>,
@@ -154,8 +157,8 @@ impl Index {
         (page, inner.applied)
     }
 
-    /// Up to `limit` replicas after `after` that `keep` keeps, by namespace, workload and id, and the revision of this
-    /// page.
+    /// Returns up to `limit` replicas after `after` that `keep` keeps, by namespace, workload and
+    /// id, and the revision of this page.
     pub fn replicas(
         &self,
         after: Option<&(WorkloadId, String)>,
@@ -183,7 +186,8 @@ impl Index {
         (page, inner.applied)
     }
 
-    /// Up to `limit` workers after `after` that `keep` keeps, by name, and the revision of this page.
+    /// Returns up to `limit` workers after `after` that `keep` keeps, by name, and the revision of
+    /// this page.
     pub fn shown_workers(
         &self,
         after: Option<&Name>,
@@ -204,13 +208,13 @@ impl Index {
         (page, inner.applied)
     }
 
-    /// One worker as users see it.
+    /// Returns one worker as users see it.
     pub fn shown_worker(&self, name: &Name) -> Option<Arc<v1::Worker>> {
         let inner = self.inner.read();
         inner.contents.workers.get(name)?.shown.clone()
     }
 
-    /// Every replica of a workload.
+    /// Returns every replica of a workload.
     pub fn replicas_of(&self, id: &WorkloadId) -> Vec<Stored<Arc<ReplicaRecord>>> {
         let inner = self.inner.read();
         let entry = inner.contents.workloads.get(id);
@@ -219,7 +223,7 @@ impl Index {
             .unwrap_or_default()
     }
 
-    /// Every replica that was placed on a worker.
+    /// Returns every replica that was placed on a worker.
     pub fn replicas_on(&self, worker: &Name) -> Vec<Arc<ReplicaRecord>> {
         let inner = self.inner.read();
         let Some(entry) = inner.contents.workers.get(worker) else {
@@ -240,7 +244,7 @@ impl Index {
         entry.replicas.iter().filter_map(record).collect()
     }
 
-    /// What the reconciler decides upon.
+    /// Returns what the reconciler decides upon.
     pub fn observe(&self, id: &WorkloadId) -> Observation {
         let inner = self.inner.read();
         match inner.contents.workloads.get(id) {
@@ -257,8 +261,8 @@ impl Index {
         }
     }
 
-    /// The spec that a workload had at a revision of the store, if the index is at that revision of the
-    /// workload; the inner `None` is a spec that this version cannot read.
+    /// Returns the spec that a workload had at a revision of the store, if the index holds the
+    /// workload at that revision. The inner `None` is a spec that this version cannot read.
     pub fn spec_at(
         &self,
         id: &WorkloadId,
@@ -270,7 +274,7 @@ impl Index {
         (stored.revision == revision).then(|| entry.spec.clone())
     }
 
-    /// Every workload's stored form: for what must look at all of them.
+    /// Returns the stored form of every workload.
     pub fn all_workloads(&self) -> Vec<(WorkloadId, Arc<v1::Workload>)> {
         let inner = self.inner.read();
         let held = inner.contents.workloads.iter();
@@ -278,7 +282,7 @@ impl Index {
             .collect()
     }
 
-    /// Every workload that is known by itself or by its replicas.
+    /// Returns every workload that is known by itself or by its replicas.
     pub fn ids(&self) -> Vec<WorkloadId> {
         self.inner
             .read()
@@ -289,7 +293,7 @@ impl Index {
             .collect()
     }
 
-    /// The workloads that have replicas on a worker.
+    /// Returns the workloads that have replicas on a worker.
     pub fn workloads_on(&self, worker: &Name) -> BTreeSet<WorkloadId> {
         let inner = self.inner.read();
         let entry = inner.contents.workers.get(worker);
@@ -298,7 +302,7 @@ impl Index {
             .unwrap_or_default()
     }
 
-    /// The workload of a replica, if that replica was placed on this worker.
+    /// Returns the workload of a replica, if that replica was placed on this worker.
     pub fn placed_on(&self, worker: &Name, replica: &str) -> Option<WorkloadId> {
         self.inner
             .read()
@@ -310,7 +314,7 @@ impl Index {
             .cloned()
     }
 
-    /// Every worker by name, with what its replicas may use.
+    /// Returns every worker by name, with what its replicas may use.
     pub fn workers(&self) -> Vec<WorkerUsage> {
         let inner = self.inner.read();
         inner
@@ -321,7 +325,7 @@ impl Index {
             .collect()
     }
 
-    /// How many workers are known.
+    /// Returns the number of known workers.
     pub fn worker_count(&self) -> usize {
         self.inner.read().contents.workers.len()
     }
@@ -335,9 +339,10 @@ impl Index {
             .and_then(|entry| worker_usage(name, entry))
     }
 
-    /// All objects of a kind, the revision of that, and a watch of what changes from then on.
+    /// Returns all objects of a kind, their revision, and a watch of the changes from then on.
     pub fn watch<T: Watched>(&self) -> (Arc<Present<T>>, Revision, Cursor) {
-        // Changes are published under the write lock, so nothing falls between what is present and the watch.
+        // Changes are published under the write lock, so none falls between the present state and
+        // the watch.
         let inner = self.inner.read();
         let feed = T::feed(self);
         let cursor = feed.cursor();
@@ -345,22 +350,24 @@ impl Index {
         (present, inner.applied, cursor)
     }
 
-    /// Names workloads as their replicas change. Who lags looks at what it is interested in anew.
+    /// Names workloads as their replicas change. A reader that lags looks again at what it is
+    /// interested in.
     pub fn touched(&self) -> broadcast::Receiver<WorkloadId> {
         self.touched.subscribe()
     }
 
-    /// Wakes when what a worker should run may have changed. One session waits at a time.
+    /// Returns what wakes when the replicas that a worker should run may have changed. One session
+    /// waits at a time.
     pub fn session_wake(&self, worker: &Name) -> Arc<Notify> {
         let mut inner = self.inner.write();
-        // Those of sessions that have ended are of no use: the next one looks at everything first.
+        // The wakes of ended sessions are useless: the next session looks at everything first.
         if inner.sessions.len() > 2 * inner.contents.workers.len() + SPARE_SESSIONS {
             inner.sessions.retain(|_, wake| Arc::strong_count(wake) > 1);
         }
         inner.sessions.entry(worker.clone()).or_default().clone()
     }
 
-    /// Tells everyone concerned. Called with the write lock held: see `watch`.
+    /// Notifies all readers that a change concerns. Called with the write lock held: see `watch`.
     fn publish(&self, inner: &mut Inner, effects: Effects, revision: Revision) {
         self.workload_changes.publish(effects.seen.workloads);
         self.replica_changes.publish(effects.seen.replicas);
@@ -371,7 +378,7 @@ impl Index {
             }
         }
         for id in &effects.workloads {
-            // No receiver is no error: nobody reads logs.
+            // It is not an error that there is no receiver: then no logs are being read.
             let _ = self.touched.send(id.clone());
         }
         self.dirty.mark(effects.workloads);

@@ -14,8 +14,8 @@ pub struct Present<T> {
 // === impl Present ===
 
 impl<T: Watched> Present<T> {
-    /// A watch that is resumed in the midst of it must not miss what was not sent by then, so the
-    /// position of each object is older than every object that follows.
+    /// Orders positions so that a watch that resumes in the middle misses nothing: the position of
+    /// each object is older than every object that follows.
     pub(super) fn new(objects: Vec<Arc<T>>) -> Self {
         let mut before = Revision::MAX;
         let mut objects: Vec<_> = objects
@@ -32,7 +32,7 @@ impl<T: Watched> Present<T> {
         Self { objects }
     }
 
-    /// An object, and the position after it.
+    /// Returns an object, and the position after it.
     pub fn get(&self, at: usize) -> Option<(&Arc<T>, Revision)> {
         let (object, position) = self.objects.get(at)?;
         Some((object, *position))

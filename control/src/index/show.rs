@@ -1,4 +1,4 @@
-//! What users see of what the index holds, and how that changes.
+//! The objects of the index as users see them, and the changes of them.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) struct Seen {
 // === impl Contents ===
 
 impl Contents {
-    /// What users see change of all that was touched.
+    /// Returns the changes that users see of all that was touched.
     pub(super) fn look(&mut self, touched: &mut Touched) -> Seen {
         let mut seen = Seen::default();
         for (id, revision) in &touched.workloads {
@@ -59,14 +59,14 @@ impl Contents {
                 self.workloads.remove(id);
             }
         }
-        // Of one revision, unless this is what was missed between two readings of the store.
+        // They have one revision, unless this is what was missed between two readings of the store.
         seen.workloads.sort_by_key(|change| change.revision);
         seen.replicas.sort_by_key(|change| change.revision);
         seen.workers.sort_by_key(|change| change.revision);
         seen
     }
 
-    /// Derives what users see of a workload; a change when that is not what it was.
+    /// Derives what users see of a workload. Returns a change if that differs from before.
     fn assemble(
         &mut self,
         id: &WorkloadId,
@@ -98,7 +98,8 @@ impl Contents {
         changed(before, entry.assembled.clone(), revision)
     }
 
-    /// As [`Self::assemble`], for a replica. Other labels of its workload are a change of it for who selects by them.
+    /// Does the same for a replica. Other labels of its workload are a change for watches that
+    /// select by them.
     fn show_replica(
         &mut self,
         workload: &WorkloadId,
@@ -134,7 +135,7 @@ impl Contents {
         changed(before, Some(after), revision)
     }
 
-    /// As [`Self::assemble`], for a worker. That it was heard of again is no change.
+    /// Does the same for a worker. Another heartbeat is not a change.
     fn show_worker(&mut self, name: &Name, revision: Revision) -> Option<feed::Change<v1::Worker>> {
         let drain = self.drain(name);
         let entry = self.workers.get_mut(name)?;
@@ -168,7 +169,7 @@ impl Contents {
     }
 }
 
-/// `None` of what neither was nor is.
+/// Makes a change; `None` for an object that neither existed nor exists.
 fn changed<T>(
     before: Option<Arc<T>>,
     after: Option<Arc<T>>,

@@ -1,6 +1,11 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::prelude::*;
-use warren_model::name::{Name, WorkloadId};
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+};
 use warren_proto::v1::{self, replica::Phase};
 
 use super::contents::{Contents, Effects};
@@ -163,6 +168,46 @@ fn a_change_concerns_only_those_who_can_gain_or_lose_by_it() {
     assert_eq!(concerned(room), ["on-w2", "waiting"]);
     let no_room = contents.apply(&[replica("on-w1", "r1", "w1", Phase::Backoff, 5)]);
     assert_eq!(concerned(no_room), ["on-w1"]);
+}
+
+#[test]
+fn a_spec_is_parsed_once_when_its_workload_is_put() {
+    let with_spec = |spec, revision| {
+        let value = v1::Workload {
+            spec: Some(spec),
+            ..Default::default()
+        };
+        put(keys::workload(&id("a")), encode(&value), revision)
+    };
+    let service = |args: &[&str]| v1::WorkloadSpec {
+        service: Some(v1::Service {
+            component: Digest::of(b"").to_string(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let mut contents = Contents::default();
+    contents.apply(&[with_spec(service(&["x"]), 5)]);
+    let spec = |contents: &Contents| contents.workloads[&id("a")].spec.clone();
+    let first = spec(&contents).unwrap();
+    assert_eq!(first.service.as_ref().unwrap().args, ["x"]);
+    contents.apply(&[replica("a", "a-1", "w1", Phase::Running, 6)]);
+    assert!(Arc::ptr_eq(&first, &spec(&contents).unwrap()));
+    contents.apply(&[with_spec(service(&["y"]), 7)]);
+    let second = spec(&contents).unwrap();
+    assert_eq!(second.service.as_ref().unwrap().args, ["y"]);
+    // Nothing can run by a digest that is not one; the workload is still there.
+    let unreadable = v1::WorkloadSpec {
+        service: Some(v1::Service {
+            component: "sha256:x".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    contents.apply(&[with_spec(unreadable, 8)]);
+    assert!(spec(&contents).is_none());
+    assert!(contents.workloads[&id("a")].stored.is_some());
 }
 
 #[test]

@@ -9,20 +9,20 @@ use super::{Index, contents::Contents, feed::Feed};
 
 pub type Labels = BTreeMap<String, String>;
 
-/// An object of the index that changes are told of.
+/// An object of the index whose changes can be watched.
 pub trait Watched: Send + Sync + Sized + 'static {
-    /// What tells this object from another of the same name.
+    /// Returns what tells this object from another one of the same name.
     fn life(&self) -> &str;
 
-    /// Another one whenever users see something else.
+    /// Returns the version, which differs whenever users see something else.
     fn resource_version(&self) -> &str;
 
-    /// Bytes that it takes as a message.
+    /// Returns the bytes that it takes as a message.
     fn size(&self) -> usize;
 
     fn feed(index: &Index) -> &Feed<Self>;
 
-    /// All objects of this kind in the order of their names.
+    /// Returns all objects of this kind in the order of their names.
     fn present(contents: &Contents) -> Vec<Arc<Self>>;
 }
 

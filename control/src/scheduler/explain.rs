@@ -1,4 +1,4 @@
-//! Why a replica has no worker, in words.
+//! The reasons why a replica has no worker, in words.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,20 +10,20 @@ use warren_model::{
 
 use super::{Hold, TakenPort};
 
-/// Why a worker cannot take a replica. In the order in which they are tried, and told.
+/// Why a worker cannot take a replica, in the order in which reasons are checked and listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     CannotCompile,
     NotReady,
-    /// In order, as those that have stopped.
+    /// It stops in order, or has stopped so.
     Stopping,
     Stopped,
     Cordoned,
     DropsAssignments,
-    /// As `key=value`.
+    /// The label as `key=value`.
     LacksLabel(String),
     LacksVolume(Name),
-    /// It must be written to.
+    /// The replica must write to the volume.
     ReadOnlyVolume(Name),
     /// Its operator does not let workloads publish there.
     PublishNotAllowed(HostPort),
@@ -32,10 +32,10 @@ pub(super) enum Refusal {
     },
     PortTaken {
         taken: TakenPort,
-        /// By a replica on another worker of the same network.
+        /// A replica on another worker of the same network has it.
         shared: bool,
     },
-    /// It tried, and something that is not Warren's has the port.
+    /// It tried, and a program other than Warren has the port.
     PortRefused(HostPort),
     LacksMemory {
         needed: u64,
@@ -43,7 +43,7 @@ pub(super) enum Refusal {
     },
 }
 
-/// What time alone does not change.
+/// A reason that time alone does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lasting {
     Ports,
@@ -59,8 +59,9 @@ pub struct Unschedulable {
 // === impl Unschedulable ===
 
 impl Unschedulable {
-    /// What keeps every worker from taking it until somebody changes something: published ports, which nobody is about to
-    /// give up, or components that do not compile. `None` where time alone may help.
+    /// Returns what keeps every worker from taking it until somebody changes something: published
+    /// ports that are not about to be released, or components that do not compile. `None` where
+    /// time alone may help.
     pub fn lasting(&self) -> Option<Lasting> {
         let is_port = |refusal: &Refusal| {
             matches!(
@@ -101,7 +102,7 @@ impl Unschedulable {
             .count()
     }
 
-    /// One phrase for each kind of refusal, with the number of workers.
+    /// Returns one phrase for each kind of refusal, with the number of workers.
     fn phrases(&self) -> Vec<String> {
         let mut phrases = Vec::new();
         for (kind, one, several) in [
@@ -220,7 +221,8 @@ impl Unschedulable {
             1 => ("lacks", ""),
             _ => ("lack", "at most "),
         };
-        // Of the worker that lacks least: what is needed differs between workers that keep reserves and those that do not.
+        // The worker that lacks least: what is needed differs between workers that keep reserves
+        // and those that do not.
         let nearest = lacking.min_by_key(|(needed, free)| needed.saturating_sub(*free));
         let (needed, most) = nearest.unwrap_or_default();
         let short = rounded_bytes(needed.saturating_sub(most));

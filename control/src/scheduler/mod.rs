@@ -1,4 +1,5 @@
-//! Where a replica runs: filters say where it can, scores where it is best. Pure: the same input, the same choice.
+//! Placement of replicas: filters say which workers can run one, scores which of them is best. It
+//! is pure: the same input gives the same choice.
 
 use std::{
     cmp::Reverse,
@@ -25,51 +26,52 @@ pub use explain::{Lasting, Unschedulable};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     pub memory: Memory,
-    /// What it publishes on; port 0 is none of them.
+    /// The ports that it publishes on, without port 0.
     pub ports: Vec<HostPort>,
 }
 
-/// The memory of a replica, or of several, in bytes, by each way to count it.
+/// The memory of a replica, or of several, in bytes, by each way of counting it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// What its guests are always granted.
+    /// The bytes that its guests are always granted.
     pub reserve: u64,
-    /// What they may use at most.
+    /// The bytes that they may use at most.
     pub limit: u64,
 }
 
-/// Which workers may run a replica, room aside.
+/// The requirements for a worker that may run a replica, apart from room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Every one must be the worker's.
+    /// Labels that the worker must all have.
     pub labels: BTreeMap<String, String>,
     /// The label over whose values replicas are spread.
     pub spread: Option<String>,
     /// Directories that the worker must offer.
     pub volumes: BTreeMap<Name, Access>,
-    /// Where it publishes; with port 0 the worker chooses one.
+    /// The addresses that it publishes on; with port 0 the worker chooses a port.
     pub listens: Vec<HostPort>,
 }
 
-/// What may be done with a directory, or must be possible.
+/// The access that a directory offers, or that a replica needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     Read,
     Write,
 }
 
-/// What a worker has, however many replicas it runs.
+/// What a worker offers, however many replicas it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offers {
     pub labels: BTreeMap<String, String>,
     pub volumes: BTreeMap<Name, Access>,
-    /// Workers of the same kernel network share their ports. `None`: it shares them with nobody.
+    /// Workers of the same kernel network share their ports. `None` is a worker that shares them
+    /// with no other.
     pub network: Option<String>,
-    /// Where its operator lets workloads publish. Empty: everywhere.
+    /// The addresses where its operator lets workloads publish. Empty is everywhere.
     pub publish: Vec<PublishRule>,
 }
 
-/// A worker as placement sees it, all its replicas counted.
+/// A worker as placement sees it, with all its replicas counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerView {
     pub name: Name,
@@ -80,51 +82,52 @@ pub struct WorkerView {
     pub draining: bool,
     /// It stops in order, or has stopped.
     pub departure: Option<Departure>,
-    /// It runs what it is assigned, as far as is known.
+    /// It runs what it is assigned, as far as the control plane knows.
     pub follows: bool,
-    /// Since it was last heard of, or since the control plane's start where that is later.
+    /// The time since its last heartbeat, or since the control plane's start if that is later.
     pub silent_for: Duration,
-    /// How long its session stands.
+    /// The age of its session.
     pub connected_for: Duration,
-    /// In bytes.
+    /// The bytes of memory that are free.
     pub memory_free: u64,
-    /// Whether it holds guests to their reserves when memory runs short; else their limits must fit.
+    /// Whether it holds guests to their reserves when memory runs short; otherwise their limits
+    /// must fit.
     pub keeps_reserves: bool,
     pub replicas: u32,
-    /// 0: no bound.
+    /// The most replicas that it runs; 0 is no bound.
     pub replicas_max: u32,
     pub taken_ports: Vec<TakenPort>,
     pub offers: Arc<Offers>,
 }
 
-/// Of a worker that stops in order.
+/// The state of a worker that stops in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// For how much longer its replicas are kept for its return: others take their places once that
-    /// is zero.
+    /// How much longer its replicas are kept for its return: once this is zero, others replace
+    /// them.
     pub keeps_for: Duration,
-    /// Nothing of it runs any more.
+    /// Nothing runs on it any more.
     pub stopped: bool,
 }
 
-/// A port that somebody publishes on a worker.
+/// A port that a replica publishes on a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenPort {
     pub port: HostPort,
-    /// `None`: another replica of the workload that is being placed.
+    /// The workload that holds it; `None` is another replica of the workload that is being placed.
     pub holder: Option<WorkloadId>,
     pub hold: Hold,
 }
 
-/// For how long a replica has its ports.
+/// How long a replica keeps its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
-    /// Nobody has asked it to give them up.
+    /// Nothing asks it to release them.
     Stays,
-    /// It stops, or another replica is to take its place.
+    /// It stops, or another replica is to replace it.
     Ends,
-    /// It is LOST. Its own worker may still run it; whether the port is free for others on that network, only they can
-    /// find out.
+    /// It is LOST. Its own worker may still run it; whether the port is free for others on that
+    /// network, only they can find out.
     Lost,
 }
 
@@ -136,17 +139,17 @@ type Networks<'a> = BTreeMap<&'a str, Vec<&'a WorkerView>>;
 pub struct Demand<'a> {
     pub needs: &'a Needs,
     pub requirements: &'a Requirements,
-    /// Workers where it failed: only taken when there is no other.
+    /// Workers where it failed, which are taken only when there is no other.
     pub avoid: &'a BTreeSet<Name>,
-    /// Workers that could not listen on its ports: their whole network is not taken.
+    /// Workers that could not listen on its ports: none of their networks is taken.
     pub refused: &'a BTreeSet<Name>,
     /// Workers that cannot compile it.
     pub uncompilable: &'a BTreeSet<Name>,
-    /// How many like it each worker has: the fewer, the better.
+    /// The number of replicas like it on each worker: the fewer, the better.
     pub spread: &'a BTreeMap<Name, u32>,
 }
 
-/// The best worker that can take it, or why none can.
+/// Returns the best worker that can take it, or why none can.
 pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unschedulable> {
     let mut refusals = Vec::new();
     let mut best: Option<&WorkerView> = None;
@@ -169,7 +172,7 @@ pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unsche
 // === impl Memory ===
 
 impl Memory {
-    /// What counts on a worker.
+    /// Returns what counts on a worker.
     pub fn counted(self, keeps_reserves: bool) -> u64 {
         if keeps_reserves {
             self.reserve
@@ -189,7 +192,7 @@ impl Memory {
 // === impl Needs ===
 
 impl Needs {
-    /// As the workload that is being placed takes them.
+    /// Returns the ports as the workload that is being placed takes them.
     fn own_ports(&self, hold: Hold) -> impl Iterator<Item = TakenPort> {
         self.ports.iter().map(move |port| TakenPort {
             port: *port,
@@ -202,7 +205,7 @@ impl Needs {
 // === impl Demand ===
 
 impl Demand<'_> {
-    /// Workers that share ports, by network. Empty where no port is needed.
+    /// Returns the workers that share ports, by network. Empty where no port is needed.
     fn networks<'a>(&self, workers: &'a [WorkerView]) -> Networks<'a> {
         let mut networks = Networks::new();
         if !self.needs.ports.is_empty() {
@@ -215,7 +218,8 @@ impl Demand<'_> {
         networks
     }
 
-    /// How many like it all workers with one value of the `spread` label have together; `None`: those without it.
+    /// Counts the replicas like it on all workers with one value of the `spread` label together;
+    /// `None` is the workers without the label.
     fn spread_by_label<'a>(&self, workers: &'a [WorkerView]) -> BTreeMap<Option<&'a String>, u32> {
         let mut counts = BTreeMap::new();
         if let Some(label) = &self.requirements.spread {
@@ -227,7 +231,8 @@ impl Demand<'_> {
         counts
     }
 
-    /// The least is the best. The name comes last, so that no two workers are equal.
+    /// Returns the score of a worker, of which the least is the best. The name comes last, so that
+    /// no two workers are equal.
     fn score<'a>(
         &self,
         worker: &'a WorkerView,
@@ -249,7 +254,7 @@ impl Demand<'_> {
 // === impl Offers ===
 
 impl Offers {
-    /// The first requirement that it does not meet.
+    /// Returns the first requirement that it does not meet.
     fn lack(&self, required: &Requirements) -> Option<Refusal> {
         let mut labels = required.labels.iter();
         let missing = labels.find(|(key, value)| self.labels.get(*key) != Some(value));
@@ -274,10 +279,10 @@ impl Offers {
 // === impl WorkerView ===
 
 impl WorkerView {
-    /// The first reason against it, if there is one.
+    /// Returns the first reason against it, if there is one.
     fn refuses(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
         let needs = demand.needs;
-        // Whatever else is against such a worker may pass.
+        // Any other reason against such a worker may pass.
         if demand.uncompilable.contains(&self.name) {
             return Some(Refusal::CannotCompile);
         }
@@ -316,7 +321,7 @@ impl WorkerView {
         None
     }
 
-    /// The first wanted port that it, or another worker of its network, does not have free.
+    /// Returns the first wanted port that is not free on it, or on another worker of its network.
     fn lacks_port(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
         let first = demand.needs.ports.first()?;
         let network = self.offers.network.as_deref();
@@ -345,7 +350,7 @@ impl WorkerView {
         }
     }
 
-    /// The wanted port with each of those that keep it from being free.
+    /// Returns the wanted port with each of those that keep it from being free.
     fn taken(&self, port: &HostPort) -> impl Iterator<Item = TakenPort> {
         let taken = self.taken_ports.iter();
         let taken = taken.filter(move |taken| port.conflicts(&taken.port));
@@ -355,7 +360,7 @@ impl WorkerView {
         })
     }
 
-    /// Notes for how long a replica of the workload that is being placed has its ports.
+    /// Notes how long a replica of the workload that is being placed keeps its ports.
     pub fn hold(&mut self, needs: &Needs, hold: Hold) {
         let own =
             |taken: &&mut TakenPort| taken.holder.is_none() && needs.ports.contains(&taken.port);
@@ -368,7 +373,7 @@ impl WorkerView {
         self.take_for(needs, Hold::Stays);
     }
 
-    /// Counts one more, which has its ports for so long.
+    /// Counts one more replica, which keeps its ports for as long as `hold` says.
     pub fn take_for(&mut self, needs: &Needs, hold: Hold) {
         let memory = needs.memory.counted(self.keeps_reserves);
         self.memory_free = self.memory_free.saturating_sub(memory);
@@ -376,7 +381,7 @@ impl WorkerView {
         self.taken_ports.extend(needs.own_ports(hold));
     }
 
-    /// Counts one less, of those that it was counted with.
+    /// Counts one replica less, of those that it was counted with.
     pub fn release(&mut self, needs: &Needs) {
         let memory = needs.memory.counted(self.keeps_reserves);
         self.memory_free = self.memory_free.saturating_add(memory);

@@ -2,7 +2,7 @@
 
 use warren_model::{route::Route, spec::WorkloadSpec};
 
-/// Every route of a spec, the service's and the components', with its field.
+/// Returns every route of a spec, of the service and of the components, with its field.
 pub fn routes(spec: &WorkloadSpec) -> Vec<(String, &Route)> {
     let service = spec.service.iter().flat_map(|service| {
         let routes = service.routes.iter().enumerate();

@@ -1,20 +1,21 @@
-//! How the service of a replica ended lately: the worker's word, and the control plane's where there is none.
+//! The latest exits of a replica's service, as its worker reports them, or as the control plane
+//! concludes where no worker can.
 
 use prost_types::Timestamp;
 use warren_proto::v1::{Exit, Replica, exit::Reason};
 
-/// As many as [`Replica`] promises.
+/// The number of exits that [`Replica`] promises.
 const KEPT: usize = 5;
 
-/// Keeps an exit that nobody else tells, before those of earlier lives.
+/// Keeps an exit that no worker reports, before those of earlier lives.
 pub fn keep(replica: &mut Replica, exit: Exit) {
     replica.last_exits.insert(0, exit.clone());
     replica.last_exits.truncate(KEPT);
     replica.last_exit = Some(exit);
 }
 
-/// Takes in what a worker tells: the exits that it saw, newest first, and the last of them with its lines. Those that it
-/// did not see, because another process of it ran the replica before, stay.
+/// Merges what a worker reports: the exits that it saw, newest first, and the last of them with its
+/// lines. Exits that it did not see, because another process of it ran the replica then, are kept.
 pub fn merge(replica: &mut Replica, last: Option<&Exit>, seen: &[Exit]) {
     let held = std::mem::take(&mut replica.last_exits);
     let is_new = |exit: &Exit| seen.iter().all(|other| other.time != exit.time);
@@ -28,7 +29,8 @@ pub fn merge(replica: &mut Replica, last: Option<&Exit>, seen: &[Exit]) {
     }
 }
 
-/// Takes back that a replica was given up for lost at this time: its worker is there again, and knows better.
+/// Removes the exit that says that a replica was lost at this time: its worker is back and knows
+/// better.
 pub fn withdraw_loss(replica: &mut Replica, since: Option<Timestamp>) {
     let is_it = |exit: &Exit| exit.reason() == Reason::Lost && exit.time == since;
     replica.last_exits.retain(|exit| !is_it(exit));
@@ -68,7 +70,7 @@ mod tests {
         tell(&mut replica, &[3, 2, 1]);
         tell(&mut replica, &[4, 3, 2, 1]);
         assert_eq!(times(&replica), [4, 3, 2, 1]);
-        // Another process, which knows of none before.
+        // Another process, which knows of no earlier exits.
         tell(&mut replica, &[6]);
         tell(&mut replica, &[7, 6]);
         assert_eq!(times(&replica), [7, 6, 4, 3, 2]);
@@ -76,7 +78,7 @@ mod tests {
             at(replica.last_exit.as_ref().and_then(|exit| exit.time)).0,
             7
         );
-        // Nothing new to tell takes nothing away.
+        // A report without exits removes none.
         tell(&mut replica, &[]);
         assert_eq!(times(&replica), [7, 6, 4, 3, 2]);
     }

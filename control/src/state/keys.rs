@@ -1,4 +1,4 @@
-//! Where things stand in the store. Names are DNS labels, so `/` and `|` never occur in them.
+//! The keys of the store. Names are DNS labels, so `/` and `|` never occur in them.
 
 use warren_model::{
     digest::Digest,
@@ -10,17 +10,18 @@ pub const TERM: &str = "meta/term";
 /// The store's identity.
 pub const CLUSTER_ID: &str = "meta/cluster-id";
 pub const FENCE: &str = "meta/fence";
-/// In milliseconds.
+/// The longest worker timeout, in milliseconds.
 pub const WORKER_TIMEOUT: &str = "meta/worker-timeout";
 pub const WORKLOADS: &str = "workload/";
 pub const REPLICAS: &str = "replica/";
 pub const WORKERS: &str = "worker/";
 pub const ARTIFACTS: &str = "artifact/";
-/// Snapshots of all workloads' revisions.
+/// The prefix of the snapshots of all workloads' revisions.
 pub const REVISIONS: &str = "revision/";
 pub const EVENTS: &str = "event/";
 
-/// Stands for the empty namespace, that of workers' events: not a DNS label, so no namespace has it.
+/// Stands for the empty namespace, which events of workers have. It is not a DNS label, so it is
+/// not a namespace.
 const NO_NAMESPACE: &str = "_";
 
 /// A key that the index follows.
@@ -48,7 +49,7 @@ pub fn artifact(digest: Digest) -> String {
     format!("{ARTIFACTS}{}", digest.hex())
 }
 
-/// The claim on a route: one holder in the whole fleet.
+/// Returns the key of the claim on a route, which has one holder in the whole fleet.
 pub fn route(route: &Route) -> String {
     format!(
         "route/{}|{}",
@@ -57,12 +58,12 @@ pub fn route(route: &Route) -> String {
     )
 }
 
-/// All snapshots of a workload's revisions.
+/// Returns the prefix of the snapshots of a workload's revisions.
 pub fn revisions(workload: &WorkloadId) -> String {
     format!("{REVISIONS}{workload}/")
 }
 
-/// One snapshot; ten digits, so that keys sort as numbers do.
+/// Returns the key of one snapshot; ten digits, so that keys sort as numbers do.
 pub fn revision(workload: &WorkloadId, revision: u32) -> String {
     format!("{REVISIONS}{workload}/{revision:010}")
 }
@@ -76,7 +77,7 @@ pub fn event(namespace: &str, sequence: u64) -> String {
     format!("{EVENTS}{namespace}/{sequence:020}")
 }
 
-/// The namespace and sequence number of an event's key.
+/// Reads the namespace and sequence number of an event's key.
 pub fn parse_event(key: &str) -> Option<(String, u64)> {
     let (namespace, sequence) = key.strip_prefix(EVENTS)?.split_once('/')?;
     let namespace = if namespace == NO_NAMESPACE {
@@ -87,7 +88,7 @@ pub fn parse_event(key: &str) -> Option<(String, u64)> {
     Some((namespace.to_owned(), sequence.parse().ok()?))
 }
 
-/// The revision number at the end of a snapshot's key.
+/// Reads the revision number at the end of a snapshot's key.
 pub fn parse_revision(key: &str) -> Option<u32> {
     key.rsplit_once('/')?.1.parse().ok()
 }
@@ -95,7 +96,7 @@ pub fn parse_revision(key: &str) -> Option<u32> {
 // === impl Key ===
 
 impl Key {
-    /// `None` for keys that the index does not follow.
+    /// Reads a key; `None` for keys that the index does not follow.
     pub fn parse(key: &str) -> Option<Self> {
         let (kind, rest) = key.split_once('/')?;
         match kind {

@@ -41,10 +41,10 @@ pub struct Transaction {
     writes: Vec<Write>,
 }
 
-/// Above the last term and the last fence that are known, where those of a lost state are not.
+/// The distance above the last known term and fence that is safe when the state lost some of them.
 pub const TERMS_PER_LOSS: u64 = 1 << 20;
 
-/// How often a read-modify-write is tried against others' writes before its caller is told.
+/// How often a read-modify-write is tried against the writes of others before it fails.
 const MAX_ATTEMPTS: u32 = 32;
 
 // === impl State ===
@@ -68,7 +68,7 @@ impl State {
         self.get(&keys::artifact(digest)).await
     }
 
-    /// Every artifact, by digest.
+    /// Returns every artifact, by digest.
     pub async fn artifacts(&self) -> Result<Vec<Stored<v1::Artifact>>, StoreError> {
         let snapshot = self.store.list(keys::ARTIFACTS).await?;
         snapshot
@@ -78,7 +78,7 @@ impl State {
             .collect()
     }
 
-    /// The workload that holds a route: `NAMESPACE/NAME`.
+    /// Returns the workload that holds a route.
     pub async fn route_holder(&self, route: &Route) -> Result<Option<WorkloadId>, StoreError> {
         let key = keys::route(route);
         let Some(held) = self.store.get(&key).await? else {
@@ -91,7 +91,7 @@ impl State {
             .ok_or_else(|| StoreError::Corrupt(format!("`{key}` does not name a workload")))
     }
 
-    /// A workload as it was at one of its revisions; `None` when that is no longer kept.
+    /// Returns a workload as it was at one of its revisions; `None` when that is no longer kept.
     pub async fn revision(
         &self,
         id: &WorkloadId,
@@ -103,7 +103,7 @@ impl State {
             .map(|held| held.value))
     }
 
-    /// A workload as it was at each of its kept revisions, oldest first.
+    /// Returns a workload as it was at each of its kept revisions, oldest first.
     pub async fn snapshots(&self, id: &WorkloadId) -> Result<Vec<v1::Workload>, StoreError> {
         let snapshot = self.store.list(&keys::revisions(id)).await?;
         let snapshots = snapshot
@@ -113,7 +113,7 @@ impl State {
         snapshots.collect()
     }
 
-    /// The numbers of the kept revisions, oldest first.
+    /// Returns the numbers of the kept revisions, oldest first.
     pub async fn revisions(&self, id: &WorkloadId) -> Result<Vec<u32>, StoreError> {
         let snapshot = self.store.list(&keys::revisions(id)).await?;
         Ok(snapshot
@@ -123,7 +123,8 @@ impl State {
             .collect())
     }
 
-    /// The store's identity, made where it has none: `known`, if it had one that was lost.
+    /// Returns the store's identity, and makes one where it has none: `known`, if it had one that
+    /// was lost.
     pub async fn cluster_id(&self, known: Option<String>) -> Result<String, StoreError> {
         let id = known.unwrap_or_else(|| ambient::uuid_by_time().to_string());
         let write = Write::put(keys::CLUSTER_ID, id.clone()).when(Precondition::Absent);
@@ -137,7 +138,7 @@ impl State {
         id.ok_or_else(|| StoreError::Corrupt(format!("`{}` is not text", keys::CLUSTER_ID)))
     }
 
-    /// Removes a worker that is as it was read; `None` where it is not.
+    /// Removes a worker that is still as it was read; `None` where it is not.
     pub async fn remove_worker(
         &self,
         name: &Name,
@@ -152,22 +153,25 @@ impl State {
         }
     }
 
-    /// A worker as it is stored.
+    /// Returns a worker as it is stored.
     pub async fn worker(&self, name: &Name) -> Result<Option<Stored<v1::Worker>>, StoreError> {
         self.get(&keys::worker(name)).await
     }
 
-    /// Starts a new term: a number that no control plane over this store has had before, so many above the last.
+    /// Starts a new term: a number that no control plane over this store has had before, `above`
+    /// higher than the last.
     pub async fn begin_term(&self, above: u64) -> Result<u64, StoreError> {
         self.count(keys::TERM, above).await
     }
 
-    /// A number for assignments of exclusive services, greater than all before by so many. On the disk when it is returned.
+    /// Returns a number for assignments of exclusive services, at least `above` greater than all
+    /// before. It is on the disk when it is returned.
     pub async fn next_fence(&self, above: u64) -> Result<u64, StoreError> {
         self.count(keys::FENCE, above).await
     }
 
-    /// The longest worker timeout by which a worker may still count the time since its last heartbeat.
+    /// Returns the longest worker timeout by which a worker may still count the time since its last
+    /// heartbeat.
     pub async fn worker_timeout(&self) -> Result<Option<Duration>, StoreError> {
         let held = self.store.get(keys::WORKER_TIMEOUT).await?;
         let millis = held.map(|held| number(keys::WORKER_TIMEOUT, &held.value));
@@ -181,7 +185,7 @@ impl State {
         written.map(drop)
     }
 
-    /// Counts a stored number up by so many, from 0, and returns it.
+    /// Counts a stored number up by `above`, from 0, and returns it.
     async fn count(&self, key: &str, above: u64) -> Result<u64, StoreError> {
         for _ in 0..MAX_ATTEMPTS {
             let held = self.store.get(key).await?;
@@ -206,8 +210,8 @@ impl State {
         })
     }
 
-    /// Changes a worker until nobody else's write comes between; `None` from `change` leaves it as it is.
-    /// Returns the revision that wrote it, if one did.
+    /// Changes a worker until no other write comes between; `None` from `change` leaves it as it
+    /// is. Returns the revision that wrote it, if one did.
     pub async fn update_worker(
         &self,
         name: &Name,
@@ -217,7 +221,7 @@ impl State {
         self.update(&keys::worker(name), durability, change).await
     }
 
-    /// As [`State::update_worker`], for a replica.
+    /// Does the same for a replica.
     pub async fn update_replica(
         &self,
         workload: &WorkloadId,
@@ -229,7 +233,7 @@ impl State {
             .await
     }
 
-    /// As [`State::update_worker`], for an artifact.
+    /// Does the same for an artifact.
     pub async fn update_artifact(
         &self,
         digest: Digest,
@@ -240,7 +244,7 @@ impl State {
             .await
     }
 
-    /// All of the transaction or none of it.
+    /// Commits all of a transaction or none of it.
     pub async fn commit(
         &self,
         transaction: Transaction,
@@ -259,12 +263,12 @@ impl State {
         self.store.list(prefix).await
     }
 
-    /// Every change of the store after `revision`.
+    /// Watches every change of the store after `revision`.
     pub fn watch_all(&self, revision: Revision) -> Result<Watch, StoreError> {
         self.store.watch("", revision)
     }
 
-    /// Every write passes here.
+    /// Commits writes. Every write passes here.
     async fn write(
         &self,
         mut writes: Vec<Write>,
@@ -333,7 +337,7 @@ impl Transaction {
         self.add(Write::put(key, encode(value)))
     }
 
-    /// Claims a route that nobody holds.
+    /// Claims a route that has no holder.
     pub fn claim(&mut self, route: &Route, holder: &WorkloadId) -> &mut Self {
         self.add(Write::put(keys::route(route), holder.to_string()).when(Precondition::Absent))
     }
@@ -348,7 +352,7 @@ impl Transaction {
         self.add(Write::delete(key))
     }
 
-    /// Demands that a key exists, and leaves it as it is.
+    /// Requires that a key exists, and leaves it as it is.
     pub fn require(&mut self, key: String) -> &mut Self {
         self.add(Write::check(key, Precondition::Exists))
     }

@@ -1,4 +1,4 @@
-//! What is stored beside the contract's own messages.
+//! Records that are stored besides the contract's own messages.
 
 use prost_types::Timestamp;
 use warren_model::{condition, name::Name, spec};
@@ -8,22 +8,24 @@ use crate::scheduler::{Hold, Memory};
 
 /// A replica as it is stored: what users see, and what only the control plane needs to know.
 ///
-/// Phase STOPPING is the control plane's order to stop; the worker's own reports bring all the others but LOST.
+/// Phase STOPPING is the control plane's order to stop. All other phases except LOST come from the
+/// worker's reports.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ReplicaRecord {
-    /// Without `resource_version`.
+    /// The replica without `resource_version`.
     #[prost(message, required, tag = "1")]
     pub replica: v1::Replica,
-    /// When its phase last changed, by the control plane's clock.
+    /// The time when its phase last changed, by the control plane's clock.
     #[prost(message, optional, tag = "2")]
     pub since: Option<Timestamp>,
-    /// How many replicas before it failed in a row.
+    /// The number of replicas before it that failed in a row.
     #[prost(uint32, tag = "3")]
     pub attempt: u32,
-    /// What it may use at most on its worker.
+    /// The bytes of memory that it may use at most on its worker.
     #[prost(uint64, tag = "4")]
     pub memory_bytes: u64,
-    /// Ports "IP:PORT" and "IP:PORT/udp" that it holds on its worker; those with port 0 are not among them.
+    /// The ports "IP:PORT" and "IP:PORT/udp" that it holds on its worker, without those with port
+    /// 0.
     #[prost(string, repeated, tag = "5")]
     pub ports: Vec<String>,
     /// The phase that its worker last reported while it was LOST.
@@ -32,24 +34,26 @@ pub struct ReplicaRecord {
     /// Whether its worker then reported it ready.
     #[prost(bool, tag = "7")]
     pub reported_ready: bool,
-    /// What its guests are always granted on its worker. Absent in what an earlier version stored.
+    /// The bytes of memory that its guests are always granted on its worker. Absent in what an
+    /// earlier version stored.
     #[prost(uint64, optional, tag = "20")]
     pub reserve_bytes: Option<u64>,
-    /// Since when it has been ready without a break, by the control plane's clock. Absent while it is not ready, and in
-    /// what a version without `update.min_ready` stored.
+    /// The time since which it has been ready without a break, by the control plane's clock. Absent
+    /// while it is not ready, and in what a version without `update.min_ready` stored.
     #[prost(message, optional, tag = "30")]
     pub ready_since: Option<Timestamp>,
-    /// Workers that could not listen on its ports before it was made.
+    /// The workers that could not listen on its ports before it was made.
     #[prost(string, repeated, tag = "31")]
     pub refused: Vec<String>,
-    /// A run of its service that ended with its worker is not followed by another.
+    /// Whether a run of its service that ended with its worker is never followed by another.
     #[prost(bool, tag = "32")]
     pub runs_once: bool,
-    /// It was asked to stop for good: should its service complete meanwhile, nobody needs to know.
+    /// Whether it was asked to stop for good: then it does not matter if its service completes in
+    /// the meantime.
     #[prost(bool, tag = "33")]
     pub discarded: bool,
-    /// When its worker came back as another process, after one that had ended without a word while this was starting on it or
-    /// had just begun.
+    /// The time when its worker came back as another process, after one that had ended without a
+    /// word while this replica was starting on it or had just begun.
     #[prost(message, optional, tag = "34")]
     pub cut_short: Option<Timestamp>,
 }
@@ -60,15 +64,15 @@ pub struct EventRecord {
     /// Absent in what an earlier version stored, whose events are not kept.
     #[prost(message, optional, tag = "16")]
     pub event: Option<v1::Event>,
-    /// Of what a worker tells.
+    /// The worker's account of the event, if a worker reported it.
     #[prost(message, optional, tag = "17")]
     pub account: Option<Account>,
 }
 
-/// How often something happened by a worker's account: the same account again, or a later one, is counted once.
+/// A worker's count of an event: the same account again, or a later one, is counted once.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct Account {
-    /// When the worker began to count: another time is another account.
+    /// The time when the worker began to count: another time is another account.
     #[prost(message, optional, tag = "1")]
     pub since: Option<Timestamp>,
     #[prost(uint32, tag = "2")]
@@ -111,19 +115,19 @@ impl ReplicaRecord {
         }
     }
 
-    /// The worker that it was placed on.
+    /// Returns the worker that it was placed on.
     pub fn worker(&self) -> Option<Name> {
         Name::parse(&self.replica.worker).ok()
     }
 
-    /// It takes work from `now` on, after it did not.
+    /// Marks it as ready since `now`.
     pub fn set_ready(&mut self, now: Timestamp) {
         self.replica.ready = true;
         self.replica.available = Some(false);
         self.ready_since = Some(now);
     }
 
-    /// It takes no work.
+    /// Marks it as not ready.
     pub fn set_unready(&mut self) {
         if self.replica.ready {
             self.replica.ready = false;
@@ -141,7 +145,7 @@ impl ReplicaRecord {
     }
 }
 
-/// Sets what its worker would know of a replica, had it told.
+/// Sets the conditions that the worker of a replica would know, had it reported them.
 pub fn set_worker_conditions(
     conditions: &mut Vec<v1::Condition>,
     status: v1::condition::Status,
@@ -154,7 +158,8 @@ pub fn set_worker_conditions(
     }
 }
 
-/// Sets one condition of an object; its time moves only when its status changes. Whether anything changed.
+/// Sets one condition of an object; its time moves only when its status changes. Returns whether
+/// anything changed.
 pub fn set_condition(
     conditions: &mut Vec<v1::Condition>,
     kind: &str,
@@ -188,7 +193,7 @@ pub fn set_condition(
     }
 }
 
-/// One condition by its type.
+/// Returns one condition by its type.
 pub fn condition<'a>(conditions: &'a [v1::Condition], kind: &str) -> Option<&'a v1::Condition> {
     conditions.iter().find(|held| held.r#type == kind)
 }
@@ -202,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_a_version_without_minimum_times_stored_counts_as_it_did() {
-        // Field 1: a replica with field 8, `ready`. As that version wrote it, nothing more.
+        // Field 1: a replica with field 8, `ready`, as that version wrote it.
         for (stored, counts) in [(&b"\x0a\x02\x40\x01"[..], true), (&b"\x0a\x00"[..], false)] {
             let record = ReplicaRecord::decode(stored).expect("it is one");
             assert_eq!(record.replica.available, None);

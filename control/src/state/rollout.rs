@@ -1,19 +1,22 @@
-//! What is noted with a workload of its rollout: all that a control plane knows of it, so that the next one goes on.
+//! The notes about a rollout that are stored with its workload: all that a control plane knows of
+//! it, so that the next one can continue it.
 
 use prost_types::Timestamp;
 use warren_model::name::Name;
 use warren_proto::v1::{self, rollout::State};
 
-/// Losses of workers that are noted: more than hold a revision.
+/// The number of losses of workers that are noted, which is more than are needed to hold a
+/// revision.
 const LOSSES: usize = 8;
 
-/// What is noted of the present revision's rollout; `None` where an earlier version of Warren made the revision.
+/// Returns the notes about the present revision's rollout; `None` where an earlier version of
+/// Warren made the revision.
 pub fn of(workload: &v1::Workload) -> Option<&v1::Rollout> {
     let noted = workload.status.as_ref()?.rollout.as_ref()?;
     (noted.revision == workload.revision).then_some(noted)
 }
 
-/// The newest revision that was rolled out whole; 0: none.
+/// Returns the newest revision that was rolled out whole; 0 is none.
 pub fn stable_revision(workload: &v1::Workload) -> u32 {
     let noted = workload.status.as_ref();
     noted
@@ -21,7 +24,7 @@ pub fn stable_revision(workload: &v1::Workload) -> u32 {
         .map_or(0, |rollout| rollout.stable_revision)
 }
 
-/// The present revision's, begun where nothing was noted of it.
+/// Returns the notes about the present revision's rollout, begun where there are none.
 pub fn present(workload: &v1::Workload) -> v1::Rollout {
     of(workload).cloned().unwrap_or_else(|| v1::Rollout {
         revision: workload.revision,
@@ -30,7 +33,7 @@ pub fn present(workload: &v1::Workload) -> v1::Rollout {
     })
 }
 
-/// A worker was lost, perhaps by the present revision.
+/// Notes that a worker was lost, perhaps because of the present revision.
 pub fn blame(workload: &mut v1::Workload, loss: v1::WorkerLoss) {
     let mut rollout = present(workload);
     rollout.losses.push(loss);
@@ -39,7 +42,7 @@ pub fn blame(workload: &mut v1::Workload, loss: v1::WorkerLoss) {
     note(workload, rollout);
 }
 
-/// This process of it was not lost.
+/// Removes the loss of a worker's process that turned out not to be lost.
 pub fn acquit(workload: &mut v1::Workload, worker: &Name, instance: &str) {
     let mut rollout = present(workload);
     let is_it = |loss: &v1::WorkerLoss| loss.worker == worker.as_str() && loss.instance == instance;
@@ -47,7 +50,7 @@ pub fn acquit(workload: &mut v1::Workload, worker: &Name, instance: &str) {
     note(workload, rollout);
 }
 
-/// The present revision's rollout begins.
+/// Begins the rollout of the present revision.
 pub fn begin(workload: &mut v1::Workload, now: Timestamp) {
     let rollout = v1::Rollout {
         revision: workload.revision,
@@ -60,7 +63,8 @@ pub fn begin(workload: &mut v1::Workload, now: Timestamp) {
     note(workload, rollout);
 }
 
-/// Somebody asked for another number of replicas: a rollout that is not complete has its whole deadline again.
+/// Gives a rollout that is not complete its whole deadline again, because the number of replicas
+/// was changed.
 pub fn give_time(workload: &mut v1::Workload, now: Timestamp) {
     let Some(held) = of(workload) else { return };
     if held.state() != State::Complete {
@@ -72,7 +76,7 @@ pub fn give_time(workload: &mut v1::Workload, now: Timestamp) {
     }
 }
 
-/// The rollout stalled, and could not be taken back for this reason.
+/// Notes that the rollout stalled, and why it could not be rolled back.
 pub fn stall(workload: &mut v1::Workload, message: String, now: Timestamp) {
     let Some(held) = of(workload) else { return };
     let mut rollout = held.clone();
@@ -89,7 +93,7 @@ pub fn enter(rollout: &mut v1::Rollout, state: State, now: Timestamp) {
     }
 }
 
-/// The rest of the status is derived where it is read, and never stored.
+/// Stores the notes. The rest of the status is derived where it is read, and never stored.
 pub fn note(workload: &mut v1::Workload, rollout: v1::Rollout) {
     workload.status = Some(v1::WorkloadStatus {
         rollout: Some(rollout),
