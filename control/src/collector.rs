@@ -1,7 +1,9 @@
-//! Removes artifacts that nothing names any more, some time after the last push, or the last revision, that named them.
+//! Removes artifacts that nothing names any more, some time after the last push, or the last
+//! revision, that named them.
 //!
-//! The time since which an artifact is unused is stored with it, so that restarts do not matter. A push and an Apply set it
-//! themselves. That the last revision is gone is noticed at the next look, so an artifact never goes too early.
+//! The time since which an artifact is unused is stored with it, so that restarts do not matter. A
+//! push and an Apply set it themselves. That the last revision is gone is noticed at the next look,
+//! so an artifact never goes too early.
 
 use std::{
     collections::BTreeSet,
@@ -226,7 +228,8 @@ fn judge(artifact: &v1::Artifact, is_named: bool, now: &Timestamp, retention: Du
     }
 }
 
-/// Whether the clock of the day went on by more than the time that passed, as after a start without a right one.
+/// Whether the clock of the day went on by more than the time that passed, as after a start without
+/// a right one.
 fn is_set_forward(before: SystemTime, now: SystemTime, passed: Duration) -> bool {
     now.duration_since(before)
         .is_ok_and(|shown| shown > passed + DRIFT)

@@ -67,10 +67,11 @@ pub struct Config {
     pub data: PathBuf,
     /// Silence after which a worker's replicas are LOST and replaced.
     pub worker_timeout: Duration,
-    /// Updates stop the old replica before the new one starts, instead of running one more for a while, and one that
-    /// stalls is not taken back: for somebody who is working on the workload.
+    /// Updates stop the old replica before the new one starts, instead of running one more for a
+    /// while, and one that stalls is not taken back: for somebody who is working on the workload.
     pub stop_first: bool,
-    /// Revisions that are kept of each workload, beside those that run or are gone back to; at least 1.
+    /// Revisions that are kept of each workload, beside those that run or are gone back to; at
+    /// least 1.
     pub revision_history_limit: usize,
     /// What a component that is pushed may hold.
     pub artifact_limits: Limits,
@@ -300,8 +301,9 @@ impl ControlPlane {
         })
     }
 
-    /// Serves until `shutdown` resolves: then health says NOT_SERVING, streams end, requests under way are finished
-    /// within 5 s, and the store is flushed. Dropped before that, it stops as a killed process does.
+    /// Serves until `shutdown` resolves: then health says NOT_SERVING, streams end, requests under
+    /// way are finished within 5 s, and the store is flushed. Dropped before that, it stops as a
+    /// killed process does.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -390,8 +392,8 @@ impl ControlPlane {
     }
 }
 
-/// How long workers may count on heartbeats that were acknowledged before this start: by the timeout of then, where that
-/// was longer. Remembered until it is over, whatever happens meanwhile.
+/// How long workers may count on heartbeats that were acknowledged before this start: by the
+/// timeout of then, where that was longer. Remembered until it is over, whatever happens meanwhile.
 async fn outlast(state: &State, timeout: Duration) -> Result<Duration, StoreError> {
     let before = state.worker_timeout().await?;
     let longest = before.unwrap_or_default().max(timeout);
@@ -401,7 +403,8 @@ async fn outlast(state: &State, timeout: Duration) -> Result<Duration, StoreErro
     Ok(longest)
 }
 
-/// Once nobody goes by a longer timeout of before, the present one is what the next start has to outlast.
+/// Once nobody goes by a longer timeout of before, the present one is what the next start has to
+/// outlast.
 async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
     let forget = async {
         tokio::time::sleep(fleet.leases.earlier_left()).await;

@@ -1,5 +1,5 @@
-//! A control plane over a simulated disk, whose requests come from a simulated network: everything between is what
-//! serves real ones.
+//! A control plane over a simulated disk, whose requests come from a simulated network: everything
+//! between is what serves real ones.
 
 use std::{collections::BTreeSet, future::Future, path::Path, sync::Arc};
 
@@ -36,7 +36,8 @@ pub use crate::store::sim::Step;
 #[derive(Clone, Debug, Default)]
 pub struct Disk(SimDisk);
 
-/// What happens around each step of the disk: it may take time, and who never comes back from it has died there.
+/// What happens around each step of the disk: it may take time, and who never comes back from it
+/// has died there.
 pub type Around = Arc<dyn Fn(Step) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A control plane that serves. Dropped, it dies.
@@ -82,7 +83,8 @@ impl Disk {
 // === impl Serving ===
 
 impl Serving {
-    /// Starts over what is on the disk. `artifact` is there as if somebody had pushed it, its file in `artifacts`.
+    /// Starts over what is on the disk. `artifact` is there as if somebody had pushed it, its file
+    /// in `artifacts`.
     pub async fn start(
         disk: &Disk,
         around: Around,

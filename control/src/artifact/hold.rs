@@ -1,5 +1,5 @@
-//! Files that stay for a reader that takes them one after the other, even if they are removed in the
-//! meantime.
+//! Files that stay for a reader that takes them one after the other, even if they are removed in
+//! the meantime.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -79,8 +79,8 @@ impl Drop for Held {
             if *holders == 0 {
                 holds.held.remove(digest);
                 if holds.doomed.remove(digest) {
-                    // Under the lock, so that it is not pushed again in between. A file that stays is
-                    // only waste.
+                    // Under the lock, so that it is not pushed again in between. A file that stays
+                    // is only waste.
                     let _ = fs::remove_file(path(&self.files.directory, *digest));
                 }
             }

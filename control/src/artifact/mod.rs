@@ -64,8 +64,8 @@ pub struct ArtifactFiles {
     directory: Arc<Path>,
     uploads: Arc<Semaphore>,
     holds: Arc<Mutex<Holds>>,
-    /// Held for reading while something relies on artifacts that the index does not show as used yet,
-    /// for writing while artifacts are removed.
+    /// Held for reading while something relies on artifacts that the index does not show as used
+    /// yet, for writing while artifacts are removed.
     references: Arc<RwLock<()>>,
     limit: u64,
 }
@@ -102,20 +102,22 @@ impl ArtifactFiles {
         self.references.read().await
     }
 
-    /// Waits until nothing relies on artifacts any more, and keeps it so until the guard is dropped.
+    /// Waits until nothing relies on artifacts any more, and keeps it so until the guard is
+    /// dropped.
     pub async fn alone(&self) -> RwLockWriteGuard<'_, ()> {
         self.references.write().await
     }
 
-    /// Opens a place for the bytes of a new artifact; [`ArtifactError::Busy`] while too many others are open.
+    /// Opens a place for the bytes of a new artifact; [`ArtifactError::Busy`] while too many others
+    /// are open.
     pub async fn begin(&self) -> Result<ArtifactUpload, ArtifactError> {
         let permit = self.uploads.clone().try_acquire_owned();
         let permit = permit.map_err(|_| ArtifactError::Busy)?;
         ArtifactUpload::begin(self.clone(), permit).await
     }
 
-    /// Returns the bytes, verified as they are read: the last piece comes only if all of them match the
-    /// digest, and [`ArtifactError::Corrupt`] otherwise.
+    /// Returns the bytes, verified as they are read: the last piece comes only if all of them match
+    /// the digest, and [`ArtifactError::Corrupt`] otherwise.
     pub async fn read(&self, digest: Digest) -> Result<ArtifactStream, ArtifactError> {
         match fs::File::open(path(&self.directory, digest)).await {
             Ok(file) => Ok(read::verified(file, digest)),
@@ -140,8 +142,8 @@ impl ArtifactFiles {
             .unwrap_or(false)
     }
 
-    /// Removes an artifact; one that does not exist is removed already. Readers continue, and a file
-    /// that is held is removed once it is released.
+    /// Removes an artifact; one that does not exist is removed already. Readers continue, and a
+    /// file that is held is removed once it is released.
     pub async fn remove(&self, digest: Digest) -> Result<(), ArtifactError> {
         if self.holds.lock().doom(digest) {
             return Ok(());

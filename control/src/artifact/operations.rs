@@ -71,8 +71,8 @@ impl Artifacts {
         &self.files
     }
 
-    /// Keeps an upload that turns out to be a component. Returns its record, and whether there was one
-    /// before.
+    /// Keeps an upload that turns out to be a component. Returns its record, and whether there was
+    /// one before.
     pub async fn keep(&self, upload: FinishedUpload) -> Result<(v1::Artifact, bool), Refusal> {
         let (digest, size_bytes) = (upload.digest(), upload.size());
         let info = self.inspections.inspect(upload.bytes()).await?;
@@ -141,8 +141,8 @@ impl Artifacts {
         Ok(())
     }
 
-    /// Restarts the time for which an unused artifact is kept. The caller relies on artifacts, so that
-    /// this one is not removed in the meantime.
+    /// Restarts the time for which an unused artifact is kept. The caller relies on artifacts, so
+    /// that this one is not removed in the meantime.
     async fn pushed_again(
         &self,
         digest: Digest,
@@ -164,7 +164,8 @@ impl Artifacts {
         }
     }
 
-    /// Returns the workloads that name an artifact, in their present spec or in one that still runs.
+    /// Returns the workloads that name an artifact, in their present spec or in one that still
+    /// runs.
     async fn users(&self, digest: Digest) -> Result<BTreeSet<String>, StoreError> {
         let name = digest.to_string();
         let mut users = BTreeSet::new();
@@ -198,8 +199,8 @@ pub fn no_artifact(digest: Digest) -> Absent {
     }
 }
 
-/// Whether a spec names an artifact. Reads the stored text: a spec that this version cannot run still
-/// keeps its artifacts.
+/// Whether a spec names an artifact. Reads the stored text: a spec that this version cannot run
+/// still keeps its artifacts.
 fn names(spec: Option<&v1::WorkloadSpec>, digest: &str) -> bool {
     spec.is_some_and(|spec| {
         let mut service = spec.service.iter();

@@ -16,8 +16,8 @@ struct Reader {
     file: File,
     digest: Digest,
     hasher: Hasher,
-    /// The last piece that was read and is not returned yet: a reader that has it has every byte, and
-    /// must not mistake damaged ones for the whole.
+    /// The last piece that was read and is not returned yet: a reader that has it has every byte,
+    /// and must not mistake damaged ones for the whole.
     held_back: Option<Bytes>,
 }
 

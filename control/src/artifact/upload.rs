@@ -72,8 +72,8 @@ impl ArtifactUpload {
         })
     }
 
-    /// Adds bytes. After an error, or after the future was dropped before it returned, the upload can
-    /// only be dropped.
+    /// Adds bytes. After an error, or after the future was dropped before it returned, the upload
+    /// can only be dropped.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), ArtifactError> {
         let size = self.size + u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         if size > self.limit {
@@ -118,8 +118,8 @@ impl FinishedUpload {
         Ok(fs::read(&self.temporary.path).await?)
     }
 
-    /// Gives the file its name, which survives a crash once this returns. It replaces a file of that
-    /// name: the bytes are the same, or the old ones were damaged.
+    /// Gives the file its name, which survives a crash once this returns. It replaces a file of
+    /// that name: the bytes are the same, or the old ones were damaged.
     pub async fn keep(self) -> Result<(), ArtifactError> {
         let Temporary { files, path, .. } = &self.temporary;
         // Before it has its name, so that a release of the old file leaves the new one.

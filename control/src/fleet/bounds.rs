@@ -1,7 +1,7 @@
 //! Bounds on what a worker may say: what it sends is stored, and shown to others.
 //!
-//! Names and addresses beyond their bound are refused, with the field. Texts for people are cut: what
-//! a guest wrote must not end the session of its worker.
+//! Names and addresses beyond their bound are refused, with the field. Texts for people are cut:
+//! what a guest wrote must not end the session of its worker.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 

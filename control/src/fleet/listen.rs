@@ -1,4 +1,5 @@
-//! What a worker says, as it comes: heartbeats are answered at once, and the rest waits to be stored.
+//! What a worker says, as it comes: heartbeats are answered at once, and the rest waits to be
+//! stored.
 
 use std::{sync::Arc, time::Instant as StdInstant};
 
@@ -87,7 +88,8 @@ impl Listener<'_> {
         let timeout = self.fleet.worker_timeout;
         let mut lease = Instant::now() + timeout;
         loop {
-            // A heartbeat that waits to be read is in time, and a worker that sends much else but no heartbeat is not.
+            // A heartbeat that waits to be read is in time, and a worker that sends much else but
+            // no heartbeat is not.
             let message = tokio::select! {
                 biased;
                 message = self.inbound.try_next() => message?,
@@ -139,7 +141,8 @@ impl Listener<'_> {
                     "only the first message of a session is Hello",
                 ));
             }
-            // A newer worker's message: what it means is not known, and it was told our protocol version.
+            // A newer worker's message: what it means is not known, and it was told our protocol
+            // version.
             None => return Ok(false),
         };
         let taken = self.desk.with(|intake| intake.take(message, now()));

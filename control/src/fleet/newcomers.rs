@@ -1,5 +1,5 @@
-//! Bounds on the number of workers and on how fast new ones may come: anyone who reaches the listener
-//! can open sessions under ever new names.
+//! Bounds on the number of workers and on how fast new ones may come: anyone who reaches the
+//! listener can open sessions under ever new names.
 
 use std::time::{Duration, Instant};
 

@@ -6,8 +6,8 @@ use warren_model::admission::{Entered, Full, Peer, Places, Share, Shares};
 use super::error::SessionError;
 use crate::listen::ClientLimits;
 
-/// Places of sessions before and after Hello. A worker says Hello at once, so a session without Hello
-/// gives way to later ones: silent sessions keep no worker out.
+/// Places of sessions before and after Hello. A worker says Hello at once, so a session without
+/// Hello gives way to later ones: silent sessions keep no worker out.
 pub struct SessionPlaces {
     greetings: Places<CancellationToken>,
     open: Shares,

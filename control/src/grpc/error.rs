@@ -1,7 +1,7 @@
 //! gRPC statuses with `google.rpc` details: what was wrong, where, and what to do.
 //!
-//! Every failure carries an `ErrorInfo` with a reason that programs can rely on, and the details that
-//! its code calls for.
+//! Every failure carries an `ErrorInfo` with a reason that programs can rely on, and the details
+//! that its code calls for.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -51,8 +51,8 @@ impl FleetService for FleetApi {
             .places
             .greet(connection.as_ref().map(Connection::peer))?;
         let inbound = request.into_inner().map_err(received).boxed();
-        // The head of the response goes out before Hello arrives: a client may wait for it before it
-        // sends anything.
+        // The head of the response goes out before Hello arrives: a client may wait for it before
+        // it sends anything.
         self.0.tasks.spawn(async move {
             if let Err(error) = session::run(fleet, inbound, &outbox, greeted, connection).await {
                 // A worker that does not read, or has gone, does not need to know why.

@@ -1,4 +1,5 @@
-//! Bounds on how much is done at once and how long a single answer may take, and the end of streams at shutdown.
+//! Bounds on how much is done at once and how long a single answer may take, and the end of streams
+//! at shutdown.
 //!
 //! A call counts among those that are worked on once its request has arrived completely. Until then
 //! it waits among others, and the longest waiting one makes room for newer ones.

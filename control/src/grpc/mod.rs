@@ -1,6 +1,6 @@
-//! Everything that speaks gRPC: the services, which check, call and translate; the layers that every
-//! call passes on its way in (a span, the authorisation, the limits) and on its way out (details for
-//! every failure); and the statuses that the errors of other rooms become.
+//! Everything that speaks gRPC: the services, which check, call and translate; the layers that
+//! every call passes on its way in (a span, the authorisation, the limits) and on its way out
+//! (details for every failure); and the statuses that the errors of other rooms become.
 //!
 //! No other room names `tonic::Status`, and nothing is decided here but about a single request.
 

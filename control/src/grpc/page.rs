@@ -1,5 +1,5 @@
-//! Pages of lists: a token names the last item of its page, so that writes in the meantime do not move
-//! the next one.
+//! Pages of lists: a token names the last item of its page, so that writes in the meantime do not
+//! move the next one.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -18,8 +18,8 @@ const FRAMING: usize = 8;
 /// The digits of a token that say which list it belongs to.
 const MARK: usize = 16;
 
-/// Returns how many items a page holds: the wanted number within bounds, as Google's API design guide
-/// (AIP-158) says.
+/// Returns how many items a page holds: the wanted number within bounds, as Google's API design
+/// guide (AIP-158) says.
 pub(super) fn size(asked: u32) -> usize {
     let size = if asked == 0 {
         DEFAULT_SIZE
@@ -56,7 +56,8 @@ impl Listing {
         })
     }
 
-    /// Returns the token after which the next page begins. It is opaque, so that no client makes one up.
+    /// Returns the token after which the next page begins. It is opaque, so that no client makes
+    /// one up.
     pub fn token(&self, last: &str) -> String {
         hex::encode(format!("{}{last}", self.mark()))
     }

@@ -18,8 +18,8 @@ use super::{
     worker::WorkerApi, workload::WorkloadApi,
 };
 
-/// The bytes of a message with a piece of an artifact, of at most 1 MiB. Other messages of users have
-/// tonic's bound of 4 MiB.
+/// The bytes of a message with a piece of an artifact, of at most 1 MiB. Other messages of users
+/// have tonic's bound of 4 MiB.
 const MAX_PUSH_MESSAGE: usize = 1024 * 1024 + 4096;
 /// The bytes of a message of a worker: a Hello is at most 2 MiB, and a report far smaller.
 const MAX_FLEET_MESSAGE: usize = 4 * 1024 * 1024;

@@ -1,5 +1,5 @@
-//! The objects that a request is about: those of one namespace or all, one workload or all, those with
-//! certain labels.
+//! The objects that a request is about: those of one namespace or all, one workload or all, those
+//! with certain labels.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +81,8 @@ impl Scope {
         list.about(text(&self.namespace)).about(text(&self.name))
     }
 
-    /// Whether a workload, or something about it, belongs here. Events of workers have no namespace.
+    /// Whether a workload, or something about it, belongs here. Events of workers have no
+    /// namespace.
     pub fn contains(&self, namespace: &str, workload: &str) -> bool {
         self.namespace
             .as_ref()

@@ -16,8 +16,8 @@ use crate::{
     store::SCHEMA,
 };
 
-/// The abilities of this server beyond the first version of the contract, for clients to check before
-/// they use them. Those that a spec relies on come from the model.
+/// The abilities of this server beyond the first version of the contract, for clients to check
+/// before they use them. Those that a spec relies on come from the model.
 const ABILITIES: [&str; 19] = [
     "backup",
     "cordon",

@@ -12,8 +12,8 @@ use crate::{
     store::Revision,
 };
 
-/// How long a watch waits for a position that this server has not seen yet: another server, or its own
-/// store, may have.
+/// How long a watch waits for a position that this server has not seen yet: another server, or its
+/// own store, may have.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// One watch, before it begins.

@@ -332,7 +332,8 @@ fn changes() -> impl Strategy<Value = Vec<(u8, u8, u8, u8, bool)>> {
 }
 
 proptest! {
-    /// An index that missed everything and reads the store anew is the same as one that followed every change.
+    /// An index that missed everything and reads the store anew is the same as one that followed
+    /// every change.
     #[test]
     fn reading_anew_is_following(steps in changes(), split in 0..60_usize) {
         let mut model = Model::default();

@@ -60,7 +60,8 @@ pub(super) struct Scene<'a> {
 // === impl Scene ===
 
 impl Scene<'_> {
-    /// Of a worker's process that is there, or was last; empty where it is not asked for, or not known.
+    /// Of a worker's process that is there, or was last; empty where it is not asked for, or not
+    /// known.
     fn instance(&self, worker: &Name, which: impl Fn(&v1::Worker) -> bool) -> String {
         let mut workers = self.workers.iter();
         let held = workers.find(|held| held.name == *worker && which(&held.worker));
@@ -71,7 +72,8 @@ impl Scene<'_> {
 // === impl Execution ===
 
 impl Execution {
-    /// Translates every action; each replica is written once, by the state that it was planned upon.
+    /// Translates every action; each replica is written once, by the state that it was planned
+    /// upon.
     pub fn of(scene: &Scene<'_>, actions: Vec<Action>) -> Self {
         let mut execution = Self::default();
         let held: BTreeMap<_, _> = scene
@@ -154,7 +156,8 @@ impl Execution {
                 }
             }
         }
-        // Written by the state that it was planned upon: a revision made meanwhile has a rollout of its own.
+        // Written by the state that it was planned upon: a revision made meanwhile has a rollout of
+        // its own.
         if let Some((held, workload)) = scene
             .observation
             .workload
@@ -191,7 +194,8 @@ impl Execution {
         refused: Vec<String>,
         placement: Placement,
     ) {
-        // The plan creates for a workload that it was shown; without one there is nothing to create from.
+        // The plan creates for a workload that it was shown; without one there is nothing to create
+        // from.
         let (Some(workload), Some(spec)) = (&scene.observation.workload, scene.spec) else {
             return;
         };

@@ -101,7 +101,8 @@ pub fn suspicion(
     }
 }
 
-/// Workers on which another workload was on trial, or is, if it was so on all workers that count against `workload`.
+/// Workers on which another workload was on trial, or is, if it was so on all workers that count
+/// against `workload`.
 pub fn shared(
     workload: &v1::Workload,
     other: &v1::Workload,
@@ -125,7 +126,8 @@ pub fn shared(
     known.chain(tried).collect()
 }
 
-/// Whether a replica may be what its worker was lost by, if that is lost. `silent_for`: since it was last heard of.
+/// Whether a replica may be what its worker was lost by, if that is lost. `silent_for`: since it
+/// was last heard of.
 pub fn on_trial(record: &ReplicaRecord, silent_for: Duration, now: &Timestamp) -> bool {
     plan::on_trial(&replica(record, now), silent_for)
 }
@@ -184,7 +186,8 @@ fn noted_rollout(noted: &v1::Rollout, now: &Timestamp) -> Rollout {
     }
 }
 
-/// Where a workload would go back to. Not from a revision that a failure made: that would be a loop.
+/// Where a workload would go back to. Not from a revision that a failure made: that would be a
+/// loop.
 fn roll_back_to(workload: &v1::Workload) -> Option<u32> {
     let stable = rollout::stable_revision(workload);
     let is_earlier = (1..workload.revision).contains(&stable);
@@ -342,7 +345,8 @@ pub fn phase(phase: v1::replica::Phase) -> Phase {
     }
 }
 
-/// The workers as one workload sees them: what its own replicas hold is theirs, in this round and in the next.
+/// The workers as one workload sees them: what its own replicas hold is theirs, in this round and
+/// in the next.
 pub fn with_own_ports(workers: &[WorkerView], id: &WorkloadId) -> Vec<WorkerView> {
     let mut workers = workers.to_vec();
     for taken in workers.iter_mut().flat_map(|held| &mut held.taken_ports) {

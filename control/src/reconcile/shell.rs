@@ -236,8 +236,8 @@ impl Reconciler {
             .map(Some)
     }
 
-    /// Goes back to an earlier revision as `Rollback` does, or notes why that cannot be. After an error
-    /// it is worth another try.
+    /// Goes back to an earlier revision as `Rollback` does, or notes why that cannot be. After an
+    /// error it is worth another try.
     async fn roll_back(&self, job: &Job, to: u32) -> Result<(), Refusal> {
         let observed = &job.observation;
         let Some((held, spec)) = observed.workload.as_ref().zip(observed.spec.as_ref()) else {
@@ -278,8 +278,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Removes the workload with its routes and revisions. That it is as it was read guards all of them:
-    /// while it is being deleted nothing else changes its claims.
+    /// Removes the workload with its routes and revisions. That it is as it was read guards all of
+    /// them: while it is being deleted nothing else changes its claims.
     async fn finish(
         &self,
         id: &WorkloadId,
@@ -301,8 +301,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Returns the workers whose loss would count against other workloads as much as against this one;
-    /// see [`plan::Suspicion`].
+    /// Returns the workers whose loss would count against other workloads as much as against this
+    /// one; see [`plan::Suspicion`].
     fn shared(&self, id: &WorkloadId, workload: &v1::Workload, now: &Timestamp) -> BTreeSet<Name> {
         if rollout::of(workload).is_none_or(|noted| noted.losses.is_empty()) {
             return BTreeSet::new();
@@ -323,8 +323,8 @@ impl Reconciler {
     }
 }
 
-/// Takes what an action will take of a worker, so that the next workload of the batch does not count
-/// on it.
+/// Takes what an action will take of a worker, so that the next workload of the batch does not
+/// count on it.
 fn reserve(
     workers: &mut [WorkerView],
     id: &WorkloadId,

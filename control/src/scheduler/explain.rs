@@ -50,7 +50,8 @@ pub enum Lasting {
     Uncompilable,
 }
 
-/// No worker can take a replica; `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB needed, 10MiB free)".
+/// No worker can take a replica; `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB
+/// needed, 10MiB free)".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unschedulable {
     pub(super) refusals: Vec<Refusal>,

@@ -458,6 +458,7 @@ fn replicas_are_spread_over_workers_then_over_values_of_the_label() {
         *case.spread.entry(name(&placed)).or_default() += 1;
         order.push(placed);
     }
-    // North has two workers and so two replicas before anybody has a second one; then the others come first.
+    // North has two workers and so two replicas before anybody has a second one; then the others
+    // come first.
     assert_eq!(order, ["a", "c", "d", "b", "c", "d"]);
 }

@@ -105,8 +105,8 @@ impl ReplicaRecord {
         }
     }
 
-    /// Returns what it takes of its worker's memory. One that an earlier version stored has the default
-    /// reserve, as its worker assumes.
+    /// Returns what it takes of its worker's memory. One that an earlier version stored has the
+    /// default reserve, as its worker assumes.
     pub fn memory(&self) -> Memory {
         let default = || spec::default_reserve(self.memory_bytes);
         Memory {

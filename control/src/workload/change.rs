@@ -1,5 +1,5 @@
-//! One workload's change: it is read, decided, checked by all that can be known before anything runs,
-//! and written once. Where the write of another comes between, all of that is done again.
+//! One workload's change: it is read, decided, checked by all that can be known before anything
+//! runs, and written once. Where the write of another comes between, all of that is done again.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -83,7 +83,8 @@ impl Change<'_> {
         Err(Refusal::Contended(self.id.clone()))
     }
 
-    /// The stored spec as this version reads it, which the index has done unless it is behind the store.
+    /// The stored spec as this version reads it, which the index has done unless it is behind the
+    /// store.
     fn spec(&self, stored: &Stored<v1::Workload>) -> Option<Arc<WorkloadSpec>> {
         let spec = self.workloads.index.spec_at(self.id, stored.revision);
         spec.unwrap_or_else(|| parse_spec(&stored.value))
@@ -172,7 +173,8 @@ impl Change<'_> {
             if found.contains_key(&digest) {
                 continue;
             }
-            // A worker would wait in vain for an artifact whose file is missing; a push brings it back.
+            // A worker would wait in vain for an artifact whose file is missing; a push brings it
+            // back.
             match self.workloads.state.artifact(digest).await? {
                 Some(held) if self.workloads.artifacts.contains(digest).await => {
                     found.insert(digest, ComponentInfo::from_proto(&held.value));
@@ -211,8 +213,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Claims the routes that are new and gives up those that are gone, in the same transaction as the
-    /// workload. `before` is the stored spec.
+    /// Claims the routes that are new and gives up those that are gone, in the same transaction as
+    /// the workload. `before` is the stored spec.
     async fn claim_routes(
         &self,
         spec: &WorkloadSpec,
@@ -246,8 +248,9 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Removes old snapshots. It keeps the newest ones, those that a replica may still be assigned by,
-    /// the one that a rollout goes back to if it stalls, and the one that this revision went back to.
+    /// Removes old snapshots. It keeps the newest ones, those that a replica may still be assigned
+    /// by, the one that a rollout goes back to if it stalls, and the one that this revision went
+    /// back to.
     async fn drop_old_revisions(
         &self,
         workload: &v1::Workload,

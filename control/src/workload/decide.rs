@@ -66,11 +66,11 @@ pub(super) struct Decision {
     pub workload: v1::Workload,
 }
 
-/// Decides what an operation makes of a stored workload. `kept` are its kept revisions, oldest first,
-/// which only a rollback needs.
+/// Decides what an operation makes of a stored workload. `kept` are its kept revisions, oldest
+/// first, which only a rollback needs.
 ///
-/// Specs are compared by meaning, so that a field to which a later version of Warren gives a default
-/// does not make a new revision.
+/// Specs are compared by meaning, so that a field to which a later version of Warren gives a
+/// default does not make a new revision.
 pub(super) fn change(
     current: Readable<'_>,
     kept: &[v1::Workload],

@@ -132,7 +132,8 @@ fn checked(request: &v1::LogsRequest) -> Result<Option<Duration>, Status> {
     }
 }
 
-/// Checks that a source exists: the guests of a workload write as "service" or as a component's name.
+/// Checks that a source exists: the guests of a workload write as "service" or as a component's
+/// name.
 fn known_source(workload: &v1::Workload, source: &str) -> Result<(), Status> {
     let spec = workload.spec.as_ref();
     let service = spec.and_then(|spec| spec.service.as_ref());
@@ -222,7 +223,8 @@ impl Reading {
                 () = time::sleep(LAST_WORDS), if gone && self.request.follow => break,
             }
         }
-        // A reader that follows has got what there was; another one must learn that lines are missing.
+        // A reader that follows has got what there was; another one must learn that lines are
+        // missing.
         if !failures.is_empty() && (!self.request.follow || !answered) {
             // An error means that the reader has gone.
             let _ = self
@@ -238,8 +240,8 @@ impl Reading {
         workload.is_none_or(|workload| workload.uid != self.uid)
     }
 
-    /// Begins to read every replica that is not being read: new ones, and, with `again`, those that were
-    /// read before, which may have more lines now.
+    /// Begins to read every replica that is not being read: new ones, and, with `again`, those that
+    /// were read before, which may have more lines now.
     fn sources(&mut self, again: bool) -> Vec<BoxFuture<'static, Ended>> {
         let mut sources = Vec::new();
         for held in self.fleet.index.replicas_of(&self.id) {
@@ -274,7 +276,8 @@ impl Reading {
         sources
     }
 
-    /// Returns the wanted time back from now: a replica that is read later goes back to the same moment.
+    /// Returns the wanted time back from now: a replica that is read later goes back to the same
+    /// moment.
     fn since_now(&self) -> Option<prost_types::Duration> {
         let since = self.since?.saturating_add(self.asked.elapsed());
         // A time that is too long for protobuf means all lines that are kept.
@@ -323,8 +326,8 @@ async fn read_replica(
     }
 }
 
-/// Waits for a change of the workload's replicas, or for one that was missed. Returns false when none
-/// will come.
+/// Waits for a change of the workload's replicas, or for one that was missed. Returns false when
+/// none will come.
 async fn changed(touched: &mut Receiver<WorkloadId>, id: &WorkloadId) -> bool {
     loop {
         match touched.recv().await {
