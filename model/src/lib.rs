@@ -28,5 +28,3 @@ pub mod quantity;
 pub mod route;
 pub mod spec;
 pub mod tree;
-#[cfg(feature = "simulation")]
-pub mod watch;

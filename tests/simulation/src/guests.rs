@@ -12,11 +12,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use warren_model::watch;
 use warren_proto::v1::replica::Phase;
 use warren_worker::{
     agent::{

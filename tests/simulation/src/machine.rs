@@ -7,8 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-use warren_model::watch;
+use tokio::{sync::watch, time::Instant};
 use warren_worker::lease::{BootTime, Clock};
 
 use crate::chance::Chance;

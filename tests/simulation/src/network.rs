@@ -13,14 +13,13 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 use tower::service_fn;
 use warren_control::simulation::Serving;
-use warren_model::watch;
 use warren_proto::v1::{self, session_request::Message};
 use warren_worker::agent::remote::{Channel, Remote, RemoteError};
 

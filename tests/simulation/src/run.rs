@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, RngSeed},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -52,6 +52,7 @@ pub fn run(seed: u64, without: Without) -> Outcome {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
+        .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
         .build()
         .unwrap();
     let artifacts = tempfile::tempdir().unwrap();

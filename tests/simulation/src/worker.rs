@@ -126,7 +126,7 @@ impl World {
             held: Mutex::default(),
             lives: Mutex::default(),
             leaving: AtomicBool::new(false),
-            gone: warren_model::watch::Sender::new(()),
+            gone: watch::Sender::new(()),
         });
         let ending = Ending::default();
         let keeps = match self.chance.of_thousand(500) {

@@ -2,35 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::expect_used)]
 
-#[path = "../src/chance.rs"]
-mod chance;
-#[path = "../src/disk.rs"]
-mod disk;
-#[path = "../src/faults.rs"]
-mod faults;
-#[path = "../src/guests.rs"]
-mod guests;
-#[path = "../src/invariants.rs"]
-mod invariants;
-#[path = "../src/machine.rs"]
-mod machine;
-#[path = "../src/network.rs"]
-mod network;
-#[path = "../src/promise.rs"]
-mod promise;
-#[path = "../src/run.rs"]
-mod run;
-#[path = "../src/trace.rs"]
-mod trace;
-#[path = "../src/truth.rs"]
-mod truth;
-#[path = "../src/user.rs"]
-mod user;
-#[path = "../src/worker.rs"]
-mod worker;
-#[path = "../src/world.rs"]
-mod world;
-
 use std::{
     collections::BTreeSet,
     env,
@@ -42,9 +13,11 @@ use std::{
     thread,
 };
 
-use promise::Promise;
-use run::{Outcome, Without, run};
 use warren_model::guard::Guard;
+use warren_simulation::{
+    promise::Promise,
+    run::{Outcome, Without, run},
+};
 
 /// Runs where nothing else is asked for.
 const SEEDS: u64 = 200;
