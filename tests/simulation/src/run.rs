@@ -31,9 +31,6 @@ pub struct Outcome {
     pub trace: String,
 }
 
-/// A guard that is taken away, and the promise that rests on it: no other is looked at.
-pub type Without = Option<(Guard, Promise)>;
-
 /// Between two looks at the fleet.
 const STEP: Duration = Duration::from_millis(100);
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,8 +44,10 @@ const CREATED_AT_MOST: u32 = 3;
 const WORKLOADS: u32 = 3;
 const MOST_REPLICAS: u32 = 3;
 
-/// Runs one seed, on this thread, until a promise is broken.
-pub fn run(seed: u64, without: Without) -> Outcome {
+/// Runs one seed on this thread until a promise is broken.
+///
+/// `without` is the guard that is taken away; where `only` is given, no other promise is checked.
+pub fn run(seed: u64, without: Option<Guard>, only: Option<Promise>) -> Outcome {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -60,11 +59,11 @@ pub fn run(seed: u64, without: Without) -> Outcome {
     std::fs::write(artifacts.path().join(digest), "x").unwrap();
     let trace = runtime.block_on(async {
         let chance = Chance::of(seed);
-        let trace = Trace::new(without.map(|(_, promise)| promise));
+        let trace = Trace::new(only);
         let perils = Perils::default();
         let nature = Nature::new(chance.fork(), perils.late.clone());
         let _nature = ambient::simulated::enter(nature);
-        let _without = guard::simulated::without(without.map(|(guard, _)| guard));
+        let _without = guard::simulated::without(without);
         let path = artifacts.path().to_owned();
         let world = World::new(chance, trace.clone(), perils, path, WORKER_TIMEOUT);
         live(world).await;
