@@ -1,6 +1,7 @@
 //! Rules that a test can take away, to show that the simulation notices what breaks without them.
 //!
-//! Each is one operand of a condition in a pure decision. In a program every guard is enforced, at no cost.
+//! Each is one operand of a condition in a pure decision. In a program every guard is enforced, at
+//! no cost.
 
 /// A rule on which a promise of the fleet rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,23 +1,23 @@
-//! What the fleet promises.
+//! The promises of a fleet.
 
-/// Looked at after every step, until one is broken.
+/// A promise, which is checked after every step until one is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
-    /// What a user was told to be done is done, whatever dies.
+    /// A change that a user was told is done stays done, whatever dies.
     AnswersHold,
     /// A replica that was to stop does not run again, and one that has stopped does not start.
     StoppedStaysStopped,
-    /// No replica runs twice at once, and nothing of an exclusive service does anything after a later one has started,
-    /// whose fence is greater.
+    /// No replica runs twice at once, and nothing of an exclusive service acts after a later one,
+    /// whose fence is greater, has started.
     NeverTwice,
-    /// No more replicas are made than are asked for, and an update may have beside them.
+    /// No more replicas are made than are asked for, plus those that an update may add.
     NoneForNothing,
-    /// Once nothing goes wrong any more, what should run does, and nothing else.
+    /// Once the faults have ended, what should run does, and nothing else.
     Converges,
-    /// Replicas are moved for a cause only: LOST are those of a worker that was silent for the worker timeout, and once
-    /// all is as it should be, nothing is started or stopped.
+    /// A replica becomes LOST only when its worker was silent for the worker timeout, and once all
+    /// is as it should be, nothing is started or stopped.
     NothingFlaps,
-    /// Nobody is refused what is right, neither users nor workers nor a control plane that starts.
+    /// No user, no worker and no control plane that starts is refused what it may have.
     NobodyIsRefused,
 }
 
