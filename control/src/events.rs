@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use prost_types::Timestamp;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use warren_model::{
     name::{Name, WorkloadId},
@@ -26,7 +26,6 @@ use crate::{
         records::{Account, EventRecord},
     },
     store::{Durability, StoreError},
-    watch,
 };
 
 /// Events that are kept of one workload or worker, the newest: what one does again and again does not

@@ -35,8 +35,3 @@ pub use server::{
     DEFAULT_REVISION_HISTORY_LIMIT, DEFAULT_WORKER_TIMEOUT, OpenError, ServeError,
 };
 pub use store::{OnLoss, StoreError};
-
-#[cfg(not(feature = "simulation"))]
-use tokio::sync::watch;
-#[cfg(feature = "simulation")]
-use warren_model::watch;

@@ -1,12 +1,14 @@
-//! What a program finds around it and never twice the same: the time of day, chance, and when a task gets to run.
+//! The inputs of a program that differ from run to run: the time of day, random numbers, and when a
+//! task is polled.
 //!
-//! The control plane and the worker ask here and nowhere else, so that a simulation can say all of it.
+//! The control plane and the worker get them here and nowhere else, so that a simulation can decide
+//! all of them.
 
 use std::time::SystemTime;
 
 use uuid::Uuid;
 
-/// The time of day.
+/// Returns the time of day.
 pub fn now() -> SystemTime {
     #[cfg(feature = "simulation")]
     if let Some(now) = simulated::ask(|surroundings| surroundings.now()) {
@@ -15,7 +17,7 @@ pub fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// A version 7 UUID: later ones sort after earlier ones.
+/// Returns a version 7 UUID: later ones sort after earlier ones.
 pub fn uuid_by_time() -> Uuid {
     #[cfg(feature = "simulation")]
     if let Some(uuid) = simulated::ask(simulated::uuid_by_time) {
@@ -24,17 +26,17 @@ pub fn uuid_by_time() -> Uuid {
     Uuid::now_v7()
 }
 
-/// 62 random bits.
+/// Returns 62 random bits.
 pub fn random() -> u64 {
     #[cfg(feature = "simulation")]
     if let Some(random) = simulated::ask(|surroundings| surroundings.random()) {
         return random >> 2;
     }
-    // Version and variant of a UUID stand above its low 62 bits, which are all random.
+    // The version and the variant of a UUID are above its low 62 bits, which are all random.
     Uuid::new_v4().as_u64_pair().1 & (u64::MAX >> 2)
 }
 
-/// A task, which the scheduler polls when it likes.
+/// Returns the task as it is: the scheduler decides when it is polled.
 #[cfg(not(feature = "simulation"))]
 #[inline]
 pub fn scheduled<T: Future>(task: T) -> T {
@@ -44,7 +46,7 @@ pub fn scheduled<T: Future>(task: T) -> T {
 #[cfg(feature = "simulation")]
 pub use simulated::scheduled;
 
-/// Surroundings of which a test decides.
+/// Surroundings that a test decides.
 #[cfg(feature = "simulation")]
 pub mod simulated {
     use std::{
@@ -57,17 +59,17 @@ pub mod simulated {
 
     use uuid::{Builder, Uuid};
 
-    /// Stands in for the time of day and for chance.
+    /// Replaces the time of day, random numbers and the scheduler.
     pub trait Surroundings {
         fn now(&self) -> SystemTime;
         fn random(&mut self) -> u64;
-        /// What to wait for before a task is polled; `None`: nothing.
+        /// Returns what to wait for before a task is polled, or `None` to poll it at once.
         fn delay(&mut self) -> Option<Delay>;
     }
 
     pub type Delay = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// This thread's surroundings are simulated as long as this lives.
+    /// Ends the simulation of this thread's surroundings when it is dropped.
     #[derive(Debug)]
     pub struct Entered(());
 
@@ -75,18 +77,19 @@ pub mod simulated {
         static SURROUNDINGS: RefCell<Option<Box<dyn Surroundings>>> = const { RefCell::new(None) };
     }
 
-    /// Everything that this thread asks is answered by these.
+    /// Answers everything that this thread asks for from `surroundings`.
     pub fn enter(surroundings: impl Surroundings + 'static) -> Entered {
         SURROUNDINGS.set(Some(Box::new(surroundings)));
         Entered(())
     }
 
-    /// Whether this thread's surroundings are simulated: nothing must happen on another one then.
+    /// Returns whether this thread's surroundings are simulated. No work may then move to another
+    /// thread.
     pub fn is_entered() -> bool {
         SURROUNDINGS.with_borrow(Option::is_some)
     }
 
-    /// A task, which is polled late now and then.
+    /// Runs a task that is polled late now and then.
     pub async fn scheduled<T: Future>(task: T) -> T::Output {
         let mut task = pin!(task);
         let mut late: Option<Delay> = None;

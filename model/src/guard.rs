@@ -1,60 +1,44 @@
-//! Rules on which the fleet's promises rest, each by a name, so that the simulation can show what breaks without it.
+//! Rules that a test can take away, to show that the simulation notices what breaks without them.
 //!
-//! In a program every guard stands, and asking costs nothing.
+//! Each is one operand of a condition in a pure decision. In a program every guard is enforced, at
+//! no cost.
 
-/// One rule.
+/// A rule on which a promise of the fleet rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// What a user is told to be done is flushed before.
-    FlushBeforeAnswer,
-    /// A write is done only upon the state that it was decided upon.
-    CompareAndSet,
-    /// A worker's replicas are LOST only once it was silent for the worker timeout.
+    /// A worker's replicas become LOST only after it was silent for the worker timeout.
     LostAfterTimeout,
-    /// A plan is made upon a state that has what the plan before did.
-    PlanUponOwnWrites,
-    /// The first assignments of a session are complete: a worker stops what they do not name.
-    CompleteAssignments,
-    /// No report takes back that a replica is to stop.
+    /// No report revives a replica that is to stop.
     StoppingIsFinal,
-    /// A worker that comes back takes the place of its own session that nobody has noticed to be gone.
+    /// A worker that comes back replaces its own session, although that one has not ended yet.
     SameWorkerReturns,
-    /// A worker runs nothing of an exclusive service without its lease, which ends before the control plane gives it up.
+    /// A worker runs an exclusive service only while it holds its lease, which ends before the
+    /// control plane gives the service to another worker.
     ExclusiveByLease,
-    /// No replica of an exclusive service is started before all others have ended for certain.
+    /// No replica of an exclusive service starts before all others have certainly ended.
     ExclusiveWaits,
-    /// A worker tells in each session anew what became of its replicas.
-    ReportsRepeated,
-    /// A worker keeps on disk what it is told before it does so.
-    KeptBeforeFollowed,
 }
 
 impl Guard {
     /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::FlushBeforeAnswer,
-        Self::CompareAndSet,
+    pub const ALL: [Self; 5] = [
         Self::LostAfterTimeout,
-        Self::PlanUponOwnWrites,
-        Self::CompleteAssignments,
         Self::StoppingIsFinal,
         Self::SameWorkerReturns,
         Self::ExclusiveByLease,
         Self::ExclusiveWaits,
-        Self::ReportsRepeated,
-        Self::KeptBeforeFollowed,
     ];
 
-    /// Whether it is in force: always, but in a simulation without it.
+    /// Returns true, except on a thread of the simulation that runs without this guard.
     #[cfg(not(feature = "simulation"))]
     #[inline]
-    pub const fn stands(self) -> bool {
+    pub const fn is_enforced(self) -> bool {
         true
     }
 
-    /// Whether it is in force: always, but in a simulation without it.
+    /// Returns true, except on a thread of the simulation that runs without this guard.
     #[cfg(feature = "simulation")]
-    pub fn stands(self) -> bool {
+    pub fn is_enforced(self) -> bool {
         simulated::removed() != Some(self)
     }
 }
@@ -70,11 +54,11 @@ pub mod simulated {
         static REMOVED: Cell<Option<Guard>> = const { Cell::new(None) };
     }
 
-    /// A guard is out of force on this thread as long as this lives.
+    /// Enforces all guards of this thread again when it is dropped.
     #[derive(Debug)]
     pub struct Without(());
 
-    /// Takes one guard away, or none.
+    /// Takes one guard, or none, away from this thread.
     pub fn without(guard: Option<Guard>) -> Without {
         REMOVED.set(guard);
         Without(())

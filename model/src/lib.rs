@@ -30,5 +30,3 @@ pub mod reason;
 pub mod route;
 pub mod spec;
 pub mod tree;
-#[cfg(feature = "simulation")]
-pub mod watch;

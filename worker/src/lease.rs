@@ -67,7 +67,7 @@ impl Lease {
     }
 
     pub fn is_held(self, now: BootTime) -> bool {
-        now < self.until || !Guard::ExclusiveByLease.stands()
+        now < self.until || !Guard::ExclusiveByLease.is_enforced()
     }
 
     /// Returns for how long the lease is still held; zero once it has ended.

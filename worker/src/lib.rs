@@ -30,8 +30,3 @@ pub const DEFAULT_HTTP: &str = "127.0.0.1:8000";
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7701";
 /// The default limit for artifacts on disk, and for compiled code, in bytes each.
 pub const DEFAULT_CACHE_LIMIT: u64 = 4 << 30;
-
-#[cfg(not(feature = "simulation"))]
-use tokio::sync::watch;
-#[cfg(feature = "simulation")]
-use warren_model::watch;

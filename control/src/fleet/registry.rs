@@ -196,7 +196,7 @@ impl Registry {
 
 impl Open {
     fn may_give_way_to(&self, worker_id: &str) -> bool {
-        self.worker_id == worker_id && Guard::SameWorkerReturns.stands()
+        self.worker_id == worker_id && Guard::SameWorkerReturns.is_enforced()
     }
 }
 

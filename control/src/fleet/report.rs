@@ -59,7 +59,7 @@ pub(super) fn apply(
             after.set_unready();
             after.replica.endpoints.clear();
         }
-        (Phase::Stopping, _) if Guard::StoppingIsFinal.stands() => {
+        (Phase::Stopping, _) if Guard::StoppingIsFinal.is_enforced() => {
             after.replica.next_start_time = None;
         }
         (Phase::Lost, _) => {

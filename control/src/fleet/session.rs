@@ -11,7 +11,6 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use warren_model::guard::Guard;
 use warren_proto::{
     SESSION_PROTOCOL_VERSION,
     v1::{self, replica::Phase, session_response},
@@ -371,7 +370,7 @@ impl Session<'_> {
             let assignments = session_response::Message::Assignments(v1::Assignments {
                 term: fleet.term,
                 generation: fleet.registry.next_generation(self.worker_id, self.seen),
-                complete: complete && Guard::CompleteAssignments.stands(),
+                complete,
                 assign,
                 stop: difference.stop,
             });

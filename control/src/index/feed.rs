@@ -12,9 +12,10 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use super::{present::Present, watched::Watched};
-use crate::{store::Revision, watch};
+use crate::store::Revision;
 
 /// How much of the past is kept.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::RwLock;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Contents, Feed, Index, Inner, TOUCHED_BUFFER, contents, feed::Bounds};
@@ -11,7 +11,6 @@ use crate::{
     dirty::DirtySet,
     state::{State, keys},
     store::{Change, Revision, StoreError, Watch},
-    watch,
 };
 
 /// The prefixes of keys that the index is made from.

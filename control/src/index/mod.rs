@@ -20,7 +20,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use warren_model::{
     digest::Digest,
     name::{Name, WorkloadId},
@@ -33,7 +33,6 @@ use crate::{
     scheduler::Offers,
     state::{Stored, records::ReplicaRecord},
     store::Revision,
-    watch,
 };
 use contents::{Contents, Effects};
 pub use contents::{HeldPort, Usage, parse_spec};

@@ -170,7 +170,7 @@ pub fn runs_once(spec: &WorkloadSpec) -> bool {
 
 fn exclusive(spec: &WorkloadSpec) -> bool {
     let service = spec.service.as_ref();
-    service.is_some_and(|service| service.exclusive) && Guard::ExclusiveWaits.stands()
+    service.is_some_and(|service| service.exclusive) && Guard::ExclusiveWaits.is_enforced()
 }
 
 fn noted_rollout(noted: &v1::Rollout, now: &Timestamp) -> Rollout {

@@ -7,7 +7,6 @@ use prost_types::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warren_model::{
-    guard::Guard,
     name::{Name, WorkloadId, replica_id},
     reason,
 };
@@ -127,9 +126,7 @@ impl Reconciler {
             }
         }
         // The next plan must see what this one did, or it would do the same again.
-        if Guard::PlanUponOwnWrites.stands() {
-            self.index.reached(written).await;
-        }
+        self.index.reached(written).await;
         for job in &jobs {
             if let Some(to) = job.execution.roll_back_to
                 && let Err(error) = self.roll_back(job, to).await

@@ -13,7 +13,6 @@ use prost::Message;
 use warren_model::{
     ambient,
     digest::Digest,
-    guard::Guard,
     name::{Name, WorkloadId},
     route::Route,
 };
@@ -250,7 +249,7 @@ impl State {
         transaction: Transaction,
         durability: Durability,
     ) -> Result<Revision, StoreError> {
-        self.write(transaction.writes, durability).await
+        self.store.commit(transaction.writes, durability).await
     }
 
     /// Returns once everything that was committed before is on the disk.
@@ -266,23 +265,6 @@ impl State {
     /// Watches every change of the store after `revision`.
     pub fn watch_all(&self, revision: Revision) -> Result<Watch, StoreError> {
         self.store.watch("", revision)
-    }
-
-    /// Commits writes. Every write passes here.
-    async fn write(
-        &self,
-        mut writes: Vec<Write>,
-        mut durability: Durability,
-    ) -> Result<Revision, StoreError> {
-        if !Guard::FlushBeforeAnswer.stands() {
-            durability = Durability::Relaxed;
-        }
-        if !Guard::CompareAndSet.stands() {
-            writes
-                .iter_mut()
-                .for_each(|write| write.precondition = None);
-        }
-        self.store.commit(writes, durability).await
     }
 
     async fn get<M: Message + Default>(&self, key: &str) -> Result<Option<Stored<M>>, StoreError> {
@@ -307,7 +289,7 @@ impl State {
                 return Ok(None);
             };
             let write = Write::put(key, encode(&changed)).when(precondition);
-            match self.write(vec![write], durability).await {
+            match self.store.commit(vec![write], durability).await {
                 Ok(revision) => return Ok(Some(revision)),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),

@@ -6,10 +6,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use warren_model::{ambient, condition, reason};
 use warren_proto::v1::{self, replica::Phase};
-
-use crate::watch;
 
 /// Transitions kept for a replica until the control plane has them; older ones are in the counts only.
 const MAX_TRANSITIONS: usize = 32;

@@ -14,10 +14,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{BootClock, BootTime, Clock, Lease};
-use crate::watch;
 
 /// The worker's current lease. The session renews it, and it is checked each time before a guest of
 /// an exclusive replica runs: two atomic loads, and a clock that is read without a system call.

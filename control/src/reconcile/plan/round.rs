@@ -142,7 +142,7 @@ impl Round {
                     }),
                 ..
             }) => Reach::Stopped(*keeps_for),
-            Some(worker) if Guard::LostAfterTimeout.stands() => {
+            Some(worker) if Guard::LostAfterTimeout.is_enforced() => {
                 let kept = worker.departure.map(|departure| departure.keeps_for);
                 let left = self.worker_timeout.saturating_sub(worker.silent_for);
                 let left = left.max(kept.unwrap_or_default());

@@ -22,7 +22,7 @@ use prost::Message as _;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
-use warren_model::{guard::Guard, listen, name::Name};
+use warren_model::{listen, name::Name};
 use warren_proto::{
     SESSION_PROTOCOL_VERSION,
     v1::{self, session_request, session_response},
@@ -353,10 +353,7 @@ impl Session {
 
     /// Hello, and the version of the reports that it tells in full.
     fn hello(&self, seen: &Seen, may_switch: bool) -> (v1::Hello, u64) {
-        let known = match Guard::ReportsRepeated.stands() {
-            true => self.reports.all(),
-            false => self.reports.since(self.reports.all().version),
-        };
+        let known = self.reports.all();
         let mut hello = v1::Hello {
             protocol_version: SESSION_PROTOCOL_VERSION,
             worker_id: self.config.worker_id.clone(),

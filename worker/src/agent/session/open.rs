@@ -1,7 +1,7 @@
 //! A session that is open.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use tokio::{
     time::{self, Instant, MissedTickBehavior},
 };
 use tonic::Streaming;
-use warren_model::{ambient, guard::Guard};
+use warren_model::ambient;
 use warren_proto::v1::{self, SessionResponse, replica::Phase, session_request, session_response};
 
 use super::{
@@ -239,13 +239,6 @@ impl<'a> Open<'a> {
         }
         let (keeper, seen) = (Arc::clone(&self.session.keeper), self.seen.clone());
         let ends = self.session.ending.draining.is_cancelled();
-        if !Guard::KeptBeforeFollowed.stands() {
-            tokio::spawn(keeper.follow(message.clone(), seen, !ends));
-            return self.follow(Kept {
-                message,
-                restarts: HashMap::new(),
-            });
-        }
         self.keeping = Some(tokio::spawn(keeper.follow(message, seen, !ends)));
     }
 

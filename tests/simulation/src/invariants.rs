@@ -1,6 +1,7 @@
-//! What the fleet promises, looked at from outside after every step.
+//! The promises of the fleet, checked from outside after every step.
 //!
-//! That nothing starts that has stopped, and nothing runs twice, is looked at where guests act: see [`Truth`].
+//! [`Truth`] checks, where guests act, that nothing starts that has stopped and that nothing runs
+//! twice.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,33 +15,34 @@ use warren_proto::v1::{self, replica::Phase};
 
 use crate::{network::Peer, promise::Promise, trace::Trace, truth::Truth, user::Expected};
 
-/// Looks at one control plane after another.
+/// Checks one control plane after another.
 pub struct Watcher {
     pub trace: Trace,
     pub expected: Expected,
     pub truth: Arc<Truth>,
     pub peers: BTreeMap<String, Arc<Peer>>,
     pub timeout: Duration,
-    /// What was seen last.
+    /// The replicas as they were in the last view.
     seen: BTreeMap<String, Seen>,
-    /// Replicas that were LOST or FAILED once: whatever they are told, others may have taken their places.
+    /// Replicas that were LOST or FAILED at some time: others may have taken their places.
     gone: BTreeSet<String>,
     created: u32,
 }
 
-/// A replica as it was.
+/// A replica as a view showed it.
 #[derive(Clone, Copy, PartialEq)]
 struct Seen {
     phase: Phase,
     ready: bool,
 }
 
-/// Replicas of an update beside those that are asked for.
+/// The number of extra replicas that may exist during an update.
 const SURGE: u32 = 1;
-/// A worker that is heard sends a heartbeat within this: a fifth of the timeout, and what the network takes.
+/// A connected worker's heartbeats arrive at least this often: a fifth of the timeout, plus the
+/// delay of the network.
 const SLACK: Duration = Duration::from_millis(2_500);
 
-/// A decision is seen so long after: a slow disk is flushed twice.
+/// The longest time from a decision until a view shows it: a slow disk is flushed twice.
 const DECIDED: Duration = Duration::from_millis(1_500);
 
 // === impl Watcher ===
@@ -65,18 +67,19 @@ impl Watcher {
         }
     }
 
-    /// Replicas that were made so far.
+    /// Returns the number of replicas that were made so far.
     pub fn created(&self) -> u32 {
         self.created
     }
 
-    /// Holds at any time, for a control plane that runs since `started`.
+    /// Checks what holds at any time, for a control plane that has run since `started`.
     pub fn look(&mut self, view: &View, started: Instant) {
         self.nothing_answered_is_lost(view);
         self.compare(view, started);
     }
 
-    /// The same for what a control plane found that the one before, which ran since `started`, did last.
+    /// Checks the last actions of a control plane that ran from `started` on, in the view that the
+    /// next one found.
     pub fn look_back(&mut self, view: &View, started: Instant) {
         self.compare(view, started);
     }
@@ -156,11 +159,12 @@ impl Watcher {
         }
     }
 
-    /// Whenever one is made, no more run, or may, than are asked for and an update may use.
+    /// Checks, whenever a replica is made, that no more exist than are asked for and an update may
+    /// add.
     fn none_is_made_for_nothing(&mut self, view: &View) {
         let mut made: BTreeSet<&str> = BTreeSet::new();
         let mut live: BTreeMap<&str, u32> = BTreeMap::new();
-        // Of one revision, those that are to stay.
+        // The replicas of each revision that are to stay.
         let mut stay: BTreeMap<(&str, u32), u32> = BTreeMap::new();
         for replica in &view.replicas {
             if !self.seen.contains_key(&replica.id) {
@@ -172,12 +176,12 @@ impl Watcher {
                     self.gone.insert(replica.id.clone());
                     false
                 }
-                // One that comes back too late is stopped, and is more than was planned with.
+                // One that comes back too late is stopped; the plan did not count it.
                 Phase::Stopping => !self.gone.contains(&replica.id),
                 Phase::Completed | Phase::Stopped => false,
                 _ => true,
             };
-            // One whose worker stops is not to stay, though nobody asks it to stop.
+            // One whose worker is stopping is not to stay, although it has not been asked to stop.
             let leaves = view.leaving.contains(&replica.worker);
             if counts {
                 *live.entry(&replica.workload).or_default() += 1;
@@ -209,7 +213,7 @@ impl Watcher {
         }
     }
 
-    /// What is still not as it should be, once nothing goes wrong any more.
+    /// Returns what is not yet as it should be after the faults have ended.
     pub fn unsettled(&self, view: &View) -> Option<String> {
         let mut wanted: BTreeSet<&str> = BTreeSet::new();
         for (id, workload) in &view.workloads {
@@ -230,7 +234,7 @@ impl Watcher {
                     && replica.revision == workload.revision
             };
             let target = usize::try_from(target.unwrap_or(1)).unwrap_or(usize::MAX);
-            // Its workers died one after the other: it waits for a user's word, and what runs of it goes on.
+            // Its workers died one after the other: it waits for a user, and what runs of it stays.
             if present.iter().any(|replica| is_held(replica)) {
                 let running = present.iter().filter(|it| it.phase() == Phase::Running);
                 wanted.extend(running.map(|replica| replica.id.as_str()));

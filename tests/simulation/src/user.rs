@@ -1,4 +1,4 @@
-//! A user who asks for changes until each is answered, and remembers what was answered.
+//! A user who asks for each change until it is answered, and remembers the answers.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,30 +11,30 @@ use warren_worker::agent::remote::{Channel, Remote as _};
 
 use crate::{chance::Chance, network::Way, promise::Promise, trace::Trace};
 
-/// What a user sees to, all workloads by name.
+/// What users expect, by the name of the workload.
 pub type Expected = Arc<Mutex<BTreeMap<String, Expectation>>>;
 
 /// What must be true of a workload.
 #[derive(Clone, Debug, Default)]
 pub struct Expectation {
-    /// As it was last answered; `None`: it is deleted, or never was.
+    /// The state that was last answered; `None`: it was deleted or never existed.
     pub answered: Option<Wanted>,
-    /// Asked for, and not answered yet: it may be done or not.
+    /// The change that was asked for and not answered yet: it may be done or not.
     pub asked: Option<Wish>,
-    /// How many replicas were asked for.
+    /// The numbers of replicas that were asked for.
     targets: Vec<Target>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Target {
     replicas: u32,
-    /// When something else was answered.
+    /// The time at which another number was answered.
     until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Stands in the service's environment: each change has its own.
+    /// A value in the service's environment that differs for each change.
     pub mark: u64,
     pub replicas: u32,
 }
@@ -50,7 +50,7 @@ pub enum Wish {
 pub struct User {
     pub name: String,
     pub component: String,
-    /// Its service must never run twice.
+    /// Whether its service must never run twice.
     pub exclusive: bool,
     pub way: Way,
     pub chance: Chance,
@@ -58,14 +58,15 @@ pub struct User {
     pub expected: Expected,
 }
 
-/// How long the user waits for an answer before asking again.
+/// The time that the user waits for an answer before asking again.
 const PATIENCE: Duration = Duration::from_secs(4);
 const MARK: &str = "MARK";
 
 // === impl User ===
 
 impl User {
-    /// Asks for one change after the other until told that it is enough; the last one is answered.
+    /// Asks for one change after the other until `enough` returns true and the last one is
+    /// answered.
     pub async fn work(self, enough: impl Fn() -> bool) {
         let channel = self.way.connect_lazy();
         let mut client = WorkloadServiceClient::new(channel);
@@ -94,7 +95,7 @@ impl User {
     }
 
     fn wish(&self, mark: u64) -> Wish {
-        // One that is not there cannot run twice.
+        // An exclusive service has one replica or none.
         let replicas = match self.exclusive {
             true => u32::from(self.chance.of_thousand(900)),
             false => u32::try_from(self.chance.number(0..=3)).unwrap_or(1),
@@ -116,7 +117,7 @@ impl User {
         change(self.expected.lock().entry(self.name.clone()).or_default());
     }
 
-    /// One try. An error says that nobody knows whether it was done.
+    /// Asks once. An error means that the change may be done or not.
     async fn ask(
         &self,
         client: &mut WorkloadServiceClient<Channel>,
@@ -161,7 +162,7 @@ impl User {
         match answer {
             Err(_) => Err("too late".to_owned()),
             Ok(Ok(())) => Ok(()),
-            // An earlier try was done, and its answer lost.
+            // An earlier try succeeded, and its answer was lost.
             Ok(Err(status)) if matches!(wish, Wish::Delete) && status.code() == Code::NotFound => {
                 Ok(())
             }
@@ -172,7 +173,7 @@ impl User {
         }
     }
 
-    /// Nothing is refused for good that this user asks for.
+    /// Checks that the refusal is temporary: everything that this user asks for is valid.
     fn judge(&self, status: &Status) {
         let expected = matches!(
             status.code(),
@@ -203,7 +204,7 @@ impl User {
             ..v1::Service::default()
         };
         let update = v1::Update {
-            // No rollout is taken back, so that what was answered stays.
+            // No rollout is rolled back, so that what was answered stays.
             rollback_on_failure: Some(false),
             progress_deadline: prost_types::Duration::try_from(Duration::from_secs(80_000)).ok(),
             ..v1::Update::default()
@@ -242,14 +243,14 @@ impl Expectation {
         }
     }
 
-    /// The most replicas that a decision may go by which was made within the last so long.
+    /// Returns the most replicas that a decision made within this time may be based on.
     pub fn most(&self, within: Duration) -> u32 {
         let valid = |target: &&Target| target.until.is_none_or(|until| until.elapsed() <= within);
         let targets = self.targets.iter().filter(valid);
         targets.map(|target| target.replicas).max().unwrap_or(0)
     }
 
-    /// Whether a view has what was answered, or what is asked for.
+    /// Returns whether a view shows what was answered, or what is asked for.
     pub fn holds(&self, name: &str, view: &View) -> bool {
         let found = wanted_in(name, view);
         let asked = self.asked.map(|wish| after(self.answered, wish));
@@ -266,7 +267,7 @@ fn after(before: Option<Wanted>, wish: Wish) -> Option<Wanted> {
     }
 }
 
-/// What a view says of a workload: nothing of one that is being deleted.
+/// Returns what a view shows of a workload, or `None` if it is being deleted.
 fn wanted_in(name: &str, view: &View) -> Option<Wanted> {
     let (_, workload) = view
         .workloads

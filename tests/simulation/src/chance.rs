@@ -1,4 +1,4 @@
-//! Everything that is decided by the seed.
+//! Everything that the seed decides.
 
 use std::{
     ops::RangeInclusive,
@@ -14,24 +14,24 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use warren_model::ambient::simulated::{Delay, Surroundings};
 
-/// A source of decisions. Clones are the same source.
+/// A source of decisions. Clones share it.
 #[derive(Clone)]
 pub struct Chance(Arc<Mutex<StdRng>>);
 
-/// The time of day follows the runtime's clock.
+/// The surroundings of the simulated processes. The time of day follows the runtime's clock.
 pub struct Nature {
     chance: Chance,
     started: Instant,
-    /// Tasks are late now and then.
+    /// Whether tasks are late now and then.
     rough: Arc<AtomicBool>,
 }
 
-/// Polls in a thousand that are late.
+/// The number of polls in a thousand that are late.
 const LATE: u32 = 50;
-/// By so many milliseconds.
+/// The longest delay of a late poll, in milliseconds.
 const LONGEST: u64 = 60;
 
-/// Some day in 2026.
+/// The time of day at which a run starts, since the Unix epoch: a day in 2026.
 const EPOCH: Duration = Duration::from_secs(1_780_000_000);
 
 impl Chance {
@@ -39,7 +39,7 @@ impl Chance {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
-    /// Another source, decided by this one.
+    /// Returns another source, which this one decides.
     pub fn fork(&self) -> Self {
         Self::of(self.bits())
     }

@@ -1,4 +1,4 @@
-//! What happened, in order.
+//! The events of a run, in order.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use crate::promise::Promise;
 
-/// A line for each thing that happened, with its time. Clones are the same trace.
+/// A line for each event, with its time. Clones share the trace.
 #[derive(Clone)]
 pub struct Trace {
     started: Instant,
-    /// Only this promise is looked at.
+    /// The only promise that is checked, if there is one.
     only: Option<Promise>,
     inner: Arc<Mutex<Inner>>,
 }
@@ -43,7 +43,7 @@ impl Trace {
         self.inner.lock().lines.push(format!("{at:>9.3}  {what}"));
     }
 
-    /// Notes that a promise was broken.
+    /// Records that a promise was broken.
     pub fn violation(&self, promise: Promise, what: impl Display) {
         self.note(format_args!("VIOLATION of {promise:?}: {what}"));
         if self.only.is_some_and(|only| only != promise) {
@@ -56,7 +56,7 @@ impl Trace {
         });
     }
 
-    /// The first promise that was broken.
+    /// Returns the first violation.
     pub fn violated(&self) -> Option<Violation> {
         self.inner.lock().violation.clone()
     }

@@ -1,4 +1,4 @@
-//! Machines that start and die, and the days that they live through.
+//! The machines of a fleet, which start and die.
 
 use std::{
     collections::BTreeMap,
@@ -35,28 +35,28 @@ pub struct World {
     pub network: Arc<Network>,
     pub control: Control,
     pub workers: BTreeMap<String, Worker>,
-    /// The ways of users to the control plane.
+    /// The connections of users to the control plane.
     pub users: BTreeMap<String, Arc<Peer>>,
     pub perils: Perils,
-    /// What machines tell of themselves.
+    /// Reports from the machines.
     pub news: mpsc::UnboundedReceiver<News>,
     pub sender: mpsc::UnboundedSender<News>,
 }
 
-/// How likely it is that something goes wrong, in thousandths, and how long things take, in milliseconds.
+/// The chances of faults, in thousandths, and the times that disks take, in milliseconds.
 #[derive(Clone, Default)]
 pub struct Perils {
-    /// That a step of a store's write is the control plane's last.
+    /// The chance that a step of a store's write is the control plane's last.
     pub store: Arc<AtomicU32>,
     /// The longest flush.
     pub flush: Arc<AtomicU32>,
-    /// That a step of a worker's write is its last.
+    /// The chance that a step of a worker's write is its last.
     pub files: Arc<AtomicU32>,
-    /// The longest that a worker's disk takes.
+    /// The longest time that a worker's disk takes.
     pub disk: Arc<AtomicU32>,
-    /// The control plane's tasks are late now and then.
+    /// Whether the control plane's tasks are late now and then.
     pub late: Arc<AtomicBool>,
-    /// That a start of a guest ends in a trap.
+    /// The chance that a start of a guest ends in a trap.
     pub guests: Arc<AtomicU32>,
 }
 
@@ -76,14 +76,14 @@ pub struct Control {
     start: Option<AbortHandle>,
     pub serving: Option<Arc<Serving>>,
     pub since: Instant,
-    /// Since when the one before did.
+    /// The time at which the one before started to serve.
     pub since_before: Instant,
-    /// What this one found and nobody has looked at yet.
+    /// Whether what this one found has not been checked yet.
     pub found: bool,
     pub down_until: Option<Instant>,
 }
 
-/// A replica's component: nobody asks what is in it.
+/// The digest of the component of all replicas. Its content does not matter.
 pub const COMPONENT: &str =
     "sha256:00000000000000000000000000000000000000000000000000000000000000ff";
 
@@ -142,14 +142,14 @@ impl World {
         self.start_worker(name);
     }
 
-    /// The way of another user.
+    /// Adds a user and returns the connection to the control plane.
     pub fn add_user(&mut self, name: &str) -> Way {
         let peer = self.network.peer(self.chance.fork());
         self.users.insert(name.to_owned(), peer.clone());
         Way(peer)
     }
 
-    /// All ways to the control plane.
+    /// Returns all connections to the control plane.
     pub fn peers(&self) -> Vec<(String, Arc<Peer>)> {
         let users = self.users.iter();
         let users = users.map(|(name, peer)| (name.clone(), peer.clone()));
@@ -201,7 +201,7 @@ impl World {
         control.start = Some(start.abort_handle());
     }
 
-    /// The machine dies, wherever it is, and comes back after a while.
+    /// Kills the control plane's machine at whatever step it is; it comes back after a while.
     pub fn kill_control(&mut self, why: &str) {
         let control = &mut self.control;
         if let Some(start) = control.start.take() {
@@ -233,15 +233,15 @@ impl World {
                 control.serving = Some(serving);
             }
             News::ControlDies(life) if life == self.control.life => {
-                self.kill_control("in the midst of a write");
+                self.kill_control("during a write");
             }
             News::WorkerDies(name, life) if self.workers[&name].life == life => {
-                self.kill_worker(&name, "in the midst of a write");
+                self.kill_worker(&name, "during a write");
             }
             News::WorkerStopped(name, life) if self.workers[&name].life == life => {
                 self.bury_worker(&name);
             }
-            // Of a life that is over.
+            // These are about a life that has ended.
             News::ControlServes(..)
             | News::ControlDies(_)
             | News::WorkerDies(..)

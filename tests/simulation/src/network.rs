@@ -1,4 +1,4 @@
-//! The way between the processes: gRPC's streams, each in order, that take their time, stand still and break.
+//! The network between the processes: gRPC streams, each in order, that are slow, stall and break.
 
 use std::{
     collections::VecDeque,
@@ -13,46 +13,45 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 use tower::service_fn;
 use warren_control::simulation::Serving;
-use warren_model::watch;
 use warren_proto::v1::{self, session_request::Message};
 use warren_worker::agent::remote::{Channel, Remote, RemoteError};
 
 use crate::chance::Chance;
 
-/// Where the control plane listens.
+/// The address at which the control plane listens.
 #[derive(Default)]
 pub struct Network {
     serving: Mutex<Weak<Serving>>,
     peers: Mutex<Vec<Arc<Peer>>>,
 }
 
-/// A machine's way to the control plane and back.
+/// A machine's connections to the control plane.
 pub struct Peer {
     network: Arc<Network>,
     chance: Chance,
     weather: watch::Sender<Weather>,
     connections: Mutex<Vec<Connection>>,
-    /// When the control plane read a heartbeat of it, or its Hello, the latest last.
+    /// The times at which the control plane read a heartbeat or Hello of it, the latest last.
     heard: Mutex<VecDeque<Instant>>,
 }
 
-/// What becomes of what is sent.
+/// What happens to the messages of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weather {
-    /// What the machine sends arrives.
+    /// Whether what the machine sends arrives.
     pub up: bool,
-    /// What is sent to it arrives.
+    /// Whether what is sent to the machine arrives.
     pub down: bool,
-    /// The longest that anything takes, in milliseconds.
+    /// The longest delay, in milliseconds.
     pub slow: u64,
-    /// A user's request arrives twice, as if something on the way had tried again.
+    /// Whether a user's request arrives twice, as if a proxy had repeated it.
     pub twice: bool,
 }
 
@@ -65,15 +64,15 @@ enum Direction {
 #[derive(Clone)]
 struct Connection {
     peer: Weak<Peer>,
-    /// Both ends hear that it is gone.
+    /// Cancelled when both ends are notified that it is gone.
     cut: CancellationToken,
-    /// The machine is gone, and nobody hears of it.
+    /// Cancelled when the machine is gone and the other end is not notified.
     silent: CancellationToken,
 }
 
-/// Whether one of the messages of a frame shows that a worker lives.
+/// Returns whether one of the messages of a frame shows that a worker is alive.
 fn is_sign_of_life(mut messages: &[u8]) -> bool {
-    // gRPC: a flag, the length, the message.
+    // A gRPC message is prefixed with a flag of one byte and its length in four.
     while let Some((head, rest)) = messages.split_first_chunk::<5>() {
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
         let Some((message, rest)) = rest.split_at_checked(usize::try_from(length).unwrap_or(0))
@@ -97,15 +96,16 @@ enum Item {
     End,
 }
 
-/// As the worker's own: a connection that is not made by then is given up.
+/// The time after which an attempt to connect is given up, as long as the worker's own.
 const CONNECT: Duration = Duration::from_secs(5);
-/// As the control plane's own: a machine that went silently is noticed after this.
+/// The time after which a machine that died silently is noticed, as long as the control plane's
+/// own.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Of what was heard; more than is said in a second.
+/// The number of heartbeats whose times are kept; more than arrive in a second.
 const REMEMBERED: usize = 256;
-/// The paths of requests that are one message, and are answered by one.
+/// The prefix of the paths of requests that are one message and are answered by one.
 const USERS: &str = "/warren.v1.WorkloadService/";
-/// Frames under way in one direction of a stream.
+/// The number of frames in flight in one direction of a stream.
 const WINDOW: usize = 32;
 
 pub const FAIR: Weather = Weather {
@@ -130,7 +130,8 @@ impl Network {
         peer
     }
 
-    /// From now on this one answers; `None` refuses connections. All connections are cut.
+    /// Makes this control plane answer from now on, or refuses connections if `None`. Cuts all
+    /// connections.
     pub fn serve(&self, serving: Option<&Arc<Serving>>) {
         *self.serving.lock() = serving.map(Arc::downgrade).unwrap_or_default();
         for peer in self.peers.lock().iter() {
@@ -162,7 +163,7 @@ impl Peer {
         }
     }
 
-    /// The machine is gone: the control plane hears nothing any more, and notices late.
+    /// Makes the machine disappear: the control plane receives nothing more and notices that late.
     pub fn vanish(&self) {
         for connection in self.connections.lock().drain(..) {
             connection.silent.cancel();
@@ -173,8 +174,8 @@ impl Peer {
         }
     }
 
-    /// The longest that the control plane, which listens since then, had heard nothing of it, at any time of the last so
-    /// long.
+    /// Returns the longest silence of this machine that was under way at any time within `last`.
+    /// The control plane has listened since `listens`.
     pub fn longest_silence(&self, listens: Instant, last: Duration) -> Duration {
         let heard = self.heard.lock();
         let (mut before, mut longest) = (listens, Duration::ZERO);
@@ -229,7 +230,7 @@ impl Peer {
     }
 }
 
-/// For a worker's session, and for a user.
+/// A worker's or a user's connection to the control plane.
 pub struct Way(pub Arc<Peer>);
 
 #[async_trait]
@@ -267,7 +268,7 @@ impl Connection {
             self.pass(Direction::Up).await;
             let (parts, body) = request.into_parts();
             let mut body = self.carry(Direction::Up, body);
-            // A worker's streams have no end.
+            // A worker's streams do not end, so they cannot be collected and repeated.
             let twice = self.peer()?.weather().twice && parts.uri.path().starts_with(USERS);
             if twice {
                 let lost = |status: Status| RemoteError(status.into());
@@ -293,7 +294,7 @@ impl Connection {
         &self,
         request: http::Request<Body>,
     ) -> Result<http::Response<Body>, RemoteError> {
-        // A call under way does not keep the control plane alive.
+        // A call in flight does not keep the control plane alive.
         let answer = self.peer()?.network.serving()?.call(request);
         Ok(answer.await)
     }
@@ -304,14 +305,14 @@ impl Connection {
             .ok_or_else(|| RemoteError("the simulation is over".into()))
     }
 
-    /// Takes as long as something that is sent now.
+    /// Waits as long as a message that is sent now takes.
     async fn pass(&self, direction: Direction) {
         let Ok(peer) = self.peer() else { return };
         sleep(peer.delay()).await;
         peer.passable(direction).await;
     }
 
-    /// When the end that hears what goes in this direction hears that the connection is gone.
+    /// Waits until the receiving end of this direction is notified that the connection is gone.
     async fn is_cut(&self, direction: Direction) {
         self.cut.cancelled().await;
         if let Ok(peer) = self.peer() {
@@ -319,7 +320,7 @@ impl Connection {
         }
     }
 
-    /// What is sent in a body arrives later, in order, until the connection is cut.
+    /// Returns a body whose frames arrive later, in order, until the connection is cut.
     fn carry(&self, direction: Direction, body: Body) -> Body {
         let (sender, receiver) = mpsc::channel(WINDOW);
         tokio::spawn(self.clone().send(direction, body, sender));
@@ -351,7 +352,7 @@ impl Connection {
                 biased;
                 () = self.is_cut(back) => return,
                 () = self.silent.cancelled() => return self.is_cut(back).await,
-                // Who reads it has gone, which the sender hears of later.
+                // The reader has gone, of which the sender is notified later.
                 () = sender.closed() => return self.pass(back).await,
                 frame = body.frame() => frame,
             };
@@ -375,7 +376,7 @@ impl Connection {
     ) -> Item {
         let arrives = async {
             let Some((at, item)) = receiver.recv().await else {
-                // Its sender fell silent, or was cut.
+                // The sender fell silent or was cut.
                 return std::future::pending().await;
             };
             sleep_until(at).await;

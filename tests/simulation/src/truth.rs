@@ -1,4 +1,4 @@
-//! What is true of guests, whatever anybody thinks.
+//! The true state of the guests, whatever the control plane and the workers know.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use warren_worker::agent::Assignment;
 
 use crate::{promise::Promise, trace::Trace};
 
-/// What runs where.
+/// The guests that run, and where.
 pub struct Truth {
     trace: Trace,
     inner: Mutex<Inner>,
@@ -20,7 +20,7 @@ pub struct Truth {
 struct Inner {
     /// The worker of each replica that runs.
     running: BTreeMap<String, String>,
-    /// Replicas that have stopped because they were told to.
+    /// Replicas that have stopped because they were asked to.
     stopped: BTreeSet<String>,
     /// The latest start of each exclusive workload.
     latest: BTreeMap<String, Latest>,
@@ -44,12 +44,12 @@ impl Truth {
         })
     }
 
-    /// Ids of replicas.
+    /// Returns the ids of the replicas that run.
     pub fn running(&self) -> BTreeSet<String> {
         self.inner.lock().running.keys().cloned().collect()
     }
 
-    /// How often anything was started.
+    /// Returns the number of starts so far.
     pub fn starts_so_far(&self) -> u64 {
         self.inner.lock().starts
     }
@@ -94,7 +94,7 @@ impl Truth {
         }
     }
 
-    /// Whatever an exclusive service does, nobody sees it do after another one has started.
+    /// Checks that an exclusive service does not act after another one has started.
     pub fn acts(&self, worker: &str, assignment: &Assignment, fence: u64) {
         let inner = self.inner.lock();
         let latest = inner.latest.get(&assignment.id.to_string());
@@ -120,7 +120,7 @@ impl Truth {
         inner.stopped.insert(replica.to_owned());
     }
 
-    /// With their worker's process.
+    /// Ends all guests of a worker, whose process has died.
     pub fn all_end(&self, worker: &str) {
         self.inner.lock().running.retain(|_, on| on != worker);
     }

@@ -1,4 +1,4 @@
-//! Guests that start, serve, trap and stop: they stand in for a worker's supervisor.
+//! Guests that start, serve, trap and stop, in place of a worker's supervisor.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,11 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use warren_model::watch;
 use warren_proto::v1::replica::Phase;
 use warren_worker::{
     agent::{
@@ -29,21 +29,21 @@ use warren_worker::{
 
 use crate::{chance::Chance, machine::Hang, truth::Truth};
 
-/// All of a worker's process.
+/// All guests of a worker's process.
 pub struct Guests {
     pub worker: String,
     pub reports: ReportBook,
     pub truth: Arc<Truth>,
     pub chance: Chance,
-    /// Chances in a thousand that a start ends in a trap.
+    /// The chance that a start ends in a trap, in thousandths.
     pub trapping: Arc<AtomicU32>,
     pub lease: Arc<SharedLease>,
     pub hang: Hang,
     pub held: Mutex<BTreeMap<String, Handle>>,
     pub lives: Mutex<JoinSet<()>>,
-    /// Its worker stops in order, and all of them with it.
+    /// Whether the worker is stopping in order, and all guests with it.
     pub leaving: AtomicBool,
-    /// Changes when one is held no more.
+    /// Changes when a replica is no longer held.
     pub gone: watch::Sender<()>,
 }
 
@@ -53,17 +53,17 @@ pub struct Handle {
     fence: NewestFence,
 }
 
-/// One replica's life, told as it goes on.
+/// The life of one replica, which it reports as it changes.
 struct Life {
     guests: Arc<Guests>,
     assignment: Assignment,
     handle: Handle,
     restarts: u32,
-    /// How often this process started it.
+    /// The number of times that this process started it.
     starts: u32,
 }
 
-/// What an exclusive service's start goes by.
+/// What permits a start of an exclusive service.
 #[derive(Clone)]
 struct Turn {
     fence: u64,
@@ -72,40 +72,37 @@ struct Turn {
 
 enum End {
     Trapped,
-    /// The last trap that its policy allows.
+    /// It trapped for the last time that its policy allows.
     Failed,
-    /// Nothing of it went on after that.
+    /// The lease expired, which ended it at once.
     Lease(LeaseExpired),
     Stopped,
 }
 
 const BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// One in so many traps is the last that the policy allows.
+/// One trap in this many is the last that the policy allows.
 const FAILURES: u64 = 12;
-/// Of what an exclusive service does, which another would see.
+/// The time between two actions of an exclusive service that others can see.
 const BEAT: Duration = Duration::from_millis(50);
 
 // === impl Guests ===
 
 impl Guests {
-    /// The process has died, and all of them with it.
+    /// Ends all guests, because their process has died.
     pub fn die(&self) {
         *self.lives.lock() = JoinSet::new();
         self.truth.all_end(&self.worker);
     }
-}
 
-impl Guests {
-    /// Those that nobody has told to stop.
+    /// Returns the ids of the replicas that have not been asked to stop.
     pub fn wanted(&self) -> Vec<String> {
         let held = self.held.lock();
         let wanted = held.iter().filter(|(_, it)| !it.stop.is_cancelled());
         wanted.map(|(id, _)| id.clone()).collect()
     }
 
-    /// As a worker stops them that ends in order: nothing more is taken up, and all that is held
-    /// stops.
+    /// Stops all replicas and accepts no more, as a worker does that stops in order.
     pub async fn stop_all(&self) {
         self.leaving.store(true, Relaxed);
         for held in self.held.lock().values() {
@@ -203,7 +200,7 @@ impl Life {
         self.tell(Phase::Stopping, false);
         let (truth, replica) = (&self.guests.truth, &self.assignment.replica);
         match self.guests.leaving.load(Relaxed) {
-            // Until the control plane has heard of it, it may go on when its worker is back.
+            // It may resume when its worker is back, until the control plane knows that it stopped.
             true => truth.ends(replica, "stops with its worker"),
             false => truth.stopped(replica),
         }
@@ -212,7 +209,7 @@ impl Life {
         self.guests.gone.send_replace(());
     }
 
-    /// Waits, and where it is exclusive, until the lease is held.
+    /// Waits, and then for the lease if the service is exclusive.
     fn may_start(&self, wait: Duration) -> impl Future<Output = ()> + Send + use<> {
         let lease = self.assignment.fence.map(|_| self.guests.lease.clone());
         async move {
@@ -225,14 +222,14 @@ impl Life {
 
     fn turn(&mut self) -> Option<Turn> {
         self.assignment.fence?;
-        // Before its fence is read.
+        // Must be taken before the fence is read.
         let tenure = self.guests.lease.tenure();
         let fence = self.handle.fence.get()?.of_start(self.starts);
         self.starts += 1;
         Some(Turn { fence, tenure })
     }
 
-    /// From one start to its end.
+    /// Runs the guest from one start to its end.
     async fn run(&mut self) -> End {
         let replica = &self.assignment.replica.clone();
         let turn = self.turn();
@@ -268,7 +265,7 @@ impl Life {
             }
             sleep(chance.millis(1..=20_000)).await;
             if guests.trapping.load(Relaxed) == 0 {
-                // What is to be a fault comes too late.
+                // The faults have ended in the meantime.
                 return pending().await;
             }
             match chance.number(1..=FAILURES) {
@@ -281,7 +278,7 @@ impl Life {
             end = serving => end,
             () = self.act(fence) => pending().await,
             () = self.handle.stop.cancelled() => {
-                // It may take its time, and acts on.
+                // It may take its time, and acts until it ends.
                 self.tell(Phase::Stopping, false);
                 let longest = if chance.of_thousand(500) { 10 } else { 1_500 };
                 let _ = timeout(chance.millis(0..=longest), self.act(fence)).await;
@@ -290,7 +287,7 @@ impl Life {
         }
     }
 
-    /// What an exclusive service does is seen; what others do is nobody's concern.
+    /// Acts as an exclusive service does, which is checked. Other services do nothing here.
     async fn act(&self, fence: Option<u64>) {
         let Some(fence) = fence else {
             return pending().await;

@@ -1,4 +1,4 @@
-//! What a worker's machine does to its process.
+//! The effects of a worker's machine on its process.
 
 use std::{
     future::poll_fn,
@@ -7,21 +7,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-use warren_model::watch;
+use tokio::{sync::watch, time::Instant};
 use warren_worker::lease::{BootTime, Clock};
 
 use crate::chance::Chance;
 
-/// A process that may stand still, as one does between SIGSTOP and SIGCONT. Clones are the same process.
+/// A process that may hang, as one does between SIGSTOP and SIGCONT. Clones are the same process.
 #[derive(Clone)]
 pub struct Hang(watch::Sender<bool>);
 
-/// A machine's clock since it was booted. No two go at one speed.
+/// The time since a machine was booted. No two machines' clocks run at the same speed.
 pub struct MachineClock {
     started: Instant,
     up_for: Duration,
-    /// Thousandths by which it is fast or slow.
+    /// The speed of the clock, in thousandths of the right one.
     speed: u32,
 }
 
@@ -36,7 +35,7 @@ impl Hang {
         self.0.send_replace(hangs);
     }
 
-    /// A task of the process.
+    /// Runs a task of the process, which is not polled while the process hangs.
     pub fn with<T: Future>(&self, task: T) -> impl Future<Output = T::Output> + use<T> {
         let hangs = self.0.subscribe();
         async move {
@@ -46,7 +45,7 @@ impl Hang {
                 if goes_on.is_none() && *hangs.borrow() {
                     let mut hangs = hangs.clone();
                     goes_on = Some(Box::pin(async move {
-                        // An error means that the process is gone.
+                        // It fails only when the process is gone.
                         let _ = hangs.wait_for(|hangs| !hangs).await;
                     }));
                 }
@@ -66,7 +65,7 @@ impl Hang {
 // === impl MachineClock ===
 
 impl MachineClock {
-    /// Up to a twentieth fast or slow.
+    /// Returns a clock that is up to 5% fast or slow.
     pub fn new(chance: &Chance) -> Self {
         let speed = chance.number(950..=1050);
         Self {

@@ -1,4 +1,4 @@
-//! One run: trouble for a while, then none, and the fleet comes to rest.
+//! One run: faults for a while, then none, and the fleet comes to rest.
 
 use std::{
     sync::{
@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, RngSeed},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -25,33 +25,33 @@ use crate::{
     world::{COMPONENT, Perils, World},
 };
 
-/// What came of a seed.
+/// The result of a seed.
 pub struct Outcome {
     pub violation: Option<Violation>,
     pub trace: String,
 }
 
-/// A guard that is taken away, and the promise that rests on it: no other is looked at.
-pub type Without = Option<(Guard, Promise)>;
-
-/// Between two looks at the fleet.
+/// The time between two checks of the fleet.
 const STEP: Duration = Duration::from_millis(100);
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
-/// After the last fault, everything is as it should be by then: the worker timeout, the longest waits between tries,
-/// and the backoff of replicas that failed.
+/// The longest time from the last fault until everything is as it should be: the worker timeout,
+/// the longest waits between tries, and the backoff of replicas that failed.
 const SETTLES_WITHIN: Duration = Duration::from_secs(400);
-/// And it stays so.
+/// The time for which it then has to stay so.
 const RESTS: Duration = Duration::from_secs(30);
-/// Replicas that may be made after the last fault, for each that may be asked for.
+/// The number of replicas that may be made after the last fault, for each that may be asked for.
 const CREATED_AT_MOST: u32 = 3;
 const WORKLOADS: u32 = 3;
 const MOST_REPLICAS: u32 = 3;
 
-/// Runs one seed, on this thread, until a promise is broken.
-pub fn run(seed: u64, without: Without) -> Outcome {
+/// Runs one seed on this thread until a promise is broken.
+///
+/// `without` is the guard that is taken away; where `only` is given, no other promise is checked.
+pub fn run(seed: u64, without: Option<Guard>, only: Option<Promise>) -> Outcome {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
+        .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
         .build()
         .unwrap();
     let artifacts = tempfile::tempdir().unwrap();
@@ -59,11 +59,11 @@ pub fn run(seed: u64, without: Without) -> Outcome {
     std::fs::write(artifacts.path().join(digest), "x").unwrap();
     let trace = runtime.block_on(async {
         let chance = Chance::of(seed);
-        let trace = Trace::new(without.map(|(_, promise)| promise));
+        let trace = Trace::new(only);
         let perils = Perils::default();
         let nature = Nature::new(chance.fork(), perils.late.clone());
         let _nature = ambient::simulated::enter(nature);
-        let _without = guard::simulated::without(without.map(|(guard, _)| guard));
+        let _without = guard::simulated::without(without);
         let path = artifacts.path().to_owned();
         let world = World::new(chance, trace.clone(), perils, path, WORKER_TIMEOUT);
         live(world).await;
@@ -173,7 +173,7 @@ async fn settle(world: &mut World, watcher: &mut Watcher, users: &mut JoinSet<()
     }
 }
 
-/// Lets time pass, and looks. False once a promise was broken.
+/// Lets time pass and checks the promises. Returns false once one is broken.
 async fn step(world: &mut World, watcher: &mut Watcher) -> bool {
     let until = Instant::now() + STEP;
     loop {
@@ -187,7 +187,7 @@ async fn step(world: &mut World, watcher: &mut Watcher) -> bool {
     let control = &mut world.control;
     if let Some(serving) = &control.serving {
         if std::mem::take(&mut control.found) {
-            // What the one before did last.
+            // This checks the last actions of the one before.
             watcher.look_back(serving.found(), control.since_before);
         }
         watcher.look(&serving.view(), control.since);

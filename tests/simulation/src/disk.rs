@@ -17,24 +17,24 @@ use warren_worker::agent::state::{Files, Work};
 
 use crate::{chance::Chance, world::Perils};
 
-/// What outlives the worker's process. Clones are the same disk.
+/// A disk, which outlives the worker's process. Clones share it.
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<Medium>>);
 
 #[derive(Default)]
 struct Medium {
     files: BTreeMap<String, Vec<u8>>,
-    /// What was removed since the last sync, which may come back with a crash.
+    /// Files that were removed since the last sync. A crash may bring them back.
     removed: BTreeMap<String, Vec<u8>>,
 }
 
-/// A disk as one process of the worker has it.
+/// A disk as one process of the worker sees it.
 pub struct Mounted {
     disk: Disk,
     chance: Chance,
     perils: Perils,
     alive: Arc<AtomicBool>,
-    /// Called when the process dies in the midst of a step.
+    /// Called when the process dies during a step.
     dies: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -60,7 +60,8 @@ impl Disk {
 // === impl Mounted ===
 
 impl Mounted {
-    /// The process has died: nothing that it does any more reaches the disk, and what was not synced may be lost.
+    /// Records the death of the process: nothing that it still does reaches the disk, and what was
+    /// not synced may be lost.
     pub fn unmount(&self) {
         if self.alive.swap(false, Relaxed) {
             let mut medium = self.disk.0.lock();

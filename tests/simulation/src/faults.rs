@@ -1,4 +1,4 @@
-//! What goes wrong by itself, from one step to the next.
+//! The faults that happen by themselves, from one step to the next.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -12,13 +12,13 @@ use crate::{
     world::World,
 };
 
-/// How rough this run is.
+/// The faults of one run.
 pub struct Faults {
-    /// Chances in a thousand that something goes wrong in a step.
+    /// The chance that something goes wrong in a step, in thousandths.
     rate: u32,
-    /// When bad weather ends, by machine.
+    /// The end of bad weather, by machine.
     ends: Vec<(Instant, String, Arc<Peer>)>,
-    /// When workers that hang go on.
+    /// The time at which workers that hang resume.
     hanging: Vec<(Instant, String)>,
 }
 
@@ -27,13 +27,14 @@ const DEAD: Weather = Weather {
     down: false,
     ..FAIR
 };
-/// What a disk takes that is well, in milliseconds.
+/// The longest time that a healthy disk takes, in milliseconds.
 const FAST: u32 = 4;
 
 // === impl Faults ===
 
 impl Faults {
-    /// Some runs are calm but for one kind of trouble, some rough in every way.
+    /// Draws how rough a run is: some are calm except for one kind of fault, some rough in every
+    /// way.
     pub fn begin(world: &World) -> Self {
         let chance = &world.chance;
         let pick = |values: &[u32]| values[chance.index(values.len())];
@@ -116,7 +117,7 @@ impl Faults {
         self.ends.push((Instant::now() + lasts, name, peer));
     }
 
-    /// A machine that comes back is often without its network, at first.
+    /// Cuts machines off that are down, so that many come back without a network at first.
     fn cut_off_dead(&mut self, world: &World) {
         let down = world.workers.iter().filter(|(_, it)| it.is_down());
         for (name, worker) in down {
@@ -131,7 +132,7 @@ impl Faults {
         self.hanging.retain(|(end, name)| {
             let goes_on = *end > now;
             if !goes_on && world.hang(name, false) {
-                world.trace.note(format_args!("{name}: goes on"));
+                world.trace.note(format_args!("{name}: resumes"));
             }
             goes_on
         });
@@ -145,7 +146,7 @@ impl Faults {
         });
     }
 
-    /// Nothing goes wrong any more.
+    /// Ends all faults.
     pub fn end(mut self, world: &World) {
         for peril in [
             &world.perils.store,

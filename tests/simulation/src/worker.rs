@@ -1,4 +1,4 @@
-//! A worker's machine: its disk and its way to the control plane outlive the process.
+//! A worker's machine. Its disk and its connections outlive the process.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ use crate::{
 pub struct Worker {
     pub peer: Arc<Peer>,
     pub life: u64,
-    /// When it starts again.
+    /// The time at which it starts again.
     pub down_until: Option<Instant>,
     disk: Disk,
     process: Option<Process>,
@@ -53,7 +53,7 @@ struct Process {
     reports: ReportBook,
     keeper: Arc<Keeper>,
     ending: Ending,
-    /// Its session has come to its end.
+    /// Cancelled when the session has ended.
     ended: CancellationToken,
     keeps: Duration,
     tasks: JoinSet<()>,
@@ -72,7 +72,7 @@ impl Worker {
         }
     }
 
-    /// The end of all.
+    /// Ends the process with the run.
     pub fn end(&mut self) {
         if let Some(process) = self.process.take() {
             process.guests.die();
@@ -99,13 +99,13 @@ impl World {
         let hang = Hang::new();
         let stands_still = hang.clone();
         let dies = move || {
-            // From here on, though it is only buried when that is heard.
+            // It does nothing from here on, although it is buried only when the message is read.
             stands_still.set(true);
             let _ = sender.send(News::WorkerDies(it.clone(), life));
         };
         let mounted = worker.disk.mount(self.chance.fork(), &self.perils, dies);
         let Ok((keeper, last)) = Keeper::on(mounted.clone()) else {
-            // It died while it opened its directory, which is told.
+            // It died while it opened its directory, and has reported that.
             return;
         };
         let reports = ReportBook::new();
@@ -126,7 +126,7 @@ impl World {
             held: Mutex::default(),
             lives: Mutex::default(),
             leaving: AtomicBool::new(false),
-            gone: warren_model::watch::Sender::new(()),
+            gone: watch::Sender::new(()),
         });
         let ending = Ending::default();
         let keeps = match self.chance.of_thousand(500) {
@@ -199,8 +199,8 @@ impl World {
         });
     }
 
-    /// The worker is asked to stop in order, as by SIGTERM. False where there is none, or where it
-    /// was asked before.
+    /// Asks the worker to stop in order, as SIGTERM does. Returns false if it does not run, or was
+    /// asked before.
     pub fn stop_worker(&mut self, name: &str) -> bool {
         let Some(worker) = self.workers.get_mut(name) else {
             return false;
@@ -221,7 +221,7 @@ impl World {
         let ended = process.ended.clone();
         let (sender, it, life) = (self.sender.clone(), name.to_owned(), worker.life);
         process.tasks.spawn(process.hang.with(async move {
-            // Those in flight end.
+            // The requests in flight end.
             sleep(requests).await;
             let ran = Supervisor(guests.clone()).replicas();
             if !keeps.is_zero() {
@@ -241,7 +241,7 @@ impl World {
         true
     }
 
-    /// Its process has ended, in order.
+    /// Removes a process that has ended in order.
     pub fn bury_worker(&mut self, name: &str) {
         let Some(worker) = self.workers.get_mut(name) else {
             return;
@@ -276,7 +276,7 @@ impl World {
         self.trace.note(format_args!("{name}: dies {how}{why}"));
     }
 
-    /// The worker's process stands still, or goes on. False where there is none.
+    /// Makes the worker's process hang or resume. Returns false if it does not run.
     pub fn hang(&self, name: &str, hangs: bool) -> bool {
         let process = self.workers.get(name).and_then(|it| it.process.as_ref());
         process.inspect(|process| process.hang.set(hangs)).is_some()
