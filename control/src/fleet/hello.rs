@@ -38,6 +38,8 @@ pub(super) struct Greeting {
     pub publish_allow: Vec<String>,
     /// What compiling one component may take there, if it says.
     pub compile_limits: Option<v1::CompileLimits>,
+    /// What it provides to guests. Empty where it does not state that.
+    pub interfaces: Vec<v1::HostInterface>,
 }
 
 /// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
@@ -85,6 +87,7 @@ impl Greeting {
                 listeners: hello.listeners,
                 publish_allow: hello.publish_allow,
                 compile_limits: hello.compile_limits,
+                interfaces: hello.interfaces,
             }),
             _ => Err(SessionError::Invalid(violations)),
         }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use warren_model::{
+    component::InterfaceName,
     host_port::HostPort,
     name::{Name, WorkloadId},
     quantity::rounded_bytes,
@@ -27,6 +28,8 @@ pub(super) enum Refusal {
     ReadOnlyVolume(Name),
     /// Its operator does not let workloads publish there.
     PublishNotAllowed(HostPort),
+    /// It does not provide what a guest imports.
+    LacksInterface(InterfaceName),
     Full {
         replicas: u32,
     },
@@ -81,6 +84,7 @@ impl Unschedulable {
             | Refusal::LacksVolume(_)
             | Refusal::ReadOnlyVolume(_)
             | Refusal::PublishNotAllowed(_)
+            | Refusal::LacksInterface(_)
             | Refusal::CannotCompile
             | Refusal::PortRefused(_) => false,
         };
@@ -146,6 +150,9 @@ impl Unschedulable {
                 Refusal::PublishNotAllowed(listen) => {
                     let what = format!("let workloads publish on {listen} (see --publish-allow)");
                     (what, "does not", "do not")
+                }
+                Refusal::LacksInterface(name) => {
+                    (format!("provide `{name}`"), "does not", "do not")
                 }
                 _ => continue,
             };

@@ -2,13 +2,15 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use warren_model::{
+    component::InterfaceName,
     host_port::HostPort,
+    link::HostInterfaces,
     name::{Name, WorkloadId},
     publish_rule::PublishRule,
 };
@@ -49,6 +51,8 @@ pub struct Requirements {
     pub volumes: BTreeMap<Name, Access>,
     /// Where it publishes; with port 0 the worker chooses one.
     pub listens: Vec<HostPort>,
+    /// What the worker must provide to its guests.
+    pub interfaces: HostInterfaces,
 }
 
 /// What may be done with a directory, or must be possible.
@@ -67,6 +71,8 @@ pub struct Offers {
     pub network: Option<String>,
     /// Where its operator lets workloads publish. Empty: everywhere.
     pub publish: Vec<PublishRule>,
+    /// What it provides to guests. Workers of one version share one list.
+    pub interfaces: Arc<HostInterfaces>,
 }
 
 /// A worker as placement sees it, all its replicas counted.
@@ -131,6 +137,9 @@ pub enum Hold {
 /// The workers of each network.
 type Networks<'a> = BTreeMap<&'a str, Vec<&'a WorkerView>>;
 
+/// The first required interface that each list of workers lacks, by the list's address.
+type Lacking<'a> = HashMap<*const HostInterfaces, Option<&'a InterfaceName>>;
+
 /// What to find a worker for.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand<'a> {
@@ -152,9 +161,10 @@ pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unsche
     let mut best: Option<&WorkerView> = None;
     let by_label = demand.spread_by_label(workers);
     let networks = demand.networks(workers);
+    let lacking = demand.lacking(workers);
     let score = |worker| demand.score(worker, &by_label);
     for worker in workers {
-        match worker.refuses(demand, &networks) {
+        match worker.refuses(demand, &networks, &lacking) {
             Some(refusal) => refusals.push(refusal),
             None if best.is_none_or(|best| score(worker) < score(best)) => {
                 best = Some(worker);
@@ -213,6 +223,20 @@ impl Demand<'_> {
             }
         }
         networks
+    }
+
+    /// What each list of interfaces lacks: most workers share one, which is looked at once.
+    fn lacking(&self, workers: &[WorkerView]) -> Lacking<'_> {
+        let mut lacking = Lacking::new();
+        let needed = &self.requirements.interfaces;
+        if !needed.is_empty() {
+            for worker in workers {
+                let provided = &worker.offers.interfaces;
+                let list = lacking.entry(Arc::as_ptr(provided));
+                list.or_insert_with(|| provided.lacks(needed));
+            }
+        }
+        lacking
     }
 
     /// How many like it all workers with one value of the `spread` label have together; `None`: those without it.
@@ -275,7 +299,12 @@ impl Offers {
 
 impl WorkerView {
     /// The first reason against it, if there is one.
-    fn refuses(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
+    fn refuses(
+        &self,
+        demand: &Demand<'_>,
+        networks: &Networks<'_>,
+        lacking: &Lacking<'_>,
+    ) -> Option<Refusal> {
         let needs = demand.needs;
         // Whatever else is against such a worker may pass.
         if demand.uncompilable.contains(&self.name) {
@@ -297,6 +326,9 @@ impl WorkerView {
         }
         if let Some(refusal) = self.offers.lack(demand.requirements) {
             return Some(refusal);
+        }
+        if let Some(Some(interface)) = lacking.get(&Arc::as_ptr(&self.offers.interfaces)) {
+            return Some(Refusal::LacksInterface((*interface).clone()));
         }
         if self.replicas_max != 0 && self.replicas >= self.replicas_max {
             return Some(Refusal::Full {

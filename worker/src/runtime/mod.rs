@@ -25,7 +25,12 @@ mod workload;
 
 use std::{collections::HashMap, io, path::Path, sync::Arc};
 
-use warren_model::{digest::Digest, name::WorkloadId};
+use warren_model::{
+    component::{Provided, provided},
+    digest::Digest,
+    name::WorkloadId,
+};
+use warren_proto::v1;
 use wasmtime::{Engine, component::Linker};
 
 pub use compiled::{CacheError, CompileError, Compiled};
@@ -129,6 +134,11 @@ impl Runtime {
         let border = compiled::border(digest, artifact).await?;
         let cache = &self.half(role, border.generation).cache;
         cache.load(digest, artifact, border, workload).await
+    }
+
+    /// The interfaces that guests may import of the worker itself: what the linkers hold.
+    pub fn provides() -> Vec<v1::HostInterface> {
+        provided().iter().map(Provided::to_proto).collect()
     }
 
     /// Why an artifact is known not to compile within this worker's limits.

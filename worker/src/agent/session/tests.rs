@@ -85,6 +85,10 @@ impl Fixture {
             publish_allow: vec!["127.0.0.1".to_owned()],
             network: "network-1".to_owned(),
             compile_limits: None,
+            interfaces: vec![v1::HostInterface {
+                name: "wasi:cli/exit@0.2.12".to_owned(),
+                needs_binding: false,
+            }],
             capacity: v1::Resources {
                 memory_bytes: 1 << 30,
                 replicas: 10,
