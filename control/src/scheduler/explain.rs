@@ -227,8 +227,9 @@ impl Unschedulable {
             1 => ("lacks", ""),
             _ => ("lack", "at most "),
         };
-        // Of the worker that lacks least: what is needed differs between workers that keep reserves and those that do not.
-        let nearest = lacking.min_by_key(|(needed, free)| needed.saturating_sub(*free));
+        // The worker that lacks least: what is needed differs between workers that keep reserves and
+        // those that do not. Of several the one that needs least, whatever their order.
+        let nearest = lacking.min_by_key(|(needed, free)| (needed.saturating_sub(*free), *needed));
         let (needed, most) = nearest.unwrap_or_default();
         let short = rounded_bytes(needed.saturating_sub(most));
         let (needed, free) = (rounded_bytes(needed), rounded_bytes(most));

@@ -141,7 +141,7 @@ async fn a_plan_is_followed_and_not_decided_again() {
     }
     let service = caller("a:b/c@1.0.0", "f", 10);
     for plan in [
-        plan("a:b/c@1.9.0"),
+        plan("a:b/c@2.0.0"),
         LinkPlan {
             service: vec![],
             ..plan("a:b/c@1.0.0")
