@@ -114,6 +114,10 @@ async fn a_cluster_of_an_earlier_version_goes_on() {
         let kept = ["id", "labels", "ready", "cordoned"];
         still_shows(&cluster, "workers", "name", &kept).await;
 
+        // The control plane has planned what its version did not know.
+        let plan = cluster.workload("cron").await["linkPlan"].clone();
+        assert_eq!(plan["links"][0]["exporter"], "job", "{plan:#}");
+
         // It is told what is new, and goes back to what is old.
         cluster.warren(&["uncordon", "w1"]).await.ok();
         let history = cluster.warren(&["history", "cron", "-o", "json"]).await;

@@ -252,7 +252,7 @@ fn links(text: &mut Text, plan: &v1::LinkPlan) {
     }));
     if !plan.interfaces.is_empty() {
         let needed = HostInterfaces::named(&plan.interfaces);
-        text.line(1, format!("its worker provides {needed}"));
+        text.line(1, format!("a worker must provide {needed}"));
     }
 }
 

@@ -364,9 +364,9 @@ fn links_name_what_answers_each_import() {
     let text = told(&view);
     let section = "
 Links
-  service  a:b/c@1.0.0  from library, as a:b/c@1.1.0
-  api      x:y/z        from library
-  its worker provides wasi:{cli, io}@0.2.3
+  service   a:b/c@1.0.0   from library, as a:b/c@1.1.0
+  api       x:y/z         from library
+  a worker must provide wasi:{cli, io}@0.2.3
 ";
     assert!(text.contains(section), "{text}");
 }
