@@ -1,4 +1,4 @@
-//! Why a replica has no worker, in words.
+//! Says in words why a replica has no worker.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,20 +11,20 @@ use warren_model::{
 
 use super::{Hold, TakenPort};
 
-/// Why a worker cannot take a replica. In the order in which they are tried, and told.
+/// Why a worker cannot take a replica, in the order in which the reasons are tried and reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     CannotCompile,
     NotReady,
-    /// In order, as those that have stopped.
+    /// It is stopping in order.
     Stopping,
     Stopped,
     Cordoned,
     DropsAssignments,
-    /// As `key=value`.
+    /// The label as `key=value`.
     LacksLabel(String),
     LacksVolume(Name),
-    /// It must be written to.
+    /// The replica must write to it.
     ReadOnlyVolume(Name),
     /// Its operator does not let workloads publish there.
     PublishNotAllowed(HostPort),
@@ -35,10 +35,10 @@ pub(super) enum Refusal {
     },
     PortTaken {
         taken: TakenPort,
-        /// By a replica on another worker of the same network.
+        /// Whether the holder is on another worker of the same network.
         shared: bool,
     },
-    /// It tried, and something that is not Warren's has the port.
+    /// The worker tried, and a process outside Warren has the port.
     PortRefused(HostPort),
     LacksMemory {
         needed: u64,
@@ -46,14 +46,15 @@ pub(super) enum Refusal {
     },
 }
 
-/// What time alone does not change.
+/// A reason that does not pass with time alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lasting {
     Ports,
     Uncompilable,
 }
 
-/// No worker can take a replica; `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB needed, 10MiB free)".
+/// No worker can take a replica. `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB
+/// needed, 10MiB free)".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unschedulable {
     pub(super) refusals: Vec<Refusal>,
@@ -62,8 +63,9 @@ pub struct Unschedulable {
 // === impl Unschedulable ===
 
 impl Unschedulable {
-    /// What keeps every worker from taking it until somebody changes something: published ports, which nobody is about to
-    /// give up, or components that do not compile. `None` where time alone may help.
+    /// Returns what keeps every worker from taking the replica until a person changes something:
+    /// published ports whose holders keep them, or components that do not compile. `None` where time
+    /// alone may help.
     pub fn lasting(&self) -> Option<Lasting> {
         let is_port = |refusal: &Refusal| {
             matches!(
@@ -105,7 +107,7 @@ impl Unschedulable {
             .count()
     }
 
-    /// One phrase for each kind of refusal, with the number of workers.
+    /// Returns one phrase for each kind of refusal, with the number of workers.
     fn phrases(&self) -> Vec<String> {
         let mut phrases = Vec::new();
         for (kind, one, several) in [
@@ -177,7 +179,7 @@ impl Unschedulable {
     }
 
     fn ports(&self) -> Vec<String> {
-        // Workers that have the port taken, and those that only share a network with one.
+        // The number of workers that have the port taken, and of those that share a network with one.
         let mut taken: BTreeMap<(HostPort, &Option<WorkloadId>), (usize, usize)> = BTreeMap::new();
         let mut refused: BTreeMap<HostPort, usize> = BTreeMap::new();
         for refusal in &self.refusals {
@@ -227,8 +229,8 @@ impl Unschedulable {
             1 => ("lacks", ""),
             _ => ("lack", "at most "),
         };
-        // The worker that lacks least: what is needed differs between workers that keep reserves and
-        // those that do not. Of several the one that needs least, whatever their order.
+        // The worker that lacks least. The need differs between workers that keep reserves and those
+        // that do not: of several workers that lack the same, the one that needs least.
         let nearest = lacking.min_by_key(|(needed, free)| (needed.saturating_sub(*free), *needed));
         let (needed, most) = nearest.unwrap_or_default();
         let short = rounded_bytes(needed.saturating_sub(most));

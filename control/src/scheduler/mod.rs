@@ -1,4 +1,5 @@
-//! Where a replica runs: filters say where it can, scores where it is best. Pure: the same input, the same choice.
+//! Chooses the worker of a replica: filters say where it can run, scores where it runs best. The room
+//! is pure: the same input gives the same choice.
 
 use std::{
     cmp::Reverse,
@@ -23,55 +24,55 @@ mod tests;
 use explain::Refusal;
 pub use explain::{Lasting, Unschedulable};
 
-/// What one replica takes of its worker for itself.
+/// The resources that one replica takes of its worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     pub memory: Memory,
-    /// What it publishes on; port 0 is none of them.
+    /// The ports that it publishes on, without port 0.
     pub ports: Vec<HostPort>,
 }
 
-/// The memory of a replica, or of several, in bytes, by each way to count it.
+/// The memory of one replica or several, in bytes, by each way to count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// What its guests are always granted.
+    /// The bytes that its guests are always granted.
     pub reserve: u64,
-    /// What they may use at most.
+    /// The most bytes that they may use.
     pub limit: u64,
 }
 
-/// Which workers may run a replica, room aside.
+/// The requirements of a replica on its worker, apart from room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Every one must be the worker's.
+    /// The worker must have every one.
     pub labels: BTreeMap<String, String>,
     /// The label over whose values replicas are spread.
     pub spread: Option<String>,
-    /// Directories that the worker must offer.
+    /// The directories that the worker must offer.
     pub volumes: BTreeMap<Name, Access>,
-    /// Where it publishes; with port 0 the worker chooses one.
+    /// The addresses that it publishes on; for port 0 the worker chooses a port.
     pub listens: Vec<HostPort>,
-    /// What the worker must provide to its guests.
+    /// The interfaces that the worker must provide to guests.
     pub interfaces: HostInterfaces,
 }
 
-/// What may be done with a directory, or must be possible.
+/// The access to a directory that is offered, or required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     Read,
     Write,
 }
 
-/// What a worker has, however many replicas it runs.
+/// The properties of a worker that do not depend on what it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offers {
     pub labels: BTreeMap<String, String>,
     pub volumes: BTreeMap<Name, Access>,
-    /// Workers of the same kernel network share their ports. `None`: it shares them with nobody.
+    /// Workers of the same kernel network share their ports. `None`: it shares them with no other.
     pub network: Option<String>,
-    /// Where its operator lets workloads publish. Empty: everywhere.
+    /// The addresses that its operator lets workloads publish on. Empty: all.
     pub publish: Vec<PublishRule>,
-    /// What it provides to guests. Workers of one version share one list.
+    /// The interfaces that it provides to guests. Workers of one version share one list.
     pub interfaces: Arc<HostInterfaces>,
 }
 
@@ -88,9 +89,9 @@ pub struct WorkerView {
     pub departure: Option<Departure>,
     /// It runs what it is assigned, as far as is known.
     pub follows: bool,
-    /// Since it was last heard of, or since the control plane's start where that is later.
+    /// The time since its last heartbeat, or since the control plane's start where that is later.
     pub silent_for: Duration,
-    /// How long its session stands.
+    /// The time since its session was opened.
     pub connected_for: Duration,
     /// In bytes.
     pub memory_free: u64,
@@ -103,17 +104,17 @@ pub struct WorkerView {
     pub offers: Arc<Offers>,
 }
 
-/// Of a worker that stops in order.
+/// The state of a worker that stops in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// For how much longer its replicas are kept for its return: others take their places once that
-    /// is zero.
+    /// The time for which its replicas are still kept for its return. At zero, others take their
+    /// places.
     pub keeps_for: Duration,
-    /// Nothing of it runs any more.
+    /// Nothing that it ran is running.
     pub stopped: bool,
 }
 
-/// A port that somebody publishes on a worker.
+/// A port that a replica publishes on a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenPort {
     pub port: HostPort,
@@ -122,15 +123,15 @@ pub struct TakenPort {
     pub hold: Hold,
 }
 
-/// For how long a replica has its ports.
+/// How long a replica keeps its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
-    /// Nobody has asked it to give them up.
+    /// It keeps them.
     Stays,
     /// It stops, or another replica is to take its place.
     Ends,
-    /// It is LOST. Its own worker may still run it; whether the port is free for others on that network, only they can
-    /// find out.
+    /// It is LOST. Its own worker may still run it. Only the other workers of that network can find
+    /// out whether the port is free for them.
     Lost,
 }
 
@@ -140,22 +141,22 @@ type Networks<'a> = BTreeMap<&'a str, Vec<&'a WorkerView>>;
 /// The first required interface that each list of workers lacks, by the list's address.
 type Lacking<'a> = HashMap<*const HostInterfaces, Option<&'a InterfaceName>>;
 
-/// What to find a worker for.
+/// A replica that needs a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand<'a> {
     pub needs: &'a Needs,
     pub requirements: &'a Requirements,
-    /// Workers where it failed: only taken when there is no other.
+    /// The workers where it failed, which are chosen only when there is no other.
     pub avoid: &'a BTreeSet<Name>,
-    /// Workers that could not listen on its ports: their whole network is not taken.
+    /// The workers that could not listen on its ports, whose whole networks are not chosen.
     pub refused: &'a BTreeSet<Name>,
-    /// Workers that cannot compile it.
+    /// The workers that cannot compile it.
     pub uncompilable: &'a BTreeSet<Name>,
-    /// How many like it each worker has: the fewer, the better.
+    /// The number of replicas like it on each worker: the fewer, the better.
     pub spread: &'a BTreeMap<Name, u32>,
 }
 
-/// The best worker that can take it, or why none can.
+/// Returns the best worker that can take the replica, or why none can.
 pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unschedulable> {
     let mut refusals = Vec::new();
     let mut best: Option<&WorkerView> = None;
@@ -179,7 +180,7 @@ pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unsche
 // === impl Memory ===
 
 impl Memory {
-    /// What counts on a worker.
+    /// Returns the bytes that count on a worker.
     pub fn counted(self, keeps_reserves: bool) -> u64 {
         if keeps_reserves {
             self.reserve
@@ -199,7 +200,7 @@ impl Memory {
 // === impl Needs ===
 
 impl Needs {
-    /// As the workload that is being placed takes them.
+    /// Returns the ports as taken by the workload that is being placed.
     fn own_ports(&self, hold: Hold) -> impl Iterator<Item = TakenPort> {
         self.ports.iter().map(move |port| TakenPort {
             port: *port,
@@ -212,7 +213,7 @@ impl Needs {
 // === impl Demand ===
 
 impl Demand<'_> {
-    /// Workers that share ports, by network. Empty where no port is needed.
+    /// Returns the workers that share ports, by network. Empty where no port is needed.
     fn networks<'a>(&self, workers: &'a [WorkerView]) -> Networks<'a> {
         let mut networks = Networks::new();
         if !self.needs.ports.is_empty() {
@@ -225,7 +226,8 @@ impl Demand<'_> {
         networks
     }
 
-    /// What each list of interfaces lacks: most workers share one, which is looked at once.
+    /// Returns what each list of interfaces lacks. Most workers share one list, which is compared
+    /// once.
     fn lacking(&self, workers: &[WorkerView]) -> Lacking<'_> {
         let mut lacking = Lacking::new();
         let needed = &self.requirements.interfaces;
@@ -239,7 +241,8 @@ impl Demand<'_> {
         lacking
     }
 
-    /// How many like it all workers with one value of the `spread` label have together; `None`: those without it.
+    /// Returns the number of replicas like it on all workers with each value of the `spread` label.
+    /// `None` stands for the workers without the label.
     fn spread_by_label<'a>(&self, workers: &'a [WorkerView]) -> BTreeMap<Option<&'a String>, u32> {
         let mut counts = BTreeMap::new();
         if let Some(label) = &self.requirements.spread {
@@ -251,7 +254,8 @@ impl Demand<'_> {
         counts
     }
 
-    /// The least is the best. The name comes last, so that no two workers are equal.
+    /// Returns the worker's score, of which the least is the best. The name comes last, so that no two
+    /// workers are equal.
     fn score<'a>(
         &self,
         worker: &'a WorkerView,
@@ -273,7 +277,7 @@ impl Demand<'_> {
 // === impl Offers ===
 
 impl Offers {
-    /// The first requirement that it does not meet.
+    /// Returns the first requirement that it does not meet.
     fn lack(&self, required: &Requirements) -> Option<Refusal> {
         let mut labels = required.labels.iter();
         let missing = labels.find(|(key, value)| self.labels.get(*key) != Some(value));
@@ -298,7 +302,7 @@ impl Offers {
 // === impl WorkerView ===
 
 impl WorkerView {
-    /// The first reason against it, if there is one.
+    /// Returns the first reason against the worker, if there is one.
     fn refuses(
         &self,
         demand: &Demand<'_>,
@@ -306,7 +310,7 @@ impl WorkerView {
         lacking: &Lacking<'_>,
     ) -> Option<Refusal> {
         let needs = demand.needs;
-        // Whatever else is against such a worker may pass.
+        // First, because any other reason may pass.
         if demand.uncompilable.contains(&self.name) {
             return Some(Refusal::CannotCompile);
         }
@@ -348,7 +352,7 @@ impl WorkerView {
         None
     }
 
-    /// The first wanted port that it, or another worker of its network, does not have free.
+    /// Returns the first wanted port that is not free on the worker or on another one of its network.
     fn lacks_port(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
         let first = demand.needs.ports.first()?;
         let network = self.offers.network.as_deref();
@@ -377,7 +381,7 @@ impl WorkerView {
         }
     }
 
-    /// The wanted port with each of those that keep it from being free.
+    /// Returns the wanted port with each holder that conflicts with it.
     fn taken(&self, port: &HostPort) -> impl Iterator<Item = TakenPort> {
         let taken = self.taken_ports.iter();
         let taken = taken.filter(move |taken| port.conflicts(&taken.port));
@@ -387,7 +391,7 @@ impl WorkerView {
         })
     }
 
-    /// Notes for how long a replica of the workload that is being placed has its ports.
+    /// Notes how long a replica of the workload that is being placed keeps its ports.
     pub fn hold(&mut self, needs: &Needs, hold: Hold) {
         let own =
             |taken: &&mut TakenPort| taken.holder.is_none() && needs.ports.contains(&taken.port);
@@ -400,7 +404,7 @@ impl WorkerView {
         self.take_for(needs, Hold::Stays);
     }
 
-    /// Counts one more, which has its ports for so long.
+    /// Counts one more replica, which keeps its ports for as long as `hold` says.
     pub fn take_for(&mut self, needs: &Needs, hold: Hold) {
         let memory = needs.memory.counted(self.keeps_reserves);
         self.memory_free = self.memory_free.saturating_sub(memory);
@@ -408,7 +412,7 @@ impl WorkerView {
         self.taken_ports.extend(needs.own_ports(hold));
     }
 
-    /// Counts one less, of those that it was counted with.
+    /// Takes back one replica that was counted.
     pub fn release(&mut self, needs: &Needs) {
         let memory = needs.memory.counted(self.keeps_reserves);
         self.memory_free = self.memory_free.saturating_add(memory);

@@ -1,4 +1,4 @@
-//! What would link to what, for a person who looks at a component before there is a workload.
+//! Explains what would link to what, before there is a workload.
 
 use super::{
     Answer, HostInterfaces, host,
@@ -25,9 +25,10 @@ pub struct Import {
     pub name: String,
     /// The exports that could answer it. `None` where nothing needs linking, or nothing could link.
     pub wanted: Option<Wanted>,
-    /// What must be linked, each with the reason where it cannot be ([`Function::unlinkable`]).
+    /// The functions to be linked, each with the reason where it cannot be
+    /// ([`Function::unlinkable`]).
     pub functions: Vec<Function>,
-    /// What answers it. The error is a sentence about the component: "imports `a:b/c`, which ...".
+    /// The answer to it. The error is a sentence about the component: "imports `a:b/c`, which ...".
     pub answer: Result<Answer, String>,
 }
 
@@ -36,7 +37,8 @@ pub struct Import {
 pub struct Wanted {
     /// `namespace:package/interface`, without a version.
     pub interface: String,
-    /// What compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12. `None`: only an export without a version.
+    /// The part that compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12. `None`: only an export
+    /// without a version can answer.
     pub track: Option<String>,
 }
 
@@ -45,9 +47,9 @@ pub struct Wanted {
 pub struct Export {
     /// As the component spells it.
     pub name: String,
-    /// What a workload may use the component as because of it.
+    /// The use that the component has because of it.
     pub makes: Option<Use>,
-    /// What it offers to link, each with the reason where it cannot be.
+    /// The functions that it offers, each with the reason where it cannot be linked.
     pub functions: Vec<Function>,
     /// In the order given.
     pub importers: Vec<ExportImporter>,
@@ -59,7 +61,7 @@ pub struct ExportImporter {
     pub component: Name,
     /// As that component spells it: its version may differ.
     pub import: String,
-    /// What keeps it from being linked to this export, a sentence about that component. `None` when
+    /// The reason why it is not linked to this export, as a sentence about that component. `None` when
     /// it would link.
     pub obstacle: Option<String>,
 }
@@ -127,7 +129,7 @@ fn export(own: Resolver<'_, '_>, item: &ExternItem, others: &[(Name, &ComponentI
         let imports = its.imports.iter().filter(|import| wants(import));
         let linked = imports.filter_map(|import| {
             let obstacle = match own.answer(import) {
-                // Of several versions on one track another may be the one that is taken.
+                // Another version on the track is the one that is linked.
                 Ok(Answer::Linked(link)) if link.export == item.name => None,
                 Ok(_) => return None,
                 Err(why) => Some(why),

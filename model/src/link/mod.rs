@@ -24,7 +24,7 @@ pub use explain::{Explanation, Export, ExportImporter, Import, Wanted, explain};
 pub use host::HostInterfaces;
 pub use resolve::Answer;
 
-/// What to link where, for one workload.
+/// The links of one workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkPlan {
     /// The links of the service; empty where there is none.
@@ -54,7 +54,7 @@ pub struct LinkError {
     field: String,
 }
 
-/// Who needs something.
+/// The guest that needs something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Importer {
     Service,
@@ -151,7 +151,7 @@ pub fn check(
     }
 }
 
-/// One importer, and where the spec names it.
+/// One importer, and the field of the spec that names it.
 struct Site<'a> {
     importer: Importer,
     field: String,
@@ -186,10 +186,10 @@ impl<'a> Site<'a> {
     }
 }
 
-/// As many names as a message holds; the rest is counted.
+/// The most names that a message lists; it counts the rest.
 const NAMED: usize = 3;
 
-/// "`a`, `b`, `c` and 4 more".
+/// Returns "`a`, `b`, `c` and 4 more".
 fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
     // One more name takes no more room than its count.
@@ -205,10 +205,10 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// As many exports as are listed for somebody who named the wrong component.
+/// The most exports that a message lists about the wrong component.
 const LISTED: usize = 20;
 
-/// "it exports `a`, `b`", for somebody who named the wrong component.
+/// Returns "it exports `a`, `b`", for a message about the wrong component.
 fn exports(info: &ComponentInfo) -> String {
     let each = info.exports.iter().take(LISTED);
     let names: Vec<_> = each.map(|item| format!("`{}`", item.name)).collect();
@@ -223,14 +223,15 @@ fn exports(info: &ComponentInfo) -> String {
 // === impl LinkError ===
 
 impl LinkError {
-    /// Path of the spec's field that names the importer: `spec.service.component` or `spec.components[0].component`.
+    /// Returns the path of the spec's field that names the importer: `spec.service.component` or
+    /// `spec.components[0].component`.
     pub fn field(&self) -> String {
         self.field.clone()
     }
 }
 
 impl LinkPlan {
-    /// The positions of the components, each after those that it imports from.
+    /// Returns the positions of the components, each after those that it imports from.
     pub fn order(&self) -> Vec<usize> {
         cycle::walk(&self.components).order
     }

@@ -1,4 +1,4 @@
-//! What answers an import.
+//! Finds what answers an import.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::{
     name::Name,
 };
 
-/// Names further from each other than this are not typing mistakes.
+/// The least similarity of a name and its misspelling, from 0 to 1.
 const SIMILAR: f64 = 0.8;
 
 /// The most errors of one workload that are looked for.
@@ -21,7 +21,7 @@ const MOST_COMPARED: usize = 1_000;
 /// The most exports of other versions that a message names.
 const MOST_NAMED: usize = 10;
 
-/// What answers an import.
+/// The part of the system that answers an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The worker, which must provide this interface in at least this version.
@@ -32,7 +32,7 @@ pub enum Answer {
     Linked(Link),
 }
 
-/// What may answer the imports of one guest.
+/// Everything that may answer the imports of one guest.
 #[derive(Clone, Copy)]
 pub(super) struct Resolver<'e, 'a> {
     /// The workload's service, which answers nothing: it makes a message clearer.
@@ -52,7 +52,7 @@ pub(super) struct Exports<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Exporters<'e, 'a> {
     exports: &'e Exports<'a>,
-    /// The position of the importer itself.
+    /// The position of the importer itself, whose exports do not count.
     except: Option<usize>,
 }
 
@@ -176,7 +176,8 @@ impl<'a> Exports<'a> {
         };
         for (position, (component, info)) in components.iter().enumerate() {
             for item in &info.exports {
-                // What belongs to no package, such as the `exports` of some toolchains, cannot be imported.
+                // An export of no package, such as the `exports` of some toolchains, cannot be
+                // imported.
                 let Ok(name) = item.name.parse::<InterfaceName>() else {
                     continue;
                 };
