@@ -236,7 +236,7 @@ fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]
     lines
 }
 
-/// Which component answers each import, and what the worker answers.
+/// Lists the component that answers each import, and what the worker must provide.
 fn links(text: &mut Text, plan: &v1::LinkPlan) {
     if plan.links.is_empty() && plan.interfaces.is_empty() {
         return;

@@ -361,7 +361,7 @@ fn links_name_what_answers_each_import() {
         workers: vec![],
         events: vec![],
     };
-    let text = told(&view);
+    let text = described(&view);
     let section = "
 Links
   service   a:b/c@1.0.0   from library, as a:b/c@1.1.0
