@@ -102,7 +102,7 @@ impl Workload {
             update: Update::default(),
         };
         let code = Code::from([((Role::Service, guest.digest), guest.code.clone())]);
-        let prepared = self.runtime.prepare(&spec, &code, &context)?;
+        let prepared = self.runtime.prepare(&spec, None, &code, &context)?;
         let service = prepared.service.context("there is no service")?;
         let query = LogQuery {
             follow: true,

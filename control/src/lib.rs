@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod grpc;
 mod identity;
 mod index;
+mod links;
 mod listen;
 mod reconcile;
 mod scheduler;

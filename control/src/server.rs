@@ -33,6 +33,7 @@ use crate::{
     },
     identity,
     index::{Index, IndexTask},
+    links,
     listen::{self, ClientLimits},
     reconcile::Reconciler,
     state::{State, TERMS_PER_LOSS},
@@ -234,6 +235,7 @@ impl ControlPlane {
         let dirty = Arc::new(DirtySet::default());
         let (index, index_task) = IndexTask::load(state.clone(), dirty.clone()).await?;
         forget_connections(&state, &index).await?;
+        links::plan_earlier(&state, &index).await?;
         // What happened while nobody reconciled: look at everything once.
         dirty.mark(index.ids());
         let registry = Arc::new(Registry::default());

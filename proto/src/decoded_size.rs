@@ -41,8 +41,14 @@ fn size_of(message: &MessageDescriptor) -> usize {
 }
 
 fn inline(message: &MessageDescriptor, depth: usize) -> usize {
+    let size = |field: FieldDescriptor| inline_field(&field, depth);
     let fields = message.fields();
-    fields.map(|field| inline_field(&field, depth)).sum()
+    let alone = fields.filter(|field| field.containing_oneof().is_none());
+    let alone: usize = alone.map(size).sum();
+    // Of a oneof there is one field at a time.
+    let oneofs = message.oneofs();
+    let largest = oneofs.map(|oneof| oneof.fields().map(size).max().unwrap_or_default());
+    alone + largest.sum::<usize>()
 }
 
 fn inline_field(field: &FieldDescriptor, depth: usize) -> usize {

@@ -237,6 +237,15 @@ fn workload() {
         revision_time: time(30),
         revision_cause: v1::revision::Cause::RolledBack.into(),
         source_revision: 1,
+        link_plan: Some(v1::LinkPlan {
+            links: vec![v1::Link {
+                importer: "service".into(),
+                import: "demo:words/count@1.0.0".into(),
+                exporter: "words".into(),
+                export: "demo:words/count@1.1.0".into(),
+            }],
+            interfaces: vec!["wasi:cli/stdout@0.2.6".into()],
+        }),
     };
     golden("workload", &workload);
     golden("workload_default", &v1::Workload::default());
@@ -412,6 +421,10 @@ fn worker() {
             }),
         }),
         instance: "8b1f".into(),
+        interfaces: vec![v1::HostInterface {
+            name: "wasi:cli/stdout@0.2.12".into(),
+            needs_binding: false,
+        }],
     };
     golden("worker", &worker);
     golden("departure_default", &v1::Departure::default());

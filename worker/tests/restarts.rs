@@ -181,6 +181,7 @@ impl Worker {
             }),
             restarts: 0,
             fence: 0,
+            link_plan: None,
         };
         self.supervisor
             .assign(Assignment::from_proto(assignment).unwrap());

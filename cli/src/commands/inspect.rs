@@ -114,16 +114,19 @@ fn links(explanation: &Explanation) -> Value {
         let wanted = wanted.map(|one| json!({ "interface": one.interface, "track": one.track }));
         let mut value = json!({ "import": import.name, "wanted": wanted });
         match &import.answer {
-            Answer::Worker => value["answer"] = "WORKER".into(),
-            Answer::NotNeeded => value["answer"] = "NOT_NEEDED".into(),
-            Answer::Linked(link) => {
+            Ok(Answer::Worker(interface)) => {
+                value["answer"] = "WORKER".into();
+                value["interface"] = interface.to_string().into();
+            }
+            Ok(Answer::NotNeeded) => value["answer"] = "NOT_NEEDED".into(),
+            Ok(Answer::Linked(link)) => {
                 value["answer"] = "LINKED".into();
                 value["component"] = link.exporter.as_str().into();
                 value["export"] = link.export.as_str().into();
             }
-            Answer::Unlinked(why) => {
+            Err(why) => {
                 value["answer"] = "UNLINKED".into();
-                value["why"] = why.as_slice().into();
+                value["why"] = json!([why]);
             }
         }
         value
@@ -133,7 +136,7 @@ fn links(explanation: &Explanation) -> Value {
             json!({
                 "component": one.component.as_str(),
                 "import": one.import,
-                "why": one.obstacles,
+                "why": one.obstacle.as_slice(),
             })
         });
         json!({ "export": export.name, "importers": importers.collect::<Vec<_>>() })

@@ -9,7 +9,7 @@ use std::{
 use warren_model::{
     component::{ComponentInfo, Limits},
     digest::Digest,
-    link,
+    link::{self, HostInterfaces},
     name::WorkloadId,
     route::Route,
     spec::{ValidWorkload, WorkloadSpec, validate_workload},
@@ -161,7 +161,8 @@ impl Checker {
         let (None | Some(Some(_)), Some(components)) = (service, components) else {
             return Vec::new();
         };
-        match link::check(&spec, service.flatten(), &components) {
+        let provided = HostInterfaces::of_this_version();
+        match link::check(&spec, service.flatten(), &components, provided) {
             Ok(_) => Vec::new(),
             Err(errors) => errors
                 .iter()

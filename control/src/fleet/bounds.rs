@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use warren_model::{
-    error::Violations, label, listen::MAX_ADDRESSES, name::Name, publish_rule::PublishRule,
+    component::InterfaceName, error::Violations, label, listen::MAX_ADDRESSES, name::Name,
+    publish_rule::PublishRule,
 };
 use warren_proto::v1;
 
@@ -24,6 +25,10 @@ const MAX_LABEL_KEY: usize = 253 + 1 + 63;
 const MAX_VOLUMES: usize = 1024;
 /// More than anybody writes on a command line.
 const MAX_PUBLISH_RULES: usize = 256;
+/// Interfaces that a worker provides.
+const MAX_INTERFACES: usize = 1024;
+/// Characters of an interface's name.
+const MAX_INTERFACE_NAME: usize = 256;
 /// Replicas of one Hello.
 const MAX_REPLICAS: usize = 16 << 10;
 /// Bytes of a text for people.
@@ -79,6 +84,7 @@ pub(super) fn check_hello(hello: &v1::Hello, violations: &mut Violations) {
             violations.ok(format!("hello.publish_allow[{i}]"), parsed);
         }
     }
+    check_interfaces(&hello.interfaces, violations);
     check_labels(&hello.labels, violations);
     if few(
         violations,
@@ -202,6 +208,25 @@ fn words(report: &v1::ReplicaReport, at: &str, violations: &mut Violations) {
         for (i, step) in steps.iter().enumerate() {
             let field = format!("{at}.{field}[{i}].reason");
             at_most(violations, &field, &step.reason, MAX_WORD);
+        }
+    }
+}
+
+fn check_interfaces(interfaces: &[v1::HostInterface], violations: &mut Violations) {
+    const FIELD: &str = "hello.interfaces";
+    if !few(violations, FIELD, interfaces.len(), MAX_INTERFACES) {
+        return;
+    }
+    for (i, interface) in interfaces.iter().enumerate() {
+        let name = &interface.name;
+        let at = format!("{FIELD}[{i}].name");
+        at_most(violations, &at, name, MAX_INTERFACE_NAME);
+        let parsed = name.parse::<InterfaceName>();
+        if violations
+            .ok(&at, parsed)
+            .is_some_and(|it| it.version.is_none())
+        {
+            violations.push(&at, format_args!("`{name}` should have a version"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The first message of a session, checked.
+//! Reads and checks the first message of a session.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use warren_proto::{SESSION_PROTOCOL_VERSION, v1};
 
 use super::{bounds, error::SessionError};
 
-/// Who opened the session and what it runs.
+/// The worker that opened the session, and what it runs.
 #[derive(Debug)]
 pub(super) struct Greeting {
     pub id: String,
@@ -22,22 +22,24 @@ pub(super) struct Greeting {
     pub replicas: Vec<v1::ReplicaReport>,
     pub volumes: Vec<v1::HostVolume>,
     pub http_address: String,
-    /// The newest that it has seen; `None` where it has seen nothing, or does not say.
+    /// The newest assignments that it has seen; `None` where it has seen none, or does not say.
     pub seen: Option<v1::Seen>,
-    /// It follows this control plane whatever it has seen.
+    /// Whether it follows this control plane whatever it has seen.
     pub may_switch: bool,
-    /// Tells its process from others with its id. Empty where it does not say.
+    /// Distinguishes its process from others with its id. Empty where it does not say.
     pub instance: String,
-    /// It is about to stop.
+    /// Present where it is about to stop.
     pub leave: Option<v1::Leave>,
-    /// Whose ports it shares. Empty: the worker does not tell.
+    /// Identifies the machine whose ports it shares. Empty: the worker does not say.
     pub network: String,
-    /// Where its `address` is reached: "IP:PORT", each. Empty where it does not say.
+    /// The addresses where it is reached, each "IP:PORT". Empty where it does not say.
     pub listeners: Vec<String>,
-    /// Where its operator lets workloads publish. Empty: everywhere.
+    /// The addresses that its operator lets workloads publish on. Empty: all.
     pub publish_allow: Vec<String>,
-    /// What compiling one component may take there, if it says.
+    /// The limits of compiling one component there, if it says.
     pub compile_limits: Option<v1::CompileLimits>,
+    /// The interfaces that it provides to guests. Empty where it does not state them.
+    pub interfaces: Vec<v1::HostInterface>,
 }
 
 /// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
@@ -85,13 +87,14 @@ impl Greeting {
                 listeners: hello.listeners,
                 publish_allow: hello.publish_allow,
                 compile_limits: hello.compile_limits,
+                interfaces: hello.interfaces,
             }),
             _ => Err(SessionError::Invalid(violations)),
         }
     }
 
-    /// Whether it follows a control plane of this cluster and term, which it says before it is told
-    /// to run anything.
+    /// Checks that the worker follows a control plane of this cluster and term. It says so before it
+    /// is assigned anything.
     pub fn check(&self, cluster: &str, term: u64) -> Result<(), TurnedAway> {
         let Some(seen) = self.seen.as_ref().filter(|_| !self.may_switch) else {
             return Ok(());
@@ -121,7 +124,7 @@ impl Greeting {
         Ok(())
     }
 
-    /// The generation that the next Assignments must be above.
+    /// Returns the generation that the next Assignments must exceed.
     pub fn generation(&self, cluster: &str, term: u64) -> u64 {
         let seen = self.seen.as_ref();
         let seen = seen.filter(|seen| seen.cluster_id == cluster && seen.term == term);
@@ -143,7 +146,7 @@ mod tests {
                 generation: 7,
             })
         };
-        // What it has seen, what becomes of it, and above what its next generation is.
+        // What the worker has seen, why it is turned away, and the generation to exceed.
         let table = [
             (None, None, 0),
             (seen("a", 3), None, 7),

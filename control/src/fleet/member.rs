@@ -346,7 +346,8 @@ impl Member<'_> {
         }
     }
 
-    /// A replica with the spec of its own revision; `None` when that is not kept any more.
+    /// Returns a replica with the spec and the links of its own revision; `None` when that is no
+    /// longer kept.
     pub async fn assignment(
         &self,
         record: &ReplicaRecord,
@@ -358,12 +359,12 @@ impl Member<'_> {
         let current = self.fleet.index.workload(&id).filter(|workload| {
             workload.uid == replica.workload_uid && workload.revision == replica.revision
         });
-        let spec = match current {
-            Some(workload) => workload.spec.clone(),
+        let (spec, link_plan) = match current {
+            Some(workload) => (workload.spec.clone(), workload.link_plan.clone()),
             None => {
                 let kept = self.fleet.state.revision(&id, replica.revision).await?;
                 kept.filter(|kept| kept.uid == replica.workload_uid)
-                    .and_then(|kept| kept.spec)
+                    .map_or((None, None), |kept| (kept.spec, kept.link_plan))
             }
         };
         if spec.is_none() {
@@ -381,6 +382,7 @@ impl Member<'_> {
             // Without a service nothing is ever started again.
             restarts: spec.service.as_ref().map_or(0, |_| replica.restarts),
             spec: Some(spec),
+            link_plan,
             // Drawn where it is told.
             fence: 0,
         }))

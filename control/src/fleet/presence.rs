@@ -153,6 +153,7 @@ fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v
         network: greeting.network.clone(),
         publish_allow: greeting.publish_allow.clone(),
         compile_limits: greeting.compile_limits,
+        interfaces: greeting.interfaces.clone(),
         instance: greeting.instance.clone(),
         conditions: before.conditions,
         departure: before.departure,

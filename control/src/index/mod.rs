@@ -23,6 +23,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast, watch};
 use warren_model::{
     digest::Digest,
+    link::HostInterfaces,
     name::{Name, WorkloadId},
     spec::WorkloadSpec,
 };
@@ -322,6 +323,20 @@ impl Index {
             .iter()
             .filter_map(|(name, entry)| worker_usage(name, entry))
             .collect()
+    }
+
+    /// Returns what workers of this version provide to guests, with what any known worker states
+    /// that it provides beyond that.
+    pub fn interfaces(&self) -> HostInterfaces {
+        let this_version = HostInterfaces::of_this_version();
+        let mut all = HostInterfaces::clone(this_version);
+        let inner = self.inner.read();
+        for worker in inner.contents.workers.values() {
+            if !Arc::ptr_eq(&worker.offers.interfaces, this_version) {
+                all.extend(&worker.offers.interfaces);
+            }
+        }
+        all
     }
 
     /// Returns the number of known workers.

@@ -12,6 +12,7 @@ use warren_model::{
     digest::Digest,
     guard::Guard,
     host_port::HostPort,
+    link::HostInterfaces,
     name::{Name, WorkloadId},
     reason,
     spec::{self, Recovery, VolumeSource, WorkloadSpec},
@@ -42,7 +43,7 @@ pub fn desired(
     stop_first: bool,
     now: &Timestamp,
 ) -> Desired {
-    let requirements = requirements(spec);
+    let requirements = requirements(workload, spec);
     // Two that write to one directory would spoil it for each other.
     let writes = requirements
         .volumes
@@ -194,8 +195,8 @@ fn roll_back_to(workload: &v1::Workload) -> Option<u32> {
     (is_earlier && workload.revision_cause() != Cause::RolledBackOnFailure).then_some(stable)
 }
 
-/// Which workers may run a replica.
-fn requirements(spec: &WorkloadSpec) -> Requirements {
+/// Says which workers may run a replica of a workload's present revision.
+fn requirements(workload: &v1::Workload, spec: &WorkloadSpec) -> Requirements {
     let placement = spec.placement.clone();
     let mut volumes = BTreeMap::new();
     for mount in spec.service.iter().flat_map(|service| &service.volumes) {
@@ -223,6 +224,12 @@ fn requirements(spec: &WorkloadSpec) -> Requirements {
             .flat_map(|service| &service.publish)
             .map(|publish| publish.listen)
             .collect(),
+        interfaces: workload
+            .link_plan
+            .as_ref()
+            .map_or_else(HostInterfaces::default, |plan| {
+                HostInterfaces::named(&plan.interfaces)
+            }),
     }
 }
 

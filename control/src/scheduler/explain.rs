@@ -1,8 +1,9 @@
-//! The reasons why a replica has no worker, in words.
+//! Says in words why a replica has no worker.
 
 use std::{collections::BTreeMap, fmt};
 
 use warren_model::{
+    component::InterfaceName,
     host_port::HostPort,
     name::{Name, WorkloadId},
     quantity::rounded_bytes,
@@ -10,12 +11,12 @@ use warren_model::{
 
 use super::{Hold, TakenPort};
 
-/// Why a worker cannot take a replica, in the order in which reasons are checked and listed.
+/// Why a worker cannot take a replica, in the order in which the reasons are tried and reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     CannotCompile,
     NotReady,
-    /// It stops in order, or has stopped so.
+    /// It is stopping in order.
     Stopping,
     Stopped,
     Cordoned,
@@ -23,19 +24,21 @@ pub(super) enum Refusal {
     /// The label as `key=value`.
     LacksLabel(String),
     LacksVolume(Name),
-    /// The replica must write to the volume.
+    /// The replica must write to it.
     ReadOnlyVolume(Name),
     /// Its operator does not let workloads publish there.
     PublishNotAllowed(HostPort),
+    /// It does not provide what a guest imports.
+    LacksInterface(InterfaceName),
     Full {
         replicas: u32,
     },
     PortTaken {
         taken: TakenPort,
-        /// A replica on another worker of the same network has it.
+        /// Whether the holder is on another worker of the same network.
         shared: bool,
     },
-    /// It tried, and a program other than Warren has the port.
+    /// The worker tried, and a process outside Warren has the port.
     PortRefused(HostPort),
     LacksMemory {
         needed: u64,
@@ -43,14 +46,14 @@ pub(super) enum Refusal {
     },
 }
 
-/// A reason that time alone does not change.
+/// A reason that does not pass with time alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lasting {
     Ports,
     Uncompilable,
 }
 
-/// No worker can take a replica; `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB
+/// No worker can take a replica. `Display` says why: "3 workers: 1 cordoned, 2 lack memory (64MiB
 /// needed, 10MiB free)".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unschedulable {
@@ -60,9 +63,9 @@ pub struct Unschedulable {
 // === impl Unschedulable ===
 
 impl Unschedulable {
-    /// Returns what keeps every worker from taking it until somebody changes something: published
-    /// ports that are not about to be released, or components that do not compile. `None` where
-    /// time alone may help.
+    /// Returns what keeps every worker from taking the replica until a person changes something:
+    /// published ports whose holders keep them, or components that do not compile. `None` where time
+    /// alone may help.
     pub fn lasting(&self) -> Option<Lasting> {
         let is_port = |refusal: &Refusal| {
             matches!(
@@ -83,6 +86,7 @@ impl Unschedulable {
             | Refusal::LacksVolume(_)
             | Refusal::ReadOnlyVolume(_)
             | Refusal::PublishNotAllowed(_)
+            | Refusal::LacksInterface(_)
             | Refusal::CannotCompile
             | Refusal::PortRefused(_) => false,
         };
@@ -149,6 +153,9 @@ impl Unschedulable {
                     let what = format!("let workloads publish on {listen} (see --publish-allow)");
                     (what, "does not", "do not")
                 }
+                Refusal::LacksInterface(name) => {
+                    (format!("provide `{name}`"), "does not", "do not")
+                }
                 _ => continue,
             };
             lacking.entry(what).or_insert((one, several, 0)).2 += 1;
@@ -172,7 +179,7 @@ impl Unschedulable {
     }
 
     fn ports(&self) -> Vec<String> {
-        // Workers that have the port taken, and those that only share a network with one.
+        // The number of workers that have the port taken, and of those that share a network with one.
         let mut taken: BTreeMap<(HostPort, &Option<WorkloadId>), (usize, usize)> = BTreeMap::new();
         let mut refused: BTreeMap<HostPort, usize> = BTreeMap::new();
         for refusal in &self.refusals {
@@ -222,9 +229,9 @@ impl Unschedulable {
             1 => ("lacks", ""),
             _ => ("lack", "at most "),
         };
-        // The worker that lacks least: what is needed differs between workers that keep reserves
-        // and those that do not.
-        let nearest = lacking.min_by_key(|(needed, free)| needed.saturating_sub(*free));
+        // The worker that lacks least. The need differs between workers that keep reserves and those
+        // that do not: of several workers that lack the same, the one that needs least.
+        let nearest = lacking.min_by_key(|(needed, free)| (needed.saturating_sub(*free), *needed));
         let (needed, most) = nearest.unwrap_or_default();
         let short = rounded_bytes(needed.saturating_sub(most));
         let (needed, free) = (rounded_bytes(needed), rounded_bytes(most));

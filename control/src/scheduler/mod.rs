@@ -1,15 +1,17 @@
-//! Placement of replicas: filters say which workers can run one, scores which of them is best. It
+//! Chooses the worker of a replica: filters say where it can run, scores where it runs best. The room
 //! is pure: the same input gives the same choice.
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use warren_model::{
+    component::InterfaceName,
     host_port::HostPort,
+    link::HostInterfaces,
     name::{Name, WorkloadId},
     publish_rule::PublishRule,
 };
@@ -22,7 +24,7 @@ mod tests;
 use explain::Refusal;
 pub use explain::{Lasting, Unschedulable};
 
-/// What one replica takes of its worker for itself.
+/// The resources that one replica takes of its worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     pub memory: Memory,
@@ -30,45 +32,48 @@ pub struct Needs {
     pub ports: Vec<HostPort>,
 }
 
-/// The memory of a replica, or of several, in bytes, by each way of counting it.
+/// The memory of one replica or several, in bytes, by each way to count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// The bytes that its guests are always granted.
     pub reserve: u64,
-    /// The bytes that they may use at most.
+    /// The most bytes that they may use.
     pub limit: u64,
 }
 
-/// The requirements for a worker that may run a replica, apart from room.
+/// The requirements of a replica on its worker, apart from room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Labels that the worker must all have.
+    /// The worker must have every one.
     pub labels: BTreeMap<String, String>,
     /// The label over whose values replicas are spread.
     pub spread: Option<String>,
-    /// Directories that the worker must offer.
+    /// The directories that the worker must offer.
     pub volumes: BTreeMap<Name, Access>,
-    /// The addresses that it publishes on; with port 0 the worker chooses a port.
+    /// The addresses that it publishes on; for port 0 the worker chooses a port.
     pub listens: Vec<HostPort>,
+    /// The interfaces that the worker must provide to guests.
+    pub interfaces: HostInterfaces,
 }
 
-/// The access that a directory offers, or that a replica needs.
+/// The access to a directory that is offered, or required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     Read,
     Write,
 }
 
-/// What a worker offers, however many replicas it runs.
+/// The properties of a worker that do not depend on what it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offers {
     pub labels: BTreeMap<String, String>,
     pub volumes: BTreeMap<Name, Access>,
-    /// Workers of the same kernel network share their ports. `None` is a worker that shares them
-    /// with no other.
+    /// Workers of the same kernel network share their ports. `None`: it shares them with no other.
     pub network: Option<String>,
-    /// The addresses where its operator lets workloads publish. Empty is everywhere.
+    /// The addresses that its operator lets workloads publish on. Empty: all.
     pub publish: Vec<PublishRule>,
+    /// The interfaces that it provides to guests. Workers of one version share one list.
+    pub interfaces: Arc<HostInterfaces>,
 }
 
 /// A worker as placement sees it, with all its replicas counted.
@@ -84,9 +89,9 @@ pub struct WorkerView {
     pub departure: Option<Departure>,
     /// It runs what it is assigned, as far as the control plane knows.
     pub follows: bool,
-    /// The time since its last heartbeat, or since the control plane's start if that is later.
+    /// The time since its last heartbeat, or since the control plane's start where that is later.
     pub silent_for: Duration,
-    /// The age of its session.
+    /// The time since its session was opened.
     pub connected_for: Duration,
     /// The bytes of memory that are free.
     pub memory_free: u64,
@@ -103,10 +108,10 @@ pub struct WorkerView {
 /// The state of a worker that stops in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// How much longer its replicas are kept for its return: once this is zero, others replace
-    /// them.
+    /// The time for which its replicas are still kept for its return. At zero, others take their
+    /// places.
     pub keeps_for: Duration,
-    /// Nothing runs on it any more.
+    /// Nothing that it ran is running.
     pub stopped: bool,
 }
 
@@ -122,42 +127,46 @@ pub struct TakenPort {
 /// How long a replica keeps its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hold {
-    /// Nothing asks it to release them.
+    /// It keeps them.
     Stays,
     /// It stops, or another replica is to replace it.
     Ends,
-    /// It is LOST. Its own worker may still run it; whether the port is free for others on that
-    /// network, only they can find out.
+    /// It is LOST. Its own worker may still run it. Only the other workers of that network can find
+    /// out whether the port is free for them.
     Lost,
 }
 
 /// The workers of each network.
 type Networks<'a> = BTreeMap<&'a str, Vec<&'a WorkerView>>;
 
-/// What to find a worker for.
+/// The first required interface that each list of workers lacks, by the list's address.
+type Lacking<'a> = HashMap<*const HostInterfaces, Option<&'a InterfaceName>>;
+
+/// A replica that needs a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand<'a> {
     pub needs: &'a Needs,
     pub requirements: &'a Requirements,
-    /// Workers where it failed, which are taken only when there is no other.
+    /// The workers where it failed, which are chosen only when there is no other.
     pub avoid: &'a BTreeSet<Name>,
-    /// Workers that could not listen on its ports: none of their networks is taken.
+    /// The workers that could not listen on its ports, whose whole networks are not chosen.
     pub refused: &'a BTreeSet<Name>,
-    /// Workers that cannot compile it.
+    /// The workers that cannot compile it.
     pub uncompilable: &'a BTreeSet<Name>,
     /// The number of replicas like it on each worker: the fewer, the better.
     pub spread: &'a BTreeMap<Name, u32>,
 }
 
-/// Returns the best worker that can take it, or why none can.
+/// Returns the best worker that can take the replica, or why none can.
 pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unschedulable> {
     let mut refusals = Vec::new();
     let mut best: Option<&WorkerView> = None;
     let by_label = demand.spread_by_label(workers);
     let networks = demand.networks(workers);
+    let lacking = demand.lacking(workers);
     let score = |worker| demand.score(worker, &by_label);
     for worker in workers {
-        match worker.refuses(demand, &networks) {
+        match worker.refuses(demand, &networks, &lacking) {
             Some(refusal) => refusals.push(refusal),
             None if best.is_none_or(|best| score(worker) < score(best)) => {
                 best = Some(worker);
@@ -172,7 +181,7 @@ pub fn place(demand: &Demand<'_>, workers: &[WorkerView]) -> Result<Name, Unsche
 // === impl Memory ===
 
 impl Memory {
-    /// Returns what counts on a worker.
+    /// Returns the bytes that count on a worker.
     pub fn counted(self, keeps_reserves: bool) -> u64 {
         if keeps_reserves {
             self.reserve
@@ -192,7 +201,7 @@ impl Memory {
 // === impl Needs ===
 
 impl Needs {
-    /// Returns the ports as the workload that is being placed takes them.
+    /// Returns the ports as taken by the workload that is being placed.
     fn own_ports(&self, hold: Hold) -> impl Iterator<Item = TakenPort> {
         self.ports.iter().map(move |port| TakenPort {
             port: *port,
@@ -218,8 +227,23 @@ impl Demand<'_> {
         networks
     }
 
-    /// Counts the replicas like it on all workers with one value of the `spread` label together;
-    /// `None` is the workers without the label.
+    /// Returns what each list of interfaces lacks. Most workers share one list, which is compared
+    /// once.
+    fn lacking(&self, workers: &[WorkerView]) -> Lacking<'_> {
+        let mut lacking = Lacking::new();
+        let needed = &self.requirements.interfaces;
+        if !needed.is_empty() {
+            for worker in workers {
+                let provided = &worker.offers.interfaces;
+                let list = lacking.entry(Arc::as_ptr(provided));
+                list.or_insert_with(|| provided.lacks(needed));
+            }
+        }
+        lacking
+    }
+
+    /// Returns the number of replicas like it on all workers with each value of the `spread` label.
+    /// `None` stands for the workers without the label.
     fn spread_by_label<'a>(&self, workers: &'a [WorkerView]) -> BTreeMap<Option<&'a String>, u32> {
         let mut counts = BTreeMap::new();
         if let Some(label) = &self.requirements.spread {
@@ -231,8 +255,8 @@ impl Demand<'_> {
         counts
     }
 
-    /// Returns the score of a worker, of which the least is the best. The name comes last, so that
-    /// no two workers are equal.
+    /// Returns the worker's score, of which the least is the best. The name comes last, so that no two
+    /// workers are equal.
     fn score<'a>(
         &self,
         worker: &'a WorkerView,
@@ -279,10 +303,15 @@ impl Offers {
 // === impl WorkerView ===
 
 impl WorkerView {
-    /// Returns the first reason against it, if there is one.
-    fn refuses(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
+    /// Returns the first reason against the worker, if there is one.
+    fn refuses(
+        &self,
+        demand: &Demand<'_>,
+        networks: &Networks<'_>,
+        lacking: &Lacking<'_>,
+    ) -> Option<Refusal> {
         let needs = demand.needs;
-        // Any other reason against such a worker may pass.
+        // First, because any other reason may pass.
         if demand.uncompilable.contains(&self.name) {
             return Some(Refusal::CannotCompile);
         }
@@ -303,6 +332,9 @@ impl WorkerView {
         if let Some(refusal) = self.offers.lack(demand.requirements) {
             return Some(refusal);
         }
+        if let Some(Some(interface)) = lacking.get(&Arc::as_ptr(&self.offers.interfaces)) {
+            return Some(Refusal::LacksInterface((*interface).clone()));
+        }
         if self.replicas_max != 0 && self.replicas >= self.replicas_max {
             return Some(Refusal::Full {
                 replicas: self.replicas_max,
@@ -321,7 +353,7 @@ impl WorkerView {
         None
     }
 
-    /// Returns the first wanted port that is not free on it, or on another worker of its network.
+    /// Returns the first wanted port that is not free on the worker or on another one of its network.
     fn lacks_port(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
         let first = demand.needs.ports.first()?;
         let network = self.offers.network.as_deref();
@@ -350,7 +382,7 @@ impl WorkerView {
         }
     }
 
-    /// Returns the wanted port with each of those that keep it from being free.
+    /// Returns the wanted port with each holder that conflicts with it.
     fn taken(&self, port: &HostPort) -> impl Iterator<Item = TakenPort> {
         let taken = self.taken_ports.iter();
         let taken = taken.filter(move |taken| port.conflicts(&taken.port));
@@ -381,7 +413,7 @@ impl WorkerView {
         self.taken_ports.extend(needs.own_ports(hold));
     }
 
-    /// Counts one replica less, of those that it was counted with.
+    /// Takes back one replica that was counted.
     pub fn release(&mut self, needs: &Needs) {
         let memory = needs.memory.counted(self.keeps_reserves);
         self.memory_free = self.memory_free.saturating_add(memory);

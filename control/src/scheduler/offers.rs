@@ -1,6 +1,6 @@
 //! What a worker offers to replicas.
 
-use warren_model::name::Name;
+use warren_model::{link::HostInterfaces, name::Name};
 use warren_proto::v1;
 
 use super::{Access, Offers};
@@ -20,6 +20,7 @@ impl Offers {
                 .iter()
                 .filter_map(|rule| rule.parse().ok())
                 .collect(),
+            interfaces: HostInterfaces::stated(&worker.interfaces),
         }
     }
 }

@@ -462,3 +462,52 @@ fn replicas_are_spread_over_workers_then_over_values_of_the_label() {
     // come first.
     assert_eq!(order, ["a", "c", "d", "b", "c", "d"]);
 }
+
+#[test]
+fn a_worker_provides_what_the_plan_needs() {
+    let providing = |text: &str, names: &[&str]| WorkerView {
+        offers: Arc::new(Offers {
+            interfaces: Arc::new(HostInterfaces::named(names)),
+            ..Offers::default()
+        }),
+        ..worker(text)
+    };
+    let older = HostInterfaces::stated(&[]);
+    let silent = |text: &str| WorkerView {
+        offers: Arc::new(Offers {
+            interfaces: Arc::clone(&older),
+            ..Offers::default()
+        }),
+        ..worker(text)
+    };
+    let newer = ["wasi:cli/exit@0.2.12", "wasi:later/store@0.2.5"];
+    let workers = [
+        silent("a"),
+        silent("b"),
+        providing("c", &["wasi:later/store@0.2.4"]),
+        providing("d", &newer),
+    ];
+    let case = |needed: &[&str]| Case {
+        requirements: Requirements {
+            interfaces: HostInterfaces::named(needed),
+            ..Requirements::default()
+        },
+        ..Case::default()
+    };
+    for (needed, placed) in [
+        (&[][..], "a"),
+        (&["wasi:cli/exit@0.2.3"], "a"),
+        (&["wasi:later/store@0.2.4"], "c"),
+        (&newer, "d"),
+    ] {
+        let found = case(needed).place(&workers);
+        assert_eq!(found.as_deref(), Ok(placed), "{needed:?}");
+    }
+    let none = case(&newer).place(&workers[..3]);
+    assert_eq!(
+        none,
+        Err("3 workers: 1 does not provide `wasi:cli/exit@0.2.12`, \
+             2 do not provide `wasi:later/store@0.2.5`"
+            .to_owned())
+    );
+}

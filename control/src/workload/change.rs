@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use prost_types::Timestamp;
 use warren_model::{
-    component::ComponentInfo, digest::Digest, error::Violations, feature, link, name::WorkloadId,
-    spec::WorkloadSpec,
+    component::ComponentInfo, digest::Digest, error::Violations, feature, link::LinkError,
+    name::WorkloadId, spec::WorkloadSpec,
 };
 use warren_proto::v1;
 
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock,
     index::parse_spec,
+    links,
     state::{Stored, Transaction, claims, keys, rollout},
     store::{Durability, StoreError},
     suggest::Absent,
@@ -56,12 +57,12 @@ impl Change<'_> {
             let stored = self.workloads.state.workload(self.id).await?;
             let spec = stored.as_ref().and_then(|stored| self.spec(stored));
             let time = clock::now();
-            let decision = self.decide(stored.as_ref(), spec.as_deref(), time).await?;
+            let mut decision = self.decide(stored.as_ref(), spec.as_deref(), time).await?;
             let written = if decision.effect == Effect::Nothing {
                 Ok(stored.as_ref().map_or(0, |stored| stored.revision))
             } else {
                 let transaction = self
-                    .transaction(stored.as_ref(), spec.as_deref(), &decision)
+                    .transaction(stored.as_ref(), spec.as_deref(), &mut decision)
                     .await?;
                 let state = &self.workloads.state;
                 state.commit(transaction, Durability::Flushed).await
@@ -125,13 +126,24 @@ impl Change<'_> {
     }
 
     /// Returns all that is written for a decision, on the condition that nothing that it relies on
-    /// has changed since. `before` is the stored spec.
+    /// has changed since, and adds its links to a new revision. `before` is the stored spec.
     async fn transaction(
         &self,
         stored: Option<&Stored<v1::Workload>>,
         before: Option<&WorkloadSpec>,
-        decision: &Decision,
+        decision: &mut Decision,
     ) -> Result<Transaction, Refusal> {
+        let runs = match decision.effect {
+            Effect::Created | Effect::Revision => {
+                let spec = self.runnable(&decision.workload)?;
+                let artifacts = self.artifacts(&spec).await?;
+                let plan = links::plan(&spec, &artifacts, &self.workloads.index.interfaces());
+                let plan = plan.map_err(unlinked)?.to_proto();
+                decision.workload.link_plan = Some(plan);
+                Some((spec, artifacts))
+            }
+            Effect::Changed | Effect::Nothing => None,
+        };
         let workload = &decision.workload;
         let mut transaction = Transaction::default();
         let key = keys::workload(self.id);
@@ -139,10 +151,7 @@ impl Change<'_> {
             Some(stored) => transaction.replace(key, workload, stored.revision),
             None => transaction.create(key, workload),
         };
-        if matches!(decision.effect, Effect::Created | Effect::Revision) {
-            let spec = self.runnable(workload)?;
-            let artifacts = self.artifacts(&spec).await?;
-            check_links(&spec, &artifacts)?;
+        if let Some((spec, artifacts)) = runs {
             for digest in artifacts.keys() {
                 self.use_artifact(*digest, &mut transaction).await?;
             }
@@ -288,29 +297,10 @@ fn uses(spec: &WorkloadSpec) -> Vec<(String, Digest)> {
     service.chain(components).collect()
 }
 
-/// Checks that every import has one export, and that every component is used as what it is.
-fn check_links(
-    spec: &WorkloadSpec,
-    artifacts: &BTreeMap<Digest, ComponentInfo>,
-) -> Result<(), Refusal> {
-    // `artifacts` has an entry for every digest of the spec.
-    let service = spec
-        .service
-        .as_ref()
-        .and_then(|service| artifacts.get(&service.component));
-    let components: Vec<_> = spec
-        .components
-        .iter()
-        .filter_map(|held| Some((held.name.clone(), artifacts.get(&held.component)?)))
-        .collect();
-    match link::check(spec, service, &components) {
-        Ok(_) => Ok(()),
-        Err(errors) => {
-            let mut violations = Violations::default();
-            for error in errors {
-                violations.push(error.field(), &error);
-            }
-            Err(Refusal::Invalid(violations))
-        }
+fn unlinked(errors: Vec<LinkError>) -> Refusal {
+    let mut violations = Violations::default();
+    for error in errors {
+        violations.push(error.field(), &error);
     }
+    Refusal::Invalid(violations)
 }

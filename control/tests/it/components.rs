@@ -43,6 +43,12 @@ pub fn library(tag: &str, export: &str, imports: &[&str]) -> Built {
     build(tag, &imports, &[(export, "get")])
 }
 
+/// Exports one interface in several versions, in this order.
+pub fn library_of_versions(exports: &[&str]) -> Built {
+    let exports: Vec<_> = exports.iter().map(|export| (*export, "get")).collect();
+    build("versions", "", &exports)
+}
+
 /// No component.
 pub fn core_module() -> Vec<u8> {
     wat::parse_str("(module)").expect("the module is well-formed")

@@ -7,6 +7,7 @@ use warren_proto::v1;
 use crate::{
     components::{self, Built},
     harness::{Control, http_workload, routed_workload, service_workload, within},
+    worker::Machine,
 };
 
 const KV: &str = "acme:kv/store@1.0.0";
@@ -101,6 +102,119 @@ async fn what_cannot_be_linked_is_refused_with_the_reason_and_the_field() {
         for part in parts {
             assert!(refused.message().contains(part), "{case}: {refused}");
         }
+    }
+}
+
+fn beside(mut workload: v1::Workload, name: &str, built: &Built) -> v1::Workload {
+    let spec = workload.spec.as_mut().unwrap();
+    spec.components = vec![v1::Component {
+        name: name.to_owned(),
+        component: built.digest.to_string(),
+        ..Default::default()
+    }];
+    workload
+}
+
+#[tokio::test]
+async fn a_revision_is_stored_and_sent_with_links_to_the_highest_version() {
+    let mut control = Control::start().await;
+    let importing = components::service_importing(KV);
+    control.push(&importing).await;
+    let mut worker = Machine::new("w1").connect(&control).await;
+    let [one, two] = ["acme:kv/store@1.0.0", "acme:kv/store@1.1.0"];
+    for (name, versions) in [("up", [one, two]), ("down", [two, one])] {
+        let library = components::library_of_versions(&versions);
+        control.push(&library).await;
+        let workload = beside(service_workload(name, Some(1), &importing), "kv", &library);
+        let applied = control.apply(workload).await.unwrap().workload.unwrap();
+        let plan = applied.link_plan.unwrap();
+        let link = v1::Link {
+            importer: "service".to_owned(),
+            import: KV.to_owned(),
+            exporter: "kv".to_owned(),
+            export: two.to_owned(),
+        };
+        assert_eq!(plan.links, [link], "{versions:?}");
+        assert_eq!(control.workload(name).await.link_plan.as_ref(), Some(&plan));
+        let told = worker.until_told(|told| told.assign.iter().any(|one| one.workload == name));
+        let told = told
+            .await
+            .assign
+            .into_iter()
+            .find(|one| one.workload == name);
+        assert_eq!(told.unwrap().link_plan, Some(plan));
+    }
+}
+
+const LATER: &str = "wasi:later/store@0.2.5";
+
+#[tokio::test]
+async fn what_only_one_worker_provides_is_placed_there_or_waits_and_says_so() {
+    let mut control = Control::start().await;
+    let importing = components::service_importing(LATER);
+    control.push(&importing).await;
+    let workload = service_workload("w", Some(2), &importing);
+    // A worker of a version that does not state what it provides.
+    let _silent = Machine::new("w1").connect(&control).await;
+    let refused = control.apply(workload.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let provided = "they provide wasi:{cli, clocks, filesystem, http, io, random, sockets}@0.2.12";
+    for part in [LATER, "which workers do not provide", provided] {
+        assert!(refused.message().contains(part), "{part}: {refused}");
+    }
+
+    let machine = Machine::new("w2");
+    let interface = |name: &str| v1::HostInterface {
+        name: name.to_owned(),
+        needs_binding: true,
+    };
+    let hello = v1::Hello {
+        interfaces: vec![interface("wasi:cli/exit@0.2.12"), interface(LATER)],
+        ..machine.hello()
+    };
+    let _newer = machine.try_connect(&control, hello.clone()).await.unwrap();
+    assert_eq!(control.worker("w2").await.interfaces, hello.interfaces);
+    let applied = control.apply(workload).await.unwrap().workload.unwrap();
+    assert_eq!(applied.link_plan.unwrap().interfaces, [LATER]);
+    control.until_settled("w").await;
+    let on: Vec<_> = control.replicas("w").await;
+    assert!(on.iter().all(|replica| replica.worker == "w2"), "{on:?}");
+
+    let cordon = v1::CordonRequest {
+        name: "w2".to_owned(),
+    };
+    control.workers.cordon(cordon).await.unwrap();
+    control
+        .apply(service_workload("other", Some(1), &importing))
+        .await
+        .unwrap();
+    let replica = within(async {
+        loop {
+            let replica = control.replicas("other").await.pop();
+            if let Some(replica) = replica.filter(|one| !one.conditions.is_empty()) {
+                return replica;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut conditions = replica.conditions.iter();
+    let scheduled = conditions.find(|one| one.r#type == "Scheduled").unwrap();
+    assert_eq!(
+        scheduled.message,
+        format!("2 workers: 1 cordoned, 1 does not provide `{LATER}`")
+    );
+
+    for name in ["store", "wasi:later/store", &"a:b/".repeat(100)] {
+        let hello = v1::Hello {
+            interfaces: vec![interface(name)],
+            ..Machine::new("w3").hello()
+        };
+        let refused = Machine::new("w3").try_connect(&control, hello).await;
+        let refused = refused.err().unwrap();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        let part = "hello.interfaces[0].name";
+        assert!(refused.message().contains(part), "{refused}");
     }
 }
 

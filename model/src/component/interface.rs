@@ -13,7 +13,7 @@ pub struct InterfaceName {
     pub version: Option<Version>,
 }
 
-/// The text names no interface of a package.
+/// The text is not the name of an interface of a package.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not the name of an interface: it should be like namespace:package/interface@1.2.3"
@@ -21,8 +21,9 @@ pub struct InterfaceName {
 pub struct InterfaceNameError(String);
 
 impl InterfaceName {
-    /// The part of the version that compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12, `0.0.3` of 0.0.3, and a
-    /// pre-release as a whole, which is compatible with nothing but itself. `None` without a version.
+    /// Returns the part of the version that compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12,
+    /// `0.0.3` of 0.0.3, and a pre-release as a whole, which is compatible with nothing but itself.
+    /// `None` without a version.
     pub fn track(&self) -> Option<String> {
         let version = self.version.as_ref()?;
         let Version {
@@ -39,7 +40,7 @@ impl InterfaceName {
         })
     }
 
-    /// The interface, whatever the version.
+    /// Returns the interface without its version.
     pub fn unversioned(&self) -> Self {
         Self {
             version: None,
@@ -47,16 +48,17 @@ impl InterfaceName {
         }
     }
 
-    /// Whether both name one interface, whatever the versions.
+    /// Returns whether both name one interface, in any version.
     pub fn same_interface(&self, other: &Self) -> bool {
         self.namespace == other.namespace
             && self.package == other.package
             && self.interface == other.interface
     }
 
-    /// Whether an import of the one can be linked to an export of the other: the same interface on the same track.
+    /// Returns whether an import of the one can be linked to an export of the other: both are the same
+    /// interface on the same track.
     pub fn links_with(&self, other: &Self) -> bool {
-        self.same_interface(other) && self.track() == other.track()
+        self.same_interface(other) && same_track(self.version.as_ref(), other.version.as_ref())
     }
 }
 
@@ -78,6 +80,19 @@ impl fmt::Display for InterfaceName {
     }
 }
 
+/// Returns whether [`InterfaceName::track`] is the same of both, without writing it: placement compares
+/// many.
+fn same_track(one: Option<&Version>, other: Option<&Version>) -> bool {
+    let (Some(a), Some(b)) = (one, other) else {
+        return one == other;
+    };
+    if !a.pre.is_empty() || !b.pre.is_empty() {
+        return a == b;
+    }
+    let same_minor = || a.minor == b.minor && (a.minor > 0 || a.patch == b.patch);
+    a.major == b.major && (a.major > 0 || same_minor())
+}
+
 fn parse(text: &str) -> Option<InterfaceName> {
     let (name, version) = match text.split_once('@') {
         Some((name, version)) => (name, Some(Version::parse(version).ok()?)),
@@ -96,4 +111,40 @@ fn parse(text: &str) -> Option<InterfaceName> {
         interface,
         version,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_link_on_the_same_track_alone() {
+        let versions = [
+            "",
+            "@0.0.1",
+            "@0.0.2",
+            "@0.1.1",
+            "@0.1.2",
+            "@0.2.1",
+            "@0.2.1-rc.1",
+            "@0.2.1-rc.2",
+            "@0.2.1+a",
+            "@0.2.1-rc.1+a",
+            "@1.0.0",
+            "@1.2.3",
+            "@2.0.0",
+            "@1.0.0-rc.1",
+        ];
+        let names = versions.map(|version| format!("a:b/c{version}").parse::<InterfaceName>());
+        let names = names.map(Result::unwrap);
+        for one in &names {
+            for other in &names {
+                let same = one.track() == other.track();
+                assert_eq!(one.links_with(other), same, "{one} and {other}");
+            }
+        }
+        let elsewhere: InterfaceName = "a:b/d@1.0.0".parse().unwrap();
+        assert!(!names.iter().any(|name| name.links_with(&elsewhere)));
+    }
 }

@@ -184,8 +184,11 @@ fn what_workers_provide_is_listed_once() {
         assert!(seen.insert((one.interface, one.track)), "{one:?}");
         let functions: BTreeSet<_> = one.functions.iter().collect();
         assert_eq!(functions.len(), one.functions.len(), "{one:?}");
-        let name = format!("{}@{}.9", one.interface, one.track);
-        assert_eq!(provides(&name.parse().unwrap()), Some(one), "{name}");
+        let name: InterfaceName = one.versioned_name().parse().unwrap();
+        assert_eq!(name.track().as_deref(), Some(one.track), "{name}");
+        assert_eq!(provides(&name), Some(one), "{name}");
+        let earlier = format!("{}@{}.0", one.interface, one.track);
+        assert_eq!(provides(&earlier.parse().unwrap()), Some(one), "{name}");
     }
 }
 

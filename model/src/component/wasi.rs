@@ -1,7 +1,9 @@
-//! What every worker provides of WASI, by interface, track and function.
+//! What workers of this version provide, by interface, track and function.
 //!
-//! Admission goes by this table and workers link by it. A test of the worker compares it with what
-//! the linkers of both engines really hold, so it cannot drift from them.
+//! Workers announce it, and links are decided by it. A test of the worker compares it with what the
+//! linkers of both engines hold, so that it cannot drift from them.
+
+use warren_proto::v1;
 
 use super::InterfaceName;
 
@@ -13,12 +15,17 @@ pub struct Provided {
     /// Imports of every version on it are answered: what a later one adds is absent from
     /// `functions` here.
     pub track: &'static str,
+    /// The version on the track whose functions these are.
+    pub version: &'static str,
     /// Its functions and resources, named as in a component's binary. Empty for an interface of
     /// types alone.
     pub functions: &'static [&'static str],
+    /// Whether a guest that imports it must be bound to a backend first.
+    pub needs_binding: bool,
 }
 
-/// Every interface that workers provide. A guest of WASI 0.3 may import those of 0.2 too.
+/// Every interface that workers of this version provide. A guest of WASI 0.3 may import those of 0.2
+/// too.
 pub fn provided() -> &'static [Provided] {
     PROVIDED
 }
@@ -34,14 +41,22 @@ pub fn provides(import: &InterfaceName) -> Option<&'static Provided> {
 // === impl Provided ===
 
 impl Provided {
+    /// `namespace:package/interface@version`.
+    pub fn versioned_name(&self) -> String {
+        format!("{}@{}", self.interface, self.version)
+    }
+
+    /// As a worker announces it.
+    pub fn to_proto(&self) -> v1::HostInterface {
+        v1::HostInterface {
+            name: self.versioned_name(),
+            needs_binding: self.needs_binding,
+        }
+    }
+
     /// `namespace:package`.
     pub fn package(&self) -> &'static str {
         self.parts().0
-    }
-
-    /// The interface's name within its package.
-    pub fn name(&self) -> &'static str {
-        self.parts().1
     }
 
     fn parts(&self) -> (&'static str, &'static str) {
@@ -59,38 +74,60 @@ impl Provided {
     }
 }
 
+/// An interface of WASI 0.2.
+const fn p2(interface: &'static str, functions: &'static [&'static str]) -> Provided {
+    Provided {
+        interface,
+        track: "0.2",
+        version: "0.2.12",
+        functions,
+        needs_binding: false,
+    }
+}
+
+/// An interface of WASI 0.3.
+const fn p3(interface: &'static str, functions: &'static [&'static str]) -> Provided {
+    Provided {
+        interface,
+        track: "0.3",
+        version: "0.3.0",
+        functions,
+        needs_binding: false,
+    }
+}
+
 #[rustfmt::skip]
 const PROVIDED: &[Provided] = &[
-    Provided { interface: "wasi:cli/environment", track: "0.2", functions: &[
+    p2("wasi:cli/environment", &[
         "get-environment", "get-arguments", "initial-cwd",
-    ] },
-    Provided { interface: "wasi:cli/exit", track: "0.2", functions: &["exit", "exit-with-code"] },
-    Provided { interface: "wasi:cli/stderr", track: "0.2", functions: &["get-stderr"] },
-    Provided { interface: "wasi:cli/stdin", track: "0.2", functions: &["get-stdin"] },
-    Provided { interface: "wasi:cli/stdout", track: "0.2", functions: &["get-stdout"] },
-    Provided { interface: "wasi:cli/terminal-input", track: "0.2", functions: &["terminal-input"] },
-    Provided { interface: "wasi:cli/terminal-output", track: "0.2", functions: &[
+    ]),
+    p2("wasi:cli/exit", &["exit", "exit-with-code"]),
+    p2("wasi:cli/stderr", &["get-stderr"]),
+    p2("wasi:cli/stdin", &["get-stdin"]),
+    p2("wasi:cli/stdout", &["get-stdout"]),
+    p2("wasi:cli/terminal-input", &["terminal-input"]),
+    p2("wasi:cli/terminal-output", &[
         "terminal-output",
-    ] },
-    Provided { interface: "wasi:cli/terminal-stderr", track: "0.2", functions: &[
+    ]),
+    p2("wasi:cli/terminal-stderr", &[
         "get-terminal-stderr",
-    ] },
-    Provided { interface: "wasi:cli/terminal-stdin", track: "0.2", functions: &[
+    ]),
+    p2("wasi:cli/terminal-stdin", &[
         "get-terminal-stdin",
-    ] },
-    Provided { interface: "wasi:cli/terminal-stdout", track: "0.2", functions: &[
+    ]),
+    p2("wasi:cli/terminal-stdout", &[
         "get-terminal-stdout",
-    ] },
-    Provided { interface: "wasi:clocks/monotonic-clock", track: "0.2", functions: &[
+    ]),
+    p2("wasi:clocks/monotonic-clock", &[
         "now", "resolution", "subscribe-instant", "subscribe-duration",
-    ] },
-    Provided { interface: "wasi:clocks/wall-clock", track: "0.2", functions: &[
+    ]),
+    p2("wasi:clocks/wall-clock", &[
         "now", "resolution",
-    ] },
-    Provided { interface: "wasi:filesystem/preopens", track: "0.2", functions: &[
+    ]),
+    p2("wasi:filesystem/preopens", &[
         "get-directories",
-    ] },
-    Provided { interface: "wasi:filesystem/types", track: "0.2", functions: &[
+    ]),
+    p2("wasi:filesystem/types", &[
         "descriptor", "[method]descriptor.read-via-stream", "[method]descriptor.write-via-stream",
         "[method]descriptor.append-via-stream", "[method]descriptor.advise",
         "[method]descriptor.sync-data", "[method]descriptor.get-flags",
@@ -106,9 +143,9 @@ const PROVIDED: &[Provided] = &[
         "[method]descriptor.metadata-hash", "[method]descriptor.metadata-hash-at",
         "directory-entry-stream", "[method]directory-entry-stream.read-directory-entry",
         "filesystem-error-code",
-    ] },
-    Provided { interface: "wasi:http/outgoing-handler", track: "0.2", functions: &["handle"] },
-    Provided { interface: "wasi:http/types", track: "0.2", functions: &[
+    ]),
+    p2("wasi:http/outgoing-handler", &["handle"]),
+    p2("wasi:http/types", &[
         "fields", "[constructor]fields", "[static]fields.from-list", "[method]fields.get",
         "[method]fields.has", "[method]fields.set", "[method]fields.delete",
         "[method]fields.append", "[method]fields.entries", "[method]fields.clone",
@@ -137,14 +174,14 @@ const PROVIDED: &[Provided] = &[
         "[static]outgoing-body.finish", "future-incoming-response",
         "[method]future-incoming-response.subscribe", "[method]future-incoming-response.get",
         "http-error-code",
-    ] },
-    Provided { interface: "wasi:io/error", track: "0.2", functions: &[
+    ]),
+    p2("wasi:io/error", &[
         "error", "[method]error.to-debug-string",
-    ] },
-    Provided { interface: "wasi:io/poll", track: "0.2", functions: &[
+    ]),
+    p2("wasi:io/poll", &[
         "pollable", "[method]pollable.ready", "[method]pollable.block", "poll",
-    ] },
-    Provided { interface: "wasi:io/streams", track: "0.2", functions: &[
+    ]),
+    p2("wasi:io/streams", &[
         "input-stream", "[method]input-stream.read", "[method]input-stream.blocking-read",
         "[method]input-stream.skip", "[method]input-stream.blocking-skip",
         "[method]input-stream.subscribe", "output-stream", "[method]output-stream.check-write",
@@ -153,25 +190,25 @@ const PROVIDED: &[Provided] = &[
         "[method]output-stream.subscribe", "[method]output-stream.write-zeroes",
         "[method]output-stream.blocking-write-zeroes-and-flush", "[method]output-stream.splice",
         "[method]output-stream.blocking-splice",
-    ] },
-    Provided { interface: "wasi:random/insecure", track: "0.2", functions: &[
+    ]),
+    p2("wasi:random/insecure", &[
         "get-insecure-random-bytes", "get-insecure-random-u64",
-    ] },
-    Provided { interface: "wasi:random/insecure-seed", track: "0.2", functions: &[
+    ]),
+    p2("wasi:random/insecure-seed", &[
         "insecure-seed",
-    ] },
-    Provided { interface: "wasi:random/random", track: "0.2", functions: &[
+    ]),
+    p2("wasi:random/random", &[
         "get-random-bytes", "get-random-u64",
-    ] },
-    Provided { interface: "wasi:sockets/instance-network", track: "0.2", functions: &[
+    ]),
+    p2("wasi:sockets/instance-network", &[
         "instance-network",
-    ] },
-    Provided { interface: "wasi:sockets/ip-name-lookup", track: "0.2", functions: &[
+    ]),
+    p2("wasi:sockets/ip-name-lookup", &[
         "resolve-address-stream", "[method]resolve-address-stream.resolve-next-address",
         "[method]resolve-address-stream.subscribe", "resolve-addresses",
-    ] },
-    Provided { interface: "wasi:sockets/network", track: "0.2", functions: &["network"] },
-    Provided { interface: "wasi:sockets/tcp", track: "0.2", functions: &[
+    ]),
+    p2("wasi:sockets/network", &["network"]),
+    p2("wasi:sockets/tcp", &[
         "tcp-socket", "[method]tcp-socket.start-bind", "[method]tcp-socket.finish-bind",
         "[method]tcp-socket.start-connect", "[method]tcp-socket.finish-connect",
         "[method]tcp-socket.start-listen", "[method]tcp-socket.finish-listen",
@@ -186,11 +223,11 @@ const PROVIDED: &[Provided] = &[
         "[method]tcp-socket.receive-buffer-size", "[method]tcp-socket.set-receive-buffer-size",
         "[method]tcp-socket.send-buffer-size", "[method]tcp-socket.set-send-buffer-size",
         "[method]tcp-socket.subscribe", "[method]tcp-socket.shutdown",
-    ] },
-    Provided { interface: "wasi:sockets/tcp-create-socket", track: "0.2", functions: &[
+    ]),
+    p2("wasi:sockets/tcp-create-socket", &[
         "create-tcp-socket",
-    ] },
-    Provided { interface: "wasi:sockets/udp", track: "0.2", functions: &[
+    ]),
+    p2("wasi:sockets/udp", &[
         "udp-socket", "[method]udp-socket.start-bind", "[method]udp-socket.finish-bind",
         "[method]udp-socket.stream", "[method]udp-socket.local-address",
         "[method]udp-socket.remote-address", "[method]udp-socket.address-family",
@@ -201,42 +238,42 @@ const PROVIDED: &[Provided] = &[
         "[method]incoming-datagram-stream.receive", "[method]incoming-datagram-stream.subscribe",
         "outgoing-datagram-stream", "[method]outgoing-datagram-stream.check-send",
         "[method]outgoing-datagram-stream.send", "[method]outgoing-datagram-stream.subscribe",
-    ] },
-    Provided { interface: "wasi:sockets/udp-create-socket", track: "0.2", functions: &[
+    ]),
+    p2("wasi:sockets/udp-create-socket", &[
         "create-udp-socket",
-    ] },
-    Provided { interface: "wasi:cli/environment", track: "0.3", functions: &[
+    ]),
+    p3("wasi:cli/environment", &[
         "get-environment", "get-arguments", "get-initial-cwd",
-    ] },
-    Provided { interface: "wasi:cli/exit", track: "0.3", functions: &["exit", "exit-with-code"] },
-    Provided { interface: "wasi:cli/stderr", track: "0.3", functions: &["write-via-stream"] },
-    Provided { interface: "wasi:cli/stdin", track: "0.3", functions: &["read-via-stream"] },
-    Provided { interface: "wasi:cli/stdout", track: "0.3", functions: &["write-via-stream"] },
-    Provided { interface: "wasi:cli/terminal-input", track: "0.3", functions: &["terminal-input"] },
-    Provided { interface: "wasi:cli/terminal-output", track: "0.3", functions: &[
+    ]),
+    p3("wasi:cli/exit", &["exit", "exit-with-code"]),
+    p3("wasi:cli/stderr", &["write-via-stream"]),
+    p3("wasi:cli/stdin", &["read-via-stream"]),
+    p3("wasi:cli/stdout", &["write-via-stream"]),
+    p3("wasi:cli/terminal-input", &["terminal-input"]),
+    p3("wasi:cli/terminal-output", &[
         "terminal-output",
-    ] },
-    Provided { interface: "wasi:cli/terminal-stderr", track: "0.3", functions: &[
+    ]),
+    p3("wasi:cli/terminal-stderr", &[
         "get-terminal-stderr",
-    ] },
-    Provided { interface: "wasi:cli/terminal-stdin", track: "0.3", functions: &[
+    ]),
+    p3("wasi:cli/terminal-stdin", &[
         "get-terminal-stdin",
-    ] },
-    Provided { interface: "wasi:cli/terminal-stdout", track: "0.3", functions: &[
+    ]),
+    p3("wasi:cli/terminal-stdout", &[
         "get-terminal-stdout",
-    ] },
-    Provided { interface: "wasi:cli/types", track: "0.3", functions: &[] },
-    Provided { interface: "wasi:clocks/monotonic-clock", track: "0.3", functions: &[
+    ]),
+    p3("wasi:cli/types", &[]),
+    p3("wasi:clocks/monotonic-clock", &[
         "now", "get-resolution", "wait-until", "wait-for",
-    ] },
-    Provided { interface: "wasi:clocks/system-clock", track: "0.3", functions: &[
+    ]),
+    p3("wasi:clocks/system-clock", &[
         "now", "get-resolution",
-    ] },
-    Provided { interface: "wasi:clocks/types", track: "0.3", functions: &[] },
-    Provided { interface: "wasi:filesystem/preopens", track: "0.3", functions: &[
+    ]),
+    p3("wasi:clocks/types", &[]),
+    p3("wasi:filesystem/preopens", &[
         "get-directories",
-    ] },
-    Provided { interface: "wasi:filesystem/types", track: "0.3", functions: &[
+    ]),
+    p3("wasi:filesystem/types", &[
         "descriptor", "[method]descriptor.read-via-stream", "[method]descriptor.write-via-stream",
         "[method]descriptor.append-via-stream", "[method]descriptor.advise",
         "[method]descriptor.sync-data", "[method]descriptor.get-flags",
@@ -249,9 +286,9 @@ const PROVIDED: &[Provided] = &[
         "[method]descriptor.rename-at", "[method]descriptor.symlink-at",
         "[method]descriptor.unlink-file-at", "[method]descriptor.is-same-object",
         "[method]descriptor.metadata-hash", "[method]descriptor.metadata-hash-at",
-    ] },
-    Provided { interface: "wasi:http/client", track: "0.3", functions: &["send"] },
-    Provided { interface: "wasi:http/types", track: "0.3", functions: &[
+    ]),
+    p3("wasi:http/client", &["send"]),
+    p3("wasi:http/types", &[
         "fields", "[constructor]fields", "[static]fields.from-list", "[method]fields.get",
         "[method]fields.has", "[method]fields.set", "[method]fields.delete",
         "[method]fields.get-and-delete", "[method]fields.append", "[method]fields.copy-all",
@@ -270,20 +307,20 @@ const PROVIDED: &[Provided] = &[
         "response", "[static]response.new", "[method]response.get-status-code",
         "[method]response.set-status-code", "[method]response.get-headers",
         "[static]response.consume-body",
-    ] },
-    Provided { interface: "wasi:random/insecure", track: "0.3", functions: &[
+    ]),
+    p3("wasi:random/insecure", &[
         "get-insecure-random-bytes", "get-insecure-random-u64",
-    ] },
-    Provided { interface: "wasi:random/insecure-seed", track: "0.3", functions: &[
+    ]),
+    p3("wasi:random/insecure-seed", &[
         "get-insecure-seed",
-    ] },
-    Provided { interface: "wasi:random/random", track: "0.3", functions: &[
+    ]),
+    p3("wasi:random/random", &[
         "get-random-bytes", "get-random-u64",
-    ] },
-    Provided { interface: "wasi:sockets/ip-name-lookup", track: "0.3", functions: &[
+    ]),
+    p3("wasi:sockets/ip-name-lookup", &[
         "resolve-addresses",
-    ] },
-    Provided { interface: "wasi:sockets/types", track: "0.3", functions: &[
+    ]),
+    p3("wasi:sockets/types", &[
         "tcp-socket", "[static]tcp-socket.create", "[method]tcp-socket.bind",
         "[method]tcp-socket.connect", "[method]tcp-socket.listen", "[method]tcp-socket.send",
         "[method]tcp-socket.receive", "[method]tcp-socket.get-local-address",
@@ -304,5 +341,5 @@ const PROVIDED: &[Provided] = &[
         "[method]udp-socket.get-unicast-hop-limit", "[method]udp-socket.set-unicast-hop-limit",
         "[method]udp-socket.get-receive-buffer-size", "[method]udp-socket.set-receive-buffer-size",
         "[method]udp-socket.get-send-buffer-size", "[method]udp-socket.set-send-buffer-size",
-    ] },
+    ]),
 ];

@@ -1,13 +1,13 @@
-//! Components in the order of their imports, and circles among them.
+//! Orders components by their imports, and finds circles among them.
 
 use std::collections::BTreeSet;
 
 use super::Link;
 use crate::name::Name;
 
-/// What a walk along the imports of every component found.
+/// The result of a walk along the imports of every component.
 pub(super) struct Walked {
-    /// Each component after those that it imports from, as far as there are no circles.
+    /// The components, each after those that it imports from, as far as there are no circles.
     pub order: Vec<usize>,
     /// Closed paths of indices: `[0, 2, 0]`.
     pub cycles: Vec<Vec<usize>>,
@@ -31,14 +31,15 @@ pub(super) fn walk(components: &[(Name, Vec<Link>)]) -> Walked {
 
 struct Walk<'a> {
     components: &'a [(Name, Vec<Link>)],
-    /// Everything that can be reached from here was seen.
+    /// For each component, whether everything that it reaches has been visited.
     done: Vec<bool>,
     path: Vec<usize>,
     found: Walked,
 }
 
 impl Walk<'_> {
-    /// Recursion is as deep as a workload has components.
+    /// Visits a component and those that it imports from. The recursion is at most as deep as the
+    /// workload has components.
     fn visit(&mut self, at: usize) {
         if self.done[at] {
             return;

@@ -1,15 +1,15 @@
-//! What would link to what, for somebody who looks at a component before there is a workload.
+//! Explains what would link to what, before there is a workload.
 
 use super::{
-    Link, host,
-    resolve::{self, Exporters, Exports},
+    Answer, HostInterfaces, host,
+    resolve::{Exports, Resolver},
 };
 use crate::{
     component::{ComponentInfo, ExternItem, Function, InterfaceName, Use},
     name::Name,
 };
 
-/// One component's border, item by item, and what the components beside it make of it.
+/// One component's border, item by item, with what each item links to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// In the component's order.
@@ -18,16 +18,18 @@ pub struct Explanation {
     pub exports: Vec<Export>,
 }
 
-/// One import, and who answers it.
+/// One import, and what answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Import {
     /// As the component spells it.
     pub name: String,
-    /// Which exports could answer it, whoever has them. `None` where nothing needs linking, or nothing could link.
+    /// The exports that could answer it. `None` where nothing needs linking, or nothing could link.
     pub wanted: Option<Wanted>,
-    /// What must be linked, each with the reason where it cannot be ([`Function::unlinkable`]).
+    /// The functions to be linked, each with the reason where it cannot be
+    /// ([`Function::unlinkable`]).
     pub functions: Vec<Function>,
-    pub answer: Answer,
+    /// The answer to it. The error is a sentence about the component: "imports `a:b/c`, which ...".
+    pub answer: Result<Answer, String>,
 }
 
 /// Every export that an import could be linked to.
@@ -35,31 +37,19 @@ pub struct Import {
 pub struct Wanted {
     /// `namespace:package/interface`, without a version.
     pub interface: String,
-    /// What compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12. `None`: only an export without a version.
+    /// The part that compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12. `None`: only an export
+    /// without a version can answer.
     pub track: Option<String>,
 }
 
-/// Who answers an import.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The worker does: an interface of `wasi` that it provides.
-    Worker,
-    /// Nobody has to: it is types alone, which both sides describe themselves.
-    NotNeeded,
-    /// One of the other components.
-    Linked(Link),
-    /// Nobody, and why, each a sentence about the component ("imports `a:b/c`, which ..."). Never empty.
-    Unlinked(Vec<String>),
-}
-
-/// One export, and who of the others uses it.
+/// One export, and the other components that use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// As the component spells it.
     pub name: String,
-    /// What a workload may use the component as because of it.
+    /// The use that the component has because of it.
     pub makes: Option<Use>,
-    /// What it offers to link, each with the reason where it cannot be.
+    /// The functions that it offers, each with the reason where it cannot be linked.
     pub functions: Vec<Function>,
     /// In the order given.
     pub importers: Vec<ExportImporter>,
@@ -71,47 +61,54 @@ pub struct ExportImporter {
     pub component: Name,
     /// As that component spells it: its version may differ.
     pub import: String,
-    /// What keeps it from being linked to this export, each a sentence about that component. Empty when it would link.
-    pub obstacles: Vec<String>,
+    /// The reason why it is not linked to this export, as a sentence about that component. `None` when
+    /// it would link.
+    pub obstacle: Option<String>,
 }
 
-/// Tells for each import of a component who answers it, and for each export who uses it, were they one workload with
-/// `others` as its components.
+/// Says what answers each import of a component and what uses each of its exports, were they one
+/// workload with `others` as its components, on workers of this version.
 ///
-/// Never fails: what is missing or does not fit is part of the answer, in the words with which Apply would refuse it.
-/// Without others it says what the component needs and offers.
+/// It never fails: what is missing or does not fit is part of the answer, in the words with which
+/// Apply would refuse it. Without others it says what the component needs and offers.
 pub fn explain(
     name: &Name,
     info: &ComponentInfo,
     others: &[(Name, &ComponentInfo)],
 ) -> Explanation {
-    let exported = Exports::new(others);
-    let imports = info.imports.iter();
-    let imports = imports.map(|item| import(item, exported.all()));
+    let provided = HostInterfaces::of_this_version();
+    let beside = Exports::new(others);
+    let beside = Resolver {
+        service: None,
+        exporters: beside.all(),
+        provided,
+    };
+    let imports = info.imports.iter().map(|item| import(item, beside));
     let alone = [(name.clone(), info)];
     let own = Exports::new(&alone);
-    let exports = info.exports.iter();
-    let exports = exports.map(|item| export(own.all(), item, others));
+    let own = Resolver {
+        service: None,
+        exporters: own.all(),
+        provided,
+    };
+    let exports = info.exports.iter().map(|item| export(own, item, others));
     Explanation {
         imports: imports.collect(),
         exports: exports.collect(),
     }
 }
 
-fn import(item: &ExternItem, others: Exporters<'_, '_>) -> Import {
+fn import(item: &ExternItem, others: Resolver<'_, '_>) -> Import {
+    let answer = others.answer(item);
+    let is_of_wasi = |name: &InterfaceName| name.namespace == "wasi";
     let parsed = item.name.parse::<InterfaceName>().ok();
-    let of_worker = parsed.as_ref().is_some_and(|name| name.namespace == "wasi");
-    let answer = match resolve::link(item, None, others) {
-        Ok(Some(link)) => Answer::Linked(link),
-        Ok(None) if of_worker => Answer::Worker,
-        Ok(None) => Answer::NotNeeded,
-        Err(why) => Answer::Unlinked(vec![why]),
-    };
-    let of_another_host = host::of_another(&item.name).is_some();
-    let linked = matches!(answer, Answer::Linked(_));
     // What only a host provides is not a component's to export.
-    let wanted = parsed
-        .filter(|_| !of_worker && answer != Answer::NotNeeded && (linked || !of_another_host));
+    let is_linked_by_components = match &answer {
+        Ok(Answer::Linked(_)) => true,
+        Ok(Answer::Worker(_) | Answer::NotNeeded) => false,
+        Err(_) => host::of_another(&item.name).is_none(),
+    };
+    let wanted = parsed.filter(|name| is_linked_by_components && !is_of_wasi(name));
     Import {
         name: item.name.clone(),
         wanted: wanted.as_ref().map(Wanted::new),
@@ -120,7 +117,7 @@ fn import(item: &ExternItem, others: Exporters<'_, '_>) -> Import {
     }
 }
 
-fn export(own: Exporters<'_, '_>, item: &ExternItem, others: &[(Name, &ComponentInfo)]) -> Export {
+fn export(own: Resolver<'_, '_>, item: &ExternItem, others: &[(Name, &ComponentInfo)]) -> Export {
     let offered = item.name.parse::<InterfaceName>().ok();
     let wants = |import: &ExternItem| {
         let wanted = import.name.parse::<InterfaceName>().ok();
@@ -131,16 +128,16 @@ fn export(own: Exporters<'_, '_>, item: &ExternItem, others: &[(Name, &Component
     let importers = others.iter().flat_map(|(other, its)| {
         let imports = its.imports.iter().filter(|import| wants(import));
         let linked = imports.filter_map(|import| {
-            let obstacles = match resolve::link(import, None, own) {
-                // Of several versions on one track another may be the one that is taken.
-                Ok(Some(link)) if link.export == item.name => Vec::new(),
+            let obstacle = match own.answer(import) {
+                // Another version on the track is the one that is linked.
+                Ok(Answer::Linked(link)) if link.export == item.name => None,
                 Ok(_) => return None,
-                Err(why) => vec![why],
+                Err(why) => Some(why),
             };
             Some(ExportImporter {
                 component: other.clone(),
                 import: import.name.clone(),
-                obstacles,
+                obstacle,
             })
         });
         linked.collect::<Vec<_>>()

@@ -1,7 +1,8 @@
-//! Which component's export answers each import of a workload's service and components.
+//! Which component's export answers each import of a workload's service and components, and which
+//! imports its worker answers.
 //!
-//! Links are by interface name and semver track. Components may import from each other, not in a circle, and never
-//! from the service.
+//! Links are by interface name and semver track. Components may import from each other, not in a
+//! circle, and never from the service.
 
 use std::fmt;
 
@@ -14,19 +15,24 @@ use crate::{
 mod cycle;
 mod explain;
 mod host;
+mod proto;
 mod resolve;
 
-use resolve::Exports;
+use resolve::{Exports, Resolver};
 
-pub use explain::{Answer, Explanation, Export, ExportImporter, Import, Wanted, explain};
+pub use explain::{Explanation, Export, ExportImporter, Import, Wanted, explain};
+pub use host::HostInterfaces;
+pub use resolve::Answer;
 
-/// What to link where, for one workload.
+/// The links of one workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkPlan {
-    /// Of the service; empty where there is none.
+    /// The links of the service; empty where there is none.
     pub service: Vec<Link>,
-    /// Of each component, in the order given.
+    /// The links of each component, in the order given.
     pub components: Vec<(Name, Vec<Link>)>,
+    /// The interfaces that a worker must provide, each in the least version that does.
+    pub interfaces: HostInterfaces,
 }
 
 /// One import and the export that answers it.
@@ -48,7 +54,7 @@ pub struct LinkError {
     field: String,
 }
 
-/// Who needs something.
+/// The guest that needs something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Importer {
     Service,
@@ -57,12 +63,14 @@ pub enum Importer {
 
 /// Finds the export for every import, or everything that is wrong with them.
 ///
-/// This is the one rule of what links to what: Apply refuses by it, and workers link by the plan.
-/// Functions must agree in name and type; the highest version on the import's track that does is
-/// taken. Imports of `wasi` are the worker's to provide and get no link.
+/// This is the one rule of what links to what: Apply refuses by it, placement looks for a worker that
+/// provides the plan's interfaces, and the worker links by the plan. Functions must agree in name and
+/// type; the highest version on the import's track that does is taken. `provided` is what workers
+/// provide: they answer imports of `wasi`, and those of other namespaces that no component exports.
 pub fn plan(
     service: Option<&ComponentInfo>,
     components: &[(Name, &ComponentInfo)],
+    provided: &HostInterfaces,
 ) -> Result<LinkPlan, Vec<LinkError>> {
     let mut errors = Vec::new();
     let mut plan = LinkPlan::default();
@@ -75,11 +83,21 @@ pub fn plan(
                 exports(info)
             )));
         }
-        plan.service = resolve::links(&importer, None, exported.all(), &mut errors);
+        let links = Resolver {
+            service: None,
+            exporters: exported.all(),
+            provided,
+        };
+        plan.service = links.of(&importer, &mut plan.interfaces, &mut errors);
     }
     for (i, (name, info)) in components.iter().enumerate() {
         let importer = Site::component(i, name, info);
-        let links = resolve::links(&importer, service, exported.except(i), &mut errors);
+        let links = Resolver {
+            service,
+            exporters: exported.except(i),
+            provided,
+        };
+        let links = links.of(&importer, &mut plan.interfaces, &mut errors);
         plan.components.push((name.clone(), links));
     }
     for circle in cycle::walk(&plan.components).cycles {
@@ -97,16 +115,17 @@ pub fn plan(
     }
 }
 
-/// As [`plan`], and checks that each component can be used as `spec` uses it: one with routes exports `wasi:http`, one that
-/// is reused exports it in 0.3.
+/// Does what [`plan`] does, and checks that each component can be used as `spec` uses it: one with
+/// routes exports `wasi:http`, one that is reused exports it in 0.3.
 ///
 /// `components` are those of the spec, in its order.
 pub fn check(
     spec: &WorkloadSpec,
     service: Option<&ComponentInfo>,
     components: &[(Name, &ComponentInfo)],
+    provided: &HostInterfaces,
 ) -> Result<LinkPlan, Vec<LinkError>> {
-    let result = plan(service, components);
+    let result = plan(service, components, provided);
     let mut misused = Vec::new();
     for (i, (spec, (name, info))) in spec.components.iter().zip(components).enumerate() {
         let site = Site::component(i, name, info);
@@ -132,7 +151,7 @@ pub fn check(
     }
 }
 
-/// One importer, and where the spec names it.
+/// One importer, and the field of the spec that names it.
 struct Site<'a> {
     importer: Importer,
     field: String,
@@ -167,10 +186,10 @@ impl<'a> Site<'a> {
     }
 }
 
-/// As many names as a message holds; the rest is counted.
+/// The most names that a message lists; it counts the rest.
 const NAMED: usize = 3;
 
-/// "`a`, `b`, `c` and 4 more".
+/// Returns "`a`, `b`, `c` and 4 more".
 fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
     // One more name takes no more room than its count.
@@ -186,10 +205,10 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// As many exports as are listed for somebody who named the wrong component.
+/// The most exports that a message lists about the wrong component.
 const LISTED: usize = 20;
 
-/// "it exports `a`, `b`", for somebody who named the wrong component.
+/// Returns "it exports `a`, `b`", for a message about the wrong component.
 fn exports(info: &ComponentInfo) -> String {
     let each = info.exports.iter().take(LISTED);
     let names: Vec<_> = each.map(|item| format!("`{}`", item.name)).collect();
@@ -204,14 +223,15 @@ fn exports(info: &ComponentInfo) -> String {
 // === impl LinkError ===
 
 impl LinkError {
-    /// Path of the spec's field that names the importer: `spec.service.component` or `spec.components[0].component`.
+    /// Returns the path of the spec's field that names the importer: `spec.service.component` or
+    /// `spec.components[0].component`.
     pub fn field(&self) -> String {
         self.field.clone()
     }
 }
 
 impl LinkPlan {
-    /// The positions of the components, each after those that it imports from.
+    /// Returns the positions of the components, each after those that it imports from.
     pub fn order(&self) -> Vec<usize> {
         cycle::walk(&self.components).order
     }

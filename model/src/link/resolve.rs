@@ -1,100 +1,44 @@
-//! The export that answers an import.
+//! Finds what answers an import.
 
 use std::collections::HashMap;
 
-use super::{Link, LinkError, Site, host, names};
+use super::{HostInterfaces, Link, LinkError, Site, host, names};
 use crate::{
     component::{ComponentInfo, ExternItem, Function, InterfaceName},
     name::Name,
 };
 
-/// Names further from each other than this are no typing mistakes.
+/// The least similarity of a name and its misspelling, from 0 to 1.
 const SIMILAR: f64 = 0.8;
 
-/// Errors of one workload that are looked for.
+/// The most errors of one workload that are looked for.
 const MOST_ERRORS: usize = 100;
 
-/// Exports that an import which nothing answers is compared with, in search of a typing mistake.
+/// The most exports that an import which nothing answers is compared with, in search of a typing
+/// mistake.
 const MOST_COMPARED: usize = 1_000;
 
-/// Exports of other versions that a message names.
+/// The most exports of other versions that a message names.
 const MOST_NAMED: usize = 10;
 
-/// The links of one importer to the exporters that it may use; what cannot be linked is noted in `errors`, which hold
-/// [`MOST_ERRORS`] at most: nobody reads more, and each takes a search for what was meant.
-pub(super) fn links(
-    importer: &Site<'_>,
-    service: Option<&ComponentInfo>,
-    exporters: Exporters<'_, '_>,
-    errors: &mut Vec<LinkError>,
-) -> Vec<Link> {
-    let mut links = Vec::new();
-    for import in &importer.info.imports {
-        if errors.len() >= MOST_ERRORS {
-            break;
-        }
-        match link(import, service, exporters) {
-            Ok(found) => links.extend(found),
-            Err(message) => errors.push(importer.error(message)),
-        }
-    }
-    links
+/// The part of the system that answers an import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The worker, which must provide this interface in at least this version.
+    Worker(InterfaceName),
+    /// Nothing has to: it is types alone, which both sides describe themselves.
+    NotNeeded,
+    /// One of the other components.
+    Linked(Link),
 }
 
-/// The export that answers an import: of each component the highest version on the import's track
-/// that has every function of the import with its type, wherever it stands in the binary. More than
-/// one component that has such an export is a mistake.
-///
-/// `None` for what needs no link: the worker provides it, or it is types alone, which both sides describe themselves.
-pub(super) fn link(
-    import: &ExternItem,
-    service: Option<&ComponentInfo>,
-    exporters: Exporters<'_, '_>,
-) -> Result<Option<Link>, String> {
-    let name = &import.name;
-    let parsed: Option<InterfaceName> = name.parse().ok();
-    if let Some(wanted) = parsed.as_ref().filter(|parsed| parsed.namespace == "wasi") {
-        return host::check(wanted, import).map(|()| None);
-    }
-    if import.functions.is_empty() {
-        return Ok(None);
-    }
-    let Some(wanted) = parsed else {
-        return Err(format!(
-            "imports `{name}`, which is no interface of a package: only interfaces with names like `namespace:package/interface` can be linked"
-        ));
-    };
-    if let Some(why) = unlinkable(import) {
-        return Err(why);
-    }
-    let candidates = candidates(&wanted, exporters);
-    let fitting: Vec<_> = candidates
-        .iter()
-        .filter_map(|versions| versions.iter().find(|export| export.fits(import)))
-        .collect();
-    match fitting.as_slice() {
-        [export] => Ok(Some(Link {
-            import: name.clone(),
-            exporter: export.component.clone(),
-            export: export.item.name.clone(),
-        })),
-        [] => Err(
-            match candidates.iter().find_map(|versions| versions.first()) {
-                Some(export) => export.disagreement(import),
-                None => missing(&wanted, exporters, service),
-            },
-        ),
-        several => {
-            let components = several
-                .iter()
-                .map(|export| format!("`{}`", export.component));
-            let components: Vec<_> = components.collect();
-            Err(format!(
-                "imports `{name}`, which more than one component exports: {}; leave all but one out",
-                components.join(", ")
-            ))
-        }
-    }
+/// Everything that may answer the imports of one guest.
+#[derive(Clone, Copy)]
+pub(super) struct Resolver<'e, 'a> {
+    /// The workload's service, which answers nothing: it makes a message clearer.
+    pub service: Option<&'e ComponentInfo>,
+    pub exporters: Exporters<'e, 'a>,
+    pub provided: &'e HostInterfaces,
 }
 
 /// Every interface that components export, with the names read once for all imports.
@@ -108,7 +52,7 @@ pub(super) struct Exports<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Exporters<'e, 'a> {
     exports: &'e Exports<'a>,
-    /// The position of the importer itself.
+    /// The position of the importer itself, whose exports do not count.
     except: Option<usize>,
 }
 
@@ -120,20 +64,106 @@ struct Export<'a> {
     item: &'a ExternItem,
 }
 
-/// The exports on an import's track: for each component its versions, the highest first.
-fn candidates<'a>(wanted: &InterfaceName, exporters: Exporters<'_, 'a>) -> Vec<Vec<Export<'a>>> {
-    let on_track: Vec<_> = exporters
-        .of(wanted)
-        .filter(|(name, _)| name.links_with(wanted))
-        .collect();
-    on_track
-        .chunk_by(|(_, a), (_, b)| a.position == b.position)
-        .map(|versions| {
-            let mut versions = versions.to_vec();
-            versions.sort_by(|(a, _), (b, _)| b.version.cmp(&a.version));
-            versions.into_iter().map(|(_, export)| *export).collect()
-        })
-        .collect()
+// === impl Resolver ===
+
+impl<'a> Resolver<'_, 'a> {
+    /// Returns the links of one importer, and adds to `interfaces` what its worker must provide. What
+    /// cannot be linked is added to `errors`, which hold [`MOST_ERRORS`] at most: a person reads no
+    /// more, and each takes a search for what was meant.
+    pub fn of(
+        self,
+        importer: &Site<'_>,
+        interfaces: &mut HostInterfaces,
+        errors: &mut Vec<LinkError>,
+    ) -> Vec<Link> {
+        let mut links = Vec::new();
+        for import in &importer.info.imports {
+            if errors.len() >= MOST_ERRORS {
+                break;
+            }
+            match self.answer(import) {
+                Ok(Answer::Linked(link)) => links.push(link),
+                Ok(Answer::Worker(needed)) => interfaces.insert(needed),
+                Ok(Answer::NotNeeded) => {}
+                Err(message) => errors.push(importer.error(message)),
+            }
+        }
+        links
+    }
+
+    /// Returns what answers an import: of each component the highest version on the import's track
+    /// that has every function of the import with its type, wherever it is in the binary. More than
+    /// one component that has such an export is a mistake.
+    ///
+    /// The worker alone answers imports of `wasi`. It answers others that no component exports.
+    pub fn answer(self, import: &ExternItem) -> Result<Answer, String> {
+        let name = &import.name;
+        let parsed: Option<InterfaceName> = name.parse().ok();
+        if let Some(wanted) = parsed.as_ref().filter(|parsed| parsed.namespace == "wasi") {
+            return self.provided.answer(wanted, import).map(Answer::Worker);
+        }
+        if import.functions.is_empty() {
+            return Ok(Answer::NotNeeded);
+        }
+        let Some(wanted) = parsed else {
+            return Err(format!(
+                "imports `{name}`, which is not an interface of a package: only interfaces with names like `namespace:package/interface` can be linked"
+            ));
+        };
+        let candidates = self.candidates(&wanted);
+        if candidates.is_empty()
+            && let Ok(needed) = self.provided.answer(&wanted, import)
+        {
+            return Ok(Answer::Worker(needed));
+        }
+        if let Some(why) = unlinkable(import) {
+            return Err(why);
+        }
+        let fitting: Vec<_> = candidates
+            .iter()
+            .filter_map(|versions| versions.iter().find(|export| export.fits(import)))
+            .collect();
+        match fitting.as_slice() {
+            [export] => Ok(Answer::Linked(Link {
+                import: name.clone(),
+                exporter: export.component.clone(),
+                export: export.item.name.clone(),
+            })),
+            [] => Err(
+                match candidates.iter().find_map(|versions| versions.first()) {
+                    Some(export) => export.disagreement(import),
+                    None => missing(&wanted, self.exporters, self.service),
+                },
+            ),
+            several => {
+                let components = several
+                    .iter()
+                    .map(|export| format!("`{}`", export.component));
+                let components: Vec<_> = components.collect();
+                Err(format!(
+                    "imports `{name}`, which more than one component exports: {}; leave all but one out",
+                    components.join(", ")
+                ))
+            }
+        }
+    }
+
+    /// Returns the exports on an import's track: for each component its versions, the highest first.
+    fn candidates(self, wanted: &InterfaceName) -> Vec<Vec<Export<'a>>> {
+        let on_track: Vec<_> = self
+            .exporters
+            .of(wanted)
+            .filter(|(name, _)| name.links_with(wanted))
+            .collect();
+        on_track
+            .chunk_by(|(_, a), (_, b)| a.position == b.position)
+            .map(|versions| {
+                let mut versions = versions.to_vec();
+                versions.sort_by(|(a, _), (b, _)| b.version.cmp(&a.version));
+                versions.into_iter().map(|(_, export)| *export).collect()
+            })
+            .collect()
+    }
 }
 
 // === impl Exports ===
@@ -146,7 +176,8 @@ impl<'a> Exports<'a> {
         };
         for (position, (component, info)) in components.iter().enumerate() {
             for item in &info.exports {
-                // What belongs to no package, such as the `exports` of some toolchains, cannot be imported.
+                // An export of no package, such as the `exports` of some toolchains, cannot be
+                // imported.
                 let Ok(name) = item.name.parse::<InterfaceName>() else {
                     continue;
                 };
@@ -170,7 +201,7 @@ impl<'a> Exports<'a> {
         }
     }
 
-    /// Without those of the component at this position.
+    /// Returns all but those of the component at this position.
     pub fn except(&self, position: usize) -> Exporters<'_, 'a> {
         Exporters {
             exports: self,
@@ -187,7 +218,7 @@ impl<'e, 'a> Exporters<'e, 'a> {
         all.filter(move |(_, export)| Some(export.position) != self.except)
     }
 
-    /// Those of an interface, of whatever version.
+    /// Returns those of an interface, in any version.
     fn of(self, wanted: &InterfaceName) -> impl Iterator<Item = &'e (InterfaceName, Export<'a>)> {
         let same = self.exports.by_interface.get(&wanted.unversioned());
         let same = same.into_iter().flatten();
@@ -199,7 +230,7 @@ impl<'e, 'a> Exporters<'e, 'a> {
 // === impl Export ===
 
 impl Export<'_> {
-    /// Whether it has every function that the importer calls, with the same type.
+    /// Returns whether it has every function that the importer calls, with the same type.
     fn fits(&self, import: &ExternItem) -> bool {
         let found = self.functions();
         import.functions.iter().all(|wanted| {
@@ -213,7 +244,7 @@ impl Export<'_> {
         functions.map(|one| (one.name.as_str(), one)).collect()
     }
 
-    /// Why it does not fit.
+    /// Says why it does not fit.
     fn disagreement(&self, import: &ExternItem) -> String {
         let Self {
             component, item, ..
@@ -253,8 +284,7 @@ impl Export<'_> {
     }
 }
 
-/// Why no component could answer an import, whichever there are: said once, however many functions
-/// are concerned.
+/// Says why no component could answer an import, once for all functions that are concerned.
 fn unlinkable(import: &ExternItem) -> Option<String> {
     let functions = import.functions.iter();
     let mut obstacles = functions.filter_map(|f| Some((f.name.as_str(), f.unlinkable.as_ref()?)));

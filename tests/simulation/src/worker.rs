@@ -149,6 +149,7 @@ impl World {
                 publish_allow: Vec::new(),
                 network: String::new(),
                 compile_limits: None,
+                interfaces: Vec::new(),
                 capacity: v1::Resources {
                     memory_bytes: 1 << 36,
                     replicas: 100,

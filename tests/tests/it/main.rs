@@ -22,6 +22,7 @@ mod formats;
 mod http;
 mod http3;
 mod input;
+mod links;
 mod localhost;
 mod memory;
 mod observe;

@@ -10,6 +10,7 @@ use std::{
 
 use warren_model::{
     error::Violations,
+    link::LinkPlan,
     name::{Name, WorkloadId},
     spec::WorkloadSpec,
 };
@@ -25,6 +26,8 @@ pub struct Assignment {
     pub uid: String,
     pub revision: u32,
     pub spec: WorkloadSpec,
+    /// What links to what in `spec`. `None`: the control plane did not say.
+    pub links: Option<LinkPlan>,
     /// What the service's next start is counted as: 0 unless a worker ran this replica before and forgot it.
     pub restarts: u32,
     /// Of an exclusive service, and of no other.
@@ -79,6 +82,15 @@ impl Assignment {
                 None
             }
         };
+        let plan = assignment.link_plan.as_ref().zip(spec.as_ref());
+        let links = match plan.map(|(plan, spec)| LinkPlan::from_proto(plan, spec)) {
+            Some(Err(violations)) => {
+                why.0.extend(violations.0);
+                None
+            }
+            Some(Ok(links)) => Some(links),
+            None => None,
+        };
         let exclusive = spec.as_ref().and_then(|spec| spec.service.as_ref());
         let exclusive = exclusive.is_some_and(|service| service.exclusive);
         let fence = u32::try_from(assignment.fence).ok().filter(|it| *it > 0);
@@ -99,6 +111,7 @@ impl Assignment {
             uid: assignment.workload_uid,
             revision: assignment.revision,
             spec,
+            links,
             restarts: assignment.restarts,
             fence: fence.filter(|_| exclusive).map(Fence),
         })
@@ -234,6 +247,32 @@ mod tests {
         );
         assert_eq!(read.id.to_string(), "default/counter");
         assert!(read.spec.service.is_some());
+    }
+
+    #[test]
+    fn the_link_plan_is_read_where_there_is_one() {
+        let with = |link_plan| {
+            Assignment::from_proto(v1::Assignment {
+                link_plan,
+                ..assignment("r-1")
+            })
+        };
+        // As an earlier control plane sends it, and as the disk of an earlier worker has it.
+        assert_eq!(with(None).unwrap().links, None);
+        let interfaces = vec!["wasi:cli/exit@0.2.3".to_owned()];
+        let mut plan = v1::LinkPlan {
+            interfaces,
+            ..v1::LinkPlan::default()
+        };
+        let read = with(Some(plan.clone())).unwrap().links.unwrap();
+        assert_eq!(read.to_proto(), plan);
+        plan.links.push(v1::Link {
+            importer: "service".to_owned(),
+            exporter: "nobody".to_owned(),
+            ..v1::Link::default()
+        });
+        let refused = with(Some(plan)).unwrap_err();
+        assert_eq!(refused.why.0[0].field, "link_plan.links[0].exporter");
     }
 
     #[test]

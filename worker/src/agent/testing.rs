@@ -243,6 +243,7 @@ pub(super) fn assignment(replica: &str) -> v1::Assignment {
         }),
         restarts: 0,
         fence: 0,
+        link_plan: None,
     }
 }
 

@@ -423,6 +423,7 @@ impl Worker {
                 keeps_reserves: Some(true),
             },
             compile_limits: Some(compile_limits(&self.config.compile.limits)),
+            interfaces: Runtime::provides(),
             stop_keeps: self.config.stop_keeps,
         };
         Session {

@@ -1,4 +1,5 @@
-//! Imports of one guest, answered by exports of its workload's components: a fresh instance each call.
+//! Imports of one guest, answered by exports of its workload's components, with a fresh instance for
+//! each call.
 
 mod typed;
 
@@ -34,18 +35,18 @@ pub(super) struct Callee {
     failures: Failures,
 }
 
-/// How a function can say that the call failed.
+/// How a function reports that the call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failures {
     /// Its result is a `result` whose error is a string, or has no payload.
     Text,
     Empty,
-    /// It has no way: the caller traps.
+    /// It cannot: the caller traps.
     Trap,
 }
 
-/// Defines every import of `importer` that is not WASI's, as `links` say. `exporters` are prepared
-/// already.
+/// Defines the imports of `importer` that `links` name. `exporters` are prepared already. What no
+/// link names is the host's, which `linker` holds, or types alone, which need no definition.
 pub(super) fn link(
     linker: &mut Linker<Guest>,
     importer: &Component,
@@ -54,25 +55,22 @@ pub(super) fn link(
 ) -> Result<(), LinkError> {
     let engine = importer.engine();
     let ty = importer.component_type();
-    for (import, item) in ty.imports(engine) {
-        let ComponentItem::ComponentInstance(interface) = item.ty else {
+    for Link {
+        import,
+        exporter,
+        export,
+    } in links
+    {
+        let interface = ty.get_import(engine, import).map(|item| item.ty);
+        let Some(ComponentItem::ComponentInstance(interface)) = interface else {
             continue;
         };
-        if import.starts_with("wasi:") {
-            continue;
-        }
-        let failed = |e| LinkError::Wasmtime(import.to_owned(), e);
-        let mut instance = linker.instance(import).map_err(failed)?;
-        // Without a link it is types alone.
-        let Some(link) = links.iter().find(|link| link.import == import) else {
-            continue;
-        };
+        let failed = |e| LinkError::Wasmtime(import.clone(), e);
         let missing = |what: &str| LinkError::Missing(what.to_owned());
-        let exporter = exporters
-            .get(&link.exporter)
-            .ok_or_else(|| missing(import))?;
-        let exported = exporter.component().get_export(None, &link.export);
+        let exporter = exporters.get(exporter).ok_or_else(|| missing(import))?;
+        let exported = exporter.component().get_export(None, export);
         let (_, export) = exported.ok_or_else(|| missing(import))?;
+        let mut instance = linker.instance(import).map_err(failed)?;
         for (function, item) in interface.exports(engine) {
             let ComponentItem::ComponentFunc(signature) = item.ty else {
                 continue;
@@ -97,8 +95,8 @@ pub(super) fn link(
 }
 
 impl Callee {
-    /// For any signature: values pass as [`Val`], which costs an allocation for each compound one and
-    /// 40 bytes for each element of a list.
+    /// Defines a function of any signature: values pass as [`Val`], which costs an allocation for
+    /// each compound one and 40 bytes for each element of a list.
     fn define(
         self: Arc<Self>,
         instance: &mut wasmtime::component::LinkerInstance<'_, Guest>,
@@ -150,7 +148,7 @@ impl Callee {
             .map_err(|failure| self.log(failure))
     }
 
-    /// With types known here: no intermediate form.
+    /// Calls with types that are known at compile time, without an intermediate form.
     async fn call_typed<P, R>(&self, caller: Caller, params: P) -> Result<R, Failure>
     where
         P: ComponentNamedList + Lower + Send + Sync + 'static,
@@ -183,7 +181,7 @@ impl Callee {
         }
     }
 
-    /// The whole failure is for the workload's owner, in the log; the caller hears its cause.
+    /// Logs the whole failure, which is for the workload's owner; the caller gets its cause alone.
     fn log(&self, failure: Failure) -> Failure {
         self.component.log_failure(&failure);
         failure
@@ -200,7 +198,7 @@ impl Callee {
 
     fn trap(&self, failure: Failure) -> wasmtime::Error {
         match failure {
-            // Of the caller: it ends for what it has done itself.
+            // The caller exceeded its own budget, and ends for that.
             Failure::CallTooLarge(exceeded) => exceeded.into(),
             failure => wasmtime::format_err!("{}", self.say(&failure)),
         }
@@ -219,7 +217,7 @@ impl Invocation {
     }
 }
 
-/// What a value takes, in bytes.
+/// Returns the bytes that a value takes.
 fn value_bytes(value: &Val) -> usize {
     let inner = match value {
         Val::String(text) => text.len(),

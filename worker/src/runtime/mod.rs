@@ -1,4 +1,4 @@
-//! Running guests: engines, compiled code, linking, limits, and the host interfaces they see.
+//! Runs guests: engines, compiled code, linking, limits, and the host interfaces that guests see.
 
 pub mod compile;
 mod compiled;
@@ -25,7 +25,12 @@ mod workload;
 
 use std::{collections::HashMap, io, path::Path, sync::Arc};
 
-use warren_model::{digest::Digest, name::WorkloadId};
+use warren_model::{
+    component::{Provided, provided},
+    digest::Digest,
+    name::WorkloadId,
+};
+use warren_proto::v1;
 use wasmtime::{Engine, component::Linker};
 
 pub use compiled::{CacheError, CompileError, Compiled};
@@ -46,7 +51,7 @@ use pools::{Pools, TooSmall};
 
 use crate::policy::Role;
 
-/// Everything that guests of this worker share. One a process.
+/// Everything that guests of this worker share. There is one per process.
 pub struct Runtime {
     components: Generations,
     services: Generations,
@@ -60,13 +65,13 @@ pub struct Runtime {
 /// The code of a replica's guests: one artifact may be both its service and a component.
 pub type Code = HashMap<(Role, Digest), Compiled>;
 
-/// What services share, or what components do.
+/// Everything that services share, or that components share.
 struct Generations {
     p2: Half,
     p3: Half,
 }
 
-/// What guests of one generation of WASI share.
+/// Everything that guests of one generation of WASI share.
 struct Half {
     cache: CompileCache,
     /// All of WASI with the workload's network; each guest gets a clone and its links.
@@ -87,9 +92,10 @@ pub enum RuntimeError {
 }
 
 impl Runtime {
-    /// `cache` is the directory of compiled code; only this user may be able to write there. Beyond `limit` bytes,
-    /// [`Self::collect`] removes what nothing uses. All guests together have `memory` bytes, of linear memory and tables;
-    /// the worker's own memory comes on top, and what `compile` allows to those that compile.
+    /// Starts the engines. `cache` is the directory of compiled code, which no other user may be able
+    /// to write to. Beyond `limit` bytes, [`Self::collect`] removes code that is not used. All guests
+    /// together have `memory` bytes of linear memory and tables; the worker's own memory comes on top,
+    /// and so does what `compile` allows to the processes that compile.
     pub fn new(
         cache: &Path,
         limit: u64,
@@ -113,7 +119,8 @@ impl Runtime {
         })
     }
 
-    /// The compiled form of a verified artifact for this role, by the engine that it needs; see [`CompileCache::load`].
+    /// Returns the compiled form of a verified artifact for this role, by the engine that it needs; see
+    /// [`CompileCache::load`].
     pub async fn load(
         &self,
         role: Role,
@@ -131,35 +138,41 @@ impl Runtime {
         cache.load(digest, artifact, border, workload).await
     }
 
-    /// Why an artifact is known not to compile within this worker's limits.
+    /// Returns the interfaces that the worker provides to guests: those that the linkers hold.
+    pub fn provides() -> Vec<v1::HostInterface> {
+        provided().iter().map(Provided::to_proto).collect()
+    }
+
+    /// Returns why an artifact is known not to compile within this worker's limits.
     pub fn compile_failure(&self, digest: Digest) -> Option<CompileFailure> {
         self.compiler.failure(digest)
     }
 
-    /// Whether [`Self::load`] has nothing to compile.
+    /// Returns whether [`Self::load`] has nothing to compile.
     pub fn is_compiled(&self, digest: Digest) -> bool {
         // Engines of both roles run the same code.
         let Generations { p2, p3 } = &self.components;
         p2.cache.contains(digest) || p3.cache.contains(digest)
     }
 
-    /// Whether the code is in memory, because a replica runs it or may.
+    /// Returns whether the code is in memory, because a replica runs it or may run it.
     pub fn is_loaded(&self, digest: Digest) -> bool {
         let is_loaded = |half: &Half| half.cache.is_loaded(digest);
         let both = [&self.components, &self.services];
         both.iter().any(|of| is_loaded(&of.p2) || is_loaded(&of.p3))
     }
 
-    /// Removes compiled code that nothing used for longest, down to the limit. It is compiled again when it is needed.
+    /// Removes the compiled code that has been unused for longest, down to the limit. It is compiled
+    /// again when it is needed.
     pub fn collect(&self) -> io::Result<()> {
-        // All write into one directory.
+        // All caches write into one directory.
         self.components
             .p2
             .cache
             .collect(|digest| self.is_loaded(digest))
     }
 
-    /// Bytes of linear memory that all guests have at present.
+    /// Returns the bytes of linear memory that all guests have at present.
     pub fn memory_used(&self) -> u64 {
         self.memory.used()
     }
@@ -180,7 +193,7 @@ impl Runtime {
     }
 }
 
-/// Of both generations.
+/// The engines of both generations.
 struct Engines {
     p2: Engine,
     p3: Engine,

@@ -1,6 +1,7 @@
 //! Everything of one replica made ready to run: guests linked, instances prepared.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
@@ -10,7 +11,7 @@ use warren_model::{
     component::WasiGeneration,
     digest::Digest,
     egress::EgressRule,
-    link::{self as plan, Link},
+    link::{self as plan, HostInterfaces, Link, LinkPlan},
     name::{Name, WorkloadId},
     spec::{Component as ComponentSpec, RouteProtocol, Service, WorkloadSpec},
 };
@@ -35,10 +36,10 @@ use super::{
     pools::{Account, Claim, TooCostly},
 };
 
-/// How the service's own lines and refusals are marked; no component has this name.
+/// Marks the lines and refusals of the service; no component has this name.
 const SERVICE: &str = "service";
 
-/// Of a workload's components together: that of a service which names none.
+/// The weight of all components of a workload together: that of a service which names none.
 const COMPONENTS_CPU_WEIGHT: u32 = 100;
 
 /// What a replica's guests share.
@@ -49,11 +50,11 @@ pub struct ReplicaContext {
     pub network: Network,
     pub log: ReplicaLog,
     pub host: HostAccess,
-    /// What the guests of an exclusive replica may run by.
+    /// The lease by which the guests of an exclusive replica may run.
     pub lease: Option<Arc<SharedLease>>,
     /// Directories that the service sees.
     pub mounts: Arc<[Mount]>,
-    /// Told what the guests were not allowed to do.
+    /// Receives what the guests were not allowed to do.
     pub refusals: mpsc::Sender<Refusal>,
 }
 
@@ -63,11 +64,11 @@ pub struct Prepared {
     /// In the order of the spec.
     pub components: Vec<Arc<ComponentRuntime>>,
     pub usage: Arc<ReplicaUsage>,
-    /// What all of it runs, held so that it is known to be in use.
+    /// The code of all its guests, held so that it is known to be in use.
     _code: Vec<Compiled>,
 }
 
-/// Why a replica cannot run. Apply refuses such workloads, so most of these tell of a mistake of ours.
+/// Why a replica cannot run. Apply refuses such workloads, so most of these are defects of Warren.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     #[error("the service: {0}")]
@@ -92,7 +93,7 @@ pub enum GuestError {
 }
 
 impl PrepareError {
-    /// In one word, for programs.
+    /// Returns the reason in one word, for programs.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Service(GuestError::TooCostly(_))
@@ -108,23 +109,30 @@ fn join(errors: &[plan::LinkError]) -> String {
 }
 
 impl Runtime {
-    /// Links every guest of `spec` to what `artifacts` holds. Takes no time worth an await.
+    /// Links every guest of `spec` as `links` say. Cheap enough to run without yielding.
+    ///
+    /// `links` are absent where the control plane, or the worker that wrote the state on disk, was of
+    /// a version that did not know them. They are then computed as Apply computes them.
     pub fn prepare(
         &self,
         spec: &WorkloadSpec,
+        links: Option<&LinkPlan>,
         code: &Code,
         context: &ReplicaContext,
     ) -> Result<Prepared, PrepareError> {
         let guests = Guests::of(spec, code)?;
-        // As Apply has decided; a control plane of another version may have gone by an older rule.
-        let plan = guests.plan().map_err(PrepareError::Unlinked)?;
+        let plan = match links {
+            Some(links) => Cow::Borrowed(links),
+            None => Cow::Owned(guests.plan().map_err(PrepareError::Unlinked)?),
+        };
         let memory = self.memory.replica();
         let usage = ReplicaUsage::new(context.network.clone(), Arc::clone(&memory));
         let usage = Arc::new(usage);
         let http2_ports = http2_ports(spec.service.as_ref());
         let service_memory = spec.service.as_ref().map(|service| service.memory_bytes);
         let service_budget = HostBudget::new(service_memory.unwrap_or_default());
-        // The network is the service's before all: its buffers count for it, and by themselves where there is none.
+        // The network belongs to the service: its buffers count against the service's budget, and
+        // against one of their own where there is no service.
         context
             .network
             .count_in(Arc::<HostBudget>::clone(&service_budget));
@@ -134,7 +142,7 @@ impl Runtime {
             memory: &memory,
             account: self.pools.account(&context.workload),
             usage: &usage,
-            // A share of their own: a service goes on while its components spin.
+            // A share of their own, so that a service makes progress while its components spin.
             cpu: Arc::new(CpuShare::new(&self.cpu, COMPONENTS_CPU_WEIGHT, &usage)),
             http2_ports: &http2_ports,
             service_budget: &service_budget,
@@ -209,13 +217,13 @@ impl<'a> Guests<'a> {
         })
     }
 
-    fn plan(&self) -> Result<plan::LinkPlan, Vec<plan::LinkError>> {
+    fn plan(&self) -> Result<LinkPlan, Vec<plan::LinkError>> {
         let service = self.service.map(|(_, code)| code.info());
         let components = self.components.iter();
         let components: Vec<_> = components
             .map(|(spec, code)| (spec.name.clone(), code.info()))
             .collect();
-        plan::plan(service, &components)
+        plan::plan(service, &components, HostInterfaces::of_this_version())
     }
 }
 
@@ -226,7 +234,7 @@ struct Shared<'a> {
     memory: &'a Arc<ReplicaMemory>,
     account: Arc<Account>,
     usage: &'a Arc<ReplicaUsage>,
-    /// Of all components together.
+    /// The share of all components together.
     cpu: Arc<CpuShare>,
     http2_ports: &'a Arc<[u16]>,
     service_budget: &'a Arc<HostBudget>,
@@ -264,7 +272,7 @@ impl Shared<'_> {
             policy,
             log: context.log.clone(),
         };
-        // The plan saw to it that it can be run.
+        // Apply accepts only a component that can be the service.
         let run_by = code.info().run_by().unwrap_or(WasiGeneration::P2);
         ServiceRuntime::new(template, Arc::clone(&context.mounts), pre, run_by)
             .map_err(GuestError::Wasmtime)
@@ -336,7 +344,8 @@ fn outgoing(
     })
 }
 
-/// Ports of the service that speak HTTP/2 with prior knowledge: those to which every route leads so.
+/// Returns the ports of the service that speak HTTP/2 with prior knowledge: those of which every
+/// route does.
 fn http2_ports(service: Option<&Service>) -> Arc<[u16]> {
     let routes = service.map_or(&[][..], |service| &service.routes);
     let is_http2 = |port| {

@@ -96,7 +96,7 @@ pub(super) async fn prepare(
     };
     let prepared = parts
         .runtime
-        .prepare(&assignment.spec, &code, &context)
+        .prepare(&assignment.spec, assignment.links.as_ref(), &code, &context)
         .map_err(|error| CannotRun {
             reason: error.reason(),
             message: error.to_string(),

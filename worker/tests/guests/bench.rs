@@ -103,7 +103,7 @@ impl Bench {
             placement: Placement::default(),
             update: Update::default(),
         };
-        RUNTIME.prepare(&spec, &code, &self.context).unwrap()
+        RUNTIME.prepare(&spec, None, &code, &self.context).unwrap()
     }
 
     /// Starts a guest as the service, with these arguments.

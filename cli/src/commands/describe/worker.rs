@@ -1,6 +1,6 @@
 //! Describes a worker.
 
-use warren_model::condition;
+use warren_model::{condition, link::HostInterfaces};
 use warren_proto::v1::{self, condition::Status};
 
 use super::text::Text;
@@ -59,6 +59,13 @@ pub fn describe(
         let access = if volume.read_only { ", read-only" } else { "" };
         text.line(1, format!("offers volume {}{access}", volume.name));
     }
+    let provided = HostInterfaces::stated(&worker.interfaces);
+    text.line(1, format!("provides {provided} to guests"));
+    let bound = worker.interfaces.iter().filter(|one| one.needs_binding);
+    for interface in bound {
+        let name = &interface.name;
+        text.line(2, format!("{name} where the workload binds it"));
+    }
     if !worker.publish_allow.is_empty() {
         let rules = worker.publish_allow.join(", ");
         text.line(1, format!("lets workloads publish only on {rules}"));
@@ -111,6 +118,13 @@ mod tests {
     use super::*;
     use crate::output::Style;
 
+    fn interface(name: &str, needs_binding: bool) -> v1::HostInterface {
+        v1::HostInterface {
+            name: name.into(),
+            needs_binding,
+        }
+    }
+
     #[test]
     fn reads_as_sentences() {
         let worker = v1::Worker {
@@ -135,6 +149,11 @@ mod tests {
             version: "0.1.0".into(),
             labels: [("zone".to_owned(), "a".to_owned())].into(),
             publish_allow: vec!["127.0.0.1".into(), "0.0.0.0:30000-30999".into()],
+            interfaces: vec![
+                interface("wasi:cli/exit@0.2.12", false),
+                interface("wasi:io/poll@0.2.12", false),
+                interface("wasi:keyvalue/store@0.2.0-draft2", true),
+            ],
             last_heartbeat: Some(prost_types::Timestamp::default()),
             ..Default::default()
         };
@@ -161,6 +180,8 @@ Worker w1
   serves HTTP at http://127.0.0.1:8000
   0B of 0B of memory reserved by 0 replicas
   labels zone=a
+  provides wasi:keyvalue@0.2.0-draft2 and wasi:{cli, io}@0.2.12 to guests
+    wasi:keyvalue/store@0.2.0-draft2 where the workload binds it
   lets workloads publish only on 127.0.0.1, 0.0.0.0:30000-30999
 
 Replicas

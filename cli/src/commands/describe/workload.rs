@@ -2,6 +2,7 @@
 //! events, and what to do.
 
 use tonic::Status;
+use warren_model::link::HostInterfaces;
 use warren_proto::v1::{self, revision::Cause};
 
 use super::{
@@ -66,6 +67,9 @@ pub fn describe(text: &mut Text, view: &View) {
         text.conditions(&conditions);
     }
     spec::describe(text, workload);
+    if let Some(plan) = &workload.link_plan {
+        links(text, plan);
+    }
     text.events(events);
     hints::write(text, hints::of_workload(workload, replicas));
 }
@@ -230,6 +234,26 @@ fn ports(service: &v1::Service, replicas: &[v1::Replica], workers: &[v1::Worker]
     lines.sort();
     lines.dedup();
     lines
+}
+
+/// Lists the component that answers each import, and what the worker must provide.
+fn links(text: &mut Text, plan: &v1::LinkPlan) {
+    if plan.links.is_empty() && plan.interfaces.is_empty() {
+        return;
+    }
+    text.heading("Links");
+    text.rows(plan.links.iter().map(|link| {
+        let (import, export) = (&link.import, &link.export);
+        let from = match import == export {
+            true => format!("from {}", link.exporter),
+            false => format!("from {}, as {export}", link.exporter),
+        };
+        [link.importer.clone(), import.clone(), from]
+    }));
+    if !plan.interfaces.is_empty() {
+        let needed = HostInterfaces::named(&plan.interfaces);
+        text.line(1, format!("a worker must provide {needed}"));
+    }
 }
 
 /// Formats `http://counter.localhost/`. A route for any host has no URL of its own.

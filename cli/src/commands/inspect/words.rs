@@ -82,22 +82,18 @@ fn import(import: &Import, beside: bool) -> Vec<(usize, String)> {
     let mut lines = vec![(1, import.name.clone())];
     lines.extend(functions(&import.functions));
     match (&import.answer, &import.wanted) {
-        (Answer::Worker | Answer::NotNeeded, _) => {}
-        (Answer::Linked(link), _) => {
+        // Most imports are of WASI: a line for each would hide the others.
+        (Ok(Answer::Worker(_) | Answer::NotNeeded), _) => {}
+        (Ok(Answer::Linked(link)), _) => {
             let (export, exporter) = (&link.export, &link.exporter);
             lines.push((2, format!("links to `{export}` of {exporter}")));
         }
         // Without other components nothing can satisfy the import; it is more useful to say what
         // would.
-        (Answer::Unlinked(_), Some(wanted)) if !beside => {
+        (Err(_), Some(wanted)) if !beside => {
             lines.push((2, format!("needs {}", exporter(wanted))));
         }
-        (Answer::Unlinked(why), _) => {
-            lines.extend(
-                why.iter()
-                    .map(|why| (2, format!("does not link: it {why}"))),
-            );
-        }
+        (Err(why), _) => lines.push((2, format!("does not link: it {why}"))),
     }
     lines
 }
@@ -115,12 +111,10 @@ fn export(export: &Export) -> Vec<(usize, String)> {
     lines.extend(functions(&export.functions));
     for importer in &export.importers {
         let (name, import) = (&importer.component, &importer.import);
-        if importer.obstacles.is_empty() {
-            lines.push((2, format!("{name} links to it with its import `{import}`")));
-        }
-        for obstacle in &importer.obstacles {
-            lines.push((2, format!("{name} does not link to it: it {obstacle}")));
-        }
+        lines.push(match &importer.obstacle {
+            None => (2, format!("{name} links to it with its import `{import}`")),
+            Some(why) => (2, format!("{name} does not link to it: it {why}")),
+        });
     }
     lines
 }

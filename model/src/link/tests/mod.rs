@@ -4,6 +4,8 @@ use super::*;
 use crate::component::{ExternItem, Function};
 
 mod explain;
+mod host;
+mod proto;
 mod workload;
 
 fn name(text: &str) -> Name {
@@ -58,7 +60,7 @@ fn planned(
         .iter()
         .map(|(n, info)| (name(n), *info))
         .collect();
-    plan(service, &components)
+    plan(service, &components, HostInterfaces::of_this_version())
 }
 
 #[track_caller]
@@ -100,6 +102,7 @@ fn links_by_interface_and_track() {
                 (name("api"), vec![link("x:y/z", "x:y/z")]),
                 (name("library"), vec![])
             ],
+            interfaces: HostInterfaces::named(["wasi:sockets/tcp@0.2.3"]),
         }
     );
     assert_eq!(planned(None, &[]), Ok(LinkPlan::default()));

@@ -55,6 +55,13 @@ fn every_problem_is_reported() {
     assert_eq!(errors[3].importer, Importer::Component(name("api")));
 }
 
+fn checked(
+    spec: &WorkloadSpec,
+    components: &[(Name, &ComponentInfo)],
+) -> Result<LinkPlan, Vec<LinkError>> {
+    check(spec, None, components, HostInterfaces::of_this_version())
+}
+
 #[test]
 fn routes_need_http() {
     let component = |name: &str, routes: Vec<v1::Route>| v1::Component {
@@ -76,10 +83,10 @@ fn routes_need_http() {
     let library = info(&[], &["a:b/c"]);
     let http = info(&[], &["wasi:http/incoming-handler@0.2.3"]);
     let infos = [(name("plain"), &library), (name("api"), &http)];
-    assert!(check(&spec, None, &infos).is_ok());
+    assert!(checked(&spec, &infos).is_ok());
 
     let infos = [(name("plain"), &http), (name("api"), &library)];
-    let errors = check(&spec, None, &infos).unwrap_err();
+    let errors = checked(&spec, &infos).unwrap_err();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].field(), "spec.components[1].component");
     assert!(
@@ -94,7 +101,7 @@ fn routes_need_http() {
     );
 
     let newer = info(&[], &["wasi:http/handler@0.3.0"]);
-    assert!(check(&spec, None, &[infos[0].clone(), (name("api"), &newer)]).is_ok());
+    assert!(checked(&spec, &[infos[0].clone(), (name("api"), &newer)]).is_ok());
 }
 
 #[test]
@@ -111,10 +118,10 @@ fn reuse_needs_http_of_wasi_0_3() {
     };
     let spec = WorkloadSpec::from_proto(&spec).unwrap();
     let newer = info(&[], &["wasi:http/handler@0.3.0"]);
-    assert!(check(&spec, None, &[(name("api"), &newer)]).is_ok());
+    assert!(checked(&spec, &[(name("api"), &newer)]).is_ok());
 
     let older = info(&[], &["wasi:http/incoming-handler@0.2.3"]);
-    let errors = check(&spec, None, &[(name("api"), &older)]).unwrap_err();
+    let errors = checked(&spec, &[(name("api"), &older)]).unwrap_err();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].field(), FIRST);
     assert!(

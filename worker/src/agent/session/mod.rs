@@ -61,6 +61,8 @@ pub struct SessionConfig {
     pub network: String,
     pub capacity: v1::Resources,
     pub compile_limits: Option<v1::CompileLimits>,
+    /// What it provides to guests.
+    pub interfaces: Vec<v1::HostInterface>,
     /// For how long its replicas are kept for its return when it stops in order. Zero: not at all.
     pub stop_keeps: Duration,
 }
@@ -365,6 +367,7 @@ impl Session {
             network: self.config.network.clone(),
             capacity: Some(self.config.capacity),
             compile_limits: self.config.compile_limits,
+            interfaces: self.config.interfaces.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas: known.reports,
             http_address: self.config.addresses.http_address.clone(),

@@ -85,6 +85,10 @@ impl Fixture {
             publish_allow: vec!["127.0.0.1".to_owned()],
             network: "network-1".to_owned(),
             compile_limits: None,
+            interfaces: vec![v1::HostInterface {
+                name: "wasi:cli/exit@0.2.12".to_owned(),
+                needs_binding: false,
+            }],
             capacity: v1::Resources {
                 memory_bytes: 1 << 30,
                 replicas: 10,
@@ -165,6 +169,7 @@ async fn hello_tells_who_the_worker_is_and_what_it_runs() {
         ),
         ("a", 10)
     );
+    assert_eq!(hello.interfaces[0].name, "wasi:cli/exit@0.2.12");
     let report = &hello.replicas[0];
     assert_eq!((report.replica.as_str(), report.restarts), ("r-1", 4));
     assert_eq!(report.transitions[0].reason, "Started");

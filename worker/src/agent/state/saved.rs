@@ -268,6 +268,25 @@ mod tests {
     }
 
     #[test]
+    fn the_link_plan_is_kept_and_may_be_absent() {
+        let plan = v1::LinkPlan {
+            interfaces: vec!["wasi:cli/exit@0.2.3".to_owned()],
+            ..v1::LinkPlan::default()
+        };
+        // A version that did not know it wrote the same file without it.
+        for link_plan in [None, Some(plan)] {
+            let mut saved = saved(0);
+            let assignment = saved.assignment.as_mut().unwrap();
+            assignment.link_plan.clone_from(&link_plan);
+            let read = Saved::from_bytes(&saved.to_bytes()).unwrap();
+            let Ok(Restored::Run(run)) = read.restore() else {
+                panic!("it is to run");
+            };
+            assert_eq!(run.links.map(|links| links.to_proto()), link_plan);
+        }
+    }
+
+    #[test]
     fn without_a_service_nothing_is_started_again() {
         let mut saved = saved(0);
         if let Some(spec) = saved.assignment.as_mut().and_then(|it| it.spec.as_mut()) {

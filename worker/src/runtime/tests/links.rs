@@ -1,6 +1,9 @@
 //! Calls reach the export that the model's plan names, wherever it stands in a binary.
 
-use warren_model::{link, name::Name};
+use warren_model::{
+    link::{self, HostInterfaces, Link, LinkPlan},
+    name::Name,
+};
 
 use super::{super::ServiceEnd, Bench};
 use crate::runtime::PrepareError;
@@ -109,6 +112,49 @@ async fn the_highest_version_that_fits_is_called_in_whatever_order() {
     }
 }
 
+/// A plan by which a service imports `a:b/c@1.0.0` from this export of `lib`.
+fn plan(export: &str) -> LinkPlan {
+    let lib = Name::parse("lib").unwrap();
+    LinkPlan {
+        service: vec![Link {
+            import: "a:b/c@1.0.0".to_owned(),
+            exporter: lib.clone(),
+            export: export.to_owned(),
+        }],
+        components: vec![(lib, vec![])],
+        interfaces: HostInterfaces::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_plan_is_followed_and_not_decided_again() {
+    let bench = Bench::new();
+    let library = exporter(&[("@1.0.0", &[("f", 10)]), ("@1.1.0", &[("f", 20)])]);
+    let components = [("lib", &*library)];
+    for (export, expected) in [("a:b/c@1.0.0", 10), ("a:b/c@1.1.0", 20)] {
+        let service = caller("a:b/c@1.0.0", "f", expected);
+        let plan = plan(export);
+        let prepared = bench.prepare_linked(Some(&service), &components, Some(&plan));
+        let prepared = prepared.await.unwrap();
+        let end = prepared.service.unwrap().run(None, || {}).await;
+        assert_eq!(end, ServiceEnd::Exited(0), "{export}");
+    }
+    let service = caller("a:b/c@1.0.0", "f", 10);
+    for plan in [
+        plan("a:b/c@2.0.0"),
+        LinkPlan {
+            service: vec![],
+            ..plan("a:b/c@1.0.0")
+        },
+    ] {
+        let prepared = bench.prepare_linked(Some(&service), &components, Some(&plan));
+        let refused = prepared.await.err().expect("it is not linked");
+        assert_eq!(refused.reason(), "LinkFailed");
+        let message = refused.to_string();
+        assert!(message.contains("a:b/c@1.0.0"), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn a_component_without_the_function_is_not_a_candidate() {
     let bench = Bench::new();
@@ -170,7 +216,7 @@ async fn what_apply_refuses_is_refused_in_the_same_words() {
         let named: Vec<_> = names.zip(&infos).collect();
         let service = service.map(inspect);
         assert_eq!(
-            link::plan(service.as_ref(), &named),
+            link::plan(service.as_ref(), &named, HostInterfaces::of_this_version()),
             Err(errors.clone()),
             "{words}"
         );

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use warren_model::{
     digest::Digest,
+    link::LinkPlan,
     name::{Name, WorkloadId},
     spec::WorkloadSpec,
 };
@@ -78,6 +79,16 @@ impl Bench {
         service: Option<&[u8]>,
         components: &[(&str, &[u8])],
     ) -> Result<Prepared, PrepareError> {
+        self.prepare_linked(service, components, None).await
+    }
+
+    /// Does the same by a plan that a control plane sent.
+    async fn prepare_linked(
+        &self,
+        service: Option<&[u8]>,
+        components: &[(&str, &[u8])],
+        links: Option<&LinkPlan>,
+    ) -> Result<Prepared, PrepareError> {
         let service_code = service.into_iter().map(|bytes| (Role::Service, bytes));
         let component_code = components
             .iter()
@@ -109,7 +120,7 @@ impl Bench {
             ..Default::default()
         };
         let spec = WorkloadSpec::from_proto(&spec).unwrap();
-        RUNTIME.prepare(&spec, &code, &self.context)
+        RUNTIME.prepare(&spec, links, &code, &self.context)
     }
 
     /// How a service beside these components ends.

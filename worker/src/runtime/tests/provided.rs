@@ -115,6 +115,10 @@ fn the_table_is_what_the_linkers_hold() {
         for (name, interface) in &universe.interfaces {
             let parsed: InterfaceName = name.parse().unwrap();
             let table = provides(&parsed);
+            let version = parsed.version.as_ref().map(ToString::to_string);
+            if table.is_some_and(|one| Some(one.version) != version.as_deref()) {
+                wrong.push(format!("{name} is listed in another version"));
+            }
             seen.extend(table.map(|one| ((one.interface, one.track), one)));
             let listed =
                 |function: &str| table.is_some_and(|one| one.functions.contains(&function));

@@ -336,3 +336,37 @@ fn replicas_beyond_the_wanted_number_are_counted_separately() {
         assert_eq!(how_many(ready, wanted), described);
     }
 }
+
+#[test]
+fn links_name_what_answers_each_import() {
+    let link = |importer: &str, import: &str, exporter: &str, export: &str| v1::Link {
+        importer: importer.into(),
+        import: import.into(),
+        exporter: exporter.into(),
+        export: export.into(),
+    };
+    let plan = v1::LinkPlan {
+        links: vec![
+            link("service", "a:b/c@1.0.0", "library", "a:b/c@1.1.0"),
+            link("api", "x:y/z", "library", "x:y/z"),
+        ],
+        interfaces: vec!["wasi:cli/exit@0.2.3".into(), "wasi:io/poll@0.2.3".into()],
+    };
+    let view = View {
+        workload: v1::Workload {
+            link_plan: Some(plan),
+            ..workload()
+        },
+        replicas: vec![],
+        workers: vec![],
+        events: vec![],
+    };
+    let text = described(&view);
+    let section = "
+Links
+  service   a:b/c@1.0.0   from library, as a:b/c@1.1.0
+  api       x:y/z         from library
+  a worker must provide wasi:{cli, io}@0.2.3
+";
+    assert!(text.contains(section), "{text}");
+}
