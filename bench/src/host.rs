@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
-use warren_worker::net::{Listener, Scope, Stream};
+use warren_net::{Listener, Scope, Stream};
 
 use crate::guests::{Client, Did, Server, Serving};
 

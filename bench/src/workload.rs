@@ -17,9 +17,9 @@ use warren_model::{
         BodyLimits, Placement, Recovery, Restart, RestartPolicy, Service, Update, WorkloadSpec,
     },
 };
+use warren_net::{NetLimits, Network};
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery, LogStream},
-    net::{NetLimits, Network},
     policy::{HostAccess, Role, refusals},
     runtime::{Code, ReplicaContext, Runtime, ServiceEnd},
 };

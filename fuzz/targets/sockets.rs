@@ -1,10 +1,6 @@
 //! Calls of two guests on one workload network, in any order: counts stay within limits, and nothing is left at the end.
 #![no_main]
 
-#[allow(dead_code, unused_imports)]
-#[path = "../../worker/src/net/mod.rs"]
-mod net;
-
 use std::{
     net::SocketAddr,
     task::{Context, Waker},
@@ -13,7 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use net::{Bound, Connecting, Counts, End, Listener, NetLimits, Network, Scope, Socket, Stream};
+use warren_net::{
+    Bound, Connecting, Counts, End, Listener, NetLimits, Network, Reader, Scope, Socket, Stream,
+    UdpSocket, Writer,
+};
 
 const LIMITS: NetLimits = NetLimits {
     sockets: 32,
@@ -33,9 +32,9 @@ struct Held {
     listeners: Vec<Listener>,
     connecting: Vec<Connecting>,
     streams: Vec<Stream>,
-    readers: Vec<net::Reader>,
-    writers: Vec<net::Writer>,
-    udp: Vec<net::UdpSocket>,
+    readers: Vec<Reader>,
+    writers: Vec<Writer>,
+    udp: Vec<UdpSocket>,
 }
 
 /// The input, byte by byte; zeros after its end.

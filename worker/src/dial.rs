@@ -8,12 +8,9 @@ use std::{
 
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
+use warren_net::{End, NetError, Network, Scope, Stream};
 
-use crate::{
-    last_words::LastWords,
-    net::{End, NetError, Network, Scope, Stream},
-    policy::HOST_ADDRESS,
-};
+use crate::{last_words::LastWords, policy::HOST_ADDRESS};
 
 /// A connection's transport, in the form that hyper requires.
 pub(crate) type Io = TokioIo<LastWords<Stream>>;

@@ -9,7 +9,6 @@ pub mod ingress;
 mod last_words;
 pub mod lease;
 pub mod logs;
-pub mod net;
 pub mod policy;
 pub mod probe;
 pub mod publish;

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use warren_worker::net::{Counts, End, NetLimits, Network};
+use warren_net::{Counts, End, NetLimits, Network};
 
 use bench::Bench;
 

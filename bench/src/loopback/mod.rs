@@ -13,10 +13,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::Serialize;
-use warren_worker::{
-    net::Scope,
-    runtime::{Runtime, compile::CompileSettings},
-};
+use warren_net::Scope;
+use warren_worker::runtime::{Runtime, compile::CompileSettings};
 
 use crate::{
     guests::{Client, Did, Generation, Guest, Server, Serving},

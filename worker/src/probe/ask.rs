@@ -13,11 +13,9 @@ use warren_model::{
     quantity::format_duration,
     spec::{Probe, ProbeCheck},
 };
+use warren_net::{End, NetError, Scope};
 
-use crate::{
-    dial::{Dialer, Driver, Io},
-    net::{End, NetError, Scope},
-};
+use crate::dial::{Dialer, Driver, Io};
 
 /// The user agent that services see.
 const USER_AGENT: &str = concat!("warren-probe/", env!("CARGO_PKG_VERSION"));

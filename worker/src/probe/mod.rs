@@ -15,10 +15,11 @@ use tokio::{
 };
 use warren_model::spec::Probe;
 
-use crate::{dial::Dialer, net::Network};
+use crate::dial::Dialer;
 
 use ask::ask;
 use tally::Tally;
+use warren_net::Network;
 
 /// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]

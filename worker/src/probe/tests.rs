@@ -20,9 +20,9 @@ use hyper_util::{
 };
 use tonic_health::{ServingStatus, server::health_reporter};
 use warren_model::spec::ProbeCheck;
+use warren_net::{Listener, NetLimits, Scope};
 
 use super::*;
-use crate::net::{Listener, NetLimits, Scope};
 
 const PORT: NonZeroU16 = NonZeroU16::new(8080).unwrap();
 

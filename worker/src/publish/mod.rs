@@ -13,9 +13,8 @@ use warren_model::{
     reason,
     spec::Publish,
 };
+use warren_net::{NetError, Network};
 use warren_proto::v1::{Endpoint, publish::Protocol};
-
-use crate::net::{NetError, Network};
 
 pub use allow::{NotAllowed, PublishPolicy};
 

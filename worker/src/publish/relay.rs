@@ -10,8 +10,7 @@ use tokio::{
         tcp::{ReadHalf, WriteHalf},
     },
 };
-
-use crate::net::{End, ReadEnd, Reader, Scope, Stream, WriteEnd, Writer};
+use warren_net::{End, ReadEnd, Reader, Scope, Stream, WriteEnd, Writer};
 
 /// How many bytes are copied at a time, in each direction.
 const CHUNK: usize = 16 << 10;

@@ -13,9 +13,9 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
+use warren_net::{NetError, Network, Scope, Stream};
 
 use super::relay::{Early, relay, reset};
-use crate::net::{NetError, Network, Scope, Stream};
 
 /// How many connections one published port has at once; further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 1024;

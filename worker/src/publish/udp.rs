@@ -16,8 +16,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::net::{Network, UdpGateway};
 use flows::{Flows, IDLE};
+use warren_net::{Network, UdpGateway};
 
 /// Larger than any datagram (RFC 768), so that none is truncated.
 const BUFFER: usize = 64 << 10;

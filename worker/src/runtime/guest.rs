@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use http::HeaderMap;
+use warren_net::{End, Network, Scope};
 use wasmtime::{Engine, Store, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks as _, WasiHttpView};
@@ -10,7 +11,6 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks as _, WasiH
 use crate::{
     lease::{LeaseExpired, SharedLease, Tenure},
     logs::{ReplicaLog, Stream},
-    net::{End, Network, Scope},
     policy::{Policy, Role},
     sockets::{GuestNetwork, SocketsView},
     volumes::Mount,

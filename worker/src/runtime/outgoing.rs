@@ -21,9 +21,10 @@ use http::{Request, Response};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::host_memory::HostBudget;
-use crate::{net::Network, policy::Policy};
+use crate::policy::Policy;
 
 use client::Client;
+use warren_net::Network;
 
 pub(super) use send::add_to_linker;
 

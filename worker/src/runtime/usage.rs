@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use warren_net::Network;
+
 use super::memory::ReplicaMemory;
-use crate::net::Network;
 
 /// What one replica uses at present, and has used.
 pub struct ReplicaUsage {

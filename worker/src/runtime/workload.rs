@@ -15,12 +15,12 @@ use warren_model::{
     name::{Name, WorkloadId},
     spec::{Component as ComponentSpec, RouteProtocol, Service, WorkloadSpec},
 };
+use warren_net::Network;
 use wasmtime::component::InstancePre;
 
 use crate::{
     lease::SharedLease,
     logs::ReplicaLog,
-    net::Network,
     policy::{HostAccess, Policy, Refusal, Refusals, Role},
     volumes::Mount,
 };

@@ -12,13 +12,11 @@ mod udp;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use warren_net::{NetError, Scope};
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::sockets::WasiSocketsCtx;
 
-use crate::{
-    net::{NetError, Scope},
-    policy::{DenyReason, Op, Policy, Verdict},
-};
+use crate::policy::{DenyReason, Op, Policy, Verdict};
 
 pub use address::Family;
 pub use tcp::TcpSocket;

@@ -1,6 +1,6 @@
 //! Socket options. A value that was set can be read back, clamped as operating systems clamp it.
 
-use crate::net::{MAX_BUFFER, MIN_BUFFER, NetLimits};
+use warren_net::{MAX_BUFFER, MIN_BUFFER, NetLimits};
 
 use super::SocketError;
 

@@ -11,11 +11,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use warren_net::{Bound, Connecting, Listener, NetError, Reader, Stream, Writer};
 
-use crate::{
-    net::{self, Bound, Connecting, Listener, NetError, Reader, Stream, Writer},
-    policy::Op,
-};
+use crate::policy::Op;
 
 use super::{Family, GuestNetwork, Place, SocketError, options::Options};
 
@@ -23,7 +21,7 @@ use super::{Family, GuestNetwork, Place, SocketError, options::Options};
 const BACKLOG: usize = 128;
 
 enum State {
-    Unbound(net::Socket),
+    Unbound(warren_net::Socket),
     Bound(Bound),
     Connecting(Box<Connecting>),
     Connected(Connection),
@@ -31,12 +29,12 @@ enum State {
     /// The state after a failed connect: every operation fails. The socket counts until it is
     /// dropped.
     Closed {
-        _place: Option<net::Socket>,
+        _place: Option<warren_net::Socket>,
     },
 }
 
 impl State {
-    fn closed(place: Option<net::Socket>) -> Self {
+    fn closed(place: Option<warren_net::Socket>) -> Self {
         Self::Closed { _place: place }
     }
 }
@@ -148,7 +146,7 @@ impl TcpSocket {
 
     /// Returns the socket to keep in the workload's network on behalf of a socket that leaves it,
     /// so that it still counts.
-    pub fn into_place(self) -> Option<net::Socket> {
+    pub fn into_place(self) -> Option<warren_net::Socket> {
         match self.state {
             State::Unbound(socket) => Some(socket),
             _ => None,

@@ -14,11 +14,9 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use warren_net::{Datagram, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6};
 
-use crate::{
-    net::{self, Datagram, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6},
-    policy::{HOST_ADDRESS, Op, Verdict},
-};
+use crate::policy::{HOST_ADDRESS, Op, Verdict};
 
 use super::{Family, GuestNetwork, Place, SocketError, options};
 
@@ -40,7 +38,7 @@ pub struct UdpSocket {
 
 enum State {
     /// `None` while the socket is being bound.
-    Unbound(Option<net::Socket>),
+    Unbound(Option<warren_net::Socket>),
     Bound(Arc<BoundUdp>),
 }
 
@@ -48,7 +46,7 @@ enum State {
 pub struct BoundUdp {
     network: GuestNetwork,
     family: Family,
-    workload: net::UdpSocket,
+    workload: warren_net::UdpSocket,
     hop_limit: u8,
     machine: OnceLock<tokio::net::UdpSocket>,
     /// The only address that the socket exchanges datagrams with, if one is set.

@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, io, sync::Arc};
 
 use tokio::{sync::mpsc, task};
 use warren_model::{digest::Digest, reason, spec::WorkloadSpec};
+use warren_net::{NetLimits, Network};
 
 use crate::{
     agent::Assignment,
     lease::SharedLease,
     logs::ReplicaLog,
-    net::{NetLimits, Network},
     policy::{Refusal, Role},
     publish::{PublishPolicy, Published},
     runtime::{Code, CompileError, Prepared, ReplicaContext, compile::CompileFailure},

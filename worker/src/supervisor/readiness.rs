@@ -8,11 +8,9 @@ use std::{
 
 use tokio::time::Instant;
 use warren_model::{host_port::Transport, spec::Service};
+use warren_net::Network;
 
-use crate::{
-    net::Network,
-    probe::{Prober, Verdict},
-};
+use crate::probe::{Prober, Verdict};
 
 use super::routes::expected_ports;
 
@@ -138,9 +136,9 @@ fn is_bound(network: &Network, port: u16) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use futures::FutureExt as _;
+    use warren_net::{Listener, NetLimits, Scope};
 
     use super::*;
-    use crate::net::{Listener, NetLimits, Scope};
 
     fn listen(scope: &Scope, port: u16) -> Listener {
         let bound = scope.bind(([127, 0, 0, 1], port).into()).unwrap();

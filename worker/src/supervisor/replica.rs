@@ -106,7 +106,7 @@ pub(super) async fn run(assignment: Assignment, parts: &SupervisorParts, handle:
 /// The resources that a replica holds from its preparation until it will not run again.
 struct Held {
     prepared: crate::runtime::Prepared,
-    network: crate::net::Network,
+    network: warren_net::Network,
     published: Vec<PublishGuard>,
     /// The ports of the service that routes lead to.
     routed: Vec<Arc<ServicePort>>,

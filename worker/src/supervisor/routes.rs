@@ -6,12 +6,12 @@ use std::{
 };
 
 use warren_model::{host_port::Transport, route::Route, spec::Service};
+use warren_net::Network;
 
 use crate::{
     agent::Assignment,
     ingress::{HttpTarget, PortLimits, ServicePort, ServiceTarget},
     logs::ReplicaLog,
-    net::Network,
     runtime::{ComponentHandle, Prepared},
 };
 

@@ -17,9 +17,9 @@ use warren_model::{
         WorkloadSpec,
     },
 };
+use warren_net::{NetLimits, Network};
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery},
-    net::{NetLimits, Network},
     policy::{HostAccess, Refusal, Role, refusals},
     runtime::{
         Code, Prepared, ReplicaContext, Runtime, ServiceEnd, ServiceRuntime,

@@ -5,10 +5,8 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use warren_worker::{
-    net::{Counts, End, Listener, NetLimits, Scope},
-    runtime::ServiceEnd,
-};
+use warren_net::{Counts, End, Listener, NetLimits, Scope};
+use warren_worker::runtime::ServiceEnd;
 
 use super::bench::{Bench, egress, service};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use warren_worker::{net::Counts, runtime::ServiceEnd};
+use warren_net::Counts;
+use warren_worker::runtime::ServiceEnd;
 
 use super::bench::{Bench, PATIENCE, component, service};
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use warren_worker::net::{Counts, NetLimits};
+use warren_net::{Counts, NetLimits};
 
 use super::bench::{Bench, Running};
 

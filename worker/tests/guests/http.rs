@@ -15,9 +15,9 @@ use warren_model::{
     route::Route,
     spec::RouteProtocol,
 };
+use warren_net::Counts;
 use warren_worker::{
     ingress::{HttpTarget, PortLimits, Router, ServicePort, ServiceTarget, server},
-    net::Counts,
     runtime::ComponentHandle,
 };
 

@@ -1,7 +1,8 @@
 //! The sockets of WASI 0.3, together with guests of 0.2 in one network.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use warren_worker::{net::Counts, policy::HostAccess, runtime::ServiceEnd};
+use warren_net::Counts;
+use warren_worker::{policy::HostAccess, runtime::ServiceEnd};
 
 use super::bench::{Bench, egress, service};
 
@@ -161,7 +162,7 @@ async fn a_peer_that_is_killed_is_a_reset_after_what_it_sent() {
     let guest = bench.start("p3-net", &["reset", "127.0.0.1:7070"]).await;
     let mut peer = listener.accept().await.unwrap();
     peer.write_all(b"12345").await.unwrap();
-    scope.end(warren_worker::net::End::Aborted);
+    scope.end(warren_net::End::Aborted);
     assert_eq!(guest.end().await, ServiceEnd::Exited(0));
     bench.saw("read 5").await;
     bench.saw("error connection-reset").await;

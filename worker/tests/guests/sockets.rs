@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 
 use tokio::io::AsyncReadExt as _;
-use warren_worker::{net::Counts, policy::HostAccess, runtime::ServiceEnd};
+use warren_net::Counts;
+use warren_worker::{policy::HostAccess, runtime::ServiceEnd};
 
 use super::bench::{Bench, egress, service};
 

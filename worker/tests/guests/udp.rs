@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tokio::{net::UdpSocket, time::timeout};
-use warren_worker::{net::Counts, policy::HostAccess};
+use warren_net::Counts;
+use warren_worker::policy::HostAccess;
 
 use super::bench::{Bench, PATIENCE, egress, service};
 

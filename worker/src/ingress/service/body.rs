@@ -13,13 +13,11 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
+use warren_net::{End, Scope};
 
-use crate::{
-    ingress::{
-        BoxError, ClientBody,
-        limit::{LimitError, Limited, Overrun},
-    },
-    net::{End, Scope},
+use crate::ingress::{
+    BoxError, ClientBody,
+    limit::{LimitError, Limited, Overrun},
 };
 
 /// The body of a client's request, as a service's connection reads it.

@@ -3,11 +3,9 @@
 use std::{error::Error as _, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
+use warren_net::NetError;
 
-use crate::{
-    ingress::{Body, plain_text, response},
-    net::NetError,
-};
+use crate::ingress::{Body, plain_text, response};
 
 /// The end of one request that the service did not answer.
 #[derive(Debug, thiserror::Error)]

@@ -33,7 +33,6 @@ use super::{
 use crate::{
     dial::Dialer,
     logs::{ReplicaLog, Stream},
-    net::Network,
 };
 
 pub(crate) use head::is_grpc;
@@ -43,6 +42,7 @@ use exchange::{Release, Waiting};
 use failure::Failure;
 use http2::Streams;
 use pool::Pool;
+use warren_net::Network;
 
 /// A route to a service: requests go to a port of it.
 pub struct ServiceTarget {

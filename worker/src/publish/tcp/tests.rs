@@ -8,12 +8,10 @@ use tokio::{
 };
 
 use warren_model::{host_port::HostPort, spec::Publish};
+use warren_net::{Counts, End, Listener, NetLimits};
 
 use super::*;
-use crate::{
-    net::{Counts, End, Listener, NetLimits},
-    publish::{self, PublishError, PublishGuard, PublishPolicy, Published},
-};
+use crate::publish::{self, PublishError, PublishGuard, PublishPolicy, Published};
 
 /// Longer than anything here takes: reaching it means failure.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -3,12 +3,10 @@
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use warren_model::{host_port::HostPort, spec::Publish};
+use warren_net::{Counts, End, NetLimits, Scope, UdpSocket as Inside};
 
 use super::*;
-use crate::{
-    net::{Counts, End, NetLimits, Scope, UdpSocket as Inside},
-    publish::{self, PublishError, PublishGuard, PublishPolicy, Published},
-};
+use crate::publish::{self, PublishError, PublishGuard, PublishPolicy, Published};
 
 /// Longer than anything here takes: reaching it means failure.
 const LIMIT: Duration = Duration::from_secs(20);

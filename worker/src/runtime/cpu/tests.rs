@@ -7,11 +7,9 @@ use tokio::{
     task::{JoinSet, yield_now},
     time::sleep,
 };
+use warren_net::{NetLimits, Network};
 
-use crate::{
-    net::{NetLimits, Network},
-    runtime::memory::MemoryBudget,
-};
+use crate::runtime::memory::MemoryBudget;
 
 use super::*;
 

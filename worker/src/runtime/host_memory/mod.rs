@@ -22,6 +22,7 @@ use std::{
 
 use bytes::Bytes;
 use warren_model::quantity::rounded_bytes;
+use warren_net::Ledger;
 use wasmtime::component::Linker;
 
 pub(super) use account::{Account, exceeded_by, watch};
@@ -30,7 +31,6 @@ pub(super) use files::hold_paths;
 pub(super) use measure::fields_bytes;
 
 use super::{Guest, engine::Generation};
-use crate::net::Ledger;
 
 /// The smallest and the largest budget, in bytes. In between it is as large as `limits.memory`.
 const SMALLEST: u64 = 16 << 20;

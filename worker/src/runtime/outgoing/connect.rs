@@ -28,10 +28,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 use tower::Service;
+use warren_net::{End, Scope};
 
 use crate::{
     last_words::LastWords,
-    net::{End, Scope},
     policy::{Op, Verdict},
 };
 

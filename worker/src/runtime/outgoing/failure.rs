@@ -3,12 +3,10 @@
 use std::{error::Error as _, io};
 
 use hyper_util::client::legacy;
+use warren_net::NetError;
 use wasmtime_wasi_http::Error;
 
-use crate::{
-    net::NetError,
-    policy::{DenyReason, ResolveError},
-};
+use crate::policy::{DenyReason, ResolveError};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -12,6 +12,7 @@ use warren_model::{
     name::{Name, WorkloadId},
     spec::WorkloadSpec,
 };
+use warren_net::{NetLimits, Network};
 use warren_proto::v1;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve};
@@ -19,7 +20,6 @@ use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve};
 use super::{Code, CompileSettings, PrepareError, Prepared, ReplicaContext, Runtime, ServiceEnd};
 use crate::{
     logs::{LogHub, LogLimits},
-    net::{NetLimits, Network},
     policy::{HostAccess, Refusal, Role, refusals},
 };
 

@@ -9,12 +9,11 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use warren_net::{ReadEnd, Reader, WriteEnd, Writer};
 use wasmtime_wasi::{
     async_trait,
     p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult},
 };
-
-use crate::net::{ReadEnd, Reader, WriteEnd, Writer};
 
 pub(super) struct TcpInput(pub Arc<Mutex<Reader>>);
 
@@ -156,7 +155,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::net::SocketAddr;
 
-    use crate::net::{NetLimits, Network, Stream};
+    use warren_net::{NetLimits, Network, Stream};
 
     use super::*;
 

@@ -17,10 +17,7 @@ use wasmtime_wasi::{
     },
 };
 
-use crate::{
-    net,
-    sockets::{Family, TcpSocket, options, tcp::Connection},
-};
+use crate::sockets::{Family, TcpSocket, options, tcp::Connection};
 
 use super::{
     SocketError, SocketsView,
@@ -42,7 +39,7 @@ pub(super) struct Socket {
     in_progress: Option<Operation>,
     family: Family,
     /// Keeps the place in the workload's network of a socket that is connected to the outside.
-    place: Option<net::Socket>,
+    place: Option<warren_net::Socket>,
 }
 
 pub(super) enum Kind {

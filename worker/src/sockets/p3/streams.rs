@@ -10,6 +10,7 @@ use std::{
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::oneshot};
+use warren_net::{ReadEnd, Reader, WriteEnd, Writer};
 use wasmtime::{
     AsContextMut as _, StoreContextMut,
     component::{Destination, Resource, Source, StreamConsumer, StreamProducer, StreamResult},
@@ -17,7 +18,6 @@ use wasmtime::{
 use wasmtime_wasi::p3::bindings::sockets::types::{ErrorCode, TcpSocket as RealSocket};
 
 use crate::{
-    net::{ReadEnd, Reader, WriteEnd, Writer},
     runtime::Guest,
     sockets::{SocketError, TcpSocket},
 };

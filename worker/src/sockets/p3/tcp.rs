@@ -17,7 +17,6 @@ use wasmtime_wasi::p3::bindings::sockets::types::{
 };
 
 use crate::{
-    net,
     runtime::Guest,
     sockets::{
         Family, SocketError, Sockets, SocketsView, TcpSocket,
@@ -36,7 +35,7 @@ pub(super) struct Socket {
     family: Family,
     kind: Kind,
     /// Keeps the place in the workload's network of a socket that is connected to the outside.
-    place: Option<net::Socket>,
+    place: Option<warren_net::Socket>,
     /// Whether each direction has been taken, which is possible once.
     sent: bool,
     received: bool,

@@ -387,7 +387,7 @@ async fn a_service_that_starts_again_is_connected_to_anew() {
         head(&mut guest).await;
         write(&mut guest, OK).await;
         assert!(rest(&mut client).await.unwrap().ends_with("ok"));
-        life.end(crate::net::End::Aborted);
+        life.end(warren_net::End::Aborted);
         rig.is_quiet().await;
     }
 }

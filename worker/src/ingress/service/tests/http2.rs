@@ -312,7 +312,7 @@ async fn draining_waits_for_streams() {
     });
     tokio::task::yield_now().await;
     assert!(!drained.is_finished());
-    rig.service.end(crate::net::End::Aborted);
+    rig.service.end(warren_net::End::Aborted);
     let response = within(waits).await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     within(drained).await.unwrap();

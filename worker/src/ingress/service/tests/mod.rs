@@ -17,12 +17,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use warren_model::{name::Name, route::Route};
+use warren_net::{Counts, Listener, NetLimits, Scope, Stream};
 
 use super::*;
 use crate::{
     ingress::{Router, server},
     logs::{LogHub, LogLimits},
-    net::{Counts, Listener, NetLimits, Scope, Stream},
 };
 
 /// Longer than anything here takes: what waits for it has failed.

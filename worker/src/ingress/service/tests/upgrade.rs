@@ -73,7 +73,7 @@ async fn a_reset_on_one_side_is_a_reset_on_the_other() {
     drop(guest);
 
     let (mut client, _guest) = upgraded(&rig, &mut listener).await;
-    rig.service.end(crate::net::End::Aborted);
+    rig.service.end(warren_net::End::Aborted);
     let error = rest(&mut client).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     rig.is_quiet().await;

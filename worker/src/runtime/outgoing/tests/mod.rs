@@ -31,13 +31,11 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
+use warren_net::{Listener, NetLimits, Scope};
 
 use super::super::host_memory::HostBudget;
 use super::*;
-use crate::{
-    net::{Listener, NetLimits, Scope},
-    policy::{HostAccess, Resolver, Role},
-};
+use crate::policy::{HostAccess, Resolver, Role};
 
 /// Longer than anything here takes: what waits for it has failed.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -130,7 +128,7 @@ impl Server {
 }
 
 /// What a listener accepts.
-fn streams(listener: Listener) -> impl Stream<Item = crate::net::Stream> + Send {
+fn streams(listener: Listener) -> impl Stream<Item = warren_net::Stream> + Send {
     stream::unfold(listener, async |mut listener: Listener| {
         let accepted = listener.accept().await.ok()?;
         Some((accepted, listener))

@@ -1,9 +1,9 @@
 //! Which connections are used again, by whom and for how long.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use warren_net::{Counts, Stream};
 
 use super::*;
-use crate::net::{Counts, Stream};
 
 #[tokio::test]
 async fn requests_to_the_service_share_a_connection() {
@@ -206,7 +206,7 @@ async fn a_service_that_starts_again_is_reached_again() {
             text(&rig.client, "http://localhost/").await;
         }
         assert_eq!(server.connections(), 1);
-        scope.end(crate::net::End::Aborted);
+        scope.end(warren_net::End::Aborted);
         let answer = rig.client.send(get("http://localhost/"), timeouts());
         assert!(within(answer).await.is_err());
     }

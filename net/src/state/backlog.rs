@@ -13,7 +13,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{After, Kind, Socket, SocketKey, State};
-use crate::net::{
+use crate::{
     End, MAX_BACKLOG, NetError,
     address::{self, Family},
     conn::{Close, Conn, Side},

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{After, Kind, Socket, SocketKey, State};
-use crate::net::{
+use crate::{
     Datagram, MAX_DATAGRAM_V4, MAX_DATAGRAM_V6, NetError,
     address::{self, Family},
     pipe,

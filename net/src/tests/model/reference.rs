@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{datagrams::Udp, streams::Side};
-use crate::net::{Counts, End, NetError};
+use crate::{Counts, End, NetError};
 
 /// Small, so that random sequences reach the limits.
 pub const SOCKETS: usize = 16;
