@@ -4,10 +4,9 @@
 
 #[allow(dead_code)]
 // Paths within are from this directory.
-#[path = "../../worker/src/ingress"]
-mod ingress {
+#[path = "../../worker/src/http"]
+mod heads {
     mod forwarded;
-    #[path = "service/head.rs"]
     mod head;
 
     use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
@@ -78,4 +77,4 @@ mod ingress {
     }
 }
 
-libfuzzer_sys::fuzz_target!(|text: &[u8]| ingress::run(text));
+libfuzzer_sys::fuzz_target!(|text: &[u8]| heads::run(text));

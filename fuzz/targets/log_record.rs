@@ -5,29 +5,10 @@
 // Paths within are from this file's directory.
 #[path = "."]
 mod logs {
-    #[path = "../../worker/src/logs/kept.rs"]
-    mod kept;
+    #[path = "../../worker/src/logs/line.rs"]
+    mod line;
     #[path = "../../worker/src/logs/record.rs"]
     mod record;
-
-    /// The words that both share, without the ring itself, which has files and tasks beside it.
-    mod ring {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Stream {
-            Stdout,
-            Stderr,
-        }
-
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct LogLimits {
-            pub lines: usize,
-            pub bytes: usize,
-            pub recent_bytes: usize,
-            pub line_bytes: usize,
-            pub lines_per_second: u32,
-            pub burst: u32,
-        }
-    }
 
     pub fn run(bytes: &[u8]) {
         for bytes in bytes.split(|byte| *byte == b'\n') {

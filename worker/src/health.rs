@@ -123,7 +123,10 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::ingress::{ClusterFront, Router, server::serve};
+    use crate::{
+        http::listener::serve,
+        ingress::{ClusterFront, Router},
+    };
 
     /// Sends a GET request and returns the status and the body of the response.
     async fn http(address: &str, path: &str) -> (u16, String) {

@@ -2,9 +2,12 @@
 //! and reports their state.
 
 pub mod agent;
+pub mod artifacts;
+mod backoff;
 mod dial;
 mod disk_cache;
 pub mod health;
+pub mod http;
 pub mod ingress;
 mod last_words;
 pub mod lease;
@@ -12,16 +15,20 @@ pub mod logs;
 pub mod policy;
 pub mod probe;
 pub mod publish;
+pub mod remote;
+pub mod replica;
 pub mod runtime;
 pub mod sockets;
 pub mod supervisor;
 pub mod volumes;
+mod worker;
 
-pub use agent::{Config, OpenError, ServeError, Worker, default_compile_memory};
-pub use ingress::server::MAX_CONNECTIONS;
+pub use agent::default_compile_memory;
+pub use http::listener::MAX_CONNECTIONS;
 pub use logs::DiskLimits;
 pub use runtime::compile::{CompileLimits, CompileSettings, CompilerProgram, compile_if_asked};
 pub use volumes::HostVolume;
+pub use worker::{Config, OpenError, ServeError, Worker};
 
 /// The default address of the ingress.
 pub const DEFAULT_HTTP: &str = "127.0.0.1:8000";

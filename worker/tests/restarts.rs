@@ -23,12 +23,13 @@ use tokio::{
 use warren_model::digest::Digest;
 use warren_proto::v1::{self, replica::Phase};
 use warren_worker::{
-    agent::{Assignment, Replicas as _, artifacts::Artifacts, reports::ReportBook},
+    artifacts::Artifacts,
     ingress::Router,
     lease::SharedLease,
     logs::{LogHub, LogLimits},
     policy::HostAccess,
     publish::PublishPolicy,
+    replica::{Assignment, Replicas as _, reports::ReportBook},
     runtime::{Runtime, compile::CompileSettings},
     supervisor::{Supervisor, SupervisorParts},
     volumes::Volumes,
@@ -55,7 +56,7 @@ struct Worker {
     reports: ReportBook,
     runtime: Arc<Runtime>,
     digest: Digest,
-    _source: watch::Sender<Option<warren_worker::agent::remote::Channel>>,
+    _source: watch::Sender<Option<warren_worker::remote::Channel>>,
 }
 
 fn restarts() -> u32 {

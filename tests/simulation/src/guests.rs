@@ -19,12 +19,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use warren_proto::v1::replica::Phase;
 use warren_worker::{
-    agent::{
-        Assignment, Replicas, Usage,
-        assignment::NewestFence,
+    lease::{LeaseExpired, SharedLease, Tenure},
+    replica::{
+        Assignment, NewestFence, Replicas, Usage,
         reports::{ReplicaState, ReportBook},
     },
-    lease::{LeaseExpired, SharedLease, Tenure},
 };
 
 use crate::{chance::Chance, machine::Hang, truth::Truth};

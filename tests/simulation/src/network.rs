@@ -21,7 +21,7 @@ use tonic::{Status, body::Body};
 use tower::service_fn;
 use warren_control::simulation::Serving;
 use warren_proto::v1::{self, session_request::Message};
-use warren_worker::agent::remote::{Channel, Remote, RemoteError};
+use warren_worker::remote::{Channel, Remote, RemoteError};
 
 use crate::chance::Chance;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use warren_worker::agent::Assignment;
+use warren_worker::replica::Assignment;
 
 use crate::{promise::Promise, trace::Trace};
 

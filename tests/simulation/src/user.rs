@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 use warren_control::simulation::View;
 use warren_proto::v1::{self, workload_service_client::WorkloadServiceClient};
-use warren_worker::agent::remote::{Channel, Remote as _};
+use warren_worker::remote::{Channel, Remote as _};
 
 use crate::{chance::Chance, network::Way, promise::Promise, trace::Trace};
 

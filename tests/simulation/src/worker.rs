@@ -17,14 +17,13 @@ use warren_model::name::Name;
 use warren_proto::v1;
 use warren_worker::{
     agent::{
-        Replicas,
-        reports::ReportBook,
         session::{Addresses, Ending, Session, SessionConfig},
         state::Keeper,
     },
     ingress::FleetRoutes,
     lease::SharedLease,
     logs::{LogHub, LogLimits},
+    replica::{Replicas, reports::ReportBook},
 };
 
 use crate::{

@@ -7,8 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use warren_proto::v1::{LogsWanted, PushLogsRequest, fleet_service_client::FleetServiceClient};
 
-use super::remote::Channel;
-use crate::logs::{LogHub, LogQuery};
+use crate::{
+    logs::{LogHub, LogQuery},
+    remote::Channel,
+};
 
 /// Sends the lines that were asked for, until they end or the control plane has enough. Dropping the future ends the stream.
 pub(super) async fn push_logs(

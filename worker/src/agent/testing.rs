@@ -22,13 +22,13 @@ use warren_proto::v1::{
     replica::Phase, session_request, session_response,
 };
 
-use super::{
-    Assignment, Replicas,
+use crate::replica::{
+    Assignment, Replicas, Usage,
     reports::{ReplicaState, ReportBook},
 };
 
 /// The scripted control plane.
-pub(super) struct Control {
+pub(crate) struct Control {
     pub url: String,
     pub script: Arc<Script>,
     sessions: UnboundedReceiver<Peer>,
@@ -38,7 +38,7 @@ pub(super) struct Control {
 
 /// What the control plane does without being driven step by step.
 #[derive(Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     /// Refuses the next sessions.
     pub refuse: Mutex<VecDeque<Status>>,
     /// Answers the next pulls.
@@ -49,10 +49,10 @@ pub(super) struct Script {
 }
 
 /// What a pull yields.
-pub(super) type Chunks = Vec<Result<Bytes, Status>>;
+pub(crate) type Chunks = Vec<Result<Bytes, Status>>;
 
 /// The control plane's end of a session. Dropped, the session ends.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     inbound: Streaming<v1::SessionRequest>,
     outbound: mpsc::Sender<Result<v1::SessionResponse, Status>>,
 }
@@ -226,7 +226,7 @@ impl Peer {
     }
 }
 
-pub(super) fn assignment(replica: &str) -> v1::Assignment {
+pub(crate) fn assignment(replica: &str) -> v1::Assignment {
     let component = format!("sha256:{}", "0".repeat(64));
     v1::Assignment {
         replica: replica.to_owned(),
@@ -332,7 +332,7 @@ impl ArtifactService for Services {
 }
 
 /// Replicas that run by being noted and stop at once.
-pub(super) struct NotedReplicas {
+pub(crate) struct NotedReplicas {
     pub reports: ReportBook,
     held: Mutex<BTreeSet<String>>,
     calls: UnboundedSender<String>,
@@ -377,7 +377,7 @@ impl Replicas for NotedReplicas {
         self.held.lock().iter().cloned().collect()
     }
 
-    fn usage(&self) -> Vec<(String, crate::agent::Usage)> {
+    fn usage(&self) -> Vec<(String, Usage)> {
         Vec::new()
     }
 

@@ -10,11 +10,15 @@ use http::{
 use warren_model::route::Route;
 
 use super::{
-    Admitted, Body, ClientBody, RequestMeta, Router, TrustedProxies,
-    fleet::{self, FleetRoutes, Remote},
-    forwarded, plain_text,
+    Router,
+    peers::{self, FleetRoutes, Remote},
     router::Choice,
-    server::Front,
+};
+use crate::http::{
+    Admitted, Body, ClientBody, RequestMeta,
+    forwarded::{self, TrustedProxies},
+    listener::Front,
+    plain_text,
 };
 
 /// The listener of routes: any of the fleet's, wherever its replicas are.
@@ -76,7 +80,7 @@ impl Front for Ingress {
         match route(choose, request, peer, &self.proxies) {
             Ok((Answerer::Own(target), request, meta)) => target.call(request, meta),
             Ok((Answerer::Other(remote), request, meta)) => {
-                Box::pin(fleet::forward(remote, request, meta))
+                Box::pin(peers::forward(remote, request, meta))
             }
             Err(response) => Box::pin(future::ready(*response)),
         }
@@ -111,7 +115,7 @@ fn route<T>(
     match choose(host(&authority), path) {
         Choice::Target(target) => {
             let headers = request.headers_mut();
-            fleet::strip(headers);
+            peers::strip(headers);
             forwarded::set(headers, peer, &authority, proxies);
             Ok((
                 target,

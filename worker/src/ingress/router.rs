@@ -2,50 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use futures::future::BoxFuture;
-use http::{Request, Response, uri::Scheme};
 use parking_lot::{Mutex, RwLock};
 use warren_model::route::{Route, RouteTable};
 
-use super::{Admission, Body, ClientBody};
-
-/// What answers the requests of a route: a component of one replica, or a port of its service.
-pub trait HttpTarget: Send + Sync {
-    /// Promises to answer a request. `None` when the target takes no more.
-    fn admit(&self) -> Option<Admission>;
-
-    /// Answers a request that it admitted. Dropping the future, or the response's body, gives the request up.
-    fn call(
-        &self,
-        admission: Admission,
-        request: Request<ClientBody>,
-        meta: RequestMeta,
-    ) -> BoxFuture<'static, Response<Body>>;
-}
-
-/// A target that promised to answer a request.
-pub struct Admitted {
-    pub(super) target: Arc<dyn HttpTarget>,
-    admission: Admission,
-}
-
-/// What the request itself does not say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestMeta {
-    /// As the client spoke to the ingress.
-    pub scheme: Scheme,
-    /// Host and port that the client asked for; empty where HTTP/1.0 named none.
-    pub authority: String,
-    /// The client.
-    pub peer: SocketAddr,
-}
+use crate::http::{Admitted, HttpTarget};
 
 /// The routes of this worker's replicas. Cheap to clone; all clones are one router.
 #[derive(Clone, Default)]
@@ -92,19 +58,6 @@ struct Group {
 struct Member {
     ready: Arc<AtomicBool>,
     target: Arc<dyn HttpTarget>,
-}
-
-// === impl Admitted ===
-
-impl Admitted {
-    /// See [`HttpTarget::call`].
-    pub fn call(
-        self,
-        request: Request<ClientBody>,
-        meta: RequestMeta,
-    ) -> BoxFuture<'static, Response<Body>> {
-        self.target.call(self.admission, request, meta)
-    }
 }
 
 // === impl Router ===
@@ -207,12 +160,7 @@ impl Group {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         // One may have stopped being ready since they were counted, or stops just now: any other will do.
         let mut in_turn = ready().skip(turn).chain(ready().take(turn));
-        in_turn.find_map(|member| {
-            Some(Admitted {
-                admission: member.target.admit()?,
-                target: Arc::clone(&member.target),
-            })
-        })
+        in_turn.find_map(|member| Admitted::by(&member.target))
     }
 }
 

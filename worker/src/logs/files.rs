@@ -17,7 +17,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    kept::Line,
+    line::Line,
     record::{self, HEAD_BYTES},
     retention::{Held, Rank, Segment, first_to_go},
 };

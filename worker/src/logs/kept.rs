@@ -5,27 +5,9 @@
 //! written more than fits. The previous run therefore has a share of the memory that the present
 //! run cannot take.
 
-use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+use std::{collections::VecDeque, sync::Arc};
 
-use super::ring::{LogLimits, Stream};
-
-pub(super) struct Line {
-    /// The line's index among all lines that were ever kept.
-    pub position: u64,
-    /// How often the service had been restarted when the line was written.
-    pub run: u32,
-    pub time: SystemTime,
-    pub source: Arc<str>,
-    pub stream: Stream,
-    pub text: String,
-    /// Whether the line was cut off at the limit.
-    pub truncated: bool,
-    /// The line's index among all lines of its source, including dropped ones. A gap means missed
-    /// lines.
-    pub number: u64,
-    /// How many lines of its source were dropped directly before this one.
-    pub dropped_before: u64,
-}
+use super::line::{Line, LogLimits};
 
 /// Lines in the order in which they were written. Lines of runs before the previous one are dropped
 /// first, then the oldest lines of the previous run beyond its share, then the oldest of the

@@ -8,6 +8,7 @@
 mod disk;
 mod files;
 mod kept;
+mod line;
 mod rate;
 mod read;
 mod record;
@@ -35,7 +36,7 @@ use tokio::sync::Notify;
 
 pub use self::{
     disk::DiskLimits,
-    ring::{LogLimits, Stream},
+    line::{LogLimits, Stream},
     stream::LogStream,
     writer::LineWriter,
 };

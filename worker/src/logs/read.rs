@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     files::{Files, read_at},
-    kept::Line,
+    line::Line,
     record,
     retention::Segment,
 };

@@ -9,7 +9,7 @@ use std::{io::Write as _, sync::Arc, time::SystemTime};
 
 use prost_types::Timestamp;
 
-use super::{kept::Line, ring::Stream};
+use super::line::{Line, Stream};
 
 /// The fields of a record, without its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,34 +10,11 @@ use warren_proto::v1;
 
 use super::{
     files::{Resumed, record_bytes},
-    kept::{Kept, Line},
+    kept::Kept,
+    line::{Line, LogLimits, Stream},
     rate::Rate,
     read::{Search, Wanted},
 };
-
-/// The limits of each replica's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogLimits {
-    /// The most lines that are kept in memory.
-    pub lines: usize,
-    /// The most memory that the lines take, in bytes.
-    pub bytes: usize,
-    /// The most memory that the lines take if they are also in files, in bytes.
-    pub recent_bytes: usize,
-    /// The length at which a line is cut off, in bytes.
-    pub line_bytes: usize,
-    /// The number of lines accepted per second on average. Further lines are dropped and counted.
-    pub lines_per_second: u32,
-    /// The number of lines accepted at once after a silence.
-    pub burst: u32,
-}
-
-/// The stream to which a guest wrote a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    Stdout,
-    Stderr,
-}
 
 pub(super) struct Ring {
     line_bytes: usize,
@@ -55,21 +32,6 @@ struct Source {
     dropped: u64,
     /// The number of the first line since the source last began.
     begun: u64,
-}
-
-// === impl LogLimits ===
-
-impl Default for LogLimits {
-    fn default() -> Self {
-        Self {
-            lines: 10_000,
-            bytes: 1 << 20,
-            recent_bytes: 64 << 10,
-            line_bytes: 16 << 10,
-            lines_per_second: 1_000,
-            burst: 10_000,
-        }
-    }
 }
 
 // === impl Stream ===

@@ -8,7 +8,7 @@ use warren_proto::v1;
 use super::{
     LogQuery, ReplicaLog,
     files::Files,
-    kept::Line,
+    line::Line,
     read::{Cursor, Page, Search, Wanted},
 };
 

@@ -15,7 +15,7 @@ use wasmtime::{
 };
 use wasmtime_wasi_http::{p2::bindings::ProxyPre, p3::bindings::ServicePre};
 
-use crate::{ingress::Admission, lease::LeaseExpired, logs::Stream, policy::Role};
+use crate::{http::Admission, lease::LeaseExpired, logs::Stream, policy::Role};
 
 use super::{
     Guest,

@@ -13,7 +13,7 @@ use super::{
     memory::Shortage,
     pools::Shortfall,
 };
-use crate::{ingress::Malformed, lease::LeaseExpired};
+use crate::{http::Malformed, lease::LeaseExpired};
 
 /// Bytes of an error's text that are kept: a guest chooses how long it is.
 const ERROR_TEXT: usize = 4 << 10;

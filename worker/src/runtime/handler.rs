@@ -15,7 +15,7 @@ use tokio::{
 use warren_model::spec::Reuse;
 use wasmtime_wasi_http::{WasiBody, p3::bindings::ServicePre};
 
-use crate::ingress::{Body, RequestMeta};
+use crate::http::{Body, RequestMeta};
 
 use super::{ComponentRuntime, Guest, failure::Failure, http::body, pools};
 use answer::Answer;

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use warren_model::spec::BodyLimits;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::ingress::{
+use crate::http::{
     Admission, Body, ClientBody, HttpTarget, RequestMeta,
     limit::{Bounded, LimitError, Limited, Overrun, TooLarge, answers_more, declares_more},
     plain_text,

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::failure::Failure;
-use crate::ingress::{Admission, Admissions};
+use crate::http::{Admission, Admissions};
 
 /// The places of one component.
 pub(super) struct Slots {

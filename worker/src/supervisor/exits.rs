@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use warren_proto::v1::{Exit, exit};
 
 use crate::{
-    agent::reports::{MAX_EXITS, ReplicaState},
     lease::LeaseExpired,
+    replica::reports::{MAX_EXITS, ReplicaState},
     runtime::ServiceEnd,
 };
 

@@ -17,12 +17,13 @@ use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    agent::{Assignment, NewestFence, Replicas, Usage, artifacts::Artifacts, reports::ReportBook},
+    artifacts::Artifacts,
     ingress::Router,
     lease::SharedLease,
     logs::LogHub,
     policy::HostAccess,
     publish::PublishPolicy,
+    replica::{Assignment, NewestFence, Replicas, Usage, reports::ReportBook},
     runtime::{ReplicaUsage, Runtime},
     volumes::Volumes,
 };

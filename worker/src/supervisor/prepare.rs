@@ -7,11 +7,11 @@ use warren_model::{digest::Digest, reason, spec::WorkloadSpec};
 use warren_net::{NetLimits, Network};
 
 use crate::{
-    agent::Assignment,
     lease::SharedLease,
     logs::ReplicaLog,
     policy::{Refusal, Role},
     publish::{PublishPolicy, Published},
+    replica::Assignment,
     runtime::{Code, CompileError, Prepared, ReplicaContext, compile::CompileFailure},
     volumes::Mounts,
 };

@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use warren_model::{reason, spec::Restart};
 
 use crate::{
-    agent::{Assignment, NewestFence},
     ingress::{Router, ServicePort},
     lease::SharedLease,
     logs::{LogHub, ReplicaLog},
     policy,
     probe::{Prober, Verdict},
     publish::PublishGuard,
+    replica::{Assignment, NewestFence},
     runtime::{ServiceEnd, Turn},
     volumes::Mounts,
 };

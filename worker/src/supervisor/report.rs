@@ -7,7 +7,7 @@ use warren_model::digest::Digest;
 use warren_proto::v1::{self, Endpoint, Exit, Transition, event, replica};
 
 use crate::{
-    agent::{
+    replica::{
         Assignment,
         reports::{ReplicaState, ReportBook},
     },

@@ -9,9 +9,10 @@ use warren_model::{host_port::Transport, route::Route, spec::Service};
 use warren_net::Network;
 
 use crate::{
-    agent::Assignment,
-    ingress::{HttpTarget, PortLimits, ServicePort, ServiceTarget},
+    http::HttpTarget,
+    ingress::{PortLimits, ServicePort, ServiceTarget},
     logs::ReplicaLog,
+    replica::Assignment,
     runtime::{ComponentHandle, Prepared},
 };
 

@@ -21,7 +21,8 @@ use warren_model::{
     spec::{Component, Reuse},
 };
 use warren_worker::{
-    ingress::{Router, server},
+    http::listener,
+    ingress::Router,
     runtime::{ComponentHandle, ComponentRuntime},
 };
 
@@ -87,7 +88,7 @@ impl Site {
         router.set_ready("r", true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = server::serve(listener, router, CancellationToken::new(), PATIENCE);
+        let serving = listener::serve(listener, router, CancellationToken::new(), PATIENCE);
         bench.refused.close();
         Self {
             bench,

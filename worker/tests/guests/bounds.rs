@@ -24,7 +24,8 @@ use warren_model::{
     spec::{BodyLimits, Component, RouteProtocol},
 };
 use warren_worker::{
-    ingress::{HttpTarget, PortLimits, Router, ServicePort, ServiceTarget, server},
+    http::{HttpTarget, listener},
+    ingress::{PortLimits, Router, ServicePort, ServiceTarget},
     runtime::{ComponentHandle, ComponentRuntime},
 };
 
@@ -93,7 +94,7 @@ impl Site {
         router.set_ready("r", true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = server::serve(listener, router, CancellationToken::new(), PATIENCE);
+        let serving = listener::serve(listener, router, CancellationToken::new(), PATIENCE);
         Self {
             bench,
             components: prepared.components,

@@ -17,7 +17,8 @@ use warren_model::{
 };
 use warren_net::Counts;
 use warren_worker::{
-    ingress::{HttpTarget, PortLimits, Router, ServicePort, ServiceTarget, server},
+    http::{HttpTarget, listener},
+    ingress::{PortLimits, Router, ServicePort, ServiceTarget},
     runtime::ComponentHandle,
 };
 
@@ -63,7 +64,7 @@ impl Site {
         router.set_ready("r", true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = server::serve(listener, router, CancellationToken::new(), PATIENCE);
+        let serving = listener::serve(listener, router, CancellationToken::new(), PATIENCE);
         Self {
             bench,
             running,
@@ -234,7 +235,7 @@ async fn a_component_that_listens_is_refused_by_name() {
     router.set_ready("r", true);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let _serving = AbortOnDropHandle::new(tokio::spawn(server::serve(
+    let _serving = AbortOnDropHandle::new(tokio::spawn(listener::serve(
         listener,
         router,
         CancellationToken::new(),

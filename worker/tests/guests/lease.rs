@@ -17,7 +17,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use warren_model::route::Route;
 use warren_worker::{
-    ingress::{HttpTarget, Router, server},
+    http::{HttpTarget, listener},
+    ingress::Router,
     lease::{BootClock, BootTime, Clock, Lease, SharedLease},
     runtime::{ComponentHandle, ServiceEnd, Turn},
 };
@@ -151,7 +152,7 @@ async fn invocations_end_with_the_lease_too() {
         router.set_ready("r", true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = server::serve(listener, router, CancellationToken::new(), PATIENCE);
+        let serving = listener::serve(listener, router, CancellationToken::new(), PATIENCE);
         let _serving = AbortOnDropHandle::new(tokio::spawn(serving));
         let begun = Instant::now();
         let answer = ask(address, path).await;

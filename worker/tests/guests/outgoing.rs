@@ -14,7 +14,8 @@ use warren_model::{
     spec::{RouteProtocol, Service, ServiceRoute},
 };
 use warren_worker::{
-    ingress::{HttpTarget, Router, server},
+    http::{HttpTarget, listener},
+    ingress::Router,
     runtime::{ComponentHandle, Prepared},
 };
 
@@ -47,7 +48,7 @@ impl Site {
         router.set_ready("r", true);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = server::serve(listener, router, CancellationToken::new(), PATIENCE);
+        let serving = listener::serve(listener, router, CancellationToken::new(), PATIENCE);
         Self {
             bench,
             prepared,

@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 use tonic::{Code, Status};
 use warren_proto::SESSION_PROTOCOL_VERSION;
 
-use crate::agent::{remote::RemoteError, seen::Stranger};
+use crate::{agent::seen::Stranger, remote::RemoteError};
 
 /// The address of a control plane makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -34,15 +34,16 @@ use self::{
     open::{Open, Timing},
     outbox::Outbox,
 };
-use super::{
-    Assignment, Replicas,
+use super::{seen::Seen, state::Keeper};
+use crate::{
     backoff::Backoff,
+    ingress::FleetRoutes,
+    lease::SharedLease,
+    logs::LogHub,
+    policy::Listeners,
     remote::{Channel, Remote},
-    reports::ReportBook,
-    seen::Seen,
-    state::Keeper,
+    replica::{Assignment, Replicas, reports::ReportBook},
 };
-use crate::{ingress::FleetRoutes, lease::SharedLease, logs::LogHub, policy::Listeners};
 
 /// Who the worker is and where its control planes are.
 pub struct SessionConfig {

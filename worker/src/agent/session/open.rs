@@ -22,11 +22,11 @@ use super::{
     unfollowed,
 };
 use crate::{
-    agent::{
-        Usage, assignment::Orders, log_push::push_logs, remote::Channel, seen::Seen, state::Kept,
-    },
+    agent::{log_push::push_logs, seen::Seen, state::Kept},
     lease::Lease,
     policy::{Listeners, Whose},
+    remote::Channel,
+    replica::{Usage, assignment::Orders},
 };
 
 pub(super) struct Open<'a> {

@@ -7,7 +7,7 @@ use std::{
 
 use warren_model::pace::{Pace, Rate};
 
-use crate::{agent::reports::Change, lease::BootTime};
+use crate::{lease::BootTime, replica::reports::Change};
 
 /// Reports on their way to the control plane. One tells the newest state of its replica, and what
 /// happened since the one before: where a replica changes too often to be told each time, a report

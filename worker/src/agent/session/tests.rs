@@ -14,11 +14,9 @@ use v1::{replica::Phase, session_response::Message};
 
 use super::*;
 use crate::{
-    agent::{
-        reports::ReplicaState,
-        testing::{Control, NotedReplicas, assignment},
-    },
+    agent::testing::{Control, NotedReplicas, assignment},
     logs::{LogLimits, Stream},
+    replica::reports::ReplicaState,
 };
 
 /// A worker's session and what surrounds it.

@@ -3,7 +3,10 @@
 use warren_model::{ambient, condition};
 use warren_proto::v1::{self, condition::Status as Truth, event::Type, replica::Phase};
 
-use crate::agent::{assignment::Refused, reports::ReplicaState, seen::Seen};
+use crate::{
+    agent::seen::Seen,
+    replica::{assignment::Refused, reports::ReplicaState},
+};
 
 /// An assignment that cannot be run.
 pub(super) fn failed(refused: &Refused) -> (ReplicaState, v1::Transition) {

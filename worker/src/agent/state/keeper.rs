@@ -23,10 +23,12 @@ use super::{
     store::Store,
     unsaved::Unsaved,
 };
-use crate::agent::{
-    assignment::Assignment,
-    reports::{Change, ReplicaState, ReportBook},
-    seen::Seen,
+use crate::{
+    agent::seen::Seen,
+    replica::{
+        Assignment,
+        reports::{Change, ReplicaState, ReportBook},
+    },
 };
 
 pub struct Keeper {

@@ -6,7 +6,7 @@ use prost::Message;
 use warren_model::{ambient, condition, digest::Digest, reason};
 use warren_proto::v1::{self, replica::Phase};
 
-use crate::agent::{
+use crate::replica::{
     assignment::{Assignment, Refused},
     reports::ReplicaState,
 };

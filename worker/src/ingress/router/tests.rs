@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use http::StatusCode;
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode};
 use proptest::prelude::*;
 use warren_model::route::matches;
 
 use super::*;
-use crate::ingress::plain_text;
+use crate::http::{Admission, Body, ClientBody, RequestMeta, plain_text};
 
 /// Found again by its address, so it must have a size: allocations of none share one.
 struct Unique(#[allow(dead_code, reason = "gives it a size")] u8);

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 use warren_net::{End, Scope};
 
-use crate::ingress::{
+use crate::http::{
     BoxError, ClientBody,
     limit::{LimitError, Limited, Overrun},
 };

@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 use http::{HeaderValue, Response, StatusCode, header};
 use warren_net::NetError;
 
-use crate::ingress::{Body, plain_text, response};
+use crate::http::{Body, plain_text, response};
 
 /// The end of one request that the service did not answer.
 #[derive(Debug, thiserror::Error)]

@@ -21,11 +21,10 @@ use super::{
 };
 use crate::{
     dial::{Dialer, Driver, Io},
-    ingress::{
-        Body,
+    http::{
+        Body, Malformed,
         limit::{HEAD_BUFFER, HeadTooLarge, MAX_FIELDS},
-        response::Malformed,
-        server::after_http,
+        listener::after_http,
         tunnel::Tunnel,
     },
     publish::relay::{Early, relay, reset},

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     dial::{Dialer, Driver},
-    ingress::{Body, server::MAX_HEAD_LIST},
+    http::{Body, limit::MAX_HEAD_LIST},
 };
 
 /// Requests at once on one connection: what every server should allow (RFC 9113, section 6.5.2).

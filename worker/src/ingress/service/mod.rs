@@ -7,7 +7,6 @@
 mod body;
 mod exchange;
 mod failure;
-pub(super) mod head;
 mod http1;
 mod http2;
 mod pool;
@@ -24,25 +23,24 @@ use warren_model::{
     name::WorkloadId,
     spec::{BodyLimits, RouteProtocol},
 };
+use warren_net::Network;
 
-use super::{
-    Admission, Admissions, Body, ClientBody, HttpTarget, RequestMeta,
-    limit::{Bounded, TooLarge, answers_more, declares_more},
-    response::{self, Framing},
-};
 use crate::{
     dial::Dialer,
+    http::{
+        Admission, Admissions, Body, ClientBody, HttpTarget, RequestMeta,
+        head::{self, is_grpc},
+        limit::{Bounded, TooLarge, answers_more, declares_more},
+        response::{self, Framing},
+    },
     logs::{ReplicaLog, Stream},
 };
-
-pub(crate) use head::is_grpc;
 
 use body::{RequestBody, Sending};
 use exchange::{Release, Waiting};
 use failure::Failure;
 use http2::Streams;
 use pool::Pool;
-use warren_net::Network;
 
 /// A route to a service: requests go to a port of it.
 pub struct ServiceTarget {

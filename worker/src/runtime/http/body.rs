@@ -13,8 +13,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use wasmtime_wasi_http::{Error as ErrorCode, WasiBody};
 
 use crate::{
-    ingress::{
-        Body, BoxError, Malformed, is_grpc,
+    http::{
+        Body, BoxError, Malformed,
+        head::is_grpc,
         limit::check_head,
         response::{self, Framing},
     },

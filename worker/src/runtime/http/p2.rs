@@ -20,7 +20,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    ingress::{Body, RequestMeta},
+    http::{Body, RequestMeta},
     runtime::{
         ComponentRuntime, Guest,
         failure::Failure,

@@ -27,10 +27,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::{
-    ingress::{
-        is_grpc,
-        limit::{HEAD_BUFFER, MAX_FIELDS, check_head, head_size},
-        server::MAX_HEAD_LIST,
+    http::{
+        head::is_grpc,
+        limit::{HEAD_BUFFER, MAX_FIELDS, MAX_HEAD_LIST, check_head, head_size},
     },
     policy::is_own,
 };

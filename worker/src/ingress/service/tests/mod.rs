@@ -21,7 +21,8 @@ use warren_net::{Counts, Listener, NetLimits, Scope, Stream};
 
 use super::*;
 use crate::{
-    ingress::{Router, server},
+    http::listener,
+    ingress::Router,
     logs::{LogHub, LogLimits},
 };
 
@@ -77,7 +78,7 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let draining = CancellationToken::new();
-        let serving = tokio::spawn(server::serve(listener, router, draining.clone(), LIMIT));
+        let serving = tokio::spawn(listener::serve(listener, router, draining.clone(), LIMIT));
         Self {
             service: network.scope(),
             network,

@@ -1,0 +1,140 @@
+//! What a guest learns of its client by header fields: `X-Forwarded-*` and `Forwarded` (RFC 7239).
+//! Pure.
+//!
+//! Whoever connects can write these fields, and guests believe them. So what a client says of
+//! itself is replaced, and only a proxy that the operator trusts adds to what guests are given. A
+//! worker that sends a request on to another has done this before: what comes to `--listen` is left
+//! as it is.
+
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use warren_model::cidr::Cidr;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// The scheme that clients speak to this ingress.
+const SCHEME: &str = "http";
+const DEFAULT_PORT: u16 = 80;
+
+/// Proxies whose word about their clients counts: `--trusted-proxy`.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(Arc<[Cidr]>);
+
+/// What a client said of itself, and is told of it instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Replaced {
+    port: bool,
+    forwarded: bool,
+}
+
+// === impl TrustedProxies ===
+
+impl TrustedProxies {
+    pub fn new(networks: impl IntoIterator<Item = Cidr>) -> Self {
+        Self(networks.into_iter().collect())
+    }
+
+    pub(crate) fn contain(&self, peer: SocketAddr) -> bool {
+        self.0.iter().any(|network| network.contains(peer.ip()))
+    }
+}
+
+/// Sets the fields of a request that came from `peer` and asks for `authority`.
+///
+/// From a trusted proxy the chains are continued, and what it said of scheme, host and port stays:
+/// only the first proxy knows that. From anybody else they are begun.
+pub(crate) fn set(
+    headers: &mut HeaderMap,
+    peer: SocketAddr,
+    authority: &str,
+    proxies: &TrustedProxies,
+) {
+    let is_trusted = proxies.contain(peer);
+    let replaced = take_claims(headers, is_trusted);
+    let peer = peer.ip().to_canonical();
+    append(headers, &X_FORWARDED_FOR, peer.to_string());
+    headers
+        .entry(X_FORWARDED_PROTO)
+        .or_insert(HeaderValue::from_static(SCHEME));
+    if let Ok(host) = HeaderValue::from_str(authority) {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+    if replaced.port {
+        headers.insert(X_FORWARDED_PORT, HeaderValue::from(port(authority)));
+    }
+    if replaced.forwarded || headers.contains_key(header::FORWARDED) {
+        append(headers, &header::FORWARDED, element(peer, authority));
+    }
+}
+
+/// Removes what claims to be said by a proxy. Of a trusted one only names with `_`, which it passes
+/// on from anybody, and which many servers take for the same as those with `-` (RFC 3875, section
+/// 4.1.18).
+fn take_claims(headers: &mut HeaderMap, is_trusted: bool) -> Replaced {
+    let claims = headers.keys().filter(|name| is_claim(name.as_str()));
+    let claims = claims.filter(|name| !is_trusted || name.as_str().contains('_'));
+    let claims: Vec<HeaderName> = claims.cloned().collect();
+    let mut replaced = Replaced::default();
+    for name in claims {
+        replaced.port |= name == X_FORWARDED_PORT;
+        replaced.forwarded |= name == header::FORWARDED;
+        headers.remove(name);
+    }
+    replaced
+}
+
+/// `X-Forwarded-*`, `Forwarded` and `X-Real-IP`, and names that are taken for one of them.
+pub(super) fn is_claim(name: &str) -> bool {
+    let begins_with = |prefix: &str| {
+        let start = name.as_bytes().get(..prefix.len());
+        start.is_some_and(|start| {
+            let pairs = start.iter().zip(prefix.as_bytes());
+            let mut same =
+                pairs.map(|(byte, wanted)| byte == wanted || (*byte, *wanted) == (b'_', b'-'));
+            same.all(|same| same)
+        })
+    };
+    let is = |wanted: &str| name.len() == wanted.len() && begins_with(wanted);
+    begins_with("x-forwarded") || is("forwarded") || is("x-real-ip")
+}
+
+/// Adds to a list, whose values may be on several lines.
+fn append(headers: &mut HeaderMap, name: &HeaderName, last: String) {
+    let before = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let mut list: Vec<&[u8]> = before.filter(|value| !value.is_empty()).collect();
+    list.push(last.as_bytes());
+    // Joined of valid values, which stay valid: the alternative is never taken.
+    if let Ok(list) = HeaderValue::from_bytes(&list.join(b", ".as_slice())) {
+        headers.insert(name, list);
+    }
+}
+
+/// What this ingress says in `Forwarded`.
+fn element(peer: IpAddr, authority: &str) -> String {
+    let mut element = match peer {
+        IpAddr::V4(peer) => format!("for={peer}"),
+        IpAddr::V6(peer) => format!("for=\"[{peer}]\""),
+    };
+    if !authority.is_empty() && !authority.contains(['"', '\\']) {
+        // Writing to a string never fails.
+        let _ = write!(element, ";host=\"{authority}\"");
+    }
+    let _ = write!(element, ";proto={SCHEME}");
+    element
+}
+
+fn port(authority: &str) -> u16 {
+    let port = authority.rsplit_once(':').map(|(_, port)| port.parse());
+    port.and_then(Result::ok).unwrap_or(DEFAULT_PORT)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! The listener of the ingress: HTTP/1.1 and HTTP/2 without TLS, bounded in time and number.
+
+mod admit;
+mod answer;
+mod connection;
+mod exchange;
+mod head;
+mod socket;
+mod stall;
+mod turns;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper_util::{rt::TokioTimer, server::conn::auto};
+use rustix::net::sockopt;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time,
+};
+use tokio_util::sync::CancellationToken;
+use warren_model::admission::{self, Bounds, Peer, Seldom};
+
+use super::{
+    Body,
+    limit::{
+        MAX_HEAD, MAX_HEAD_LIST, MAX_PARSED_FIELDS, MAX_STREAMS, STREAM_WINDOW, WORKER_WINDOW,
+    },
+};
+
+pub use exchange::ClientBody;
+pub(crate) use socket::after_http;
+
+use admit::Door;
+use connection::Listener;
+use stall::Streams;
+
+/// The buffer for the head of an HTTP/1.1 request, in bytes. It is larger than [`MAX_HEAD`], so that
+/// the same limit applies whatever else is in the buffer.
+const READ_BUFFER: usize = 2 * MAX_HEAD as usize;
+/// When the process has no file descriptors left, accepting again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// TCP keep-alive: the kernel probes a silent client after this time, and then at this interval. It
+/// is how a worker notices that a client has closed its connection while it waited, which at first
+/// looks as if it had closed its sending side alone.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Streams that another worker may have reset before they were accepted here. Each is a client that
+/// went away.
+const RESET_BY_WORKER: usize = 8192;
+
+/// Connections of one listener, unless told otherwise.
+pub const MAX_CONNECTIONS: usize = 10_000;
+
+/// Bounds of one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// At once, upgraded ones included. When there are as many, the one that was idle for longest
+    /// makes room for a new one, and where none is idle the new one is refused.
+    pub connections: usize,
+    /// Of one address, or of one /64 network of IPv6.
+    pub connections_per_peer: usize,
+    /// For a request's head to arrive, and for an idle connection to be used again, whatever else
+    /// its client sends on it.
+    pub head_timeout: Duration,
+    /// For a client to take anything of what it was sent; then its connection is cut, or its stream
+    /// of HTTP/2 alone. Silence is not concerned, such as that of a stream of events.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: MAX_CONNECTIONS,
+            connections_per_peer: Bounds::of(MAX_CONNECTIONS).per_peer,
+            head_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Who answers the requests of a listener.
+pub trait Front: Clone + Send + Sync + 'static {
+    /// Whether the clients are other workers. Their connections carry the requests of many clients,
+    /// and must not end because of what single clients do.
+    const WORKERS: bool = false;
+
+    /// Whether many clients connect through `peer`, whose connections then do not count as one
+    /// client's.
+    fn is_proxy(&self, _peer: SocketAddr) -> bool {
+        false
+    }
+
+    /// Answers a request from `peer`. Dropping the future, or the response's body, gives the request up.
+    fn answer(
+        &self,
+        request: Request<ClientBody>,
+        peer: SocketAddr,
+    ) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// Serves until told to drain: then takes no more connections, lets requests in flight and upgraded connections finish
+/// for as long as `drain`, and cuts what is left.
+pub async fn serve<F: Front>(
+    listener: TcpListener,
+    front: F,
+    draining: CancellationToken,
+    drain: Duration,
+) {
+    serve_within(Limits::default(), listener, front, draining, drain).await;
+}
+
+/// The same, with other bounds.
+pub async fn serve_within<F: Front>(
+    limits: Limits,
+    listener: TcpListener,
+    front: F,
+    draining: CancellationToken,
+    drain: Duration,
+) {
+    probe_silent_clients(&listener);
+    let http = http_server(limits, F::WORKERS);
+    let shared = Arc::new(Listener::new(http, limits, front.clone(), draining.clone()));
+    let (door, failed) = (Door::new(&limits), Seldom::default());
+    // Owns every connection: what is left in it at the end is cut.
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = accept(&listener, &door, &failed) => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = draining.cancelled() => break,
+        };
+        let counted = (!front.is_proxy(peer)).then(|| Peer::from(peer.ip()));
+        let Some(seat) = door.admit(counted) else {
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            connection::serve(&shared, stream, peer, seat).await;
+        });
+    }
+    drop(listener);
+    let rest = async { while connections.join_next().await.is_some() {} };
+    if time::timeout(drain, rest).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "cut connections whose requests did not finish in time"
+        );
+    }
+    connections.shutdown().await;
+    shared.rest().end().await;
+}
+
+/// Connections inherit it.
+fn probe_silent_clients(listener: &TcpListener) {
+    let set = sockopt::set_socket_keepalive(listener, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(listener, KEEP_ALIVE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(listener, KEEP_ALIVE));
+    if let Err(error) = set {
+        tracing::warn!(%error, "clients that vanish while they wait are not noticed");
+    }
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if admission::is_about_one(&error) => {}
+            Err(error) => {
+                // Where descriptors are what is missing, an idle connection has one.
+                let made_room = door.make_room();
+                if let Some(times) = failed.note() {
+                    tracing::warn!(%error, made_room, times, "cannot accept connections at present");
+                }
+                time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn http_server(limits: Limits, workers: bool) -> auto::Builder<Streams> {
+    let mut server = auto::Builder::new(Streams {
+        stall_timeout: limits.stall_timeout,
+    });
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .half_close(true)
+        .max_headers(MAX_PARSED_FIELDS)
+        .max_buf_size(READ_BUFFER);
+    let mut http2 = server.http2();
+    http2
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * MAX_STREAMS)
+        .max_send_buf_size(STREAM_WINDOW as usize)
+        .max_header_list_size(MAX_HEAD_LIST)
+        .keep_alive_interval(Some(limits.head_timeout))
+        .keep_alive_timeout(limits.head_timeout);
+    if workers {
+        http2
+            .initial_connection_window_size(WORKER_WINDOW)
+            .max_pending_accept_reset_streams(RESET_BY_WORKER)
+            .max_local_error_reset_streams(None);
+    }
+    server
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Bodies on their way between two workers. Frames pass as they come. The first bytes of a request
+//! are kept until the head of its answer is there, so that it can be sent again.
+
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::timeout};
+
+use crate::http::{BoxError, ClientBody};
+
+/// Bytes of a request that are kept; beyond them it is sent once.
+const KEPT: usize = 64 << 10;
+/// What a frame counts at least.
+const FRAME: usize = 256;
+/// For a connection to let go of the body of a request that it did not answer.
+const RETURN: Duration = Duration::from_secs(1);
+
+/// A client's body, which is lent to one attempt after the other.
+pub(super) struct Source {
+    /// Whether the request has none.
+    empty: bool,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    returned: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// There while nobody has it.
+    body: Option<ClientBody>,
+    /// What was read of it.
+    read: Vec<Bytes>,
+    size: usize,
+    /// More was read than is kept, or there will be no further attempt.
+    lost: bool,
+}
+
+enum Taken {
+    /// With what was read of it, the last frame first.
+    There(ClientBody, Vec<Bytes>),
+    Lent,
+    Lost,
+}
+
+/// The body in one attempt. Dropped, it goes back.
+pub(super) struct Lent {
+    body: Option<ClientBody>,
+    /// What an attempt before has read and this one has not yet.
+    again: Vec<Bytes>,
+    shared: Arc<Shared>,
+}
+
+/// Learns that an answer has come to its end.
+pub(super) trait Until: Send + Unpin + 'static {
+    fn ended(&mut self) {}
+}
+
+/// A response's body and what it holds until it is over.
+pub(super) struct Held<T> {
+    body: Incoming,
+    held: T,
+}
+
+// === impl Source ===
+
+impl Source {
+    pub fn new(body: ClientBody) -> Self {
+        let empty = body.is_end_stream();
+        let shared = Arc::<Shared>::default();
+        shared.state.lock().body = Some(body);
+        Self { empty, shared }
+    }
+
+    /// `None` when more of it was sent than is kept, or the attempt before does not let go of it.
+    pub async fn lend(&self) -> Option<Lent> {
+        if self.empty {
+            return Some(self.lent(None, Vec::new()));
+        }
+        let returned = async {
+            loop {
+                let returned = self.shared.returned.notified();
+                match self.shared.state.lock().take() {
+                    Taken::There(body, again) => return Some((body, again)),
+                    Taken::Lost => return None,
+                    Taken::Lent => {}
+                }
+                returned.await;
+            }
+        };
+        let (body, again) = timeout(RETURN, returned).await.ok()??;
+        Some(self.lent(Some(body), again))
+    }
+
+    fn lent(&self, body: Option<ClientBody>, again: Vec<Bytes>) -> Lent {
+        Lent {
+            body,
+            again,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.shared.state.lock().lose();
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn lose(&mut self) {
+        self.lost = true;
+        self.read = Vec::new();
+    }
+
+    fn take(&mut self) -> Taken {
+        if self.lost {
+            return Taken::Lost;
+        }
+        let Some(body) = self.body.take() else {
+            return Taken::Lent;
+        };
+        let mut again = self.read.clone();
+        again.reverse();
+        Taken::There(body, again)
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if self.lost {
+            return;
+        }
+        match frame.data_ref() {
+            Some(data) if self.size + data.len().max(FRAME) <= KEPT => {
+                self.size += data.len().max(FRAME);
+                self.read.push(data.clone());
+            }
+            _ => self.lose(),
+        }
+    }
+}
+
+// === impl Lent ===
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(data) = self.again.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        loop {
+            let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+            match &frame {
+                // An empty frame carries nothing, and peers of HTTP/2 count them as an attack.
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
+                Some(Ok(frame)) => this.shared.state.lock().keep(frame),
+                Some(Err(_)) => this.shared.state.lock().lose(),
+                None => {}
+            }
+            return Poll::Ready(frame);
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.again.is_empty() && self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.body.as_ref().map(Body::size_hint);
+        let rest = rest.unwrap_or_else(|| SizeHint::with_exact(0));
+        let again = self.again.iter().map(Bytes::len).sum::<usize>() as u64;
+        match rest.exact() {
+            Some(exact) => SizeHint::with_exact(exact + again),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        // Without a further attempt it ends here, and its client's connection is told.
+        let ended = match state.lost {
+            true => self.body.take(),
+            false => mem::replace(&mut state.body, self.body.take()),
+        };
+        drop(state);
+        drop(ended);
+        self.shared.returned.notify_one();
+    }
+}
+
+// === impl Held ===
+
+impl<T: Until> Held<T> {
+    pub fn new(body: Incoming, held: T) -> Self {
+        let mut held = Self { body, held };
+        held.end_if(held.body.is_end_stream());
+        held
+    }
+
+    fn end_if(&mut self, over: bool) {
+        if over {
+            self.held.ended();
+        }
+    }
+}
+
+impl<T: Until> Body for Held<T> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let over = frame.is_none() || self.body.is_end_stream();
+        self.end_if(over);
+        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,174 @@
+//! One request on its way to another worker: whom it is sent to, and when it is sent again.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http_body_util::BodyExt as _;
+
+use super::{
+    body::{Held, Source},
+    peer::{Failure, Peer},
+    table::Remote,
+    upgrade, wire,
+};
+use crate::http::{
+    Body, ClientBody, RequestMeta,
+    head::{self, Asked},
+    plain_text,
+};
+
+/// How often one request is offered. Workers that cannot be reached, or have no ready replica any
+/// more, cost it nothing.
+const OFFERS: usize = 6;
+
+/// Answers a request from another worker's replica. Dropping the future, or the response's body, gives the request up.
+pub(in crate::ingress) async fn forward(
+    remote: Arc<Remote>,
+    mut request: Request<ClientBody>,
+    meta: RequestMeta,
+) -> Response<Body> {
+    let asked = head::take_hop_by_hop(request.headers_mut());
+    wire::mark(request.headers_mut(), &remote.route, meta.peer);
+    if asked.upgrade.is_some() && request.version() == Version::HTTP_11 {
+        return upgrade::forward(&remote, request, &asked, &meta).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    // What they say is about the client's connection.
+    parts.extensions.clear();
+    head::to_http2(&mut parts, &asked, &meta.authority);
+    let mut response = offer(&remote, &parts, &Source::new(body)).await;
+    head::to_client(&mut response);
+    response
+}
+
+async fn offer(remote: &Remote, parts: &request::Parts, source: &Source) -> Response<Body> {
+    let mut offers = Offers::default();
+    while let Some(peer) = offers.next(remote)
+        && let Some(body) = source.lend().await
+    {
+        let sent = async {
+            let place = peer.place().await?;
+            let request = Request::from_parts(parts.clone(), body);
+            let response = place.send(request).await?;
+            Ok::<_, Failure>((place, response))
+        };
+        let failure = match sent.await {
+            Ok((_, response)) if wire::is_unserved(&response) => None,
+            Ok((place, response)) => {
+                return response.map(|body| Held::new(body, place).boxed_unsync());
+            }
+            Err(failure) => Some(failure),
+        };
+        if let Some(failure) = &failure {
+            tracing::debug!(route = %remote.route, %failure, "a forwarded request failed");
+        }
+        let idempotent = parts.method.is_idempotent();
+        if let Some(response) = offers.failed(peer, failure.as_ref(), idempotent) {
+            return response;
+        }
+    }
+    offers.end(remote)
+}
+
+/// The workers that one request was offered to, and the result so far.
+#[derive(Default)]
+struct Offers {
+    count: usize,
+    /// Not to be asked again.
+    past: Vec<Arc<Peer>>,
+    /// To be asked again when there is nobody else.
+    later: Vec<Arc<Peer>>,
+    /// A guest may have seen the request.
+    seen: bool,
+    busy: bool,
+}
+
+// === impl Offers ===
+
+impl Offers {
+    fn next(&mut self, remote: &Remote) -> Option<Arc<Peer>> {
+        self.count += 1;
+        if self.count > OFFERS {
+            return None;
+        }
+        let others = [self.past.as_slice(), &self.later].concat();
+        remote.next(&others).or_else(|| {
+            self.later.clear();
+            remote.next(&self.past)
+        })
+    }
+
+    /// `None`: the worker has no ready replica. Returns the answer where no other worker may be
+    /// asked.
+    fn failed(
+        &mut self,
+        peer: Arc<Peer>,
+        failure: Option<&Failure>,
+        idempotent: bool,
+    ) -> Option<Response<Body>> {
+        match failure {
+            None | Some(Failure::Unreachable(_)) => self.past.push(peer),
+            Some(Failure::Busy) => {
+                self.busy = true;
+                self.past.push(peer);
+            }
+            Some(Failure::NotBegun) => self.later.push(peer),
+            // It may have been seen: one that does no harm twice is offered once more (RFC 9110,
+            // section 9.2.2).
+            Some(Failure::Lost(_)) if !self.seen && idempotent => {
+                self.seen = true;
+                self.later.push(peer);
+            }
+            Some(Failure::Lost(_)) => return Some(broken()),
+            // The worker is there. The guest has seen the request, and would fail again.
+            Some(Failure::Reset(_)) => {
+                let text = "the answer broke off before its head was whole";
+                return Some(plain_text(StatusCode::BAD_GATEWAY, text));
+            }
+            Some(Failure::Request(_)) => {
+                let text = "the request ended before its body was whole";
+                return Some(plain_text(StatusCode::BAD_REQUEST, text));
+            }
+        }
+        None
+    }
+
+    fn end(self, remote: &Remote) -> Response<Body> {
+        match self {
+            Self { seen: true, .. } => broken(),
+            Self { busy: true, .. } => {
+                let route = &remote.route;
+                later(format!(
+                    "too many requests are on their way to {route}; try again"
+                ))
+            }
+            _ => not_ready(remote),
+        }
+    }
+}
+
+/// No worker has a ready replica, as far as is known here.
+pub(in crate::ingress) fn not_ready(remote: &Remote) -> Response<Body> {
+    later(format!(
+        "no replica behind {} is ready; try again",
+        remote.route
+    ))
+}
+
+fn later(text: String) -> Response<Body> {
+    let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
+    let soon = HeaderValue::from_static("1");
+    response.headers_mut().insert(header::RETRY_AFTER, soon);
+    response
+}
+
+/// The worker went away with the request.
+pub(super) fn broken() -> Response<Body> {
+    let text = "the worker that had the request went away before it answered";
+    plain_text(StatusCode::BAD_GATEWAY, text)
+}
+
+/// The fields that a connection of its own needs.
+pub(super) fn to_http1(parts: &mut request::Parts, asked: &Asked, authority: &str) {
+    head::to_http1(parts, asked, authority, false);
+}
