@@ -30,10 +30,11 @@ pub struct Stream {
 }
 
 /// The receiving half. If it is dropped before its [`Writer`], bytes that arrive are discarded.
+/// Each call takes the one lock of the direction, so the half can be shared without another.
 pub struct Reader(Arc<Half>);
 
 /// The sending half. Dropping it before its [`Reader`] shuts the direction down, as
-/// [`Self::shutdown`] does.
+/// [`Self::shutdown`] does. It can be shared as a [`Reader`] can.
 pub struct Writer(Arc<Half>);
 
 /// The state that both halves share. The socket is closed when the second half is dropped.
@@ -75,20 +76,20 @@ impl Reader {
     /// Takes up to `max` bytes without copying. The result is empty if no bytes are available at
     /// present or `max` is 0; fewer than `max` bytes do not mean that there are no more. An end is
     /// final and comes after everything that was sent.
-    pub fn try_read(&mut self, max: usize) -> Result<Bytes, ReadEnd> {
+    pub fn try_read(&self, max: usize) -> Result<Bytes, ReadEnd> {
         self.pipe().read(max)
     }
 
     /// Waits until [`Self::try_read`] would return bytes or an end. Only the task that polled last
     /// is woken.
-    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.pipe().poll_readable(cx)
     }
 
     /// Copies the buffered bytes that fit into `out`, or waits for bytes or an end. Shares its
     /// waker with [`Self::poll_ready`].
     pub fn poll_copy(
-        &mut self,
+        &self,
         cx: &mut Context<'_>,
         out: &mut impl BufMut,
     ) -> Poll<Result<usize, ReadEnd>> {
@@ -98,7 +99,7 @@ impl Reader {
     /// Implements `shutdown(receive)` of `wasi:sockets/tcp`: bytes that are buffered or arrive
     /// later are discarded, and reads end. The peer does not notice: its writes succeed, as on
     /// Linux.
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         self.pipe().turn_away(Taken::Stopped);
     }
 
@@ -110,7 +111,7 @@ impl Reader {
     /// Sets the size of the receive buffer, clamped to [`super::MIN_BUFFER`] and
     /// [`super::MAX_BUFFER`]. Bytes that are buffered, and room that the peer was promised, stay.
     /// Returns the resulting size in bytes.
-    pub fn set_buffer(&mut self, bytes: usize) -> usize {
+    pub fn set_buffer(&self, bytes: usize) -> usize {
         let bytes = self.0.handle.network.limits().clamp_buffer(bytes);
         self.pipe().set_capacity(bytes);
         bytes
@@ -134,7 +135,7 @@ impl Writer {
     /// many bytes that was; 0 if the buffer is full. Chunks of 4 KiB or more are not copied and
     /// keep their allocation alive until they are read, so `data` should own most of what it refers
     /// to. A chunk that fits only in part may be copied.
-    pub fn try_write(&mut self, data: Bytes) -> Result<usize, WriteEnd> {
+    pub fn try_write(&self, data: Bytes) -> Result<usize, WriteEnd> {
         self.pipe().write(data)
     }
 
@@ -147,17 +148,13 @@ impl Writer {
 
     /// Like [`Self::capacity`], but waits until it is not 0. Shares its waker with
     /// [`Self::poll_ready`].
-    pub fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteEnd>> {
+    pub fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteEnd>> {
         self.pipe().poll_offer(cx)
     }
 
     /// Copies as much of `data` as the peer's receive buffer has room for, or waits for room or an
     /// end. Shares its waker with [`Self::poll_ready`].
-    pub fn poll_copy(
-        &mut self,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<Result<usize, WriteEnd>> {
+    pub fn poll_copy(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteEnd>> {
         self.pipe().poll_write(cx, data)
     }
 
@@ -167,19 +164,19 @@ impl Writer {
     }
 
     /// Waits until there is room to write, or an end. Only the task that polled last is woken.
-    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.pipe().poll_writable(cx)
     }
 
     /// Waits until nothing more can be written, and returns why. Shares its waker with
     /// [`Self::poll_ready`]: whichever of the two was polled last is woken.
-    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<WriteEnd> {
+    pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<WriteEnd> {
         self.pipe().poll_write_end(cx)
     }
 
     /// Implements `shutdown(send)`: the peer reads what is buffered, then end of stream. The other
     /// direction stays open.
-    pub fn shutdown(&mut self) {
+    pub fn shutdown(&self) {
         self.pipe().finish(Sent::Fin);
     }
 
@@ -265,7 +262,7 @@ impl AsyncWrite for Writer {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.shutdown();
         Poll::Ready(Ok(()))
     }

@@ -52,7 +52,7 @@ fn the_peer_sees_how_an_end_was_closed() {
                 client,
                 server,
             } = pair();
-            let (scope, mut this, mut peer) = match client_closes {
+            let (scope, this, mut peer) = match client_closes {
                 true => (scopes.0, client, server),
                 false => (scopes.1, server, client),
             };
@@ -108,7 +108,7 @@ fn handles_of_an_ended_scope_fail_with_scope_ended() {
         let Pair {
             network,
             scopes,
-            client: (mut cr, mut cw),
+            client: (cr, cw),
             server: _server,
         } = pair();
         let scope = scopes.0;
@@ -155,7 +155,7 @@ fn a_closed_listener_resets_what_it_had_not_accepted() {
         let network = network();
         let (service, guest) = (network.scope(), network.scope());
         let listener = listen(&service, "127.0.0.1:80", 1);
-        let (mut reader, mut writer) = connected(&guest, at("127.0.0.1:80")).split();
+        let (reader, writer) = connected(&guest, at("127.0.0.1:80")).split();
         assert_eq!(
             writer.try_write(Bytes::from_static(b"hello")),
             Ok(5),
@@ -195,16 +195,16 @@ fn a_client_may_have_closed_before_it_is_accepted() {
         let (service, guest) = (network.scope(), network.scope());
         let mut listener = listen(&service, "127.0.0.1:80", 2);
         let connecting = guest.connect(None, at("127.0.0.1:80")).unwrap();
-        let (_reader, mut writer) = connected(&guest, at("127.0.0.1:80")).split();
+        let (_reader, writer) = connected(&guest, at("127.0.0.1:80")).split();
         writer.try_write(Bytes::from_static(b"hello")).unwrap();
         match end {
             None => drop((connecting, _reader, writer)),
             Some(end) => guest.end(end),
         }
         assert_eq!(network.counts().ports, 1, "the clients' ports are free");
-        let mut first = listener.try_accept().unwrap().unwrap().split();
+        let first = listener.try_accept().unwrap().unwrap().split();
         assert_eq!(first.0.try_read(9), Err(read));
-        let mut second = listener.try_accept().unwrap().unwrap().split();
+        let second = listener.try_accept().unwrap().unwrap().split();
         assert_eq!(second.0.try_read(9), Ok(Bytes::from_static(b"hello")));
         assert_eq!(second.0.try_read(9), Err(read));
         assert!(listener.try_accept().is_none());

@@ -297,7 +297,7 @@ fn extreme_numbers_are_clamped() {
     listener.set_backlog(usize::MAX);
     assert_eq!(listener.set_buffer(0), MIN_BUFFER);
     assert_eq!(listener.set_buffer(usize::MAX), MAX_BUFFER);
-    let mut reader = one.split().0;
+    let reader = one.split().0;
     assert_eq!(reader.set_buffer(usize::MAX), MAX_BUFFER);
     assert_eq!(reader.set_buffer(0), MIN_BUFFER);
     assert!(

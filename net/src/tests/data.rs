@@ -14,8 +14,8 @@ fn chunk(len: usize) -> Bytes {
 #[test]
 fn bytes_arrive_in_order_both_ways() {
     let Pair {
-        client: (mut cr, mut cw),
-        server: (mut sr, mut sw),
+        client: (cr, cw),
+        server: (sr, sw),
         ..
     } = pair();
     assert_eq!(cw.try_write(Bytes::from_static(b"ping")), Ok(4));
@@ -33,8 +33,8 @@ fn a_writer_is_bounded_by_the_receivers_buffer() {
     for size in [1, 100, 4_096, 65_536, 1_000_000] {
         let Pair {
             network,
-            client: (_cr, mut cw),
-            server: (mut sr, _sw),
+            client: (_cr, cw),
+            server: (sr, _sw),
             ..
         } = pair();
         let mut written = 0;
@@ -59,8 +59,8 @@ fn a_writer_is_bounded_by_the_receivers_buffer() {
 #[test]
 fn the_receivers_buffer_can_be_changed() {
     let Pair {
-        client: (_cr, mut cw),
-        server: (mut sr, _sw),
+        client: (_cr, cw),
+        server: (sr, _sw),
         ..
     } = pair();
     sr.set_buffer(4_096);
@@ -82,7 +82,7 @@ fn an_accepted_socket_has_the_listeners_buffer() {
     let scope = network.scope();
     let mut listener = listen(&scope, "127.0.0.1:80", 1);
     listener.set_buffer(2_048);
-    let (_cr, mut cw) = connected(&scope, at("127.0.0.1:80")).split();
+    let (_cr, cw) = connected(&scope, at("127.0.0.1:80")).split();
     let server = listener.try_accept().unwrap().unwrap().split();
     assert_eq!(server.0.buffer(), 2_048);
     assert_eq!(cw.try_write(chunk(BUFFER)), Ok(2_048));
@@ -91,8 +91,8 @@ fn an_accepted_socket_has_the_listeners_buffer() {
 #[test]
 fn shutdown_of_one_direction_leaves_the_other_open() {
     let Pair {
-        client: (mut cr, mut cw),
-        server: (mut sr, mut sw),
+        client: (cr, cw),
+        server: (sr, sw),
         ..
     } = pair();
     cw.try_write(Bytes::from_static(b"last words")).unwrap();
@@ -117,8 +117,8 @@ fn shutdown_of_one_direction_leaves_the_other_open() {
 fn a_reader_that_stopped_discards_and_its_peer_does_not_notice() {
     let Pair {
         network,
-        client: (_cr, mut cw),
-        server: (mut sr, sw),
+        client: (_cr, cw),
+        server: (sr, sw),
         ..
     } = pair();
     while cw.try_write(chunk(BUFFER)).unwrap() > 0 {}
@@ -143,8 +143,8 @@ fn a_reader_that_stopped_discards_and_its_peer_does_not_notice() {
 #[test]
 fn a_part_of_a_huge_chunk_does_not_keep_the_whole_allocation() {
     let Pair {
-        client: (_cr, mut cw),
-        server: (mut sr, _sw),
+        client: (_cr, cw),
+        server: (sr, _sw),
         ..
     } = pair();
     let huge = chunk(10 << 20);
@@ -225,8 +225,8 @@ async fn parts_of_one_write_arrive_in_order() {
 #[test]
 fn a_waker_is_not_called_when_no_task_waits() {
     let Pair {
-        client: (_cr, mut cw),
-        server: (mut sr, _sw),
+        client: (_cr, cw),
+        server: (sr, _sw),
         ..
     } = pair();
     let (flag, waker) = Flag::new();

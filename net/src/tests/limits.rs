@@ -110,7 +110,7 @@ fn an_attempt_that_is_given_up_is_a_socket_without_a_port() {
     let places = [stands.give_up(), waits.give_up()];
     assert_eq!(network.counts().waiting, 0);
     assert_eq!(network.counts().ports, 1, "the listener's");
-    let (mut reader, _writer) = listener.try_accept().unwrap().unwrap().split();
+    let (reader, _writer) = listener.try_accept().unwrap().unwrap().split();
     assert_eq!(
         reader.try_read(1),
         Err(ReadEnd::Eof),
@@ -188,7 +188,7 @@ fn a_promise_is_kept_and_its_room_returned() {
         let client = connected(&scope, at(TO)).split();
         (client, listener.try_accept().unwrap().unwrap().split())
     };
-    let ((_ra, mut a), (mut reads_a, _wa)) = pair();
+    let ((_ra, a), (mut reads_a, _wa)) = pair();
     let ((_rb, b), _server_b) = pair();
     assert_eq!(a.capacity(), Ok(10_000 + FLOOR));
     assert_eq!(network.taken(), 10_000);
@@ -221,7 +221,7 @@ fn a_writer_is_woken_once_there_is_room() {
     let scope = network.scope();
     let mut listener = listen(&scope, TO, 8);
     let (_reader, mut writer) = connected(&scope, at(TO)).split();
-    let (mut reader, _writer) = listener.try_accept().unwrap().unwrap().split();
+    let (reader, _writer) = listener.try_accept().unwrap().unwrap().split();
     assert_eq!(
         writer.poll_capacity(&mut once()),
         Poll::Ready(Ok(FLOOR)),

@@ -31,7 +31,7 @@ fn a_hundred_thousand_connections_leave_nothing() {
                 drop(guest.connect(Some(bound), to).unwrap());
             }
             4 => {
-                let (_reader, mut writer) = connected(&guest, to).split();
+                let (_reader, writer) = connected(&guest, to).split();
                 writer.try_write(Bytes::from_static(b"never read")).unwrap();
                 guest.end(End::Aborted);
             }
@@ -116,8 +116,8 @@ async fn no_wake_up_is_lost_in_a_flood() {
         let scope = network.scope();
         let mut listener = listen(&scope, "127.0.0.1:80", 1);
         listener.set_buffer(buffer);
-        let (_reader, mut writer) = connected(&scope, at("127.0.0.1:80")).split();
-        let (mut reader, _writer) = listener.try_accept().unwrap().unwrap().split();
+        let (_reader, writer) = connected(&scope, at("127.0.0.1:80")).split();
+        let (reader, _writer) = listener.try_accept().unwrap().unwrap().split();
         let sends = tokio::spawn(async move {
             let mut sent = 0;
             while sent < TOTAL {
@@ -279,7 +279,7 @@ fn the_end_of_a_scope_races_with_everything_it_does() {
             threads.spawn(|| {
                 start.wait();
                 while let Some(Ok(stream)) = listener.try_accept() {
-                    let (mut reader, _writer) = stream.split();
+                    let (reader, _writer) = stream.split();
                     let _ = reader.try_read(10);
                 }
             });
@@ -321,7 +321,7 @@ fn a_waker_that_closes_sockets_does_not_deadlock() {
     let Pair {
         network,
         client,
-        server: (mut sr, mut sw),
+        server: (sr, sw),
         ..
     } = pair();
     // The waker is dropped when another replaces it in the pipe of the sockets that it closes.

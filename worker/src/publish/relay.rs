@@ -37,14 +37,14 @@ pub(crate) async fn relay(
     early: Early,
 ) -> io::Result<()> {
     let (from_client, mut to_client) = client.split();
-    let (mut from_guest, mut to_guest) = guest.split();
+    let (from_guest, mut to_guest) = guest.split();
     let up = async {
         to_guest.write_all(&early.up).await?;
-        upload(from_client, &mut to_guest).await
+        upload(from_client, &to_guest).await
     };
     let down = async {
         to_client.write_all(&early.down).await?;
-        download(&mut from_guest, to_client).await
+        download(&from_guest, to_client).await
     };
     let result = tokio::try_join!(up, down);
     if result.is_err() {
@@ -54,7 +54,7 @@ pub(crate) async fn relay(
     result.map(|_| ())
 }
 
-async fn upload(client: ReadHalf<'_>, guest: &mut Writer) -> io::Result<()> {
+async fn upload(client: ReadHalf<'_>, guest: &Writer) -> io::Result<()> {
     loop {
         poll_fn(|cx| guest.poll_ready(cx)).await;
         // If the guest has closed, do not wait for a client that sends nothing.
@@ -85,7 +85,7 @@ async fn upload(client: ReadHalf<'_>, guest: &mut Writer) -> io::Result<()> {
     }
 }
 
-async fn download(guest: &mut Reader, mut client: WriteHalf<'_>) -> io::Result<()> {
+async fn download(guest: &Reader, mut client: WriteHalf<'_>) -> io::Result<()> {
     loop {
         poll_fn(|cx| guest.poll_ready(cx)).await;
         match guest.try_read(CHUNK) {

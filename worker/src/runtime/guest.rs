@@ -12,7 +12,7 @@ use crate::{
     lease::{LeaseExpired, SharedLease, Tenure},
     logs::{ReplicaLog, Stream},
     policy::{Policy, Role},
-    sockets::{GuestNetwork, SocketsView},
+    sockets::{GuestNetwork, HasSockets, SocketsView},
     volumes::Mount,
 };
 
@@ -286,11 +286,6 @@ impl Guest {
         self.host_budget().take(Held::Bodies, bytes)
     }
 
-    /// Charges for a datagram until what is returned is dropped; `None`: the host holds too much for the guest already.
-    pub fn hold_datagram(&self, bytes: usize) -> Option<impl Send + use<>> {
-        self.host_budget().take(Held::Datagrams, bytes).ok()
-    }
-
     pub fn role(&self) -> Role {
         self.network.policy.role()
     }
@@ -298,14 +293,21 @@ impl Guest {
     pub fn depth(&self) -> u32 {
         self.depth
     }
+}
 
-    /// What the socket interfaces work on.
-    pub fn sockets(&mut self) -> SocketsView<'_> {
+impl HasSockets for Guest {
+    type Charge = Charge;
+
+    fn sockets(&mut self) -> SocketsView<'_> {
         SocketsView {
             table: &mut self.table,
             wasi: self.wasi.sockets(),
             network: &self.network,
         }
+    }
+
+    fn hold_datagram(&self, bytes: usize) -> Option<Charge> {
+        self.host_budget().take(Held::Datagrams, bytes).ok()
     }
 }
 

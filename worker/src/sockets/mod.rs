@@ -36,6 +36,18 @@ pub struct SocketsView<'a> {
     pub network: &'a GuestNetwork,
 }
 
+/// A store's data that has the socket interfaces, as it has those of WASI by `WasiView`.
+pub trait HasSockets: Send + 'static {
+    /// Charges the guest until it is dropped.
+    type Charge: Send;
+
+    fn sockets(&mut self) -> SocketsView<'_>;
+
+    /// Charges the guest for a datagram. Returns `None` when the host already holds as much for the
+    /// guest as it may.
+    fn hold_datagram(&self, bytes: usize) -> Option<Self::Charge>;
+}
+
 /// Selects [`SocketsView`] as the data of the socket interfaces.
 pub struct Sockets;
 

@@ -10,7 +10,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use parking_lot::Mutex;
 use warren_net::{Bound, Connecting, Listener, NetError, Reader, Stream, Writer};
 
 use crate::policy::Op;
@@ -44,8 +43,8 @@ impl State {
 /// The socket and its streams share the halves, so that `shutdown` on the socket reaches them.
 #[derive(Clone)]
 pub struct Connection {
-    pub reader: Arc<Mutex<Reader>>,
-    pub writer: Arc<Mutex<Writer>>,
+    pub reader: Arc<Reader>,
+    pub writer: Arc<Writer>,
     local: SocketAddr,
     remote: SocketAddr,
 }
@@ -55,8 +54,8 @@ impl Connection {
         let (local, remote) = (stream.local_addr(), stream.peer_addr());
         let (reader, writer) = stream.split();
         Self {
-            reader: Arc::new(Mutex::new(reader)),
-            writer: Arc::new(Mutex::new(writer)),
+            reader: Arc::new(reader),
+            writer: Arc::new(writer),
             local,
             remote,
         }
@@ -293,7 +292,7 @@ impl TcpSocket {
             State::Bound(bound) => drop(bound.set_buffer(bytes)),
             State::Connecting(connecting) => connecting.set_buffer(bytes),
             State::Listening(listener) => drop(listener.set_buffer(bytes)),
-            State::Connected(connection) => drop(connection.reader.lock().set_buffer(bytes)),
+            State::Connected(connection) => drop(connection.reader.set_buffer(bytes)),
             State::Closed { .. } => {}
         }
     }
@@ -314,10 +313,10 @@ impl TcpSocket {
             return Err(SocketError::InvalidState);
         };
         if receive {
-            connection.reader.lock().stop();
+            connection.reader.stop();
         }
         if send {
-            connection.writer.lock().shutdown();
+            connection.writer.shutdown();
         }
         Ok(())
     }

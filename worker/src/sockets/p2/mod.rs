@@ -20,19 +20,17 @@ use wasmtime_wasi::p2::{
     },
 };
 
-use crate::runtime::Guest;
-
-use super::{SocketError, Sockets, SocketsView};
+use super::{HasSockets, SocketError, Sockets, SocketsView};
 
 /// Replaces wasmtime's access to the machine's network with the workload's network. Must be called
 /// after all of WASI has been added.
-pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub fn add_to_linker<T: HasSockets>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    tcp_binding::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
-    tcp_create_socket::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
-    udp_binding::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
-    udp_create_socket::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
-    ip_name_lookup::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    tcp_binding::add_to_linker::<T, Sockets>(linker, T::sockets)?;
+    tcp_create_socket::add_to_linker::<T, Sockets>(linker, T::sockets)?;
+    udp_binding::add_to_linker::<T, Sockets>(linker, T::sockets)?;
+    udp_create_socket::add_to_linker::<T, Sockets>(linker, T::sockets)?;
+    ip_name_lookup::add_to_linker::<T, Sockets>(linker, T::sockets)?;
     linker.allow_shadowing(false);
     Ok(())
 }

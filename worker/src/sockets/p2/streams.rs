@@ -4,33 +4,33 @@ use std::{
     future::poll_fn,
     mem,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use warren_net::{ReadEnd, Reader, WriteEnd, Writer};
 use wasmtime_wasi::{
     async_trait,
     p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult},
 };
 
-pub(super) struct TcpInput(pub Arc<Mutex<Reader>>);
+pub(super) struct TcpInput(pub Arc<Reader>);
 
 impl TcpInput {
     fn poll_read(&self, cx: &mut Context<'_>, size: usize) -> Poll<StreamResult<Bytes>> {
-        let mut reader = self.0.lock();
-        if reader.poll_ready(cx).is_pending() {
-            return Poll::Pending;
+        let mut read = self.0.try_read(size);
+        if read.as_ref().is_ok_and(Bytes::is_empty) {
+            ready!(self.0.poll_ready(cx));
+            read = self.0.try_read(size);
         }
-        Poll::Ready(reader.try_read(size).map_err(read_error))
+        Poll::Ready(read.map_err(read_error))
     }
 }
 
 #[async_trait]
 impl InputStream for TcpInput {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        self.0.lock().try_read(size).map_err(read_error)
+        self.0.try_read(size).map_err(read_error)
     }
 
     // The default implementation traps after ten wake-ups without data.
@@ -42,7 +42,7 @@ impl InputStream for TcpInput {
 #[async_trait]
 impl Pollable for TcpInput {
     async fn ready(&mut self) {
-        poll_fn(|cx| self.0.lock().poll_ready(cx)).await;
+        poll_fn(|cx| self.0.poll_ready(cx)).await;
     }
 }
 
@@ -62,13 +62,13 @@ fn reset() -> wasmtime::Error {
 const CHUNK: usize = 64 << 10;
 
 pub(super) struct TcpOutput {
-    writer: Arc<Mutex<Writer>>,
+    writer: Arc<Writer>,
     /// Whether `flush` was the guest's last call on this stream.
     flushed: bool,
 }
 
 impl TcpOutput {
-    pub fn new(writer: Arc<Mutex<Writer>>) -> Self {
+    pub fn new(writer: Arc<Writer>) -> Self {
         Self {
             writer,
             flushed: false,
@@ -81,7 +81,7 @@ impl OutputStream for TcpOutput {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.flushed = false;
         let length = bytes.len();
-        match self.writer.lock().try_write(bytes) {
+        match self.writer.try_write(bytes) {
             Ok(written) if written == length => Ok(()),
             Ok(_) => Err(StreamError::trap("wrote more than check-write permitted")),
             Err(end) => Err(write_error(end)),
@@ -90,7 +90,7 @@ impl OutputStream for TcpOutput {
 
     fn flush(&mut self) -> StreamResult<()> {
         // This side has shut down the direction, which closes the stream.
-        if self.writer.lock().end() == Some(WriteEnd::Shutdown) {
+        if self.writer.end() == Some(WriteEnd::Shutdown) {
             return Err(StreamError::Closed);
         }
         // Written bytes are in the receiver's buffer already. If the receiver has closed since, the
@@ -102,7 +102,7 @@ impl OutputStream for TcpOutput {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         self.flushed = false;
-        match self.writer.lock().capacity() {
+        match self.writer.capacity() {
             Ok(free) => Ok(free.min(CHUNK)),
             Err(end) => Err(write_error(end)),
         }
@@ -126,7 +126,7 @@ impl OutputStream for TcpOutput {
         if mem::take(&mut self.flushed) {
             return Ok(0);
         }
-        let room = poll_fn(|cx| self.writer.lock().poll_capacity(cx)).await;
+        let room = poll_fn(|cx| self.writer.poll_capacity(cx)).await;
         room.map(|free| free.min(CHUNK)).map_err(write_error)
     }
 }
@@ -134,7 +134,7 @@ impl OutputStream for TcpOutput {
 #[async_trait]
 impl Pollable for TcpOutput {
     async fn ready(&mut self) {
-        poll_fn(|cx| self.writer.lock().poll_ready(cx)).await;
+        poll_fn(|cx| self.writer.poll_ready(cx)).await;
     }
 }
 
@@ -170,8 +170,8 @@ mod tests {
 
     fn output(stream: Stream) -> (TcpInput, TcpOutput) {
         let (reader, writer) = stream.split();
-        let input = TcpInput(Arc::new(Mutex::new(reader)));
-        (input, TcpOutput::new(Arc::new(Mutex::new(writer))))
+        let input = TcpInput(Arc::new(reader));
+        (input, TcpOutput::new(Arc::new(writer)))
     }
 
     /// Runs `blocking-flush` as wasmtime does.

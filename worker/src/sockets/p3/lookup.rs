@@ -10,15 +10,14 @@ use wasmtime_wasi::p3::bindings::sockets::{
 
 use crate::{
     policy::ResolveError,
-    runtime::Guest,
-    sockets::{Sockets, SocketsView},
+    sockets::{HasSockets, Sockets, SocketsView},
 };
 
 impl Host for SocketsView<'_> {}
 
-impl HostWithStore<Guest> for Sockets {
+impl<T: HasSockets> HostWithStore<T> for Sockets {
     async fn resolve_addresses(
-        store: &Accessor<Guest, Self>,
+        store: &Accessor<T, Self>,
         name: String,
     ) -> wasmtime::Result<Result<Vec<IpAddress>, ErrorCode>> {
         let policy = store.with(|mut store| Arc::clone(&store.get().network.policy));

@@ -15,16 +15,14 @@ use wasmtime_wasi::p3::{
     sockets::SocketError as Trappable,
 };
 
-use crate::runtime::Guest;
-
-use super::{Family, SocketError, Sockets, SocketsView};
+use super::{Family, HasSockets, SocketError, Sockets, SocketsView};
 
 /// Replaces wasmtime's access to the machine's network with the workload's network. Must be called
 /// after all of WASI 0.3 has been added.
-pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub fn add_to_linker<T: HasSockets>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    types::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
-    ip_name_lookup::add_to_linker::<Guest, Sockets>(linker, Guest::sockets)?;
+    types::add_to_linker::<T, Sockets>(linker, T::sockets)?;
+    ip_name_lookup::add_to_linker::<T, Sockets>(linker, T::sockets)?;
     linker.allow_shadowing(false);
     Ok(())
 }

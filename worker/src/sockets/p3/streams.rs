@@ -17,10 +17,7 @@ use wasmtime::{
 };
 use wasmtime_wasi::p3::bindings::sockets::types::{ErrorCode, TcpSocket as RealSocket};
 
-use crate::{
-    runtime::Guest,
-    sockets::{SocketError, TcpSocket},
-};
+use crate::sockets::{HasSockets, SocketError, TcpSocket};
 
 use super::tcp::Socket;
 
@@ -47,26 +44,26 @@ pub(super) struct Sent {
 
 /// The source of received bytes.
 pub(super) enum From {
-    Workload(Arc<Mutex<Reader>>),
+    Workload(Arc<Reader>),
     Machine(Arc<TcpStream>),
 }
 
 /// The destination of sent bytes.
 pub(super) enum To {
-    Workload(Arc<Mutex<Writer>>),
+    Workload(Arc<Writer>),
     Machine(Arc<TcpStream>),
 }
 
 // === impl Accepted ===
 
-impl StreamProducer<Guest> for Accepted {
+impl<T: HasSockets> StreamProducer<T> for Accepted {
     type Item = Resource<RealSocket>;
     type Buffer = Option<Self::Item>;
 
     fn poll_produce<'a>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut store: StoreContextMut<'a, Guest>,
+        mut store: StoreContextMut<'a, T>,
         mut destination: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
@@ -113,20 +110,20 @@ impl Drop for Received {
     /// Shuts down receiving, as the guest has dropped its stream.
     fn drop(&mut self) {
         if let Some(From::Workload(reader)) = &self.from {
-            reader.lock().stop();
+            reader.stop();
         }
         self.end(Ok(()));
     }
 }
 
-impl StreamProducer<Guest> for Received {
+impl<T: 'static> StreamProducer<T> for Received {
     type Item = u8;
     type Buffer = BytesMut;
 
     fn poll_produce<'a>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut store: StoreContextMut<'a, Guest>,
+        mut store: StoreContextMut<'a, T>,
         destination: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
@@ -178,13 +175,13 @@ impl Drop for Sent {
     }
 }
 
-impl StreamConsumer<Guest> for Sent {
+impl<T: 'static> StreamConsumer<T> for Sent {
     type Item = u8;
 
     fn poll_consume(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        store: StoreContextMut<Guest>,
+        store: StoreContextMut<T>,
         source: Source<Self::Item>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
@@ -212,7 +209,7 @@ impl StreamConsumer<Guest> for Sent {
 impl From {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Workload(reader) => reader.lock().poll_ready(cx),
+            Self::Workload(reader) => reader.poll_ready(cx),
             Self::Machine(stream) => stream.poll_read_ready(cx).map(drop),
         }
     }
@@ -221,7 +218,7 @@ impl From {
     fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<Result<usize, SocketError>> {
         match self {
             Self::Workload(reader) => {
-                let read = ready!(reader.lock().poll_copy(cx, &mut &mut *into));
+                let read = ready!(reader.poll_copy(cx, &mut &mut *into));
                 Poll::Ready(match read {
                     Ok(read) => Ok(read),
                     Err(ReadEnd::Eof) => Ok(0),
@@ -244,7 +241,7 @@ impl From {
 impl To {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Workload(writer) => writer.lock().poll_ready(cx),
+            Self::Workload(writer) => writer.poll_ready(cx),
             Self::Machine(stream) => stream.poll_write_ready(cx).map(drop),
         }
     }
@@ -253,7 +250,7 @@ impl To {
         match self {
             Self::Workload(writer) => {
                 let bytes = &bytes[..bytes.len().min(CHUNK)];
-                let written = writer.lock().poll_copy(cx, bytes);
+                let written = writer.poll_copy(cx, bytes);
                 written.map_err(SocketError::from)
             }
             Self::Machine(stream) => loop {
@@ -268,7 +265,7 @@ impl To {
 
     fn shutdown(&self) {
         match self {
-            Self::Workload(writer) => writer.lock().shutdown(),
+            Self::Workload(writer) => writer.shutdown(),
             // A failure means that the connection is already gone.
             Self::Machine(stream) => {
                 let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Write);

@@ -16,12 +16,9 @@ use wasmtime_wasi::p3::bindings::sockets::types::{
     TcpSocket as RealSocket,
 };
 
-use crate::{
-    runtime::Guest,
-    sockets::{
-        Family, SocketError, Sockets, SocketsView, TcpSocket,
-        options::{self, Options},
-    },
+use crate::sockets::{
+    Family, HasSockets, SocketError, Sockets, SocketsView, TcpSocket,
+    options::{self, Options},
 };
 
 use super::{
@@ -184,9 +181,9 @@ macro_rules! option {
     };
 }
 
-impl HostTcpSocketWithStore<Guest> for Sockets {
+impl<T: HasSockets> HostTcpSocketWithStore<T> for Sockets {
     async fn connect(
-        store: &Accessor<Guest, Self>,
+        store: &Accessor<T, Self>,
         this: Resource<RealSocket>,
         remote_address: IpSocketAddress,
     ) -> SocketResult<()> {
@@ -206,7 +203,7 @@ impl HostTcpSocketWithStore<Guest> for Sockets {
     }
 
     async fn listen(
-        mut store: Access<'_, Guest, Self>,
+        mut store: Access<'_, T, Self>,
         this: Resource<RealSocket>,
     ) -> SocketResult<StreamReader<Resource<RealSocket>>> {
         let socket = Arc::clone(store.get().tcp(&this)?.workload()?);
@@ -215,7 +212,7 @@ impl HostTcpSocketWithStore<Guest> for Sockets {
     }
 
     fn send(
-        mut store: Access<'_, Guest, Self>,
+        mut store: Access<'_, T, Self>,
         this: Resource<RealSocket>,
         mut data: StreamReader<u8>,
     ) -> wasmtime::Result<FutureReader<Result<(), ErrorCode>>> {
@@ -234,7 +231,7 @@ impl HostTcpSocketWithStore<Guest> for Sockets {
     }
 
     fn receive(
-        mut store: Access<'_, Guest, Self>,
+        mut store: Access<'_, T, Self>,
         this: Resource<RealSocket>,
     ) -> wasmtime::Result<(StreamReader<u8>, FutureReader<Result<(), ErrorCode>>)> {
         let socket = store.get().table.get_mut(&own(&this))?;
@@ -253,8 +250,8 @@ impl HostTcpSocketWithStore<Guest> for Sockets {
 }
 
 /// Returns a future that is already resolved with this result.
-fn failed(
-    mut store: Access<'_, Guest, Sockets>,
+fn failed<T: HasSockets>(
+    mut store: Access<'_, T, Sockets>,
     error: SocketError,
 ) -> wasmtime::Result<FutureReader<Result<(), ErrorCode>>> {
     let answer = async move { wasmtime::error::Ok(Err(error.into())) };

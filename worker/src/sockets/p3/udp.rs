@@ -9,10 +9,7 @@ use wasmtime_wasi::p3::bindings::sockets::types::{
     UdpSocket as RealSocket,
 };
 
-use crate::{
-    runtime::Guest,
-    sockets::{SocketError, Sockets, SocketsView, UdpSocket},
-};
+use crate::sockets::{HasSockets, SocketError, Sockets, SocketsView, UdpSocket};
 
 use super::{SocketResult, Trappable};
 
@@ -27,9 +24,9 @@ impl SocketsView<'_> {
     }
 }
 
-impl HostUdpSocketWithStore<Guest> for Sockets {
+impl<T: HasSockets> HostUdpSocketWithStore<T> for Sockets {
     async fn send(
-        store: &Accessor<Guest, Self>,
+        store: &Accessor<T, Self>,
         this: Resource<RealSocket>,
         data: Vec<u8>,
         remote_address: Option<IpSocketAddress>,
@@ -47,7 +44,7 @@ impl HostUdpSocketWithStore<Guest> for Sockets {
     }
 
     async fn receive(
-        store: &Accessor<Guest, Self>,
+        store: &Accessor<T, Self>,
         this: Resource<RealSocket>,
     ) -> SocketResult<(Vec<u8>, IpSocketAddress)> {
         let bound = store.with(|mut store| -> SocketResult<_> {
