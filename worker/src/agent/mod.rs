@@ -1,4 +1,5 @@
-//! The worker's side of the control plane: who the worker is, what it is told to run, what it tells.
+//! The worker's side of the control plane: its identity, its session, and its desired
+//! state on disk.
 
 pub mod capacity;
 mod cgroup;

@@ -25,6 +25,7 @@ use warren_proto::v1::{
 use crate::replica::{
     Assignment, Replicas, Usage,
     reports::{ReplicaState, ReportBook},
+    testing::assignment,
 };
 
 /// The scripted control plane.
@@ -223,27 +224,6 @@ impl Peer {
         self.send(session_response::Message::Assignments(assignments))
             .await;
         while self.report().await.replica != id {}
-    }
-}
-
-pub(crate) fn assignment(replica: &str) -> v1::Assignment {
-    let component = format!("sha256:{}", "0".repeat(64));
-    v1::Assignment {
-        replica: replica.to_owned(),
-        namespace: "default".to_owned(),
-        workload: "counter".to_owned(),
-        workload_uid: "uid".to_owned(),
-        revision: 3,
-        spec: Some(v1::WorkloadSpec {
-            service: Some(v1::Service {
-                component,
-                ..Default::default()
-            }),
-            ..Default::default()
-        }),
-        restarts: 0,
-        fence: 0,
-        link_plan: None,
     }
 }
 

@@ -15,7 +15,8 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::{Body as ResponseBody, BoxError};
 
-/// The head of a message, in bytes: names and values, and 32 for each field (RFC 9113, section 6.5.2).
+/// The largest head of a message, in bytes: names and values, and 32 for each field (RFC 9113, section
+/// 6.5.2).
 pub(crate) const MAX_HEAD: u32 = 64 << 10;
 /// Fields of one head, a request's or a response's, of any version of HTTP.
 pub(crate) const MAX_FIELDS: usize = 200;
@@ -26,13 +27,13 @@ pub(crate) const MAX_PARSED_FIELDS: usize = 256;
 pub(crate) const HEAD_BUFFER: usize = MAX_HEAD as usize + (8 << 10);
 /// What a field counts beside its name and its value, in bytes (RFC 9113, section 6.5.2).
 pub(crate) const FIELD_OVERHEAD: usize = 32;
-/// The largest head that HTTP/2 decodes, in bytes. It is larger than [`MAX_HEAD`], so that this is the
-/// limit that applies. A head of four times this size ends its connection.
+/// The largest head that HTTP/2 decodes, in bytes. It is larger than [`MAX_HEAD`], so that
+/// [`MAX_HEAD`] is the limit that applies. A head of four times this size ends its connection.
 pub(crate) const MAX_HEAD_LIST: u32 = 4 * MAX_HEAD;
 /// Requests at once on one HTTP/2 connection.
 pub(crate) const MAX_STREAMS: u32 = 256;
-/// Bytes of one request's or response's body that wait for a slow guest or client. All streams of a connection have as much
-/// at once, so that none can hold up another.
+/// Bytes of one request's or response's body that wait for a slow guest or client. All streams of a
+/// connection have as much at once, so that none can hold up another.
 pub(crate) const STREAM_WINDOW: u32 = 64 << 10;
 /// The window of a connection between workers. Its streams need no more than `STREAM_WINDOW *
 /// MAX_STREAMS`, but h2 also derives from it how much overhead of small, unread DATA frames it

@@ -1,4 +1,4 @@
-//! The listener of the ingress: HTTP/1.1 and HTTP/2 without TLS, bounded in time and number.
+//! A listener for HTTP/1.1 and HTTP/2 without TLS, bounded in time and number.
 
 mod admit;
 mod answer;

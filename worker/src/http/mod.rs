@@ -1,5 +1,5 @@
-//! HTTP as the rooms of a worker share it: a bounded listener, bodies, limits, the heads of messages, and
-//! what answers a request. Which replica that is, `ingress` decides.
+//! HTTP as the rooms of a worker share it: a bounded listener, bodies, limits, the heads of
+//! messages, and the target that answers a request. `ingress` decides which target that is.
 
 pub(crate) mod admission;
 pub mod forwarded;

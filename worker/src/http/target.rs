@@ -1,4 +1,4 @@
-//! What answers a request, once it is known who does.
+//! The target that answers a request.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,7 +12,8 @@ pub trait HttpTarget: Send + Sync {
     /// Promises to answer a request. `None` when the target takes no more.
     fn admit(&self) -> Option<Admission>;
 
-    /// Answers a request that it admitted. Dropping the future, or the response's body, gives the request up.
+    /// Answers a request that it admitted. Dropping the future, or the response's body, gives the
+    /// request up.
     fn call(
         &self,
         admission: Admission,
@@ -41,7 +42,7 @@ pub struct RequestMeta {
 // === impl Admitted ===
 
 impl Admitted {
-    /// Has a target promise. `None` when it takes no more.
+    /// Asks `target` to admit a request. Returns `None` when it takes no more.
     pub fn by(target: &Arc<dyn HttpTarget>) -> Option<Self> {
         Some(Self {
             admission: target.admit()?,

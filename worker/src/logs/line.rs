@@ -1,4 +1,4 @@
-//! What one line of a log is, and the limits of a log.
+//! One line of a replica's log, and the limits of the log.
 
 use std::{sync::Arc, time::SystemTime};
 

@@ -184,7 +184,7 @@ impl Orders {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::agent::testing::assignment;
+    use crate::replica::testing::assignment;
 
     fn orders(
         complete: bool,

@@ -1,7 +1,10 @@
-//! The contract between the session, which hears what should run, and the supervisor, which runs it.
+//! The contract between the session, which receives assignments, and the supervisor, which runs
+//! them.
 
 pub mod assignment;
 pub mod reports;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::time::Duration;
 

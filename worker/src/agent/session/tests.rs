@@ -14,9 +14,9 @@ use v1::{replica::Phase, session_response::Message};
 
 use super::*;
 use crate::{
-    agent::testing::{Control, NotedReplicas, assignment},
+    agent::testing::{Control, NotedReplicas},
     logs::{LogLimits, Stream},
-    replica::reports::ReplicaState,
+    replica::{reports::ReplicaState, testing::assignment},
 };
 
 /// A worker's session and what surrounds it.

@@ -214,7 +214,7 @@ impl Changes {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::agent::testing::assignment;
+    use crate::replica::testing::assignment;
 
     fn saved(assigned: u32) -> Saved {
         Saved::new(v1::Assignment {

@@ -100,7 +100,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::{super::files::Directory, *};
-    use crate::agent::testing::assignment;
+    use crate::replica::testing::assignment;
 
     fn open(dir: &Path) -> (Store, Left) {
         Store::open(Directory::open(dir.to_owned()).unwrap()).unwrap()
