@@ -128,6 +128,6 @@ Exports
     open: func()
 "
         );
-        assert!(described(&[]).contains("no workload names it"));
+        assert!(described(&[]).contains("no workload uses it"));
     }
 }
