@@ -15,8 +15,6 @@ use crate::{
     state::records::{condition, set_condition},
 };
 
-/// Conditions of a worker.
-
 /// It has opened a session; what people decided about it stays.
 pub(super) fn joined(
     greeting: &Greeting,

@@ -127,7 +127,7 @@ impl Execution {
                     Some((
                         Type::Warning,
                         "Lost",
-                        format!("worker `{worker}` is not heard of any more"),
+                        format!("worker `{worker}` stopped sending heartbeats"),
                     ))
                 }),
                 Action::Readmit { id } => execution.change(scene, &held, &id, |record| {
@@ -427,7 +427,7 @@ fn lose(record: &mut ReplicaRecord, now: Timestamp) {
     record.enter(Phase::Lost, now);
     record.set_unready();
     let message = format!(
-        "worker `{}` is not heard of any more",
+        "worker `{}` stopped sending heartbeats",
         record.replica.worker
     );
     record.replica.next_start_time = None;
