@@ -30,7 +30,7 @@ async fn manifests_that_are_none_are_refused_without_a_server() {
         ),
         (
             directory.display().to_string(),
-            &["directory/warren.yaml", "make warren.yaml there"],
+            &["directory/warren.yaml", "create warren.yaml there"],
         ),
         (
             lab.write("empty.yaml", ""),

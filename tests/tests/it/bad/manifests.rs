@@ -89,7 +89,7 @@ async fn every_file_is_read_before_any_is_applied() {
     let words = [
         "bad.yaml:1:7: ",
         "missing.yaml: No such file",
-        "same.yaml:1:7: `default/echo` is in ",
+        "same.yaml:1:7: `default/echo` is already in ",
         "nothing was applied",
     ];
     // As a shell writes a glob, and as several flags.
@@ -120,7 +120,7 @@ async fn manifests_come_from_directories_pipes_and_stdin() {
         none,
         &[
             "project/warren.yaml",
-            "name a manifest, or make warren.yaml",
+            "name a manifest, or create warren.yaml",
         ],
     );
     fs::write(directory.join("warren.yaml"), &text).unwrap();

@@ -82,7 +82,7 @@ async fn what_an_old_server_knows_is_sent_to_it() {
 }
 
 #[tokio::test]
-async fn a_method_that_the_server_does_not_have_is_told_with_both_versions() {
+async fn a_method_that_the_server_does_not_know_is_reported_with_both_versions() {
     let lab = lab();
     let server = StandIn::start("0.0.9", &FIRST, "");
     for (command, method) in [
@@ -94,7 +94,7 @@ async fn a_method_that_the_server_does_not_have_is_told_with_both_versions() {
         let command = [command, &["--server", &server.url]].concat();
         let words = [
             &format!(
-                "the server at {} is version 0.0.9 and does not have {method}",
+                "the server at {} has version 0.0.9 and does not know {method}",
                 server.url
             ),
             concat!("this is warren ", env!("CARGO_PKG_VERSION")),

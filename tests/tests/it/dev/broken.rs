@@ -138,7 +138,7 @@ async fn a_first_version_that_traps_is_told_and_replaced() {
     let dev = Dev::start(&lab, &[&file]).await;
     dev.process.said_line("asked to panic").await;
     dev.process
-        .said_line("workload/lonely has no version to go back to")
+        .said_line("workload/lonely has no previous version")
         .await;
     lab.write("lonely.yaml", manifest("echo, \"7000\""));
     dev.process.said_line("workload/lonely is ready").await;
