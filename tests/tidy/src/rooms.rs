@@ -68,6 +68,16 @@ fn read(table: &str) -> (BTreeMap<String, House>, Vec<Finding>) {
 }
 
 impl House {
+    /// Returns the room that a module or a path is in.
+    fn room(&self, path: &[String]) -> Option<String> {
+        let [first, rest @ ..] = path else {
+            return None;
+        };
+        let inner = rest.first().map(|second| format!("{first}::{second}"));
+        let inner = inner.filter(|inner| self.floors.contains_key(inner));
+        Some(inner.unwrap_or_else(|| first.clone()))
+    }
+
     fn check(&self, name: &str, tree: &Tree) -> Vec<Finding> {
         let mut findings = Vec::new();
         let source = format!("{name}/src");
@@ -75,7 +85,7 @@ impl House {
             .under(&source)
             .filter_map(|(path, text)| Some((path, module(path, &source)?, text)))
             .collect();
-        let exist: BTreeSet<_> = files.iter().filter_map(|(_, m, _)| m.first()).collect();
+        let exist: BTreeSet<_> = files.iter().filter_map(|(_, m, _)| self.room(m)).collect();
         for (room, (line, may_lack)) in &self.named {
             if !may_lack && !exist.contains(room) {
                 let message = format!("`{name}` has no room `{room}`; remove it");
@@ -87,11 +97,11 @@ impl House {
         let mut used = BTreeSet::new();
         let mut unknown = BTreeSet::new();
         for (path, module, text) in &files {
-            let Some(room) = module.first() else {
+            let Some(room) = self.room(module) else {
                 continue;
             };
-            let Some(floor) = self.floors.get(room) else {
-                if unknown.insert(room) {
+            let Some(floor) = self.floors.get(&room) else {
+                if unknown.insert(room.clone()) {
                     let message = format!("the room `{room}` is not in {TABLE}");
                     findings.push(Finding::new(path, 1, "rooms", message));
                 }
@@ -101,11 +111,11 @@ impl House {
                 continue;
             }
             for (line, import) in imports(&Source::parse(text).product_code(), module) {
-                let Some(first) = import.first() else {
+                let Some(first) = self.room(&import) else {
                     continue;
                 };
-                let to = reexports.get(first).unwrap_or(first);
-                let Some(floor_of_other) = self.floors.get(to).filter(|_| to != room) else {
+                let to = reexports.get(&first).unwrap_or(&first);
+                let Some(floor_of_other) = self.floors.get(to).filter(|_| *to != room) else {
                     continue;
                 };
                 let edge = (room.clone(), to.clone());
@@ -157,7 +167,7 @@ fn module(path: &str, source: &str) -> Option<Vec<String>> {
 }
 
 /// Returns which room the names that the crate's root exports come from.
-fn reexports(root: &str, rooms: &BTreeSet<&String>) -> BTreeMap<String, String> {
+fn reexports(root: &str, rooms: &BTreeSet<String>) -> BTreeMap<String, String> {
     let code = Source::parse(root)
         .product_code()
         .replace("use ", "use self::");
@@ -208,7 +218,7 @@ fn path(
                 at += 1;
                 while tokens.get(at).is_some_and(|(_, token)| *token != "}") {
                     at = path(tokens, at, prefix.clone(), paths);
-                    // What is between two paths: a comma, or another name after `as`.
+                    // Skips another name after `as`, up to the comma.
                     while tokens
                         .get(at)
                         .is_some_and(|(_, t)| !matches!(*t, "," | "}"))
@@ -303,6 +313,18 @@ mod tests {
             assert_eq!(found.len(), 1, "{code}: {found:?}");
             assert!(found[0].contains("`low` imports"), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_module_may_be_a_room_of_its_own() {
+        let table = format!("{ORDER}    top::base\n");
+        let base = ("control/src/top/base.rs", "");
+        let fine = ("control/src/low/a.rs", "use crate::top::base::b;");
+        assert_eq!(found(&table, &[base, fine]), [""; 0]);
+        let upwards = ("control/src/low/a.rs", "use crate::top::b;");
+        assert_eq!(found(&table, &[base, upwards]).len(), 1);
+        let base = ("control/src/top/base.rs", "use crate::low::b;");
+        assert_eq!(found(&table, &[base]).len(), 1);
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub struct Rule {
     /// What begins one of these is passed.
     except: &'static [&'static str],
     pub advice: &'static str,
-    finds: &'static [&'static str],
-    passes: &'static [&'static str],
+    pub finds: &'static [&'static str],
+    pub passes: &'static [&'static str],
 }
 
 const RULES: &[Rule] = &[
@@ -282,7 +282,7 @@ const CLAUSE: Rule = Rule {
     passes: &[
         "The number of refusals.",
         "What was acknowledged is kept.",
-        "Whether it fits depends on the limit.",
+        "Whether it is ready depends on the probe.",
         "What does it do?",
         "Returns whether it is ready.",
     ],
