@@ -53,7 +53,7 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
                 ));
             }
             let again = shared.iter().find(|other| other.name == dependency.name);
-            // What this workspace turns on in itself is the business of its own tests.
+            // Features of this workspace are for its own tests.
             let own = dependency.name.starts_with("warren");
             for feature in dependency.features.iter().filter(|_| !own) {
                 if again.is_some_and(|shared| shared.features.contains(feature)) {

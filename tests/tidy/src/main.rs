@@ -1,4 +1,4 @@
-//! Prints what breaks the rules of the house; with `--write`, records the findings that exist today.
+//! Prints what breaks the rules of the house; with `--write`, records the findings of today.
 
 #![allow(clippy::print_stdout)]
 

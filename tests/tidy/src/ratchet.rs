@@ -1,7 +1,7 @@
 //! The findings that exist today: they may become fewer, and the list says exactly how many.
 //!
-//! `tests/tidy/allowed.txt` has a line for each file and rule with findings. The check fails on more
-//! findings than are allowed, and on fewer, so that a mended file cannot get worse again.
+//! `tests/tidy/allowed.txt` has a line for each file and rule with findings. The check fails on
+//! more findings than are allowed, and on fewer, so that a mended file cannot get worse again.
 
 use std::collections::BTreeMap;
 
