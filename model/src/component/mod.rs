@@ -1,6 +1,6 @@
 //! What a component imports and exports, and what a workload may use it as.
 //!
-//! Read from the bytes once, when an artifact is pushed ([`inspect`]); stored with the artifact and read back from there.
+//! Read from the bytes once, when an artifact is pushed ([`inspect()`]); stored with the artifact and read back from there.
 
 use std::collections::BTreeSet;
 

@@ -197,7 +197,7 @@ impl<'a> Outline<'a, '_> {
         }
     }
 
-    /// The innermost scope. Without one the bytes are a core module, which [`super::inspect`] refuses before.
+    /// The innermost scope. Without one the bytes are a core module, which [`super::inspect()`] refuses before.
     fn here(&mut self) -> &mut Scope<'a> {
         if self.scopes.is_empty() {
             self.scopes.push(Scope::default());

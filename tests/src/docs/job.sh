@@ -4,7 +4,7 @@ __jobs=$1
 __own=" $(compgen -v | tr '\n' ' ') __jobs __own __name _ PIPESTATUS BASH_LINENO BASH_ARGC BASH_ARGV OLDPWD "
 set --
 source "$__jobs/env"
-cd "$(cat "$__jobs/cwd")"
+cd "$(cat "$__jobs/cwd")" || exit
 
 __hand_on() {
     pwd > "$__jobs/cwd"

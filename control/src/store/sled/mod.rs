@@ -53,7 +53,7 @@ const SCHEMA_KEY: &[u8] = b"m/schema";
 const REVISION_KEY: &[u8] = b"m/revision";
 const SEAL_KEY: &[u8] = b"m/seal";
 
-/// A [`Store`] in a directory of this machine.
+/// A [`Store`](super::Store) in a directory of this machine.
 pub struct SledStore {
     store: LocalStore,
     /// Ends once the store has.

@@ -4,8 +4,10 @@ use super::*;
 use crate::component::{ExternItem, Function};
 
 mod explain;
+mod functions;
 mod host;
 mod proto;
+mod wasi;
 mod workload;
 
 fn name(text: &str) -> Name {
@@ -330,113 +332,6 @@ fn components_are_ordered_after_those_that_they_import_from() {
 }
 
 #[test]
-fn functions_must_agree() {
-    let service = service(&["a:b/c@1.0.0"]);
-    let exporter = |functions: &[Function]| ComponentInfo {
-        exports: vec![item("a:b/c@1.1.0", functions)],
-        ..Default::default()
-    };
-    refused(
-        Some(&service),
-        &[("a", &exporter(&[function("g", "func()")]))],
-        SERVICE,
-        &["`a` exports it as `a:b/c@1.1.0` without the function `f`"],
-    );
-    refused(
-        Some(&service),
-        &[("a", &exporter(&[function("f", "func() -> u8")]))],
-        SERVICE,
-        &["`f: func()`", "`f: func() -> u8`", "same WIT"],
-    );
-    let more = [function("g", "func()"), function("f", "func()")];
-    assert!(planned(Some(&service), &[("a", &exporter(&more))]).is_ok());
-}
-
-#[test]
-fn unlinkable_functions_are_named_once_with_the_reason() {
-    let unlinkable = |name: &str| Function {
-        unlinkable: Some("it passes a resource".into()),
-        ..function(name, "func() -> file")
-    };
-    let with = |names: &[&str]| {
-        let functions = names.iter().map(|name| unlinkable(name));
-        let functions: Vec<_> = functions.chain([function("fine", "func()")]).collect();
-        [item("a:b/files@1.0.0", &functions)]
-    };
-    for (names, more) in [
-        (&["open"][..], ""),
-        (
-            &["open", "b", "c", "d", "e"],
-            "; nor can `b`, `c`, `d`, `e`",
-        ),
-        (
-            &["open", "b", "c", "d", "e", "f"],
-            "; nor can `b`, `c`, `d` and 2 more",
-        ),
-    ] {
-        let files = with(names);
-        let api = ComponentInfo {
-            imports: files.to_vec(),
-            ..Default::default()
-        };
-        let library = ComponentInfo {
-            exports: files.to_vec(),
-            ..Default::default()
-        };
-        let message = format!(
-            "imports `a:b/files@1.0.0`, whose `open` cannot be linked: it passes a resource{more}"
-        );
-        // No component could answer, so none is asked for.
-        for components in [
-            &[("api", &api), ("library", &library)][..],
-            &[("api", &api)],
-        ] {
-            let errors = planned(None, components).unwrap_err();
-            let messages: Vec<_> = errors.iter().map(|e| e.message.as_str()).collect();
-            assert_eq!(messages, [message.as_str()]);
-        }
-    }
-}
-
-#[test]
-fn what_differs_is_listed_briefly() {
-    let named = |names: &str| {
-        let functions = names.split(' ').map(|name| function(name, "func()"));
-        functions.collect::<Vec<_>>()
-    };
-    let importer = |functions: &[Function]| ComponentInfo {
-        imports: vec![item("a:b/c", functions)],
-        ..Default::default()
-    };
-    let exporter = |functions: &[Function]| ComponentInfo {
-        exports: vec![item("a:b/c", functions)],
-        ..Default::default()
-    };
-    let typed: Vec<_> = named("a b c")
-        .into_iter()
-        .map(|f| function(&f.name, "func() -> u8"))
-        .collect();
-    for (exported, part) in [
-        (named("z"), "without the functions `a`, `b`, `c`"),
-        (named("a b"), "without the function `c`"),
-        (
-            typed,
-            "with `a: func() -> u8`; `b`, `c` differ likewise: build both",
-        ),
-    ] {
-        refused(
-            None,
-            &[
-                ("it", &importer(&named("a b c"))),
-                ("other", &exporter(&exported)),
-            ],
-            FIRST,
-            &[part],
-        );
-    }
-}
-
-#[test]
 fn what_another_host_provides_is_not_asked_of_a_component() {
     let api = info(&["wasmcloud:messaging/consumer@0.2.0"], &[]);
     let errors = planned(None, &[("api", &api)]).unwrap_err();
@@ -460,80 +355,6 @@ fn only_interfaces_of_packages_are_linked() {
         FIRST,
         &["`log`", "namespace:package/interface"],
     );
-}
-
-#[test]
-fn wasi_is_linked_where_workers_provide_it() {
-    for (import, provided) in [
-        ("wasi:io/streams@0.2.0", true),
-        ("wasi:http/types@0.2.12", true),
-        ("wasi:http/types@0.2.99", true),
-        ("wasi:sockets/types@0.3.0", true),
-        ("wasi:http/client@0.3.0", true),
-        ("wasi:clocks/types@0.3.1", true),
-        ("wasi:http/handler@0.3.0", false),
-        ("wasi:http/incoming-handler@0.2.0", false),
-        ("wasi:cli/run@0.3.2", false),
-        ("wasi:clocks/timezone@0.2.0", false),
-        ("wasi:sockets/types@0.2.0", false),
-        ("wasi:io/poll@0.3.0", false),
-        ("wasi:keyvalue/store@0.2.0", false),
-        ("wasi:http/types@0.3.0-rc-2025-09-16", false),
-        ("wasi:http/types@1.0.0", false),
-        ("wasi:http/types", false),
-    ] {
-        let service = service(&[import]);
-        let result = planned(Some(&service), &[("all", &info(&[], &[import]))]);
-        assert_eq!(result.is_ok(), provided, "{import}: {result:?}");
-        if let Err(errors) = result {
-            let [error] = errors.as_slice() else {
-                panic!("{errors:?}");
-            };
-            assert!(error.message.contains(import), "{error}");
-            assert!(
-                error.message.contains("which workers do not provide"),
-                "{error}"
-            );
-        }
-    }
-    for (import, hint) in [
-        (
-            "wasi:http/handler@0.3.0",
-            "of wasi:http@0.3 they provide client, types",
-        ),
-        (
-            "wasi:io/poll@0.3.0",
-            "wasi:{cli, clocks, filesystem, http, random, sockets}@0.3",
-        ),
-        ("wasi:http/types@0.3.0-rc-1", "a pre-release"),
-    ] {
-        refused(Some(&service(&[import])), &[], SERVICE, &[hint]);
-    }
-}
-
-#[test]
-fn functions_of_wasi_that_workers_lack_are_refused_once_for_each_interface() {
-    let lacking = |functions: &[&str]| ComponentInfo {
-        imports: vec![item(
-            "wasi:cli/exit@0.2.0",
-            &functions
-                .iter()
-                .map(|name| function(name, "func()"))
-                .collect::<Vec<_>>(),
-        )],
-        ..Default::default()
-    };
-    let names = ["abort", "quit", "leave", "vanish", "stop"];
-    refused(
-        None,
-        &[("it", &lacking(&names))],
-        FIRST,
-        &[
-            "imports `wasi:cli/exit@0.2.0` with `abort`, `quit`, `leave` and 2 more, which workers do not provide",
-        ],
-    );
-    // Inspected by a version that provided less.
-    assert!(planned(None, &[("it", &lacking(&["exit-with-code"]))]).is_ok());
 }
 
 #[test]

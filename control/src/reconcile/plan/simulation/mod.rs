@@ -8,6 +8,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
+mod execute;
 mod guests;
 mod promises;
 mod revisions;
