@@ -19,12 +19,8 @@ pub struct Paragraph {
 impl Paragraph {
     /// Returns the line of the file that a place in the text is in.
     pub fn line_of(&self, at: usize) -> usize {
-        let lines = self.lines.iter().rev();
-        lines
-            .clone()
-            .find(|(start, _)| *start <= at)
-            .or(lines.last())
-            .map_or(1, |(_, line)| *line)
+        let before = self.lines.iter().rev().find(|(start, _)| *start <= at);
+        before.or(self.lines.first()).map_or(1, |(_, line)| *line)
     }
 
     fn push(&mut self, line: usize, text: &str) {
