@@ -150,7 +150,15 @@ async fn an_update_that_cannot_run_leaves_the_one_before_at_work() {
         cluster.get("echo.localhost", "/env").await.text(),
         "COLOUR=blue\n"
     );
-    assert_eq!(cluster.replicas("echo").await.len(), 1);
+    eventually("the earlier replicas are gone", async || {
+        let replicas = cluster.replicas("echo").await;
+        if replicas.len() == 1 {
+            Ok(())
+        } else {
+            Err(replicas)
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
