@@ -3,6 +3,7 @@
 use super::*;
 
 mod print;
+mod reference;
 mod refusals;
 
 fn one(text: &str) -> Manifest {

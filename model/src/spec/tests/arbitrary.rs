@@ -1,11 +1,16 @@
 //! Valid specs of every kind, and what must hold for all of them.
 #![allow(clippy::unwrap_used)]
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU16};
 
 use proptest::prelude::*;
 
-use crate::{host_port::Transport, spec::*};
+use crate::{
+    digest::Digest,
+    egress::EgressRule,
+    host_port::{HostPort, Transport},
+    spec::*,
+};
 
 fn durations(from: u64, to: u64) -> impl Strategy<Value = Duration> {
     (from..=to).prop_map(Duration::from_millis)

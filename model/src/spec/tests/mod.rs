@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
+use std::num::NonZeroU16;
+
 use warren_proto::v1;
 
 use super::*;
-use crate::error::Violations;
+use crate::digest::Digest;
 
 pub(crate) mod arbitrary;
 mod probe;
