@@ -5,7 +5,7 @@
 //! `GetInfo` gives the list to clients ([`honoured`]), Apply refuses the rest ([`admit`]), a client asks an older
 //! server before it sends ([`check`] with [`Offer::of_server`]).
 
-use std::{fmt, sync::LazyLock};
+use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
 use warren_proto::{fields, v1};
 
@@ -20,6 +20,11 @@ static NOT_YET: LazyLock<Vec<String>> = LazyLock::new(|| features_with(|field| f
 /// What the first servers, which named no fields in `GetInfo`, did not honour.
 static NOT_BY_THE_FIRST: LazyLock<Vec<String>> =
     LazyLock::new(|| features_with(|field| field.added));
+
+/// The fields that the first workers did not honour: a replica that uses one is only placed on a
+/// worker that lists it.
+static NEEDS_WORKER: LazyLock<Vec<String>> =
+    LazyLock::new(|| features_with(|field| field.needs_worker));
 
 /// A field that a workload uses: one that says something else than its absence would.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,19 @@ pub fn honoured() -> Vec<String> {
 /// Whether this version honours the feature.
 pub fn is_honoured(feature: &str) -> bool {
     !is_within_any(feature, &NOT_YET)
+}
+
+/// Returns what a worker of this version lists in `Hello.features`.
+pub fn of_worker() -> &'static [String] {
+    &NEEDS_WORKER
+}
+
+/// Returns what a worker must list to run a replica of this spec.
+pub fn required_of_worker(spec: &v1::WorkloadSpec) -> BTreeSet<String> {
+    let used = fields::set(spec).into_iter();
+    let used = used.map(|field| format!("spec.{}", field.kind));
+    used.filter(|feature| NEEDS_WORKER.contains(feature))
+        .collect()
 }
 
 /// Every field of `spec` that the workload uses, a message before what it holds. What is set to its default is not

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use prost::{Message, Name};
+pub use prost_reflect::DynamicMessage;
 use prost_reflect::{
-    DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor,
-    ReflectMessage as _, Value,
+    ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
 };
 
 use crate::{json, v1};

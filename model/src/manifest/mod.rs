@@ -21,7 +21,7 @@ mod reader;
 mod reference;
 mod workload;
 
-pub use print::to_yaml;
+pub use print::{settings, to_yaml};
 pub use reference::{Entry, reference};
 
 /// One workload of a manifest file.

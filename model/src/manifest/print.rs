@@ -46,6 +46,42 @@ fn group(message: &DynamicMessage, schema: &Schema) -> Hash {
     printed
 }
 
+/// Returns the fields of a message that it has set and that are wanted, each with its value in the
+/// words of a manifest; what a field holds follows its name: `config.greeting`.
+pub fn settings(
+    message: &DynamicMessage,
+    schema: &Schema,
+    is_wanted: impl Fn(&Field) -> bool,
+) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for field in schema.fields.iter().filter(|field| is_wanted(field)) {
+        let is_set = message.has_field(&field.descriptor);
+        let value = is_set.then(|| value(&message.get_field(&field.descriptor), field));
+        if let Some(value) = value.flatten() {
+            flatten(&field.name, &value, &mut found);
+        }
+    }
+    found
+}
+
+fn flatten(at: &str, value: &Yaml, found: &mut Vec<(String, String)>) {
+    match value {
+        Yaml::Hash(pairs) => {
+            for (name, value) in pairs {
+                let Yaml::Real(name) = name else { continue };
+                flatten(&format!("{at}.{name}"), value, found);
+            }
+        }
+        Yaml::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                flatten(&format!("{at}[{i}]"), item, found);
+            }
+        }
+        Yaml::Real(value) => found.push((at.to_owned(), value.clone())),
+        _ => {}
+    }
+}
+
 /// An item of a list. One that says nothing shows its defaults: an empty mapping looks like a mistake.
 fn item(message: &DynamicMessage, schema: &Schema) -> Yaml {
     let mut printed = group(message, schema);

@@ -63,7 +63,7 @@ impl Component {
         let routes = routes
             .map(|(i, route)| guest::route(v, &at.item("routes", i), &route.host, &route.path))
             .collect::<Vec<_>>();
-        let env = guest::env(v, at, &component.env);
+        let env = guest::pairs(v, at, "env", &component.env);
         let egress = guest::egress(v, at, &component.egress);
         let given = component.limits.unwrap_or_default();
         let limits = at.group("limits");
@@ -104,7 +104,7 @@ impl Component {
             name: self.name.to_string(),
             component: self.component.to_string(),
             routes: routes.collect(),
-            env: guest::env_to_proto(&self.env),
+            env: guest::pairs_to_proto(&self.env),
             egress: guest::egress_to_proto(&self.egress),
             limits: Some(v1::ComponentLimits {
                 memory_bytes: Some(self.memory_bytes),

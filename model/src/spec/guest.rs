@@ -25,10 +25,17 @@ pub(super) fn artifact(v: &mut Violations, at: &Place, digest: &str) -> Option<D
     v.ok(field, Digest::parse(digest))
 }
 
-pub(super) fn env(v: &mut Violations, at: &Place, vars: &[v1::EnvVar]) -> BTreeMap<String, String> {
+/// Reads names with values, within the bounds that the schema gives the field `field`.
+pub(super) fn pairs(
+    v: &mut Violations,
+    at: &Place,
+    field: &str,
+    vars: &[v1::EnvVar],
+) -> BTreeMap<String, String> {
+    at.count(v, field, vars.len());
     let mut env = BTreeMap::new();
     for (i, var) in vars.iter().enumerate() {
-        let at = at.field(&format!("env[{i}]"));
+        let at = at.field(&format!("{field}[{i}]"));
         let name = &var.name;
         if name.is_empty() || name.contains(['=', '\0']) {
             v.push(
@@ -65,10 +72,12 @@ pub(super) fn env(v: &mut Violations, at: &Place, vars: &[v1::EnvVar]) -> BTreeM
             );
         }
     }
+    let bytes = env.iter().map(|(name, value)| name.len() + value.len());
+    at.total(v, field, bytes.sum());
     env
 }
 
-pub(super) fn env_to_proto(env: &BTreeMap<String, String>) -> Vec<v1::EnvVar> {
+pub(super) fn pairs_to_proto(env: &BTreeMap<String, String>) -> Vec<v1::EnvVar> {
     env.iter()
         .map(|(name, value)| v1::EnvVar {
             name: name.clone(),

@@ -7,7 +7,7 @@ use std::{fmt, num::NonZeroU16, time::Duration};
 
 use crate::{
     error::Violations,
-    quantity::{format_bytes, format_duration},
+    quantity::{format_bytes, format_duration, rounded_bytes},
     schema::{self, Schema},
 };
 
@@ -148,6 +148,19 @@ impl Place {
             v.push(
                 self.field(name),
                 format_args!("{count} are more than {most}"),
+            );
+        }
+    }
+
+    /// Checks the number of bytes that names with values have in total.
+    pub(super) fn total(&self, v: &mut Violations, name: &str, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let most = self.schema.field(name).most_bytes();
+        if bytes > most {
+            let (bytes, most) = (rounded_bytes(bytes), format_bytes(most));
+            v.push(
+                self.field(name),
+                format_args!("its names and values have {bytes} in total: use at most {most}"),
             );
         }
     }

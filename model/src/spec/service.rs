@@ -85,7 +85,7 @@ impl Service {
                 );
             }
         }
-        let env = guest::env(v, at, &service.env);
+        let env = guest::pairs(v, at, "env", &service.env);
         let restart = service.restart.unwrap_or_default();
         let restart = RestartPolicy::from_proto(v, &at.group("restart"), &restart);
         let publish = publish_all(v, at, &service.publish);
@@ -136,7 +136,7 @@ impl Service {
         v1::Service {
             component: self.component.to_string(),
             args: self.args.clone(),
-            env: guest::env_to_proto(&self.env),
+            env: guest::pairs_to_proto(&self.env),
             restart: Some(self.restart.to_proto()),
             publish: self.publish.iter().map(Publish::to_proto).collect(),
             routes: self.routes.iter().map(ServiceRoute::to_proto).collect(),
