@@ -238,6 +238,24 @@ fn servers_are_asked_by_what_they_name() {
     );
 }
 
+#[test]
+fn a_worker_must_know_what_the_first_ones_did_not() {
+    let config = vec![v1::EnvVar {
+        name: "a".into(),
+        source: Some(v1::env_var::Source::Value("b".into())),
+    }];
+    let spec = |config: &[v1::EnvVar]| {
+        let workload = workload(|spec| {
+            spec.service.as_mut().unwrap().config = config.to_vec();
+        });
+        workload.spec.unwrap()
+    };
+    assert!(required_of_worker(&spec(&[])).is_empty());
+    let required = required_of_worker(&spec(&config));
+    assert_eq!(required, ["spec.service.config".to_owned()].into());
+    assert!(required.iter().all(|feature| of_worker().contains(feature)));
+}
+
 proptest! {
     #[test]
     fn the_shortest_message_means_the_same(spec in any_spec()) {

@@ -14,6 +14,8 @@ pub struct Component {
     pub component: Digest,
     pub routes: Vec<Route>,
     pub env: BTreeMap<String, String>,
+    /// What the guest reads through `wasi:config/store`.
+    pub config: BTreeMap<String, String>,
     pub egress: Vec<EgressRule>,
     /// Of one instance.
     pub memory_bytes: u64,
@@ -64,6 +66,7 @@ impl Component {
             .map(|(i, route)| guest::route(v, &at.item("routes", i), &route.host, &route.path))
             .collect::<Vec<_>>();
         let env = guest::pairs(v, at, "env", &component.env);
+        let config = guest::pairs(v, at, "config", &component.config);
         let egress = guest::egress(v, at, &component.egress);
         let given = component.limits.unwrap_or_default();
         let limits = at.group("limits");
@@ -85,6 +88,7 @@ impl Component {
             component: digest?,
             routes: routes.into_iter().collect::<Option<_>>()?,
             env,
+            config,
             egress: egress?,
             memory_bytes,
             reserve_bytes,
@@ -105,6 +109,7 @@ impl Component {
             component: self.component.to_string(),
             routes: routes.collect(),
             env: guest::pairs_to_proto(&self.env),
+            config: guest::pairs_to_proto(&self.config),
             egress: guest::egress_to_proto(&self.egress),
             limits: Some(v1::ComponentLimits {
                 memory_bytes: Some(self.memory_bytes),

@@ -21,6 +21,8 @@ pub struct Service {
     pub component: Digest,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
+    /// What the guest reads through `wasi:config/store`.
+    pub config: BTreeMap<String, String>,
     pub restart: RestartPolicy,
     pub publish: Vec<Publish>,
     pub routes: Vec<ServiceRoute>,
@@ -86,6 +88,7 @@ impl Service {
             }
         }
         let env = guest::pairs(v, at, "env", &service.env);
+        let config = guest::pairs(v, at, "config", &service.config);
         let restart = service.restart.unwrap_or_default();
         let restart = RestartPolicy::from_proto(v, &at.group("restart"), &restart);
         let publish = publish_all(v, at, &service.publish);
@@ -114,6 +117,7 @@ impl Service {
             component: component?,
             args: service.args.clone(),
             env,
+            config,
             restart,
             publish: publish?,
             routes: routes?,
@@ -137,6 +141,7 @@ impl Service {
             component: self.component.to_string(),
             args: self.args.clone(),
             env: guest::pairs_to_proto(&self.env),
+            config: guest::pairs_to_proto(&self.config),
             restart: Some(self.restart.to_proto()),
             publish: self.publish.iter().map(Publish::to_proto).collect(),
             routes: self.routes.iter().map(ServiceRoute::to_proto).collect(),
