@@ -2,8 +2,6 @@
 
 use std::{env, fs, path::PathBuf};
 
-use prost::Message as _;
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=warren");
     let mut files: Vec<PathBuf> = fs::read_dir("warren/v1")?
@@ -11,9 +9,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect::<Result<_, _>>()?;
     files.sort();
 
-    let descriptors = protox::compile(&files, ["."])?;
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&files)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("warren.v1.bin"), descriptors.encode_to_vec())?;
+    // Encoded by the compiler, which keeps options that `prost_types` does not know.
+    let encoded = compiler.encode_file_descriptor_set();
+    fs::write(out.join("warren.v1.bin"), encoded)?;
 
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
@@ -24,6 +28,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".warren.v1.PullResponse")
         .bytes(".warren.v1.BackupResponse")
         .btree_map(".warren.v1")
-        .compile_fds_with_config(descriptors, config)?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
     Ok(())
 }

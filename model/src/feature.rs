@@ -1,11 +1,11 @@
 //! Which fields of a workload a server honours, so that none is dropped in silence.
 //!
 //! A feature is a field's path from `spec`, with names as in JSON and without indices: `spec.service.routes.port`. The
-//! list of all comes from the contract's descriptors; `NOT_YET` says which of them this version does not honour.
+//! list of all comes from the contract's descriptors, whose options say which of them this version does not honour.
 //! `GetInfo` gives the list to clients ([`honoured`]), Apply refuses the rest ([`admit`]), a client asks an older
 //! server before it sends ([`check`] with [`Offer::of_server`]).
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
 use warren_proto::{fields, v1};
 
@@ -15,32 +15,16 @@ use crate::{
 };
 
 /// What the contract has and this version does not do yet: these fields and all below them.
-pub(crate) const NOT_YET: [&str; 2] = ["spec.service.env.secret", "spec.components.env.secret"];
+static NOT_YET: LazyLock<Vec<String>> = LazyLock::new(|| features_with(|field| field.unsupported));
 
-/// What the first servers, which named no fields in `GetInfo`, did not honour. What leaves [`NOT_YET`] stays here, and what
-/// the contract gains joins it.
-const NOT_BY_THE_FIRST: [&str; 20] = [
-    "spec.service.readiness",
-    "spec.service.liveness",
-    "spec.service.volumes",
-    "spec.service.routes",
-    "spec.volumes",
-    "spec.service.exclusive",
-    "spec.placement",
-    "spec.update",
-    "spec.components.reuse",
-    "spec.service.limits.cpuWeight",
-    "spec.service.env.secret",
-    "spec.components.env.secret",
-    "spec.service.limits.requestBodyBytes",
-    "spec.service.limits.responseBodyBytes",
-    "spec.components.limits.requestBodyBytes",
-    "spec.components.limits.responseBodyBytes",
-    "spec.service.reserve",
-    "spec.components.reserve",
-    "spec.service.restart.onFailed",
-    "spec.service.restart.onLost",
-];
+/// What the first servers, which named no fields in `GetInfo`, did not honour.
+static NOT_BY_THE_FIRST: LazyLock<Vec<String>> =
+    LazyLock::new(|| features_with(|field| field.added));
+
+/// The fields that the first workers did not honour: a replica that uses one is only placed on a
+/// worker that lists it.
+static NEEDS_WORKER: LazyLock<Vec<String>> =
+    LazyLock::new(|| features_with(|field| field.needs_worker));
 
 /// A field that a workload uses: one that says something else than its absence would.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +52,26 @@ pub struct Offer {
 
 /// Every feature of this version, in the order of the contract: what `GetInfo` lists beside the names of abilities.
 pub fn honoured() -> Vec<String> {
-    features().filter(|feature| is_honoured(feature)).collect()
+    let features = features().into_iter();
+    features.filter(|feature| is_honoured(feature)).collect()
 }
 
 /// Whether this version honours the feature.
 pub fn is_honoured(feature: &str) -> bool {
     !is_within_any(feature, &NOT_YET)
+}
+
+/// Returns what a worker of this version lists in `Hello.features`.
+pub fn of_worker() -> &'static [String] {
+    &NEEDS_WORKER
+}
+
+/// Returns what a worker must list to run a replica of this spec.
+pub fn required_of_worker(spec: &v1::WorkloadSpec) -> BTreeSet<String> {
+    let used = fields::set(spec).into_iter();
+    let used = used.map(|field| format!("spec.{}", field.kind));
+    used.filter(|feature| NEEDS_WORKER.contains(feature))
+        .collect()
 }
 
 /// Every field of `spec` that the workload uses, a message before what it holds. What is set to its default is not
@@ -126,9 +124,13 @@ pub fn admit(workload: &v1::Workload) -> Result<ValidWorkload, Violations> {
     }
 }
 
-fn features() -> impl Iterator<Item = String> {
-    let kinds = fields::kinds::<v1::WorkloadSpec>().into_iter();
-    kinds.map(|kind| format!("spec.{kind}"))
+fn features() -> Vec<String> {
+    features_with(|_| true)
+}
+
+fn features_with(is_wanted: impl Fn(&v1::Field) -> bool) -> Vec<String> {
+    let kinds = fields::kinds_with::<v1::WorkloadSpec>(is_wanted).into_iter();
+    kinds.map(|kind| format!("spec.{kind}")).collect()
 }
 
 /// Whether a path is this one or one below it.
@@ -137,7 +139,7 @@ fn is_within(path: &str, prefix: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-fn is_within_any(path: &str, prefixes: &[&str]) -> bool {
+fn is_within_any(path: &str, prefixes: &[String]) -> bool {
     prefixes.iter().any(|prefix| is_within(path, prefix))
 }
 
@@ -149,9 +151,8 @@ impl Offer {
     pub fn of_server(features: &[String]) -> Self {
         let mut features = features.to_vec();
         if !features.iter().any(|feature| is_within(feature, "spec")) {
-            let first =
-                self::features().filter(|feature| !is_within_any(feature, &NOT_BY_THE_FIRST));
-            features.extend(first);
+            let first = self::features().into_iter();
+            features.extend(first.filter(|feature| !is_within_any(feature, &NOT_BY_THE_FIRST)));
         }
         Self { features }
     }

@@ -28,5 +28,6 @@ pub mod publish_rule;
 pub mod quantity;
 pub mod reason;
 pub mod route;
+pub mod schema;
 pub mod spec;
 pub mod tree;

@@ -29,6 +29,7 @@ const MAX_PUBLISH_RULES: usize = 256;
 const MAX_INTERFACES: usize = 1024;
 /// Characters of an interface's name.
 const MAX_INTERFACE_NAME: usize = 256;
+const MAX_FEATURES: usize = 256;
 /// Replicas of one Hello.
 const MAX_REPLICAS: usize = 16 << 10;
 /// Bytes of a text for people.
@@ -85,6 +86,12 @@ pub(super) fn check_hello(hello: &v1::Hello, violations: &mut Violations) {
         }
     }
     check_interfaces(&hello.interfaces, violations);
+    few(
+        violations,
+        "hello.features",
+        hello.features.len(),
+        MAX_FEATURES,
+    );
     check_labels(&hello.labels, violations);
     if few(
         violations,

@@ -40,6 +40,8 @@ pub(super) struct Greeting {
     pub compile_limits: Option<v1::CompileLimits>,
     /// The interfaces that it provides to guests. Empty where it does not state them.
     pub interfaces: Vec<v1::HostInterface>,
+    /// The fields of a spec that it honours, of those that the first workers did not know.
+    pub features: Vec<String>,
 }
 
 /// Why a worker is not admitted: a reason in CamelCase, and a sentence with what to do.
@@ -88,6 +90,7 @@ impl Greeting {
                 publish_allow: hello.publish_allow,
                 compile_limits: hello.compile_limits,
                 interfaces: hello.interfaces,
+                features: hello.features,
             }),
             _ => Err(SessionError::Invalid(violations)),
         }

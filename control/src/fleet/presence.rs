@@ -152,6 +152,7 @@ fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v
         publish_allow: greeting.publish_allow.clone(),
         compile_limits: greeting.compile_limits,
         interfaces: greeting.interfaces.clone(),
+        features: greeting.features.clone(),
         instance: greeting.instance.clone(),
         conditions: before.conditions,
         departure: before.departure,

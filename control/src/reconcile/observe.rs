@@ -10,6 +10,7 @@ use prost_types::Timestamp;
 use warren_model::{
     condition,
     digest::Digest,
+    feature,
     guard::Guard,
     host_port::HostPort,
     link::HostInterfaces,
@@ -43,7 +44,10 @@ pub fn desired(
     stop_first: bool,
     now: &Timestamp,
 ) -> Desired {
-    let requirements = requirements(workload, spec);
+    let mut requirements = requirements(workload, spec);
+    if let Some(spec) = &workload.spec {
+        requirements.features = feature::required_of_worker(spec);
+    }
     // Two that write to one directory would spoil it for each other.
     let writes = requirements
         .volumes
@@ -230,6 +234,7 @@ fn requirements(workload: &v1::Workload, spec: &WorkloadSpec) -> Requirements {
             .map_or_else(HostInterfaces::default, |plan| {
                 HostInterfaces::named(&plan.interfaces)
             }),
+        features: BTreeSet::new(),
     }
 }
 

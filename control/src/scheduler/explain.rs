@@ -21,6 +21,8 @@ pub(super) enum Refusal {
     Stopped,
     Cordoned,
     DropsAssignments,
+    /// Its version does not know this field of the spec.
+    LacksFeature(String),
     /// The label as `key=value`.
     LacksLabel(String),
     LacksVolume(Name),
@@ -82,6 +84,7 @@ impl Unschedulable {
             | Refusal::LacksMemory { .. } => true,
             Refusal::PortTaken { taken, .. } => taken.hold != Hold::Stays,
             Refusal::Cordoned
+            | Refusal::LacksFeature(_)
             | Refusal::LacksLabel(_)
             | Refusal::LacksVolume(_)
             | Refusal::ReadOnlyVolume(_)
@@ -143,6 +146,10 @@ impl Unschedulable {
         let mut lacking: BTreeMap<String, (&str, &str, usize)> = BTreeMap::new();
         for refusal in &self.refusals {
             let (what, one, several) = match refusal {
+                Refusal::LacksFeature(field) => {
+                    let what = format!("know `{field}` (upgrade the worker)");
+                    (what, "does not", "do not")
+                }
                 Refusal::LacksLabel(label) => (format!("label {label}"), "lacks", "lack"),
                 Refusal::LacksVolume(name) => (format!("volume `{name}`"), "lacks", "lack"),
                 Refusal::ReadOnlyVolume(name) => {

@@ -54,6 +54,8 @@ pub struct Requirements {
     pub listens: Vec<HostPort>,
     /// The interfaces that the worker must provide to guests.
     pub interfaces: HostInterfaces,
+    /// Fields of a spec that the worker must know.
+    pub features: BTreeSet<String>,
 }
 
 /// The access to a directory that is offered, or required.
@@ -74,6 +76,8 @@ pub struct Offers {
     pub publish: Vec<PublishRule>,
     /// The interfaces that it provides to guests. Workers of one version share one list.
     pub interfaces: Arc<HostInterfaces>,
+    /// Fields of a spec that it knows, of those that the first workers did not.
+    pub features: BTreeSet<String>,
 }
 
 /// A worker as placement sees it, with all its replicas counted.
@@ -280,6 +284,10 @@ impl Demand<'_> {
 impl Offers {
     /// Returns the first requirement that it does not meet.
     fn lack(&self, required: &Requirements) -> Option<Refusal> {
+        let mut features = required.features.iter();
+        if let Some(feature) = features.find(|feature| !self.features.contains(*feature)) {
+            return Some(Refusal::LacksFeature(feature.clone()));
+        }
         let mut labels = required.labels.iter();
         let missing = labels.find(|(key, value)| self.labels.get(*key) != Some(value));
         if let Some((key, value)) = missing {

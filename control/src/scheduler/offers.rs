@@ -21,6 +21,7 @@ impl Offers {
                 .filter_map(|rule| rule.parse().ok())
                 .collect(),
             interfaces: HostInterfaces::stated(&worker.interfaces),
+            features: worker.features.iter().cloned().collect(),
         }
     }
 }

@@ -1,136 +1,36 @@
-//! A manifest's worth of YAML, and how it is written.
+//! Scalars of a manifest, and its layout by the emitter of `yaml-rust2`.
+//!
+//! The emitter would read some texts back as numbers or dates in other versions of YAML, so it is
+//! given every scalar as it is to be written.
 
-use std::{fmt::Write, time::Duration};
+use std::fmt::Write;
 
-use crate::{
-    digest::Digest,
-    quantity::{format_bytes, format_duration},
-};
+use yaml_rust2::{Yaml, YamlEmitter};
 
-/// Just what a manifest needs of YAML.
-pub(super) enum Yaml {
-    /// Left out.
-    Absent,
-    /// Written as it is.
-    Plain(String),
-    /// Left out when empty.
-    Map(Vec<(String, Yaml)>),
-    /// Left out when empty.
-    List(Vec<Yaml>),
+use crate::digest::Digest;
+
+/// A scalar that is written as it is.
+pub(super) fn plain(value: impl ToString) -> Yaml {
+    Yaml::Real(value.to_string())
 }
 
-pub(super) fn fields<const N: usize>(fields: [(&str, Yaml); N]) -> Yaml {
-    let present = fields.into_iter().filter(|(_, value)| !value.is_absent());
-    Yaml::Map(
-        present
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect(),
-    )
-}
-
+/// A text, in quotes where it needs them.
 pub(super) fn text(text: &str) -> Yaml {
-    Yaml::Plain(scalar(text))
+    plain(scalar(text))
 }
 
-/// Left out when empty.
-pub(super) fn given(one: &str) -> Yaml {
-    if one.is_empty() {
-        Yaml::Absent
-    } else {
-        text(one)
+/// Returns the whole document, without a marker before it.
+pub(super) fn document(document: &Yaml) -> String {
+    let mut out = String::new();
+    if YamlEmitter::new(&mut out).dump(document).is_err() {
+        unreachable!("a String accepts all that is written to it");
     }
-}
-
-pub(super) fn texts(texts: &[String]) -> Yaml {
-    Yaml::List(texts.iter().map(|one| text(one)).collect())
-}
-
-pub(super) fn optional(value: Option<impl ToString>) -> Yaml {
-    value.map_or(Yaml::Absent, |value| Yaml::Plain(value.to_string()))
-}
-
-pub(super) fn bytes(bytes: Option<u64>) -> Yaml {
-    bytes.map_or(Yaml::Absent, |bytes| Yaml::Plain(format_bytes(bytes)))
-}
-
-pub(super) fn duration(duration: Option<prost_types::Duration>) -> Yaml {
-    duration
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .map_or(Yaml::Absent, |duration| {
-            Yaml::Plain(format_duration(duration))
-        })
-}
-
-// === impl Yaml ===
-
-impl Yaml {
-    /// `{}`, which says that something is there.
-    pub(super) fn marker() -> Self {
-        Self::Plain("{}".to_owned())
-    }
-
-    /// The same, or `{}` where it would be left out.
-    pub(super) fn or_marker(self) -> Self {
-        if self.is_absent() {
-            Self::marker()
-        } else {
-            self
-        }
-    }
-
-    /// The whole document.
-    pub(super) fn document(&self) -> String {
-        let mut out = String::new();
-        self.write(0, &mut out);
-        out
-    }
-
-    fn is_absent(&self) -> bool {
-        match self {
-            Self::Absent => true,
-            Self::Plain(_) => false,
-            Self::Map(pairs) => pairs.is_empty(),
-            Self::List(items) => items.is_empty(),
-        }
-    }
-
-    /// Writes lines at this depth; the first one's indent is there already when `out` does not end a line.
-    fn write(&self, depth: usize, out: &mut String) {
-        match self {
-            Self::Absent => {}
-            Self::Plain(text) => line(depth, text, out),
-            Self::Map(pairs) => {
-                for (name, value) in pairs {
-                    let name = scalar(name);
-                    match value {
-                        Self::Plain(text) => line(depth, &format!("{name}: {text}"), out),
-                        value => {
-                            line(depth, &format!("{name}:"), out);
-                            value.write(depth + 1, out);
-                        }
-                    }
-                }
-            }
-            Self::List(items) => {
-                for item in items {
-                    out.push_str(&"  ".repeat(depth));
-                    out.push_str("- ");
-                    item.write(depth + 1, out);
-                }
-            }
-        }
-    }
-}
-
-fn line(depth: usize, text: &str, out: &mut String) {
-    if out.is_empty() || out.ends_with('\n') {
-        out.push_str(&"  ".repeat(depth));
-    }
-    out.push_str(text);
     out.push('\n');
+    out.split_off("---\n".len())
 }
 
-/// Plain where no reader of YAML could take it for anything but this text, else in double quotes.
+/// Returns the text plain where no reader of YAML could take it for anything else, otherwise in double
+/// quotes.
 fn scalar(text: &str) -> String {
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '.')
         && text
@@ -158,7 +58,7 @@ fn scalar(text: &str) -> String {
             c if c.is_alphanumeric() => quoted.push(c),
             c => {
                 if write!(quoted, "\\U{:08X}", u32::from(c)).is_err() {
-                    unreachable!("a String takes all that is written to it");
+                    unreachable!("a String accepts all that is written to it");
                 }
             }
         }

@@ -10,7 +10,7 @@ use warren_proto::v1;
 use crate::{
     digest::Digest,
     error::Violations,
-    feature,
+    feature, schema,
     spec::{self, ValidWorkload},
 };
 
@@ -18,12 +18,11 @@ mod document;
 mod emit;
 mod print;
 mod reader;
-mod schema;
-mod service;
+mod reference;
 mod workload;
 
-pub use print::to_yaml;
-pub use schema::{Entry, reference};
+pub use print::{settings, to_yaml};
+pub use reference::{Entry, reference};
 
 /// One workload of a manifest file.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,256 +1,151 @@
 //! From the message back to a manifest.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use warren_proto::v1;
+use prost_reflect::{DynamicMessage, Value};
+use warren_proto::{fields, v1};
+use yaml_rust2::{Yaml, yaml::Hash};
 
-use super::emit::{Yaml, bytes, duration, fields, given, optional, text, texts};
-use crate::spec;
+use super::emit::{self, plain, text};
+use crate::{
+    quantity::{format_bytes, format_duration},
+    schema::{self, CONSTANTS, Field, Kind, Schema},
+    spec,
+};
 
-/// The workload as a manifest that `apply` accepts: what was asked for, without what the server added and without what
-/// is set to its default.
+/// Returns the workload as a manifest that `apply` accepts: what was asked for, without what the
+/// server added and without what is set to its default.
 pub fn to_yaml(workload: &v1::Workload) -> String {
     let spec = workload.spec.as_ref().map(spec::without_defaults);
-    let spec = spec.unwrap_or_default();
-    let document = fields([
-        ("apiVersion", Yaml::Plain("warren/v1".to_owned())),
-        ("kind", Yaml::Plain("Workload".to_owned())),
-        ("name", text(&workload.name)),
-        ("namespace", given(&workload.namespace)),
-        ("labels", labels(&workload.labels)),
-        ("replicas", optional(spec.replicas)),
-        ("service", group(spec.service.as_ref(), service)),
-        ("components", list(&spec.components, component)),
-        ("volumes", list(&spec.volumes, volume)),
-        ("placement", group(spec.placement.as_ref(), placement)),
-        ("update", group(spec.update.as_ref(), update)),
-    ]);
-    document.document()
-}
-
-fn group<T>(message: Option<&T>, print: impl FnOnce(&T) -> Yaml) -> Yaml {
-    message.map_or(Yaml::Absent, print)
-}
-
-fn list<T>(messages: &[T], print: impl Fn(&T) -> Yaml) -> Yaml {
-    Yaml::List(messages.iter().map(print).collect())
-}
-
-fn labels(labels: &BTreeMap<String, String>) -> Yaml {
-    let pairs = labels.iter().map(|(key, value)| (key.clone(), text(value)));
-    Yaml::Map(pairs.collect())
-}
-
-fn service(service: &v1::Service) -> Yaml {
-    let limits = service.limits.unwrap_or_default();
-    fields([
-        ("component", text(&service.component)),
-        ("args", texts(&service.args)),
-        ("env", env(&service.env)),
-        ("restart", group(service.restart.as_ref(), restart)),
-        ("readiness", group(service.readiness.as_ref(), probe)),
-        ("liveness", group(service.liveness.as_ref(), probe)),
-        ("publish", list(&service.publish, publish)),
-        ("routes", list(&service.routes, service_route)),
-        ("egress", texts(&service.egress)),
-        (
-            "limits",
-            fields([
-                ("memory", bytes(limits.memory_bytes)),
-                ("cpuWeight", optional(limits.cpu_weight)),
-                ("requestBody", bytes(limits.request_body_bytes)),
-                ("responseBody", bytes(limits.response_body_bytes)),
-            ]),
-        ),
-        ("reserve", group(service.reserve.as_ref(), reserve)),
-        ("volumes", list(&service.volumes, mount)),
-        ("stopGrace", duration(service.stop_grace)),
-        ("exclusive", flag(service.exclusive)),
-    ])
-}
-
-fn component(component: &v1::Component) -> Yaml {
-    let limits = component.limits.unwrap_or_default();
-    fields([
-        ("name", text(&component.name)),
-        ("component", text(&component.component)),
-        ("routes", list(&component.routes, route)),
-        ("env", env(&component.env)),
-        ("egress", texts(&component.egress)),
-        (
-            "limits",
-            fields([
-                ("memory", bytes(limits.memory_bytes)),
-                ("timeout", duration(limits.timeout)),
-                ("concurrency", optional(limits.concurrency)),
-                ("requestBody", bytes(limits.request_body_bytes)),
-                ("responseBody", bytes(limits.response_body_bytes)),
-            ]),
-        ),
-        ("reserve", group(component.reserve.as_ref(), reserve)),
-        ("reuse", group(component.reuse.as_ref(), reuse)),
-    ])
-}
-
-fn reserve(reserve: &v1::Reserve) -> Yaml {
-    fields([("memory", bytes(reserve.memory_bytes))])
-}
-
-fn restart(policy: &v1::RestartPolicy) -> Yaml {
-    use v1::restart_policy::{Policy, Recovery};
-
-    let recovery = |recovery| match recovery {
-        Recovery::Unspecified => None,
-        Recovery::Replace => Some("replace"),
-        Recovery::Keep => Some("keep"),
+    let workload = v1::Workload {
+        spec: Some(spec.unwrap_or_default()),
+        ..workload.clone()
     };
-    let word = match policy.policy() {
-        Policy::Unspecified => None,
-        Policy::Always => Some("always"),
-        Policy::OnFailure => Some("on-failure"),
-        Policy::Never => Some("never"),
-    };
-    fields([
-        ("policy", optional(word)),
-        ("initialBackoff", duration(policy.initial_backoff)),
-        ("maxBackoff", duration(policy.max_backoff)),
-        ("resetAfter", duration(policy.reset_after)),
-        ("maxRestarts", optional(policy.max_restarts)),
-        ("window", duration(policy.window)),
-        ("onFailed", optional(recovery(policy.on_failed()))),
-        ("onLost", optional(recovery(policy.on_lost()))),
-    ])
+    let mut document = Hash::new();
+    for constant in &CONSTANTS {
+        document.insert(text(constant.name), text(constant.value));
+    }
+    document.extend(group(&fields::dynamic(&workload), schema::workload()));
+    emit::document(&Yaml::Hash(document))
 }
 
-fn probe(probe: &v1::Probe) -> Yaml {
-    use v1::probe::Check;
-
-    let (name, check) = match &probe.check {
-        Some(Check::Tcp(tcp)) => ("tcp", fields([("port", optional(Some(tcp.port)))])),
-        Some(Check::Http(http)) => (
-            "http",
-            fields([
-                ("port", optional(Some(http.port))),
-                ("path", given(&http.path)),
-            ]),
-        ),
-        Some(Check::Grpc(grpc)) => (
-            "grpc",
-            fields([
-                ("port", optional(Some(grpc.port))),
-                ("service", given(&grpc.service)),
-            ]),
-        ),
-        // No server accepted it.
-        None => ("tcp", Yaml::Absent),
-    };
-    fields([
-        (name, check),
-        ("interval", duration(probe.interval)),
-        ("timeout", duration(probe.timeout)),
-        ("failureThreshold", optional(probe.failure_threshold)),
-        ("successThreshold", optional(probe.success_threshold)),
-        ("startPeriod", duration(probe.start_period)),
-    ])
-}
-
-fn publish(publish: &v1::Publish) -> Yaml {
-    let protocol = match publish.protocol() {
-        v1::publish::Protocol::Unspecified => None,
-        v1::publish::Protocol::Tcp => Some("tcp"),
-        v1::publish::Protocol::Udp => Some("udp"),
-    };
-    fields([
-        ("port", optional(Some(publish.port))),
-        ("listen", text(&publish.listen)),
-        ("protocol", optional(protocol)),
-    ])
-}
-
-fn service_route(route: &v1::ServiceRoute) -> Yaml {
-    let protocol = match route.protocol() {
-        v1::service_route::Protocol::Unspecified => None,
-        v1::service_route::Protocol::Http1 => Some("http1"),
-        v1::service_route::Protocol::H2c => Some("h2c"),
-    };
-    fields([
-        ("host", given(&route.host)),
-        ("path", given(&route.path)),
-        ("port", optional(Some(route.port))),
-        ("protocol", optional(protocol)),
-    ])
-}
-
-/// One that matches everything says so: an empty mapping looks like a mistake.
-fn route(route: &v1::Route) -> Yaml {
-    let path = match (route.host.as_str(), route.path.as_str()) {
-        ("", "") => "/",
-        (_, path) => path,
-    };
-    fields([("host", given(&route.host)), ("path", given(path))])
-}
-
-fn mount(mount: &v1::VolumeMount) -> Yaml {
-    fields([
-        ("name", text(&mount.name)),
-        ("mountPath", text(&mount.mount_path)),
-        ("readOnly", flag(mount.read_only)),
-    ])
-}
-
-fn reuse(reuse: &v1::Reuse) -> Yaml {
-    let fields = fields([
-        ("requests", optional(reuse.requests)),
-        ("concurrency", optional(reuse.concurrency)),
-    ]);
-    fields.or_marker()
-}
-
-fn volume(volume: &v1::Volume) -> Yaml {
-    use v1::volume::Source;
-
-    let source = match &volume.source {
-        Some(Source::EmptyDir(limits)) => {
-            let limits = fields([
-                ("sizeLimit", bytes(limits.size_limit_bytes)),
-                ("inodes", optional(limits.inodes)),
-            ]);
-            ("emptyDir", limits.or_marker())
+fn group(message: &DynamicMessage, schema: &Schema) -> Hash {
+    let mut printed = Hash::new();
+    for field in &schema.fields {
+        let is_given = message.has_field(&field.descriptor) || field.option.required;
+        let value = is_given.then(|| value(&message.get_field(&field.descriptor), field));
+        if let Some(value) = value.flatten() {
+            printed.insert(text(&field.name), value);
         }
-        Some(Source::Host(host)) => ("host", text(host)),
-        // No server accepted it.
-        None => ("emptyDir", Yaml::Absent),
-    };
-    fields([("name", text(&volume.name)), source])
+    }
+    if let Some((field, inner)) = &schema.inline
+        && let Some(message) = message.get_field(field).as_message()
+    {
+        printed.extend(group(message, inner));
+    }
+    printed
 }
 
-fn placement(placement: &v1::Placement) -> Yaml {
-    fields([
-        ("labels", labels(&placement.labels)),
-        ("spread", given(&placement.spread)),
-    ])
+/// Returns the fields of a message that it has set and that are wanted, each with its value in the
+/// words of a manifest; what a field holds follows its name: `config.greeting`.
+pub fn settings(
+    message: &DynamicMessage,
+    schema: &Schema,
+    is_wanted: impl Fn(&Field) -> bool,
+) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for field in schema.fields.iter().filter(|field| is_wanted(field)) {
+        let is_set = message.has_field(&field.descriptor);
+        let value = is_set.then(|| value(&message.get_field(&field.descriptor), field));
+        if let Some(value) = value.flatten() {
+            flatten(&field.name, &value, &mut found);
+        }
+    }
+    found
 }
 
-fn update(update: &v1::Update) -> Yaml {
-    fields([
-        ("maxSurge", optional(update.max_surge)),
-        ("maxUnavailable", optional(update.max_unavailable)),
-        ("minReady", duration(update.min_ready)),
-        ("progressDeadline", duration(update.progress_deadline)),
-        ("rollbackOnFailure", optional(update.rollback_on_failure)),
-    ])
+fn flatten(at: &str, value: &Yaml, found: &mut Vec<(String, String)>) {
+    match value {
+        Yaml::Hash(pairs) => {
+            for (name, value) in pairs {
+                let Yaml::Real(name) = name else { continue };
+                flatten(&format!("{at}.{name}"), value, found);
+            }
+        }
+        Yaml::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                flatten(&format!("{at}[{i}]"), item, found);
+            }
+        }
+        Yaml::Real(value) => found.push((at.to_owned(), value.clone())),
+        _ => {}
+    }
 }
 
-fn env(vars: &[v1::EnvVar]) -> Yaml {
-    let pairs = vars.iter().filter_map(|var| match &var.source {
-        Some(v1::env_var::Source::Value(value)) => Some((var.name.clone(), text(value))),
-        // A manifest cannot say it, and no server accepted it.
-        Some(v1::env_var::Source::Secret(_)) | None => None,
-    });
-    Yaml::Map(pairs.collect())
+/// An item of a list. One that says nothing shows its defaults: an empty mapping looks like a mistake.
+fn item(message: &DynamicMessage, schema: &Schema) -> Yaml {
+    let mut printed = group(message, schema);
+    if printed.is_empty() {
+        let fields = schema
+            .fields
+            .iter()
+            .filter(|field| !field.option.default.is_empty());
+        printed.extend(fields.map(|field| (text(&field.name), text(&field.option.default))));
+    }
+    Yaml::Hash(printed)
 }
 
-/// Left out when false, which is the default of every one.
-fn flag(value: bool) -> Yaml {
-    optional(value.then_some(value))
+/// `None` for a group that says nothing, and for a value that only a server could have refused.
+fn value(value: &Value, field: &Field) -> Option<Yaml> {
+    match (&field.kind, value) {
+        (Kind::Text | Kind::Artifact, Value::String(value)) => Some(text(value)),
+        (Kind::Number, Value::U32(number)) => Some(plain(number)),
+        (Kind::Boolean, Value::Bool(value)) => Some(plain(value)),
+        (Kind::Size, Value::U64(bytes)) => Some(plain(format_bytes(*bytes))),
+        (Kind::Duration, value) => {
+            let duration: Duration = schema::duration(value)?;
+            Some(plain(format_duration(duration)))
+        }
+        (Kind::Word(words), Value::EnumNumber(given)) => {
+            let word = words.iter().find(|(_, number)| number == given);
+            word.map(|(word, _)| text(word))
+        }
+        (Kind::Texts, Value::List(items)) => {
+            let items = items.iter().filter_map(Value::as_str).map(text);
+            Some(Yaml::Array(items.collect()))
+        }
+        (Kind::Map, Value::Map(pairs)) => {
+            let pairs = pairs.iter();
+            let mut pairs: Vec<_> = pairs
+                .filter_map(|(k, v)| Some((k.as_str()?, v.as_str()?)))
+                .collect();
+            pairs.sort_unstable();
+            let pairs = pairs
+                .into_iter()
+                .map(|(key, value)| (text(key), text(value)));
+            Some(Yaml::Hash(pairs.collect()))
+        }
+        (Kind::Pairs, Value::List(items)) => {
+            let pairs = items.iter().filter_map(|item| {
+                let pair: v1::EnvVar = item.as_message()?.transcode_to().ok()?;
+                match pair.source? {
+                    v1::env_var::Source::Value(value) => Some((text(&pair.name), text(&value))),
+                    // A manifest cannot say it, and no server accepted it.
+                    v1::env_var::Source::Secret(_) => None,
+                }
+            });
+            Some(Yaml::Hash(pairs.collect()))
+        }
+        (Kind::Group(inner), Value::Message(message)) => {
+            let printed = group(message, inner);
+            (!printed.is_empty() || field.option.significant).then_some(Yaml::Hash(printed))
+        }
+        (Kind::List(inner), Value::List(items)) => {
+            let items = items.iter().filter_map(Value::as_message);
+            Some(Yaml::Array(
+                items.map(|message| item(message, inner)).collect(),
+            ))
+        }
+        _ => None,
+    }
 }

@@ -5,8 +5,8 @@ use marked_yaml::{
     types::{MarkedMappingNode, MarkedScalarNode},
 };
 
-use super::{FileRef, Positions, Problem, document, schema::Schema};
-use crate::quantity;
+use super::{FileRef, Positions, Problem, document};
+use crate::{quantity, schema::Schema};
 
 /// Everything that reading one document finds out.
 pub(super) struct Reader {
@@ -72,7 +72,7 @@ impl Reader {
         let Some(map) = node.as_mapping() else {
             self.problem(
                 path,
-                expected(&format!("the fields of {}", schema.what), node),
+                expected(&format!("the fields of {}", schema.noun), node),
             );
             return None;
         };
@@ -88,34 +88,6 @@ impl Reader {
             self.problem(&path, unknown(name, schema));
         }
         Some(map)
-    }
-
-    /// A mapping of fields, read by `read`. `None` where it is absent, or is no mapping.
-    pub(super) fn group<T>(
-        &mut self,
-        map: &MarkedMappingNode,
-        name: &str,
-        path: &str,
-        read: impl FnOnce(&mut Self, &Node, &str) -> Option<T>,
-    ) -> Option<T> {
-        let node = self.value(map, name, path)?;
-        read(self, node, path)
-    }
-
-    /// A list of mappings of fields, each read by `read`. One that is no mapping leaves an empty message, which keeps
-    /// the numbers of the items behind it.
-    pub(super) fn list<T: Default>(
-        &mut self,
-        map: &MarkedMappingNode,
-        name: &str,
-        path: &str,
-        read: impl Fn(&mut Self, &Node, &str) -> Option<T>,
-    ) -> Vec<T> {
-        let items = self.items(map, name, path);
-        let read = items
-            .into_iter()
-            .map(|(at, node)| read(self, node, &at).unwrap_or_default());
-        read.collect()
     }
 
     /// Notes each of these fields that stands beside an earlier one of them.
@@ -230,13 +202,13 @@ impl Reader {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(
+    pub(super) fn choice(
         &mut self,
         map: &MarkedMappingNode,
         name: &str,
         path: &str,
-        choices: &[(&str, T)],
-    ) -> Option<T> {
+        choices: &[(String, i32)],
+    ) -> Option<i32> {
         let text = self.text(map, name, path)?;
         let chosen = choices.iter().find(|(word, _)| *word == text);
         if chosen.is_none() {
@@ -355,5 +327,5 @@ fn unknown(name: &str, schema: &Schema) -> String {
             format!("its fields are {}", names.join(", "))
         }
     };
-    format!("unknown field `{name}` in {}: {hint}", schema.what)
+    format!("unknown field `{name}` in {}: {hint}", schema.noun)
 }

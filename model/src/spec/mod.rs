@@ -1,21 +1,47 @@
 //! The domain form of a workload's spec: every default filled in, every bound checked.
+//!
+//! Each type is read from the message by a `from_proto`, which notes every problem, and written by a
+//! `to_proto` in the canonical form. Bounds and defaults come from the [schema](crate::schema).
 
-use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    time::Duration,
+};
 
+use warren_proto::v1;
+
+use self::place::Place;
 use crate::{
-    digest::Digest,
-    egress::EgressRule,
-    host_port::HostPort,
+    error::Violations,
+    label,
     name::{Name, WorkloadId},
     route::Route,
 };
 
+mod component;
 mod defaults;
-mod from_proto;
-mod to_proto;
+mod guest;
+mod place;
+mod probe;
+mod restart;
+mod rollout;
+mod service;
+mod volume;
 
+pub use component::{Component, Reuse};
 pub use defaults::{default_reserve, min_ready, progress_deadline, without_defaults};
-pub use from_proto::{DEFAULT_NAMESPACE, validate_workload};
+pub use guest::BodyLimits;
+pub use probe::{Probe, ProbeCheck};
+pub use restart::{
+    LEAST_BACKOFF, LEAST_BACKOFF_OF_A_LOOP, Recovery, Restart, RestartPolicy, SHORT_RUN,
+    least_backoff,
+};
+pub use rollout::{Placement, Update};
+pub use service::{Publish, RouteProtocol, Service, ServiceRoute};
+pub use volume::{EmptyDir, Volume, VolumeMount, VolumeSource};
+
+/// The namespace of a workload that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// A workload whose every field is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,245 +57,194 @@ pub struct WorkloadSpec {
     /// How many replicas run at once; `None` keeps the present number.
     pub replicas: Option<u32>,
     pub service: Option<Service>,
-    /// By name, in the order of the request.
+    /// In the order of the request.
     pub components: Vec<Component>,
-    /// Each name once.
+    /// Each name occurs once.
     pub volumes: Vec<Volume>,
     pub placement: Placement,
     pub update: Update,
 }
 
-/// The long-running half of a workload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    pub component: Digest,
-    pub args: Vec<String>,
-    pub env: BTreeMap<String, String>,
-    pub restart: RestartPolicy,
-    pub publish: Vec<Publish>,
-    pub routes: Vec<ServiceRoute>,
-    pub egress: Vec<EgressRule>,
-    pub readiness: Option<Probe>,
-    pub liveness: Option<Probe>,
-    /// Each path once; each name is one of the workload's volumes.
-    pub volumes: Vec<VolumeMount>,
-    pub memory_bytes: u64,
-    /// At most `memory_bytes`: what it is always granted, and what placement counts.
-    pub reserve_bytes: u64,
-    pub cpu_weight: u32,
-    /// Of what its routes carry.
-    pub bodies: BodyLimits,
-    pub stop_grace: Duration,
-    /// Never two replicas at once.
-    pub exclusive: bool,
-}
-
-/// A stateless component: a fresh instance for each invocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Component {
-    pub name: Name,
-    pub component: Digest,
-    pub routes: Vec<Route>,
-    pub env: BTreeMap<String, String>,
-    pub egress: Vec<EgressRule>,
-    /// Of one instance.
-    pub memory_bytes: u64,
-    /// As [`Service::reserve_bytes`], of all instances in one replica together.
-    pub reserve_bytes: u64,
-    pub timeout: Duration,
-    pub concurrency: u32,
-    pub bodies: BodyLimits,
-    /// `None`: a fresh instance for each invocation.
-    pub reuse: Option<Reuse>,
-}
-
-/// The largest bodies of HTTP messages, in bytes. `None`: bounded by time and back-pressure alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BodyLimits {
-    pub request: Option<u64>,
-    pub response: Option<u64>,
-}
-
-/// How many requests one instance of a component serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reuse {
-    /// In all, then it is dropped.
-    pub requests: u32,
-    /// At once.
-    pub concurrency: u32,
-}
-
-/// Which ends of a service are followed by a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    Always,
-    OnFailure,
-    Never,
-}
-
-/// What becomes of the place of a replica that does no more work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recovery {
-    /// Another replica takes it.
-    Replace,
-    /// The replica keeps it.
-    Keep,
-}
-
-/// When and how fast an ended service is started again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestartPolicy {
-    pub restart: Restart,
-    pub initial_backoff: Duration,
-    /// At least `initial_backoff`.
-    pub max_backoff: Duration,
-    pub reset_after: Duration,
-    pub max_restarts: u32,
-    pub window: Duration,
-    /// What follows when a replica whose service has run is FAILED.
-    pub on_failed: Recovery,
-    pub on_lost: Recovery,
-}
-
-/// A service that ran for less than this is not started again at once, however small its backoff.
-pub const SHORT_RUN: Duration = Duration::from_secs(1);
-/// The least wait after a run that was shorter than [`SHORT_RUN`].
-pub const LEAST_BACKOFF: Duration = Duration::from_millis(100);
-/// The least wait of a service that goes on crashing as soon as it is started.
-pub const LEAST_BACKOFF_OF_A_LOOP: Duration = Duration::from_secs(1);
-/// After so many short runs in a row the least wait begins to double.
-const QUICK_RESTARTS: u32 = 30;
-
-/// The least wait after so many short runs in a row, whatever the policy says. A service that
-/// crashes as soon as it is started would otherwise cost its worker more than one that works.
-pub fn least_backoff(short_runs: u32) -> Duration {
-    if short_runs == 0 {
-        return Duration::ZERO;
-    }
-    let doublings = short_runs.saturating_sub(QUICK_RESTARTS).min(16);
-    (LEAST_BACKOFF * (1 << doublings)).min(LEAST_BACKOFF_OF_A_LOOP)
-}
-
-/// A port of the service offered on the machine's network by the worker, by the same transport.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publish {
-    pub port: NonZeroU16,
-    /// Port 0: the worker chooses.
-    pub listen: HostPort,
-}
-
-/// An HTTP route to a port of the service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceRoute {
-    pub route: Route,
-    pub port: NonZeroU16,
-    pub protocol: RouteProtocol,
-}
-
-/// How the worker speaks to the service behind a route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RouteProtocol {
-    /// HTTP/1.1, and HTTP/2 with prior knowledge for gRPC.
-    #[default]
-    Http1,
-    /// HTTP/2 with prior knowledge.
-    H2c,
-}
-
-/// A question that the worker asks the service again and again, inside the workload network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    pub check: ProbeCheck,
-    pub interval: Duration,
-    pub timeout: Duration,
-    pub failure_threshold: u32,
-    pub success_threshold: u32,
-    pub start_period: Duration,
-}
-
-/// What a probe asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProbeCheck {
-    /// Whether the port takes a connection.
-    Tcp { port: NonZeroU16 },
-    /// Whether a GET is answered with a status from 200 to 399.
-    Http { port: NonZeroU16, path: String },
-    /// Whether `grpc.health.v1.Health/Check` answers SERVING; an empty service is the whole server.
-    Grpc { port: NonZeroU16, service: String },
-}
-
-/// A directory that the service may mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Volume {
-    pub name: Name,
-    pub source: VolumeSource,
-}
-
-/// Where a volume comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VolumeSource {
-    /// Made with the replica and removed with it.
-    EmptyDir(EmptyDir),
-    /// A directory that the worker offers under this name.
-    Host(Name),
-}
-
-/// How much a guest may put into an empty directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EmptyDir {
-    /// Bytes on the disk, in blocks of 4 KiB.
-    pub size_limit: u64,
-    /// Names of files, directories and links.
-    pub inodes: u32,
-}
-
-/// One volume as a guest sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VolumeMount {
-    pub name: Name,
-    /// Absolute, without `.`, `..` and a slash at its end.
-    pub mount_path: String,
-    pub read_only: bool,
-}
-
-/// Which workers may run a replica.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Placement {
-    /// Every one must be the worker's.
-    pub labels: BTreeMap<String, String>,
-    /// The label over whose values replicas are spread.
-    pub spread: Option<String>,
-}
-
-/// How a new revision takes the place of the one before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Update {
-    pub max_surge: u32,
-    /// Not 0 together with `max_surge`.
-    pub max_unavailable: u32,
-    pub progress_deadline: Duration,
-    pub rollback_on_failure: bool,
-    /// How long a replica is ready before it counts for a rollout.
-    pub min_ready: Duration,
-}
-
-// === impl RestartPolicy ===
-
-impl RestartPolicy {
-    /// Whether a run that ended with its worker is never followed by another.
-    pub fn runs_once(&self) -> bool {
-        self.restart == Restart::Never && self.on_lost == Recovery::Keep
+/// Checks a workload as a whole by the rules of the contract. Output-only fields are ignored.
+///
+/// What this version does not honour yet is valid here; Apply goes through [`crate::feature::admit`], which refuses it.
+pub fn validate_workload(workload: &v1::Workload) -> Result<ValidWorkload, Violations> {
+    let mut violations = Violations::default();
+    let namespace = match workload.namespace.as_str() {
+        "" => DEFAULT_NAMESPACE,
+        namespace => namespace,
+    };
+    let namespace = violations.ok("namespace", Name::parse(namespace));
+    let name = if workload.name.is_empty() {
+        violations.push("name", "it is required: give the workload a name");
+        None
+    } else {
+        violations.ok("name", Name::parse(&workload.name))
+    };
+    label::check("labels", &workload.labels, &mut violations);
+    let spec = workload.spec.clone().unwrap_or_default();
+    let spec = WorkloadSpec::checked(&mut violations, &spec);
+    match (namespace, name, spec) {
+        (Some(namespace), Some(name), Some(spec)) if violations.0.is_empty() => Ok(ValidWorkload {
+            id: WorkloadId { namespace, name },
+            labels: workload.labels.clone(),
+            spec,
+        }),
+        _ => Err(violations),
     }
 }
 
-// === impl ProbeCheck ===
+// === impl WorkloadSpec ===
 
-impl ProbeCheck {
-    /// The port of the service that is asked.
-    pub fn port(&self) -> NonZeroU16 {
-        match self {
-            Self::Tcp { port } | Self::Http { port, .. } | Self::Grpc { port, .. } => *port,
+impl WorkloadSpec {
+    /// Checks every field and fills in every default. The error lists all that is wrong, by paths
+    /// from `spec`.
+    pub fn from_proto(spec: &v1::WorkloadSpec) -> Result<Self, Violations> {
+        let mut violations = Violations::default();
+        match Self::checked(&mut violations, spec) {
+            Some(spec) if violations.0.is_empty() => Ok(spec),
+            _ => Err(violations),
         }
+    }
+
+    /// Notes what is wrong and returns `None` only if it noted something; so does each `from_proto`
+    /// below it.
+    fn checked(v: &mut Violations, spec: &v1::WorkloadSpec) -> Option<Self> {
+        let at = Place::spec();
+        if spec.service.is_none() && spec.components.is_empty() {
+            v.push(
+                at.path(),
+                "a workload needs a service or at least one component",
+            );
+        }
+        let most = at.schema().field("replicas").most();
+        if let Some(replicas) = spec.replicas
+            && u64::from(replicas) > most
+        {
+            v.push(
+                at.field("replicas"),
+                format_args!("{replicas} is more than {most}"),
+            );
+        }
+        at.count(v, "components", spec.components.len());
+        let service = match &spec.service {
+            None => Some(None),
+            Some(service) => {
+                Service::from_proto(v, &at.group("service"), service, &spec.volumes).map(Some)
+            }
+        };
+        let components = spec.components.iter().enumerate();
+        let components: Vec<_> = components
+            .map(|(i, component)| Component::from_proto(v, &at.item("components", i), component))
+            .collect();
+        component_names_once(v, &spec.components);
+        routes_once(v, spec);
+        let volumes = Volume::all_from_proto(v, &at, &spec.volumes);
+        let placement = spec.placement.clone().unwrap_or_default();
+        let placement = Placement::from_proto(v, &at.group("placement"), &placement);
+        let update = spec.update.unwrap_or_default();
+        let update = Update::from_proto(v, &at.group("update"), &update);
+        exclusive_alone(v, spec);
+        Some(Self {
+            replicas: spec.replicas,
+            service: service?,
+            components: components.into_iter().collect::<Option<_>>()?,
+            volumes: volumes?,
+            placement,
+            update,
+        })
+    }
+
+    /// Returns the canonical form: equal specs give equal messages, and reading one back gives an
+    /// equal spec.
+    ///
+    /// Defaults are written out, except those of groups that are a choice of their own (`placement`,
+    /// `update`, `reserve`, `limits.cpu_weight`, `empty_dir`): a spec that makes no such choice is the
+    /// same to a server that does not know it.
+    pub fn to_proto(&self) -> v1::WorkloadSpec {
+        v1::WorkloadSpec {
+            replicas: self.replicas,
+            service: self.service.as_ref().map(Service::to_proto),
+            components: self.components.iter().map(Component::to_proto).collect(),
+            volumes: self.volumes.iter().map(Volume::to_proto).collect(),
+            placement: self.placement.to_proto(),
+            update: self.update.to_proto(),
+        }
+    }
+}
+
+fn exclusive_alone(v: &mut Violations, spec: &v1::WorkloadSpec) {
+    let exclusive = spec.service.as_ref().is_some_and(|s| s.exclusive);
+    if let Some(replicas @ 2..) = spec.replicas
+        && exclusive
+    {
+        v.push(
+            "spec.service.exclusive",
+            format_args!(
+                "{replicas} replicas would run at once, and an exclusive service never runs twice: ask for 1 replica, or leave `exclusive` out"
+            ),
+        );
+    }
+}
+
+fn component_names_once(v: &mut Violations, components: &[v1::Component]) {
+    let mut first = HashMap::new();
+    for (i, component) in components.iter().enumerate() {
+        let name = component.name.as_str();
+        match first.entry(name) {
+            Entry::Occupied(first) if !name.is_empty() => v.push(
+                format!("spec.components[{i}].name"),
+                format_args!(
+                    "`{name}` is the name of components[{}] already",
+                    first.get()
+                ),
+            ),
+            Entry::Occupied(_) => {}
+            Entry::Vacant(entry) => {
+                entry.insert(i);
+            }
+        }
+    }
+}
+
+/// A (host, path) once, over the service and the components.
+fn routes_once(v: &mut Violations, spec: &v1::WorkloadSpec) {
+    let service = spec.service.iter().flat_map(|service| {
+        let routes = service.routes.iter().enumerate();
+        routes.map(|(j, route)| {
+            let at = format!("spec.service.routes[{j}]");
+            (at, "the service".to_owned(), &route.host, &route.path)
+        })
+    });
+    let components = spec.components.iter().enumerate().flat_map(|(i, c)| {
+        c.routes.iter().enumerate().map(move |(j, route)| {
+            let at = format!("spec.components[{i}].routes[{j}]");
+            let holder = format!("component `{}`", c.name);
+            (at, holder, &route.host, &route.path)
+        })
+    });
+    let mut holders = HashMap::new();
+    for (at, owner, host, path) in service.chain(components) {
+        let Ok(route) = Route::parse(host, path) else {
+            continue;
+        };
+        match holders.entry(route) {
+            Entry::Occupied(holder) => v.push(
+                at,
+                format_args!("{} is a route of {} already", holder.key(), holder.get()),
+            ),
+            Entry::Vacant(entry) => {
+                entry.insert(owner);
+            }
+        }
+    }
+}
+
+fn duration_to_proto(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        // Every duration of a spec is bounded by hours.
+        seconds: duration.as_secs().cast_signed(),
+        nanos: duration.subsec_nanos().cast_signed(),
     }
 }
 

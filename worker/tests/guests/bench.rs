@@ -202,6 +202,7 @@ pub fn service(guest: &str, args: &[&str]) -> Service {
         component: digest_of(guest),
         args: args.iter().map(ToString::to_string).collect(),
         env: BTreeMap::new(),
+        config: BTreeMap::new(),
         restart: RestartPolicy {
             restart: Restart::Never,
             initial_backoff: Duration::from_millis(100),
@@ -233,6 +234,7 @@ pub fn component(name: &str, guest: &str) -> Component {
         component: digest_of(guest),
         routes: Vec::new(),
         env: BTreeMap::new(),
+        config: BTreeMap::new(),
         egress: Vec::new(),
         memory_bytes: 32 << 20,
         reserve_bytes: 8 << 20,

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use warren_model::{
+    manifest,
     quantity::{format_bytes, format_duration, rounded_bytes},
-    spec::{LEAST_BACKOFF, SHORT_RUN, default_reserve},
+    schema,
+    spec::{LEAST_BACKOFF, SHORT_RUN, default_reserve, min_ready, progress_deadline},
 };
-use warren_proto::v1::{self, probe::Check, volume::Source};
+use warren_proto::{
+    fields,
+    v1::{self, probe::Check, volume::Source},
+};
 
 use super::text::Text;
 use crate::{commands::get::short_digest, explain, output};
@@ -68,8 +73,10 @@ fn service(text: &mut Text, service: &v1::Service) {
             format!("at most {most} of memory, {reserved} of it reserved"),
         );
     }
-    if let Some(weight) = limits.cpu_weight.filter(|weight| *weight != 100) {
-        text.line(2, format!("CPU weight {weight} (the default is 100)"));
+    let usual = schema::spec().group("service").group("limits");
+    let usual = usual.field("cpu_weight").default_number();
+    if let Some(weight) = limits.cpu_weight.filter(|weight| *weight != usual) {
+        text.line(2, format!("CPU weight {weight} (the default is {usual})"));
     }
     bodies(text, limits.request_body_bytes, limits.response_body_bytes);
     if let Some(grace) = duration(service.stop_grace) {
@@ -81,6 +88,7 @@ fn service(text: &mut Text, service: &v1::Service) {
             "exclusive: the old replica stops before a new one starts",
         );
     }
+    others(text, "service", &fields::dynamic(service));
 }
 
 fn component(text: &mut Text, component: &v1::Component) {
@@ -106,12 +114,49 @@ fn component(text: &mut Text, component: &v1::Component) {
     }
     bodies(text, limits.request_body_bytes, limits.response_body_bytes);
     if let Some(reuse) = &component.reuse {
-        let requests = reuse.requests.unwrap_or(128);
-        let concurrency = reuse.concurrency.unwrap_or(16);
+        let usual = |name| {
+            schema::spec()
+                .group("components")
+                .group("reuse")
+                .field(name)
+        };
+        let usual = |name| usual(name).default_number();
+        let requests = reuse.requests.unwrap_or_else(|| usual("requests"));
+        let concurrency = reuse.concurrency.unwrap_or_else(|| usual("concurrency"));
         text.line(
             2,
             format!("one instance serves up to {requests} requests, {concurrency} of them at once"),
         );
+    }
+    others(text, "components", &fields::dynamic(component));
+}
+
+/// The fields of the service and the components that have sentences of their own.
+const DESCRIBED: [&str; 16] = [
+    "name",
+    "component",
+    "args",
+    "env",
+    "restart",
+    "readiness",
+    "liveness",
+    "publish",
+    "routes",
+    "egress",
+    "limits",
+    "reserve",
+    "volumes",
+    "stop_grace",
+    "exclusive",
+    "reuse",
+];
+
+/// Lists the fields of a guest that have no sentence of their own, as a manifest writes them.
+fn others(text: &mut Text, guest: &str, message: &fields::DynamicMessage) {
+    let schema = schema::spec().group(guest);
+    let is_other = |field: &schema::Field| !DESCRIBED.contains(&field.descriptor.name());
+    for (name, value) in manifest::settings(message, schema, is_other) {
+        text.line(2, format!("{name}: {value}"));
     }
 }
 
@@ -167,24 +212,29 @@ fn place(placement: &v1::Placement) -> String {
 /// Formats `an update starts 1 extra replica, keeps all available, and is rolled back after 2m
 /// without progress`.
 fn rollout(update: &v1::Update) -> String {
-    let more = match update.max_surge.unwrap_or(1) {
+    let usual = |name| schema::spec().group("update").field(name).default_number();
+    let more = match update.max_surge.unwrap_or_else(|| usual("max_surge")) {
         0 => "no extra replica".to_owned(),
         surge => format!("up to {} extra", output::count(surge, "replica")),
     };
-    let missing = match update.max_unavailable.unwrap_or(0) {
+    let missing = match update
+        .max_unavailable
+        .unwrap_or_else(|| usual("max_unavailable"))
+    {
         0 => "keeps all available".to_owned(),
         missing => format!("lets up to {missing} be unavailable"),
     };
-    let deadline = duration(update.progress_deadline).unwrap_or_else(|| "2m".to_owned());
+    let deadline = format_duration(progress_deadline(update));
     let then = match update.rollback_on_failure {
         Some(false) => "is stopped",
         Some(true) | None => "is rolled back",
     };
-    let counts = match duration(update.min_ready) {
-        Some(time) if time != "1s" => {
-            format!("; a replica counts once it has been ready for {time}")
-        }
-        _ => String::new(),
+    let time = min_ready(update);
+    let counts = if time == min_ready(&v1::Update::default()) {
+        String::new()
+    } else {
+        let time = format_duration(time);
+        format!("; a replica counts once it has been ready for {time}")
     };
     format!(
         "an update starts {more}, {missing}, and {then} after {deadline} without progress{counts}"

@@ -140,3 +140,27 @@ fn a_worker_provides_what_the_plan_needs() {
             .to_owned())
     );
 }
+
+#[test]
+fn a_worker_must_know_the_fields_of_the_spec() {
+    let old = worker("old");
+    let mut new = worker("new");
+    let features = BTreeSet::from(["spec.service.config".to_owned()]);
+    new.offers = Arc::new(Offers {
+        features: features.clone(),
+        ..Offers::default()
+    });
+    let case = Case {
+        requirements: Requirements {
+            features,
+            ..Requirements::default()
+        },
+        ..Case::default()
+    };
+    let placed = case.place(&[old.clone(), new]).unwrap();
+    assert_eq!(placed, "new");
+    assert_eq!(
+        case.place(&[old]).unwrap_err(),
+        "1 worker: 1 does not know `spec.service.config` (upgrade the worker)"
+    );
+}

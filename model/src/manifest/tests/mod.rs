@@ -3,6 +3,7 @@
 use super::*;
 
 mod print;
+mod reference;
 mod refusals;
 
 fn one(text: &str) -> Manifest {
@@ -75,6 +76,7 @@ service:
   liveness:
     grpc: { port: 9090, service: store.v1.Store }
   limits: { cpuWeight: 300 }
+  config: { greeting: hello, max-items: ten }
   reserve: { memory: 4MiB }
   volumes:
     - { name: data, mountPath: /data/, readOnly: true }
@@ -149,6 +151,7 @@ fn reads_every_field() {
         component: "./api.wasm".into(),
         routes: vec![route("counter.localhost", "/"), route("", "/api")],
         env: vec![var("MODE", "fast")],
+        config: vec![],
         egress: vec![],
         limits: Some(v1::ComponentLimits {
             memory_bytes: Some(16 << 20),
@@ -225,6 +228,14 @@ fn reads_the_rest_of_the_contract() {
         })
     );
     assert_eq!(service.limits.unwrap().cpu_weight, Some(300));
+    let config = |name: &str, value: &str| v1::EnvVar {
+        name: name.into(),
+        source: Some(v1::env_var::Source::Value(value.into())),
+    };
+    assert_eq!(
+        service.config,
+        [config("greeting", "hello"), config("max-items", "ten")]
+    );
     let mount = |name: &str, mount_path: &str, read_only| v1::VolumeMount {
         name: name.into(),
         mount_path: mount_path.into(),
@@ -402,24 +413,25 @@ fn what_only_a_server_finds_is_placed_and_put_in_words() {
         found.to_string()
     };
     for (field, said) in [
-        ("spec.components[1].component", "16:27: no"),
+        ("spec.components[1].component", "17:27: no"),
         ("spec.service.readiness.http.port", "4:30: no"),
         ("spec.service.liveness.grpc.service", "6:34: no"),
         ("spec.service.liveness.interval", "5:3: interval: no"),
-        ("spec.service.volumes[1].mount_path", "11:34: no"),
-        ("spec.service.volumes[1].read_only", "11:7: readOnly: no"),
+        ("spec.service.config[1].value", "8:30: no"),
+        ("spec.service.volumes[1].mount_path", "12:34: no"),
+        ("spec.service.volumes[1].read_only", "12:7: readOnly: no"),
         ("spec.service.limits.memory_bytes", "7:3: memory: no"),
         ("spec.service.limits.cpu_weight", "7:24: no"),
-        ("spec.service.exclusive", "12:14: no"),
+        ("spec.service.exclusive", "13:14: no"),
         (
             "spec.components[1].reuse.concurrency",
-            "16:37: concurrency: no",
+            "17:37: concurrency: no",
         ),
-        ("spec.volumes[0].empty_dir", "17:26: no"),
-        ("spec.volumes[1].host", "17:92: no"),
-        ("spec.placement.labels[zone]", "18:24: no"),
-        ("spec.placement.spread", "18:43: no"),
-        ("spec.update.progress_deadline", "19:75: no"),
+        ("spec.volumes[0].empty_dir", "18:26: no"),
+        ("spec.volumes[1].host", "18:92: no"),
+        ("spec.placement.labels[zone]", "19:24: no"),
+        ("spec.placement.spread", "19:43: no"),
+        ("spec.update.progress_deadline", "20:75: no"),
         ("spec.replicas", "1:1: replicas: no"),
         ("namespace", "1:1: namespace: no"),
         ("spec", "1:1: no"),

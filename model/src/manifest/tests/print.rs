@@ -80,6 +80,9 @@ kind: Workload
 name: store
 service:
   component: ./store.wasm
+  config:
+    greeting: hello
+    max-items: ten
   restart:
     policy: never
     onFailed: replace

@@ -1,11 +1,16 @@
 //! Valid specs of every kind, and what must hold for all of them.
 #![allow(clippy::unwrap_used)]
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, num::NonZeroU16};
 
 use proptest::prelude::*;
 
-use crate::{host_port::Transport, spec::*};
+use crate::{
+    digest::Digest,
+    egress::EgressRule,
+    host_port::{HostPort, Transport},
+    spec::*,
+};
 
 fn durations(from: u64, to: u64) -> impl Strategy<Value = Duration> {
     (from..=to).prop_map(Duration::from_millis)
@@ -112,6 +117,7 @@ prop_compose! {
     fn any_service()(
         (bytes, args) in (any::<[u8; 8]>(), prop::collection::vec("[^\0]{0,8}", 0..4)),
         env in env(),
+        config in env(),
         restart in any_restart(),
         published in prop::collection::vec((ports(), any::<bool>()), 0..4),
         routes in service_routes(),
@@ -139,6 +145,7 @@ prop_compose! {
             component: Digest::of(&bytes),
             args,
             env,
+            config,
             restart,
             publish,
             routes,
@@ -174,6 +181,7 @@ prop_compose! {
         bytes: [u8; 8],
         paths in prop::collection::btree_set("(/[a-z]{1,3}){1,3}", 0..3),
         env in env(),
+        config in env(),
         egress in egress(),
         (memory_bytes, reserve_bytes) in memory(),
         timeout in durations(1, 3_600_000),
@@ -186,6 +194,7 @@ prop_compose! {
             component: Digest::of(&bytes),
             routes: paths.iter().map(|path| Route::parse("", path).unwrap()).collect(),
             env,
+            config,
             egress,
             memory_bytes,
             reserve_bytes,

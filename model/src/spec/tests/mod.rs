@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
+use std::num::NonZeroU16;
+
 use warren_proto::v1;
 
 use super::*;
-use crate::error::Violations;
+use crate::digest::Digest;
 
 pub(crate) mod arbitrary;
 mod probe;
@@ -104,6 +106,7 @@ fn absent_fields_become_the_documented_defaults() {
             component: digest,
             args: vec![],
             env: BTreeMap::new(),
+            config: BTreeMap::new(),
             restart: RestartPolicy {
                 restart: Restart::Always,
                 initial_backoff: Duration::from_millis(100),
@@ -132,6 +135,7 @@ fn absent_fields_become_the_documented_defaults() {
             component: digest,
             routes: vec![],
             env: BTreeMap::new(),
+            config: BTreeMap::new(),
             egress: vec![],
             memory_bytes: 32 * MIB,
             reserve_bytes: 8 * MIB,

@@ -299,3 +299,23 @@ fn an_exclusive_service_runs_once() {
         );
     }
 }
+
+#[test]
+fn config_has_bounds() {
+    let with_config = |config: Vec<v1::EnvVar>| with_service(|service| service.config = config);
+    refused(
+        "spec.service.config",
+        "257 are more than 256",
+        with_config((0..257).map(|i| value(&format!("k{i}"), "")).collect()),
+    );
+    refused(
+        "spec.service.config",
+        "its names and values have 64KiB in total: use at most 64KiB",
+        with_config(vec![value("k", &"x".repeat(64 << 10))]),
+    );
+    refused(
+        "spec.service.config[1].name",
+        "`k` is given more than once",
+        with_config(vec![value("k", "1"), value("k", "2")]),
+    );
+}

@@ -147,9 +147,10 @@ fn row(entry: &Entry) -> String {
         (false, Some(default)) => format!("`{default}`"),
         (false, None) => String::new(),
     };
-    let bounds = match entry.bounds {
-        Some((least, greatest)) => format!(", {least} to {greatest}"),
-        None => String::new(),
+    let bounds = match (entry.bounds, entry.most) {
+        (Some((least, greatest)), _) => format!(", {least} to {greatest}"),
+        (None, Some(most)) => format!(", at most {most}"),
+        (None, None) => String::new(),
     };
     let (value, meaning) = (&entry.value, entry.meaning);
     format!("| `{name}` | {value}{bounds} | {default} | {meaning} |\n")

@@ -22,7 +22,7 @@ use prost::Message as _;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
-use warren_model::{listen, name::Name};
+use warren_model::{feature, listen, name::Name};
 use warren_proto::{
     SESSION_PROTOCOL_VERSION,
     v1::{self, session_request, session_response},
@@ -369,6 +369,7 @@ impl Session {
             capacity: Some(self.config.capacity),
             compile_limits: self.config.compile_limits,
             interfaces: self.config.interfaces.clone(),
+            features: feature::of_worker().to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas: known.reports,
             http_address: self.config.addresses.http_address.clone(),

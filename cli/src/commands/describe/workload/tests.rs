@@ -31,6 +31,10 @@ fn service() -> v1::Service {
             name: "LOG".into(),
             source: Some(v1::env_var::Source::Value("info".into())),
         }],
+        config: vec![v1::EnvVar {
+            name: "greeting".into(),
+            source: Some(v1::env_var::Source::Value("hello".into())),
+        }],
         publish: vec![v1::Publish {
             port: 6379,
             listen: "0.0.0.0:6380".into(),
@@ -203,6 +207,7 @@ What should run
     may not connect to anything outside the workload
     restarts always, after 100ms doubling to 30s, at most 10 times in 5m
     at most 64MiB of memory, 16MiB of it reserved
+    config.greeting: hello
   component api sha256:cdcdcdcdcdcd
     may connect to db.internal:5432
 

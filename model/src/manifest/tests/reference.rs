@@ -1,16 +1,12 @@
-//! The table against the reader, the contract and the checks of the spec.
-#![allow(clippy::unwrap_used)]
+//! The schema against the reader, the contract and the checks of the spec.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use warren_proto::{fields, v1};
+use warren_proto::fields;
 
 use super::*;
-use crate::{
-    manifest::{Manifest, ManifestErrors, parse_with},
-    spec::{self, WorkloadSpec},
-};
+use crate::{schema::manifest_name, spec::WorkloadSpec};
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -216,11 +212,10 @@ fn manifest_and_contract_have_the_same_fields() {
         // A mapping of names in a manifest. Secrets have no form there yet.
         .filter(|kind| !kind.contains(".env."))
         .collect();
-    let of_workload = ["apiVersion", "kind", "name", "namespace", "labels"];
     let manifest: BTreeSet<_> = reference()
         .into_iter()
-        .filter(|entry| !of_workload.contains(&entry.path.as_str()))
-        .map(|entry| feature_of(&entry.path))
+        .map(|entry| entry.feature.to_owned())
+        .filter(|feature| feature.starts_with("spec."))
         .collect();
     assert_eq!(manifest, contract);
 }
@@ -232,11 +227,12 @@ fn what_is_not_honoured_is_marked() {
         entry.unwrap().supported
     };
     assert!(supported("name") && supported("service.limits.memory"));
-    for prefix in feature::NOT_YET {
-        let marked = reference()
-            .into_iter()
-            .filter(|entry| feature_of(&entry.path) == prefix);
-        assert!(marked.into_iter().all(|entry| !entry.supported), "{prefix}");
+    for entry in reference() {
+        assert_eq!(
+            entry.supported,
+            feature::is_honoured(entry.feature),
+            "{entry:?}"
+        );
     }
 }
 
@@ -248,5 +244,21 @@ fn names_of_the_message_become_those_of_a_manifest() {
         ("component", "component"),
     ] {
         assert_eq!(manifest_name(field), name);
+    }
+}
+
+#[test]
+fn every_field_says_what_it_means() {
+    for Entry {
+        path,
+        meaning,
+        example,
+        value,
+        ..
+    } in reference()
+    {
+        assert!(meaning.ends_with('.'), "{path}: {meaning}");
+        let is_group = value == "fields" || value == "list";
+        assert_eq!(example.is_none(), is_group, "{path}");
     }
 }
