@@ -1,7 +1,8 @@
-//! What happened, for people: kept in memory, written to the store behind the reader's back.
+//! Events for people: kept in memory and written to the store in the background.
 //!
-//! They are not flushed one by one. What a worker tells it tells again until it hears that it is on the disk, see
-//! [`Events::written`]; the rest loses its last moments in a crash, which harms nobody.
+//! Events are not flushed one by one. A worker repeats its events until they are acknowledged as
+//! being on disk, see [`Events::written`]. A crash loses the last moments of all other events,
+//! which is acceptable.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,21 +29,22 @@ use crate::{
     store::{Durability, StoreError},
 };
 
-/// Events that are kept of one workload or worker, the newest: what one does again and again does not
-/// push out what happened to others.
+/// The number of newest events that are kept for one workload or worker, so that one that repeats
+/// itself does not evict the events of others.
 const KEPT_OF_ONE: usize = 250;
-/// Events that are kept of each namespace. Where there are more, who has the most loses the oldest.
+/// The number of events that are kept for each namespace. Beyond it, the subject with the most
+/// events loses its oldest.
 const KEPT: usize = 2000;
-/// The same thing happening again within this time counts up the event that is there.
+/// An event that repeats within this time increments the count of the existing one.
 pub const REPEATS_WITHIN: Duration = Duration::from_secs(600);
-/// Events that one follower may be behind before it is told to start again.
+/// The number of events that a follower may lag behind before it has to start again.
 const FOLLOW_BUFFER: usize = 1024;
-/// The writer waits for so long between two writes: what happens meanwhile is written at once.
+/// The interval between two writes; events that are recorded within it are written together.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
-/// How long the writer waits after a failed write.
+/// The delay after a failed write.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Takes and gives events. Recording never waits and never fails.
+/// Records and returns events. Recording never waits and never fails.
 pub struct Events {
     inner: Mutex<Inner>,
     unwritten: Notify,
@@ -62,7 +64,7 @@ struct Inner {
     kept: (u64, Weak<Vec<Arc<v1::Event>>>),
 }
 
-/// All events that were kept at a moment, oldest first.
+/// All events that were kept at one moment, oldest first.
 pub type Kept = Arc<Vec<Arc<v1::Event>>>;
 
 type Batch = BTreeMap<String, Option<Held>>;
@@ -84,10 +86,10 @@ struct Namespace {
     next: u64,
 }
 
-/// What makes two events the same.
+/// The fields that make two events the same.
 type Content = (String, i32, String, String);
 
-/// What an event is about.
+/// The object that an event is about.
 #[derive(Clone, Debug)]
 pub enum Subject<'a> {
     Workload(&'a WorkloadId),
@@ -229,7 +231,7 @@ impl Events {
                 self.written.send_replace(recorded);
             }
             if let Err(error) = written {
-                tracing::warn!(%error, "events were not stored");
+                tracing::warn!(%error, "cannot store events");
                 self.put_back(batch);
                 tokio::select! {
                     biased;
@@ -409,7 +411,7 @@ async fn write(state: &State, batch: &Batch) -> Result<(), StoreError> {
         .map(drop)
 }
 
-/// Whose the event is, in its namespace.
+/// Returns the key of the event's subject within its namespace.
 fn owner(event: &v1::Event) -> &str {
     match event.workload.as_str() {
         "" => &event.object,
@@ -417,7 +419,7 @@ fn owner(event: &v1::Event) -> &str {
     }
 }
 
-/// Notes that a key should not be in the store; nothing is to be done where it has not got there yet.
+/// Notes that a key should not be in the store. If it was not written yet, there is nothing to do.
 fn erase(unwritten: &mut Batch, key: String) {
     if let Some(Some(_)) = unwritten.get(&key) {
         unwritten.remove(&key);
@@ -426,8 +428,9 @@ fn erase(unwritten: &mut Batch, key: String) {
     }
 }
 
-/// A replica that fails again and again does so a little differently each time: its message does not count. What its guests
-/// were refused is another thing each time, of which its worker tells so many and no more.
+/// Returns the fields by which repeated events are recognised. The message of a replica's repeated
+/// failure differs a little each time, so it does not count. Each refusal of a guest is a distinct
+/// event; its worker caps how many it reports.
 fn content(event: &v1::Event) -> Content {
     let is_alike = event.object.starts_with("replica/") && event.reason != reason::REFUSED;
     let message = match is_alike {

@@ -1,4 +1,5 @@
-//! The process: opens the data directory, starts the tasks, serves, and ends all of it in order.
+//! The process: opens the data directory, starts the tasks, serves, and shuts everything down in
+//! order.
 
 use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -41,27 +42,27 @@ use crate::{
     workload::Workloads,
 };
 
-/// Where a control plane listens unless it is told otherwise.
+/// The default address that a control plane listens on.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7700";
-/// How long a worker may be silent before its replicas are LOST, unless told otherwise.
+/// The default time for which a worker may be silent before its replicas are LOST.
 pub const DEFAULT_WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a worker is remembered that is not connected.
+/// The default time for which a disconnected worker is remembered.
 pub const DEFAULT_WORKER_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Workers that have never run anything are forgotten after this.
+/// The default time for which a disconnected worker that has never run anything is remembered.
 pub const DEFAULT_UNUSED_WORKER_RETENTION: Duration = Duration::from_secs(60);
 
-/// Revisions that are kept of a workload unless told otherwise.
+/// The default number of revisions that are kept for each workload.
 pub const DEFAULT_REVISION_HISTORY_LIMIT: usize = 10;
 
-/// How long an artifact stays that no revision names, unless told otherwise.
+/// The default time for which an artifact that no revision references is kept.
 pub const DEFAULT_ARTIFACT_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// How long connections and tasks may take to end after the shutdown.
+/// The time that connections and tasks have to end after the shutdown begins.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What a control plane needs to know.
+/// The configuration of a control plane.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Its directory: made where it is missing, one process at a time.
@@ -88,7 +89,7 @@ pub struct Config {
     pub limits: ClientLimits,
 }
 
-/// Why a control plane could not be opened.
+/// The reason why a control plane could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("cannot open the store: {0}")]
@@ -114,7 +115,7 @@ pub enum OpenError {
     },
 }
 
-/// Why a control plane stopped serving.
+/// The reason why a control plane stopped serving.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// A mistake of the build.
@@ -195,7 +196,7 @@ impl ControlPlane {
             .await
             .map_err(|error| StoreError::Unavailable(format!("opening it ended: {error}")))??;
         if let Some(what) = store.lost() {
-            tracing::warn!(what, "the store is damaged; going on with what is left");
+            tracing::warn!(what, "the store is damaged; continuing with what is left");
         }
         // What was lost may have begun terms that workers know of, and drawn fences.
         let above = if store.lost().is_some() {
@@ -210,7 +211,7 @@ impl ControlPlane {
         let noted = tokio::task::spawn_blocking(move || identity::note(&directory, &id));
         // Only what a later loss costs depends on it.
         if let Err(error) = noted.await.map_err(io::Error::other).flatten() {
-            tracing::warn!(%error, "cannot note the store's identity beside it");
+            tracing::warn!(%error, "cannot record the store's identity");
         }
         Ok(opened)
     }
@@ -350,11 +351,11 @@ impl ControlPlane {
         let deadline = Instant::now() + GRACE;
         // A connection that does not end by then is cut with the future.
         if timeout_at(deadline, server.as_mut()).await.is_err() {
-            tracing::warn!("connections were cut at the end");
+            tracing::warn!("connections were cut off at shutdown");
         }
         let tasks = async { tokio::join!(fleet.tasks.wait(), background.wait()) };
         if timeout_at(deadline, tasks).await.is_err() {
-            tracing::warn!("tasks were left behind at the end");
+            tracing::warn!("tasks were still running at shutdown");
         }
         store.close().await;
         Ok(())
@@ -394,8 +395,9 @@ impl ControlPlane {
     }
 }
 
-/// How long workers may count on heartbeats that were acknowledged before this start: by the
-/// timeout of then, where that was longer. Remembered until it is over, whatever happens meanwhile.
+/// Returns how long workers may rely on heartbeats that were acknowledged before this start: the
+/// timeout of that time, if it was longer. It is stored until it has passed, whatever happens until
+/// then.
 async fn outlast(state: &State, timeout: Duration) -> Result<Duration, StoreError> {
     let before = state.worker_timeout().await?;
     let longest = before.unwrap_or_default().max(timeout);
@@ -405,8 +407,8 @@ async fn outlast(state: &State, timeout: Duration) -> Result<Duration, StoreErro
     Ok(longest)
 }
 
-/// Once nobody goes by a longer timeout of before, the present one is what the next start has to
-/// outlast.
+/// Once no worker relies on a longer earlier timeout, stores the current one as the time that the
+/// next start has to wait out.
 async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
     let forget = async {
         tokio::time::sleep(fleet.leases.earlier_left()).await;
@@ -425,7 +427,8 @@ async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
     }
 }
 
-/// No worker is connected to a control plane that has just started, whatever the last one noted.
+/// Marks every worker as disconnected, since none is connected to a control plane that has just
+/// started.
 async fn forget_connections(state: &State, index: &Index) -> Result<(), StoreError> {
     for held in index.workers() {
         let unready =

@@ -1,4 +1,5 @@
-//! What a workload's replicas add up to: a pure function, so that every reader derives the same.
+//! Derives the status of a workload from its replicas, in a pure function, so that every reader
+//! derives the same.
 
 use prost_types::Timestamp;
 use warren_model::{condition, quantity::format_duration, reason, spec};
@@ -6,9 +7,10 @@ use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause,
 
 use crate::state::{records::condition, rollout};
 
-/// The status of a workload with these replicas.
+/// Returns the status of a workload with these replicas.
 ///
-/// Times come from the replicas' own conditions, so the same state has the same status on every control plane.
+/// Times are taken from the replicas' own conditions, so the same state has the same status on
+/// every control plane.
 pub fn derive(workload: &v1::Workload, replicas: &[v1::Replica]) -> v1::WorkloadStatus {
     let tally = Tally::of(workload, replicas);
     let verdict = tally.verdict();
@@ -43,7 +45,7 @@ pub fn derive(workload: &v1::Workload, replicas: &[v1::Replica]) -> v1::Workload
     }
 }
 
-/// Replicas sorted by what they mean for the workload.
+/// The replicas, grouped by what they mean for the workload.
 struct Tally<'a> {
     workload: &'a v1::Workload,
     wanted: usize,
@@ -307,7 +309,8 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Why a replica cannot take work, the most telling first: (rank, reason, message).
+/// Returns why a replica cannot take work, as (rank, reason, message); the most significant reason
+/// has the lowest rank.
 fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
     let id = &replica.id;
     let exit = || {
@@ -365,7 +368,7 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
     }
 }
 
-/// Why a replica has no worker, where time alone does not help.
+/// Returns why a replica has no worker, if waiting alone does not help.
 fn lasting(reason: &str) -> Option<&'static str> {
     let reasons = [
         reason::PORT_UNAVAILABLE,
@@ -375,12 +378,12 @@ fn lasting(reason: &str) -> Option<&'static str> {
     reasons.into_iter().find(|known| *known == reason)
 }
 
-/// The first condition that does not hold.
+/// Returns the first condition that does not hold.
 fn unmet(replica: &v1::Replica) -> Option<&v1::Condition> {
     unmet_condition(replica, condition::SCHEDULED).or_else(|| unmet_of_worker(replica))
 }
 
-/// The first of those that its worker knows.
+/// Returns the first unmet condition of those that its worker reports.
 fn unmet_of_worker(replica: &v1::Replica) -> Option<&v1::Condition> {
     let mut kinds = condition::OF_WORKER.into_iter();
     kinds.find_map(|kind| unmet_condition(replica, kind))

@@ -21,7 +21,9 @@ pub enum PublishRuleError {
          [::1]:6379"
     )]
     Syntax,
-    #[error("`{0}` are no ports: write 1 to 65535, the lower one first, such as 30000-30999")]
+    #[error(
+        "`{0}` is not a port range: write 1 to 65535, the lower one first, such as 30000-30999"
+    )]
     Ports(String),
 }
 

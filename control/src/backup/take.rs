@@ -1,4 +1,4 @@
-//! Taking a backup: the store at one revision, and every artifact that it names.
+//! Takes a backup: the store at one revision, and every artifact that it names.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -13,10 +13,10 @@ use crate::{
     store::{SCHEMA, Snapshot, StoreError},
 };
 
-/// Keys and values of a record of entries, unless one alone has more.
+/// The bytes of keys and values in a record of entries. A record with a single entry may exceed it.
 const ENTRIES_BYTES: usize = 64 << 10;
 
-/// The state at one revision, and the files that belong to it, which stay as long as this lives.
+/// The state at one revision and its artifact files, which are kept for as long as this lives.
 pub(crate) struct Backup {
     snapshot: Snapshot,
     artifacts: Vec<Digest>,
@@ -117,7 +117,7 @@ fn batches(snapshot: Snapshot) -> impl Iterator<Item = Body> {
     })
 }
 
-/// Where an artifact's records are.
+/// The next record of an artifact.
 enum Step {
     Begin(ArtifactFiles, Digest),
     Open(ArtifactFiles, Digest),

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// By monotonic time, so that a corrected wall clock loses no worker. One entry a worker.
+/// Uses monotonic time, so that a correction of the wall clock loses no worker. There is one entry
+/// per worker.
 pub struct Leases {
     /// Before it nobody could have been heard: no worker is lost for that.
     started: Instant,

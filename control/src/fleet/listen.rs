@@ -1,4 +1,4 @@
-//! What a worker says, as it comes: heartbeats are answered at once, and the rest waits to be
+//! Receives a worker's messages: heartbeats are answered at once, and all others are queued to be
 //! stored.
 
 use std::{sync::Arc, time::Instant as StdInstant};
@@ -24,14 +24,14 @@ use super::{
 pub type Inbound = BoxStream<'static, Result<v1::SessionRequest, SessionError>>;
 pub type Sender = mpsc::Sender<Result<v1::SessionResponse, SessionError>>;
 
-/// The way to a worker: acknowledgements overtake what else it is told.
+/// The channel to a worker. Acknowledgements overtake all other messages.
 pub struct Outbox {
     /// Welcome, the first Assignments, then acknowledgements: they never overtake those two.
     pub urgent: Sender,
     pub rest: Sender,
 }
 
-/// Where the two halves of a session meet: the one that listens and the one that stores.
+/// State shared by the two halves of a session: the one that listens and the one that stores.
 #[derive(Default)]
 pub(super) struct Desk {
     intake: Mutex<Told>,
@@ -46,7 +46,7 @@ struct Told {
     kept: u64,
 }
 
-/// The half of a session that listens. It waits for nobody but its worker.
+/// The half of a session that listens. It waits for nothing but its worker.
 pub(super) struct Listener<'a> {
     pub fleet: &'a Fleet,
     pub name: Name,
@@ -186,7 +186,7 @@ fn gone(replica: String, phase: Phase) -> v1::ReplicaReport {
     }
 }
 
-/// By the clock of the runtime, which a test may stop.
+/// Returns the time of the runtime's clock, which a test may pause.
 pub(super) fn now() -> StdInstant {
     Instant::now().into_std()
 }

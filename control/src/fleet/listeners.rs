@@ -1,4 +1,4 @@
-//! Where Warren itself listens, which every worker keeps its guests from.
+//! The addresses that Warren itself listens on, which every worker blocks for its guests.
 
 use std::{
     collections::BTreeMap,
@@ -16,9 +16,10 @@ use warren_proto::v1;
 
 use crate::index::Index;
 
-/// Changes that a session may be behind before it is sent all listeners again.
+/// The number of changes that a session may lag behind before it is sent all listeners again.
 const BEHIND: usize = 1024;
-/// How often the control plane looks whether its machine has other addresses.
+/// The interval at which the control plane checks whether the addresses of its machine have
+/// changed.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The listeners of the fleet, and the sessions that follow their changes.
@@ -31,7 +32,7 @@ pub struct ListenerBoard {
     changes: broadcast::Sender<Arc<v1::FleetListeners>>,
 }
 
-/// What one session has still to send.
+/// The changes that one session still has to send.
 pub(super) struct ListenerNews {
     board: Arc<ListenerBoard>,
     index: Arc<Index>,

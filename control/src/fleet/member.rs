@@ -1,4 +1,4 @@
-//! What a session writes: its worker, and what the worker says of its replicas.
+//! What a session stores: its worker's record, and the worker's reports on its replicas.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ use crate::{
     store::{Durability, StoreError},
 };
 
-/// Reports of a Hello that are stored at once.
+/// The number of reports of a Hello that are stored at once.
 const REPORTS_AT_ONCE: usize = 64;
-/// How long to wait after the store could not be used.
+/// The delay after the store could not be used.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A worker of the fleet, by the name that its session holds.
+/// A worker of the fleet, identified by the name that its session holds.
 pub(super) struct Member<'a> {
     pub fleet: &'a Fleet,
     pub name: Name,
@@ -176,7 +176,7 @@ impl Member<'_> {
             }
         }
         if in_order {
-            let message = "all that it ran has stopped".to_owned();
+            let message = "all of its replicas have stopped".to_owned();
             return self.note(Type::Normal, reason::STOPPED, message);
         }
         self.note(
@@ -196,8 +196,8 @@ impl Member<'_> {
         }
         let keep = leave.keep.and_then(|keep| Duration::try_from(keep).ok());
         let message = match keep.filter(|keep| !keep.is_zero()) {
-            Some(keep) => format!("it stops, and its replicas are kept for it for {keep:?}"),
-            None => "it stops, and its replicas go to other workers".to_owned(),
+            Some(keep) => format!("it is stopping, and its replicas are kept for it for {keep:?}"),
+            None => "it is stopping, and its replicas move to other workers".to_owned(),
         };
         self.note(Type::Normal, reason::STOPPING, message);
     }
@@ -370,7 +370,7 @@ impl Member<'_> {
         if spec.is_none() {
             tracing::warn!(
                 replica = replica.id,
-                "the spec of its revision is not kept any more"
+                "the spec of its revision is no longer kept"
             );
         }
         Ok(spec.map(|spec| v1::Assignment {

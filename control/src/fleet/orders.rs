@@ -1,4 +1,4 @@
-//! What a worker was told in this session, and what it must be told next.
+//! The assignments that a worker was sent in this session, and those to send next.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -6,7 +6,7 @@ use warren_proto::v1::replica::Phase;
 
 use crate::state::records::ReplicaRecord;
 
-/// The control plane's knowledge of one session.
+/// The assignments that were sent in one session.
 #[derive(Default)]
 pub(super) struct Orders {
     /// What the worker was told to run.
@@ -15,7 +15,7 @@ pub(super) struct Orders {
     held: BTreeSet<String>,
 }
 
-/// The difference between what was told and what should run.
+/// The difference between what was sent and what should run.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
     pub assign: Vec<Arc<ReplicaRecord>>,

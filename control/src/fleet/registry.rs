@@ -1,4 +1,4 @@
-//! The sessions that are open: one a worker.
+//! The open sessions, at most one per worker.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use warren_model::{guard::Guard, name::Name};
 use warren_proto::v1;
 
-/// Requests for logs that a session may be behind.
+/// The number of log requests that a session may lag behind.
 const LOG_REQUESTS: usize = 64;
 
 #[derive(Default)]
@@ -61,11 +61,11 @@ pub(super) struct Seat {
     pub logs: mpsc::Receiver<v1::LogsWanted>,
 }
 
-/// Another worker has an open session under the name.
+/// Another worker has an open session under this name.
 #[derive(Debug)]
 pub(super) struct Taken;
 
-/// Processes of one worker that are remembered.
+/// The number of processes that are remembered for one worker.
 const PROCESSES: usize = 16;
 
 // === impl Registry ===

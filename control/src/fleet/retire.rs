@@ -1,5 +1,5 @@
-//! Workers that are gone for good are forgotten: when somebody asks for it, and by themselves once
-//! they were not connected for long.
+//! Forgets workers that are gone for good: on request, and automatically once they were
+//! disconnected for long enough.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     clock, events::Subject, index::WorkerUsage, state::Stored, store::StoreError, suggest::Absent,
 };
 
-/// Why something was not done to a worker.
+/// The reason why an operation on a worker was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerRefusal {
     #[error(transparent)]
@@ -26,7 +26,7 @@ pub enum WorkerRefusal {
     Connected(Name),
     /// It has not said that it stopped. It counts as lost after `left`, and can be removed then.
     #[error(
-        "worker `{worker}` is not connected, but may still run what it ran: try again in {}, when \
+        "worker `{worker}` is not connected, but may still run its replicas: try again in {}, when \
          it counts as lost",
         format_duration(whole_seconds(*left))
     )]
@@ -35,7 +35,7 @@ pub enum WorkerRefusal {
     Store(#[from] StoreError),
 }
 
-/// How long workers are remembered that are not connected.
+/// How long disconnected workers are remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     pub used: Duration,
@@ -43,9 +43,10 @@ pub struct Retention {
     pub unused: Duration,
 }
 
-/// Between two looks at all workers.
+/// The interval between two passes over all workers.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Workers that live have connected to a control plane that starts within this.
+/// The time within which every running worker has connected to a control plane that has just
+/// started.
 const ALL_ARE_BACK: Duration = Duration::from_secs(600);
 
 // === impl Fleet ===
@@ -91,9 +92,9 @@ impl Fleet {
                         let gone = format_duration(retention);
                         let message = match held.worker.has_run {
                             Some(false) => format!(
-                                "forgotten: it has run nothing and was not connected for {gone}"
+                                "forgotten: it has run nothing and was disconnected for {gone}"
                             ),
-                            _ => format!("forgotten: it was not connected for {gone}"),
+                            _ => format!("forgotten: it was disconnected for {gone}"),
                         };
                         let subject = Subject::Worker(&held.name);
                         let events = &self.events;
@@ -151,7 +152,7 @@ impl Fleet {
     }
 }
 
-/// Rounds up, so that the time is over after it.
+/// Rounds up, so that the time has passed after that many seconds.
 fn whole_seconds(left: Duration) -> Duration {
     Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0))
 }

@@ -1,4 +1,5 @@
-//! Which workers serve the routes of the fleet: one table for all sessions, kept up to date as replicas change.
+//! The routing table of the fleet: which workers serve each route. All sessions share it, and it is
+//! updated as replicas change.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,24 +15,26 @@ use warren_proto::v1::{self, replica::Phase};
 
 use crate::index::Index;
 
-/// Routes that are told; what is beyond is served by the workers that run it, and by no other.
+/// The number of routes that are announced. A route beyond it is served only by the workers that
+/// run it.
 const MAX_ROUTES: usize = 20_000;
-/// Workers that are told of one route: enough to find one that answers.
+/// The number of workers that are announced for one route: enough to find one that answers.
 const MAX_PLACES: usize = 32;
-/// Changes that a session may be behind before it is told the whole table again.
+/// The number of changes that a session may lag behind before it is sent the whole table again.
 const BEHIND: usize = 1024;
-/// Workloads whose changes are told in one message.
+/// The number of workloads whose changes are sent in one message.
 const BATCH: usize = 256;
-/// Between two messages, for each session that is told: a change goes out at once, and a storm of them in few messages,
-/// so that a large fleet costs no more of a core than a small one.
+/// The interval between two messages, multiplied by the number of sessions. A single change is sent
+/// at once and a burst of changes in a few messages, so that a large fleet costs no more CPU than a
+/// small one.
 const PACE_PER_SESSION: Duration = Duration::from_micros(100);
-/// The longest that a change waits for others.
+/// The longest time that a change waits to be sent together with others.
 const MAX_PACE: Duration = Duration::from_millis(100);
 
-/// A route as the map orders it: host and path.
+/// The key of a route in the map: host and path.
 type Key = (String, String);
 
-/// The table, and who wants to know of its changes.
+/// The table, and the sessions that follow its changes.
 pub struct RouteBoard {
     table: Mutex<Table>,
     changes: broadcast::Sender<Arc<v1::FleetRoutes>>,
@@ -52,7 +55,7 @@ struct Entry {
     places: Vec<v1::RoutePlace>,
 }
 
-/// What one session still has to be told.
+/// The changes that one session still has to send.
 pub(super) struct RouteNews {
     board: Arc<RouteBoard>,
     /// `None`: the whole table first.
@@ -185,7 +188,7 @@ impl Table {
         for (key, places) in routes {
             let known = self.routes.get(&key);
             if known.is_none() && self.routes.len() >= MAX_ROUTES {
-                tracing::warn!(workload = %id, "the fleet has too many routes to tell of all");
+                tracing::warn!(workload = %id, "the fleet has too many routes: some are not announced to other workers");
                 continue;
             }
             if known.is_none_or(|entry| entry.places != places) {
@@ -220,7 +223,7 @@ impl RouteNews {
     }
 }
 
-/// A workload's routes and the workers with ready replicas of it.
+/// Returns a workload's routes and the workers that have ready replicas of it.
 fn present(index: &Index, id: &WorkloadId) -> BTreeMap<Key, Vec<v1::RoutePlace>> {
     let observed = index.observe(id);
     let Some(workload) = observed.workload else {
@@ -257,7 +260,7 @@ fn present(index: &Index, id: &WorkloadId) -> BTreeMap<Key, Vec<v1::RoutePlace>>
     keys.into_iter().map(|key| (key, places.clone())).collect()
 }
 
-/// How long to wait after a message to so many sessions.
+/// Returns how long to wait after a message to this many sessions.
 fn pace(sessions: usize) -> Duration {
     let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
     PACE_PER_SESSION.saturating_mul(sessions).min(MAX_PACE)

@@ -30,18 +30,18 @@ use super::{
 };
 use crate::{listen::Connection, store::StoreError, text};
 
-/// A client that opens a session says Hello within this.
+/// The time within which a client that opens a session has to send Hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// Heartbeats that may get lost before the worker's lease runs out.
+/// The number of heartbeats that may be lost before the worker's lease expires.
 const HEARTBEATS_PER_TIMEOUT: u32 = 5;
-/// How long the reconciler may take for the replicas of a worker that came back.
+/// The time that the reconciler has for the replicas of a worker that came back.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
-/// How long what a worker said last may take to be stored once its session has ended.
+/// The time that is left to store the last messages of a worker once its session has ended.
 const FINISHING: Duration = Duration::from_secs(2);
-/// How long reports wait that could not be stored.
+/// The delay before reports that could not be stored are retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The half of a session that stores and tells, and holds the worker's seat.
+/// The half of a session that stores reports and sends assignments; it holds the worker's seat.
 struct Session<'a> {
     member: Member<'a>,
     outbox: &'a Outbox,
@@ -58,11 +58,11 @@ struct Session<'a> {
     silent: CancellationToken,
 }
 
-/// What brings all that arrived before a heartbeat to the disk.
+/// The flush that brings everything that arrived before a heartbeat to disk.
 type Keeping = Option<(Beat, BoxFuture<'static, Result<(), StoreError>>)>;
 
-/// Serves a worker until it goes, is silent for too long, is replaced, or the control plane ends.
-/// An error is for the worker to see.
+/// Serves a worker until it disconnects, is silent for too long or is replaced, or the control
+/// plane shuts down. The error is sent to the worker.
 pub async fn run(
     fleet: Arc<Fleet>,
     mut inbound: Inbound,
@@ -269,7 +269,7 @@ impl Session<'_> {
                 self.desk.kept(beat.sequence);
             }
             Err(error) => {
-                tracing::warn!(%error, "reports are not on the disk yet");
+                tracing::warn!(%error, "cannot flush reports to disk");
                 self.desk.with(|intake| intake.is_not_kept(beat));
             }
         }
@@ -432,7 +432,8 @@ impl Session<'_> {
     }
 }
 
-/// Whether this control plane may tell a worker what to run, and no other process is that worker.
+/// Checks that this control plane may assign replicas to a worker, and that no other process is
+/// connected as that worker.
 fn admissible(fleet: &Fleet, greeting: &Greeting) -> Result<(), TurnedAway> {
     greeting.check(&fleet.cluster_id, fleet.term)?;
     match fleet.registry.successor(&greeting.id, &greeting.instance) {
@@ -448,7 +449,7 @@ fn admissible(fleet: &Fleet, greeting: &Greeting) -> Result<(), TurnedAway> {
     }
 }
 
-/// What came of bringing reports to the disk. Dropping the future loses nothing.
+/// Returns the result of flushing reports. Dropping the future loses nothing.
 async fn progress(keeping: &mut Keeping) -> (Beat, Result<(), StoreError>) {
     match keeping {
         Some((beat, keep)) => (*beat, keep.await),

@@ -1,4 +1,5 @@
-//! What replicas use, as the heartbeats of their workers tell: kept in memory only, and read when somebody asks.
+//! The resource usage of replicas, as reported in heartbeats: kept in memory only, and read on
+//! request.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use warren_proto::v1::{Replica, ReplicaUsage};
 
-/// The last that each connected worker told, by its name: one entry a replica.
+/// The last report of each connected worker, by worker name, with one entry per replica.
 #[derive(Default)]
 pub struct Usages(Mutex<HashMap<String, BTreeMap<String, ReplicaUsage>>>);
 
@@ -47,7 +48,8 @@ impl Usages {
     }
 }
 
-/// The share of a core from one measurement to the next; `None` where they do not follow each other.
+/// Returns the CPU use between two measurements in thousandths of a core; `None` if they are not
+/// consecutive.
 fn millicores(before: &ReplicaUsage, now: &ReplicaUsage) -> Option<u32> {
     let time = |usage: &ReplicaUsage| SystemTime::try_from(usage.time?).ok();
     let cpu = |usage: &ReplicaUsage| Duration::try_from(usage.cpu_time?).ok();

@@ -1,4 +1,4 @@
-//! From the plan's actions to one transaction and the events that tell of it.
+//! Turns the plan's actions into one transaction and the events that report it.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// What one plan comes to.
+/// The transaction and the events of one plan.
 #[derive(Default)]
 pub(super) struct Execution {
     pub transaction: Transaction,
@@ -39,7 +39,7 @@ pub(super) struct Execution {
     workload: Option<v1::Workload>,
 }
 
-/// An event to record once the transaction stands.
+/// An event to record once the transaction is committed.
 struct Note {
     /// `None`: about the workload itself.
     replica: Option<String>,
@@ -48,7 +48,7 @@ struct Note {
     message: String,
 }
 
-/// What actions are carried out upon.
+/// The objects that actions apply to.
 pub(super) struct Scene<'a> {
     pub id: &'a WorkloadId,
     pub observation: &'a Observation,
@@ -287,7 +287,7 @@ impl Execution {
         };
         rollout::acquit(&mut workload, worker, &scene.instance(worker, |_| true));
         self.workload = Some(workload);
-        let message = format!("worker `{worker}` is back: it was not lost by the workload");
+        let message = format!("worker `{worker}` is back: the workload did not cause its loss");
         self.note(None, Type::Normal, "WorkerReturned", message);
     }
 
@@ -325,7 +325,7 @@ impl Execution {
     }
 }
 
-/// Why a rollout stalled, in words.
+/// Describes why a rollout stalled.
 pub(super) fn stalled(workload: &v1::Workload, most_available: u32, spec: &WorkloadSpec) -> String {
     format!(
         "revision {} made no progress within {}: {most_available} of {} replicas were ready",
@@ -367,11 +367,12 @@ fn place(record: &mut ReplicaRecord, worker: &Name, now: Timestamp) {
         &message,
         now,
     );
-    let message = "its worker has not taken it up yet";
+    let message = "its worker has not reported on it yet";
     set_worker_conditions(conditions, Status::False, reason::PENDING, message, now);
 }
 
-/// As conditions and events name it. Clients that wait give up on all but the first.
+/// Returns the reason that conditions and events carry. Clients that wait give up on all but the
+/// first.
 fn unschedulable(waiting: &Waiting) -> &'static str {
     match waiting.cause {
         Cause::NoWorker => reason::UNSCHEDULABLE,

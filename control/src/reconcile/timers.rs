@@ -1,11 +1,11 @@
-//! When to look at a workload again though nothing changed.
+//! The times at which workloads are looked at again although nothing changed.
 
 use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 use warren_model::name::WorkloadId;
 
-/// One moment a workload at most.
+/// At most one deadline per workload.
 #[derive(Default)]
 pub(super) struct Timers {
     by_time: BTreeSet<(Instant, WorkloadId)>,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Change, Revision, StoreError};
 
-/// How much of the past is kept.
+/// The bounds of the history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub changes: usize,
@@ -21,7 +21,7 @@ impl Default for Bounds {
     }
 }
 
-/// Committed changes by revision; whole transactions come and go.
+/// Committed changes by revision; a transaction is added and removed as a whole.
 #[derive(Debug)]
 pub(super) struct History {
     changes: VecDeque<Change>,

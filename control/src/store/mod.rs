@@ -1,6 +1,6 @@
 //! State as keys with revisions: compare-and-set, prefix reads, prefix watches.
 //!
-//! One trait, a backend a file. Only this module knows a database.
+//! There is one trait, and one file per backend. Only this module depends on a database.
 
 mod history;
 mod local;
@@ -24,9 +24,10 @@ pub use local::OnLoss;
 /// 2: writes are sealed.
 pub const SCHEMA: u32 = 2;
 
-/// Position in the store's history: grows with every committed transaction, not always by one.
+/// A position in the store's history. It grows with every committed transaction, not always by one.
 ///
-/// It never goes back, not even when a crash loses writes that were not flushed: no number ever names two states.
+/// It never decreases, not even when a crash loses writes that were not flushed, so no number ever
+/// names two states.
 pub type Revision = u64;
 
 /// A value and the revision of the transaction that wrote it.
@@ -36,7 +37,7 @@ pub struct Versioned {
     pub revision: Revision,
 }
 
-/// What must hold for a key, before any write of its transaction, when that commits.
+/// A precondition on a key, which must hold when the transaction commits, before any of its writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// The key does not exist.
@@ -47,7 +48,7 @@ pub enum Precondition {
     Revision(Revision),
 }
 
-/// What a transaction does to a key.
+/// The effect of a transaction on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     Put(Bytes),
@@ -99,7 +100,7 @@ impl Write {
     }
 }
 
-/// When `commit` may return.
+/// The point at which `commit` may return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// After the writes are flushed: whatever is acknowledged to a user.
@@ -108,7 +109,7 @@ pub enum Durability {
     Relaxed,
 }
 
-/// Every key of a prefix at one revision.
+/// All keys with a prefix, at one revision.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// In the order of keys.
@@ -116,7 +117,7 @@ pub struct Snapshot {
     pub revision: Revision,
 }
 
-/// One committed write as a watch sees it.
+/// One committed write, as a watch reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub key: String,
@@ -128,7 +129,7 @@ pub struct Change {
     pub last: bool,
 }
 
-/// Why the store could not do what was asked.
+/// The reason why the store could not carry out a request.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A precondition did not hold; read again and decide anew.
@@ -136,7 +137,9 @@ pub enum StoreError {
     Conflict { key: String },
     /// The watch has a gap: its start is not kept (or not of this store), or its reader was too slow.
     /// Read a snapshot and watch from there.
-    #[error("changes since revision {asked} are no longer at hand (the oldest start is {oldest})")]
+    #[error(
+        "changes since revision {asked} are no longer kept (the oldest possible start is {oldest})"
+    )]
     Compacted { asked: Revision, oldest: Revision },
     /// A later try can succeed. A commit was not done, unless the process dies before the store is repaired:
     /// then it may turn out done. A precondition makes trying again safe either way.
@@ -176,7 +179,8 @@ impl StoreError {
 
 /// Key-value state with revisions.
 ///
-/// Every method may be dropped at any await: a dropped `commit` was either done whole or not at all.
+/// Every method may be dropped at any await: a dropped `commit` either took effect completely or
+/// not at all.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The value of one key.
@@ -203,7 +207,7 @@ pub trait Store: Send + Sync + 'static {
     async fn close(&self);
 }
 
-/// The reading end of [`Store::watch`]. Dropping it ends the watch.
+/// The receiving end of [`Store::watch`]. Dropping it ends the watch.
 pub struct Watch {
     /// Changes between the asked-for revision and the start of `live`.
     backlog: VecDeque<Change>,

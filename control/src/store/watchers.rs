@@ -1,4 +1,5 @@
-//! Hands committed changes to the open watches. A slow reader loses its watch; the writer never waits.
+//! Delivers committed changes to the open watches. A slow reader loses its watch; the writer never
+//! waits.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,8 @@ use tokio::sync::mpsc;
 
 use super::{Change, Revision, StoreError, Watch, history::under};
 
-/// How many changes a reader may be behind: some groups of commits, which come at once.
+/// The number of changes that a reader may lag behind: a few groups of commits, which arrive
+/// together.
 const QUEUE: usize = 8 * 1024;
 
 /// The sending ends of all open watches.

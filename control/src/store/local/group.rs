@@ -1,4 +1,5 @@
-//! Commits that are written together: each sees those before it, all share one batch and one flush.
+//! Commits that are written together: each sees the effects of those before it, and all share one
+//! batch and one flush.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,8 @@ use super::{
     Batch, Seal,
 };
 
-/// The effect of commits so far over the committed state. Pure: nothing is written yet.
+/// The combined effect of the commits so far on top of the committed state. Pure: nothing is
+/// written yet.
 pub(super) struct Group<'a> {
     committed: &'a BTreeMap<String, Versioned>,
     entries: BTreeMap<String, Option<Versioned>>,
@@ -56,7 +58,7 @@ impl<'a> Group<'a> {
                 return Err(StoreError::Invalid("a key is empty".to_owned()));
             }
             if !keys.insert(key) {
-                return Err(StoreError::Invalid(format!("`{key}` is in it twice")));
+                return Err(StoreError::Invalid(format!("`{key}` occurs twice")));
             }
         }
         for write in writes {

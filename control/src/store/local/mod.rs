@@ -1,7 +1,8 @@
-//! A store of one process over one disk: state in memory, one writer, one flush for many commits.
+//! A single-process store on one disk: the state is in memory, and one writer serves many commits
+//! with one flush.
 //!
-//! Readers see what is committed, never what a failed flush could take back. A commit is written, flushed, sealed and only
-//! then acknowledged, in this order; what that is good for stands in [`seal`].
+//! Readers see only committed state, never a write that a failed flush could revert. A commit is
+//! written, flushed, sealed and only then acknowledged, in this order; [`seal`] explains why.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,16 +28,18 @@ pub(crate) use seal::{Seal, StateDigest};
 pub(crate) use writer::Writer;
 use writer::{Command, Commit};
 
-/// Commits that may wait for the writer before callers have to.
+/// The number of commits that may be queued for the writer before callers have to wait.
 const QUEUE: usize = 1024;
 
-/// Revisions that a crash may have lost are skipped when the store is opened again. More are never unflushed.
+/// The number of revisions that are skipped when the store is opened, because a crash may have lost
+/// them. The number of unflushed revisions never exceeds it.
 const REVISIONS_PER_OPEN: Revision = 1 << 20;
 
-/// The same for the revisions of a whole life that is lost, or that a backup does not know of.
+/// The number of revisions that are skipped after a loss of acknowledged data, or a restore from a
+/// backup.
 pub(crate) const REVISIONS_PER_LOSS: Revision = 1 << 40;
 
-/// Where the state survives. Used by one task at a time; calls may block.
+/// Durable storage. It is used by one task at a time; calls may block.
 #[async_trait]
 pub(crate) trait Disk: Send + 'static {
     /// Everything that is stored. After a failed call this is the way back: it begins anew.
@@ -56,7 +59,7 @@ pub(crate) trait Disk: Send + 'static {
     async fn close(&mut self);
 }
 
-/// What a disk holds, and what is known of it from elsewhere.
+/// The contents of a disk, and what is known about it from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opened {
     pub contents: Contents,
@@ -64,7 +67,7 @@ pub(crate) struct Opened {
     pub sealed: Option<Seal>,
 }
 
-/// What a disk holds.
+/// The contents of a disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub entries: BTreeMap<String, Versioned>,
@@ -74,7 +77,7 @@ pub(crate) struct Contents {
     pub seal: Option<Seal>,
 }
 
-/// What becomes of some keys; `None` deletes.
+/// Changes to a set of keys; `None` deletes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub entries: BTreeMap<String, Option<Versioned>>,
@@ -82,7 +85,7 @@ pub(crate) struct Batch {
     pub seal: Seal,
 }
 
-/// What to do where something that was acknowledged is missing.
+/// What to do if acknowledged data is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLoss {
     /// [`StoreError::Damaged`].
@@ -100,7 +103,7 @@ pub(crate) struct LocalStore {
     lost: Option<String>,
 }
 
-/// Between readers and the writer.
+/// State shared between readers and the writer.
 struct Shared {
     view: RwLock<View>,
     /// Locked before `view` where both are.
@@ -182,7 +185,7 @@ impl LocalStore {
     }
 }
 
-/// Of whatever keeps the writer of a [`LocalStore`] running.
+/// A handle to whatever keeps the writer of a [`LocalStore`] running.
 #[async_trait]
 impl<S: AsRef<LocalStore> + Send + Sync + 'static> Store for S {
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {

@@ -1,4 +1,4 @@
-//! The one that owns the disk.
+//! The writer, which owns the disk.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::clock;
 
-/// One group: more commits than this, or more bytes, wait for the next flush.
+/// The bounds of one group: commits or bytes beyond them wait for the next flush.
 const GROUP_COMMITS: usize = 1024;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
-/// A disk that could not be opened again is left alone for this long.
+/// The least time between two attempts to open the disk again.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What the store asks of its writer.
+/// A request from the store to its writer.
 pub(super) enum Command {
     Commit(Commit),
     Close { done: oneshot::Sender<()> },
@@ -35,8 +35,8 @@ pub(super) struct Commit {
 
 type Reply = oneshot::Sender<Result<Revision, StoreError>>;
 
-/// Writes what a store is given. Dropped, it is as if the process had died: nothing more is written, and commits that are
-/// not acknowledged yet fail.
+/// Writes the commits of a store. Dropping it has the effect of a crash: nothing more is written,
+/// and commits that are not acknowledged yet fail.
 pub(crate) struct Writer<D> {
     disk: D,
     shared: Arc<Shared>,
@@ -59,7 +59,7 @@ enum DiskState {
     },
 }
 
-/// Commits taken from the queue at once.
+/// The commits that were taken from the queue together.
 #[derive(Default)]
 struct Taken {
     commits: Vec<Commit>,
@@ -242,7 +242,7 @@ impl<D: Disk> Writer<D> {
     }
 }
 
-/// What has to be written over `found` to make it `wanted`.
+/// Returns the writes that turn `found` into `wanted`.
 fn difference(
     found: &BTreeMap<String, Versioned>,
     wanted: &BTreeMap<String, Versioned>,

@@ -1,4 +1,4 @@
-//! Filling a new directory with what another store held.
+//! Fills a new directory with the contents of another store.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// A store that nobody uses yet. Everything here blocks.
+/// A store that is not in use yet. All methods block.
 pub(crate) struct Loader {
     disk: SledDisk,
     seal: Seal,

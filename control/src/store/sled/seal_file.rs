@@ -1,7 +1,8 @@
-//! The file SEAL: the seal that stands apart from the database.
+//! The file `SEAL`, which holds the seal that is kept apart from the database.
 //!
-//! Two slots, written by turns, so that a write which is cut short leaves the one before. It is not synced: the database
-//! is, before it is written, and a seal that a power cut takes back is only an older one.
+//! The file has two slots that are written alternately, so that an interrupted write leaves the
+//! previous seal intact. It is not synced: the database is synced before it is written, and if a
+//! power cut reverts a seal, the remaining one is merely older.
 
 use std::{
     fs::File,
@@ -15,17 +16,17 @@ use sha2::{Digest as _, Sha256};
 use crate::store::local::{Seal, StateDigest};
 
 const NAME: &str = "SEAL";
-/// Names the file's format.
+/// The magic number of the file's format.
 const MAGIC: &[u8; 8] = b"WARRENS1";
-/// A page each, so that the kernel never writes both at once.
+/// The bytes of a slot: one page, so that the kernel never writes both slots at once.
 const SLOT_BYTES: u64 = 4096;
 const SLOTS: usize = 2;
 
 const FIELDS: usize = MAGIC.len() + 3 * 8 + 32;
-/// The fields and their SHA-256.
+/// The bytes of a seal: its fields and their SHA-256.
 const SEAL_BYTES: usize = FIELDS + 32;
 
-/// Where the last seal stands.
+/// The open file, with the slot of the last seal.
 #[derive(Debug)]
 pub(super) struct SealFile {
     file: File,
