@@ -292,7 +292,7 @@ mod tests {
         };
         assert_eq!(
             damage.to_string(),
-            "it holds the state of 2023-11-14T22:13:20Z, and changes were acknowledged until \
+            "it holds the state of 2023-11-14T22:13:20Z, but changes were acknowledged until \
              2023-11-14T22:14:20.500Z: the changes between these times are missing"
         );
     }

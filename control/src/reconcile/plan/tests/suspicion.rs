@@ -44,7 +44,7 @@ impl Scene {
     }
 }
 
-const HELD: &str = "it is held, because workers `a`, `b` were lost one after the other while it was starting there or shortly \
+const HELD: &str = "it is held, because workers `a`, `b` were lost one after another while it was starting there or shortly \
                     after: find out what it does to them, then apply another revision, or run `warren restart` to try it \
                     once more";
 
@@ -223,7 +223,7 @@ fn a_worker_that_dies_and_is_back_at_once_counts_as_well() {
     cut(&[], 0).gives(&["blame for a"]);
     // The same again is no news.
     cut(&[loss("a", 3)], 3).gives(&[]);
-    let again = "it is held, because worker `a` was lost again and again while it was starting there or shortly after: \
+    let again = "it is held, because worker `a` was lost repeatedly while it was starting there or shortly after: \
                  find out what it does to them, then apply another revision, or run `warren restart` to try it once more";
     cut(&[loss("a", 3)], 0).gives(&[
         "blame for a",
