@@ -48,7 +48,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Events {
     inner: Mutex<Inner>,
     unwritten: Notify,
-    /// How many of those recorded are in the store.
+    /// The number of recorded events that are in the store.
     written: watch::Sender<u64>,
     live: broadcast::Sender<Arc<v1::Event>>,
 }
@@ -56,9 +56,10 @@ pub struct Events {
 #[derive(Default)]
 struct Inner {
     namespaces: BTreeMap<String, Namespace>,
-    /// Keys of the store that differ from what is here. Bounded by what is kept and what was dropped since the last write.
+    /// The keys whose value in the store is out of date. Bounded by what is kept and what was
+    /// dropped since the last write.
     unwritten: Batch,
-    /// How many were recorded.
+    /// The number of recorded events.
     recorded: u64,
     /// What was kept when so many were, as long as somebody has not read all of it.
     kept: (u64, Weak<Vec<Arc<v1::Event>>>),
@@ -78,10 +79,10 @@ struct Held {
 
 #[derive(Default)]
 struct Namespace {
-    /// By sequence number: the order of their last occurrence.
+    /// The events by sequence number: the order of their last occurrence.
     events: BTreeMap<u64, Held>,
     by_content: HashMap<Content, u64>,
-    /// The same sequence numbers, by whose the events are.
+    /// The same sequence numbers, by the subject of the event.
     owners: BTreeMap<String, BTreeSet<u64>>,
     next: u64,
 }
@@ -103,7 +104,7 @@ pub enum Subject<'a> {
 // === impl Events ===
 
 impl Events {
-    /// Reads what was kept.
+    /// Reads the stored events.
     pub async fn load(state: &State) -> Result<Self, StoreError> {
         let mut inner = Inner::default();
         for (key, held) in state.list(keys::EVENTS).await?.entries {
@@ -131,7 +132,7 @@ impl Events {
         }
     }
 
-    /// Notes that something happened just now.
+    /// Records an event that happened just now.
     pub fn record(
         &self,
         subject: Subject<'_>,
@@ -142,7 +143,8 @@ impl Events {
         self.record_at(clock::now(), subject, kind, reason, message);
     }
 
-    /// Notes what a caller's request did, at the time when that was decided: what follows from it comes after it.
+    /// Records the effect of a caller's request, at the time when it was decided, so that its
+    /// consequences come after it.
     pub fn record_by(
         &self,
         caller: &str,
@@ -156,7 +158,7 @@ impl Events {
         self.put(event, time, None);
     }
 
-    /// Notes that something happened at this time.
+    /// Records an event that happened at this time.
     pub fn record_at(
         &self,
         time: Timestamp,
@@ -168,8 +170,8 @@ impl Events {
         self.put(subject.event(kind, reason, message.into()), time, None);
     }
 
-    /// Notes what a worker tells: that it happened so many times in all, and when the last time. Of what was told before
-    /// nothing is counted again.
+    /// Records an event that a worker reports, with the total number of its occurrences and the
+    /// time of the last one. Occurrences that were reported before are not counted again.
     pub fn record_told(
         &self,
         time: Timestamp,
@@ -183,12 +185,12 @@ impl Events {
         self.put(event, time, Some(account));
     }
 
-    /// How many times something was recorded in this process's life.
+    /// Returns how many times an event was recorded since the process started.
     pub fn recorded(&self) -> u64 {
         self.inner.lock().recorded
     }
 
-    /// Returns once so many are in the store, if not yet on its disk.
+    /// Returns once this many events are in the store, though not necessarily on its disk.
     pub async fn written(&self, recorded: u64) {
         let mut written = self.written.subscribe();
         // The sender lives as long as `self`, so this cannot fail.
@@ -293,12 +295,13 @@ impl Events {
             let key = keys::event(&event.namespace, sequence);
             erase(&mut inner.unwritten, key);
         }
-        // Under the lock, so that a follower's kept and live events meet without gap or repetition.
+        // Done under the lock, so that a follower's kept and live events join without a gap or a
+        // repetition.
         let _ = self.live.send(event);
         self.unwritten.notify_one();
     }
 
-    /// What was not written is still to be written, unless something newer is.
+    /// Events that could not be written are still to be written, unless newer ones are.
     fn put_back(&self, batch: Batch) {
         let mut inner = self.inner.lock();
         for (key, event) in batch {
@@ -350,7 +353,7 @@ impl Namespace {
         most.first().copied()
     }
 
-    /// How much of a worker's account was counted before.
+    /// Returns how much of a worker's count was included before.
     fn told(&self, content: &Content, account: &Account) -> u32 {
         let sequence = self.by_content.get(content);
         let held = sequence.and_then(|sequence| self.events.get(sequence)?.account);

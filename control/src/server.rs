@@ -65,27 +65,28 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The configuration of a control plane.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its directory: made where it is missing, one process at a time.
+    /// The data directory: created if it is missing, and used by one process at a time.
     pub data: PathBuf,
-    /// Silence after which a worker's replicas are LOST and replaced.
+    /// The time of silence after which a worker's replicas are LOST and replaced.
     pub worker_timeout: Duration,
-    /// Updates stop the old replica before the new one starts, instead of running one more for a
-    /// while, and one that stalls is not taken back: for somebody who is working on the workload.
+    /// Whether updates stop the old replica before the new one starts, instead of running an extra
+    /// one for a while, and a stalled update is not rolled back: for a user who is developing the
+    /// workload.
     pub stop_first: bool,
-    /// Revisions that are kept of each workload, beside those that run or are gone back to; at
-    /// least 1.
+    /// The number of revisions that are kept for each workload, besides those that run or may be
+    /// rolled back to; at least 1.
     pub revision_history_limit: usize,
-    /// What a component that is pushed may hold.
+    /// The limits on the contents of a pushed component.
     pub artifact_limits: Limits,
-    /// How long an artifact stays after the last push, or the last revision, that named it.
+    /// How long an artifact is kept after the last push, or the last revision, that referenced it.
     pub artifact_retention: Duration,
-    /// Where the store lost something that was acknowledged: whether to go on with what is left.
+    /// Whether to continue with what is left if the store has lost acknowledged data.
     pub on_loss: OnLoss,
-    /// Workers that were not connected for so long are forgotten.
+    /// The time after which disconnected workers are forgotten.
     pub worker_retention: Duration,
     /// The same for workers that have never run anything.
     pub unused_worker_retention: Duration,
-    /// How much clients and workers may have at once.
+    /// The limits on what clients and workers may have at once.
     pub limits: ClientLimits,
 }
 
@@ -118,7 +119,7 @@ pub enum OpenError {
 /// The reason why a control plane stopped serving.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A mistake of the build.
+    /// An error in the build.
     #[error("the control plane's own descriptors cannot be read: {0}")]
     Descriptors(String),
 }
@@ -137,7 +138,7 @@ pub struct ControlPlane {
 // === impl Config ===
 
 impl Config {
-    /// A control plane of this directory, and else by default.
+    /// Returns the default configuration with this data directory.
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
@@ -157,7 +158,7 @@ impl Config {
 // === impl ControlPlane ===
 
 impl ControlPlane {
-    /// Locks and opens the data directory, and reads the present state. Raises the process's soft
+    /// Locks and opens the data directory, and reads the current state. Raises the process's soft
     /// limit of open files to the hard one.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         match descriptors::raise_limit() {
@@ -186,7 +187,7 @@ impl ControlPlane {
                     },
                     error => error.into(),
                 })?;
-            // After the store: its lock is the data directory's.
+            // This comes after the store, whose lock is the lock of the data directory.
             let directory = data.join(ARTIFACTS);
             let artifacts = ArtifactFiles::open(&directory)
                 .map_err(|source| OpenError::Artifacts { directory, source })?;
@@ -198,7 +199,7 @@ impl ControlPlane {
         if let Some(what) = store.lost() {
             tracing::warn!(what, "the store is damaged; continuing with what is left");
         }
-        // What was lost may have begun terms that workers know of, and drawn fences.
+        // The lost data may have included terms that workers have seen, and fences.
         let above = if store.lost().is_some() {
             TERMS_PER_LOSS
         } else {
@@ -216,8 +217,8 @@ impl ControlPlane {
         Ok(opened)
     }
 
-    /// Reads the present state of a store and begins a term so many above the last. `known` is its
-    /// identity, where it may have lost that.
+    /// Reads the current state of a store and begins a term this many above the last. `known` is
+    /// its identity, in case the store has lost it.
     pub(crate) async fn over(
         store: Arc<dyn Store>,
         above: u64,
@@ -237,7 +238,8 @@ impl ControlPlane {
         let (index, index_task) = IndexTask::load(state.clone(), dirty.clone()).await?;
         forget_connections(&state, &index).await?;
         links::plan_earlier(&state, &index).await?;
-        // What happened while nobody reconciled: look at everything once.
+        // Looks at everything once, to catch up with what happened while the control plane was
+        // down.
         dirty.mark(index.ids());
         let registry = Arc::new(Registry::default());
         let fleet = Arc::new(Fleet {
@@ -304,9 +306,9 @@ impl ControlPlane {
         })
     }
 
-    /// Serves until `shutdown` resolves: then health says NOT_SERVING, streams end, requests under
-    /// way are finished within 5 s, and the store is flushed. Dropped before that, it stops as a
-    /// killed process does.
+    /// Serves until `shutdown` resolves: then health reports NOT_SERVING, streams end, requests in
+    /// progress are finished within 5 s, and the store is flushed. If the future is dropped
+    /// earlier, it stops as a killed process does.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -349,7 +351,7 @@ impl ControlPlane {
         fleet.tasks.close();
         background.close();
         let deadline = Instant::now() + GRACE;
-        // A connection that does not end by then is cut with the future.
+        // A connection that is still open by then is closed when the future is dropped.
         if timeout_at(deadline, server.as_mut()).await.is_err() {
             tracing::warn!("connections were cut off at shutdown");
         }
@@ -363,7 +365,7 @@ impl ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts what goes on without being asked, until the fleet's shutdown.
+    /// Starts the background tasks, which run until the fleet shuts down.
     pub(crate) fn start(self) -> TaskTracker {
         let Self {
             store: _,
@@ -420,7 +422,7 @@ async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
     tokio::select! {
         biased;
         () = ending.cancelled() => {}
-        // Until it works, the next start waits longer than it has to, which harms nobody.
+        // Until this succeeds, the next start waits longer than necessary, which is harmless.
         forgotten = forget => if let Err(error) = forgotten {
             tracing::warn!(%error, "cannot store the worker timeout");
         }

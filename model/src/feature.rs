@@ -1,4 +1,4 @@
-//! Which fields of a workload a server honours, so that none is dropped in silence.
+//! The fields of a workload that a server supports, so that none is ignored silently.
 //!
 //! A feature is a field's path from `spec`, with names as in JSON and without indices: `spec.service.routes.port`. The
 //! list of all comes from the contract's descriptors; `NOT_YET` says which of them this version does not honour.
@@ -14,7 +14,8 @@ use crate::{
     spec::{self, ValidWorkload},
 };
 
-/// What the contract has and this version does not do yet: these fields and all below them.
+/// The fields of the contract that this version does not support yet, including all fields below
+/// them.
 pub(crate) const NOT_YET: [&str; 2] = ["spec.service.env.secret", "spec.components.env.secret"];
 
 /// What the first servers, which named no fields in `GetInfo`, did not honour. What leaves [`NOT_YET`] stays here, and what
@@ -51,7 +52,7 @@ pub struct UsedField {
     pub feature: String,
 }
 
-/// Who does not honour a field, for the message.
+/// The party that does not honour a field, for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By<'a> {
     /// This program.
@@ -71,7 +72,7 @@ pub fn honoured() -> Vec<String> {
     features().filter(|feature| is_honoured(feature)).collect()
 }
 
-/// Whether this version honours the feature.
+/// Returns whether this version honours the feature.
 pub fn is_honoured(feature: &str) -> bool {
     !is_within_any(feature, &NOT_YET)
 }

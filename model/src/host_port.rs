@@ -17,7 +17,7 @@ pub struct HostPort {
     pub address: SocketAddr,
 }
 
-/// The text is no address with a port.
+/// The text is not an address with a port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not IP:PORT or IP:PORT/udp")]
 pub struct HostPortError(String);

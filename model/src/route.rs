@@ -1,4 +1,5 @@
-//! HTTP routes: which host and path prefix belong to whom, and the table that answers for a request.
+//! HTTP routes: the owner of each host and path prefix, and the table that looks them up for a
+//! request.
 
 use std::{borrow::Cow, cmp::Reverse, collections::HashMap, fmt};
 
@@ -22,7 +23,7 @@ pub enum RouteError {
     Path { path: String, reason: &'static str },
 }
 
-/// Finds what belongs to a request's host and path. Built once, then read without allocating.
+/// Looks up the values for a request's host and path. Built once, then read without allocating.
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {
     by_host: HashMap<String, Paths<T>>,
@@ -34,7 +35,7 @@ type Paths<T> = Vec<(String, Vec<T>)>;
 
 const MAX_PATH: usize = 1024;
 
-/// Whether a request with this `Host` header (or authority) and path takes the route.
+/// Returns whether a request with this `Host` header (or authority) and path matches the route.
 pub fn matches(route: &Route, host: &str, path: &str) -> bool {
     let host_matches = match &route.host {
         Some(wanted) => without_port(host).eq_ignore_ascii_case(wanted),

@@ -66,7 +66,7 @@ pub struct Header {
     pub entries: u64,
     #[prost(uint64, tag = "7")]
     pub artifacts: u64,
-    /// How many bytes the entries and artifacts have: somewhat less than the file.
+    /// The bytes of the entries and artifacts, somewhat less than the size of the file.
     #[prost(uint64, tag = "8")]
     pub size_bytes: u64,
     #[prost(uint64, tag = "9")]
@@ -102,7 +102,7 @@ pub struct Artifact {
 /// The end of the artifact's bytes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ArtifactEnd {
-    /// Empty: they are all there. Else why they are not.
+    /// Empty if all bytes are included; otherwise the reason why they are not.
     #[prost(string, tag = "1")]
     pub missing: String,
 }
@@ -194,12 +194,13 @@ fn frame(body: Body) -> Bytes {
 // === impl Decoder ===
 
 impl Decoder {
-    /// Takes the next bytes. What can be read of them should be read before more are given.
+    /// Adds the next bytes. Read all complete records before adding more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.arrived.extend_from_slice(bytes);
     }
 
-    /// The next record; `None`: more bytes are needed. After an error, and after the end, there is no more.
+    /// Returns the next record, or `None` if more bytes are needed. After an error or the end,
+    /// there are no more records.
     pub fn record(&mut self) -> Result<Option<Body>, FormatError> {
         if self.place == Place::Mark {
             let known = self.arrived.len().min(MARK.len());
@@ -257,7 +258,7 @@ impl Decoder {
         Ok(Some(body))
     }
 
-    /// What is to be said where no more bytes come: an error, unless the end was read.
+    /// Returns the error to report if no more bytes arrive, unless the end was read.
     pub fn finish(self) -> Result<(), FormatError> {
         match self.place {
             Place::End if self.arrived.is_empty() => Ok(()),

@@ -43,7 +43,7 @@ pub struct Restored {
     pub artifacts: u64,
     /// Artifacts that the backup lacks, as it says itself.
     pub missing: Vec<String>,
-    /// Where the store that was there before is now.
+    /// The path that the previous store was moved to.
     pub replaced: Option<PathBuf>,
 }
 
@@ -114,7 +114,7 @@ pub fn restore(
     })();
     drop(lock);
     if restored.is_err() {
-        // What is left says nothing that the error does not, and the next restore begins anew.
+        // Leftover files add nothing to the error, and the next restore starts from the beginning.
         let _ = remove(&staging);
         if made {
             let _ = fs::remove_dir_all(&store);
@@ -171,7 +171,8 @@ fn put_in_place(data: &Path, staging: &Path) -> Result<Option<PathBuf>, RestoreE
         .find(|path| !path.exists())
         .unwrap_or_else(|| data.join(REPLACED));
     fs::rename(&store, &aside).map_err(about(&aside))?;
-    // A control plane that starts right now finds no store, and `.restore`: it refuses to begin an empty one.
+    // A control plane that starts at this moment finds no store, but `.restore`, and so refuses to
+    // create an empty store.
     fs::rename(staging.join(STORE), &store).map_err(about(&store))?;
     sync(data)?;
     remove(staging)?;

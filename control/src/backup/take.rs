@@ -27,7 +27,7 @@ pub(crate) struct Backup {
 // === impl Backup ===
 
 impl Backup {
-    /// While nobody removes an artifact: the caller sees to that.
+    /// The caller ensures that no artifact is removed in the meantime.
     pub async fn take(state: &State, files: &ArtifactFiles) -> Result<Self, StoreError> {
         let snapshot = state.list("").await?;
         let mut artifacts = Vec::new();
@@ -63,7 +63,7 @@ impl Backup {
         })
     }
 
-    /// About how many bytes the file has.
+    /// Returns the approximate size of the file in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.header.size_bytes
     }
@@ -86,7 +86,7 @@ impl Backup {
         let frames = bodies
             .map(Some)
             .chain(stream::once(std::future::ready(None)))
-            // Held until the last frame, or until nobody wants them any more.
+            // Held until the last frame, or until the reader is dropped.
             .scan((Some(encoder), held), |(encoder, _held), body| {
                 let frame = match body {
                     Some(body) => encoder.as_mut().map(|encoder| encoder.record(body)),

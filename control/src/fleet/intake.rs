@@ -40,7 +40,7 @@ const MAX_BEATS: usize = 64;
 /// One worker's messages on their way to the store.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    /// In the order in which they came.
+    /// The messages in the order of their arrival.
     items: BTreeMap<u64, Item>,
     numbers: HashMap<Key, u64>,
     /// When each may be stored.
@@ -88,7 +88,7 @@ pub(super) struct TooMany;
 struct Item {
     message: Message,
     due: Instant,
-    /// The store could not take it. It is tried again when it is due, and not earlier.
+    /// The store could not accept it. It is retried when it is due, and not earlier.
     failed: bool,
 }
 
@@ -153,7 +153,7 @@ impl Intake {
         self.beats.push_back(beat);
     }
 
-    /// When the next message may be stored; `None` while none waits.
+    /// Returns when the next message may be stored; `None` if none is queued.
     pub fn ready_at(&self, now: Instant) -> Option<Instant> {
         let (due, _) = self.due.first()?;
         if !self.barriers.is_empty() {
@@ -165,7 +165,7 @@ impl Intake {
         Some(allowed.map_or(*due, |allowed| allowed.max(*due)))
     }
 
-    /// The next message to store now.
+    /// Returns the next message to store now.
     pub fn next(&mut self, now: Instant) -> Option<Numbered> {
         self.ready_at(now).filter(|at| *at <= now)?;
         if !self.barriers.is_empty() {

@@ -67,7 +67,7 @@ impl Desk {
         self.news.notified().await;
     }
 
-    /// Everything that was told before this heartbeat is on the disk.
+    /// Everything that was reported before this heartbeat is on disk.
     pub fn kept(&self, sequence: u64) {
         let mut told = self.intake.lock();
         told.kept = told.kept.max(sequence);
@@ -83,7 +83,8 @@ impl Desk {
 // === impl Listener ===
 
 impl Listener<'_> {
-    /// Until the worker ends its side, which is `Ok`, goes away, or is silent for too long.
+    /// Listens until the worker ends its side, which is `Ok`, disconnects, or is silent for too
+    /// long.
     pub async fn run(mut self) -> Result<(), SessionError> {
         let timeout = self.fleet.worker_timeout;
         let mut lease = Instant::now() + timeout;
@@ -104,12 +105,12 @@ impl Listener<'_> {
             } else if lease < Instant::now() {
                 return Err(SessionError::NoHeartbeat(timeout));
             }
-            // However much it sends, its other half gets to run.
+            // The other half of the session gets to run however much the worker sends.
             coop::consume_budget().await;
         }
     }
 
-    /// Whether the message was a heartbeat.
+    /// Returns whether the message was a heartbeat.
     fn take(&mut self, message: v1::SessionRequest) -> Result<bool, SessionError> {
         let message = match message.message {
             Some(session_request::Message::Heartbeat(heartbeat)) => {
@@ -121,7 +122,7 @@ impl Listener<'_> {
                 let is_here = self.fleet.index.placed_on(&self.name, &report.replica);
                 match (is_here, report.phase()) {
                     (Some(_), _) => {}
-                    // That it is gone is all that counts of one that should not be here.
+                    // If this session should not exist, all that matters is that it is gone.
                     (None, phase @ Phase::Stopped) => report = gone(report.replica, phase),
                     (None, _) => return Ok(false),
                 }

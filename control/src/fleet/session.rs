@@ -54,7 +54,7 @@ struct Session<'a> {
     joined: bool,
     /// Wakes when what should run here may have changed.
     wake: Arc<Notify>,
-    /// The worker says no more: what it said is stored, and then the session ends.
+    /// The worker sends nothing more: its messages are stored, and then the session ends.
     silent: CancellationToken,
 }
 
@@ -81,7 +81,7 @@ pub async fn run(
     };
     let Some(hello) = hello? else { return Ok(()) };
     let greeting = Greeting::parse(hello)?;
-    // Until here nothing kept it, nor its connection, from giving way to another.
+    // Up to this point the session and its connection could give way to another.
     let peer = connection.as_ref().map(Connection::peer);
     let _open = fleet.places.open(peer)?;
     let _under_way = connection
@@ -135,7 +135,7 @@ pub async fn run(
         let cause = error.map_or_else(|| "it ended the session".to_owned(), text::message);
         tracing::info!(worker = %session.member.name, cause, "the worker is disconnected");
         fleet.usages.forget(session.member.name.as_str());
-        // Who asks for lines from now on should not wait for an answer.
+        // Readers that ask for lines from now on should not wait for an answer.
         seat.logs.close();
         let leave = session.member.leave(&cause, &replaced);
         // What it waits for may have ended.
@@ -185,12 +185,12 @@ impl Session<'_> {
                 worked = &mut working => worked,
             }
         };
-        // What it said last counts.
+        // The last messages count.
         let _ = timeout(FINISHING, self.finish()).await;
         ended
     }
 
-    /// Stores what the worker says and tells it what to run, until it says no more.
+    /// Stores the worker's messages and sends it assignments, until it sends nothing more.
     async fn work(
         &mut self,
         seat: &mut Seat,
@@ -204,7 +204,7 @@ impl Session<'_> {
             if keeping.is_none() {
                 keeping = self.begin_to_keep();
             }
-            // What is stored and what is told go in turns: none waits for the other, however much there is.
+            // Storing and sending alternate: neither waits for the other, however much there is.
             stores = !stores;
             let due = desk.with(|intake| intake.ready_at(now()));
             tokio::select! {
@@ -249,7 +249,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Begins to bring what was stored to the disk, once a heartbeat asks for it.
+    /// Begins to flush what was stored once a heartbeat asks for it.
     fn begin_to_keep(&self) -> Keeping {
         let (beat, is_kept) = self.desk.with(|intake| {
             let beat = intake.stored()?;
@@ -275,7 +275,7 @@ impl Session<'_> {
         }
     }
 
-    /// Stores the worker and what it holds, and lets the reconciler decide about that.
+    /// Stores the worker and its replicas, and lets the reconciler decide about them.
     async fn admit(&mut self, greeting: &Greeting) -> Result<(), SessionError> {
         let was_cut_short = self.member.was_cut_short(greeting);
         let leases = &self.member.fleet.leases;
@@ -311,8 +311,8 @@ impl Session<'_> {
         .await
     }
 
-    /// Stores what the worker said, or keeps it until the store can be used again: a full disk must not
-    /// cost a worker its session. Whether it is stored.
+    /// Stores the worker's messages, or keeps them until the store can be used again: a full disk
+    /// must not cost a worker its session. Returns whether they were stored.
     async fn store(&mut self, held: Numbered) -> Result<bool, SessionError> {
         let stored = match &held.message {
             Message::Report(report) => {
@@ -350,7 +350,7 @@ impl Session<'_> {
         }
     }
 
-    /// Tells the worker what changed of what it should run.
+    /// Sends the worker the changes of its assignment.
     async fn assign(&mut self, complete: bool) -> Result<(), SessionError> {
         let fleet = self.member.fleet;
         let placed = fleet.index.replicas_on(&self.member.name);
@@ -374,7 +374,8 @@ impl Session<'_> {
                 assign,
                 stop: difference.stop,
             });
-            // An acknowledgement lets the worker go on with what it runs: none overtakes the first ones.
+            // An acknowledgement lets the worker continue to run its replicas, so none overtakes
+            // the first Assignments.
             match complete {
                 true => self.urge(assignments).await?,
                 false => self.send(assignments).await?,

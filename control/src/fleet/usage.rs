@@ -21,7 +21,7 @@ impl Usages {
         Arc::default()
     }
 
-    /// A heartbeat of a worker: all that its replicas use now.
+    /// Records a worker's heartbeat with the current usage of all its replicas.
     pub fn heard(&self, worker: &str, mut told: BTreeMap<String, ReplicaUsage>) {
         let mut workers = self.0.lock();
         let before = workers.entry(worker.to_owned()).or_default();
@@ -32,7 +32,7 @@ impl Usages {
         *before = told;
     }
 
-    /// A worker is not connected any more: what it told is old.
+    /// Forgets the outdated report of a worker that is no longer connected.
     pub fn forget(&self, worker: &str) {
         self.0.lock().remove(worker);
     }
@@ -79,7 +79,8 @@ mod tests {
             (usage(10, 1000), usage(12, 1500), Some(250)),
             (usage(10, 1000), usage(11, 3000), Some(2000)),
             (usage(10, 1000), usage(12, 1000), Some(0)),
-            // Another process of the worker began anew; its clock was set back; nothing was measured between.
+            // The worker's process was replaced, its clock was set back, or nothing was measured in
+            // between.
             (usage(10, 1000), usage(12, 3), None),
             (usage(10, 1000), usage(8, 1500), None),
             (usage(10, 1000), usage(10, 1500), None),

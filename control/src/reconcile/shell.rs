@@ -67,7 +67,8 @@ struct Fleet {
 // === impl Reconciler ===
 
 impl Reconciler {
-    /// Runs until cancelled. A commit that is under way then is done whole or not at all.
+    /// Runs until cancelled. A commit that is in progress at that time is done completely or not at
+    /// all.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut timers = Timers::default();
         loop {
@@ -233,8 +234,8 @@ impl Reconciler {
             .map(Some)
     }
 
-    /// Goes back to an earlier revision as `Rollback` does, or notes why that cannot be. After an
-    /// error it is worth another try.
+    /// Rolls back to an earlier revision as `Rollback` does, or records why that is not possible.
+    /// After an error it is worth retrying.
     async fn roll_back(&self, job: &Job, to: u32) -> Result<(), Refusal> {
         let observed = &job.observation;
         let Some((held, spec)) = observed.workload.as_ref().zip(observed.spec.as_ref()) else {
@@ -277,8 +278,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Removes the workload with its routes and revisions. That it is as it was read guards all of
-    /// them: while it is being deleted nothing else changes its claims.
+    /// Removes the workload with its routes and revisions. The precondition that it is unchanged
+    /// guards all of them: while it is being deleted, nothing else changes its claims.
     async fn finish(
         &self,
         id: &WorkloadId,

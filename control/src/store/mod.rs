@@ -52,9 +52,9 @@ pub enum Precondition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     Put(Bytes),
-    /// Of a key that does not exist: nothing.
+    /// Has no effect on a key that does not exist.
     Delete,
-    /// Nothing: the precondition is all that matters.
+    /// Changes nothing: only the precondition matters.
     Check,
 }
 
@@ -63,7 +63,7 @@ pub enum Op {
 pub struct Write {
     pub key: String,
     pub op: Op,
-    /// `None`: whatever is there.
+    /// `None` accepts any state of the key.
     pub precondition: Option<Precondition>,
 }
 
@@ -103,9 +103,10 @@ impl Write {
 /// The point at which `commit` may return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// After the writes are flushed: whatever is acknowledged to a user.
+    /// After the writes are flushed: for everything that is acknowledged to a user.
     Flushed,
-    /// At once: what its reporter will tell again after a crash (a replica's phase, a heartbeat).
+    /// At once: for state that its source will report again after a crash (a replica's phase, a
+    /// heartbeat).
     Relaxed,
 }
 
@@ -124,15 +125,15 @@ pub struct Change {
     /// `None`: deleted.
     pub value: Option<Bytes>,
     pub revision: Revision,
-    /// Whether this is the last write of its transaction that the watch sees: until then its reader has seen only a
-    /// part, and must not resume from here.
+    /// Whether this is the last write of its transaction that the watch sees. Before it, the reader
+    /// has seen only a part of the transaction and must not resume from there.
     pub last: bool,
 }
 
 /// The reason why the store could not carry out a request.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A precondition did not hold; read again and decide anew.
+    /// A precondition did not hold; read again and decide again.
     #[error("`{key}` was changed by someone else")]
     Conflict { key: String },
     /// The watch has a gap: its start is not kept (or not of this store), or its reader was too slow.
@@ -141,17 +142,18 @@ pub enum StoreError {
         "changes since revision {asked} are no longer kept (the oldest possible start is {oldest})"
     )]
     Compacted { asked: Revision, oldest: Revision },
-    /// A later try can succeed. A commit was not done, unless the process dies before the store is repaired:
-    /// then it may turn out done. A precondition makes trying again safe either way.
+    /// A retry can succeed. The commit was not carried out, unless the process dies before the
+    /// store is repaired: then it may take effect after all. A precondition makes a retry safe
+    /// either way.
     #[error("the store cannot be used at present: {0}")]
     Unavailable(String),
-    /// The directory is held by another process.
+    /// Another process is using the directory.
     #[error("{0}")]
     InUse(String),
-    /// What is stored cannot be understood; trying again does not help.
+    /// Stored data cannot be parsed; retrying does not help.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
-    /// Something that was acknowledged is missing, or may be; trying again does not help.
+    /// Acknowledged data is missing, or may be; retrying does not help.
     #[error("the store is damaged: {0}")]
     Damaged(String),
     /// A newer version wrote the directory.
@@ -165,13 +167,13 @@ pub enum StoreError {
         found: u32,
         supported: u32,
     },
-    /// The transaction itself is wrong, whatever is stored.
+    /// The transaction itself is invalid, whatever is stored.
     #[error("not a transaction: {0}")]
     Invalid(String),
 }
 
 impl StoreError {
-    /// Whether the same call can succeed later without anybody's help.
+    /// Returns whether the same call can succeed later without intervention.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::Unavailable(_))
     }
@@ -183,27 +185,30 @@ impl StoreError {
 /// not at all.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The value of one key.
+    /// Returns the value of one key.
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
 
-    /// Every key that begins with `prefix`, at one revision.
+    /// Returns every key that begins with `prefix`, at one revision.
     async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError>;
 
-    /// All writes or none, if all preconditions hold. Returns the revision that every written key now carries; where
-    /// nothing had to be written, the present one. Each key once.
+    /// Commits all writes if all preconditions hold, otherwise none. Returns the revision that
+    /// every written key now carries or, if nothing had to be written, the current one. Each key
+    /// may occur once.
     async fn commit(
         &self,
         writes: Vec<Write>,
         durability: Durability,
     ) -> Result<Revision, StoreError>;
 
-    /// Changes under `prefix` with a revision greater than `after`, in order, without gaps.
+    /// Watches changes under `prefix` with a revision greater than `after`, in order and without
+    /// gaps.
     ///
     /// Ends with [`StoreError::Compacted`] when the reader falls behind; [`StoreError::Compacted`] at once when `after`
     /// is no longer kept or was never reached.
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
 
-    /// Flushes, ends every watch and lets go of the data. Reads go on, commits are `Unavailable`.
+    /// Flushes, ends every watch and releases the data. Reads still work; commits fail with
+    /// `Unavailable`.
     async fn close(&self);
 }
 
@@ -216,7 +221,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next change; `None` after an error and when the store is closed. Nothing is lost if this is dropped.
+    /// Returns the next change, or `None` after an error and when the store is closed. Cancel-safe:
+    /// dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Change, StoreError>> {
         match self.backlog.pop_front() {
             Some(change) => Some(Ok(change)),

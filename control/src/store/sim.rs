@@ -45,10 +45,10 @@ pub enum Step {
 /// writer in the meantime simulates a crash at that step.
 #[async_trait]
 pub trait Stage: Send + Sync + 'static {
-    /// An error is that of the step, which then does nothing.
+    /// An error makes the step fail without any effect.
     async fn before(&self, step: Step) -> Result<(), StoreError>;
 
-    /// An error is that of the step, which was done all the same.
+    /// An error makes the step fail although it took effect.
     async fn after(&self, step: Step) -> Result<(), StoreError>;
 }
 
@@ -69,12 +69,13 @@ pub struct SimStore {
 // === impl SimDisk ===
 
 impl SimDisk {
-    /// Batches that a crash may take.
+    /// The batches that a crash may lose.
     pub fn unflushed(&self) -> usize {
         self.medium.lock().unflushed.len()
     }
 
-    /// Another disk: what this one is after a crash that leaves so many of the batches which were not flushed.
+    /// Returns another disk: the contents of this one after a crash that keeps this many of the
+    /// unflushed batches.
     pub fn after_crash(&self, kept: usize) -> Self {
         let mut medium = self.medium.lock().clone();
         medium.unflushed.truncate(kept);
@@ -83,7 +84,7 @@ impl SimDisk {
     }
 
     #[cfg(test)]
-    /// Another disk: the contents of this one, with what another knows of them.
+    /// Returns another disk with the contents of this one and the outside knowledge of another.
     pub fn under_seal_of(&self, other: &Self) -> Self {
         let mut medium = self.medium.lock().clone();
         medium.sealed = other.medium.lock().sealed;
@@ -254,7 +255,7 @@ impl SimStore {
         self.store.queued()
     }
 
-    /// The process dies: the writer does nothing more, wherever it is.
+    /// Simulates the death of the process: the writer stops immediately, wherever it is.
     pub fn crash(&self) {
         self.writer.abort();
     }

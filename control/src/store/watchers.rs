@@ -41,7 +41,8 @@ impl Watchers {
         Watch { backlog, live }
     }
 
-    /// Hands on whole transactions in order. A watch may have had them from the history already.
+    /// Delivers whole transactions in order. A watch may already have received them from the
+    /// history.
     pub fn publish(&mut self, changes: &[Change], oldest: Revision) {
         self.open
             .retain_mut(|watcher| watcher.deliver(changes, oldest));
@@ -56,7 +57,7 @@ impl Watchers {
 // === impl Watcher ===
 
 impl Watcher {
-    /// Whether the watch goes on.
+    /// Returns whether the watch continues.
     fn deliver(&mut self, changes: &[Change], oldest: Revision) -> bool {
         let news = changes.iter().filter(|change| change.revision > self.sent);
         for change in under(news, &self.prefix) {

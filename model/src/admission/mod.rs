@@ -16,7 +16,7 @@ pub use places::{Busy, Entered, Place, Places};
 pub use seldom::Seldom;
 pub use shares::{Share, Shares};
 
-/// How many there may be at once.
+/// The limits on how many there may be at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub total: usize,
@@ -24,7 +24,7 @@ pub struct Bounds {
     pub per_peer: usize,
 }
 
-/// Why there is no room.
+/// The reason why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
     /// As many as there may be are in use.

@@ -1,4 +1,4 @@
-//! What a component imports and exports, and what a workload may use it as.
+//! The imports and exports of a component, and what a workload may use it as.
 //!
 //! Read from the bytes once, when an artifact is pushed ([`inspect()`]); stored with the artifact and read back from there.
 
@@ -51,7 +51,7 @@ pub struct Function {
     pub unlinkable: Option<String>,
 }
 
-/// What a workload may use a component as.
+/// The role that a workload may use a component in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Use {
     /// The service: exports `wasi:cli/run` 0.2 or 0.3.

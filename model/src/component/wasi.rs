@@ -1,4 +1,4 @@
-//! What workers of this version provide, by interface, track and function.
+//! The interfaces that workers of this version provide, with their tracks and functions.
 //!
 //! Workers announce it, and links are decided by it. A test of the worker compares it with what the
 //! linkers of both engines hold, so that it cannot drift from them.

@@ -148,8 +148,9 @@ pub(super) fn scale_down_earlier(round: &mut Round, victims: Vec<usize>, target:
     }
 }
 
-/// Returns how long the rollout may continue without progress: no limit while the cause of a delay
-/// is known, or while it is not yet known whether there is one.
+/// Returns how much longer the rollout may continue without progress before it stalls. This is more
+/// than zero while the cause of a delay is known, or while it is not yet known whether there is
+/// one.
 fn patience(round: &Round, desired: &Desired) -> Duration {
     let idle = desired
         .rollout

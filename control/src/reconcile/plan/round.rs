@@ -244,7 +244,7 @@ impl Round {
         }
     }
 
-    /// Returns why there is no worker for a waiting replica of the current revision.
+    /// Records why there is no worker for a waiting replica of the current revision.
     pub fn explain(&mut self, replica: usize) {
         let held = &self.replicas[replica];
         if let Err(waiting) = self.search(&held.needs, held.revision, &held.refused) {

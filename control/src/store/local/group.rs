@@ -27,7 +27,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Adds one transaction, all of it or, with an error, nothing.
+    /// Adds one transaction completely or, on error, not at all.
     pub fn add(&mut self, writes: Vec<Write>) -> Result<Revision, StoreError> {
         self.check(&writes)?;
         let revision = self.revision + 1;

@@ -42,20 +42,22 @@ pub(crate) const REVISIONS_PER_LOSS: Revision = 1 << 40;
 /// Durable storage. It is used by one task at a time; calls may block.
 #[async_trait]
 pub(crate) trait Disk: Send + 'static {
-    /// Everything that is stored. After a failed call this is the way back: it begins anew.
+    /// Reads everything that is stored. After a failed call, this recovers the disk by opening it
+    /// again.
     async fn open(&mut self) -> Result<Opened, StoreError>;
 
-    /// All of a batch or nothing, even if the process dies meanwhile; it survives that for sure only after a flush.
+    /// Writes a batch atomically, even if the process dies in the meantime. Only a flush guarantees
+    /// that it survives.
     async fn write(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// All written so far survives the death of the process.
+    /// Makes everything that was written so far durable.
     async fn flush(&mut self) -> Result<(), StoreError>;
 
-    /// Keeps the seal of what was flushed, apart from it, so that one survives what happens to the other. Dying meanwhile
-    /// leaves this seal or the one before.
+    /// Stores the seal of the flushed state apart from it, so that damage to one leaves the other
+    /// intact. If the process dies in the meantime, either this seal or the previous one remains.
     async fn seal(&mut self, seal: &Seal) -> Result<(), StoreError>;
 
-    /// Lets go of everything.
+    /// Releases all resources.
     async fn close(&mut self);
 }
 
@@ -73,7 +75,7 @@ pub(crate) struct Contents {
     pub entries: BTreeMap<String, Versioned>,
     /// The newest one written.
     pub revision: Revision,
-    /// Of the last batch; `None` where an earlier version of Warren wrote that.
+    /// The seal of the last batch; `None` if an earlier version of Warren wrote it.
     pub seal: Option<Seal>,
 }
 
@@ -81,7 +83,8 @@ pub(crate) struct Contents {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub entries: BTreeMap<String, Option<Versioned>>,
-    /// Of everything once this is written; its revision is the newest one then.
+    /// The seal of the whole state once this is written; its revision is the newest one at that
+    /// time.
     pub seal: Seal,
 }
 
@@ -91,7 +94,7 @@ pub enum OnLoss {
     /// [`StoreError::Damaged`].
     #[default]
     Refuse,
-    /// Go on with what is left.
+    /// Continue with what is left.
     Accept,
 }
 
@@ -119,8 +122,8 @@ struct View {
 // === impl LocalStore ===
 
 impl LocalStore {
-    /// Reads the disk. The store can be used as long as somebody runs the writer, which ends when the store is closed or
-    /// dropped, after it has flushed and let go of the disk.
+    /// Reads the disk. The store is usable as long as the writer is run, which ends when the store
+    /// is closed or dropped, after it has flushed and released the disk.
     pub(in crate::store) async fn open<D: Disk>(
         mut disk: D,
         bounds: Bounds,
@@ -166,12 +169,12 @@ impl LocalStore {
         Ok((store, writer))
     }
 
-    /// Lets the writer come to its end.
+    /// Lets the writer finish.
     pub fn end(&mut self) {
         self.commands = mpsc::channel(1).0;
     }
 
-    /// What is missing, where that was accepted when it was opened.
+    /// Returns what is missing, if the loss was accepted when the store was opened.
     pub fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
@@ -232,7 +235,7 @@ impl<S: AsRef<LocalStore> + Send + Sync + 'static> Store for S {
 
     async fn close(&self) {
         let (done, closed) = oneshot::channel();
-        // Where the writer has ended before, so has everything that it holds.
+        // If the writer has already ended, everything that it held is gone.
         let commands = &self.as_ref().commands;
         if commands.send(Command::Close { done }).await.is_ok() {
             let _ = closed.await;

@@ -26,7 +26,7 @@ use super::{
 /// Identifies the write that produced a state, and the contents of that state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seal {
-    /// Grows with every write that is tried; 0: nothing was sealed yet.
+    /// Increases with every attempted write; 0 if nothing was sealed yet.
     pub sequence: u64,
     pub revision: Revision,
     /// When it was written, in milliseconds since 1970: for people.
@@ -41,13 +41,13 @@ pub(crate) struct StateDigest(pub [u8; 32]);
 /// The difference between what is stored and what was acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Damage {
-    /// An earlier state: what was acknowledged after it is missing.
+    /// An earlier state, which lacks changes that were acknowledged after it.
     Behind { found: Seal, acknowledged: Seal },
-    /// Nothing that was sealed is there any more.
+    /// All sealed data is missing.
     Gone { acknowledged: Seal },
-    /// Not what was written: parts are missing, or of another state.
+    /// The contents differ from what was written: parts are missing, or belong to another state.
     Contents,
-    /// Nobody knows what was acknowledged.
+    /// It is unknown what was acknowledged.
     Unsealed,
 }
 
@@ -66,10 +66,10 @@ impl StateDigest {
         digest
     }
 
-    /// Puts an entry in, or takes it out.
+    /// Adds or removes an entry.
     pub fn toggle(&mut self, key: &str, versioned: &Versioned) {
         let mut hasher = Sha256::new();
-        // Lengths first: no two entries are the same bytes.
+        // Lengths come first, so that no two different entries have the same bytes.
         hasher.update((key.len() as u64).to_be_bytes());
         hasher.update(key);
         hasher.update(versioned.revision.to_be_bytes());

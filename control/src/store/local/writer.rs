@@ -52,9 +52,10 @@ pub(crate) struct Writer<D> {
 
 enum DiskState {
     Usable,
-    /// A call failed: what the disk holds is unknown until it is opened again, and may differ from what is committed.
+    /// Whether a call failed: the contents of the disk are unknown until it is opened again, and
+    /// may differ from what is committed.
     Broken {
-        /// Not tried before then.
+        /// The time before which opening is not tried.
         retry: Option<Instant>,
     },
 }
@@ -104,12 +105,12 @@ impl<D: Disk> Writer<D> {
             close = taken.close;
         }
         if self.unflushed && self.usable().await.is_ok() {
-            // What is lost with an error was relaxed: nobody was told that it is safe.
+            // Only relaxed writes are lost with an error: they were never reported as durable.
             let _ = self.flush().await;
         }
         self.disk.close().await;
         self.shared.watchers.lock().close();
-        // From here on commits fail at once, those in the queue as well.
+        // From here on all commits fail at once, including those in the queue.
         drop(self.queue);
         if let Some(done) = close {
             let _ = done.send(());
@@ -148,7 +149,7 @@ impl<D: Disk> Writer<D> {
 
         let oldest = self.apply(batch, &changes);
         for (reply, result) in replies {
-            // A caller that has gone away: its transaction is done all the same.
+            // The caller may have gone; its transaction was carried out all the same.
             let _ = reply.send(result);
         }
         if !changes.is_empty() {
@@ -169,8 +170,9 @@ impl<D: Disk> Writer<D> {
         view.history.floor()
     }
 
-    /// Brings a batch to the disk, and with `flush` all that came before it too. What becomes of the state's own seal is
-    /// known once all of it is done: after an error the state is what it was.
+    /// Writes a batch to the disk and, with `flush`, makes everything before it durable too. The
+    /// state's own seal is updated only once all of this has succeeded: after an error the state is
+    /// unchanged.
     async fn store(&mut self, batch: &mut Batch, flush: bool) -> Result<(), StoreError> {
         let before = self.seal;
         let stored = async {
@@ -190,7 +192,7 @@ impl<D: Disk> Writer<D> {
     }
 
     async fn write(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
-        // Whatever becomes of it: this number is taken.
+        // This number is used up even if the write fails.
         self.sequence += 1;
         batch.seal.sequence = self.sequence;
         batch.seal.time = clock::millis(&clock::now());
@@ -207,7 +209,7 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    /// Opens a broken disk again; the reason why it cannot be used otherwise.
+    /// Opens a failed disk again. Returns the reason if it still cannot be used.
     async fn usable(&mut self) -> Result<(), String> {
         let DiskState::Broken { retry } = self.state else {
             return Ok(());
@@ -230,7 +232,8 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Brings the disk to what is committed: commits that failed are undone, relaxed ones that were lost done again.
+    /// Restores the committed state on the disk: failed commits are undone, and lost relaxed ones
+    /// are written again.
     async fn repair(&mut self) -> Result<(), StoreError> {
         let found = self.disk.open().await?.contents;
         let mut batch = Batch {

@@ -76,7 +76,8 @@ pub(super) struct SledDisk {
 #[derive(Debug)]
 struct OpenDatabase {
     db: Db,
-    /// The file of the database, opened once more to sync it: sled leaves it to the kernel when data reaches the medium.
+    /// The file of the database, opened a second time to sync it: sled leaves it to the kernel when
+    /// data reaches the medium.
     log: File,
     /// What is noted in it.
     schema: Option<u32>,
@@ -85,7 +86,7 @@ struct OpenDatabase {
 // === impl SledStore ===
 
 impl SledStore {
-    /// Opens a directory, made where it is missing, and reads all of it. Blocks.
+    /// Opens a directory, creating it if it is missing, and reads all of it. Blocks.
     ///
     /// [`StoreError::InUse`] when another process has it open, [`StoreError::SchemaTooNew`] when a newer version
     /// wrote it, [`StoreError::Damaged`] when it does not hold all that was acknowledged and `on_loss` refuses that.
@@ -112,7 +113,7 @@ impl SledStore {
                 writer: Some(writer),
             }),
             Err(error) => {
-                // It lets go of the directory first.
+                // It releases the directory first.
                 let _ = writer.join();
                 Err(located(error))
             }
@@ -149,7 +150,7 @@ fn run(disk: SledDisk, on_loss: OnLoss, opened: &mpsc::SyncSender<Result<LocalSt
 }
 
 impl Drop for SledStore {
-    /// Waits until the writer has flushed and let go of the disk, so that it can be opened again.
+    /// Waits until the writer has flushed and released the disk, so that it can be opened again.
     fn drop(&mut self) {
         self.store.end();
         if let Some(writer) = self.writer.take() {
@@ -167,7 +168,7 @@ impl AsRef<LocalStore> for SledStore {
 // === impl SledDisk ===
 
 impl SledDisk {
-    /// A directory, made where it is missing, that nobody else has open.
+    /// Opens a directory that no other process uses, creating it if it is missing.
     pub fn lock(directory: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             directory: directory.to_owned(),
@@ -179,7 +180,7 @@ impl SledDisk {
 
     fn open_database(&self) -> Result<(OpenDatabase, Contents), StoreError> {
         let path = self.directory.join(DATABASE);
-        // sled makes what is missing for everybody to read.
+        // sled creates missing files and directories as world-readable.
         private::open_dir(&path).map_err(|error| self.unusable(&error))?;
         let config = Config::new()
             .path(&path)
@@ -198,7 +199,7 @@ impl SledDisk {
         Ok((OpenDatabase { db, log, schema }, contents))
     }
 
-    /// The schema number that is noted; `None` in an empty database.
+    /// Returns the stored schema number; `None` for an empty database.
     fn schema(&self, db: &Db) -> Result<Option<u32>, StoreError> {
         let found = match db.get(SCHEMA_KEY).map_err(|error| self.error(error))? {
             None if db.is_empty() => return Ok(None),
@@ -236,7 +237,7 @@ impl SledDisk {
         Ok(contents)
     }
 
-    /// What the operating system refuses may go another time; all else comes of the files.
+    /// An error of the operating system may be temporary; all others are caused by the files.
     fn error(&self, error: Error) -> StoreError {
         match error {
             Error::Io(error)
@@ -283,10 +284,10 @@ impl Disk for SledDisk {
                 None
             }
         };
-        // Of a damaged file sled believes some numbers that it should not, and panics.
+        // If a file is damaged, sled trusts some numbers that it should not, and panics.
         let opened = panic::catch_unwind(AssertUnwindSafe(|| self.open_database()));
         let (open, contents) = opened.unwrap_or_else(|_| {
-            // It panics, too, when the disk fills up while it opens.
+            // It also panics if the disk fills up while it opens.
             Err(match has_room(&self.directory) {
                 Err(error) if is_of_system(&error) => self.unusable(&error),
                 _ => damaged("sled cannot make sense of its files"),
@@ -309,7 +310,8 @@ impl Disk for SledDisk {
         writes.insert(REVISION_KEY, revision.as_bytes());
         writes.insert(SEAL_KEY, encode_seal(&batch.seal));
         if open.schema != Some(SCHEMA) {
-            // With the first seal: a version that knows of none must not write any more.
+            // Written with the first seal: a version that does not know seals must not write any
+            // more.
             writes.insert(SCHEMA_KEY, SCHEMA.to_string().as_bytes());
         }
         let written = open.db.apply_batch(writes);

@@ -37,7 +37,8 @@ pub(super) struct SealFile {
 // === impl SealFile ===
 
 impl SealFile {
-    /// Opens the file of a directory; `None` where there is none. The seal is `None` where none in it is whole.
+    /// Opens the file of a directory, or returns `None` if there is none. The seal is `None` if
+    /// neither slot is intact.
     pub fn open(directory: &Path) -> io::Result<Option<(Self, Option<Seal>)>> {
         let options = File::options().read(true).write(true).clone();
         let file = match options.open(directory.join(NAME)) {
@@ -63,7 +64,7 @@ impl SealFile {
         Ok(Some((Self { file, last }, newest.map(|(_, seal)| seal))))
     }
 
-    /// Makes the file, whole and for good once this returns. It takes the place of one that is there.
+    /// Creates the file atomically and durably, replacing an existing one.
     pub fn create(directory: &Path, seal: &Seal) -> io::Result<Self> {
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         for _ in 0..SLOTS {
@@ -150,7 +151,7 @@ mod tests {
             let (opened, found) = read().unwrap();
             assert_eq!((opened.last, found), (file.last, Some(seal(sequence))));
         }
-        // Whoever opens it goes on with the older one.
+        // The next process that opens it continues with the older one.
         let (mut file, _) = read().unwrap();
         file.write(&seal(6)).unwrap();
 

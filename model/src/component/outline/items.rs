@@ -1,4 +1,4 @@
-//! What components hold: types, imports, exports, and what stands between them.
+//! The contents of components: types, imports, exports, and the items between them.
 
 use wasmparser::{
     BinaryReader, CanonicalFunction, ComponentAlias, ComponentExport, ComponentExternName,
