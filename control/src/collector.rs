@@ -44,7 +44,7 @@ pub struct Collector {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Verdict {
     Keep,
-    /// It is named, whatever was noted before.
+    /// It is referenced, whatever was recorded before.
     InUse,
     /// It has been unused since now, as far as is known.
     Unused,
@@ -120,13 +120,14 @@ impl Collector {
     ) -> Verdict {
         let is_named = named.contains(&artifact.digest);
         match judge(artifact, is_named, now, self.retention) {
-            // How much of its time has passed is not known.
+            // It is unknown how much of its time has passed.
             _ if clock_was_set && !is_named => Verdict::Unused,
             verdict => verdict,
         }
     }
 
-    /// Judges again, now that nobody can push or begin to use an artifact, and acts upon it.
+    /// Decides again, now that no push or workload can begin to use an artifact, and acts on the
+    /// decision.
     async fn settle(
         &self,
         digests: &[Digest],
@@ -154,7 +155,7 @@ impl Collector {
             };
             let mut transaction = Transaction::default();
             transaction.replace(keys::artifact(*digest), &artifact, revision);
-            // What a crash takes of it is noted again, and is later then.
+            // A record that a crash loses is made again, with a later time.
             self.state.commit(transaction, Durability::Relaxed).await?;
         }
         Ok(())
@@ -201,7 +202,8 @@ impl Collector {
         Ok(())
     }
 
-    /// Digests that a workload names, as it should run or as one of its kept revisions.
+    /// Returns the digests that a workload references, in its current spec or in one of its kept
+    /// revisions.
     async fn named(&self) -> Result<BTreeSet<String>, StoreError> {
         let mut named = BTreeSet::new();
         for prefix in [keys::WORKLOADS, keys::REVISIONS] {

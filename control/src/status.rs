@@ -51,13 +51,13 @@ struct Tally<'a> {
     wanted: usize,
     /// All but LOST.
     existing: usize,
-    /// Of the current revision, ready to take work.
+    /// Replicas of the current revision that are ready to take work.
     ready: Vec<&'a v1::Replica>,
-    /// Of the current revision, done for good as its policy asks.
+    /// Replicas of the current revision that have completed, as their policy allows.
     completed: usize,
-    /// Of the current revision, neither ready nor completed.
+    /// Replicas of the current revision that are neither ready nor completed.
     waiting: Vec<&'a v1::Replica>,
-    /// Of revisions before, and still there.
+    /// Replicas of earlier revisions that still exist.
     older: usize,
     all: &'a [v1::Replica],
 }
@@ -105,7 +105,7 @@ impl<'a> Tally<'a> {
         tally
     }
 
-    /// How many have been ready for long enough to count.
+    /// The number of replicas that have been ready for long enough to count.
     fn available(&self) -> usize {
         let counts = |replica: &&&v1::Replica| replica.available != Some(false);
         self.ready.iter().filter(counts).count()
@@ -123,7 +123,8 @@ impl<'a> Tally<'a> {
             && self.is_noted()
     }
 
-    /// Whether the next revision could go back to this one: who sees that it is rolled out may rely on that.
+    /// Whether the next revision could be rolled back to this one: a client that sees the rollout
+    /// complete may rely on that.
     fn is_noted(&self) -> bool {
         self.wanted == 0
             || rollout::of(self.workload).is_none_or(|noted| noted.state() == State::Complete)
@@ -135,7 +136,7 @@ impl<'a> Tally<'a> {
 
     /// The rollout, if it stalled and has not moved since.
     fn stalled(&self) -> Option<&'a v1::Rollout> {
-        // One that is ready is on its way to count.
+        // A ready replica is on its way to count.
         let available = count(self.ready.len() + self.completed);
         rollout::of(self.workload).filter(|noted| {
             noted.state() == State::Stalled
@@ -170,7 +171,7 @@ impl<'a> Tally<'a> {
                 ),
             };
         }
-        // One that is LOST and keeps its place is why there is no other.
+        // A LOST replica that keeps its place is the reason why there is no other.
         let lost = self.all.iter().filter(|replica| {
             replica.phase() == Phase::Lost && replica.revision == self.workload.revision
         });
@@ -189,7 +190,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// `1 of 2 replicas are ready`; those that are more than wanted are told apart.
+    /// Returns a text such as `1 of 2 replicas are ready`; surplus replicas are listed separately.
     fn of_wanted(&self) -> String {
         let (ready, wanted) = (self.ready.len(), self.wanted);
         match ready.checked_sub(wanted) {
@@ -279,7 +280,8 @@ impl<'a> Tally<'a> {
         message
     }
 
-    /// When the last of the replicas that are needed became ready, or when readiness was last lost.
+    /// Returns when the last of the required replicas became ready, or when readiness was last
+    /// lost.
     fn ready_since(&self, is_ready: bool) -> Option<Timestamp> {
         if !is_ready {
             return self.last_change();

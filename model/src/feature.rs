@@ -1,9 +1,10 @@
 //! The fields of a workload that a server supports, so that none is ignored silently.
 //!
-//! A feature is a field's path from `spec`, with names as in JSON and without indices: `spec.service.routes.port`. The
-//! list of all comes from the contract's descriptors; `NOT_YET` says which of them this version does not honour.
-//! `GetInfo` gives the list to clients ([`honoured`]), Apply refuses the rest ([`admit`]), a client asks an older
-//! server before it sends ([`check`] with [`Offer::of_server`]).
+//! A feature is a field's path from `spec`, with names as in JSON and without indices:
+//! `spec.service.routes.port`. The list of all comes from the contract's descriptors; `NOT_YET`
+//! says which of them this version does not honour. `GetInfo` gives the list to clients
+//! ([`honoured`]), Apply refuses the rest ([`admit`]), a client asks an older server before it
+//! sends ([`check`] with [`Offer::of_server`]).
 
 use std::fmt;
 
@@ -18,8 +19,8 @@ use crate::{
 /// them.
 pub(crate) const NOT_YET: [&str; 2] = ["spec.service.env.secret", "spec.components.env.secret"];
 
-/// What the first servers, which named no fields in `GetInfo`, did not honour. What leaves [`NOT_YET`] stays here, and what
-/// the contract gains joins it.
+/// What the first servers, which named no fields in `GetInfo`, did not honour. What leaves
+/// [`NOT_YET`] stays here, and what the contract gains joins it.
 const NOT_BY_THE_FIRST: [&str; 20] = [
     "spec.service.readiness",
     "spec.service.liveness",
@@ -67,7 +68,8 @@ pub struct Offer {
     features: Vec<String>,
 }
 
-/// Every feature of this version, in the order of the contract: what `GetInfo` lists beside the names of abilities.
+/// Every feature of this version, in the order of the contract: what `GetInfo` lists beside the
+/// names of abilities.
 pub fn honoured() -> Vec<String> {
     features().filter(|feature| is_honoured(feature)).collect()
 }
@@ -77,8 +79,8 @@ pub fn is_honoured(feature: &str) -> bool {
     !is_within_any(feature, &NOT_YET)
 }
 
-/// Every field of `spec` that the workload uses, a message before what it holds. What is set to its default is not
-/// used: leaving it out means the same, so any server does what it asks for.
+/// Every field of `spec` that the workload uses, a message before what it holds. What is set to its
+/// default is not used: leaving it out means the same, so any server does what it asks for.
 pub fn used(workload: &v1::Workload) -> Vec<UsedField> {
     let Some(spec) = &workload.spec else {
         return Vec::new();
@@ -91,8 +93,8 @@ pub fn used(workload: &v1::Workload) -> Vec<UsedField> {
     used.collect()
 }
 
-/// What the workload uses and is not offered, each at its field; of a message that is not offered, only the message.
-/// Empty when all is well.
+/// What the workload uses and is not offered, each at its field; of a message that is not offered,
+/// only the message. Empty when all is well.
 pub fn check(workload: &v1::Workload, offered: impl Fn(&str) -> bool, by: By<'_>) -> Violations {
     let mut violations = Violations::default();
     for UsedField { field, feature } in used(workload) {
@@ -107,8 +109,9 @@ pub fn check(workload: &v1::Workload, offered: impl Fn(&str) -> bool, by: By<'_>
     violations
 }
 
-/// Checks a workload as Apply does: every rule of [`spec::validate_workload`], and that this version honours every
-/// field which it uses. What is wrong inside a field that is not honoured is not reported on top.
+/// Checks a workload as Apply does: every rule of [`spec::validate_workload`], and that this
+/// version honours every field which it uses. What is wrong inside a field that is not honoured is
+/// not reported on top.
 pub fn admit(workload: &v1::Workload) -> Result<ValidWorkload, Violations> {
     let mut refused = check(workload, is_honoured, By::ThisVersion);
     match spec::validate_workload(workload) {
@@ -145,8 +148,8 @@ fn is_within_any(path: &str, prefixes: &[&str]) -> bool {
 // === impl Offer ===
 
 impl Offer {
-    /// Reads `GetInfoResponse.features`. A server that names no field of a spec is one of the first, and honours what
-    /// those did.
+    /// Reads `GetInfoResponse.features`. A server that names no field of a spec is one of the
+    /// first, and honours what those did.
     pub fn of_server(features: &[String]) -> Self {
         let mut features = features.to_vec();
         if !features.iter().any(|feature| is_within(feature, "spec")) {

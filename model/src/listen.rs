@@ -17,9 +17,11 @@ pub struct InsecureListen(pub SocketAddr);
 /// Checks whether a cluster listener (`--listen` of `warren control` and `warren worker`) may open
 /// at this address.
 ///
-/// Only loopback addresses are closed to other machines; anything else must be asked for by `--insecure`.
+/// Only loopback addresses are closed to other machines; anything else must be asked for by
+/// `--insecure`.
 pub fn check(addr: SocketAddr, insecure: bool) -> Result<(), InsecureListen> {
-    // An IPv4-mapped loopback address is loopback to the kernel, and `Ipv6Addr::is_loopback` does not know.
+    // An IPv4-mapped loopback address is loopback to the kernel, and `Ipv6Addr::is_loopback` does
+    // not know.
     if insecure || addr.ip().to_canonical().is_loopback() {
         Ok(())
     } else {

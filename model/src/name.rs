@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::ambient;
 
-/// A DNS label: 1 to 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends. Cheap to clone.
+/// A DNS label: 1 to 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends. Cheap to
+/// clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 

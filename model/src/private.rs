@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The owner's permissions for a directory, which include those for a file.
+/// The permissions of the owner for a directory, and for a file.
 const DIRECTORY: u32 = 0o700;
 pub const FILE: u32 = 0o600;
 

@@ -47,7 +47,8 @@ pub fn matches(route: &Route, host: &str, path: &str) -> bool {
 // === impl Route ===
 
 impl Route {
-    /// An empty host is any host; an empty path is `/`; slashes at the path's end make no difference.
+    /// An empty host is any host; an empty path is `/`; slashes at the path's end make no
+    /// difference.
     pub fn parse(host: &str, path: &str) -> Result<Self, RouteError> {
         let refused = |reason: String| RouteError::Host {
             host: host.to_owned(),
@@ -157,7 +158,8 @@ impl<T> RouteTable<T> {
         self.lookup_all(host, path).first()
     }
 
-    /// Every entry of the best route: this host before any host, then the longest path. Empty when none matches.
+    /// Every entry of the best route: this host before any host, then the longest path. Empty when
+    /// none matches.
     pub fn lookup_all(&self, host: &str, path: &str) -> &[T] {
         let host = lower_case(without_port(host));
         let own = self.by_host.get(host.as_ref());

@@ -1,8 +1,9 @@
 //! Removes directories that another program has filled, whatever they contain.
 //!
-//! A guest can nest directories deeper than a stack, a path or a table of descriptors allows for. So nothing here recurses
-//! or follows a path of more than one segment: a directory's own directories are moved to the top, one level at a time, and
-//! removed from there. Symbolic links are removed, never followed.
+//! A guest can nest directories deeper than a stack, a path or a table of descriptors allows for.
+//! So nothing here recurses or follows a path of more than one segment: a directory's own
+//! directories are moved to the top, one level at a time, and removed from there. Symbolic links
+//! are removed, never followed.
 
 use std::{
     ffi::CStr,
@@ -98,7 +99,8 @@ impl Removal<'_> {
         rustix::fs::unlinkat(&self.top, name, AtFlags::REMOVEDIR)
     }
 
-    /// Empties a directory: what it holds is removed or, if that is more than one step, moved to the top.
+    /// Empties a directory: what it holds is removed or, if that is more than one step, moved to
+    /// the top.
     fn hoist(&mut self, directory: &OwnedFd) -> Result<(), Errno> {
         loop {
             let (mut moved, mut failed) = (false, None);
@@ -199,7 +201,8 @@ fn open<P: rustix::path::Arg + Copy>(
 fn grant<P: rustix::path::Arg>(at: impl std::os::fd::AsFd, name: P) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(at, name, flags, Mode::empty())?;
-    // The one way to the directory itself: `fchmod` takes no such descriptor, and a name may be a link by now.
+    // The one way to the directory itself: `fchmod` takes no such descriptor, and a name may be a
+    // link by now.
     let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
     rustix::fs::chmod(itself, Mode::RWXU)
 }

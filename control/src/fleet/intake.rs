@@ -308,8 +308,8 @@ impl Message {
         ends.contains(&report.phase())
     }
 
-    /// Becomes the newer one, which tells what happened by the account of both. Where the worker has
-    /// begun to count again, the two accounts do not add up: the one before is returned.
+    /// Becomes the newer one, which tells what happened by the account of both. Where the worker
+    /// has begun to count again, the two accounts do not add up: the one before is returned.
     fn renew(&mut self, newer: Self) -> Option<Box<v1::ReplicaReport>> {
         let held = mem::replace(self, newer);
         let (Self::Report(mut held), Self::Report(report)) = (held, self) else {

@@ -32,7 +32,8 @@ struct Heard {
 // === impl Leases ===
 
 impl Leases {
-    /// `earlier` is the longest worker timeout of a control plane before this one that may not be over yet.
+    /// `earlier` is the longest worker timeout of a control plane before this one that may not be
+    /// over yet.
     pub fn starting_now(earlier: Duration) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
@@ -82,8 +83,8 @@ impl Leases {
         self.turned_away.lock().remove(worker);
     }
 
-    /// A worker that is not admitted asked for a session: it lives, which keeps nothing for it but its
-    /// record.
+    /// A worker that is not admitted asked for a session: it lives, which keeps nothing for it but
+    /// its record.
     pub fn turned_away(&self, worker: &str) {
         let mut turned_away = self.turned_away.lock();
         turned_away.insert(worker.to_owned(), Instant::now());

@@ -134,7 +134,8 @@ pub fn not_ready_since(worker: &v1::Worker) -> Option<Timestamp> {
 /// Combines what Hello says about the worker with what is already known.
 fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v1::Worker {
     let before = before.filter(|before| before.id == greeting.id);
-    // Whoever knocks may say that it holds replicas: those that were placed on it count.
+    // Anyone who opens a session may claim to have replicas; only those that were placed on the
+    // worker count.
     let has_run = before.as_ref().map_or(Some(false), |it| it.has_run);
     let before = before.unwrap_or_default();
     v1::Worker {
@@ -281,7 +282,7 @@ mod tests {
             joined(&greeting("other"), Some(gone.clone()), at(4)).has_run,
             Some(false)
         );
-        // Of one that was there before this was noted nobody knows.
+        // It is unknown for a worker that was there before this was recorded.
         let earlier = v1::Worker {
             has_run: None,
             ..gone
@@ -291,14 +292,14 @@ mod tests {
             None
         );
         assert_eq!(runs(earlier), None);
-        // What a stranger says that it holds does not count.
+        // Replicas that an unknown worker claims to have do not count.
         let mut holds = greeting("id");
         holds.replicas.push(v1::ReplicaReport::default());
         assert_eq!(joined(&holds, None, at(6)).has_run, Some(false));
     }
 
     #[test]
-    fn who_says_nothing_is_disconnected() {
+    fn a_worker_that_ends_without_a_word_is_disconnected() {
         let worker = joined(&greeting("id"), None, at(1));
         let gone = disconnected(worker.clone(), "no heartbeat for 10s", None, at(8));
         assert_eq!(ready(&gone), (false, "Disconnected", 8));
@@ -307,13 +308,13 @@ mod tests {
         let killed = disconnected(killed, "the connection broke", None, at(3));
         let held = condition(&killed.conditions, READY).unwrap();
         assert!(held.message.contains("while it was stopping"), "{held:?}");
-        // A control plane that was killed has noted nothing of it.
+        // A control plane that was killed has not recorded it.
         let found = not_yet_back(worker, at(20)).unwrap();
         assert_eq!(ready(&found), (false, "Disconnected", 20));
     }
 
     #[test]
-    fn who_is_not_admitted_is_shown_with_the_reason_once() {
+    fn a_worker_that_is_not_admitted_is_shown_with_the_reason_once() {
         let why = ("OtherCluster", "it follows another cluster");
         let away = turned_away(&greeting("id"), None, why, at(1)).unwrap();
         assert_eq!(ready(&away), (false, "OtherCluster", 1));

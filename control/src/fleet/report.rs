@@ -24,7 +24,7 @@ pub(super) fn apply(
     now: Timestamp,
 ) -> Option<ReplicaRecord> {
     let phase = match report.phase() {
-        // Not a worker's to say.
+        // A worker must not set it.
         Phase::Unspecified | Phase::Lost => return None,
         phase => phase,
     };
@@ -46,7 +46,7 @@ pub(super) fn apply(
         .cloned()
         .collect();
     match (record.phase(), phase) {
-        // A service that ended as its policy asks before it could be moved has done its work.
+        // A service that ended as its policy allows before it could be moved has completed.
         (before, Phase::Stopped) => {
             let has_completed =
                 report.completed && !(before == Phase::Stopping && record.discarded);
@@ -77,7 +77,7 @@ pub(super) fn apply(
             }
         }
     }
-    // It may not have heard yet that it is to stop.
+    // It may not yet have received the request to stop.
     let obeys = record.phase() != Phase::Stopping || is_ending(phase);
     let reported = report.conditions.iter();
     let reported = reported.filter(|reported| obeys || reported.r#type != condition::READY);
@@ -134,7 +134,7 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
                 after.reported = Phase::Pending.into();
             }
         }
-        // Its end is what counts, and it will not be started again.
+        // Only its end counts, and it will not be started again.
         Phase::Completed | Phase::Failed | Phase::Stopped => {}
         before if record.runs_once && had_begun(before) => {
             end_for_good(&mut after, now);

@@ -24,7 +24,8 @@ pub enum WorkerRefusal {
          others with `warren drain {0} --wait` and end it then"
     )]
     Connected(Name),
-    /// It has not said that it stopped. It counts as lost after `left`, and can be removed then.
+    /// It has not reported that it stopped. It counts as lost after `left`, and can be removed
+    /// then.
     #[error(
         "worker `{worker}` is not connected, but may still run its replicas: try again in {}, when \
          it counts as lost",
@@ -39,7 +40,7 @@ pub enum WorkerRefusal {
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     pub used: Duration,
-    /// Those that never ran anything, and that nobody has decided anything about.
+    /// For workers that never ran anything and that no person has made a decision about.
     pub unused: Duration,
 }
 
@@ -52,7 +53,8 @@ const ALL_ARE_BACK: Duration = Duration::from_secs(600);
 // === impl Fleet ===
 
 impl Fleet {
-    /// Forgets a worker that certainly runs nothing. Its replicas, if it has any, are lost.
+    /// Forgets a worker that certainly runs nothing. Its replicas, if it has any, are marked as
+    /// lost.
     pub async fn remove_worker(&self, name: &Name) -> Result<(), WorkerRefusal> {
         loop {
             let Some(held) = self.state.worker(name).await? else {
@@ -68,7 +70,7 @@ impl Fleet {
         }
     }
 
-    /// Forgets workers that were not connected for long, until it is told to end.
+    /// Forgets workers that were disconnected for long, until cancelled.
     pub async fn retire(self: Arc<Self>, retention: Retention, shutdown: CancellationToken) {
         let shortest = retention.used.min(retention.unused);
         loop {
@@ -103,14 +105,14 @@ impl Fleet {
                     Err(WorkerRefusal::Store(error)) => {
                         tracing::warn!(worker = %held.name, %error, "cannot forget a worker");
                     }
-                    // It came back, or may still run something: it is looked at again later.
+                    // It came back, or may still run something: it is checked again later.
                     Err(_) => {}
                 }
             }
         }
     }
 
-    /// Whether nothing is known of it but that it was there.
+    /// Returns whether nothing is known about it except that it existed.
     fn is_unused(&self, held: &WorkerUsage) -> bool {
         let worker = &held.worker;
         let is_decided_about = worker.cordoned || worker.drain.is_some();
@@ -143,7 +145,7 @@ impl Fleet {
         self.forget_id(&held.value.id);
     }
 
-    /// Forgets what is known of a worker by its id, unless it is there under another name.
+    /// Forgets what is known about a worker by its id, unless it is connected under another name.
     pub(super) fn forget_id(&self, id: &str) {
         let workers = self.index.workers();
         if workers.iter().all(|other| other.worker.id != id) {

@@ -58,7 +58,7 @@ struct Entry {
 /// The changes that one session still has to send.
 pub(super) struct RouteNews {
     board: Arc<RouteBoard>,
-    /// `None`: the whole table first.
+    /// `None` if the whole table is to be sent first.
     changes: Option<broadcast::Receiver<Arc<v1::FleetRoutes>>>,
 }
 
@@ -74,8 +74,8 @@ impl Default for RouteBoard {
 }
 
 impl RouteBoard {
-    /// Takes in what the index holds at once, so that no session is told less than there is, and returns what follows it
-    /// until it is told to end.
+    /// Loads everything that the index holds at once, so that no session receives an incomplete
+    /// table, and then returns a future that follows the changes until cancelled.
     pub fn follow(
         self: Arc<Self>,
         index: Arc<Index>,
@@ -126,7 +126,7 @@ impl RouteBoard {
         index.ids().into_iter().chain(known).collect()
     }
 
-    /// Brings these workloads' routes up to date and tells what changed, if anything did.
+    /// Updates these workloads' routes and announces what changed, if anything did.
     fn update(&self, index: &Index, ids: impl IntoIterator<Item = WorkloadId>) -> bool {
         let mut table = self.table.lock();
         let mut news = v1::FleetRoutes::default();
@@ -138,12 +138,13 @@ impl RouteBoard {
         }
         table.version += 1;
         news.version = table.version;
-        // Under the lock, so that who reads the table misses nothing. No receiver is no error.
+        // Done under the lock, so that a reader of the table misses nothing. It is not an error if
+        // there is no receiver.
         let _ = self.changes.send(Arc::new(news));
         true
     }
 
-    /// For a session that has been told nothing.
+    /// Returns the whole table and its later changes, for a session that has sent nothing yet.
     pub(super) fn news(self: &Arc<Self>) -> RouteNews {
         RouteNews {
             board: Arc::clone(self),
@@ -169,7 +170,7 @@ impl RouteBoard {
 // === impl Table ===
 
 impl Table {
-    /// Gives a workload these routes in place of those that it had, each with the places where it is served.
+    /// Replaces the routes of a workload, each with the places where it is served.
     fn put(
         &mut self,
         id: &WorkloadId,
@@ -209,14 +210,14 @@ impl Table {
 // === impl RouteNews ===
 
 impl RouteNews {
-    /// What is to be told next, as soon as there is something. Dropping the future loses nothing.
+    /// Returns what to send next as soon as there is something. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Arc<v1::FleetRoutes> {
         if let Some(changes) = &mut self.changes
             && let Ok(change) = changes.recv().await
         {
             return change;
         }
-        // The first time, or it fell behind.
+        // It is the first time, or the session fell behind.
         let (whole, changes) = self.board.whole();
         self.changes = Some(changes);
         Arc::new(whole)
@@ -229,8 +230,8 @@ fn present(index: &Index, id: &WorkloadId) -> BTreeMap<Key, Vec<v1::RoutePlace>>
     let Some(workload) = observed.workload else {
         return BTreeMap::new();
     };
-    // The text is read, not the parsed spec: a workload whose spec this version of Warren cannot read
-    // still runs, and keeps its routes.
+    // The text is read, not the parsed spec: a workload whose spec this version of Warren cannot
+    // read still runs, and keeps its routes.
     let spec = workload.value.spec.as_ref();
     let service = spec.and_then(|spec| spec.service.as_ref());
     let service = service.into_iter().flat_map(|service| &service.routes);
@@ -307,7 +308,7 @@ mod tests {
         routes.iter().map(entry).collect()
     }
 
-    /// What a worker knows that was told all this.
+    /// Returns the table of a worker that received all these changes.
     #[derive(Default)]
     struct Told(BTreeMap<String, Vec<String>>);
 
@@ -334,7 +335,7 @@ mod tests {
         }
     }
 
-    /// Hosts, each with the workers that serve it.
+    /// The hosts, each with the workers that serve it.
     type Hosts<'a> = &'a [(&'a str, &'a [&'a str])];
 
     fn put(board: &RouteBoard, changes: &[(&str, Hosts<'_>)]) {
@@ -373,7 +374,7 @@ mod tests {
         assert!(!change.complete && change.version > first.version);
         assert_eq!(change.routes.len(), 1, "what did not change is not told");
         told.hear(&change);
-        // A route that moves from one workload to another in one breath is not lost.
+        // A route that moves from one workload to another within one update is not lost.
         put(
             &board,
             &[("b", &[]), ("c", &[("b.localhost", &["w3"])]), ("a", &[])],
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn who_falls_behind_hears_the_whole_table_again() {
+    fn a_session_that_falls_behind_is_sent_the_whole_table_again() {
         let board = Arc::new(RouteBoard::default());
         let (mut news, mut told) = (board.news(), Told::default());
         told.hear(&news.next().now_or_never().unwrap());

@@ -127,7 +127,8 @@ pub async fn run(
         // First, because connections end with the control plane, too.
         () = fleet.shutdown.cancelled() => return Err(SessionError::ShuttingDown),
         ended = session.serve(&greeting, &mut inbound, &mut seat) => ended,
-        // At any await, even one on a connection that is dead: its worker waits for its new session.
+        // At any await, even one on a connection that is dead: its worker waits for its new
+        // session.
         () = replaced.cancelled() => Err(SessionError::Replaced),
     };
     if session.joined {
@@ -387,8 +388,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Tells new holders of exclusive services from all before them. One number does for all that are told at once: they are
-    /// of different workloads.
+    /// Tells new holders of exclusive services from all before them. One number does for all that
+    /// are told at once: they are of different workloads.
     async fn fence(&self, assign: &mut [v1::Assignment]) -> Result<(), StoreError> {
         let is_exclusive = |it: &&mut v1::Assignment| {
             let service = it.spec.as_ref().and_then(|spec| spec.service.as_ref());

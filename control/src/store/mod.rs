@@ -136,8 +136,8 @@ pub enum StoreError {
     /// A precondition did not hold; read again and decide again.
     #[error("`{key}` was changed by someone else")]
     Conflict { key: String },
-    /// The watch has a gap: its start is not kept (or not of this store), or its reader was too slow.
-    /// Read a snapshot and watch from there.
+    /// The watch has a gap: its start is not kept (or not of this store), or its reader was too
+    /// slow. Read a snapshot and watch from there.
     #[error(
         "changes since revision {asked} are no longer kept (the oldest possible start is {oldest})"
     )]
@@ -203,8 +203,8 @@ pub trait Store: Send + Sync + 'static {
     /// Watches changes under `prefix` with a revision greater than `after`, in order and without
     /// gaps.
     ///
-    /// Ends with [`StoreError::Compacted`] when the reader falls behind; [`StoreError::Compacted`] at once when `after`
-    /// is no longer kept or was never reached.
+    /// Ends with [`StoreError::Compacted`] when the reader falls behind; [`StoreError::Compacted`]
+    /// at once when `after` is no longer kept or was never reached.
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
 
     /// Flushes, ends every watch and releases the data. Reads still work; commits fail with

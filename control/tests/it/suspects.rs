@@ -1,4 +1,5 @@
-//! What no worker should be tried with any more: components that do not compile, and workloads that take workers down.
+//! What no worker should be tried with any more: components that do not compile, and workloads that
+//! take workers down.
 
 use warren_proto::v1::{self, compile_failure::Reason, condition::Status, replica::Phase};
 

@@ -1,8 +1,8 @@
 //! Admission to what is bounded: connections of a listener, calls of an API, bytes in memory.
 //!
 //! The holder of a [`Place`] may be idle, and then gives way to a newcomer; the holder of a
-//! [`Share`] keeps it until it is dropped. Both are counted for each [`Peer`], so that no peer takes
-//! everything. This module owns no socket and no task.
+//! [`Share`] keeps it until it is dropped. Both are counted for each [`Peer`], so that no peer
+//! takes everything. This module owns no socket and no task.
 
 mod listener;
 mod peer;

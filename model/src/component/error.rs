@@ -52,7 +52,8 @@ pub enum InspectError {
 }
 
 impl InspectError {
-    /// Whether other [`Limits`](super::Limits) would have accepted what was refused, at least so far.
+    /// Whether other [`Limits`](super::Limits) would have accepted what was refused, at least so
+    /// far.
     pub fn is_limit(&self) -> bool {
         matches!(self, Self::Function { .. } | Self::TooMuch { .. })
     }

@@ -191,7 +191,8 @@ fn checked(
 /// The elements of one `array.new_fixed`, as in every engine of the Web.
 const ARRAY_ELEMENTS: u32 = 10_000;
 
-/// The validator pops each element of `array.new_fixed`, and after `unreachable` there are always more.
+/// The validator pops each element of `array.new_fixed`, and after `unreachable` there are always
+/// more.
 fn bound_array(reader: &BinaryReader<'_>, offset: usize) -> Result<(), InspectError> {
     let mut reader = reader.clone();
     if reader.read_u8()? != 0xfb || reader.read_var_u32()? != 8 {
@@ -287,7 +288,8 @@ impl Reader<'_> {
         Ok(items)
     }
 
-    /// What is to be linked of one import or export; `None` for a type that stands alone, which is nothing to link.
+    /// What is to be linked of one import or export; `None` for a type that stands alone, which is
+    /// nothing to link.
     fn functions(
         &mut self,
         name: &str,

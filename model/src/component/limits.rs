@@ -1,4 +1,5 @@
-//! Bounds on what a component may hold, so that neither its inspection nor its compilation can be made to take long.
+//! Bounds on what a component may hold, so that neither its inspection nor its compilation can be
+//! made to take long.
 
 use std::{fmt, str::FromStr};
 
@@ -28,8 +29,8 @@ pub enum Limit {
     Tables,
     /// Types and their parts, imports, exports, aliases, globals and segments.
     Definitions,
-    /// Parts of types, counted again wherever an import, an export or an instantiation repeats them. Types share
-    /// parts, so a small component can describe huge ones.
+    /// Parts of types, counted again wherever an import, an export or an instantiation repeats
+    /// them. Types share parts, so a small component can describe huge ones.
     TypeSize,
 }
 

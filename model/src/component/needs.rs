@@ -1,8 +1,9 @@
 //! The allocations that one instance of a component requires from the engine, as far as the engine
 //! itself does not report them.
 //!
-//! Components nest, and each may be instantiated many times: the sum follows the instantiations, not the bytes. Where
-//! it cannot be known, because a component is an argument or comes from another instance, the sum is not known.
+//! Components nest, and each may be instantiated many times: the sum follows the instantiations,
+//! not the bytes. Where it cannot be known, because a component is an argument or comes from
+//! another instance, the sum is not known.
 
 use wasmparser::{
     AbstractHeapType, ComponentAlias, ComponentExternalKind, ComponentInstance,
@@ -17,10 +18,11 @@ use super::InspectError;
 pub struct Needs {
     /// Instances of core modules. `None`: not known.
     pub core_instances: Option<u32>,
-    /// Instances of components, itself among them, that have code of their own: each may have a task that blocks while
-    /// those of others run. `None`: not known.
+    /// Instances of components, itself among them, that have code of their own: each may have a
+    /// task that blocks while those of others run. `None`: not known.
     pub running: Option<u32>,
-    /// Whether a module uses garbage-collected references, so that the instance may need a heap for them.
+    /// Whether a module uses garbage-collected references, so that the instance may need a heap for
+    /// them.
     pub gc: bool,
 }
 

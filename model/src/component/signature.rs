@@ -51,7 +51,8 @@ struct Writer<'a> {
     types: &'a Types,
     resources: &'a Resources,
     text: String,
-    /// The first that was met; [`Obstacle::Length`] takes the place of another, and ends the writing.
+    /// The first that was met; [`Obstacle::Length`] takes the place of another, and ends the
+    /// writing.
     obstacle: Option<Obstacle>,
 }
 

@@ -24,8 +24,8 @@ pub struct Provided {
     pub needs_binding: bool,
 }
 
-/// Every interface that workers of this version provide. A guest of WASI 0.3 may import those of 0.2
-/// too.
+/// Every interface that workers of this version provide. A guest of WASI 0.3 may import those of
+/// 0.2 too.
 pub fn provided() -> &'static [Provided] {
     PROVIDED
 }

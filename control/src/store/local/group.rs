@@ -84,8 +84,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// What is to be written over a state of this seal, and what watches will see. The seal's sequence and time are those
-    /// of the write, and not known here.
+    /// What is to be written over a state of this seal, and what watches will see. The seal's
+    /// sequence and time are those of the write, and not known here.
     pub fn finish(self, before: Seal) -> (Batch, Vec<Change>) {
         let seal = Seal {
             revision: self.revision,

@@ -122,7 +122,8 @@ impl Seal {
 /// Checks that this state contains everything that was acknowledged.
 pub(super) fn verify(contents: &Contents, stands_apart: Option<Seal>) -> Result<(), Damage> {
     match (contents.seal, stands_apart) {
-        // New, of an earlier version of Warren, or at its very first opening when that was cut short.
+        // New, of an earlier version of Warren, or at its very first opening when that was cut
+        // short.
         (None, None | Some(Seal { sequence: 0, .. })) => Ok(()),
         (None, Some(acknowledged)) => Err(Damage::Gone { acknowledged }),
         (Some(_), None) => Err(Damage::Unsealed),

@@ -88,8 +88,9 @@ struct OpenDatabase {
 impl SledStore {
     /// Opens a directory, creating it if it is missing, and reads all of it. Blocks.
     ///
-    /// [`StoreError::InUse`] when another process has it open, [`StoreError::SchemaTooNew`] when a newer version
-    /// wrote it, [`StoreError::Damaged`] when it does not hold all that was acknowledged and `on_loss` refuses that.
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::SchemaTooNew`] when a
+    /// newer version wrote it, [`StoreError::Damaged`] when it does not hold all that was
+    /// acknowledged and `on_loss` refuses that.
     pub fn open(directory: &Path, on_loss: OnLoss) -> Result<Self, StoreError> {
         let disk = SledDisk::lock(directory)?;
         let located = |error| match error {
