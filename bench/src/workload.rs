@@ -137,6 +137,7 @@ fn service(guest: &Guest, args: Vec<String>) -> Service {
         component: guest.digest,
         args,
         env: BTreeMap::new(),
+        config: BTreeMap::new(),
         restart: RestartPolicy {
             restart: Restart::Never,
             initial_backoff: Duration::from_millis(100),

@@ -1,9 +1,9 @@
-//! Removes artifacts that nothing names any more, some time after the last push, or the last
-//! revision, that named them.
+//! Removes artifacts that nothing references any more, some time after the last push, or the last
+//! revision, that referenced them.
 //!
 //! The time since which an artifact is unused is stored with it, so that restarts do not matter. A
-//! push and an Apply set it themselves. That the last revision is gone is noticed at the next look,
-//! so an artifact never goes too early.
+//! push and an Apply set it themselves. The removal of the last revision is noticed at the next
+//! pass, so an artifact is never removed too early.
 
 use std::{
     collections::BTreeSet,
@@ -23,14 +23,15 @@ use crate::{
     store::{Durability, Revision, StoreError},
 };
 
-/// How many looks there are at least within the time that an unused artifact stays.
+/// The minimum number of passes within the retention time of an unused artifact.
 const LOOKS: u32 = 24;
-/// The longest and the shortest time between two looks.
+/// The longest and the shortest interval between two passes.
 const RARELY: Duration = Duration::from_secs(600);
 const OFTEN: Duration = Duration::from_secs(1);
-/// Settled at once, while every Apply waits.
+/// The number of artifacts that are processed at once, while every Apply waits.
 const BATCH: usize = 32;
-/// If the wall clock gains more than this on the monotonic one between two looks, it has been set.
+/// If the wall clock advances by this much more than the monotonic clock between two passes, it has
+/// been set.
 const DRIFT: Duration = Duration::from_secs(60);
 
 pub struct Collector {
@@ -39,18 +40,18 @@ pub struct Collector {
     retention: Duration,
 }
 
-/// What to do about one artifact.
+/// The decision about one artifact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Verdict {
     Keep,
-    /// It is named, whatever was noted before.
+    /// It is referenced, whatever was recorded before.
     InUse,
     /// It has been unused since now, as far as is known.
     Unused,
     Remove,
 }
 
-/// Why a look did not come to its end.
+/// The reason why a pass was not completed.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error(transparent)]
@@ -89,7 +90,7 @@ impl Collector {
                 biased;
                 () = shutdown.cancelled() => return,
                 looked = look => if let Err(error) = looked {
-                    tracing::warn!(%error, "cannot remove unused artifacts now");
+                    tracing::warn!(%error, "cannot remove unused artifacts");
                 }
             }
         }
@@ -119,13 +120,14 @@ impl Collector {
     ) -> Verdict {
         let is_named = named.contains(&artifact.digest);
         match judge(artifact, is_named, now, self.retention) {
-            // How much of its time has passed is not known.
+            // It is unknown how much of its time has passed.
             _ if clock_was_set && !is_named => Verdict::Unused,
             verdict => verdict,
         }
     }
 
-    /// Judges again, now that nobody can push or begin to use an artifact, and acts upon it.
+    /// Decides again, now that no push or workload can begin to use an artifact, and acts on the
+    /// decision.
     async fn settle(
         &self,
         digests: &[Digest],
@@ -153,7 +155,7 @@ impl Collector {
             };
             let mut transaction = Transaction::default();
             transaction.replace(keys::artifact(*digest), &artifact, revision);
-            // What a crash takes of it is noted again, and is later then.
+            // A record that a crash loses is made again, with a later time.
             self.state.commit(transaction, Durability::Relaxed).await?;
         }
         Ok(())
@@ -170,7 +172,7 @@ impl Collector {
         self.state.commit(transaction, Durability::Flushed).await?;
         self.artifacts.remove(digest).await?;
         let (size_bytes, unused_for) = (artifact.size_bytes, self.retention);
-        tracing::info!(%digest, size_bytes, ?unused_for, "removed an artifact that nothing names");
+        tracing::info!(%digest, size_bytes, ?unused_for, "removed an unused artifact");
         Ok(())
     }
 
@@ -194,13 +196,14 @@ impl Collector {
             let _alone = self.artifacts.alone().await;
             if self.state.artifact(digest).await?.is_none() {
                 self.artifacts.remove(digest).await?;
-                tracing::info!(%digest, "removed an artifact's file that had no record");
+                tracing::info!(%digest, "removed an artifact file without a record");
             }
         }
         Ok(())
     }
 
-    /// Digests that a workload names, as it should run or as one of its kept revisions.
+    /// Returns the digests that a workload references, in its current spec or in one of its kept
+    /// revisions.
     async fn named(&self) -> Result<BTreeSet<String>, StoreError> {
         let mut named = BTreeSet::new();
         for prefix in [keys::WORKLOADS, keys::REVISIONS] {
@@ -228,8 +231,8 @@ fn judge(artifact: &v1::Artifact, is_named: bool, now: &Timestamp, retention: Du
     }
 }
 
-/// Whether the clock of the day went on by more than the time that passed, as after a start without
-/// a right one.
+/// Returns whether the wall clock advanced by more than the time that passed, as it does after a
+/// start with a wrong clock.
 fn is_set_forward(before: SystemTime, now: SystemTime, passed: Duration) -> bool {
     now.duration_since(before)
         .is_ok_and(|shown| shown > passed + DRIFT)

@@ -1,4 +1,4 @@
-//! The workloads that the reconciler should look at: each once, however often it changed.
+//! The workloads that the reconciler should look at: each is listed once, however often it changed.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,8 @@
-//! What happened, for people: kept in memory, written to the store behind the reader's back.
+//! Events for people: kept in memory and written to the store in the background.
 //!
-//! They are not flushed one by one. What a worker tells it tells again until it hears that it is on the disk, see
-//! [`Events::written`]; the rest loses its last moments in a crash, which harms nobody.
+//! Events are not flushed one by one. A worker repeats its events until they are acknowledged as
+//! being on disk, see [`Events::written`]. A crash loses the last moments of all other events,
+//! which is acceptable.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,25 +29,26 @@ use crate::{
     store::{Durability, StoreError},
 };
 
-/// Events that are kept of one workload or worker, the newest: what one does again and again does not
-/// push out what happened to others.
+/// The number of newest events that are kept for one workload or worker, so that one that repeats
+/// itself does not evict the events of others.
 const KEPT_OF_ONE: usize = 250;
-/// Events that are kept of each namespace. Where there are more, who has the most loses the oldest.
+/// The number of events that are kept for each namespace. Beyond it, the subject with the most
+/// events loses its oldest.
 const KEPT: usize = 2000;
-/// The same thing happening again within this time counts up the event that is there.
+/// An event that repeats within this time increments the count of the existing one.
 pub const REPEATS_WITHIN: Duration = Duration::from_secs(600);
-/// Events that one follower may be behind before it is told to start again.
+/// The number of events that a follower may lag behind before it has to start again.
 const FOLLOW_BUFFER: usize = 1024;
-/// The writer waits for so long between two writes: what happens meanwhile is written at once.
+/// The interval between two writes; events that are recorded within it are written together.
 const WRITE_EVERY: Duration = Duration::from_millis(200);
-/// How long the writer waits after a failed write.
+/// The delay after a failed write.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Takes and gives events. Recording never waits and never fails.
+/// Records and returns events. Recording never waits and never fails.
 pub struct Events {
     inner: Mutex<Inner>,
     unwritten: Notify,
-    /// How many of those recorded are in the store.
+    /// The number of recorded events that are in the store.
     written: watch::Sender<u64>,
     live: broadcast::Sender<Arc<v1::Event>>,
 }
@@ -54,15 +56,16 @@ pub struct Events {
 #[derive(Default)]
 struct Inner {
     namespaces: BTreeMap<String, Namespace>,
-    /// Keys of the store that differ from what is here. Bounded by what is kept and what was dropped since the last write.
+    /// The keys whose value in the store is out of date. Bounded by what is kept and what was
+    /// dropped since the last write.
     unwritten: Batch,
-    /// How many were recorded.
+    /// The number of recorded events.
     recorded: u64,
     /// What was kept when so many were, as long as somebody has not read all of it.
     kept: (u64, Weak<Vec<Arc<v1::Event>>>),
 }
 
-/// All events that were kept at a moment, oldest first.
+/// All events that were kept at one moment, oldest first.
 pub type Kept = Arc<Vec<Arc<v1::Event>>>;
 
 type Batch = BTreeMap<String, Option<Held>>;
@@ -76,18 +79,18 @@ struct Held {
 
 #[derive(Default)]
 struct Namespace {
-    /// By sequence number: the order of their last occurrence.
+    /// The events by sequence number: the order of their last occurrence.
     events: BTreeMap<u64, Held>,
     by_content: HashMap<Content, u64>,
-    /// The same sequence numbers, by whose the events are.
+    /// The same sequence numbers, by the subject of the event.
     owners: BTreeMap<String, BTreeSet<u64>>,
     next: u64,
 }
 
-/// What makes two events the same.
+/// The fields that make two events the same.
 type Content = (String, i32, String, String);
 
-/// What an event is about.
+/// The object that an event is about.
 #[derive(Clone, Debug)]
 pub enum Subject<'a> {
     Workload(&'a WorkloadId),
@@ -101,7 +104,7 @@ pub enum Subject<'a> {
 // === impl Events ===
 
 impl Events {
-    /// Reads what was kept.
+    /// Reads the stored events.
     pub async fn load(state: &State) -> Result<Self, StoreError> {
         let mut inner = Inner::default();
         for (key, held) in state.list(keys::EVENTS).await?.entries {
@@ -129,7 +132,7 @@ impl Events {
         }
     }
 
-    /// Notes that something happened just now.
+    /// Records an event that happened just now.
     pub fn record(
         &self,
         subject: Subject<'_>,
@@ -140,7 +143,8 @@ impl Events {
         self.record_at(clock::now(), subject, kind, reason, message);
     }
 
-    /// Notes what a caller's request did, at the time when that was decided: what follows from it comes after it.
+    /// Records the effect of a caller's request, at the time when it was decided, so that its
+    /// consequences come after it.
     pub fn record_by(
         &self,
         caller: &str,
@@ -154,7 +158,7 @@ impl Events {
         self.put(event, time, None);
     }
 
-    /// Notes that something happened at this time.
+    /// Records an event that happened at this time.
     pub fn record_at(
         &self,
         time: Timestamp,
@@ -166,8 +170,8 @@ impl Events {
         self.put(subject.event(kind, reason, message.into()), time, None);
     }
 
-    /// Notes what a worker tells: that it happened so many times in all, and when the last time. Of what was told before
-    /// nothing is counted again.
+    /// Records an event that a worker reports, with the total number of its occurrences and the
+    /// time of the last one. Occurrences that were reported before are not counted again.
     pub fn record_told(
         &self,
         time: Timestamp,
@@ -181,12 +185,12 @@ impl Events {
         self.put(event, time, Some(account));
     }
 
-    /// How many times something was recorded in this process's life.
+    /// Returns how many times an event was recorded since the process started.
     pub fn recorded(&self) -> u64 {
         self.inner.lock().recorded
     }
 
-    /// Returns once so many are in the store, if not yet on its disk.
+    /// Returns once this many events are in the store, though not necessarily on its disk.
     pub async fn written(&self, recorded: u64) {
         let mut written = self.written.subscribe();
         // The sender lives as long as `self`, so this cannot fail.
@@ -229,7 +233,7 @@ impl Events {
                 self.written.send_replace(recorded);
             }
             if let Err(error) = written {
-                tracing::warn!(%error, "events were not stored");
+                tracing::warn!(%error, "cannot store events");
                 self.put_back(batch);
                 tokio::select! {
                     biased;
@@ -291,12 +295,13 @@ impl Events {
             let key = keys::event(&event.namespace, sequence);
             erase(&mut inner.unwritten, key);
         }
-        // Under the lock, so that a follower's kept and live events meet without gap or repetition.
+        // Done under the lock, so that a follower's kept and live events join without a gap or a
+        // repetition.
         let _ = self.live.send(event);
         self.unwritten.notify_one();
     }
 
-    /// What was not written is still to be written, unless something newer is.
+    /// Events that could not be written are still to be written, unless newer ones are.
     fn put_back(&self, batch: Batch) {
         let mut inner = self.inner.lock();
         for (key, event) in batch {
@@ -348,7 +353,7 @@ impl Namespace {
         most.first().copied()
     }
 
-    /// How much of a worker's account was counted before.
+    /// Returns how much of a worker's count was included before.
     fn told(&self, content: &Content, account: &Account) -> u32 {
         let sequence = self.by_content.get(content);
         let held = sequence.and_then(|sequence| self.events.get(sequence)?.account);
@@ -409,7 +414,7 @@ async fn write(state: &State, batch: &Batch) -> Result<(), StoreError> {
         .map(drop)
 }
 
-/// Whose the event is, in its namespace.
+/// Returns the key of the event's subject within its namespace.
 fn owner(event: &v1::Event) -> &str {
     match event.workload.as_str() {
         "" => &event.object,
@@ -417,7 +422,7 @@ fn owner(event: &v1::Event) -> &str {
     }
 }
 
-/// Notes that a key should not be in the store; nothing is to be done where it has not got there yet.
+/// Notes that a key should not be in the store. If it was not written yet, there is nothing to do.
 fn erase(unwritten: &mut Batch, key: String) {
     if let Some(Some(_)) = unwritten.get(&key) {
         unwritten.remove(&key);
@@ -426,8 +431,9 @@ fn erase(unwritten: &mut Batch, key: String) {
     }
 }
 
-/// A replica that fails again and again does so a little differently each time: its message does not count. What its guests
-/// were refused is another thing each time, of which its worker tells so many and no more.
+/// Returns the fields by which repeated events are recognised. The message of a replica's repeated
+/// failure differs a little each time, so it does not count. Each refusal of a guest is a distinct
+/// event; its worker caps how many it reports.
 fn content(event: &v1::Event) -> Content {
     let is_alike = event.object.starts_with("replica/") && event.reason != reason::REFUSED;
     let message = match is_alike {

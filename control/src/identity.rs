@@ -1,5 +1,5 @@
-//! The store's identity, noted beside the database: one that has lost what it held must not seem to
-//! be another.
+//! The store's identity, recorded beside the database, so that a store that has lost its contents
+//! is not mistaken for another one.
 
 use std::{
     fs, io,
@@ -8,10 +8,10 @@ use std::{
 };
 
 const NAME: &str = "CLUSTER";
-/// Longer than any that is made.
+/// A bound that no generated identity reaches.
 const MAX_BYTES: usize = 128;
 
-/// What was noted in the store's directory, if that can be read.
+/// Returns the identity that was recorded in the store's directory, if it can be read.
 pub(crate) fn read(store: &Path) -> Option<String> {
     let text = fs::read_to_string(path(store)).ok()?;
     let id = text.trim();
@@ -20,7 +20,7 @@ pub(crate) fn read(store: &Path) -> Option<String> {
     is_id.then(|| id.to_owned())
 }
 
-/// Notes it, whole or not at all. Waits for the disk.
+/// Records the identity atomically. Waits for the disk.
 pub(crate) fn note(store: &Path, id: &str) -> io::Result<()> {
     if read(store).as_deref() == Some(id) {
         return Ok(());

@@ -1,6 +1,8 @@
-//! The control plane: it stores what should run, decides where, and tells the workers.
+//! The control plane: it stores which workloads should run, decides where, and sends the
+//! assignments to the workers.
 //!
-//! [`ControlPlane::open`] takes a data directory, [`ControlPlane::serve`] a listener and the moment to stop.
+//! [`ControlPlane::open`] takes a data directory, [`ControlPlane::serve`] a listener and a future
+//! that resolves when it should stop.
 
 mod artifact;
 pub mod backup;

@@ -1,4 +1,4 @@
-//! The link plan of a revision, from what is stored of its artifacts.
+//! Computes the link plan of a revision from its stored artifacts.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use crate::{
     store::{Durability, StoreError},
 };
 
-/// Links a spec whose artifacts are all given, and checks that every component is used as what it is.
+/// Links a spec, given all of its artifacts, and checks that every component is suitable for its
+/// use.
 pub fn plan(
     spec: &WorkloadSpec,
     artifacts: &BTreeMap<Digest, ComponentInfo>,
@@ -35,9 +36,9 @@ pub fn plan(
     link::check(spec, service, &components, provided)
 }
 
-/// Plans what an earlier version stored without a plan: the present revision of each workload, and
-/// those that its replicas run. Where that cannot be, because an artifact was deleted or does not
-/// link by today's rule, the worker says why.
+/// Plans the links that an earlier version stored without a plan: those of the current revision of
+/// each workload, and of the revisions that its replicas run. If that fails because an artifact was
+/// deleted or does not link by the current rules, the worker reports the reason.
 pub async fn plan_earlier(state: &State, index: &Index) -> Result<(), StoreError> {
     for id in index.ids() {
         let observed = index.observe(&id);
@@ -63,7 +64,7 @@ pub async fn plan_earlier(state: &State, index: &Index) -> Result<(), StoreError
             }
         }
         if !transaction.is_empty() {
-            tracing::info!(workload = %id, "planned the links of what an earlier version stored");
+            tracing::info!(workload = %id, "planned the links of a workload that an earlier version stored");
             state.commit(transaction, Durability::Relaxed).await?;
         }
     }
@@ -74,7 +75,7 @@ fn lacks_plan(workload: &v1::Workload) -> bool {
     workload.link_plan.is_none() && workload.delete_time.is_none()
 }
 
-/// Adds the plan of a stored revision, if it can be made. Returns whether it was.
+/// Adds the plan of a stored revision if it can be computed, and returns whether it was.
 async fn add_plan(state: &State, workload: &mut v1::Workload) -> Result<bool, StoreError> {
     let spec = workload.spec.clone().unwrap_or_default();
     let Ok(spec) = WorkloadSpec::from_proto(&spec) else {

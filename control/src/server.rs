@@ -1,4 +1,5 @@
-//! The process: opens the data directory, starts the tasks, serves, and ends all of it in order.
+//! The process: opens the data directory, starts the tasks, serves, and shuts everything down in
+//! order.
 
 use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -41,54 +42,55 @@ use crate::{
     workload::Workloads,
 };
 
-/// Where a control plane listens unless it is told otherwise.
+/// The default address that a control plane listens on.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7700";
-/// How long a worker may be silent before its replicas are LOST, unless told otherwise.
+/// The default time for which a worker may be silent before its replicas are LOST.
 pub const DEFAULT_WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a worker is remembered that is not connected.
+/// The default time for which a disconnected worker is remembered.
 pub const DEFAULT_WORKER_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Workers that have never run anything are forgotten after this.
+/// The default time for which a disconnected worker that has never run anything is remembered.
 pub const DEFAULT_UNUSED_WORKER_RETENTION: Duration = Duration::from_secs(60);
 
-/// Revisions that are kept of a workload unless told otherwise.
+/// The default number of revisions that are kept for each workload.
 pub const DEFAULT_REVISION_HISTORY_LIMIT: usize = 10;
 
-/// How long an artifact stays that no revision names, unless told otherwise.
+/// The default time for which an artifact that no revision references is kept.
 pub const DEFAULT_ARTIFACT_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// How long connections and tasks may take to end after the shutdown.
+/// The time that connections and tasks have to end after the shutdown begins.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What a control plane needs to know.
+/// The configuration of a control plane.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its directory: made where it is missing, one process at a time.
+    /// The data directory: created if it is missing, and used by one process at a time.
     pub data: PathBuf,
-    /// Silence after which a worker's replicas are LOST and replaced.
+    /// The time of silence after which a worker's replicas are LOST and replaced.
     pub worker_timeout: Duration,
-    /// Updates stop the old replica before the new one starts, instead of running one more for a
-    /// while, and one that stalls is not taken back: for somebody who is working on the workload.
+    /// Whether updates stop the old replica before the new one starts, instead of running an extra
+    /// one for a while, and a stalled update is not rolled back: for a user who is developing the
+    /// workload.
     pub stop_first: bool,
-    /// Revisions that are kept of each workload, beside those that run or are gone back to; at
-    /// least 1.
+    /// The number of revisions that are kept for each workload, besides those that run or may be
+    /// rolled back to; at least 1.
     pub revision_history_limit: usize,
-    /// What a component that is pushed may hold.
+    /// The limits on the contents of a pushed component.
     pub artifact_limits: Limits,
-    /// How long an artifact stays after the last push, or the last revision, that named it.
+    /// How long an artifact is kept after the last push, or the last revision, that referenced it.
     pub artifact_retention: Duration,
-    /// Where the store lost something that was acknowledged: whether to go on with what is left.
+    /// Whether to continue with what is left if the store has lost acknowledged data.
     pub on_loss: OnLoss,
-    /// Workers that were not connected for so long are forgotten.
+    /// The time after which disconnected workers are forgotten.
     pub worker_retention: Duration,
     /// The same for workers that have never run anything.
     pub unused_worker_retention: Duration,
-    /// How much clients and workers may have at once.
+    /// The limits on what clients and workers may have at once.
     pub limits: ClientLimits,
 }
 
-/// Why a control plane could not be opened.
+/// The reason why a control plane could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("cannot open the store: {0}")]
@@ -114,10 +116,10 @@ pub enum OpenError {
     },
 }
 
-/// Why a control plane stopped serving.
+/// The reason why a control plane stopped serving.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A mistake of the build.
+    /// An error in the build.
     #[error("the control plane's own descriptors cannot be read: {0}")]
     Descriptors(String),
 }
@@ -136,7 +138,7 @@ pub struct ControlPlane {
 // === impl Config ===
 
 impl Config {
-    /// A control plane of this directory, and else by default.
+    /// Returns the default configuration with this data directory.
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
@@ -156,7 +158,7 @@ impl Config {
 // === impl ControlPlane ===
 
 impl ControlPlane {
-    /// Locks and opens the data directory, and reads the present state. Raises the process's soft
+    /// Locks and opens the data directory, and reads the current state. Raises the process's soft
     /// limit of open files to the hard one.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         match descriptors::raise_limit() {
@@ -185,7 +187,7 @@ impl ControlPlane {
                     },
                     error => error.into(),
                 })?;
-            // After the store: its lock is the data directory's.
+            // This comes after the store, whose lock is the lock of the data directory.
             let directory = data.join(ARTIFACTS);
             let artifacts = ArtifactFiles::open(&directory)
                 .map_err(|source| OpenError::Artifacts { directory, source })?;
@@ -195,9 +197,9 @@ impl ControlPlane {
             .await
             .map_err(|error| StoreError::Unavailable(format!("opening it ended: {error}")))??;
         if let Some(what) = store.lost() {
-            tracing::warn!(what, "the store is damaged; going on with what is left");
+            tracing::warn!(what, "the store is damaged; continuing with what is left");
         }
-        // What was lost may have begun terms that workers know of, and drawn fences.
+        // The lost data may have included terms that workers have seen, and fences.
         let above = if store.lost().is_some() {
             TERMS_PER_LOSS
         } else {
@@ -210,13 +212,13 @@ impl ControlPlane {
         let noted = tokio::task::spawn_blocking(move || identity::note(&directory, &id));
         // Only what a later loss costs depends on it.
         if let Err(error) = noted.await.map_err(io::Error::other).flatten() {
-            tracing::warn!(%error, "cannot note the store's identity beside it");
+            tracing::warn!(%error, "cannot record the store's identity");
         }
         Ok(opened)
     }
 
-    /// Reads the present state of a store and begins a term so many above the last. `known` is its
-    /// identity, where it may have lost that.
+    /// Reads the current state of a store and begins a term this many above the last. `known` is
+    /// its identity, in case the store has lost it.
     pub(crate) async fn over(
         store: Arc<dyn Store>,
         above: u64,
@@ -236,7 +238,8 @@ impl ControlPlane {
         let (index, index_task) = IndexTask::load(state.clone(), dirty.clone()).await?;
         forget_connections(&state, &index).await?;
         links::plan_earlier(&state, &index).await?;
-        // What happened while nobody reconciled: look at everything once.
+        // Looks at everything once, to catch up with what happened while the control plane was
+        // down.
         dirty.mark(index.ids());
         let registry = Arc::new(Registry::default());
         let fleet = Arc::new(Fleet {
@@ -303,9 +306,9 @@ impl ControlPlane {
         })
     }
 
-    /// Serves until `shutdown` resolves: then health says NOT_SERVING, streams end, requests under
-    /// way are finished within 5 s, and the store is flushed. Dropped before that, it stops as a
-    /// killed process does.
+    /// Serves until `shutdown` resolves: then health reports NOT_SERVING, streams end, requests in
+    /// progress are finished within 5 s, and the store is flushed. If the future is dropped
+    /// earlier, it stops as a killed process does.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -348,13 +351,13 @@ impl ControlPlane {
         fleet.tasks.close();
         background.close();
         let deadline = Instant::now() + GRACE;
-        // A connection that does not end by then is cut with the future.
+        // A connection that is still open by then is closed when the future is dropped.
         if timeout_at(deadline, server.as_mut()).await.is_err() {
-            tracing::warn!("connections were cut at the end");
+            tracing::warn!("connections were cut off at shutdown");
         }
         let tasks = async { tokio::join!(fleet.tasks.wait(), background.wait()) };
         if timeout_at(deadline, tasks).await.is_err() {
-            tracing::warn!("tasks were left behind at the end");
+            tracing::warn!("tasks were still running at shutdown");
         }
         store.close().await;
         Ok(())
@@ -362,7 +365,7 @@ impl ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts what goes on without being asked, until the fleet's shutdown.
+    /// Starts the background tasks, which run until the fleet shuts down.
     pub(crate) fn start(self) -> TaskTracker {
         let Self {
             store: _,
@@ -394,8 +397,9 @@ impl ControlPlane {
     }
 }
 
-/// How long workers may count on heartbeats that were acknowledged before this start: by the
-/// timeout of then, where that was longer. Remembered until it is over, whatever happens meanwhile.
+/// Returns how long workers may rely on heartbeats that were acknowledged before this start: the
+/// timeout of that time, if it was longer. It is stored until it has passed, whatever happens until
+/// then.
 async fn outlast(state: &State, timeout: Duration) -> Result<Duration, StoreError> {
     let before = state.worker_timeout().await?;
     let longest = before.unwrap_or_default().max(timeout);
@@ -405,8 +409,8 @@ async fn outlast(state: &State, timeout: Duration) -> Result<Duration, StoreErro
     Ok(longest)
 }
 
-/// Once nobody goes by a longer timeout of before, the present one is what the next start has to
-/// outlast.
+/// Once no worker relies on a longer earlier timeout, stores the current one as the time that the
+/// next start has to wait out.
 async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
     let forget = async {
         tokio::time::sleep(fleet.leases.earlier_left()).await;
@@ -418,14 +422,15 @@ async fn forget_earlier(fleet: Arc<Fleet>, ending: CancellationToken) {
     tokio::select! {
         biased;
         () = ending.cancelled() => {}
-        // Until it works, the next start waits longer than it has to, which harms nobody.
+        // Until this succeeds, the next start waits longer than necessary, which is harmless.
         forgotten = forget => if let Err(error) = forgotten {
             tracing::warn!(%error, "cannot store the worker timeout");
         }
     }
 }
 
-/// No worker is connected to a control plane that has just started, whatever the last one noted.
+/// Marks every worker as disconnected, since none is connected to a control plane that has just
+/// started.
 async fn forget_connections(state: &State, index: &Index) -> Result<(), StoreError> {
     for held in index.workers() {
         let unready =

@@ -1,4 +1,5 @@
-//! What a workload's replicas add up to: a pure function, so that every reader derives the same.
+//! Derives the status of a workload from its replicas, in a pure function, so that every reader
+//! derives the same.
 
 use prost_types::Timestamp;
 use warren_model::{condition, quantity::format_duration, reason, spec};
@@ -6,9 +7,10 @@ use warren_proto::v1::{self, condition::Status, replica::Phase, revision::Cause,
 
 use crate::state::{records::condition, rollout};
 
-/// The status of a workload with these replicas.
+/// Returns the status of a workload with these replicas.
 ///
-/// Times come from the replicas' own conditions, so the same state has the same status on every control plane.
+/// Times are taken from the replicas' own conditions, so the same state has the same status on
+/// every control plane.
 pub fn derive(workload: &v1::Workload, replicas: &[v1::Replica]) -> v1::WorkloadStatus {
     let tally = Tally::of(workload, replicas);
     let verdict = tally.verdict();
@@ -43,19 +45,19 @@ pub fn derive(workload: &v1::Workload, replicas: &[v1::Replica]) -> v1::Workload
     }
 }
 
-/// Replicas sorted by what they mean for the workload.
+/// The replicas, grouped by what they mean for the workload.
 struct Tally<'a> {
     workload: &'a v1::Workload,
     wanted: usize,
     /// All but LOST.
     existing: usize,
-    /// Of the current revision, ready to take work.
+    /// Replicas of the current revision that are ready to take work.
     ready: Vec<&'a v1::Replica>,
-    /// Of the current revision, done for good as its policy asks.
+    /// Replicas of the current revision that have completed, as their policy allows.
     completed: usize,
-    /// Of the current revision, neither ready nor completed.
+    /// Replicas of the current revision that are neither ready nor completed.
     waiting: Vec<&'a v1::Replica>,
-    /// Of revisions before, and still there.
+    /// Replicas of earlier revisions that still exist.
     older: usize,
     all: &'a [v1::Replica],
 }
@@ -103,7 +105,7 @@ impl<'a> Tally<'a> {
         tally
     }
 
-    /// How many have been ready for long enough to count.
+    /// The number of replicas that have been ready for long enough to count.
     fn available(&self) -> usize {
         let counts = |replica: &&&v1::Replica| replica.available != Some(false);
         self.ready.iter().filter(counts).count()
@@ -121,7 +123,8 @@ impl<'a> Tally<'a> {
             && self.is_noted()
     }
 
-    /// Whether the next revision could go back to this one: who sees that it is rolled out may rely on that.
+    /// Whether the next revision could be rolled back to this one: a client that sees the rollout
+    /// complete may rely on that.
     fn is_noted(&self) -> bool {
         self.wanted == 0
             || rollout::of(self.workload).is_none_or(|noted| noted.state() == State::Complete)
@@ -133,7 +136,7 @@ impl<'a> Tally<'a> {
 
     /// The rollout, if it stalled and has not moved since.
     fn stalled(&self) -> Option<&'a v1::Rollout> {
-        // One that is ready is on its way to count.
+        // A ready replica is on its way to count.
         let available = count(self.ready.len() + self.completed);
         rollout::of(self.workload).filter(|noted| {
             noted.state() == State::Stalled
@@ -168,7 +171,7 @@ impl<'a> Tally<'a> {
                 ),
             };
         }
-        // One that is LOST and keeps its place is why there is no other.
+        // A LOST replica that keeps its place is the reason why there is no other.
         let lost = self.all.iter().filter(|replica| {
             replica.phase() == Phase::Lost && replica.revision == self.workload.revision
         });
@@ -187,7 +190,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// `1 of 2 replicas are ready`; those that are more than wanted are told apart.
+    /// Returns a text such as `1 of 2 replicas are ready`; surplus replicas are listed separately.
     fn of_wanted(&self) -> String {
         let (ready, wanted) = (self.ready.len(), self.wanted);
         match ready.checked_sub(wanted) {
@@ -277,7 +280,8 @@ impl<'a> Tally<'a> {
         message
     }
 
-    /// When the last of the replicas that are needed became ready, or when readiness was last lost.
+    /// Returns when the last of the required replicas became ready, or when readiness was last
+    /// lost.
     fn ready_since(&self, is_ready: bool) -> Option<Timestamp> {
         if !is_ready {
             return self.last_change();
@@ -307,7 +311,8 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// Why a replica cannot take work, the most telling first: (rank, reason, message).
+/// Returns why a replica cannot take work, as (rank, reason, message); the most significant reason
+/// has the lowest rank.
 fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
     let id = &replica.id;
     let exit = || {
@@ -365,7 +370,7 @@ fn obstacle(replica: &v1::Replica) -> (u8, &'static str, Option<String>) {
     }
 }
 
-/// Why a replica has no worker, where time alone does not help.
+/// Returns why a replica has no worker, if waiting alone does not help.
 fn lasting(reason: &str) -> Option<&'static str> {
     let reasons = [
         reason::PORT_UNAVAILABLE,
@@ -375,12 +380,12 @@ fn lasting(reason: &str) -> Option<&'static str> {
     reasons.into_iter().find(|known| *known == reason)
 }
 
-/// The first condition that does not hold.
+/// Returns the first condition that does not hold.
 fn unmet(replica: &v1::Replica) -> Option<&v1::Condition> {
     unmet_condition(replica, condition::SCHEDULED).or_else(|| unmet_of_worker(replica))
 }
 
-/// The first of those that its worker knows.
+/// Returns the first unmet condition of those that its worker reports.
 fn unmet_of_worker(replica: &v1::Replica) -> Option<&v1::Condition> {
     let mut kinds = condition::OF_WORKER.into_iter();
     kinds.find_map(|kind| unmet_condition(replica, kind))

@@ -4,7 +4,7 @@
 /// which clients take 8 to 16 KiB, and its message does so twice.
 pub const MAX_MESSAGE: usize = 1536;
 
-/// Cuts a text to at most so many bytes, at the end of a character.
+/// Truncates a text to at most `bytes` bytes, at a character boundary.
 pub fn cut(text: &mut String, bytes: usize) {
     const ELLIPSIS: &str = "...";
     if text.len() > bytes {
@@ -13,7 +13,7 @@ pub fn cut(text: &mut String, bytes: usize) {
     }
 }
 
-/// Returns what a value says of itself, cut to [`MAX_MESSAGE`].
+/// Returns the `Display` text of a value, cut to [`MAX_MESSAGE`].
 pub fn message(what: &impl std::fmt::Display) -> String {
     let mut message = what.to_string();
     cut(&mut message, MAX_MESSAGE);

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_with_what_to_write() {
+    fn a_text_that_is_not_a_network_is_refused_with_what_to_write() {
         for (text, part) in [
             ("", "write an IP address or a network"),
             ("proxy.internal", "write an IP address or a network"),

@@ -4,16 +4,16 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many descriptors the process may have. `None`: any number.
+/// Returns how many descriptors the process may have, or `None` if there is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raised {
     pub from: Option<u64>,
     pub to: Option<u64>,
 }
 
-/// Raises the number of descriptors that the process may have to what it is allowed to ask for:
-/// connections, files and sockets come out of it, and the usual soft limit of 1,024 is there for
-/// programs that use `select`. `None`: it was as high before.
+/// Raises the soft limit of descriptors to the hard one: connections, files and sockets use
+/// descriptors, and the usual soft limit of 1,024 exists for programs that use `select`. Returns
+/// `None` if it was already as high.
 pub fn raise_limit() -> io::Result<Option<Raised>> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {

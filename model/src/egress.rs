@@ -11,7 +11,8 @@ use ipnet::IpNet;
 
 use crate::hostname;
 
-/// One allowed destination: `HOST:PORT`, `*.HOST:PORT`, `IP:PORT`, `CIDR:PORT`, with IPv6 in brackets.
+/// One allowed destination: `HOST:PORT`, `*.HOST:PORT`, `IP:PORT`, `CIDR:PORT`, with IPv6 in
+/// brackets.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EgressRule {
     pub host: EgressHost,
@@ -68,7 +69,8 @@ impl EgressRule {
         text.parse()
     }
 
-    /// Whether the rule names this address and port. Rules with names grant none: see [`Self::matches_name`].
+    /// Whether the rule names this address and port. Rules with names grant none: see
+    /// [`Self::matches_name`].
     pub fn matches_addr(&self, addr: SocketAddr) -> bool {
         match &self.host {
             // An IPv4-mapped address reaches the IPv4 host, so the rules for IPv4 decide.

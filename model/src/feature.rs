@@ -1,4 +1,4 @@
-//! Which fields of a workload a server honours, so that none is dropped in silence.
+//! The fields of a workload that a server supports, so that none is ignored silently.
 //!
 //! A feature is a field's path from `spec`, with names as in JSON and without indices: `spec.service.routes.port`. The
 //! list of all comes from the contract's descriptors, whose options say which of them this version does not honour.
@@ -35,7 +35,7 @@ pub struct UsedField {
     pub feature: String,
 }
 
-/// Who does not honour a field, for the message.
+/// The party that does not honour a field, for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By<'a> {
     /// This program.
@@ -50,13 +50,14 @@ pub struct Offer {
     features: Vec<String>,
 }
 
-/// Every feature of this version, in the order of the contract: what `GetInfo` lists beside the names of abilities.
+/// Every feature of this version, in the order of the contract: what `GetInfo` lists beside the
+/// names of abilities.
 pub fn honoured() -> Vec<String> {
     let features = features().into_iter();
     features.filter(|feature| is_honoured(feature)).collect()
 }
 
-/// Whether this version honours the feature.
+/// Returns whether this version honours the feature.
 pub fn is_honoured(feature: &str) -> bool {
     !is_within_any(feature, &NOT_YET)
 }
@@ -88,8 +89,8 @@ pub fn used(workload: &v1::Workload) -> Vec<UsedField> {
     used.collect()
 }
 
-/// What the workload uses and is not offered, each at its field; of a message that is not offered, only the message.
-/// Empty when all is well.
+/// What the workload uses and is not offered, each at its field; of a message that is not offered,
+/// only the message. Empty when all is well.
 pub fn check(workload: &v1::Workload, offered: impl Fn(&str) -> bool, by: By<'_>) -> Violations {
     let mut violations = Violations::default();
     for UsedField { field, feature } in used(workload) {
@@ -104,8 +105,9 @@ pub fn check(workload: &v1::Workload, offered: impl Fn(&str) -> bool, by: By<'_>
     violations
 }
 
-/// Checks a workload as Apply does: every rule of [`spec::validate_workload`], and that this version honours every
-/// field which it uses. What is wrong inside a field that is not honoured is not reported on top.
+/// Checks a workload as Apply does: every rule of [`spec::validate_workload`], and that this
+/// version honours every field which it uses. What is wrong inside a field that is not honoured is
+/// not reported on top.
 pub fn admit(workload: &v1::Workload) -> Result<ValidWorkload, Violations> {
     let mut refused = check(workload, is_honoured, By::ThisVersion);
     match spec::validate_workload(workload) {
@@ -146,8 +148,8 @@ fn is_within_any(path: &str, prefixes: &[String]) -> bool {
 // === impl Offer ===
 
 impl Offer {
-    /// Reads `GetInfoResponse.features`. A server that names no field of a spec is one of the first, and honours what
-    /// those did.
+    /// Reads `GetInfoResponse.features`. A server that names no field of a spec is one of the
+    /// first, and honours what those did.
     pub fn of_server(features: &[String]) -> Self {
         let mut features = features.to_vec();
         if !features.iter().any(|feature| is_within(feature, "spec")) {

@@ -17,7 +17,7 @@ pub struct HostPort {
     pub address: SocketAddr,
 }
 
-/// The text is no address with a port.
+/// The text is not an address with a port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not IP:PORT or IP:PORT/udp")]
 pub struct HostPortError(String);
@@ -39,8 +39,9 @@ impl HostPort {
         }
     }
 
-    /// Whether two listeners cannot both have their port on one machine. An unspecified address is every address of its
-    /// family; the IPv6 one takes IPv4 as well, as sockets do on Linux unless told otherwise.
+    /// Whether two listeners cannot both have their port on one machine. An unspecified address is
+    /// every address of its family; the IPv6 one takes IPv4 as well, as sockets do on Linux unless
+    /// told otherwise.
     pub fn conflicts(&self, other: &Self) -> bool {
         let covers = |a: &SocketAddr, b: &SocketAddr| {
             a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4())

@@ -1,6 +1,7 @@
 //! Host names as DNS and HTTP take them: labels joined by dots, compared without case.
 
-/// The lower-case name without a trailing dot, or why it is none. Labels may hold `_`, as names inside networks do.
+/// Returns the lower-case name without a trailing dot, or the reason why it is not a host name.
+/// Labels may contain `_`, as names inside networks do.
 pub(crate) fn normalise(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if !name.is_ascii() {
@@ -18,7 +19,7 @@ pub(crate) fn normalise(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether the name is one that always means the workload itself (RFC 6761).
+/// Returns whether the name always means the workload itself (RFC 6761).
 pub(crate) fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }

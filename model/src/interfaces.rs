@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Those of all interfaces, loopback included, as they are now.
+/// Returns the current addresses of all interfaces, including loopback.
 pub fn addresses() -> Vec<IpAddr> {
     let v4 = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
     let v6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
@@ -14,7 +14,8 @@ pub fn addresses() -> Vec<IpAddr> {
     v4.chain(parse_if_inet6(&v6).map(IpAddr::V6)).collect()
 }
 
-/// An address stands on a line of its own, before the lines that say what it is: `/32 host LOCAL` for our own.
+/// An address is on a line of its own, followed by the lines that describe it: `/32 host LOCAL` for
+/// the machine's own.
 fn parse_fib_trie(text: &str) -> BTreeSet<Ipv4Addr> {
     let mut own = BTreeSet::new();
     let mut last: Option<Ipv4Addr> = None;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{error::Violations, hostname};
 
-/// Checks every label; `field` is the path of the map, and a violation stands at `field[key]`.
+/// Checks every label; `field` is the path of the map, and a violation is reported at `field[key]`.
 pub fn check(field: &str, labels: &BTreeMap<String, String>, violations: &mut Violations) {
     for (key, value) in labels {
         let at = format!("{field}[{key}]");
@@ -19,7 +19,7 @@ pub fn check(field: &str, labels: &BTreeMap<String, String>, violations: &mut Vi
     }
 }
 
-/// Checks the key of a label; a violation stands at `field`. Whether it is one.
+/// Checks the key of a label and returns whether it is valid; a violation is reported at `field`.
 pub fn check_key(field: &str, key: &str, violations: &mut Violations) -> bool {
     let valid = is_key(key);
     if !valid {

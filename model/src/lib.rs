@@ -1,6 +1,8 @@
-//! What Warren is about, as types that cannot be wrong: names, specs, manifests, and what components import and export.
+//! The domain types of Warren, which cannot hold invalid values: names, specs, manifests, and the
+//! imports and exports of components.
 //!
-//! Protobuf and YAML become these types at the edge ([`spec`], [`manifest`]); behind the edge no code checks again.
+//! Protobuf and YAML are parsed into these types at the edge ([`spec`], [`manifest`]); code behind
+//! the edge does not check again.
 
 pub mod admission;
 pub mod ambient;

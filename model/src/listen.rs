@@ -1,4 +1,4 @@
-//! Cluster listeners: off loopback only by choice, and reached by no guest.
+//! Cluster listeners: they open beyond loopback only on request, and no guest can reach them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,11 +14,14 @@ use crate::interfaces;
 )]
 pub struct InsecureListen(pub SocketAddr);
 
-/// Whether a cluster listener (`--listen` of `warren control` and `warren worker`) may open at this address.
+/// Checks whether a cluster listener (`--listen` of `warren control` and `warren worker`) may open
+/// at this address.
 ///
-/// Only loopback addresses are closed to other machines; anything else must be asked for by `--insecure`.
+/// Only loopback addresses are closed to other machines; anything else must be asked for by
+/// `--insecure`.
 pub fn check(addr: SocketAddr, insecure: bool) -> Result<(), InsecureListen> {
-    // An IPv4-mapped loopback address is loopback to the kernel, and `Ipv6Addr::is_loopback` does not know.
+    // An IPv4-mapped loopback address is loopback to the kernel, and `Ipv6Addr::is_loopback` does
+    // not know.
     if insecure || addr.ip().to_canonical().is_loopback() {
         Ok(())
     } else {
@@ -26,11 +29,12 @@ pub fn check(addr: SocketAddr, insecure: bool) -> Result<(), InsecureListen> {
     }
 }
 
-/// Addresses of one listener that are told to the fleet.
+/// The number of addresses of one listener that are announced to the fleet.
 pub const MAX_ADDRESSES: usize = 64;
 
-/// Where a listener can be reached: where it is bound or, if that is any address, at those of the
-/// machine at present that other machines may know, [`MAX_ADDRESSES`] at most.
+/// Returns the addresses at which a listener can be reached: the bound one or, if that is
+/// unspecified, the machine's current addresses that other machines may know, at most
+/// [`MAX_ADDRESSES`].
 pub fn reached_at(bound: SocketAddr) -> Vec<SocketAddr> {
     match bound.ip() {
         ip if ip.is_unspecified() => spread(bound, interfaces::addresses()),
@@ -38,7 +42,7 @@ pub fn reached_at(bound: SocketAddr) -> Vec<SocketAddr> {
     }
 }
 
-/// A listener of any IPv6 address has those of IPv4, too.
+/// A listener on the unspecified IPv6 address also accepts IPv4.
 fn spread(bound: SocketAddr, machine: Vec<IpAddr>) -> Vec<SocketAddr> {
     let is_known_elsewhere = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local()),

@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::ambient;
 
-/// A DNS label: 1 to 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends. Cheap to clone.
+/// A DNS label: 1 to 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends. Cheap to
+/// clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
@@ -15,7 +16,8 @@ pub struct Name(Arc<str>);
 )]
 pub struct NameError(String);
 
-/// What identifies a workload to people. Its `uid` tells one life of that name from the next.
+/// The name by which people identify a workload. Its `uid` distinguishes successive workloads of
+/// the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkloadId {
     pub namespace: Name,
@@ -25,7 +27,7 @@ pub struct WorkloadId {
 /// Lower-case base32 of RFC 4648: nothing in it is mistaken for something else when read aloud.
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// A new replica id: the workload's name and ten random base32 digits (50 bits).
+/// Returns a new replica id: the workload's name and ten random base32 digits (50 bits).
 pub fn replica_id(workload: &Name) -> String {
     let mut bits = ambient::random();
     let mut id = format!("{workload}-");
@@ -36,7 +38,7 @@ pub fn replica_id(workload: &Name) -> String {
     id
 }
 
-/// A new uid: a version 7 UUID, so that later ones sort after earlier ones.
+/// Returns a new uid: a version 7 UUID, so that later ones sort after earlier ones.
 pub fn uid() -> String {
     ambient::uuid_by_time().to_string()
 }

@@ -1,8 +1,8 @@
-//! How often something may be done: at once for a while, then at a steady rate. Pure.
+//! Rate limits: a burst at once, then a steady rate. Pure.
 
 use std::time::{Duration, Instant};
 
-/// So many at once, and from then on one in each interval.
+/// The size of the burst, and the interval of the steady rate after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// At least one.

@@ -1,4 +1,5 @@
-//! Directories and files that their owner alone can read: what Warren keeps holds what users trusted it with.
+//! Directories and files that only their owner can read, because Warren stores data that users
+//! entrusted to it.
 
 use std::{
     fs::{self, DirBuilder, Metadata, Permissions},
@@ -7,14 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What an owner may do with a directory, and with a file.
+/// The permissions of the owner for a directory, and for a file.
 const DIRECTORY: u32 = 0o700;
 pub const FILE: u32 = 0o600;
 
-/// What others may do.
+/// The permission bits of the group and of others.
 const OTHERS: u32 = 0o077;
 
-/// Makes a directory, and those above it, where it is missing. One that is there is left as it is.
+/// Creates a directory and its parents if they are missing. An existing directory is left
+/// unchanged.
 pub fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -22,16 +24,17 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-/// Makes a directory where it is missing, and takes from others what they may do with it and with all that is in it, which
-/// an earlier version may have left to them.
+/// Creates a directory if it is missing, and revokes the permissions of other users for it and for
+/// everything in it, which an earlier version may have granted.
 ///
-/// Symbolic links in it are not followed, and what belongs to another user stays as it is.
+/// Symbolic links in it are not followed, and entries of other users are left unchanged.
 pub fn open_dir(path: &Path) -> io::Result<()> {
     create_dir(path)?;
     restrict_tree(path)
 }
 
-/// Restricts a directory or a file, and what is in it, as [`open_dir`] does. `path` itself may be a link to it.
+/// Restricts a directory or a file, and its contents, as [`open_dir`] does. `path` itself may be a
+/// symbolic link.
 pub fn restrict_tree(path: &Path) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     restrict(&path, &fs::symlink_metadata(&path)?)?;
@@ -46,7 +49,7 @@ pub fn restrict_tree(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Restricts what is in a directory; `left` gets the directories in it.
+/// Restricts the contents of a directory; its subdirectories are added to `left`.
 fn restrict_entries(path: &Path, left: &mut Vec<PathBuf>) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.is_dir() {
         return Ok(());
@@ -68,8 +71,9 @@ fn restrict_entries(path: &Path, left: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a data directory where it is missing. One that is there is restricted unless it holds anything but these entries:
-/// then it has another purpose as well, and only what Warren keeps in it is for its owner alone.
+/// Creates a data directory if it is missing. An existing one is restricted unless it contains
+/// anything but these entries: then it serves another purpose as well, and only the entries of
+/// Warren are restricted to their owner.
 pub fn open_data_dir(path: &Path, is_own: impl Fn(&str) -> bool) -> io::Result<()> {
     create_dir(path)?;
     for entry in fs::read_dir(path)? {

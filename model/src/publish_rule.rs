@@ -1,12 +1,12 @@
-//! What a worker lets workloads publish on.
+//! The addresses and ports that a worker lets workloads publish on.
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr};
 
 use crate::host_port::HostPort;
 
-/// Ports of an address of the worker's, written `ADDR`, `ADDR:PORT` or `ADDR:PORT-PORT`, with IPv6
-/// in brackets where a port follows. An unspecified address stands for every one of its family,
-/// `::` for those of IPv4 as well.
+/// Ports of one of the worker's addresses, written `ADDR`, `ADDR:PORT` or `ADDR:PORT-PORT`, with
+/// IPv6 in brackets if a port follows. An unspecified address stands for every address of its
+/// family, and `::` for those of IPv4 as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishRule {
     address: IpAddr,
@@ -21,11 +21,13 @@ pub enum PublishRuleError {
          [::1]:6379"
     )]
     Syntax,
-    #[error("`{0}` are no ports: write 1 to 65535, the lower one first, such as 30000-30999")]
+    #[error(
+        "`{0}` is not a port range: write 1 to 65535, the lower one first, such as 30000-30999"
+    )]
     Ports(String),
 }
 
-/// Every port that can be asked for; 0 is none.
+/// Every valid port; 0 is not one.
 const ALL: RangeInclusive<u16> = 1..=u16::MAX;
 
 // === impl PublishRule ===

@@ -71,7 +71,8 @@ pub fn parse_bytes(text: &str) -> Result<u64, BytesError> {
         .ok_or_else(|| BytesError::TooLarge(text.to_owned()))
 }
 
-/// The size in the largest binary unit that divides it, so that [`parse_bytes`] gives it back exactly.
+/// Returns the size in the largest binary unit that divides it, so that [`parse_bytes`] returns
+/// exactly the same size.
 pub fn format_bytes(bytes: u64) -> String {
     BYTE_UNITS
         .iter()
@@ -147,7 +148,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::new(seconds, nanos))
 }
 
-/// The duration with each unit it needs, so that [`parse_duration`] gives it back exactly.
+/// Returns the duration with each unit that it needs, so that [`parse_duration`] returns exactly
+/// the same duration.
 pub fn format_duration(duration: Duration) -> String {
     let mut rest = duration.as_nanos();
     if rest == 0 {

@@ -1,4 +1,5 @@
-//! HTTP routes: which host and path prefix belong to whom, and the table that answers for a request.
+//! HTTP routes: the owner of each host and path prefix, and the table that looks them up for a
+//! request.
 
 use std::{borrow::Cow, cmp::Reverse, collections::HashMap, fmt};
 
@@ -22,7 +23,7 @@ pub enum RouteError {
     Path { path: String, reason: &'static str },
 }
 
-/// Finds what belongs to a request's host and path. Built once, then read without allocating.
+/// Looks up the values for a request's host and path. Built once, then read without allocating.
 #[derive(Clone, Debug)]
 pub struct RouteTable<T> {
     by_host: HashMap<String, Paths<T>>,
@@ -34,7 +35,7 @@ type Paths<T> = Vec<(String, Vec<T>)>;
 
 const MAX_PATH: usize = 1024;
 
-/// Whether a request with this `Host` header (or authority) and path takes the route.
+/// Returns whether a request with this `Host` header (or authority) and path matches the route.
 pub fn matches(route: &Route, host: &str, path: &str) -> bool {
     let host_matches = match &route.host {
         Some(wanted) => without_port(host).eq_ignore_ascii_case(wanted),
@@ -46,7 +47,8 @@ pub fn matches(route: &Route, host: &str, path: &str) -> bool {
 // === impl Route ===
 
 impl Route {
-    /// An empty host is any host; an empty path is `/`; slashes at the path's end make no difference.
+    /// An empty host is any host; an empty path is `/`; slashes at the path's end make no
+    /// difference.
     pub fn parse(host: &str, path: &str) -> Result<Self, RouteError> {
         let refused = |reason: String| RouteError::Host {
             host: host.to_owned(),
@@ -156,7 +158,8 @@ impl<T> RouteTable<T> {
         self.lookup_all(host, path).first()
     }
 
-    /// Every entry of the best route: this host before any host, then the longest path. Empty when none matches.
+    /// Every entry of the best route: this host before any host, then the longest path. Empty when
+    /// none matches.
     pub fn lookup_all(&self, host: &str, path: &str) -> &[T] {
         let host = lower_case(without_port(host));
         let own = self.by_host.get(host.as_ref());

@@ -1,8 +1,9 @@
-//! Removal of directories that somebody else has filled, whatever is in them.
+//! Removes directories that another program has filled, whatever they contain.
 //!
-//! A guest can nest directories deeper than a stack, a path or a table of descriptors allows for. So nothing here recurses
-//! or follows a path of more than one segment: a directory's own directories are moved to the top, one level at a time, and
-//! removed from there. Symbolic links are removed, never followed.
+//! A guest can nest directories deeper than a stack, a path or a table of descriptors allows for.
+//! So nothing here recurses or follows a path of more than one segment: a directory's own
+//! directories are moved to the top, one level at a time, and removed from there. Symbolic links
+//! are removed, never followed.
 
 use std::{
     ffi::CStr,
@@ -16,7 +17,8 @@ use rustix::{
     io::Errno,
 };
 
-/// Passes over a directory that may remove nothing, though it lists entries: another process may remove them too.
+/// The number of passes over a directory that may remove nothing although it lists entries, because
+/// another process may be removing them too.
 const IDLE_PASSES: u32 = 3;
 
 /// One removal.
@@ -28,13 +30,15 @@ struct Removal<'a> {
     go_on: &'a dyn Fn() -> bool,
 }
 
-/// Removes a directory and all that is in it, or a file, or a link itself. Needs four descriptors and no memory that grows
-/// with what is there. What cannot be removed stays with what leads to it; all the rest goes.
+/// Removes a directory with everything in it, or a file, or a link itself. Needs four descriptors,
+/// and memory that does not grow with the contents. An entry that cannot be removed stays, with its
+/// parent directories; everything else is removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     remove_while(path, &|| true)
 }
 
-/// As [`remove`]. Fails as `Interrupted` soon after `go_on` says no; what is left can be removed later.
+/// Removes as [`remove`] does. Fails with `Interrupted` soon after `go_on` returns false; the rest
+/// can be removed later.
 pub fn remove_while(path: &Path, go_on: &dyn Fn() -> bool) -> io::Result<()> {
     let top = match open(CWD, path) {
         // A link too, which is not followed.
@@ -95,7 +99,8 @@ impl Removal<'_> {
         rustix::fs::unlinkat(&self.top, name, AtFlags::REMOVEDIR)
     }
 
-    /// Empties a directory: what it holds is removed or, if that is more than one step, moved to the top.
+    /// Empties a directory: what it holds is removed or, if that is more than one step, moved to
+    /// the top.
     fn hoist(&mut self, directory: &OwnedFd) -> Result<(), Errno> {
         loop {
             let (mut moved, mut failed) = (false, None);
@@ -196,7 +201,8 @@ fn open<P: rustix::path::Arg + Copy>(
 fn grant<P: rustix::path::Arg>(at: impl std::os::fd::AsFd, name: P) -> Result<(), Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(at, name, flags, Mode::empty())?;
-    // The one way to the directory itself: `fchmod` takes no such descriptor, and a name may be a link by now.
+    // The one way to the directory itself: `fchmod` takes no such descriptor, and a name may be a
+    // link by now.
     let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
     rustix::fs::chmod(itself, Mode::RWXU)
 }

@@ -1,7 +1,9 @@
-//! The file: a mark, then records, each with its length and CRC-32, the last with the SHA-256 of everything before it.
+//! The format of a backup file: a magic number followed by records. Each record carries its length
+//! and CRC-32, and the last one the SHA-256 of everything before it.
 //!
-//! Damage is found at the record that it is in, before anything is made of it; that none is missing, at the end. What a
-//! later version adds it says in the header, and is refused by name.
+//! Damage is found at the record that it affects, before that record is used; a missing record is
+//! found at the end of the file. A later version names its additions in the header, so that an
+//! earlier version refuses the file and says which version it needs.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use prost::Message as _;
@@ -11,11 +13,11 @@ use sha2::{Digest as _, Sha256};
 /// The version of the format that this version of Warren writes, and the latest that it reads.
 pub const FORMAT: u32 = 1;
 
-/// The end of it tells when a file went through a program that takes it for text.
+/// The magic number. Its last bytes reveal that a program treated the file as text.
 const MARK: &[u8; 16] = b"WARREN BACKUP\r\n\0";
-/// Length and CRC-32, each in four bytes, big end first.
+/// The bytes of the length and the CRC-32, each a big-endian `u32`.
 const FRAME: usize = 8;
-/// The largest record: an entry of the store, and some room.
+/// The largest record, in bytes: one entry of the store, with some margin.
 const MAX_RECORD: usize = 16 << 20;
 
 /// One record.
@@ -25,7 +27,7 @@ struct Record {
     body: Option<Body>,
 }
 
-/// What a record may be: a header, entries, then each artifact with its bytes, and the end.
+/// The kinds of records: a header, entries, then each artifact followed by its bytes, and the end.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Body {
     #[prost(message, tag = "1")]
@@ -43,7 +45,7 @@ pub enum Body {
     End(End),
 }
 
-/// What the file is.
+/// The first record, which describes the file.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Header {
     #[prost(uint32, tag = "1")]
@@ -64,14 +66,14 @@ pub struct Header {
     pub entries: u64,
     #[prost(uint64, tag = "7")]
     pub artifacts: u64,
-    /// How many bytes the entries and artifacts have: somewhat less than the file.
+    /// The bytes of the entries and artifacts, somewhat less than the size of the file.
     #[prost(uint64, tag = "8")]
     pub size_bytes: u64,
     #[prost(uint64, tag = "9")]
     pub workloads: u64,
 }
 
-/// Some entries of the store, in the order of keys.
+/// A batch of entries of the store, ordered by key.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Entries {
     #[prost(message, repeated, tag = "1")]
@@ -97,15 +99,15 @@ pub struct Artifact {
     pub digest: String,
 }
 
-/// No more bytes of the artifact follow.
+/// The end of the artifact's bytes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ArtifactEnd {
-    /// Empty: they are all there. Else why they are not.
+    /// Empty if all bytes are included; otherwise the reason why they are not.
     #[prost(string, tag = "1")]
     pub missing: String,
 }
 
-/// No more records follow.
+/// The end of the file.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct End {
     /// SHA-256 of every byte before this record.
@@ -113,10 +115,10 @@ pub struct End {
     pub sha256: Vec<u8>,
 }
 
-/// Why bytes are no backup that can be used.
+/// The reason why a file cannot be used as a backup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    #[error("it is not a backup of Warren")]
+    #[error("it is not a Warren backup")]
     NotABackup,
     #[error(
         "it is in format {format}, written by Warren {warren}, and this version knows format {FORMAT}: use that \
@@ -126,15 +128,15 @@ pub enum FormatError {
     #[error("it is damaged at byte {at}: use another copy of it, or another backup")]
     Damaged { at: u64 },
     #[error(
-        "it ends at byte {at}, before its end: it was cut short on the way; use a whole copy, or another backup"
+        "it ends at byte {at}, before its last record: the file was truncated; use a complete copy, or another backup"
     )]
     Truncated { at: u64 },
 }
 
-/// Makes the bytes of a file.
+/// Encodes a backup file.
 pub struct Encoder(Sha256);
 
-/// Reads a file whose bytes arrive in pieces of any size.
+/// Decodes a backup file whose bytes arrive in pieces of any size.
 #[derive(Default)]
 pub struct Decoder {
     arrived: BytesMut,
@@ -192,12 +194,13 @@ fn frame(body: Body) -> Bytes {
 // === impl Decoder ===
 
 impl Decoder {
-    /// Takes the next bytes. What can be read of them should be read before more are given.
+    /// Adds the next bytes. Read all complete records before adding more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.arrived.extend_from_slice(bytes);
     }
 
-    /// The next record; `None`: more bytes are needed. After an error, and after the end, there is no more.
+    /// Returns the next record, or `None` if more bytes are needed. After an error or the end,
+    /// there are no more records.
     pub fn record(&mut self) -> Result<Option<Body>, FormatError> {
         if self.place == Place::Mark {
             let known = self.arrived.len().min(MARK.len());
@@ -255,7 +258,7 @@ impl Decoder {
         Ok(Some(body))
     }
 
-    /// What is to be said where no more bytes come: an error, unless the end was read.
+    /// Returns the error to report if no more bytes arrive, unless the end was read.
     pub fn finish(self) -> Result<(), FormatError> {
         match self.place {
             Place::End if self.arrived.is_empty() => Ok(()),

@@ -1,4 +1,5 @@
-//! Everything that a control plane knows, as one file: taken while it runs, brought back while it does not.
+//! Backups: the complete state of a control plane in one file, taken while it runs and restored
+//! while it is stopped.
 
 mod format;
 mod restore;

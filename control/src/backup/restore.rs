@@ -1,8 +1,9 @@
-//! Bringing a backup back into a data directory that no control plane uses.
+//! Restores a backup into a data directory that no control plane uses.
 //!
-//! Everything is made beside what is there, in `.restore`, and takes its place only when the whole file was read and found
-//! whole. Artifacts go first: they are named by what they hold, so they harm nothing where the restore ends there. Then the
-//! old store is put aside and the new one gets its name.
+//! Files are first written to `.restore` beside the existing ones, and replace them only after the
+//! whole file was read and verified. Artifacts are moved first: they are named by their content, so
+//! they do no harm if the restore ends there. Then the old store is set aside and the new one is
+//! renamed into its place.
 
 use std::{
     collections::BTreeMap,
@@ -30,10 +31,10 @@ use crate::{
     },
 };
 
-/// Of the file at once.
+/// The number of bytes that are read from the file at once.
 const PIECE: usize = 256 << 10;
 
-/// What was brought back.
+/// A summary of what was restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// When the backup was taken.
@@ -42,11 +43,11 @@ pub struct Restored {
     pub artifacts: u64,
     /// Artifacts that the backup lacks, as it says itself.
     pub missing: Vec<String>,
-    /// Where the store that was there before is now.
+    /// The path that the previous store was moved to.
     pub replaced: Option<PathBuf>,
 }
 
-/// Why nothing was brought back. The directory is as it was, unless it says otherwise.
+/// The reason why nothing was restored. Unless it says otherwise, the directory is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error(transparent)]
@@ -58,7 +59,7 @@ pub enum RestoreError {
          that version, or a newer one"
     )]
     Schema { found: u32, warren: String },
-    #[error("its record {0} is out of place: it was not written by `warren backup`")]
+    #[error("it was not written by `warren backup`: its record {0} is out of place")]
     OutOfPlace(&'static str),
     #[error(
         "`{}` is not empty: it holds `{found}`; name another directory with --data, or put what is there aside with \
@@ -72,17 +73,19 @@ pub enum RestoreError {
     Store(#[from] StoreError),
 }
 
-/// Whether a restore into this data directory was cut short at its last step, when it had put the old store aside.
+/// Returns whether a restore into this data directory was interrupted at its last step, after it
+/// had set the old store aside.
 pub(crate) fn is_unfinished(data: &Path) -> bool {
     data.join(STAGING).exists() && !data.join(STORE).exists()
 }
 
-/// Reads a backup into a data directory, made where it is missing. One that is not empty is refused without `force`, and
-/// keeps its store under another name with it; artifacts are added to those that are there. `progress` is told how many
-/// bytes were read, each time, and the header's size. Blocks.
+/// Restores a backup into a data directory, which is created if it is missing. Without `force`, a
+/// directory that is not empty is refused; with it, the existing store is kept under another name
+/// and artifacts are added to the existing ones. `progress` is called with the number of bytes read
+/// each time, and with the size of the header. Blocks.
 ///
-/// Workers that have heard of a later state follow this one: its term, its fence and its revision are above all that can
-/// have been.
+/// Workers that have seen a later state follow the restored one, because its term, fence and
+/// revision are higher than any that can have been issued.
 pub fn restore(
     source: impl Read,
     data: &Path,
@@ -111,7 +114,7 @@ pub fn restore(
     })();
     drop(lock);
     if restored.is_err() {
-        // What is left says nothing that the error does not, and the next restore begins anew.
+        // Leftover files add nothing to the error, and the next restore starts from the beginning.
         let _ = remove(&staging);
         if made {
             let _ = fs::remove_dir_all(&store);
@@ -120,7 +123,7 @@ pub fn restore(
     restored
 }
 
-/// Refuses a directory with anything in it but what a restore or a file system puts there.
+/// Fails if the directory contains anything but what a restore or a file system puts there.
 fn check_empty(data: &Path) -> Result<(), RestoreError> {
     for entry in fs::read_dir(data).map_err(about(data))? {
         let name = entry.map_err(about(data))?.file_name();
@@ -149,7 +152,7 @@ fn check_empty(data: &Path) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// Gives everything that was made its name. The caller holds the lock of the store that is there.
+/// Renames everything that was staged into place. The caller holds the lock of the existing store.
 fn put_in_place(data: &Path, staging: &Path) -> Result<Option<PathBuf>, RestoreError> {
     let artifacts = data.join(ARTIFACTS);
     private::open_dir(&artifacts).map_err(about(&artifacts))?;
@@ -168,7 +171,8 @@ fn put_in_place(data: &Path, staging: &Path) -> Result<Option<PathBuf>, RestoreE
         .find(|path| !path.exists())
         .unwrap_or_else(|| data.join(REPLACED));
     fs::rename(&store, &aside).map_err(about(&aside))?;
-    // A control plane that starts right now finds no store, and `.restore`: it refuses to begin an empty one.
+    // A control plane that starts at this moment finds no store, but `.restore`, and so refuses to
+    // create an empty store.
     fs::rename(staging.join(STORE), &store).map_err(about(&store))?;
     sync(data)?;
     remove(staging)?;
@@ -179,7 +183,7 @@ fn put_in_place(data: &Path, staging: &Path) -> Result<Option<PathBuf>, RestoreE
     Ok(Some(aside))
 }
 
-/// The files as they are made.
+/// The staged files.
 struct Stage {
     artifacts: PathBuf,
     store: Loader,
@@ -188,7 +192,7 @@ struct Stage {
     restored: Restored,
 }
 
-/// An artifact whose bytes arrive.
+/// An artifact whose bytes are being received.
 struct Writing {
     digest: Digest,
     path: PathBuf,
@@ -291,7 +295,7 @@ impl Stage {
                 }
             }
             (Body::End(_), None) => {}
-            (_, None) => return Err(RestoreError::OutOfPlace("of an artifact")),
+            (_, None) => return Err(RestoreError::OutOfPlace("with bytes of an artifact")),
             (_, Some(_)) => return Err(RestoreError::OutOfPlace("inside an artifact")),
         }
         Ok(())
@@ -326,7 +330,8 @@ impl Stage {
     }
 }
 
-/// Restarts the time that an artifact has been unused: the time since the backup must not count.
+/// Restarts the time for which an artifact has been unused: the time since the backup must not
+/// count.
 fn in_use(key: &str, value: Bytes, revision: Revision) -> Result<Bytes, StoreError> {
     let artifact = state::decode::<v1::Artifact>(key, &value, revision)?.value;
     Ok(state::encode(&v1::Artifact {

@@ -1,4 +1,4 @@
-//! Taking a backup: the store at one revision, and every artifact that it names.
+//! Takes a backup: the store at one revision, and every artifact that it names.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -13,10 +13,10 @@ use crate::{
     store::{SCHEMA, Snapshot, StoreError},
 };
 
-/// Keys and values of a record of entries, unless one alone has more.
+/// The bytes of keys and values in a record of entries. A record with a single entry may exceed it.
 const ENTRIES_BYTES: usize = 64 << 10;
 
-/// The state at one revision, and the files that belong to it, which stay as long as this lives.
+/// The state at one revision and its artifact files, which are kept for as long as this lives.
 pub(crate) struct Backup {
     snapshot: Snapshot,
     artifacts: Vec<Digest>,
@@ -27,7 +27,7 @@ pub(crate) struct Backup {
 // === impl Backup ===
 
 impl Backup {
-    /// While nobody removes an artifact: the caller sees to that.
+    /// The caller ensures that no artifact is removed in the meantime.
     pub async fn take(state: &State, files: &ArtifactFiles) -> Result<Self, StoreError> {
         let snapshot = state.list("").await?;
         let mut artifacts = Vec::new();
@@ -63,7 +63,7 @@ impl Backup {
         })
     }
 
-    /// About how many bytes the file has.
+    /// Returns the approximate size of the file in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.header.size_bytes
     }
@@ -86,7 +86,7 @@ impl Backup {
         let frames = bodies
             .map(Some)
             .chain(stream::once(std::future::ready(None)))
-            // Held until the last frame, or until nobody wants them any more.
+            // Held until the last frame, or until the reader is dropped.
             .scan((Some(encoder), held), |(encoder, _held), body| {
                 let frame = match body {
                     Some(body) => encoder.as_mut().map(|encoder| encoder.record(body)),
@@ -117,7 +117,7 @@ fn batches(snapshot: Snapshot) -> impl Iterator<Item = Body> {
     })
 }
 
-/// Where an artifact's records are.
+/// The next record of an artifact.
 enum Step {
     Begin(ArtifactFiles, Digest),
     Open(ArtifactFiles, Digest),

@@ -1,7 +1,8 @@
-//! Bounds on what a worker may say: what it sends is stored, and shown to others.
+//! Bounds on what a worker may send, because it is stored and shown to others.
 //!
-//! Names and addresses beyond their bound are refused, with the field. Texts for people are cut:
-//! what a guest wrote must not end the session of its worker.
+//! Names and addresses that exceed their bound are refused with an error that names the field.
+//! Texts for people are truncated, because the output of a guest must not end the session of its
+//! worker.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -13,41 +14,41 @@ use warren_proto::v1;
 
 use super::error::SessionError;
 
-/// Characters of an id.
+/// The maximum number of characters of an id.
 const MAX_ID: usize = 128;
-/// Characters of a version.
+/// The maximum number of characters of a version.
 const MAX_VERSION: usize = 64;
-/// Characters of an address.
+/// The maximum number of characters of an address.
 const MAX_ADDRESS: usize = 512;
 const MAX_LABELS: usize = 128;
-/// Characters of a label's key, a DNS name before it included.
+/// The maximum number of characters of a label's key, including the DNS name before it.
 const MAX_LABEL_KEY: usize = 253 + 1 + 63;
 const MAX_VOLUMES: usize = 1024;
-/// More than anybody writes on a command line.
+/// The maximum number of publish rules: more than anyone writes on a command line.
 const MAX_PUBLISH_RULES: usize = 256;
-/// Interfaces that a worker provides.
+/// The maximum number of interfaces that a worker provides.
 const MAX_INTERFACES: usize = 1024;
-/// Characters of an interface's name.
+/// The maximum number of characters of an interface's name.
 const MAX_INTERFACE_NAME: usize = 256;
 const MAX_FEATURES: usize = 256;
-/// Replicas of one Hello.
+/// The maximum number of replicas in one Hello.
 const MAX_REPLICAS: usize = 16 << 10;
-/// Bytes of a text for people.
+/// The maximum number of bytes of a text for people.
 const MAX_TEXT: usize = 16 << 10;
-/// The same of exits but the last.
+/// The maximum number of bytes of the texts of all exits but the last.
 const MAX_OLD_TEXT: usize = 4 << 10;
 const MAX_LINES: usize = 20;
 const MAX_LINE: usize = 2 << 10;
 const MAX_EXITS: usize = 5;
 const MAX_TRANSITIONS: usize = 32;
-/// Bytes of a machine-readable reason or type.
+/// The maximum number of bytes of a machine-readable reason or type.
 const MAX_WORD: usize = 128;
 const MAX_CONDITIONS: usize = 16;
 const MAX_ENDPOINTS: usize = 1024;
-/// The longest that replicas are kept for a worker that stops.
+/// The longest time for which replicas are kept for a worker that is stopping.
 const MAX_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Notes each field of a Hello that is not as it should be.
+/// Adds a violation for each invalid field of a Hello.
 pub(super) fn check_hello(hello: &v1::Hello, violations: &mut Violations) {
     let id = &hello.worker_id;
     if id.is_empty() || id.len() > MAX_ID {
@@ -116,7 +117,7 @@ pub(super) fn check_hello(hello: &v1::Hello, violations: &mut Violations) {
     }
 }
 
-/// Refuses a report that no worker sends, and cuts what is too long for people.
+/// Refuses a report that no correct worker sends, and truncates texts that are too long.
 pub(super) fn check_report(report: &mut v1::ReplicaReport) -> Result<(), SessionError> {
     let mut violations = Violations::default();
     words(report, "report", &mut violations);
@@ -127,7 +128,7 @@ pub(super) fn check_report(report: &mut v1::ReplicaReport) -> Result<(), Session
     Ok(())
 }
 
-/// Cuts what is too long for people.
+/// Truncates the texts of a report that are too long.
 pub(super) fn cut_report(report: &mut v1::ReplicaReport) {
     if let Some(exit) = &mut report.last_exit {
         clip(&mut exit.message);
@@ -151,14 +152,14 @@ pub(super) fn cut_report(report: &mut v1::ReplicaReport) {
     }
 }
 
-/// Brings how long replicas are kept within reason.
+/// Limits the time for which replicas are kept to [`MAX_KEEP`].
 pub(super) fn check_leave(leave: &mut v1::Leave) {
     let keep = leave.keep.and_then(|keep| Duration::try_from(keep).ok());
     let keep = keep.map(|keep| keep.min(MAX_KEEP));
     leave.keep = keep.and_then(|keep| keep.try_into().ok());
 }
 
-/// Cuts a text for people.
+/// Truncates a text for people.
 pub(super) fn clip(text: &mut String) {
     clip_to(text, MAX_TEXT);
 }
@@ -172,7 +173,7 @@ fn clip_to(text: &mut String, bytes: usize) {
     }
 }
 
-/// What a report says in words that programs read.
+/// Checks the machine-readable words of a report.
 fn words(report: &v1::ReplicaReport, at: &str, violations: &mut Violations) {
     let id = &report.replica;
     if id.is_empty() || id.len() > MAX_ID {
@@ -267,7 +268,7 @@ fn at_most(violations: &mut Violations, field: &str, text: &str, bytes: usize) {
     }
 }
 
-/// Whether there are not too many.
+/// Returns whether `count` is at most `most`, and adds a violation if not.
 fn few(violations: &mut Violations, field: &str, count: usize, most: usize) -> bool {
     if count > most {
         violations.push(

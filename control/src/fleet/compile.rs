@@ -1,13 +1,15 @@
-//! Components that workers could not compile: noted with the artifact, so that no other worker is tried in vain.
+//! Components that workers could not compile. The failure is recorded with the artifact, so that no
+//! other worker of the same kind tries it in vain.
 
 use prost_types::Timestamp;
 use warren_model::digest::Digest;
 use warren_proto::v1::{self, compile_failure::Reason};
 
-/// Of a failure's message, in bytes: a worker quotes the compiler.
+/// The maximum number of bytes of a failure's message, which quotes the compiler.
 const MAX_MESSAGE: usize = 8 << 10;
 
-/// Whether a worker would fail as another did: it runs the same version, and allows no more.
+/// Returns whether a worker would fail as another one did, because it runs the same version and has
+/// no higher limits.
 pub fn bars(failure: &v1::CompileFailure, worker: &v1::Worker) -> bool {
     let (held, tried) = (
         worker.compile_limits.unwrap_or_default(),
@@ -27,7 +29,7 @@ pub fn bars(failure: &v1::CompileFailure, worker: &v1::Worker) -> bool {
         }
 }
 
-/// What a worker reports, as it is noted; `None` for what says nothing.
+/// Returns the record of a reported failure, or `None` if the report is empty.
 pub(super) fn noted(
     told: &v1::CompileFailure,
     worker: &v1::Worker,
@@ -47,7 +49,8 @@ pub(super) fn noted(
     Some((Digest::parse(&told.digest).ok()?, failure))
 }
 
-/// The artifact with the failure; `None` where what is known says as much of the worker.
+/// Returns the artifact with the failure added, or `None` if a known failure already covers the
+/// worker.
 pub(super) fn note(
     held: Option<v1::Artifact>,
     failure: &v1::CompileFailure,

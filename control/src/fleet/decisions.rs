@@ -1,4 +1,4 @@
-//! What people decide about a worker: to cordon it, to drain it, to forget it.
+//! Decisions of people about a worker: to cordon, drain or forget it.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Fleet {
     pub async fn delete(&self, caller: &str, name: &Name) -> Result<(), WorkerRefusal> {
         let time = clock::now();
         self.remove_worker(name).await?;
-        let message = "forgotten, as it was asked for";
+        let message = "forgotten on request";
         let subject = Subject::Worker(name);
         self.events
             .record_by(caller, time, subject, "Removed", message);

@@ -1,4 +1,4 @@
-//! Why a session ends, or does not begin.
+//! The reasons why a session ends or does not begin.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     store::StoreError,
 };
 
-/// The reason that a worker is sent when its session ends before it ends it itself.
+/// The reason that is sent to a worker whose session the control plane ends.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// A message that no worker of this protocol version sends, by its fields.
@@ -35,7 +35,7 @@ pub enum SessionError {
     /// There are as many of these as may be at once.
     #[error("{}", listen::at_capacity(what, *full))]
     Full { what: &'static str, full: Full },
-    #[error("too many sessions wait for their Hello, and this one did for longest")]
+    #[error("too many sessions are waiting for a Hello, and this one has waited the longest")]
     GivesWay,
     #[error("no Hello within {0:?}")]
     NoHello(Duration),
@@ -47,7 +47,7 @@ pub enum SessionError {
     Closed,
     #[error("the worker reports on more replicas than any worker can hold")]
     TooManyReplicas,
-    #[error("the control plane is too busy to take the worker in")]
+    #[error("the control plane is too busy to admit the worker")]
     TooBusy,
     #[error("the same worker opened another session")]
     Replaced,

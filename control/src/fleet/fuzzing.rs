@@ -1,4 +1,4 @@
-//! Takes a message of a session without a fleet: what can be checked and decided of it alone.
+//! Processes a session message without a fleet, as far as it can be checked and decided alone.
 
 use prost::Message as _;
 use warren_proto::v1::{SessionRequest, replica::Phase, session_request::Message};

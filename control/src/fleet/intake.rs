@@ -1,8 +1,8 @@
-//! What a worker has said and is not stored yet. Pure.
+//! Messages of a worker that are not stored yet. Pure.
 //!
-//! A session reads its worker's messages as they come and stores what they tell at its own pace: a
-//! heartbeat never waits for the store. Of each replica one report waits, the newest, however many
-//! come; and each is stored at a bounded rate, whatever the worker sends.
+//! A session reads its worker's messages as they arrive and stores them at its own pace, so a
+//! heartbeat never waits for the store. For each replica only the newest report is queued, however
+//! many arrive, and each is stored at a bounded rate, whatever the worker sends.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -15,30 +15,32 @@ use warren_proto::v1::{self, replica::Phase};
 
 use super::steps;
 
-/// Stores of one replica's reports. A worker of this version sends no more than half of that.
+/// The rate at which the reports of one replica are stored. A worker of this version sends at most
+/// half as many.
 const REPLICA: Rate = Rate {
     burst: 32,
     every: Duration::from_millis(500),
 };
-/// Stores for one worker.
+/// The rate at which the reports of one worker are stored.
 const WORKER: Rate = Rate {
     burst: 4000,
     every: Duration::from_millis(1),
 };
-/// Notices of the worker itself: that it stops, or does not follow.
+/// The rate of notices about the worker itself: that it is stopping, or does not follow its
+/// assignment.
 const NOTICES: Rate = Rate {
     burst: 8,
     every: Duration::from_secs(1),
 };
-/// Replicas that reports may wait for: far more than a worker holds.
+/// The number of replicas whose reports may be queued: far more than a worker runs.
 const MAX_WAITING: usize = 16 << 10;
-/// Heartbeats whose reports are not kept yet.
+/// The number of heartbeats whose reports are not stored yet.
 const MAX_BEATS: usize = 64;
 
 /// One worker's messages on their way to the store.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    /// In the order in which they came.
+    /// The messages in the order of their arrival.
     items: BTreeMap<u64, Item>,
     numbers: HashMap<Key, u64>,
     /// When each may be stored.
@@ -55,7 +57,7 @@ pub(super) struct Intake {
     kept: Option<u64>,
 }
 
-/// What is to be stored.
+/// An item to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Message {
     Report(Box<v1::ReplicaReport>),
@@ -70,7 +72,7 @@ pub(super) struct Numbered {
     pub message: Message,
 }
 
-/// A heartbeat before which all that arrived is stored.
+/// A heartbeat; everything that arrived before it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Beat {
     pub sequence: u64,
@@ -78,7 +80,7 @@ pub(super) struct Beat {
     arrived: u64,
 }
 
-/// The worker told of more replicas than there can be.
+/// The worker reported more replicas than it can run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
@@ -86,11 +88,11 @@ pub(super) struct TooMany;
 struct Item {
     message: Message,
     due: Instant,
-    /// The store could not take it. It is tried again when it is due, and not earlier.
+    /// The store could not accept it. It is retried when it is due, and not earlier.
     failed: bool,
 }
 
-/// Of messages with one key the newest stands for all.
+/// The key of a message. Of messages with the same key, only the newest is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Replica(String),
@@ -151,7 +153,7 @@ impl Intake {
         self.beats.push_back(beat);
     }
 
-    /// When the next message may be stored; `None` while none waits.
+    /// Returns when the next message may be stored; `None` if none is queued.
     pub fn ready_at(&self, now: Instant) -> Option<Instant> {
         let (due, _) = self.due.first()?;
         if !self.barriers.is_empty() {
@@ -163,7 +165,7 @@ impl Intake {
         Some(allowed.map_or(*due, |allowed| allowed.max(*due)))
     }
 
-    /// The next message to store now.
+    /// Returns the next message to store now.
     pub fn next(&mut self, now: Instant) -> Option<Numbered> {
         self.ready_at(now).filter(|at| *at <= now)?;
         if !self.barriers.is_empty() {
@@ -306,8 +308,8 @@ impl Message {
         ends.contains(&report.phase())
     }
 
-    /// Becomes the newer one, which tells what happened by the account of both. Where the worker has
-    /// begun to count again, the two accounts do not add up: the one before is returned.
+    /// Becomes the newer one, which tells what happened by the account of both. Where the worker
+    /// has begun to count again, the two accounts do not add up: the one before is returned.
     fn renew(&mut self, newer: Self) -> Option<Box<v1::ReplicaReport>> {
         let held = mem::replace(self, newer);
         let (Self::Report(mut held), Self::Report(report)) = (held, self) else {

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// By monotonic time, so that a corrected wall clock loses no worker. One entry a worker.
+/// Uses monotonic time, so that a correction of the wall clock loses no worker. There is one entry
+/// per worker.
 pub struct Leases {
     /// Before it nobody could have been heard: no worker is lost for that.
     started: Instant,
@@ -31,7 +32,8 @@ struct Heard {
 // === impl Leases ===
 
 impl Leases {
-    /// `earlier` is the longest worker timeout of a control plane before this one that may not be over yet.
+    /// `earlier` is the longest worker timeout of a control plane before this one that may not be
+    /// over yet.
     pub fn starting_now(earlier: Duration) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
@@ -42,29 +44,30 @@ impl Leases {
         })
     }
 
-    /// A worker's session begins.
+    /// Records that a worker's session begins.
     pub fn joined(&self, worker: &str) {
         self.joined.lock().insert(worker.to_owned(), Instant::now());
         self.heard(worker);
     }
 
-    /// How long a worker's session stands, or stood; zero for one that has not had any.
+    /// Returns the age of a worker's session, which may have ended; zero if it has not had one.
     pub fn connected_for(&self, worker: &str) -> Duration {
         let joined = self.joined.lock().get(worker).copied();
         joined.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    /// How long this control plane runs.
+    /// Returns how long this control plane has been running.
     pub fn up_for(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// For how long a worker may still go by what an earlier control plane acknowledged.
+    /// Returns for how long a worker may still rely on heartbeats that an earlier control plane
+    /// acknowledged.
     pub fn earlier_left(&self) -> Duration {
         self.earlier.saturating_sub(self.up_for())
     }
 
-    /// A worker gave a sign of life.
+    /// Records a sign of life from a worker.
     pub fn heard(&self, worker: &str) {
         let heard = Heard {
             at: Instant::now(),
@@ -73,21 +76,22 @@ impl Leases {
         self.heard.lock().insert(worker.to_owned(), heard);
     }
 
-    /// A worker is gone for good.
+    /// Forgets a worker that is gone for good.
     pub fn forget(&self, worker: &str) {
         self.heard.lock().remove(worker);
         self.joined.lock().remove(worker);
         self.turned_away.lock().remove(worker);
     }
 
-    /// A worker that is not admitted asked for a session: it lives, which keeps nothing for it but its
-    /// record.
+    /// A worker that is not admitted asked for a session: it lives, which keeps nothing for it but
+    /// its record.
     pub fn turned_away(&self, worker: &str) {
         let mut turned_away = self.turned_away.lock();
         turned_away.insert(worker.to_owned(), Instant::now());
     }
 
-    /// How long ago a worker was heard of, or could have been, if only to be turned away.
+    /// Returns the time since a worker was last seen, or could have been, even if it was only
+    /// turned away.
     pub fn absent_for(&self, worker: &str) -> Duration {
         let turned_away = self.turned_away.lock().get(worker).copied();
         let since = turned_away.map_or(Duration::MAX, |at| at.elapsed());
@@ -100,7 +104,7 @@ impl Leases {
         heard.map_or(self.started, |heard| heard.at).elapsed()
     }
 
-    /// When a worker was last heard of, if it was in this process's life.
+    /// Returns when a worker was last seen, if that was since this process started.
     pub fn last_heard(&self, worker: &str) -> Option<Timestamp> {
         self.heard.lock().get(worker).map(|heard| heard.time)
     }

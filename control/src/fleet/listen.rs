@@ -1,4 +1,4 @@
-//! What a worker says, as it comes: heartbeats are answered at once, and the rest waits to be
+//! Receives a worker's messages: heartbeats are answered at once, and all others are queued to be
 //! stored.
 
 use std::{sync::Arc, time::Instant as StdInstant};
@@ -24,14 +24,14 @@ use super::{
 pub type Inbound = BoxStream<'static, Result<v1::SessionRequest, SessionError>>;
 pub type Sender = mpsc::Sender<Result<v1::SessionResponse, SessionError>>;
 
-/// The way to a worker: acknowledgements overtake what else it is told.
+/// The channel to a worker. Acknowledgements overtake all other messages.
 pub struct Outbox {
     /// Welcome, the first Assignments, then acknowledgements: they never overtake those two.
     pub urgent: Sender,
     pub rest: Sender,
 }
 
-/// Where the two halves of a session meet: the one that listens and the one that stores.
+/// State shared by the two halves of a session: the one that listens and the one that stores.
 #[derive(Default)]
 pub(super) struct Desk {
     intake: Mutex<Told>,
@@ -46,7 +46,7 @@ struct Told {
     kept: u64,
 }
 
-/// The half of a session that listens. It waits for nobody but its worker.
+/// The half of a session that listens. It waits for nothing but its worker.
 pub(super) struct Listener<'a> {
     pub fleet: &'a Fleet,
     pub name: Name,
@@ -67,7 +67,7 @@ impl Desk {
         self.news.notified().await;
     }
 
-    /// Everything that was told before this heartbeat is on the disk.
+    /// Everything that was reported before this heartbeat is on disk.
     pub fn kept(&self, sequence: u64) {
         let mut told = self.intake.lock();
         told.kept = told.kept.max(sequence);
@@ -83,7 +83,8 @@ impl Desk {
 // === impl Listener ===
 
 impl Listener<'_> {
-    /// Until the worker ends its side, which is `Ok`, goes away, or is silent for too long.
+    /// Listens until the worker ends its side, which is `Ok`, disconnects, or is silent for too
+    /// long.
     pub async fn run(mut self) -> Result<(), SessionError> {
         let timeout = self.fleet.worker_timeout;
         let mut lease = Instant::now() + timeout;
@@ -104,12 +105,12 @@ impl Listener<'_> {
             } else if lease < Instant::now() {
                 return Err(SessionError::NoHeartbeat(timeout));
             }
-            // However much it sends, its other half gets to run.
+            // The other half of the session gets to run however much the worker sends.
             coop::consume_budget().await;
         }
     }
 
-    /// Whether the message was a heartbeat.
+    /// Returns whether the message was a heartbeat.
     fn take(&mut self, message: v1::SessionRequest) -> Result<bool, SessionError> {
         let message = match message.message {
             Some(session_request::Message::Heartbeat(heartbeat)) => {
@@ -121,7 +122,7 @@ impl Listener<'_> {
                 let is_here = self.fleet.index.placed_on(&self.name, &report.replica);
                 match (is_here, report.phase()) {
                     (Some(_), _) => {}
-                    // That it is gone is all that counts of one that should not be here.
+                    // If this session should not exist, all that matters is that it is gone.
                     (None, phase @ Phase::Stopped) => report = gone(report.replica, phase),
                     (None, _) => return Ok(false),
                 }
@@ -186,7 +187,7 @@ fn gone(replica: String, phase: Phase) -> v1::ReplicaReport {
     }
 }
 
-/// By the clock of the runtime, which a test may stop.
+/// Returns the time of the runtime's clock, which a test may pause.
 pub(super) fn now() -> StdInstant {
     Instant::now().into_std()
 }

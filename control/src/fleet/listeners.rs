@@ -1,4 +1,4 @@
-//! Where Warren itself listens, which every worker keeps its guests from.
+//! The addresses that Warren itself listens on, which every worker blocks for its guests.
 
 use std::{
     collections::BTreeMap,
@@ -16,22 +16,23 @@ use warren_proto::v1;
 
 use crate::index::Index;
 
-/// Changes that a session may be behind before it is sent all listeners again.
+/// The number of changes that a session may lag behind before it is sent all listeners again.
 const BEHIND: usize = 1024;
-/// How often the control plane looks whether its machine has other addresses.
+/// The interval at which the control plane checks whether the addresses of its machine have
+/// changed.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The listeners of the fleet, and the sessions that follow their changes.
 pub struct ListenerBoard {
-    /// Where the control plane is bound. Empty until it serves.
+    /// The address that the control plane is bound to. Empty until it serves.
     own: OnceLock<SocketAddr>,
-    /// Of the workers that have joined since the start; of the others their records have an
-    /// address.
+    /// The listeners of the workers that have joined since the start; the addresses of others are
+    /// in their records.
     announced: Mutex<BTreeMap<String, Vec<String>>>,
     changes: broadcast::Sender<Arc<v1::FleetListeners>>,
 }
 
-/// What one session has still to send.
+/// The changes that one session still has to send.
 pub(super) struct ListenerNews {
     board: Arc<ListenerBoard>,
     index: Arc<Index>,
@@ -51,14 +52,14 @@ impl Default for ListenerBoard {
 }
 
 impl ListenerBoard {
-    /// The control plane serves here.
+    /// Records that the control plane serves at this address.
     pub fn serves(&self, bound: SocketAddr) {
-        // One process serves once.
+        // A process serves only once.
         let _ = self.own.set(bound);
     }
 
-    /// A worker has joined, with the address of its record and where its listener is reached. Those
-    /// that have no record any more are forgotten.
+    /// Records that a worker has joined, with the address of its record and the addresses of its
+    /// listener. Workers that no longer have a record are forgotten.
     pub(super) fn announce(&self, index: &Index, worker: &Name, address: &str, at: &[String]) {
         let is_known = |name: &str| {
             let name = Name::parse(name).ok();
@@ -68,7 +69,7 @@ impl ListenerBoard {
         self.update(worker.as_str(), addresses.collect(), is_known);
     }
 
-    /// A worker that has joined is reached elsewhere now.
+    /// Records that a worker that has joined is now reached at other addresses.
     pub(super) fn moved(&self, index: &Index, worker: &Name, at: &[String]) {
         let is_address = |address: &&String| address.parse::<SocketAddr>().is_ok();
         let at = at.iter().filter(is_address).take(listen::MAX_ADDRESSES);
@@ -78,8 +79,8 @@ impl ListenerBoard {
         }
     }
 
-    /// Looks from time to time where the control plane is reached, until it is told to end: a
-    /// listener of any address has those, too, that the machine got since.
+    /// Checks periodically, until cancelled, where the control plane is reached: a listener on an
+    /// unspecified address is also reached at addresses that the machine got since.
     pub fn watch(self: Arc<Self>, shutdown: CancellationToken) -> impl Future<Output = ()> + Send {
         let mut last = self.reached();
         async move {
@@ -125,12 +126,13 @@ impl ListenerBoard {
                 workers,
                 ..v1::FleetListeners::default()
             };
-            // Under the lock, so that changes go out in their order. It is not an error when nobody listens.
+            // Under the lock, so that changes go out in their order. It is not an error when nobody
+            // listens.
             let _ = self.changes.send(Arc::new(news));
         }
     }
 
-    /// For a session that has sent nothing yet: all listeners, and what changes from then on.
+    /// Returns all listeners and their later changes, for a session that has sent nothing yet.
     pub(super) fn news(self: &Arc<Self>, index: &Arc<Index>) -> (v1::FleetListeners, ListenerNews) {
         let news = ListenerNews {
             changes: self.changes.subscribe(),
@@ -161,7 +163,7 @@ impl ListenerBoard {
 // === impl ListenerNews ===
 
 impl ListenerNews {
-    /// What is to be sent next, as soon as there is something. Dropping the future loses nothing.
+    /// Returns what to send next as soon as there is something. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Arc<v1::FleetListeners> {
         match self.changes.recv().await {
             Ok(change) => change,

@@ -1,4 +1,4 @@
-//! Brings together who reads a replica's lines and the worker that has them.
+//! Connects readers of a replica's log lines with the worker that has them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use warren_proto::v1;
 
 use super::Registry;
 
-/// Messages of lines that may wait for their reader; then the worker waits.
+/// The number of messages that may be queued for a reader; beyond it the worker waits.
 const BUFFER: usize = 8;
-/// How long a worker may take to answer.
+/// The time within which a worker has to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Requests that wait for their worker's answer.
+/// The requests that wait for their worker's answer.
 pub struct LogsBroker {
     registry: Arc<Registry>,
     waiting: Arc<Waiting>,
@@ -22,7 +22,7 @@ pub struct LogsBroker {
 
 type Batch = Vec<v1::LogLine>;
 
-/// By request id. One entry a request that is neither answered nor given up.
+/// The readers by request id: one for each request that is neither answered nor cancelled.
 type Waiting = Mutex<HashMap<String, Reader>>;
 
 struct Reader {
@@ -31,14 +31,14 @@ struct Reader {
     answered: oneshot::Sender<()>,
 }
 
-/// Lines of one replica, as its worker sends them.
+/// The log lines of one replica, as its worker sends them.
 pub struct Lines {
     batches: mpsc::Receiver<Batch>,
     request_id: String,
     waiting: Arc<Waiting>,
 }
 
-/// Why there are no lines.
+/// The reason why there are no lines.
 #[derive(Debug, thiserror::Error)]
 pub enum NoLines {
     #[error("worker `{0}` is not connected")]

@@ -1,4 +1,4 @@
-//! What a session writes: its worker, and what the worker says of its replicas.
+//! What a session stores: its worker's record, and the worker's reports on its replicas.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ use crate::{
     store::{Durability, StoreError},
 };
 
-/// Reports of a Hello that are stored at once.
+/// The number of reports of a Hello that are stored at once.
 const REPORTS_AT_ONCE: usize = 64;
-/// How long to wait after the store could not be used.
+/// The delay after the store could not be used.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A worker of the fleet, by the name that its session holds.
+/// A worker of the fleet, identified by the name that its session holds.
 pub(super) struct Member<'a> {
     pub fleet: &'a Fleet,
     pub name: Name,
@@ -50,7 +50,7 @@ impl Member<'_> {
         if self.is_new() {
             self.admit()?;
         }
-        // It lives, even if that cannot be written down at present.
+        // The worker is alive even if that cannot be stored at present.
         self.fleet.leases.joined(self.name.as_str());
         let may_take = |before: &v1::Worker| {
             before.id == greeting.id || other.as_ref().is_some_and(|other| other.id == before.id)
@@ -80,7 +80,7 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// Stores that the worker is told to run something, before it is.
+    /// Stores that the worker is about to receive an assignment, before it is sent.
     pub async fn runs(&self) {
         let held = self.fleet.index.worker(&self.name);
         if held.is_some_and(|held| held.worker.has_run == Some(false)) {
@@ -90,7 +90,7 @@ impl Member<'_> {
         }
     }
 
-    /// Whether the worker's process before this one ended without a word.
+    /// Returns whether the worker's previous process ended without announcing it.
     pub fn was_cut_short(&self, greeting: &Greeting) -> bool {
         let held = self.fleet.index.worker(&self.name);
         held.is_some_and(|held| {
@@ -101,8 +101,8 @@ impl Member<'_> {
         })
     }
 
-    /// Notes of what was starting on the worker, or had just begun, that its process ended. `silent_for`: since that was last
-    /// heard of.
+    /// Records, for replicas that were starting on the worker or had just begun, that its process
+    /// ended. `silent_for` is the time since its last heartbeat.
     pub async fn cut_short(&self, silent_for: Duration) -> Result<(), StoreError> {
         let now = clock::now();
         let placed = self.fleet.index.replicas_on(&self.name);
@@ -122,7 +122,7 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// Brings every replica of this worker in line with what Hello says of it.
+    /// Updates every replica of this worker to match its Hello.
     pub async fn take_stock(&self, reports: &[v1::ReplicaReport]) -> Result<(), StoreError> {
         let listed = |id: &str| reports.iter().any(|report| report.replica == id);
         let placed = self.fleet.index.replicas_on(&self.name);
@@ -142,8 +142,8 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// Stores that the worker is not connected any more, unless its next session begins before that works.
-    /// Its lease runs on from its last heartbeat.
+    /// Stores that the worker is disconnected, unless its next session begins before that succeeds.
+    /// Its lease continues from its last heartbeat.
     pub async fn leave(&self, cause: &str, replaced: &CancellationToken) {
         let mut in_order = false;
         let mut unready = |held: Option<v1::Worker>| {
@@ -176,7 +176,7 @@ impl Member<'_> {
             }
         }
         if in_order {
-            let message = "all that it ran has stopped".to_owned();
+            let message = "all of its replicas have stopped".to_owned();
             return self.note(Type::Normal, reason::STOPPED, message);
         }
         self.note(
@@ -186,8 +186,8 @@ impl Member<'_> {
         );
     }
 
-    /// Stores that the worker stops, or has stopped: before anything that comes of it. Where that
-    /// cannot be stored, it is a worker that falls silent.
+    /// Stores that the worker is stopping or has stopped, before any consequence of it. If that
+    /// cannot be stored, it is treated as a worker that falls silent.
     pub async fn depart(&self, leave: &v1::Leave) {
         let change = |held: Option<v1::Worker>| Some(presence::departs(held?, leave, clock::now()));
         self.change_worker("that the worker stops", change).await;
@@ -196,13 +196,13 @@ impl Member<'_> {
         }
         let keep = leave.keep.and_then(|keep| Duration::try_from(keep).ok());
         let message = match keep.filter(|keep| !keep.is_zero()) {
-            Some(keep) => format!("it stops, and its replicas are kept for it for {keep:?}"),
-            None => "it stops, and its replicas go to other workers".to_owned(),
+            Some(keep) => format!("it is stopping, and its replicas are kept for it for {keep:?}"),
+            None => "it is stopping, and its replicas move to other workers".to_owned(),
         };
         self.note(Type::Normal, reason::STOPPING, message);
     }
 
-    /// Stores that the worker does not follow what it is assigned.
+    /// Stores that the worker does not follow its assignment.
     pub async fn drops(&self, message: &str) {
         let change = |held: Option<v1::Worker>| presence::drops(held?, message, clock::now());
         if self.change_worker("what the worker drops", change).await {
@@ -214,8 +214,8 @@ impl Member<'_> {
         }
     }
 
-    /// Shows a worker that is not admitted, unless its name is another's, or it is connected under
-    /// it.
+    /// Stores a worker that is not admitted, unless its name belongs to another one, or it is
+    /// connected under it.
     pub async fn turn_away(&self, greeting: &Greeting, away: &TurnedAway) {
         if self.is_new() && self.admit().is_err() {
             return;
@@ -232,14 +232,14 @@ impl Member<'_> {
             }
         };
         let what = "that the worker is not admitted";
-        // It asks again every few seconds.
+        // It retries every few seconds.
         if self.change_worker(what, change).await {
             tracing::warn!(worker = %self.name, reason = away.reason, "{}", away.message);
             self.note(Type::Warning, "NotAdmitted", away.message.clone());
         }
     }
 
-    /// Whether nothing is remembered under its name.
+    /// Returns whether no worker is remembered under its name.
     fn is_new(&self) -> bool {
         self.fleet.index.worker(&self.name).is_none()
     }
@@ -272,9 +272,9 @@ impl Member<'_> {
         }
     }
 
-    /// Stores what is new in a report.
+    /// Stores the changes of a report.
     pub async fn store_report(&self, report: &v1::ReplicaReport) -> Result<(), StoreError> {
-        // Before the replica has failed: what is planned then knows it.
+        // Done before the replica has failed, so that the plan already takes it into account.
         if let Some(failure) = &report.compile_failure {
             self.note_compile_failure(failure).await?;
         }
@@ -284,7 +284,7 @@ impl Member<'_> {
         .await
     }
 
-    /// Notes with the artifact that no worker like this one can compile it.
+    /// Records with the artifact that no worker like this one can compile it.
     async fn note_compile_failure(&self, told: &v1::CompileFailure) -> Result<(), StoreError> {
         let Some(held) = self.fleet.index.worker(&self.name) else {
             return Ok(());
@@ -302,13 +302,13 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// Stores that the worker has nothing of a replica.
+    /// Stores that the worker no longer has a replica.
     pub async fn not_held(&self, id: &str) -> Result<(), StoreError> {
         self.change(id, |held| report::not_held(held, clock::now()))
             .await
     }
 
-    /// Makes events of what happened to a replica: exactly of what was not told before.
+    /// Records as events exactly those steps of a replica that were not reported before.
     pub fn tell_transitions(&self, report: &v1::ReplicaReport) {
         let Some(workload) = self.fleet.index.placed_on(&self.name, &report.replica) else {
             return;
@@ -336,7 +336,7 @@ impl Member<'_> {
         }
     }
 
-    /// Returns once everything that was told so far, and its events, are on the disk.
+    /// Returns once everything that was reported so far, and its events, are on disk.
     pub fn keep(&self) -> impl Future<Output = Result<(), StoreError>> + use<> {
         let recorded = self.fleet.events.recorded();
         let (events, state) = (self.fleet.events.clone(), self.fleet.state.clone());
@@ -370,7 +370,7 @@ impl Member<'_> {
         if spec.is_none() {
             tracing::warn!(
                 replica = replica.id,
-                "the spec of its revision is not kept any more"
+                "the spec of its revision is no longer kept"
             );
         }
         Ok(spec.map(|spec| v1::Assignment {

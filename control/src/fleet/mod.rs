@@ -1,4 +1,5 @@
-//! The workers' side: sessions, leases, and the lines of guests on their way to readers.
+//! The side of the control plane that workers connect to: sessions, leases, and log lines on their
+//! way to readers.
 
 mod bounds;
 pub mod compile;
@@ -42,7 +43,7 @@ pub use retire::WorkerRefusal;
 use routes::RouteBoard;
 use usage::Usages;
 
-/// What all sessions share.
+/// The state that all sessions share.
 pub struct Fleet {
     pub state: State,
     pub index: Arc<Index>,

@@ -14,7 +14,7 @@ const NEW: Rate = Rate {
     every: Duration::from_millis(200),
 };
 
-/// Why a worker that is not known is not remembered. It tries again by itself.
+/// The reason why an unknown worker is not admitted. The worker retries by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooManyNewcomers {
     #[error(
@@ -23,7 +23,7 @@ pub enum TooManyNewcomers {
     )]
     Known(usize),
     #[error(
-        "more than {} workers with new names have come of late, and {} more are taken in each \
+        "more than {} workers with new names have connected recently, and {} more are admitted per \
          second: this one tries again by itself",
         NEW.burst,
         1000 / NEW.every.as_millis()

@@ -1,4 +1,4 @@
-//! What a worker was told in this session, and what it must be told next.
+//! The assignments that a worker was sent in this session, and those to send next.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -6,28 +6,28 @@ use warren_proto::v1::replica::Phase;
 
 use crate::state::records::ReplicaRecord;
 
-/// The control plane's knowledge of one session.
+/// The assignments that were sent in one session.
 #[derive(Default)]
 pub(super) struct Orders {
-    /// What the worker was told to run.
+    /// The assignments that the worker was sent.
     running: BTreeSet<String>,
-    /// What it may hold: what it said, and what it was told to run since.
+    /// The replicas that it may have: those that it reported, and those assigned to it since.
     held: BTreeSet<String>,
 }
 
-/// The difference between what was told and what should run.
+/// The difference between what was sent and what should run.
 #[derive(Debug, Default)]
 pub(super) struct Difference {
     pub assign: Vec<Arc<ReplicaRecord>>,
     pub stop: Vec<String>,
-    /// To be stopped, but the worker never heard of them: nobody will report their end.
+    /// Replicas to stop that the worker was never sent: no report of their end will arrive.
     pub never_held: Vec<Arc<ReplicaRecord>>,
 }
 
 // === impl Orders ===
 
 impl Orders {
-    /// A session whose worker said that it holds these.
+    /// Creates the state of a session whose worker reported that it has these replicas.
     pub fn beginning_with(held: impl IntoIterator<Item = String>) -> Self {
         Self {
             running: BTreeSet::new(),
@@ -35,7 +35,8 @@ impl Orders {
         }
     }
 
-    /// Compares with the replicas that are placed on the worker now. What it returns counts as told.
+    /// Compares with the replicas that are placed on the worker now. The returned changes count as
+    /// sent.
     pub fn update(&mut self, placed: &[Arc<ReplicaRecord>]) -> Difference {
         let mut difference = Difference::default();
         let mut wanted = BTreeSet::new();
@@ -48,7 +49,8 @@ impl Orders {
                         difference.never_held.push(record.clone());
                     }
                 }
-                // Its worker forgot it. What ended is not started again, and what failed is replaced, not revived.
+                // Its worker has forgotten it. A replica that ended is not started again, and one
+                // that failed is replaced, not revived.
                 Phase::Completed | Phase::Failed if !self.held.contains(id) => {}
                 _ => {
                     if self.running.insert(id.clone()) {
@@ -64,13 +66,13 @@ impl Orders {
         difference
     }
 
-    /// The assignment could not be made: the worker was not told.
+    /// Records that the assignment could not be built, so the worker was not sent it.
     pub fn untold(&mut self, id: &str) {
         self.running.remove(id);
         self.held.remove(id);
     }
 
-    /// The worker has nothing left of a replica.
+    /// Records that the worker has nothing left of a replica.
     pub fn gone(&mut self, id: &str) {
         self.held.remove(id);
     }

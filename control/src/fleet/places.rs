@@ -1,4 +1,4 @@
-//! Places of sessions, which no other call can take.
+//! Places reserved for sessions, which no other call can take.
 
 use tokio_util::sync::CancellationToken;
 use warren_model::admission::{Entered, Full, Peer, Places, Share, Shares};

@@ -1,4 +1,4 @@
-//! What becomes of a worker's record as the worker comes and goes. Pure.
+//! Updates a worker's record as the worker connects and disconnects. Pure.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     state::records::{condition, set_condition},
 };
 
-/// It has opened a session; what people decided about it stays.
+/// The worker has opened a session; what people decided about it is kept.
 pub(super) fn joined(
     greeting: &Greeting,
     before: Option<v1::Worker>,
@@ -33,7 +33,7 @@ pub(super) fn joined(
     worker
 }
 
-/// It asked for a session and was not admitted. `None` where that is known.
+/// The worker asked for a session and was not admitted. Returns `None` if that is already recorded.
 pub(super) fn turned_away(
     greeting: &Greeting,
     before: Option<v1::Worker>,
@@ -48,7 +48,7 @@ pub(super) fn turned_away(
     (before.as_ref() != Some(&worker)).then_some(worker)
 }
 
-/// It has said that it stops, or that it has stopped.
+/// The worker has said that it is stopping, or that it has stopped.
 pub fn departs(mut worker: v1::Worker, leave: &v1::Leave, now: Timestamp) -> v1::Worker {
     worker.departure = Some(departure(worker.departure.as_ref(), leave, now));
     if worker.ready {
@@ -57,14 +57,15 @@ pub fn departs(mut worker: v1::Worker, leave: &v1::Leave, now: Timestamp) -> v1:
     worker
 }
 
-/// It is about to be told to run something. `None` where it was before, or nobody knows.
+/// The worker is about to receive an assignment. Returns `None` if it had one before, or is not
+/// known.
 pub(super) fn runs(mut worker: v1::Worker) -> Option<v1::Worker> {
     let has_not = worker.has_run == Some(false);
     worker.has_run = worker.has_run.map(|_| true);
     has_not.then_some(worker)
 }
 
-/// Its session has ended.
+/// The worker's session has ended.
 pub fn disconnected(
     mut worker: v1::Worker,
     cause: &str,
@@ -77,7 +78,7 @@ pub fn disconnected(
         Some(departure) if departure.stopped => (reason::STOPPED, "it stopped in order".to_owned()),
         Some(_) => (
             "Disconnected",
-            format!("it was cut off while it stopped: {cause}"),
+            format!("it was disconnected while it was stopping: {cause}"),
         ),
         None => ("Disconnected", cause.to_owned()),
     };
@@ -85,7 +86,8 @@ pub fn disconnected(
     worker
 }
 
-/// A control plane starts, and so nobody is connected. `None` where that is known.
+/// A control plane has started, so no worker is connected. Returns `None` if that is already
+/// recorded.
 pub fn not_yet_back(mut worker: v1::Worker, now: Timestamp) -> Option<v1::Worker> {
     let told = condition(&worker.conditions, READY);
     if !worker.ready && told.is_some_and(|held| held.status() == Status::False) {
@@ -97,7 +99,7 @@ pub fn not_yet_back(mut worker: v1::Worker, now: Timestamp) -> Option<v1::Worker
     Some(worker)
 }
 
-/// It does not follow what it is assigned. `None` where that is known.
+/// The worker does not follow its assignment. Returns `None` if that is already recorded.
 pub fn drops(mut worker: v1::Worker, message: &str, now: Timestamp) -> Option<v1::Worker> {
     let conditions = &mut worker.conditions;
     set_condition(
@@ -111,28 +113,29 @@ pub fn drops(mut worker: v1::Worker, message: &str, now: Timestamp) -> Option<v1
     .then_some(worker)
 }
 
-/// Whether it follows what it is assigned, as far as is known.
+/// Returns whether the worker follows its assignment, as far as is known.
 pub fn follows(worker: &v1::Worker) -> bool {
     condition(&worker.conditions, ASSIGNMENTS).is_none_or(|held| held.status() != Status::False)
 }
 
-/// For how much longer the replicas of a worker that stops are kept for it.
+/// Returns for how much longer the replicas of a stopping worker are kept for it.
 pub fn keeps_for(departure: &v1::Departure, now: &Timestamp) -> Duration {
     let until = departure.keep_until.as_ref().map_or(0, clock::millis);
     Duration::from_millis(until.saturating_sub(clock::millis(now)))
 }
 
-/// Since when it is not ready; `None` while it is.
+/// Returns since when the worker is not ready, or `None` while it is.
 pub fn not_ready_since(worker: &v1::Worker) -> Option<Timestamp> {
     let ready = condition(&worker.conditions, READY)?;
     let since = ready.last_transition_time;
     since.filter(|_| !worker.ready && ready.status() == Status::False)
 }
 
-/// What Hello says of it, beside what is known.
+/// Combines what Hello says about the worker with what is already known.
 fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v1::Worker {
     let before = before.filter(|before| before.id == greeting.id);
-    // Whoever knocks may say that it holds replicas: those that were placed on it count.
+    // Anyone who opens a session may claim to have replicas; only those that were placed on the
+    // worker count.
     let has_run = before.as_ref().map_or(Some(false), |it| it.has_run);
     let before = before.unwrap_or_default();
     v1::Worker {
@@ -160,7 +163,8 @@ fn greeted(greeting: &Greeting, before: Option<v1::Worker>, now: Timestamp) -> v
     }
 }
 
-/// Its replicas are kept from when it has stopped, and until then from when it said so.
+/// The time for which replicas are kept starts when the worker has stopped, and until then when it
+/// announced it.
 fn departure(before: Option<&v1::Departure>, leave: &v1::Leave, now: Timestamp) -> v1::Departure {
     let keep = leave.keep.and_then(|keep| Duration::try_from(keep).ok());
     let keep = keep.filter(|keep| !keep.is_zero());
@@ -173,7 +177,7 @@ fn departure(before: Option<&v1::Departure>, leave: &v1::Leave, now: Timestamp) 
 
 fn set_present(worker: &mut v1::Worker, now: Timestamp) {
     let (reason, message) = match worker.departure {
-        Some(_) => (reason::STOPPING, "it stops, and takes no new replicas"),
+        Some(_) => (reason::STOPPING, "it is stopping and takes no new replicas"),
         None => ("Connected", "its session is open"),
     };
     set_ready(worker, Status::True, reason, message, now);
@@ -279,7 +283,7 @@ mod tests {
             joined(&greeting("other"), Some(gone.clone()), at(4)).has_run,
             Some(false)
         );
-        // Of one that was there before this was noted nobody knows.
+        // It is unknown for a worker that was there before this was recorded.
         let earlier = v1::Worker {
             has_run: None,
             ..gone
@@ -289,14 +293,14 @@ mod tests {
             None
         );
         assert_eq!(runs(earlier), None);
-        // What a stranger says that it holds does not count.
+        // Replicas that an unknown worker claims to have do not count.
         let mut holds = greeting("id");
         holds.replicas.push(v1::ReplicaReport::default());
         assert_eq!(joined(&holds, None, at(6)).has_run, Some(false));
     }
 
     #[test]
-    fn who_says_nothing_is_disconnected() {
+    fn a_worker_that_ends_without_a_word_is_disconnected() {
         let worker = joined(&greeting("id"), None, at(1));
         let gone = disconnected(worker.clone(), "no heartbeat for 10s", None, at(8));
         assert_eq!(ready(&gone), (false, "Disconnected", 8));
@@ -304,14 +308,14 @@ mod tests {
         assert_eq!(killed.departure.unwrap().keep_until, None);
         let killed = disconnected(killed, "the connection broke", None, at(3));
         let held = condition(&killed.conditions, READY).unwrap();
-        assert!(held.message.contains("while it stopped"), "{held:?}");
-        // A control plane that was killed has noted nothing of it.
+        assert!(held.message.contains("while it was stopping"), "{held:?}");
+        // A control plane that was killed has not recorded it.
         let found = not_yet_back(worker, at(20)).unwrap();
         assert_eq!(ready(&found), (false, "Disconnected", 20));
     }
 
     #[test]
-    fn who_is_not_admitted_is_shown_with_the_reason_once() {
+    fn a_worker_that_is_not_admitted_is_shown_with_the_reason_once() {
         let why = ("OtherCluster", "it follows another cluster");
         let away = turned_away(&greeting("id"), None, why, at(1)).unwrap();
         assert_eq!(ready(&away), (false, "OtherCluster", 1));

@@ -1,4 +1,4 @@
-//! The sessions that are open: one a worker.
+//! The open sessions, at most one per worker.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use warren_model::{guard::Guard, name::Name};
 use warren_proto::v1;
 
-/// Requests for logs that a session may be behind.
+/// The number of log requests that a session may lag behind.
 const LOG_REQUESTS: usize = 64;
 
 #[derive(Default)]
@@ -34,7 +34,7 @@ struct Open {
     serial: u64,
     /// Asks the session to end, because the same worker opened another.
     end: CancellationToken,
-    /// It has ended and will write nothing more.
+    /// The session has ended and will write nothing more.
     ended: CancellationToken,
     logs: mpsc::Sender<v1::LogsWanted>,
 }
@@ -61,17 +61,18 @@ pub(super) struct Seat {
     pub logs: mpsc::Receiver<v1::LogsWanted>,
 }
 
-/// Another worker has an open session under the name.
+/// Another worker has an open session under this name.
 #[derive(Debug)]
 pub(super) struct Taken;
 
-/// Processes of one worker that are remembered.
+/// The number of processes that are remembered for one worker.
 const PROCESSES: usize = 16;
 
 // === impl Registry ===
 
 impl Registry {
-    /// Takes the worker's seat. An older session of the same worker is ended first, whatever state its connection is in.
+    /// Takes the worker's seat. An older session of the same worker is ended first, whatever state
+    /// its connection is in.
     pub(super) async fn enter(
         self: &Arc<Self>,
         name: &Name,
@@ -93,7 +94,8 @@ impl Registry {
         }
     }
 
-    /// Asks a worker for lines. False when it has no session, or one that does not keep up.
+    /// Asks a worker for log lines. Returns false if it has no session, or one that does not keep
+    /// up.
     pub(crate) fn want_logs(&self, worker: &Name, wanted: v1::LogsWanted) -> bool {
         let sessions = self.sessions.lock();
         sessions
@@ -101,8 +103,8 @@ impl Registry {
             .is_some_and(|open| open.logs.try_send(wanted).is_ok())
     }
 
-    /// The number of the next Assignments to a worker, by its id: greater than all before, and than
-    /// what it has seen.
+    /// Returns the number of the next Assignments to a worker, by its id: greater than all earlier
+    /// ones, and than the one that it has seen.
     pub(super) fn next_generation(&self, worker_id: &str, seen: u64) -> u64 {
         let mut generations = self.generations.lock();
         let generation = generations.entry(worker_id.to_owned()).or_default();
@@ -110,7 +112,8 @@ impl Registry {
         *generation
     }
 
-    /// The name under which a later process has joined with this one's worker id, if one has.
+    /// Returns the name under which a later process has joined with this one's worker id, if there
+    /// is one.
     pub(super) fn successor(&self, worker_id: &str, instance: &str) -> Option<Name> {
         let processes = self.processes.lock();
         let of_it = processes.get(worker_id)?;
@@ -118,7 +121,8 @@ impl Registry {
         is_earlier.then(|| of_it.name.clone()).flatten()
     }
 
-    /// A process of a worker has joined: a session that an earlier one has under another name ends.
+    /// Records that a process of a worker has joined. If an earlier process has a session under
+    /// another name, that session ends.
     pub(super) async fn succeed(&self, name: &Name, worker_id: &str, instance: &str) {
         if instance.is_empty() {
             return;
@@ -153,13 +157,13 @@ impl Registry {
         }
     }
 
-    /// A worker is gone for good.
+    /// Forgets a worker that is gone for good.
     pub(crate) fn forget(&self, worker_id: &str) {
         self.generations.lock().remove(worker_id);
         self.processes.lock().remove(worker_id);
     }
 
-    /// Whether a worker has a session, or is about to.
+    /// Returns whether a worker has a session, or is about to.
     pub(crate) fn is_open(&self, name: &Name) -> bool {
         self.sessions.lock().contains_key(name)
     }

@@ -1,4 +1,4 @@
-//! What a worker says about a replica, and what that makes of the stored one.
+//! Applies a worker's report on a replica to the stored record.
 
 use prost_types::Timestamp;
 use warren_model::{condition, guard::Guard, reason};
@@ -9,20 +9,22 @@ use crate::state::{
     records::{ReplicaRecord, condition, set_condition, set_worker_conditions},
 };
 
-/// What a worker may tell of a replica at most: more is a broken worker.
+/// The number of conditions that a worker may report for a replica; only a broken worker sends
+/// more.
 const MAX_CONDITIONS: usize = 16;
 const MAX_ENDPOINTS: usize = 1024;
 
-/// The record after the report; `None` when it tells nothing new.
+/// Returns the record after the report, or `None` if the report changes nothing.
 ///
-/// To stop a replica and to give it up as lost are the control plane's decisions: no report takes them back.
+/// Stopping a replica and giving it up as lost are decisions of the control plane: no report
+/// reverts them.
 pub(super) fn apply(
     record: &ReplicaRecord,
     report: &v1::ReplicaReport,
     now: Timestamp,
 ) -> Option<ReplicaRecord> {
     let phase = match report.phase() {
-        // Not a worker's to say.
+        // A worker must not set it.
         Phase::Unspecified | Phase::Lost => return None,
         phase => phase,
     };
@@ -44,7 +46,7 @@ pub(super) fn apply(
         .cloned()
         .collect();
     match (record.phase(), phase) {
-        // A service that ended as its policy asks before it could be moved has done its work.
+        // A service that ended as its policy allows before it could be moved has completed.
         (before, Phase::Stopped) => {
             let has_completed =
                 report.completed && !(before == Phase::Stopping && record.discarded);
@@ -75,7 +77,7 @@ pub(super) fn apply(
             }
         }
     }
-    // It may not have heard yet that it is to stop.
+    // It may not yet have received the request to stop.
     let obeys = record.phase() != Phase::Stopping || is_ending(phase);
     let reported = report.conditions.iter();
     let reported = reported.filter(|reported| obeys || reported.r#type != condition::READY);
@@ -83,7 +85,8 @@ pub(super) fn apply(
     (after != *record).then_some(after)
 }
 
-/// Whether a replica that is ready has been since the last report: what came between may have been left out of this one.
+/// Returns whether a ready replica has been ready since the last report: this report may have left
+/// out what happened in between.
 fn was_ready_throughout(record: &ReplicaRecord, report: &v1::ReplicaReport) -> bool {
     let since = |conditions: &[v1::Condition]| {
         condition(conditions, condition::READY).and_then(|held| held.last_transition_time)
@@ -96,7 +99,8 @@ fn was_ready_throughout(record: &ReplicaRecord, report: &v1::ReplicaReport) -> b
     record.replica.ready && record.replica.restarts == report.restarts && is_same
 }
 
-/// The record of a replica that its worker, just back, does not hold; `None` when that is no news.
+/// Returns the record of a replica that its worker, which has just returned, does not have; `None`
+/// if that is already recorded.
 pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<ReplicaRecord> {
     let mut after = record.clone();
     after.set_unready();
@@ -106,7 +110,7 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
         Phase::Stopping => {
             after.enter(Phase::Stopped, now);
             let conditions = &mut after.replica.conditions;
-            let message = "its worker does not hold it any more";
+            let message = "its worker no longer has it";
             for kind in [condition::STARTED, condition::READY] {
                 set_condition(
                     conditions,
@@ -130,7 +134,7 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
                 after.reported = Phase::Pending.into();
             }
         }
-        // Its end is what counts, and it will not be started again.
+        // Only its end counts, and it will not be started again.
         Phase::Completed | Phase::Failed | Phase::Stopped => {}
         before if record.runs_once && had_begun(before) => {
             end_for_good(&mut after, now);
@@ -146,7 +150,7 @@ pub(super) fn not_held(record: &ReplicaRecord, now: Timestamp) -> Option<Replica
 }
 
 fn start_anew(conditions: &mut Vec<v1::Condition>, now: Timestamp) {
-    let message = "its worker came back without it and starts it anew";
+    let message = "its worker came back without it and starts it again";
     set_worker_conditions(
         conditions,
         Status::False,
@@ -156,14 +160,14 @@ fn start_anew(conditions: &mut Vec<v1::Condition>, now: Timestamp) {
     );
 }
 
-/// Whether its service may have run.
+/// Returns whether the replica's service may have run.
 fn had_begun(phase: Phase) -> bool {
     matches!(phase, Phase::Starting | Phase::Running | Phase::Backoff)
 }
 
-/// Its only run ended with its worker.
+/// Records that the replica's only run ended with its worker.
 fn end_for_good(record: &mut ReplicaRecord, now: Timestamp) {
-    let message = "its worker came back without it, and its policy asks for no other run";
+    let message = "its worker came back without it, and its restart policy does not start it again";
     let exit = v1::Exit {
         reason: v1::exit::Reason::Lost.into(),
         message: message.to_owned(),
@@ -188,14 +192,15 @@ fn is_ending(phase: Phase) -> bool {
     matches!(phase, Phase::Stopping | Phase::Stopped)
 }
 
-/// What ran, or waited to run again, is started again. What waits for its first start is not.
+/// Counts a restart if the replica ran, or waited to run again. One that waits for its first start
+/// is not restarted.
 fn count_restart(record: &mut ReplicaRecord, before: Phase) {
     if matches!(before, Phase::Running | Phase::Backoff) {
         record.replica.restarts = record.replica.restarts.saturating_add(1);
     }
 }
 
-/// The worker's conditions beside the control plane's own.
+/// Merges the worker's conditions with the control plane's own.
 fn merge_conditions<'a>(
     held: &mut Vec<v1::Condition>,
     reported: impl Iterator<Item = &'a v1::Condition>,

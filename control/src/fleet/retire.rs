@@ -1,5 +1,5 @@
-//! Workers that are gone for good are forgotten: when somebody asks for it, and by themselves once
-//! they were not connected for long.
+//! Forgets workers that are gone for good: on request, and automatically once they were
+//! disconnected for long enough.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     clock, events::Subject, index::WorkerUsage, state::Stored, store::StoreError, suggest::Absent,
 };
 
-/// Why something was not done to a worker.
+/// The reason why an operation on a worker was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerRefusal {
     #[error(transparent)]
@@ -24,9 +24,10 @@ pub enum WorkerRefusal {
          others with `warren drain {0} --wait` and end it then"
     )]
     Connected(Name),
-    /// It has not said that it stopped. It counts as lost after `left`, and can be removed then.
+    /// It has not reported that it stopped. It counts as lost after `left`, and can be removed
+    /// then.
     #[error(
-        "worker `{worker}` is not connected, but may still run what it ran: try again in {}, when \
+        "worker `{worker}` is not connected, but may still run its replicas: try again in {}, when \
          it counts as lost",
         format_duration(whole_seconds(*left))
     )]
@@ -35,23 +36,25 @@ pub enum WorkerRefusal {
     Store(#[from] StoreError),
 }
 
-/// How long workers are remembered that are not connected.
+/// How long disconnected workers are remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     pub used: Duration,
-    /// Those that never ran anything, and that nobody has decided anything about.
+    /// For workers that never ran anything and that no person has made a decision about.
     pub unused: Duration,
 }
 
-/// Between two looks at all workers.
+/// The interval between two passes over all workers.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Workers that live have connected to a control plane that starts within this.
+/// The time within which every running worker has connected to a control plane that has just
+/// started.
 const ALL_ARE_BACK: Duration = Duration::from_secs(600);
 
 // === impl Fleet ===
 
 impl Fleet {
-    /// Forgets a worker that certainly runs nothing. Its replicas, if it has any, are lost.
+    /// Forgets a worker that certainly runs nothing. Its replicas, if it has any, are marked as
+    /// lost.
     pub async fn remove_worker(&self, name: &Name) -> Result<(), WorkerRefusal> {
         loop {
             let Some(held) = self.state.worker(name).await? else {
@@ -67,7 +70,7 @@ impl Fleet {
         }
     }
 
-    /// Forgets workers that were not connected for long, until it is told to end.
+    /// Forgets workers that were disconnected for long, until cancelled.
     pub async fn retire(self: Arc<Self>, retention: Retention, shutdown: CancellationToken) {
         let shortest = retention.used.min(retention.unused);
         loop {
@@ -91,9 +94,9 @@ impl Fleet {
                         let gone = format_duration(retention);
                         let message = match held.worker.has_run {
                             Some(false) => format!(
-                                "forgotten: it has run nothing and was not connected for {gone}"
+                                "forgotten: it has run nothing and was disconnected for {gone}"
                             ),
-                            _ => format!("forgotten: it was not connected for {gone}"),
+                            _ => format!("forgotten: it was disconnected for {gone}"),
                         };
                         let subject = Subject::Worker(&held.name);
                         let events = &self.events;
@@ -102,14 +105,14 @@ impl Fleet {
                     Err(WorkerRefusal::Store(error)) => {
                         tracing::warn!(worker = %held.name, %error, "cannot forget a worker");
                     }
-                    // It came back, or may still run something: it is looked at again later.
+                    // It came back, or may still run something: it is checked again later.
                     Err(_) => {}
                 }
             }
         }
     }
 
-    /// Whether nothing is known of it but that it was there.
+    /// Returns whether nothing is known about it except that it existed.
     fn is_unused(&self, held: &WorkerUsage) -> bool {
         let worker = &held.worker;
         let is_decided_about = worker.cordoned || worker.drain.is_some();
@@ -142,7 +145,7 @@ impl Fleet {
         self.forget_id(&held.value.id);
     }
 
-    /// Forgets what is known of a worker by its id, unless it is there under another name.
+    /// Forgets what is known about a worker by its id, unless it is connected under another name.
     pub(super) fn forget_id(&self, id: &str) {
         let workers = self.index.workers();
         if workers.iter().all(|other| other.worker.id != id) {
@@ -151,7 +154,7 @@ impl Fleet {
     }
 }
 
-/// Rounds up, so that the time is over after it.
+/// Rounds up, so that the time has passed after that many seconds.
 fn whole_seconds(left: Duration) -> Duration {
     Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0))
 }

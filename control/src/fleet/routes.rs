@@ -1,4 +1,5 @@
-//! Which workers serve the routes of the fleet: one table for all sessions, kept up to date as replicas change.
+//! The routing table of the fleet: which workers serve each route. All sessions share it, and it is
+//! updated as replicas change.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,24 +15,26 @@ use warren_proto::v1::{self, replica::Phase};
 
 use crate::index::Index;
 
-/// Routes that are told; what is beyond is served by the workers that run it, and by no other.
+/// The number of routes that are announced. A route beyond it is served only by the workers that
+/// run it.
 const MAX_ROUTES: usize = 20_000;
-/// Workers that are told of one route: enough to find one that answers.
+/// The number of workers that are announced for one route: enough to find one that answers.
 const MAX_PLACES: usize = 32;
-/// Changes that a session may be behind before it is told the whole table again.
+/// The number of changes that a session may lag behind before it is sent the whole table again.
 const BEHIND: usize = 1024;
-/// Workloads whose changes are told in one message.
+/// The number of workloads whose changes are sent in one message.
 const BATCH: usize = 256;
-/// Between two messages, for each session that is told: a change goes out at once, and a storm of them in few messages,
-/// so that a large fleet costs no more of a core than a small one.
+/// The interval between two messages, multiplied by the number of sessions. A single change is sent
+/// at once and a burst of changes in a few messages, so that a large fleet costs no more CPU than a
+/// small one.
 const PACE_PER_SESSION: Duration = Duration::from_micros(100);
-/// The longest that a change waits for others.
+/// The longest time that a change waits to be sent together with others.
 const MAX_PACE: Duration = Duration::from_millis(100);
 
-/// A route as the map orders it: host and path.
+/// The key of a route in the map: host and path.
 type Key = (String, String);
 
-/// The table, and who wants to know of its changes.
+/// The table, and the sessions that follow its changes.
 pub struct RouteBoard {
     table: Mutex<Table>,
     changes: broadcast::Sender<Arc<v1::FleetRoutes>>,
@@ -52,10 +55,10 @@ struct Entry {
     places: Vec<v1::RoutePlace>,
 }
 
-/// What one session still has to be told.
+/// The changes that one session still has to send.
 pub(super) struct RouteNews {
     board: Arc<RouteBoard>,
-    /// `None`: the whole table first.
+    /// `None` if the whole table is to be sent first.
     changes: Option<broadcast::Receiver<Arc<v1::FleetRoutes>>>,
 }
 
@@ -71,8 +74,8 @@ impl Default for RouteBoard {
 }
 
 impl RouteBoard {
-    /// Takes in what the index holds at once, so that no session is told less than there is, and returns what follows it
-    /// until it is told to end.
+    /// Loads everything that the index holds at once, so that no session receives an incomplete
+    /// table, and then returns a future that follows the changes until cancelled.
     pub fn follow(
         self: Arc<Self>,
         index: Arc<Index>,
@@ -123,7 +126,7 @@ impl RouteBoard {
         index.ids().into_iter().chain(known).collect()
     }
 
-    /// Brings these workloads' routes up to date and tells what changed, if anything did.
+    /// Updates these workloads' routes and announces what changed, if anything did.
     fn update(&self, index: &Index, ids: impl IntoIterator<Item = WorkloadId>) -> bool {
         let mut table = self.table.lock();
         let mut news = v1::FleetRoutes::default();
@@ -135,12 +138,13 @@ impl RouteBoard {
         }
         table.version += 1;
         news.version = table.version;
-        // Under the lock, so that who reads the table misses nothing. No receiver is no error.
+        // Done under the lock, so that a reader of the table misses nothing. It is not an error if
+        // there is no receiver.
         let _ = self.changes.send(Arc::new(news));
         true
     }
 
-    /// For a session that has been told nothing.
+    /// Returns the whole table and its later changes, for a session that has sent nothing yet.
     pub(super) fn news(self: &Arc<Self>) -> RouteNews {
         RouteNews {
             board: Arc::clone(self),
@@ -166,7 +170,7 @@ impl RouteBoard {
 // === impl Table ===
 
 impl Table {
-    /// Gives a workload these routes in place of those that it had, each with the places where it is served.
+    /// Replaces the routes of a workload, each with the places where it is served.
     fn put(
         &mut self,
         id: &WorkloadId,
@@ -185,7 +189,7 @@ impl Table {
         for (key, places) in routes {
             let known = self.routes.get(&key);
             if known.is_none() && self.routes.len() >= MAX_ROUTES {
-                tracing::warn!(workload = %id, "the fleet has too many routes to tell of all");
+                tracing::warn!(workload = %id, "the fleet has too many routes: some are not announced to other workers");
                 continue;
             }
             if known.is_none_or(|entry| entry.places != places) {
@@ -206,28 +210,28 @@ impl Table {
 // === impl RouteNews ===
 
 impl RouteNews {
-    /// What is to be told next, as soon as there is something. Dropping the future loses nothing.
+    /// Returns what to send next as soon as there is something. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Arc<v1::FleetRoutes> {
         if let Some(changes) = &mut self.changes
             && let Ok(change) = changes.recv().await
         {
             return change;
         }
-        // The first time, or it fell behind.
+        // It is the first time, or the session fell behind.
         let (whole, changes) = self.board.whole();
         self.changes = Some(changes);
         Arc::new(whole)
     }
 }
 
-/// A workload's routes and the workers with ready replicas of it.
+/// Returns a workload's routes and the workers that have ready replicas of it.
 fn present(index: &Index, id: &WorkloadId) -> BTreeMap<Key, Vec<v1::RoutePlace>> {
     let observed = index.observe(id);
     let Some(workload) = observed.workload else {
         return BTreeMap::new();
     };
-    // The text is read, not the parsed spec: a workload whose spec this version of Warren cannot read
-    // still runs, and keeps its routes.
+    // The text is read, not the parsed spec: a workload whose spec this version of Warren cannot
+    // read still runs, and keeps its routes.
     let spec = workload.value.spec.as_ref();
     let service = spec.and_then(|spec| spec.service.as_ref());
     let service = service.into_iter().flat_map(|service| &service.routes);
@@ -257,7 +261,7 @@ fn present(index: &Index, id: &WorkloadId) -> BTreeMap<Key, Vec<v1::RoutePlace>>
     keys.into_iter().map(|key| (key, places.clone())).collect()
 }
 
-/// How long to wait after a message to so many sessions.
+/// Returns how long to wait after a message to this many sessions.
 fn pace(sessions: usize) -> Duration {
     let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
     PACE_PER_SESSION.saturating_mul(sessions).min(MAX_PACE)
@@ -304,7 +308,7 @@ mod tests {
         routes.iter().map(entry).collect()
     }
 
-    /// What a worker knows that was told all this.
+    /// Returns the table of a worker that received all these changes.
     #[derive(Default)]
     struct Told(BTreeMap<String, Vec<String>>);
 
@@ -331,7 +335,7 @@ mod tests {
         }
     }
 
-    /// Hosts, each with the workers that serve it.
+    /// The hosts, each with the workers that serve it.
     type Hosts<'a> = &'a [(&'a str, &'a [&'a str])];
 
     fn put(board: &RouteBoard, changes: &[(&str, Hosts<'_>)]) {
@@ -370,7 +374,7 @@ mod tests {
         assert!(!change.complete && change.version > first.version);
         assert_eq!(change.routes.len(), 1, "what did not change is not told");
         told.hear(&change);
-        // A route that moves from one workload to another in one breath is not lost.
+        // A route that moves from one workload to another within one update is not lost.
         put(
             &board,
             &[("b", &[]), ("c", &[("b.localhost", &["w3"])]), ("a", &[])],
@@ -392,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn who_falls_behind_hears_the_whole_table_again() {
+    fn a_session_that_falls_behind_is_sent_the_whole_table_again() {
         let board = Arc::new(RouteBoard::default());
         let (mut news, mut told) = (board.news(), Told::default());
         told.hear(&news.next().now_or_never().unwrap());

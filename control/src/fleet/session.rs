@@ -30,18 +30,18 @@ use super::{
 };
 use crate::{listen::Connection, store::StoreError, text};
 
-/// A client that opens a session says Hello within this.
+/// The time within which a client that opens a session has to send Hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// Heartbeats that may get lost before the worker's lease runs out.
+/// The number of heartbeats that may be lost before the worker's lease expires.
 const HEARTBEATS_PER_TIMEOUT: u32 = 5;
-/// How long the reconciler may take for the replicas of a worker that came back.
+/// The time that the reconciler has for the replicas of a worker that came back.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
-/// How long what a worker said last may take to be stored once its session has ended.
+/// The time that is left to store the last messages of a worker once its session has ended.
 const FINISHING: Duration = Duration::from_secs(2);
-/// How long reports wait that could not be stored.
+/// The delay before reports that could not be stored are retried.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The half of a session that stores and tells, and holds the worker's seat.
+/// The half of a session that stores reports and sends assignments; it holds the worker's seat.
 struct Session<'a> {
     member: Member<'a>,
     outbox: &'a Outbox,
@@ -54,15 +54,15 @@ struct Session<'a> {
     joined: bool,
     /// Wakes when what should run here may have changed.
     wake: Arc<Notify>,
-    /// The worker says no more: what it said is stored, and then the session ends.
+    /// The worker sends nothing more: its messages are stored, and then the session ends.
     silent: CancellationToken,
 }
 
-/// What brings all that arrived before a heartbeat to the disk.
+/// The flush that brings everything that arrived before a heartbeat to disk.
 type Keeping = Option<(Beat, BoxFuture<'static, Result<(), StoreError>>)>;
 
-/// Serves a worker until it goes, is silent for too long, is replaced, or the control plane ends.
-/// An error is for the worker to see.
+/// Serves a worker until it disconnects, is silent for too long or is replaced, or the control
+/// plane shuts down. The error is sent to the worker.
 pub async fn run(
     fleet: Arc<Fleet>,
     mut inbound: Inbound,
@@ -81,7 +81,7 @@ pub async fn run(
     };
     let Some(hello) = hello? else { return Ok(()) };
     let greeting = Greeting::parse(hello)?;
-    // Until here nothing kept it, nor its connection, from giving way to another.
+    // Up to this point the session and its connection could give way to another.
     let peer = connection.as_ref().map(Connection::peer);
     let _open = fleet.places.open(peer)?;
     let _under_way = connection
@@ -127,7 +127,8 @@ pub async fn run(
         // First, because connections end with the control plane, too.
         () = fleet.shutdown.cancelled() => return Err(SessionError::ShuttingDown),
         ended = session.serve(&greeting, &mut inbound, &mut seat) => ended,
-        // At any await, even one on a connection that is dead: its worker waits for its new session.
+        // At any await, even one on a connection that is dead: its worker waits for its new
+        // session.
         () = replaced.cancelled() => Err(SessionError::Replaced),
     };
     if session.joined {
@@ -135,7 +136,7 @@ pub async fn run(
         let cause = error.map_or_else(|| "it ended the session".to_owned(), text::message);
         tracing::info!(worker = %session.member.name, cause, "the worker is disconnected");
         fleet.usages.forget(session.member.name.as_str());
-        // Who asks for lines from now on should not wait for an answer.
+        // Readers that ask for lines from now on should not wait for an answer.
         seat.logs.close();
         let leave = session.member.leave(&cause, &replaced);
         // What it waits for may have ended.
@@ -185,12 +186,12 @@ impl Session<'_> {
                 worked = &mut working => worked,
             }
         };
-        // What it said last counts.
+        // The last messages count.
         let _ = timeout(FINISHING, self.finish()).await;
         ended
     }
 
-    /// Stores what the worker says and tells it what to run, until it says no more.
+    /// Stores the worker's messages and sends it assignments, until it sends nothing more.
     async fn work(
         &mut self,
         seat: &mut Seat,
@@ -204,7 +205,7 @@ impl Session<'_> {
             if keeping.is_none() {
                 keeping = self.begin_to_keep();
             }
-            // What is stored and what is told go in turns: none waits for the other, however much there is.
+            // Storing and sending alternate: neither waits for the other, however much there is.
             stores = !stores;
             let due = desk.with(|intake| intake.ready_at(now()));
             tokio::select! {
@@ -249,7 +250,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Begins to bring what was stored to the disk, once a heartbeat asks for it.
+    /// Begins to flush what was stored once a heartbeat asks for it.
     fn begin_to_keep(&self) -> Keeping {
         let (beat, is_kept) = self.desk.with(|intake| {
             let beat = intake.stored()?;
@@ -269,13 +270,13 @@ impl Session<'_> {
                 self.desk.kept(beat.sequence);
             }
             Err(error) => {
-                tracing::warn!(%error, "reports are not on the disk yet");
+                tracing::warn!(%error, "cannot flush reports to disk");
                 self.desk.with(|intake| intake.is_not_kept(beat));
             }
         }
     }
 
-    /// Stores the worker and what it holds, and lets the reconciler decide about that.
+    /// Stores the worker and its replicas, and lets the reconciler decide about them.
     async fn admit(&mut self, greeting: &Greeting) -> Result<(), SessionError> {
         let was_cut_short = self.member.was_cut_short(greeting);
         let leases = &self.member.fleet.leases;
@@ -311,8 +312,8 @@ impl Session<'_> {
         .await
     }
 
-    /// Stores what the worker said, or keeps it until the store can be used again: a full disk must not
-    /// cost a worker its session. Whether it is stored.
+    /// Stores the worker's messages, or keeps them until the store can be used again: a full disk
+    /// must not cost a worker its session. Returns whether they were stored.
     async fn store(&mut self, held: Numbered) -> Result<bool, SessionError> {
         let stored = match &held.message {
             Message::Report(report) => {
@@ -350,7 +351,7 @@ impl Session<'_> {
         }
     }
 
-    /// Tells the worker what changed of what it should run.
+    /// Sends the worker the changes of its assignment.
     async fn assign(&mut self, complete: bool) -> Result<(), SessionError> {
         let fleet = self.member.fleet;
         let placed = fleet.index.replicas_on(&self.member.name);
@@ -374,7 +375,8 @@ impl Session<'_> {
                 assign,
                 stop: difference.stop,
             });
-            // An acknowledgement lets the worker go on with what it runs: none overtakes the first ones.
+            // An acknowledgement lets the worker continue to run its replicas, so none overtakes
+            // the first Assignments.
             match complete {
                 true => self.urge(assignments).await?,
                 false => self.send(assignments).await?,
@@ -386,8 +388,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Tells new holders of exclusive services from all before them. One number does for all that are told at once: they are
-    /// of different workloads.
+    /// Tells new holders of exclusive services from all before them. One number does for all that
+    /// are told at once: they are of different workloads.
     async fn fence(&self, assign: &mut [v1::Assignment]) -> Result<(), StoreError> {
         let is_exclusive = |it: &&mut v1::Assignment| {
             let service = it.spec.as_ref().and_then(|spec| spec.service.as_ref());
@@ -432,7 +434,8 @@ impl Session<'_> {
     }
 }
 
-/// Whether this control plane may tell a worker what to run, and no other process is that worker.
+/// Checks that this control plane may assign replicas to a worker, and that no other process is
+/// connected as that worker.
 fn admissible(fleet: &Fleet, greeting: &Greeting) -> Result<(), TurnedAway> {
     greeting.check(&fleet.cluster_id, fleet.term)?;
     match fleet.registry.successor(&greeting.id, &greeting.instance) {
@@ -448,7 +451,7 @@ fn admissible(fleet: &Fleet, greeting: &Greeting) -> Result<(), TurnedAway> {
     }
 }
 
-/// What came of bringing reports to the disk. Dropping the future loses nothing.
+/// Returns the result of flushing reports. Dropping the future loses nothing.
 async fn progress(keeping: &mut Keeping) -> (Beat, Result<(), StoreError>) {
     match keeping {
         Some((beat, keep)) => (*beat, keep.await),

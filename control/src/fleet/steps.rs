@@ -1,4 +1,4 @@
-//! Steps of a replica's life: those that come to one event are told once. Pure.
+//! Steps of a replica's life: those that belong to one event are recorded once. Pure.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use warren_proto::v1;
 
 use crate::{clock, events::REPEATS_WITHIN};
 
-/// Kinds of steps that one report tells of at most. A worker has about twenty, and one more for
-/// each thing that it says was refused.
+/// The number of kinds of steps in one report. A worker has about twenty, and one more for each
+/// thing whose refusal it reports.
 const MAX_KINDS: usize = 256;
 
-/// Leaves out each step that a later one of its kind stands for: its `total` counts both, and both
-/// are one event.
+/// Drops each step that a later one of its kind covers: the later one's `total` counts both, and
+/// both are one event.
 pub(super) fn newest_of_each(steps: Vec<v1::Transition>) -> Vec<v1::Transition> {
     let mut next: HashMap<(i32, String, String), Option<Timestamp>> = HashMap::new();
     let mut kept: Vec<_> = steps

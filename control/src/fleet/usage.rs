@@ -1,4 +1,5 @@
-//! What replicas use, as the heartbeats of their workers tell: kept in memory only, and read when somebody asks.
+//! The resource usage of replicas, as reported in heartbeats: kept in memory only, and read on
+//! request.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use warren_proto::v1::{Replica, ReplicaUsage};
 
-/// The last that each connected worker told, by its name: one entry a replica.
+/// The last report of each connected worker, by worker name, with one entry per replica.
 #[derive(Default)]
 pub struct Usages(Mutex<HashMap<String, BTreeMap<String, ReplicaUsage>>>);
 
@@ -20,7 +21,7 @@ impl Usages {
         Arc::default()
     }
 
-    /// A heartbeat of a worker: all that its replicas use now.
+    /// Records a worker's heartbeat with the current usage of all its replicas.
     pub fn heard(&self, worker: &str, mut told: BTreeMap<String, ReplicaUsage>) {
         let mut workers = self.0.lock();
         let before = workers.entry(worker.to_owned()).or_default();
@@ -31,7 +32,7 @@ impl Usages {
         *before = told;
     }
 
-    /// A worker is not connected any more: what it told is old.
+    /// Forgets the outdated report of a worker that is no longer connected.
     pub fn forget(&self, worker: &str) {
         self.0.lock().remove(worker);
     }
@@ -47,7 +48,8 @@ impl Usages {
     }
 }
 
-/// The share of a core from one measurement to the next; `None` where they do not follow each other.
+/// Returns the CPU use between two measurements in thousandths of a core; `None` if they are not
+/// consecutive.
 fn millicores(before: &ReplicaUsage, now: &ReplicaUsage) -> Option<u32> {
     let time = |usage: &ReplicaUsage| SystemTime::try_from(usage.time?).ok();
     let cpu = |usage: &ReplicaUsage| Duration::try_from(usage.cpu_time?).ok();
@@ -77,7 +79,8 @@ mod tests {
             (usage(10, 1000), usage(12, 1500), Some(250)),
             (usage(10, 1000), usage(11, 3000), Some(2000)),
             (usage(10, 1000), usage(12, 1000), Some(0)),
-            // Another process of the worker began anew; its clock was set back; nothing was measured between.
+            // The worker's process was replaced, its clock was set back, or nothing was measured in
+            // between.
             (usage(10, 1000), usage(12, 3), None),
             (usage(10, 1000), usage(8, 1500), None),
             (usage(10, 1000), usage(10, 1500), None),

@@ -1,4 +1,4 @@
-//! From the plan's actions to one transaction and the events that tell of it.
+//! Turns the plan's actions into one transaction and the events that report it.
 
 use std::collections::BTreeMap;
 
@@ -26,29 +26,29 @@ use crate::{
     },
 };
 
-/// What one plan comes to.
+/// The transaction and the events of one plan.
 #[derive(Default)]
 pub(super) struct Execution {
     pub transaction: Transaction,
-    /// The workload goes, with all that belongs to it.
+    /// Whether to delete the workload with everything that belongs to it.
     pub finish: bool,
-    /// The workload goes back to this revision, after the transaction.
+    /// The revision to roll the workload back to after the transaction.
     pub roll_back_to: Option<u32>,
     notes: Vec<Note>,
-    /// The workload as it is to be written, if anything of it changes.
+    /// The workload to write, if anything in it changes.
     workload: Option<v1::Workload>,
 }
 
-/// An event to record once the transaction stands.
+/// An event to record once the transaction is committed.
 struct Note {
-    /// `None`: about the workload itself.
+    /// `None` if the event is about the workload itself.
     replica: Option<String>,
     kind: Type,
     reason: &'static str,
     message: String,
 }
 
-/// What actions are carried out upon.
+/// The objects that actions apply to.
 pub(super) struct Scene<'a> {
     pub id: &'a WorkloadId,
     pub observation: &'a Observation,
@@ -60,8 +60,7 @@ pub(super) struct Scene<'a> {
 // === impl Scene ===
 
 impl Scene<'_> {
-    /// Of a worker's process that is there, or was last; empty where it is not asked for, or not
-    /// known.
+    /// The worker's current or last process; empty if it is not needed or not known.
     fn instance(&self, worker: &Name, which: impl Fn(&v1::Worker) -> bool) -> String {
         let mut workers = self.workers.iter();
         let held = workers.find(|held| held.name == *worker && which(&held.worker));
@@ -72,8 +71,8 @@ impl Scene<'_> {
 // === impl Execution ===
 
 impl Execution {
-    /// Translates every action; each replica is written once, by the state that it was planned
-    /// upon.
+    /// Translates every action. Each replica is written once, on the condition that it is in the
+    /// state that was planned for.
     pub fn of(scene: &Scene<'_>, actions: Vec<Action>) -> Self {
         let mut execution = Self::default();
         let held: BTreeMap<_, _> = scene
@@ -156,8 +155,8 @@ impl Execution {
                 }
             }
         }
-        // Written by the state that it was planned upon: a revision made meanwhile has a rollout of
-        // its own.
+        // Written on the condition that the workload is in the state that was planned for: a
+        // revision that was created in the meantime has a rollout of its own.
         if let Some((held, workload)) = scene
             .observation
             .workload
@@ -171,7 +170,7 @@ impl Execution {
         execution
     }
 
-    /// Records what happened. Only for a transaction that stands.
+    /// Records the events. Must be called only after the transaction was committed.
     pub fn tell(&self, id: &WorkloadId, events: &Events) {
         for note in &self.notes {
             let subject = match &note.replica {
@@ -253,7 +252,7 @@ impl Execution {
         self.workload = Some(workload);
     }
 
-    /// As the actions so far make it.
+    /// The object with the effects of the actions so far.
     fn workload(&mut self, scene: &Scene<'_>) -> Option<v1::Workload> {
         let stored = scene.observation.workload.as_ref();
         self.workload
@@ -265,7 +264,7 @@ impl Execution {
         let Some(mut workload) = self.workload(scene) else {
             return;
         };
-        // One that is there already is another process than the one that was lost.
+        // A process that is already there is not the one that was lost.
         let instance = scene.instance(worker, |held| !held.ready);
         let loss = v1::WorkerLoss {
             worker: worker.to_string(),
@@ -287,7 +286,7 @@ impl Execution {
         };
         rollout::acquit(&mut workload, worker, &scene.instance(worker, |_| true));
         self.workload = Some(workload);
-        let message = format!("worker `{worker}` is back: it was not lost by the workload");
+        let message = format!("worker `{worker}` is back: the workload did not cause its loss");
         self.note(None, Type::Normal, "WorkerReturned", message);
     }
 
@@ -325,7 +324,7 @@ impl Execution {
     }
 }
 
-/// Why a rollout stalled, in words.
+/// Describes why a rollout stalled.
 pub(super) fn stalled(workload: &v1::Workload, most_available: u32, spec: &WorkloadSpec) -> String {
     format!(
         "revision {} made no progress within {}: {most_available} of {} replicas were ready",
@@ -367,11 +366,12 @@ fn place(record: &mut ReplicaRecord, worker: &Name, now: Timestamp) {
         &message,
         now,
     );
-    let message = "its worker has not taken it up yet";
+    let message = "its worker has not reported on it yet";
     set_worker_conditions(conditions, Status::False, reason::PENDING, message, now);
 }
 
-/// As conditions and events name it. Clients that wait give up on all but the first.
+/// Returns the reason that conditions and events carry. Clients that wait give up on all but the
+/// first.
 fn unschedulable(waiting: &Waiting) -> &'static str {
     match waiting.cause {
         Cause::NoWorker => reason::UNSCHEDULABLE,
@@ -393,7 +393,7 @@ fn wait(record: &mut ReplicaRecord, waiting: &Waiting, now: Timestamp) {
         message,
         now,
     );
-    // What its worker says of one that failed is why it did.
+    // The worker's report on a failed replica explains the failure.
     if !record.replica.worker.is_empty() {
         return;
     }
@@ -403,7 +403,7 @@ fn wait(record: &mut ReplicaRecord, waiting: &Waiting, now: Timestamp) {
 }
 
 fn stop(record: &mut ReplicaRecord, now: Timestamp) {
-    // It gave back its ports when it ended: its successor need not wait for them.
+    // It released its ports when it ended, so its successor need not wait for them.
     if record.hold().is_none() {
         record.ports.clear();
     }

@@ -1,4 +1,5 @@
-//! From what should run to what each worker is told: a pure plan, and the shell that carries it out.
+//! Reconciliation: a pure plan decides which assignments each worker gets, and a shell carries the
+//! plan out.
 
 mod execute;
 pub mod observe;

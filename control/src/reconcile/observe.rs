@@ -1,4 +1,4 @@
-//! From stored objects to the plan's own view of them.
+//! Converts stored objects to the plan's own view of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,9 +35,10 @@ use crate::{
     },
 };
 
-/// What a stored workload asks for.
+/// Returns the desired state of a stored workload.
 ///
-/// With `stop_first` updates do so, and none that stalls is taken back: somebody works on it.
+/// With `stop_first`, updates stop old replicas before new ones start, and a stalled update is not
+/// rolled back, because someone is working on the workload.
 pub fn desired(
     workload: &v1::Workload,
     spec: &WorkloadSpec,
@@ -76,7 +77,7 @@ pub fn desired(
     }
 }
 
-/// What is known against the present revision. `shared`: see [`Suspicion`].
+/// Returns what is known against the current revision. For `shared`, see [`Suspicion`].
 pub fn suspicion(
     workload: &v1::Workload,
     workers: &[WorkerUsage],
@@ -106,8 +107,8 @@ pub fn suspicion(
     }
 }
 
-/// Workers on which another workload was on trial, or is, if it was so on all workers that count
-/// against `workload`.
+/// Returns the workers on which another workload is or was on trial, provided that it was on trial
+/// on all workers that count against `workload`.
 pub fn shared(
     workload: &v1::Workload,
     other: &v1::Workload,
@@ -131,8 +132,8 @@ pub fn shared(
     known.chain(tried).collect()
 }
 
-/// Whether a replica may be what its worker was lost by, if that is lost. `silent_for`: since it
-/// was last heard of.
+/// Returns whether a replica may be the cause if its worker is lost. `silent_for` is the time since
+/// the worker's last heartbeat.
 pub fn on_trial(record: &ReplicaRecord, silent_for: Duration, now: &Timestamp) -> bool {
     plan::on_trial(&replica(record, now), silent_for)
 }
@@ -141,13 +142,13 @@ fn losses(workload: &v1::Workload) -> &[v1::WorkerLoss] {
     rollout::of(workload).map_or(&[], |noted| &noted.losses)
 }
 
-/// The components that a replica runs.
+/// Returns the components that a replica runs.
 pub fn digests(spec: &WorkloadSpec) -> impl Iterator<Item = Digest> {
     let service = spec.service.iter().map(|service| service.component);
     service.chain(spec.components.iter().map(|component| component.component))
 }
 
-/// Which workers cannot compile one of these components.
+/// Returns the workers that cannot compile one of these components.
 pub fn uncompilable(
     failures: &[Arc<v1::CompileFailure>],
     workers: &[WorkerUsage],
@@ -167,7 +168,7 @@ pub fn uncompilable(
     })
 }
 
-/// Whether a run that ended with its worker is never followed by another.
+/// Returns whether a run that ended with its worker is never followed by another.
 pub fn runs_once(spec: &WorkloadSpec) -> bool {
     let service = spec.service.as_ref();
     service.is_some_and(|service| service.restart.runs_once())
@@ -191,15 +192,15 @@ fn noted_rollout(noted: &v1::Rollout, now: &Timestamp) -> Rollout {
     }
 }
 
-/// Where a workload would go back to. Not from a revision that a failure made: that would be a
-/// loop.
+/// Returns the revision to roll back to. A revision that was itself created by a rollback is not
+/// rolled back, which would be a loop.
 fn roll_back_to(workload: &v1::Workload) -> Option<u32> {
     let stable = rollout::stable_revision(workload);
     let is_earlier = (1..workload.revision).contains(&stable);
     (is_earlier && workload.revision_cause() != Cause::RolledBackOnFailure).then_some(stable)
 }
 
-/// Says which workers may run a replica of a workload's present revision.
+/// Returns the requirements on a worker that runs a replica of the workload's current revision.
 fn requirements(workload: &v1::Workload, spec: &WorkloadSpec) -> Requirements {
     let placement = spec.placement.clone();
     let mut volumes = BTreeMap::new();
@@ -238,7 +239,7 @@ fn requirements(workload: &v1::Workload, spec: &WorkloadSpec) -> Requirements {
     }
 }
 
-/// What one replica takes of its worker.
+/// Returns the resources that one replica takes on its worker.
 pub fn needs(spec: &WorkloadSpec) -> Needs {
     let publish = spec.service.iter().flat_map(|service| &service.publish);
     Needs {
@@ -314,7 +315,8 @@ fn age(since: &Option<Timestamp>, now: &Timestamp) -> Duration {
     Duration::from_millis(clock::millis(now).saturating_sub(since))
 }
 
-/// A worker, how long ago it was last heard of, and for how long its session stands.
+/// Returns the view of a worker, including the time since its last heartbeat and the age of its
+/// session.
 pub fn worker(held: &WorkerUsage, leases: &Leases, now: &Timestamp) -> WorkerView {
     let worker = &held.worker;
     let capacity = worker.capacity.unwrap_or_default();
@@ -357,8 +359,8 @@ pub fn phase(phase: v1::replica::Phase) -> Phase {
     }
 }
 
-/// The workers as one workload sees them: what its own replicas hold is theirs, in this round and
-/// in the next.
+/// Returns the workers as one workload sees them: the ports that its own replicas hold are
+/// attributed to it, in this round and in the next.
 pub fn with_own_ports(workers: &[WorkerView], id: &WorkloadId) -> Vec<WorkerView> {
     let mut workers = workers.to_vec();
     for taken in workers.iter_mut().flat_map(|held| &mut held.taken_ports) {
@@ -378,7 +380,7 @@ fn taken_ports(held: &[HeldPort]) -> Vec<TakenPort> {
     held.iter().filter_map(taken).collect()
 }
 
-/// Ports as they were written by `execute`; what is none takes none.
+/// Parses ports that `execute` stored. A text that is not a port is skipped.
 fn ports(stored: &[String]) -> Vec<HostPort> {
     stored.iter().filter_map(|port| port.parse().ok()).collect()
 }

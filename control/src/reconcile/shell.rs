@@ -31,10 +31,10 @@ use crate::{
     workload::{Effect, Refusal, Retry, Workloads},
 };
 
-/// The number of workloads that are planned upon one view of the workers, and whose commits share a
-/// flush.
+/// The number of workloads that are planned against one view of the workers, and whose commits
+/// share a flush.
 const BATCH: usize = 64;
-/// How long a workload waits after the store could not be used.
+/// The delay before a workload is retried after the store could not be used.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Level-triggered: whatever happened, it compares what should be with what is, and acts on the
@@ -67,7 +67,8 @@ struct Fleet {
 // === impl Reconciler ===
 
 impl Reconciler {
-    /// Runs until cancelled. A commit that is under way then is done whole or not at all.
+    /// Runs until cancelled. A commit that is in progress at that time is done completely or not at
+    /// all.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut timers = Timers::default();
         loop {
@@ -120,7 +121,7 @@ impl Reconciler {
                 // Another write came first; the index marks the workload when it sees that write.
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => {
-                    tracing::error!(workload = %job.id, %error, "the plan could not be stored");
+                    tracing::error!(workload = %job.id, %error, "cannot store the plan");
                     timers.set(&job.id, Some(Instant::now() + RETRY));
                 }
             }
@@ -131,7 +132,7 @@ impl Reconciler {
             if let Some(to) = job.execution.roll_back_to
                 && let Err(error) = self.roll_back(job, to).await
             {
-                tracing::error!(workload = %job.id, %error, "the rollout could not be taken back");
+                tracing::error!(workload = %job.id, %error, "cannot roll the workload back");
                 timers.set(&job.id, Some(Instant::now() + RETRY));
             }
         }
@@ -233,8 +234,8 @@ impl Reconciler {
             .map(Some)
     }
 
-    /// Goes back to an earlier revision as `Rollback` does, or notes why that cannot be. After an
-    /// error it is worth another try.
+    /// Rolls back to an earlier revision as `Rollback` does, or records why that is not possible.
+    /// After an error it is worth retrying.
     async fn roll_back(&self, job: &Job, to: u32) -> Result<(), Refusal> {
         let observed = &job.observation;
         let Some((held, spec)) = observed.workload.as_ref().zip(observed.spec.as_ref()) else {
@@ -244,7 +245,9 @@ impl Reconciler {
         let failed = held.value.revision;
         let rolled_back = self.workloads.roll_back_failed(&job.id, failed, to).await;
         let refusal = match rolled_back {
-            Ok(Effect::Nothing) => Some(format!("revision {to} runs the same, but for the number")),
+            Ok(Effect::Nothing) => {
+                Some(format!("revision {to} differs from it only in its number"))
+            }
             Ok(_) => None,
             Err(refusal) => match refusal.retry() {
                 Retry::Never => Some(text::message(&refusal)),
@@ -275,8 +278,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Removes the workload with its routes and revisions. That it is as it was read guards all of
-    /// them: while it is being deleted nothing else changes its claims.
+    /// Removes the workload with its routes and revisions. The precondition that it is unchanged
+    /// guards all of them: while it is being deleted, nothing else changes its claims.
     async fn finish(
         &self,
         id: &WorkloadId,
@@ -320,7 +323,7 @@ impl Reconciler {
     }
 }
 
-/// Takes what an action will take of a worker, so that the next workload of the batch does not
+/// Reserves on a worker what an action will take, so that the next workload of the batch does not
 /// count on it.
 fn reserve(
     workers: &mut [WorkerView],

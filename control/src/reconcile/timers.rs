@@ -1,11 +1,11 @@
-//! When to look at a workload again though nothing changed.
+//! The times at which workloads are looked at again although nothing changed.
 
 use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 use warren_model::name::WorkloadId;
 
-/// One moment a workload at most.
+/// At most one deadline per workload.
 #[derive(Default)]
 pub(super) struct Timers {
     by_time: BTreeSet<(Instant, WorkloadId)>,
@@ -15,7 +15,7 @@ pub(super) struct Timers {
 // === impl Timers ===
 
 impl Timers {
-    /// Sets a workload's moment, or removes it.
+    /// Sets or removes a workload's deadline.
     pub fn set(&mut self, id: &WorkloadId, at: Option<Instant>) {
         let before = match at {
             Some(at) => self.by_workload.insert(id.clone(), at),
@@ -33,7 +33,7 @@ impl Timers {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// Takes every workload whose moment has come.
+    /// Removes and returns every workload whose deadline has passed.
     pub fn due(&mut self, now: Instant) -> Vec<WorkloadId> {
         let mut due = Vec::new();
         while self.by_time.first().is_some_and(|(at, _)| *at <= now)

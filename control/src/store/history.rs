@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use super::{Change, Revision, StoreError};
 
-/// How much of the past is kept.
+/// The bounds of the history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub changes: usize,
-    /// Of keys and values.
+    /// The total bytes of keys and values.
     pub bytes: usize,
 }
 
@@ -21,7 +21,7 @@ impl Default for Bounds {
     }
 }
 
-/// Committed changes by revision; whole transactions come and go.
+/// Committed changes by revision; a transaction is added and removed as a whole.
 #[derive(Debug)]
 pub(super) struct History {
     changes: VecDeque<Change>,
@@ -34,7 +34,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// An empty history that begins after `revision`.
+    /// Creates an empty history that begins after `revision`.
     pub fn new(revision: Revision, bounds: Bounds) -> Self {
         Self {
             changes: VecDeque::new(),
@@ -49,7 +49,7 @@ impl History {
         self.revision
     }
 
-    /// The oldest revision that a watch can start after.
+    /// Returns the oldest revision that a watch can start after.
     pub fn floor(&self) -> Revision {
         self.floor
     }

@@ -1,6 +1,6 @@
 //! State as keys with revisions: compare-and-set, prefix reads, prefix watches.
 //!
-//! One trait, a backend a file. Only this module knows a database.
+//! There is one trait, and one file per backend. Only this module depends on a database.
 
 mod history;
 mod local;
@@ -24,9 +24,10 @@ pub use local::OnLoss;
 /// 2: writes are sealed.
 pub const SCHEMA: u32 = 2;
 
-/// Position in the store's history: grows with every committed transaction, not always by one.
+/// A position in the store's history. It grows with every committed transaction, not always by one.
 ///
-/// It never goes back, not even when a crash loses writes that were not flushed: no number ever names two states.
+/// It never decreases, not even when a crash loses writes that were not flushed, so no number ever
+/// names two states.
 pub type Revision = u64;
 
 /// A value and the revision of the transaction that wrote it.
@@ -36,7 +37,7 @@ pub struct Versioned {
     pub revision: Revision,
 }
 
-/// What must hold for a key, before any write of its transaction, when that commits.
+/// A precondition on a key, which must hold when the transaction commits, before any of its writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// The key does not exist.
@@ -47,13 +48,13 @@ pub enum Precondition {
     Revision(Revision),
 }
 
-/// What a transaction does to a key.
+/// The effect of a transaction on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     Put(Bytes),
-    /// Of a key that does not exist: nothing.
+    /// Has no effect on a key that does not exist.
     Delete,
-    /// Nothing: the precondition is all that matters.
+    /// Changes nothing: only the precondition matters.
     Check,
 }
 
@@ -62,7 +63,7 @@ pub enum Op {
 pub struct Write {
     pub key: String,
     pub op: Op,
-    /// `None`: whatever is there.
+    /// `None` accepts any state of the key.
     pub precondition: Option<Precondition>,
 }
 
@@ -99,16 +100,17 @@ impl Write {
     }
 }
 
-/// When `commit` may return.
+/// The point at which `commit` may return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// After the writes are flushed: whatever is acknowledged to a user.
+    /// After the writes are flushed: for everything that is acknowledged to a user.
     Flushed,
-    /// At once: what its reporter will tell again after a crash (a replica's phase, a heartbeat).
+    /// At once: for state that its source will report again after a crash (a replica's phase, a
+    /// heartbeat).
     Relaxed,
 }
 
-/// Every key of a prefix at one revision.
+/// All keys with a prefix, at one revision.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// In the order of keys.
@@ -116,39 +118,42 @@ pub struct Snapshot {
     pub revision: Revision,
 }
 
-/// One committed write as a watch sees it.
+/// One committed write, as a watch reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub key: String,
     /// `None`: deleted.
     pub value: Option<Bytes>,
     pub revision: Revision,
-    /// Whether this is the last write of its transaction that the watch sees: until then its reader has seen only a
-    /// part, and must not resume from here.
+    /// Whether this is the last write of its transaction that the watch sees. Before it, the reader
+    /// has seen only a part of the transaction and must not resume from there.
     pub last: bool,
 }
 
-/// Why the store could not do what was asked.
+/// The reason why the store could not carry out a request.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A precondition did not hold; read again and decide anew.
+    /// A precondition did not hold; read again and decide again.
     #[error("`{key}` was changed by someone else")]
     Conflict { key: String },
-    /// The watch has a gap: its start is not kept (or not of this store), or its reader was too slow.
-    /// Read a snapshot and watch from there.
-    #[error("changes since revision {asked} are no longer at hand (the oldest start is {oldest})")]
+    /// The watch has a gap: its start is not kept (or not of this store), or its reader was too
+    /// slow. Read a snapshot and watch from there.
+    #[error(
+        "changes since revision {asked} are no longer kept (the oldest possible start is {oldest})"
+    )]
     Compacted { asked: Revision, oldest: Revision },
-    /// A later try can succeed. A commit was not done, unless the process dies before the store is repaired:
-    /// then it may turn out done. A precondition makes trying again safe either way.
+    /// A retry can succeed. The commit was not carried out, unless the process dies before the
+    /// store is repaired: then it may take effect after all. A precondition makes a retry safe
+    /// either way.
     #[error("the store cannot be used at present: {0}")]
     Unavailable(String),
-    /// The directory is held by another process.
+    /// Another process is using the directory.
     #[error("{0}")]
     InUse(String),
-    /// What is stored cannot be understood; trying again does not help.
+    /// Stored data cannot be parsed; retrying does not help.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
-    /// Something that was acknowledged is missing, or may be; trying again does not help.
+    /// Acknowledged data is missing, or may be; retrying does not help.
     #[error("the store is damaged: {0}")]
     Damaged(String),
     /// A newer version wrote the directory.
@@ -162,13 +167,13 @@ pub enum StoreError {
         found: u32,
         supported: u32,
     },
-    /// The transaction itself is wrong, whatever is stored.
+    /// The transaction itself is invalid, whatever is stored.
     #[error("not a transaction: {0}")]
     Invalid(String),
 }
 
 impl StoreError {
-    /// Whether the same call can succeed later without anybody's help.
+    /// Returns whether the same call can succeed later without intervention.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Conflict { .. } | Self::Unavailable(_))
     }
@@ -176,34 +181,38 @@ impl StoreError {
 
 /// Key-value state with revisions.
 ///
-/// Every method may be dropped at any await: a dropped `commit` was either done whole or not at all.
+/// Every method may be dropped at any await: a dropped `commit` either took effect completely or
+/// not at all.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The value of one key.
+    /// Returns the value of one key.
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError>;
 
-    /// Every key that begins with `prefix`, at one revision.
+    /// Returns every key that begins with `prefix`, at one revision.
     async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError>;
 
-    /// All writes or none, if all preconditions hold. Returns the revision that every written key now carries; where
-    /// nothing had to be written, the present one. Each key once.
+    /// Commits all writes if all preconditions hold, otherwise none. Returns the revision that
+    /// every written key now carries or, if nothing had to be written, the current one. Each key
+    /// may occur once.
     async fn commit(
         &self,
         writes: Vec<Write>,
         durability: Durability,
     ) -> Result<Revision, StoreError>;
 
-    /// Changes under `prefix` with a revision greater than `after`, in order, without gaps.
+    /// Watches changes under `prefix` with a revision greater than `after`, in order and without
+    /// gaps.
     ///
-    /// Ends with [`StoreError::Compacted`] when the reader falls behind; [`StoreError::Compacted`] at once when `after`
-    /// is no longer kept or was never reached.
+    /// Ends with [`StoreError::Compacted`] when the reader falls behind; [`StoreError::Compacted`]
+    /// at once when `after` is no longer kept or was never reached.
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
 
-    /// Flushes, ends every watch and lets go of the data. Reads go on, commits are `Unavailable`.
+    /// Flushes, ends every watch and releases the data. Reads still work; commits fail with
+    /// `Unavailable`.
     async fn close(&self);
 }
 
-/// The reading end of [`Store::watch`]. Dropping it ends the watch.
+/// The receiving end of [`Store::watch`]. Dropping it ends the watch.
 pub struct Watch {
     /// Changes between the asked-for revision and the start of `live`.
     backlog: VecDeque<Change>,
@@ -212,7 +221,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next change; `None` after an error and when the store is closed. Nothing is lost if this is dropped.
+    /// Returns the next change, or `None` after an error and when the store is closed. Cancel-safe:
+    /// dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Change, StoreError>> {
         match self.backlog.pop_front() {
             Some(change) => Some(Ok(change)),

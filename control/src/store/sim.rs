@@ -1,7 +1,7 @@
-//! The store over a disk that is only simulated, and over any disk between whose steps something happens.
+//! The store on a simulated disk, or on any disk with hooks around each of its steps.
 //!
-//! Everything above [`Disk`] is what a control plane runs. There is no thread and no clock here but those of the runtime
-//! that polls it: the same decisions of a [`Stage`] make the same run.
+//! Everything above [`Disk`] is the code that a control plane runs. The only threads and clocks are
+//! those of the runtime that polls it, so the same decisions of a [`Stage`] produce the same run.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use super::{
     local::{Batch, Contents, Disk, LocalStore, OnLoss, Opened, Seal},
 };
 
-/// A disk in memory. Clones are the same disk; one of them is open at a time, and the next waits until it is closed or gone.
+/// An in-memory disk. Clones refer to the same disk. Only one of them can be open at a time;
+/// opening another waits until it is closed or dropped.
 #[derive(Debug, Default)]
 pub struct SimDisk {
     medium: Arc<Mutex<Medium>>,
@@ -31,7 +32,7 @@ struct Medium {
     sealed: Option<Seal>,
 }
 
-/// What a disk is asked for.
+/// An operation of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Open,
@@ -40,18 +41,18 @@ pub enum Step {
     Seal,
 }
 
-/// What happens around each step of a disk. Waiting here is how long the step takes; the writer that is dropped meanwhile
-/// has died there.
+/// Hooks around each step of a disk. Waiting in a hook sets how long the step takes; dropping the
+/// writer in the meantime simulates a crash at that step.
 #[async_trait]
 pub trait Stage: Send + Sync + 'static {
-    /// An error is that of the step, which then does nothing.
+    /// An error makes the step fail without any effect.
     async fn before(&self, step: Step) -> Result<(), StoreError>;
 
-    /// An error is that of the step, which was done all the same.
+    /// An error makes the step fail although it took effect.
     async fn after(&self, step: Step) -> Result<(), StoreError>;
 }
 
-/// A disk on a stage.
+/// A disk whose steps are controlled by a stage.
 pub struct Staged<D> {
     disk: D,
     stage: Arc<dyn Stage>,
@@ -68,12 +69,13 @@ pub struct SimStore {
 // === impl SimDisk ===
 
 impl SimDisk {
-    /// Batches that a crash may take.
+    /// The batches that a crash may lose.
     pub fn unflushed(&self) -> usize {
         self.medium.lock().unflushed.len()
     }
 
-    /// Another disk: what this one is after a crash that leaves so many of the batches which were not flushed.
+    /// Returns another disk: the contents of this one after a crash that keeps this many of the
+    /// unflushed batches.
     pub fn after_crash(&self, kept: usize) -> Self {
         let mut medium = self.medium.lock().clone();
         medium.unflushed.truncate(kept);
@@ -82,7 +84,7 @@ impl SimDisk {
     }
 
     #[cfg(test)]
-    /// Another disk: the contents of this one, with what another knows of them.
+    /// Returns another disk with the contents of this one and the outside knowledge of another.
     pub fn under_seal_of(&self, other: &Self) -> Self {
         let mut medium = self.medium.lock().clone();
         medium.sealed = other.medium.lock().sealed;
@@ -253,7 +255,7 @@ impl SimStore {
         self.store.queued()
     }
 
-    /// The process dies: the writer does nothing more, wherever it is.
+    /// Simulates the death of the process: the writer stops immediately, wherever it is.
     pub fn crash(&self) {
         self.writer.abort();
     }

@@ -1,4 +1,5 @@
-//! Hands committed changes to the open watches. A slow reader loses its watch; the writer never waits.
+//! Delivers committed changes to the open watches. A slow reader loses its watch; the writer never
+//! waits.
 
 use std::collections::VecDeque;
 
@@ -6,7 +7,8 @@ use tokio::sync::mpsc;
 
 use super::{Change, Revision, StoreError, Watch, history::under};
 
-/// How many changes a reader may be behind: some groups of commits, which come at once.
+/// The number of changes that a reader may lag behind: a few groups of commits, which arrive
+/// together.
 const QUEUE: usize = 8 * 1024;
 
 /// The sending ends of all open watches.
@@ -39,7 +41,8 @@ impl Watchers {
         Watch { backlog, live }
     }
 
-    /// Hands on whole transactions in order. A watch may have had them from the history already.
+    /// Delivers whole transactions in order. A watch may already have received them from the
+    /// history.
     pub fn publish(&mut self, changes: &[Change], oldest: Revision) {
         self.open
             .retain_mut(|watcher| watcher.deliver(changes, oldest));
@@ -54,7 +57,7 @@ impl Watchers {
 // === impl Watcher ===
 
 impl Watcher {
-    /// Whether the watch goes on.
+    /// Returns whether the watch continues.
     fn deliver(&mut self, changes: &[Change], oldest: Revision) -> bool {
         let news = changes.iter().filter(|change| change.revision > self.sent);
         for change in under(news, &self.prefix) {

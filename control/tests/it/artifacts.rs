@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn what_goes_in_comes_out_and_is_stored_once() {
+async fn a_pushed_artifact_is_returned_unchanged_and_stored_once() {
     let mut control = Control::start().await;
     let service = components::service("a");
     let pushed = control.push(&service).await;
@@ -79,7 +79,7 @@ async fn an_artifact_in_use_stays() {
 }
 
 #[tokio::test]
-async fn what_is_no_whole_component_leaves_nothing() {
+async fn an_upload_that_is_not_a_whole_component_leaves_nothing() {
     let mut control = Control::start().await;
     let service = components::service("a");
     let other = components::service("b");
@@ -175,7 +175,7 @@ async fn gone(control: &mut Control, built: &Built) {
 }
 
 #[tokio::test]
-async fn what_nothing_names_goes_after_its_time_and_what_is_named_stays() {
+async fn an_unused_artifact_is_removed_after_its_time_and_a_used_one_stays() {
     let mut control = collecting(TempDir::new().unwrap()).await;
     let [old, new, unused] = ["old", "new", "unused"].map(components::service);
     let started = Instant::now();

@@ -1,4 +1,5 @@
-//! The smallest components that a control plane can tell apart. They never run: only their borders count here.
+//! The smallest components that a control plane can tell apart. They never run: only their borders
+//! count here.
 
 use warren_model::digest::Digest;
 

@@ -67,7 +67,8 @@ async fn fences_grow_with_every_assignment_whoever_gives_it() {
     );
 }
 
-/// A control plane that waits for less than the one before it: what that one acknowledged counts on.
+/// A control plane that waits for less than the one before it: what that one acknowledged counts
+/// on.
 #[tokio::test]
 async fn a_shorter_timeout_does_not_cut_leases_that_were_given() {
     let mut control =

@@ -1,4 +1,5 @@
-//! A full disk, from a user's request to the worker's replicas: the limit on the size of a file stands in for it.
+//! A full disk, from a user's request to the worker's replicas: the limit on the size of a file
+//! stands in for it.
 
 use std::{env, path::PathBuf, process::Command, time::Instant};
 

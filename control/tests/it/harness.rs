@@ -320,7 +320,8 @@ async fn open(config: Config) -> ControlPlane {
     loop {
         match ControlPlane::open(config.clone()).await {
             Ok(plane) => return plane,
-            // A killed control plane's last tasks end in their own time; there is nothing to wait on.
+            // A killed control plane's last tasks end in their own time; there is nothing to wait
+            // on.
             Err(OpenError::Store(StoreError::InUse(_))) if started.elapsed() < SOON => {
                 tokio::task::yield_now().await;
             }

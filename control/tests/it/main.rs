@@ -1,4 +1,5 @@
-//! A real control plane on a real port over a real store, and a scripted client of the workers' contract.
+//! A real control plane on a real port over a real store, and a scripted client of the workers'
+//! contract.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -117,7 +117,8 @@ async fn the_same_apply_from_many_makes_one_workload() {
     );
 }
 
-/// Watches that nobody reads, of every kind: they cost the writers nothing, and those who read see everything.
+/// Watches that nobody reads, of every kind: they cost the writers nothing, and those who read see
+/// everything.
 #[tokio::test]
 async fn a_thousand_watches_that_do_not_read_delay_nobody() {
     const IDLE: usize = 1000;

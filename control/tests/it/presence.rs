@@ -137,7 +137,7 @@ async fn a_worker_of_another_cluster_is_shown_and_not_told_what_to_run() {
 }
 
 #[tokio::test]
-async fn of_two_processes_with_one_id_the_later_one_is_the_worker() {
+async fn the_later_of_two_processes_with_one_id_is_the_worker() {
     let mut control = Control::start().await;
     let machine = Machine::new("a");
     let hello = |name: &str, instance: &str| v1::Hello {

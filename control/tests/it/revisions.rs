@@ -75,7 +75,8 @@ async fn restart_replaces_every_replica_one_after_the_other() {
     loop {
         let seen = next(&mut watch).await.unwrap().unwrap().workload.unwrap();
         let status = seen.status.as_ref().unwrap();
-        // Never fewer than asked for are ready, of either revision, and never more than one surplus.
+        // Never fewer than asked for are ready, of either revision, and never more than one
+        // surplus.
         assert!(status.replicas <= 3, "{status:?}");
         if seen.revision == 2 && crate::harness::is_settled(&seen) {
             break;

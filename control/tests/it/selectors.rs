@@ -88,7 +88,8 @@ async fn a_list_and_the_watch_from_it_tell_every_replica_once() {
     control.apply(scaled).await.unwrap();
     control.until_settled("w").await;
 
-    // Broken off after every message, also amid those of one transaction: nothing is missed and nothing comes twice.
+    // Broken off after every message, also amid those of one transaction: nothing is missed and
+    // nothing comes twice.
     let expected = replicas(&mut control, "w").await;
     let mut messages = 0;
     while held != expected {
@@ -189,7 +190,8 @@ async fn workers_are_listed_and_watched_by_label_and_heartbeats_are_no_news() {
     let bookmark = next(&mut watch).await.unwrap().unwrap();
     assert_eq!(bookmark.r#type(), Type::Bookmark);
 
-    // Only what follows the heartbeats is told: a replica that is placed, then the end of the session.
+    // Only what follows the heartbeats is told: a replica that is placed, then the end of the
+    // session.
     worker.heartbeats(3).await;
     let service = components::service("a");
     control.run("w", 2, &service).await;

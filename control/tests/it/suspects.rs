@@ -1,4 +1,5 @@
-//! What no worker should be tried with any more: components that do not compile, and workloads that take workers down.
+//! What no worker should be tried with any more: components that do not compile, and workloads that
+//! take workers down.
 
 use warren_proto::v1::{self, compile_failure::Reason, condition::Status, replica::Phase};
 
@@ -185,7 +186,7 @@ async fn a_worker_that_is_started_again_and_again_is_spared_what_it_died_of() {
     let held = control.until("beast", reason_is("Held")).await;
     let message = &condition(&held, "Ready").unwrap().message;
     assert!(
-        message.contains("worker `w1` was lost again and again"),
+        message.contains("worker `w1` was lost repeatedly"),
         "{message}"
     );
     assert_eq!(assigned(&worker), 0);

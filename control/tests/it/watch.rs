@@ -131,7 +131,8 @@ async fn a_position_of_a_former_life_is_out_of_range() {
     assert_eq!(refused.code(), Code::InvalidArgument);
 }
 
-/// A client that does not read holds nobody up: it is told, and what it missed is in the next watch's present state.
+/// A client that does not read holds nobody up: it is told, and what it missed is in the next
+/// watch's present state.
 #[tokio::test]
 async fn a_watch_that_falls_behind_is_told_so_and_watches_anew() {
     /// More bytes than are kept of the past, and than a connection takes.

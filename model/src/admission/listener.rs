@@ -1,4 +1,4 @@
-//! What listeners have in common when they do not accept a connection.
+//! Common behaviour of listeners that refuse a connection.
 
 use std::io;
 
@@ -18,7 +18,8 @@ pub fn connections(full: Full, whose: &str) -> String {
     }
 }
 
-/// Whether accepting failed because of one client, so that the next one can be accepted at once.
+/// Returns whether accepting failed because of a single client, so that the next one can be
+/// accepted at once.
 pub fn is_about_one(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(

@@ -1,8 +1,8 @@
 //! Admission to what is bounded: connections of a listener, calls of an API, bytes in memory.
 //!
 //! The holder of a [`Place`] may be idle, and then gives way to a newcomer; the holder of a
-//! [`Share`] keeps it until it is dropped. Both are counted for each [`Peer`], so that no peer takes
-//! everything. This module owns no socket and no task.
+//! [`Share`] keeps it until it is dropped. Both are counted for each [`Peer`], so that no peer
+//! takes everything. This module owns no socket and no task.
 
 mod listener;
 mod peer;
@@ -16,7 +16,7 @@ pub use places::{Busy, Entered, Place, Places};
 pub use seldom::Seldom;
 pub use shares::{Share, Shares};
 
-/// How many there may be at once.
+/// The limits on how many there may be at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub total: usize,
@@ -24,7 +24,7 @@ pub struct Bounds {
     pub per_peer: usize,
 }
 
-/// Why there is no room.
+/// The reason why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
     /// As many as there may be are in use.

@@ -20,7 +20,8 @@ struct Inner<T> {
     free: Vec<usize>,
     peers: HashMap<Peer, OfPeer>,
     idle: Queue,
-    /// Grows with every event, so that it identifies a holder, and the time at which it became idle.
+    /// Grows with every event, so that it identifies a holder, and the time at which it became
+    /// idle.
     clock: u64,
 }
 
@@ -89,8 +90,8 @@ impl<T> Places<T> {
         })))
     }
 
-    /// Takes a place for a peer; without a peer only the total counts. A peer at its bound loses its
-    /// own longest idle place; when all places are taken, the longest idle of all is lost.
+    /// Takes a place for a peer; without a peer only the total counts. A peer at its bound loses
+    /// its own longest idle place; when all places are taken, the longest idle of all is lost.
     pub fn enter(&self, peer: Option<Peer>, handle: T) -> Result<Entered<T>, Full> {
         let mut inner = self.inner();
         let evicted = inner.make_room(peer)?;
@@ -104,7 +105,8 @@ impl<T> Places<T> {
         Ok(Entered { place, evicted })
     }
 
-    /// Frees the longest idle place and returns its holder, when something else than places is short.
+    /// Frees the longest idle place and returns its holder, when something else than places is
+    /// short.
     pub fn evict(&self) -> Option<T> {
         self.inner().evict(None)
     }

@@ -1,8 +1,8 @@
-//! Why bytes are refused.
+//! The reasons why bytes are refused as a component.
 
 use super::limits::Limit;
 
-/// The bytes are no component that Warren can run.
+/// The bytes are not a component that Warren can run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
     #[error("it is not WebAssembly: {0}")]
@@ -52,7 +52,8 @@ pub enum InspectError {
 }
 
 impl InspectError {
-    /// Whether other [`Limits`](super::Limits) would have accepted what was refused, at least so far.
+    /// Whether other [`Limits`](super::Limits) would have accepted what was refused, at least so
+    /// far.
     pub fn is_limit(&self) -> bool {
         matches!(self, Self::Function { .. } | Self::TooMuch { .. })
     }
@@ -67,7 +68,7 @@ impl From<wasmparser::BinaryReaderError> for InspectError {
     }
 }
 
-/// What the bytes look like, for somebody who gave the wrong file.
+/// Describes what the bytes look like, which is enough to see that the wrong file was given.
 pub(super) fn describe(bytes: &[u8]) -> String {
     let magic = [
         (

@@ -1,4 +1,4 @@
-//! Reading a component's border from its bytes.
+//! Reads a component's imports and exports from its bytes.
 
 use wasmparser::{
     BinaryReader, Encoding, FuncValidator, FuncValidatorAllocations, FunctionBody, Parser, Payload,
@@ -18,15 +18,18 @@ use super::{
     wasi, wasi_generation,
 };
 
-/// What wasmtime enables unless it is told otherwise, and WASI 0.3's async: what this accepts, a worker can compile.
+/// The features that wasmtime enables by default, and WASI 0.3's async: a worker can compile
+/// whatever passes this validation.
 const FEATURES: WasmFeatures = WasmFeatures::WASM3
     .union(WasmFeatures::COMPONENT_MODEL)
     .union(WasmFeatures::CM_ASYNC);
 
-/// Names and signatures beyond this are refused: they are stored with the artifact and sent with every answer about it.
+/// The total bytes of names and signatures. A component with more is refused, because they are
+/// stored with the artifact and sent with every answer about it.
 const MAX_DESCRIPTION: usize = 1 << 20;
 
-/// Imports and exports beyond this are refused: linking a workload looks at those of every component.
+/// The number of imports and exports. A component with more is refused, because linking a workload
+/// visits those of every component.
 const MAX_ITEMS: usize = 5_000;
 
 /// Validates a component and lists what it imports and exports, within the default [`Limits`].
@@ -36,8 +39,9 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, InspectError> {
 
 /// Validates a component and lists what it imports and exports.
 ///
-/// What exceeds `limits` is refused before the validator sees it. Otherwise the time is about that of reading the
-/// bytes a few times; `interrupt` is looked at often enough for the work to end within a second of it.
+/// A component that exceeds `limits` is refused before the validator sees it. Otherwise this takes
+/// about as long as reading the bytes a few times; `interrupt` is checked often enough for the work
+/// to end within a second of it.
 pub fn inspect_within(
     bytes: &[u8],
     limits: &Limits,
@@ -57,7 +61,7 @@ pub fn inspect_within(
     info(bytes, &types)
 }
 
-/// Whether work that nobody waits for any more should end.
+/// Decides whether to abandon work whose result is no longer needed.
 pub struct Interrupt<'a>(Option<&'a dyn Fn() -> bool>);
 
 impl<'a> Interrupt<'a> {
@@ -78,11 +82,11 @@ impl<'a> Interrupt<'a> {
     }
 }
 
-/// What a component that was inspected when it was pushed imports and exports, and which engine it
-/// needs.
+/// Returns the imports and exports of a component that was inspected when it was pushed, and the
+/// engine that it needs.
 ///
-/// Function bodies, which are most of a component, are not looked at again: this is for each start
-/// of a worker.
+/// Function bodies, which are most of a component, are not validated again: this is called at each
+/// start of a worker.
 pub fn border(bytes: &[u8]) -> Result<(ComponentInfo, WasiGeneration), InspectError> {
     let types = |features| types(bytes, features, Bodies::Skipped, &Interrupt::never());
     let (types, is_async) = match types(FEATURES.difference(WasmFeatures::CM_ASYNC)) {
@@ -104,7 +108,7 @@ enum Bodies {
     Skipped,
 }
 
-/// Operators of a function between two looks at the interrupt.
+/// The number of operators of a function between two checks of the interrupt.
 const OPERATORS: u32 = 1024;
 
 /// Validates a component and returns its outermost types.
@@ -155,7 +159,7 @@ fn types(
     })
 }
 
-/// Validates one function; `false` where its blocks are nested deeper than `block_depth`.
+/// Validates one function. Returns `false` if its blocks are nested deeper than `block_depth`.
 fn checked(
     function: &mut FuncValidator<ValidatorResources>,
     body: &FunctionBody<'_>,
@@ -184,10 +188,11 @@ fn checked(
     Ok(true)
 }
 
-/// Elements of one `array.new_fixed`, as in every engine of the Web.
+/// The elements of one `array.new_fixed`, as in every engine of the Web.
 const ARRAY_ELEMENTS: u32 = 10_000;
 
-/// The validator pops each element of `array.new_fixed`, and after `unreachable` there are always more.
+/// The validator pops each element of `array.new_fixed`, and after `unreachable` there are always
+/// more.
 fn bound_array(reader: &BinaryReader<'_>, offset: usize) -> Result<(), InspectError> {
     let mut reader = reader.clone();
     if reader.read_u8()? != 0xfb || reader.read_var_u32()? != 8 {
@@ -215,7 +220,7 @@ fn info(bytes: &[u8], types: &Types) -> Result<ComponentInfo, InspectError> {
     reader.read(&imports, &exports)
 }
 
-/// The names of the outermost component's imports and exports, in their order.
+/// Returns the names of the outermost component's imports and exports, in order.
 fn names(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), InspectError> {
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut depth = 0;
@@ -239,7 +244,7 @@ fn names(bytes: &[u8]) -> Result<(Vec<&str>, Vec<&str>), InspectError> {
     Ok((imports, exports))
 }
 
-/// Where an item stands at the component's border.
+/// The side of the component's border that an item is on.
 #[derive(Clone, Copy, PartialEq)]
 enum Side {
     Import,
@@ -283,7 +288,8 @@ impl Reader<'_> {
         Ok(items)
     }
 
-    /// What is to be linked of one import or export; `None` for a type that stands alone, which is nothing to link.
+    /// What is to be linked of one import or export; `None` for a type that stands alone, which is
+    /// nothing to link.
     fn functions(
         &mut self,
         name: &str,

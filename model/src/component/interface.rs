@@ -21,9 +21,9 @@ pub struct InterfaceName {
 pub struct InterfaceNameError(String);
 
 impl InterfaceName {
-    /// Returns the part of the version that compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12,
-    /// `0.0.3` of 0.0.3, and a pre-release as a whole, which is compatible with nothing but itself.
-    /// `None` without a version.
+    /// Returns the part of the version that compatible versions share: `1` of 1.2.3, `0.2` of
+    /// 0.2.12, `0.0.3` of 0.0.3, and a pre-release as a whole, which is compatible with nothing but
+    /// itself. `None` without a version.
     pub fn track(&self) -> Option<String> {
         let version = self.version.as_ref()?;
         let Version {
@@ -55,8 +55,8 @@ impl InterfaceName {
             && self.interface == other.interface
     }
 
-    /// Returns whether an import of the one can be linked to an export of the other: both are the same
-    /// interface on the same track.
+    /// Returns whether an import of the one can be linked to an export of the other: both are the
+    /// same interface on the same track.
     pub fn links_with(&self, other: &Self) -> bool {
         self.same_interface(other) && same_track(self.version.as_ref(), other.version.as_ref())
     }
@@ -80,8 +80,8 @@ impl fmt::Display for InterfaceName {
     }
 }
 
-/// Returns whether [`InterfaceName::track`] is the same of both, without writing it: placement compares
-/// many.
+/// Returns whether [`InterfaceName::track`] is the same of both, without writing it: placement
+/// compares many.
 fn same_track(one: Option<&Version>, other: Option<&Version>) -> bool {
     let (Some(a), Some(b)) = (one, other) else {
         return one == other;

@@ -1,11 +1,12 @@
-//! Bounds on what a component may hold, so that neither its inspection nor its compilation can be made to take long.
+//! Bounds on what a component may hold, so that neither its inspection nor its compilation can be
+//! made to take long.
 
 use std::{fmt, str::FromStr};
 
 use crate::quantity::{format_bytes, parse_bytes};
 
-/// One bound. Those from [`Self::Nesting`] on count what the whole artifact holds together; those before are for each
-/// function.
+/// One limit. Those from [`Self::Nesting`] on count the contents of the whole artifact; those
+/// before apply to each function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// Bytes of one function's body.
@@ -28,16 +29,16 @@ pub enum Limit {
     Tables,
     /// Types and their parts, imports, exports, aliases, globals and segments.
     Definitions,
-    /// Parts of types, counted again wherever an import, an export or an instantiation repeats them. Types share
-    /// parts, so a small component can describe huge ones.
+    /// Parts of types, counted again wherever an import, an export or an instantiation repeats
+    /// them. Types share parts, so a small component can describe huge ones.
     TypeSize,
 }
 
-/// How much of each is accepted.
+/// The value of each limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits([u64; ALL.len()]);
 
-/// The text names no limit, or a value that it cannot have.
+/// The text names an unknown limit, or a value that it cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     #[error("write KEY=VALUE, such as function-size=1MiB")]
@@ -48,7 +49,7 @@ pub enum LimitError {
     Value(&'static str, String),
 }
 
-/// With key and default, in the order of [`Limit`].
+/// The limits with their keys and defaults, in the order of [`Limit`].
 const ALL: [(Limit, &str, u64); 12] = [
     (Limit::FunctionSize, "function-size", 768 << 10),
     (Limit::Locals, "locals", 10_000),
@@ -64,7 +65,8 @@ const ALL: [(Limit, &str, u64); 12] = [
     (Limit::TypeSize, "type-size", 300_000),
 ];
 
-/// Nested types are read by recursion: so many fit the stack of any thread.
+/// The greatest value for nesting. Nested types are read recursively, and this many levels fit on
+/// the stack of any thread.
 const MOST_NESTING: u64 = 100;
 
 // === impl Limit ===

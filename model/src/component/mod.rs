@@ -1,6 +1,7 @@
-//! What a component imports and exports, and what a workload may use it as.
+//! The imports and exports of a component, and what a workload may use it as.
 //!
-//! Read from the bytes once, when an artifact is pushed ([`inspect()`]); stored with the artifact and read back from there.
+//! Read from the bytes once, when an artifact is pushed ([`inspect()`]); stored with the artifact
+//! and read back from there.
 
 use std::collections::BTreeSet;
 
@@ -51,12 +52,13 @@ pub struct Function {
     pub unlinkable: Option<String>,
 }
 
-/// What a workload may use a component as.
+/// The role that a workload may use a component in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Use {
     /// The service: exports `wasi:cli/run` 0.2 or 0.3.
     Service,
-    /// A component with routes: exports `wasi:http/incoming-handler` 0.2 or `wasi:http/handler` 0.3.
+    /// A component with routes: exports `wasi:http/incoming-handler` 0.2 or `wasi:http/handler`
+    /// 0.3.
     Http,
     /// A component that others call: exports an interface with functions outside `wasi`.
     Library,
@@ -125,7 +127,8 @@ impl ComponentInfo {
         (items(&self.imports), items(&self.exports), uses)
     }
 
-    /// What was found when the artifact was pushed. A use that this version does not know is left out.
+    /// What was found when the artifact was pushed. A use that this version does not know is left
+    /// out.
     pub fn from_proto(artifact: &v1::Artifact) -> Self {
         let items = |items: &[v1::ExternItem]| items.iter().map(ExternItem::from_proto).collect();
         Self {

@@ -1,7 +1,9 @@
-//! What one instance of a component makes the engine allocate, as far as the engine itself does not say.
+//! The allocations that one instance of a component requires from the engine, as far as the engine
+//! itself does not report them.
 //!
-//! Components nest, and each may be instantiated many times: the sum follows the instantiations, not the bytes. Where
-//! it cannot be known, because a component is an argument or comes from another instance, the sum is not known.
+//! Components nest, and each may be instantiated many times: the sum follows the instantiations,
+//! not the bytes. Where it cannot be known, because a component is an argument or comes from
+//! another instance, the sum is not known.
 
 use wasmparser::{
     AbstractHeapType, ComponentAlias, ComponentExternalKind, ComponentInstance,
@@ -11,15 +13,16 @@ use wasmparser::{
 
 use super::InspectError;
 
-/// What one instance of a component consists of.
+/// The parts of one instance of a component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Instances of core modules. `None`: not known.
     pub core_instances: Option<u32>,
-    /// Instances of components, itself among them, that have code of their own: each may have a task that blocks while
-    /// those of others run. `None`: not known.
+    /// Instances of components, itself among them, that have code of their own: each may have a
+    /// task that blocks while those of others run. `None`: not known.
     pub running: Option<u32>,
-    /// Whether a module uses garbage-collected references, so that the instance may need a heap for them.
+    /// Whether a module uses garbage-collected references, so that the instance may need a heap for
+    /// them.
     pub gc: bool,
 }
 
@@ -187,7 +190,8 @@ fn read_component(payload: &Payload<'_>, scopes: &mut [Scope]) -> Result<(), Ins
     Ok(())
 }
 
-/// Whether a section of a core module has references that are garbage-collected, or exceptions, which are.
+/// Returns whether a section of a core module has garbage-collected references, or exceptions,
+/// which are garbage-collected too.
 fn uses_gc(payload: &Payload<'_>) -> Result<bool, InspectError> {
     match payload {
         Payload::TypeSection(groups) => {
@@ -248,7 +252,7 @@ fn is_collected(ty: &ValType) -> bool {
     matches!(ty, ValType::Ref(ty) if is_collected_ref(*ty))
 }
 
-/// A concrete type that is no function has been found where it is defined.
+/// A concrete type that is not a function was already found at its definition.
 fn is_collected_ref(ty: RefType) -> bool {
     match ty.heap_type() {
         HeapType::Abstract { ty, .. } => {

@@ -1,9 +1,10 @@
-//! One cheap pass over a component before it is validated, which refuses what would be expensive to validate.
+//! One cheap pass over a component before it is validated, which refuses what would be expensive to
+//! validate.
 //!
-//! Validation is linear in most of a component, and far from it in how components and their types are nested, shared
-//! and instantiated. This pass takes time and memory in proportion to the bytes, and recurses nowhere. It resolves
-//! just enough of the index spaces to know how large types are once written out; whether the component is valid it
-//! leaves to the validator.
+//! Validation is linear in most of a component, and far from it in how components and their types
+//! are nested, shared and instantiated. This pass takes time and memory in proportion to the bytes,
+//! and recurses nowhere. It resolves just enough of the index spaces to know how large types are
+//! once written out; whether the component is valid it leaves to the validator.
 
 use wasmparser::{BinaryReader, Encoding, FromReader, Parser, Payload, SectionLimited};
 
@@ -22,7 +23,8 @@ mod tests;
 
 type Result<T = ()> = std::result::Result<T, InspectError>;
 
-/// Refuses a component that exceeds a limit, [`Limit::BlockDepth`] apart, which the validation of bodies watches.
+/// Refuses a component that exceeds a limit, [`Limit::BlockDepth`] apart, which the validation of
+/// bodies watches.
 pub(super) fn check(bytes: &[u8], limits: &Limits, interrupt: &Interrupt<'_>) -> Result {
     count(bytes, limits, interrupt).map(drop)
 }
@@ -197,7 +199,8 @@ impl<'a> Outline<'a, '_> {
         }
     }
 
-    /// The innermost scope. Without one the bytes are a core module, which [`super::inspect()`] refuses before.
+    /// The innermost scope. Without one the bytes are a core module, which [`super::inspect()`]
+    /// refuses before.
     fn here(&mut self) -> &mut Scope<'a> {
         if self.scopes.is_empty() {
             self.scopes.push(Scope::default());

@@ -11,7 +11,8 @@ use wasmparser::{
     types::Types,
 };
 
-/// A type that is longer written out is refused. Types share parts, so a small component can describe a huge one.
+/// The maximum bytes of a type as text. A longer one is refused: types share parts, so a small
+/// component can describe a huge one.
 const MAX_LENGTH: usize = 16 << 10;
 
 /// The names of the resources that an interface knows.
@@ -50,11 +51,12 @@ struct Writer<'a> {
     types: &'a Types,
     resources: &'a Resources,
     text: String,
-    /// The first that was met; [`Obstacle::Length`] takes the place of another, and ends the writing.
+    /// The first that was met; [`Obstacle::Length`] takes the place of another, and ends the
+    /// writing.
     obstacle: Option<Obstacle>,
 }
 
-/// What cannot pass from one component's instance to another's.
+/// A type that cannot pass from one component's instance to another's.
 #[derive(Clone, Copy, PartialEq)]
 enum Obstacle {
     Async,

@@ -125,7 +125,7 @@ fn resources_of_wasi_belong_to_the_interface_that_defines_them() {
 }
 
 #[test]
-fn of_two_doors_the_newer_is_taken() {
+fn the_newer_of_two_entry_points_is_used() {
     use WasiGeneration::{P2, P3};
     let doors = |world: &str| {
         let info = inspected(WASI, world);

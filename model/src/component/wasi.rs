@@ -1,4 +1,4 @@
-//! What workers of this version provide, by interface, track and function.
+//! The interfaces that workers of this version provide, with their tracks and functions.
 //!
 //! Workers announce it, and links are decided by it. A test of the worker compares it with what the
 //! linkers of both engines hold, so that it cannot drift from them.
@@ -24,8 +24,8 @@ pub struct Provided {
     pub needs_binding: bool,
 }
 
-/// Every interface that workers of this version provide. A guest of WASI 0.3 may import those of 0.2
-/// too.
+/// Every interface that workers of this version provide. A guest of WASI 0.3 may import those of
+/// 0.2 too.
 pub fn provided() -> &'static [Provided] {
     PROVIDED
 }

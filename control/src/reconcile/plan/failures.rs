@@ -1,4 +1,4 @@
-//! Replicas that failed: when another one is tried, and where.
+//! Failed replicas: when and where a replacement is tried.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,14 +8,14 @@ use super::{
     rules::{is_in_use, is_present, may_start, surge},
 };
 
-/// A failed replica is replaced after this long, doubled for each one that failed in a row before it.
+/// The delay before a failed replica is replaced. It doubles with each consecutive failure.
 const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
 const MAX_FAILURE_BACKOFF: Duration = Duration::from_secs(300);
-/// A replica that lived for this long before it failed starts a new row.
+/// A replica that lived for this long before it failed does not count as a consecutive failure.
 const FAILURE_RESET: Duration = Duration::from_secs(600);
 
-/// A failed replica stays, to be looked at, until its backoff is over; then another one takes its place, unless it is to
-/// keep it. Where only a port is not free, another worker is tried at once.
+/// Replaces failed replicas. Each stays for inspection until its backoff is over, unless its policy
+/// is to keep it. If only a port was not free, another worker is tried at once.
 pub(super) fn replace_failed(
     round: &mut Round,
     desired: &Desired,
@@ -75,8 +75,9 @@ pub(super) fn replace_failed(
     }
 }
 
-/// Replaces a replica whose ports are not free where it is: by one on another worker, or by one that waits until an
-/// earlier replica has made room. Fails where neither can be, and says why.
+/// Replaces a replica whose ports are not free on its worker: by one on another worker, or by one
+/// that waits until an earlier replica has made room. If neither is possible, returns an error with
+/// the reason.
 fn try_elsewhere(
     round: &mut Round,
     desired: &Desired,
@@ -105,13 +106,13 @@ fn try_elsewhere(
     }
 }
 
-/// How long to wait after so many failures in a row.
+/// Returns how long to wait after this many consecutive failures.
 fn failure_backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     MAX_FAILURE_BACKOFF.min(FAILURE_BACKOFF * 2_u32.pow(doublings))
 }
 
-/// Workers that could not listen on a port are tried again after a backoff.
+/// Makes workers that could not listen on a port eligible again after a backoff.
 pub(super) fn retry_refused(round: &mut Round, replica: usize) {
     let held = &mut round.replicas[replica];
     if held.refused.is_empty() {

@@ -1,5 +1,5 @@
-//! Places that change hands: a replica stops so that its successor can have what no two can hold, or because its worker is
-//! drained.
+//! Handovers: a replica stops so that its successor can have something that only one of them can
+//! hold, or because its worker is being drained.
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
@@ -11,9 +11,9 @@ use super::{
     rules::{is_present, is_slot, old_victims, to_usize},
 };
 
-/// Replicas of the present revision whose worker is drained go as old ones do, with one difference: what takes their
-/// place is no better than they are. So none stops for which there is no other worker, unless there are enough without
-/// it.
+/// Moves replicas of the current revision away from drained workers. They are treated like those of
+/// an old revision, except that their replacements are no better than they are: none is stopped if
+/// no other worker can take it, unless there are enough replicas without it.
 pub(super) fn move_leaving(round: &mut Round, desired: &Desired, target: usize) {
     let is_leaving = |replica: &Replica| {
         is_present(replica, desired)
@@ -61,8 +61,8 @@ pub(super) fn move_leaving(round: &mut Round, desired: &Desired, target: usize) 
     }
 }
 
-/// Where a new replica cannot start for a published port that an old one holds, the old one stops first. One at a time,
-/// and only while all new ones that could start are ready.
+/// Stops an old replica first if a new one cannot start because the old one holds a published port.
+/// Stops one at a time, and only while all new replicas that could start are ready.
 pub(super) fn stop_first(round: &mut Round, desired: &Desired) {
     let waits =
         round.count(|replica| is_present(replica, desired) && replica.class == Class::Waiting) > 0;
@@ -79,7 +79,7 @@ pub(super) fn stop_first(round: &mut Round, desired: &Desired) {
     }
 }
 
-/// Whether a port is on its way from one replica to the next, `leaving` left out.
+/// Returns whether a port is being handed over from one replica to the next, ignoring `leaving`.
 fn changes_hands(round: &Round, desired: &Desired, leaving: usize) -> bool {
     let on_its_way = |(index, replica): (usize, &Replica)| {
         let starts =
@@ -89,7 +89,7 @@ fn changes_hands(round: &Round, desired: &Desired, leaving: usize) -> bool {
     round.replicas.iter().enumerate().any(on_its_way)
 }
 
-/// Workers that could not listen on the ports of those that wait.
+/// Returns the workers that could not listen on the ports of the waiting replicas.
 pub(super) fn refused_by_waiting(round: &Round) -> BTreeSet<Name> {
     let waiting = round.replicas.iter();
     let waiting = waiting.filter(|replica| replica.class == Class::Waiting);

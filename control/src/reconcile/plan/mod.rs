@@ -1,7 +1,9 @@
-//! What to do about one workload now. Pure: no clock, no store, the same input gives the same plan.
+//! Plans what to do about one workload now. Pure: it uses no clock and no store, and the same input
+//! gives the same plan.
 //!
-//! Level-triggered: a plan is made from what is, never from what happened, so that a lost wake-up or a restart of the
-//! control plane costs nothing. Once all actions are carried out, planning again finds nothing to do.
+//! Plans are level-triggered: they depend on the current state, never on what happened, so a lost
+//! wake-up or a restart of the control plane does no harm. Once all actions are carried out,
+//! planning again finds nothing to do.
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -25,23 +27,25 @@ pub use rollout::{Note, Rollout, RolloutState};
 use round::Round;
 pub use suspicion::{Loss, Suspicion, on_trial};
 
-/// One workload and all that matters for it.
+/// One workload and everything that matters for its plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
-    /// `None`: it is gone, and what is left of it goes too.
+    /// `None` if the workload was deleted: its replicas are removed too.
     pub workload: Option<&'a Desired>,
     pub replicas: &'a [ReplicaState],
-    /// All workers, with every replica counted that may hold memory and ports there.
+    /// All workers, including what every replica holds that may occupy memory and ports there.
     pub workers: &'a [WorkerView],
     /// A worker that is silent for this long is lost.
     pub worker_timeout: Duration,
-    /// How long this control plane runs: before one worker timeout it may not have heard of everybody.
+    /// How long this control plane has been running: during the first worker timeout some workers
+    /// may not have reconnected yet.
     pub up_for: Duration,
-    /// For how long workers may still go by what an earlier control plane acknowledged: nobody is lost before.
+    /// For how long workers may still rely on heartbeats that an earlier control plane
+    /// acknowledged; no worker is lost before that.
     pub earlier_leases: Duration,
 }
 
-/// What should be.
+/// The desired state.
 #[derive(Clone, Debug)]
 pub struct Desired {
     /// Replicas of any other revision are replaced.
@@ -51,100 +55,103 @@ pub struct Desired {
     pub needs: Needs,
     pub requirements: Requirements,
     pub deleting: bool,
-    /// How many replicas more than asked for an update may use.
+    /// The number of extra replicas that may exist during an update.
     pub max_surge: u32,
-    /// How many of those asked for may be missing during an update.
+    /// The number of desired replicas that may be missing during an update.
     pub max_unavailable: u32,
-    /// Old replicas stop before new ones start: nobody minds the gap, and two at once would confuse.
+    /// Old replicas stop before new ones start: the gap is acceptable, and two replicas at once
+    /// would be confusing.
     pub stop_first: bool,
-    /// No replica starts before all others have ended for certain. At most one is asked for.
+    /// No replica starts before all others have certainly ended. At most one is desired.
     pub exclusive: bool,
-    /// `None`: nothing was noted of this revision's.
+    /// `None` if nothing was recorded for this revision's rollout.
     pub rollout: Option<Rollout>,
-    /// A rollout that makes no progress for so long stalls.
+    /// The time without progress after which a rollout stalls.
     pub progress_deadline: Duration,
     /// The revision to go back to when the rollout stalls.
     pub roll_back_to: Option<u32>,
-    /// How long a replica is ready before it counts.
+    /// How long a replica has to be ready before it counts as available.
     pub min_ready: Duration,
     /// A replica that failed after its service had run keeps its place.
     pub keeps_failed: bool,
-    /// So does one that is lost.
+    /// A lost replica keeps its place.
     pub keeps_lost: bool,
     /// Of this revision.
     pub suspicion: Suspicion,
-    /// `None`: no component of it is known not to compile.
+    /// `None` if no component of it is known to fail to compile.
     pub uncompilable: Option<Uncompilable>,
 }
 
-/// A component that workers tried to compile in vain.
+/// A component that workers failed to compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uncompilable {
-    /// Workers that cannot compile it either.
+    /// The workers that cannot compile it either.
     pub workers: BTreeSet<Name>,
-    /// Why not, and what to do.
+    /// The reason, and what to do about it.
     pub message: String,
 }
 
-/// What one replica is, as far as the control plane knows.
+/// The state of one replica, as far as the control plane knows it.
 #[derive(Clone, Debug)]
 pub struct ReplicaState {
     pub id: String,
     pub revision: u32,
-    /// `None`: none was found yet.
+    /// `None` if no worker was found yet.
     pub worker: Option<Name>,
     pub phase: Phase,
     pub ready: bool,
-    /// For how long it has been ready without a break.
+    /// For how long it has been ready without interruption.
     pub ready_for: Duration,
-    /// It was noted that it has been ready for long enough to count.
+    /// Whether it is recorded as having been ready for long enough to count.
     pub available: bool,
-    /// Since it was made.
+    /// The time since it was created.
     pub age: Duration,
-    /// Since its phase was entered.
+    /// The time since it entered its phase.
     pub phase_age: Duration,
-    /// Since it has its worker.
+    /// The time since it was placed on its worker.
     pub placed_for: Duration,
-    /// How long ago another process of its worker took the place of one that had ended while this was on trial there.
+    /// How long ago the process of its worker was replaced after the previous one had ended while
+    /// this replica was on trial there.
     pub cut_short: Option<Duration>,
-    /// Its service was started more than once, and no worker was lost by it.
+    /// Its service was started more than once without the loss of a worker.
     pub survived: bool,
-    /// How many replicas before it failed in a row, as [`Action::Create`] gave it.
+    /// The number of consecutive failures before it, as set by [`Action::Create`].
     pub attempt: u32,
-    /// Its worker makes machine code of its components.
+    /// Its worker is compiling its components.
     pub compiling: bool,
-    /// Why it has no worker, as it was last told; of a failed one, why no other worker can take its place.
+    /// The last reported reason why it has no worker or, if it has failed, why no other worker can
+    /// take its place.
     pub waiting: Option<Waiting>,
     /// Of its own revision.
     pub needs: Needs,
     /// Of a failed one.
     pub failure: Failure,
-    /// Workers that could not listen on its ports, as [`Action::Create`] gave them.
+    /// The workers that could not listen on its ports, as set by [`Action::Create`].
     pub refused: BTreeSet<Name>,
 }
 
-/// Why there is no worker for a replica.
+/// The reason why there is no worker for a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     pub reason: String,
     pub cause: Cause,
 }
 
-/// What kind of thing a replica waits for.
+/// The kind of obstacle that a replica waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cause {
-    /// It may pass with time.
+    /// An obstacle that may disappear with time.
     #[default]
     NoWorker,
-    /// Published ports: somebody has to change something.
+    /// Published ports are taken: this needs a change by a person.
     Ports,
     /// No worker can compile it.
     Uncompilable,
-    /// Its revision may have taken workers down.
+    /// Its revision may have crashed workers.
     Held,
 }
 
-/// What made a replica fail.
+/// The cause of a replica's failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Failure {
     /// Its service had run.
@@ -152,11 +159,11 @@ pub enum Failure {
     Ended,
     /// Its service could not be started.
     CannotRun,
-    /// Something that is not Warren's has a port that it publishes.
+    /// A process outside Warren holds a port that it publishes.
     PortUnavailable,
 }
 
-/// Where a replica is in its life.
+/// A replica's place in its life cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Pending,
@@ -165,13 +172,13 @@ pub enum Phase {
     Backoff,
     Completed,
     Failed,
-    /// It was asked to stop, whatever its worker last said.
+    /// It was requested to stop, whatever its worker last reported.
     Stopping,
     Stopped,
     Lost,
 }
 
-/// Everything to do, and when to look again if nothing happens before.
+/// The actions to carry out, and when to plan again if nothing happens before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// At most one for each replica, and one for the rollout.
@@ -179,10 +186,10 @@ pub struct Plan {
     pub wake_after: Option<Duration>,
 }
 
-/// One step towards what should be.
+/// One step towards the desired state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A new replica, PENDING.
+    /// Create a replica in the phase PENDING.
     Create {
         id: String,
         revision: u32,
@@ -191,42 +198,46 @@ pub enum Action {
         refused: BTreeSet<Name>,
         placement: Placement,
     },
-    /// A PENDING replica gets its worker.
+    /// Place a PENDING replica on a worker.
     Place { id: String, worker: Name },
-    /// A PENDING replica has no worker, or a FAILED one whose ports are taken no other, for another reason than before.
+    /// Record a new reason why a PENDING replica has no worker, or why no other worker can take a
+    /// FAILED one whose ports are taken.
     Unschedulable { id: String, waiting: Waiting },
-    /// A replica has been ready for long enough to count.
+    /// Record that a replica has been ready for long enough to count.
     MarkAvailable { id: String },
-    /// Its worker is to stop it: STOPPING.
+    /// Have its worker stop the replica: STOPPING.
     Stop { id: String, reason: StopReason },
-    /// Its record goes. A worker that still has it stops whatever it is not told to run.
+    /// Delete the replica's record. A worker that still runs it stops it, because it stops
+    /// everything that is not assigned to it.
     Forget { id: String },
-    /// Its worker is lost: LOST.
+    /// Mark a replica LOST because its worker is lost.
     MarkLost { id: String },
-    /// LOST no more: its worker is back and nothing took its place. Its phase is what the worker says.
+    /// Mark a LOST replica as returned: its worker is back and it was not replaced. Its phase is
+    /// the one that the worker reports.
     Readmit { id: String },
-    /// A worker was lost while a replica of the present revision was on trial there. `shared`: so was another workload's,
-    /// there and on all workers before.
+    /// Record that a worker was lost while a replica of the current revision was on trial there.
+    /// `shared` means that another workload was also on trial there, and on all workers that were
+    /// lost before.
     Blame { worker: Name, shared: bool },
-    /// It was not lost after all: the process that ran there is back.
+    /// Withdraw the blame: the process that ran there is back.
     Acquit { worker: Name },
-    /// The rollout moved on, came to its end, or stalled.
+    /// Record that the rollout made progress, completed or stalled.
     Note(Note),
-    /// The rollout stalled, and an earlier revision takes its place: the next plan is about that one.
+    /// Roll back a stalled rollout to an earlier revision; the next plan is about that one.
     RollBack { revision: u32 },
-    /// Nothing is left of the deleted workload but itself.
+    /// Delete the workload's own record: nothing else is left of it.
     Finish,
 }
 
-/// Where a new replica begins.
+/// The state that a new replica starts in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
     On(Name),
-    /// No worker can take it, and why.
+    /// No worker can take it, for this reason.
     Waiting(Waiting),
 }
 
-/// Why a replica is stopped. `Display` is a sentence for people.
+/// The reason why a replica is stopped. Its `Display` text is a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
     Deleted,
@@ -236,21 +247,21 @@ pub enum StopReason {
     Superseded {
         revision: u32,
     },
-    /// Superseded, but before its successor can start.
+    /// It is superseded, and has to stop before its successor can start.
     StopFirst {
         revision: u32,
     },
-    /// Its worker is drained.
+    /// Its worker is being drained.
     Drained,
-    /// It failed and another one takes its place.
+    /// It failed and is replaced.
     Failed,
-    /// It was lost and came back after another one took its place.
+    /// It was lost, and returned after it had been replaced.
     Replaced,
-    /// Its revision may have taken workers down.
+    /// Its revision may have crashed workers.
     Held,
 }
 
-/// Plans for one workload. `new_id` makes an id that was never used.
+/// Plans one workload. `new_id` returns an id that was never used.
 pub fn plan(observed: &Observed<'_>, new_id: &mut dyn FnMut() -> String) -> Plan {
     let mut round = Round::new(observed);
     rules::forget_stopped(&mut round);
@@ -271,8 +282,8 @@ pub fn plan(observed: &Observed<'_>, new_id: &mut dyn FnMut() -> String) -> Plan
 
 #[cfg(test)]
 impl Phase {
-    /// Whether a replica of this phase may hold memory and ports of its worker. The index counts what
-    /// real ones hold by `ReplicaRecord::occupies`.
+    /// Returns whether a replica in this phase may hold memory and ports of its worker. The index
+    /// counts what stored replicas hold by `ReplicaRecord::occupies`.
     pub fn occupies(self) -> bool {
         !matches!(self, Self::Failed | Self::Stopped)
     }

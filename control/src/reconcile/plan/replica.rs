@@ -7,7 +7,7 @@ use warren_model::name::Name;
 use super::{Desired, Failure, Phase, ReplicaState, Waiting, on_trial};
 use crate::scheduler::{Needs, WorkerView};
 
-/// What a replica is to the rules.
+/// The role of a replica in the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// Without a worker.
@@ -18,7 +18,7 @@ pub(super) enum Class {
     Failed,
     Stopping,
     Lost,
-    /// Its record goes.
+    /// Its record is deleted.
     Gone,
 }
 
@@ -30,11 +30,12 @@ pub(super) struct Replica {
     pub worker: Option<Name>,
     pub class: Class,
     pub ready: bool,
-    /// It is ready, and counts. Of an earlier revision whatever is ready counts: it does the work now.
+    /// It is ready and counts as available. For an earlier revision every ready replica counts: it
+    /// does the work now.
     pub available: bool,
-    /// That it counts was noted.
+    /// It is recorded as available.
     pub noted: bool,
-    /// How long it takes until one that is ready counts.
+    /// The time until a ready replica counts as available.
     pub ripens_in: Duration,
     pub age: Duration,
     pub phase_age: Duration,
@@ -45,14 +46,14 @@ pub(super) struct Replica {
     pub refused: BTreeSet<Name>,
     pub compiling: bool,
     pub placed_for: Duration,
-    /// It may be what its worker was lost by, if that is lost.
+    /// It may be the cause if its worker is lost.
     pub on_trial: bool,
     pub cut_short: Option<Duration>,
-    /// Its worker is drained, or stops by itself and does not keep it.
+    /// Its worker is being drained, or is stopping and does not keep it.
     pub leaving: bool,
-    /// Its worker stops it without being told.
+    /// Its worker stops it without a request.
     pub stops_by_itself: bool,
-    /// There is an action for it: no other may follow.
+    /// It has an action in this round; no other may follow.
     pub done: bool,
 }
 
@@ -72,7 +73,7 @@ impl Replica {
         let here = |worker: &&WorkerView| Some(&worker.name) == state.worker.as_ref();
         let worker = workers.iter().find(here);
         let ready = state.ready && class == Class::Live;
-        // Of one whose worker is silent nobody knows whether it still is.
+        // If its worker is silent, it is unknown whether it still is.
         let is_heard = worker.is_some_and(|worker| worker.ready);
         let ripens_in = match desired.filter(|desired| desired.revision == state.revision) {
             Some(desired) if ready && !state.available && is_heard => {
@@ -113,12 +114,12 @@ impl Replica {
         }
     }
 
-    /// Whether it does what it is for.
+    /// Returns whether it does its work.
     pub fn is_available(&self) -> bool {
         self.available || self.class == Class::Completed
     }
 
-    /// Whether it failed for want of a port.
+    /// Returns whether it failed because a port was not available.
     pub fn lacks_port(&self) -> bool {
         self.class == Class::Failed && self.failure == Failure::PortUnavailable
     }

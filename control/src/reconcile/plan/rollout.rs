@@ -1,4 +1,4 @@
-//! Whether the rollout of the present revision moves on, has come to its end, or stalls.
+//! Decides whether the rollout of the current revision makes progress, has completed, or stalls.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use super::{
     round::{Class, Reach, Replica, Round},
 };
 
-/// How long a worker's session must have stood before what it has not reported counts as not so: after its return it
-/// first says what became of its replicas.
+/// How old a worker's session has to be before the absence of a report means something: a worker
+/// that has reconnected first reports what happened to its replicas.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// The rollout of the present revision, as it was last noted.
+/// The last recorded state of the current revision's rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
     pub state: RolloutState,
     /// The most replicas of the revision that were available at once.
     pub most_available: u32,
-    /// The fewest replicas of earlier revisions that were left; `None`: not counted yet.
+    /// The lowest number of earlier replicas that were left; `None` if they were not counted yet.
     pub fewest_earlier: Option<u32>,
-    /// Since it last made progress.
+    /// The time since it last made progress.
     pub idle: Duration,
 }
 
@@ -30,11 +30,11 @@ pub enum RolloutState {
     Stalled,
 }
 
-/// What is to be noted of a rollout.
+/// A change to record for a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub state: RolloutState,
-    /// It made progress just now.
+    /// It has just made progress.
     pub moved: bool,
     pub most_available: u32,
     pub fewest_earlier: u32,
@@ -43,15 +43,15 @@ pub struct Note {
 /// What the rules may do for the revision in this round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
-    /// Whatever brings it forward.
+    /// Everything that advances it.
     Onward,
-    /// Nothing that costs a replica of an earlier revision, or makes one more of this.
+    /// Nothing that removes a replica of an earlier revision or adds one of this revision.
     Halted,
-    /// Nothing: another revision takes its place first.
+    /// Nothing, because the workload is rolled back first.
     Back,
 }
 
-/// Looks at what was reached so far, before this round changes it.
+/// Evaluates what was reached so far, before this round changes it.
 pub(super) fn course(
     round: &mut Round,
     desired: &Desired,
@@ -82,8 +82,9 @@ pub(super) fn course(
     }
 }
 
-/// Notes what is new once this round is done. What was available before it counts, though the round takes it away: it
-/// came so far, and a drain or fewer replicas are no matter of the rollout.
+/// Records changes once this round is done. Replicas that were available before it count even if
+/// the round removes them: they got that far, and a drain or a lower replica count does not concern
+/// the rollout.
 pub(super) fn note(
     round: &mut Round,
     desired: &Desired,
@@ -108,7 +109,7 @@ pub(super) fn note(
     }
 }
 
-/// Whether there is progress since it was last noted.
+/// Returns whether there is progress since the last record.
 fn moves(round: &mut Round, desired: &Desired, reached: &Counts) -> bool {
     let Some(noted) = &desired.rollout else {
         return true;
@@ -116,7 +117,8 @@ fn moves(round: &mut Round, desired: &Desired, reached: &Counts) -> bool {
     if reached.are_better_than(noted) {
         return true;
     }
-    // A large component takes a busy machine minutes: that it goes on is worth a note now and then, and no more.
+    // A large component takes minutes on a busy machine: it is worth recording now and then that
+    // compilation continues, but not more often.
     let compiles = |replica: &Replica| {
         !is_earlier(replica, desired) && replica.compiling && replica.class == Class::Live
     };
@@ -130,14 +132,14 @@ fn moves(round: &mut Round, desired: &Desired, reached: &Counts) -> bool {
     left == Duration::ZERO
 }
 
-/// Whether there is something to wait for: once it was whole, what happens is no matter of the rollout; and with no
-/// replica wanted nothing can show that the revision works.
+/// Returns whether the rollout can still stall. Once it has completed, later events do not concern
+/// it, and if no replica is desired, nothing can show that the revision works.
 fn is_judged(desired: &Desired, target: usize) -> bool {
     let noted = desired.rollout.as_ref();
     target > 0 && noted.is_none_or(|noted| noted.state != RolloutState::Complete)
 }
 
-/// Lets go of those earlier replicas that nobody asked for any more, though the rollout is halted.
+/// Stops the surplus replicas of earlier revisions although the rollout is halted.
 pub(super) fn scale_down_earlier(round: &mut Round, victims: Vec<usize>, target: usize) {
     let surplus = round.count(Replica::is_available).saturating_sub(target);
     let replicas = u32::try_from(target).unwrap_or(u32::MAX);
@@ -146,8 +148,9 @@ pub(super) fn scale_down_earlier(round: &mut Round, victims: Vec<usize>, target:
     }
 }
 
-/// How long the rollout may go on without progress: nothing while it is known why it is late, or not yet known whether
-/// it is.
+/// Returns how much longer the rollout may continue without progress before it stalls. This is more
+/// than zero while the cause of a delay is known, or while it is not yet known whether there is
+/// one.
 fn patience(round: &Round, desired: &Desired) -> Duration {
     let idle = desired
         .rollout
@@ -157,7 +160,8 @@ fn patience(round: &Round, desired: &Desired) -> Duration {
     if left > Duration::ZERO {
         return left;
     }
-    // Those that stop have their grace, and whoever waits for their place must wait. Their end is progress.
+    // Stopping replicas have their grace period, and replicas that wait for their place have to
+    // wait. Their end is progress.
     if round.count(|replica| is_earlier(replica, desired) && replica.class == Class::Stopping) > 0 {
         return desired.progress_deadline;
     }
@@ -169,7 +173,7 @@ fn patience(round: &Round, desired: &Desired) -> Duration {
         Reach::Ready => SETTLED.saturating_sub(round.connected_for(replica)),
         Reach::Lost => Duration::ZERO,
     });
-    // One that is ready now only has to stay so for a while.
+    // A replica that is ready now only has to stay ready for a while.
     let ripening = round.replicas.iter().filter(|replica| {
         !is_earlier(replica, desired) && replica.class == Class::Live && replica.ready
     });
@@ -185,12 +189,12 @@ fn is_earlier(replica: &Replica, desired: &Desired) -> bool {
     replica.revision != desired.revision
 }
 
-/// What there is of the present revision and of those before.
+/// Counts of the replicas of the current revision and of earlier ones.
 pub(super) struct Counts {
     available: usize,
-    /// All that are left, those that stop among them; lost ones are nobody's concern.
+    /// All that are left, including those that are stopping; lost ones do not count.
     earlier: usize,
-    /// Those that still do something.
+    /// Those that still do work.
     earlier_in_use: usize,
 }
 
@@ -214,7 +218,7 @@ impl Counts {
         }
     }
 
-    /// As many of the revision as asked for are available, and no earlier one does anything.
+    /// As many replicas of the revision as desired are available, and no earlier one does any work.
     fn are_whole(&self, target: usize) -> bool {
         self.available >= target && self.earlier_in_use == 0
     }
@@ -222,7 +226,7 @@ impl Counts {
     fn are_better_than(&self, noted: &Rollout) -> bool {
         let fewer = match noted.fewest_earlier {
             Some(fewest) => count(self.earlier) < fewest,
-            // Those of a first revision are never counted.
+            // Earlier replicas are never counted for a first revision.
             None => self.earlier > 0,
         };
         count(self.available) > noted.most_available || fewer

@@ -1,4 +1,4 @@
-//! The state of one planning round: what is, and what the actions so far make of it.
+//! The state of one planning round: the observed state, with the effects of the actions so far.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,26 +16,26 @@ use crate::scheduler::{
 
 pub(super) use super::replica::{Class, Replica};
 
-/// How a worker can be reached.
+/// Whether a worker can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     Ready,
-    /// Silent, and lost after this long.
+    /// It is silent, and lost after this time.
     Away(Duration),
-    /// It has stopped in order, nothing of it runs, and its replicas are kept for it for this long.
+    /// It has shut down cleanly: none of its replicas runs, and they are kept for it for this time.
     Stopped(Duration),
     Lost,
 }
 
 pub(super) struct Round {
-    /// Those of before in the order of age, the oldest first; then the new ones.
+    /// Existing replicas, oldest first, followed by those created in this round.
     pub replicas: Vec<Replica>,
     workers: Vec<WorkerView>,
     requirements: Requirements,
     worker_timeout: Duration,
     up_for: Duration,
     earlier_leases: Duration,
-    /// Where replicas of this workload failed.
+    /// The workers on which replicas of this workload failed.
     avoid: BTreeSet<Name>,
     pub suspicion: Suspicion,
     uncompilable: Option<Uncompilable>,
@@ -104,7 +104,7 @@ impl Round {
         self.wake_after = Some(self.wake_after.map_or(wait, |before| before.min(wait)));
     }
 
-    /// Whether no replica is left once the actions are done.
+    /// Returns whether no replica is left once the actions are carried out.
     pub fn is_empty(&self) -> bool {
         self.replicas
             .iter()
@@ -130,7 +130,7 @@ impl Round {
         self.all(|replica| !replica.done && which(replica))
     }
 
-    /// How a replica's worker can be reached; one that nobody knows is lost.
+    /// Returns whether a replica's worker can be reached; an unknown worker is lost.
     pub fn reach(&self, replica: usize) -> Reach {
         match self.worker_of(replica) {
             Some(worker) if worker.ready => Reach::Ready,
@@ -155,19 +155,19 @@ impl Round {
         }
     }
 
-    /// For how much longer a worker that stops keeps a replica, if it does.
+    /// Returns for how much longer a stopping worker keeps a replica, if it does.
     pub fn kept_for(&self, replica: usize) -> Option<Duration> {
         let departure = self.worker_of(replica)?.departure?;
         Some(departure.keeps_for).filter(|left| !left.is_zero())
     }
 
-    /// How long the session of a replica's worker stands.
+    /// Returns the age of the session of a replica's worker.
     pub fn connected_for(&self, replica: usize) -> Duration {
         self.worker_of(replica)
             .map_or(Duration::ZERO, |worker| worker.connected_for)
     }
 
-    /// How long it takes until every worker that lives has had the time to say so.
+    /// Returns the time until every running worker has had the time to reconnect.
     pub fn until_all_were_heard(&self) -> Duration {
         self.worker_timeout.saturating_sub(self.up_for)
     }
@@ -179,13 +179,13 @@ impl Round {
             .find(|worker| Some(&worker.name) == name)
     }
 
-    /// Lets a replica go: by its worker where that can be told.
+    /// Removes a replica; if its worker can be reached, by having it stop the replica.
     pub fn stop(&mut self, replica: usize, reason: StopReason) {
         let runs = !matches!(self.reach(replica), Reach::Lost | Reach::Stopped(_));
         if self.replicas[replica].worker.is_none() || !runs {
             return self.forget(replica);
         }
-        // One that has ended holds no port; one that was lost has come back and holds its own.
+        // A replica that has ended holds no port; one that was lost has returned and holds its own.
         if matches!(self.replicas[replica].class, Class::Live | Class::Lost) {
             hold(&mut self.workers, &self.replicas[replica], Hold::Ends);
         }
@@ -194,7 +194,7 @@ impl Round {
     }
 
     pub fn forget(&mut self, replica: usize) {
-        // Whether its worker has its ports still, nobody can tell.
+        // It is unknown whether its worker still holds its ports.
         let class = self.replicas[replica].class;
         if matches!(class, Class::Live | Class::Stopping) {
             hold(&mut self.workers, &self.replicas[replica], Hold::Lost);
@@ -233,7 +233,7 @@ impl Round {
         replica.id.clone()
     }
 
-    /// Gives a waiting replica of the present revision its worker, if there is one.
+    /// Places a waiting replica of the current revision on a worker, if there is one.
     pub fn place(&mut self, replica: usize) {
         let held = &self.replicas[replica];
         let (needs, revision, refused) = (held.needs.clone(), held.revision, held.refused.clone());
@@ -244,7 +244,7 @@ impl Round {
         }
     }
 
-    /// Says why there is no worker for a waiting replica of the present revision.
+    /// Records why there is no worker for a waiting replica of the current revision.
     pub fn explain(&mut self, replica: usize) {
         let held = &self.replicas[replica];
         if let Err(waiting) = self.search(&held.needs, held.revision, &held.refused) {
@@ -253,7 +253,7 @@ impl Round {
         }
     }
 
-    /// Tells why there is no worker, where that is news.
+    /// Records why there is no worker, if the reason has changed.
     pub fn tell_waiting(&mut self, replica: usize, waiting: Waiting) {
         let held = &mut self.replicas[replica];
         if held.waiting.as_ref() != Some(&waiting) {
@@ -263,7 +263,7 @@ impl Round {
         }
     }
 
-    /// A new replica. `refused` are workers that could not listen on its ports.
+    /// Creates a replica. `refused` lists the workers that could not listen on its ports.
     pub fn create(
         &mut self,
         id: String,
@@ -314,7 +314,7 @@ impl Round {
         });
     }
 
-    /// Workers where ports of this workload were not free.
+    /// Returns the workers on which ports of this workload were not free.
     pub fn port_refusals(&self) -> BTreeSet<Name> {
         let lacking = self.replicas.iter().filter(|replica| replica.lacks_port());
         lacking
@@ -322,7 +322,7 @@ impl Round {
             .collect()
     }
 
-    /// The worker for one more replica, or why there is none.
+    /// Returns the worker for one more replica, or the reason why there is none.
     pub fn search(
         &self,
         needs: &Needs,
@@ -353,7 +353,7 @@ impl Round {
         waiting
     }
 
-    /// Whether there would be a worker if one replica were gone from where it is.
+    /// Returns whether there would be a worker if one replica were removed from its place.
     pub fn would_fit_without(
         &self,
         replica: usize,
@@ -384,7 +384,7 @@ impl Round {
         Ok(name)
     }
 
-    /// Spread counts one revision only: the others are about to leave.
+    /// Only one revision counts for the spread: the replicas of others are about to be removed.
     fn best(
         &self,
         needs: &Needs,
@@ -414,7 +414,7 @@ impl Round {
     }
 }
 
-/// Notes on its worker for how long a replica has its ports.
+/// Records on the worker for how long a replica holds its ports.
 fn hold(workers: &mut [WorkerView], replica: &Replica, hold: Hold) {
     let here = |worker: &&mut WorkerView| Some(&worker.name) == replica.worker.as_ref();
     if let Some(worker) = workers.iter_mut().find(here) {

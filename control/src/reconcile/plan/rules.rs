@@ -11,17 +11,18 @@ use super::{
     suspicion,
 };
 
-/// LOST replicas that others stand in for are shown for this long.
+/// How long LOST replicas that have been replaced are still shown.
 const LOST_KEPT: Duration = Duration::from_secs(600);
 
-/// What has stopped leaves no trace.
+/// Deletes the records of replicas that have stopped.
 pub(super) fn forget_stopped(round: &mut Round) {
     for replica in round.open(|replica| replica.class == Class::Gone) {
         round.forget(replica);
     }
 }
 
-/// Everything goes. Nobody waits for workers that are lost: they stop what they are not told to run.
+/// Removes all replicas. Lost workers are not waited for: they stop everything that is not assigned
+/// to them.
 pub(super) fn clear(round: &mut Round) {
     for replica in round.open(|_| true) {
         match (round.replicas[replica].class, round.reach(replica)) {
@@ -38,7 +39,8 @@ pub(super) fn clear(round: &mut Round) {
     wake_for_losses(round);
 }
 
-/// As many replicas of the present revision as asked for, with as little harm on the way as the rules allow.
+/// Moves towards the desired number of replicas of the current revision, with as little disruption
+/// as the rules allow.
 pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn FnMut() -> String) {
     let target = to_usize(desired.replicas);
     suspicion::judge(round, desired.revision);
@@ -72,8 +74,8 @@ pub(super) fn converge(round: &mut Round, desired: &Desired, new_id: &mut dyn Fn
     mark_available(round, desired);
 }
 
-/// Replicas of the present revision that have been ready for long enough are noted as such; for the others it is looked
-/// again when they will have been.
+/// Records replicas of the current revision that have been ready for long enough as available; for
+/// the others, schedules a new plan for when they will be.
 fn mark_available(round: &mut Round, desired: &Desired) {
     for replica in round.open(|replica| is_present(replica, desired) && replica.ready) {
         let Replica {
@@ -90,17 +92,18 @@ fn mark_available(round: &mut Round, desired: &Desired) {
     }
 }
 
-/// Whether a halted rollout can be left as it is: replicas of earlier revisions serve, and no more are missing than may
-/// be. Where there are none, nothing is lost by trying on.
+/// Returns whether a halted rollout can be left as it is: replicas of earlier revisions serve, and
+/// no more are missing than may be. If there are none, nothing is lost by trying further.
 fn earlier_do_the_work(round: &Round, desired: &Desired, target: usize) -> bool {
     let needed = target.saturating_sub(to_usize(desired.max_unavailable));
     !old_victims(round, desired).is_empty() && round.count(Replica::is_available) >= needed
 }
 
-/// Replicas of a worker that was not heard of for the timeout are LOST. One that has ended keeps its end: nothing of it
-/// runs that could be lost, and a completed one must not run again. One that was asked to stop must not come back: it
-/// is forgotten, and its worker stops what it is not told to run. So is what a worker does not keep
-/// that has stopped in order: it does not run, and was not lost.
+/// Marks the replicas of a worker that was silent for the timeout as LOST. A replica that has ended
+/// keeps its end state: nothing of it runs that could be lost, and a completed one must not run
+/// again. One that was requested to stop must not return, so it is deleted, and its worker stops
+/// what is not assigned to it. A replica that a cleanly stopped worker does not keep is deleted as
+/// well: it does not run, and was not lost.
 fn mark_lost(round: &mut Round) {
     for replica in round.open(|replica| matches!(replica.class, Class::Live | Class::Stopping)) {
         match (round.reach(replica), round.replicas[replica].class) {
@@ -112,7 +115,8 @@ fn mark_lost(round: &mut Round) {
     }
 }
 
-/// A replica of a revision that is held is not started again by a worker that has just been started itself.
+/// Stops replicas of a held revision instead of letting a worker that has just restarted start them
+/// again.
 fn stop_held(round: &mut Round, desired: &Desired) {
     let begins = |replica: &Replica| {
         replica.class == Class::Live && replica.on_trial && replica.cut_short.is_some()
@@ -128,8 +132,8 @@ fn is_held(round: &Round, replica: usize, desired: &Desired) -> bool {
     is_present(&round.replicas[replica], desired) && round.suspicion.is_held()
 }
 
-/// A lost replica whose worker is back goes on if nothing took its place, for the state that it holds. A replacement
-/// that still waits for a worker has not taken it.
+/// Lets a lost replica whose worker is back continue if it was not replaced, to preserve its state.
+/// A replacement that still waits for a worker does not count.
 fn settle_returned(round: &mut Round, desired: &Desired, target: usize) {
     let mut returned = round.open(|replica| replica.class == Class::Lost);
     returned.retain(|replica| round.reach(*replica) == Reach::Ready);
@@ -146,7 +150,7 @@ fn settle_returned(round: &mut Round, desired: &Desired, target: usize) {
     }
 }
 
-/// Of a revision that is not wanted any more: what never ran, and what has failed.
+/// Removes those replicas of earlier revisions that never ran or that have failed.
 fn drop_useless_old(round: &mut Round, desired: &Desired) {
     let useless = |replica: &Replica| {
         replica.revision != desired.revision
@@ -157,8 +161,9 @@ fn drop_useless_old(round: &mut Round, desired: &Desired) {
     }
 }
 
-/// No more of the present revision than asked for; those first that are missed least, then the newest. Nor may those
-/// that wait for a worker make more of all revisions than an update may use.
+/// Removes surplus replicas of the current revision: first those whose loss matters least, then the
+/// newest. Replicas that wait for a worker must not raise the total of all revisions above what an
+/// update may use either.
 fn scale_down(round: &mut Round, desired: &Desired, target: usize) {
     let surplus = round
         .count(|replica| is_slot(replica, desired))
@@ -200,8 +205,8 @@ fn scale_down(round: &mut Round, desired: &Desired, target: usize) {
     }
 }
 
-/// Old replicas that are not available are of no use any more. The others stay until as many as asked for, but for those
-/// that may be missing meanwhile, are available without them.
+/// Removes old replicas. Those that are not available are no longer useful. The others stay until
+/// the desired number, less those that may be missing during an update, is available without them.
 fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
     let is_old_live = |replica: &Replica| {
         replica.revision != desired.revision
@@ -224,9 +229,10 @@ fn retire_old(round: &mut Round, desired: &Desired, target: usize) {
     }
 }
 
-/// A halted rollout leaves earlier replicas alone, for one that does not serve now may do so soon. One that has not
-/// become ready for as long as a rollout may take is not expected to, and it can hold what the present revision needs:
-/// the room for one more replica, a port, or the place of an exclusive service.
+/// Removes stuck replicas during a halted rollout. In general a halted rollout leaves earlier
+/// replicas alone, because one that does not serve now may do so soon. One that has not become
+/// ready for as long as a rollout may take is not expected to, and it can hold what the current
+/// revision needs: the room for one more replica, a port, or the place of an exclusive service.
 fn retire_stuck(round: &mut Round, desired: &Desired, target: usize) {
     if earlier_do_the_work(round, desired, target) {
         return;
@@ -248,7 +254,7 @@ fn retire_stuck(round: &mut Round, desired: &Desired, target: usize) {
     }
 }
 
-/// How many replicas more than asked for an update may use.
+/// Returns the number of extra replicas that an update may use.
 pub(super) fn surge(desired: &Desired) -> usize {
     match desired.stop_first {
         true => 0,
@@ -260,7 +266,7 @@ pub(super) fn to_usize(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// Available replicas of old revisions: completed ones first, then the newest.
+/// Returns the available replicas of old revisions: completed ones first, then the newest.
 pub(super) fn old_victims(round: &Round, desired: &Desired) -> Vec<usize> {
     let mut victims =
         round.open(|replica| replica.revision != desired.revision && replica.is_available());
@@ -286,15 +292,17 @@ fn place_waiting(round: &mut Round, desired: &Desired) {
     }
 }
 
-/// Whether one more replica may run while the others are as they are. Of an exclusive service none may before every other
-/// has ended: its worker said so, or lost its lease, which ends before the worker counts as lost.
+/// Returns whether one more replica may run while the others are as they are. For an exclusive
+/// service every other replica must have ended first: its worker reported so, or lost its lease,
+/// which expires before the worker counts as lost.
 pub(super) fn may_start(round: &Round, desired: &Desired) -> bool {
     let may_run = |replica: &Replica| matches!(replica.class, Class::Live | Class::Stopping);
     !desired.exclusive || round.count(may_run) == 0
 }
 
-/// New replicas for places that are free, but never more of all revisions than an update may use. Those that still stop
-/// count: they still run. So do failed ones, or an update that cannot work would fail once for every replica.
+/// Creates replicas for free places, without raising the total of all revisions above what an
+/// update may use. Replicas that are stopping count, because they still run. Failed ones count too,
+/// or an update that cannot work would fail once for every replica.
 fn fill_up(
     round: &mut Round,
     desired: &Desired,
@@ -316,7 +324,8 @@ fn fill_up(
     }
 }
 
-/// LOST replicas are kept as long as they could be needed should their worker return, and a while to be seen.
+/// Deletes LOST replicas once they would not be needed if their worker returned, and have been
+/// shown for a while.
 fn forget_lost(round: &mut Round, target: usize) {
     let held = round.count(|replica| matches!(replica.class, Class::Live | Class::Completed));
     let needed = target.saturating_sub(held);
@@ -332,7 +341,7 @@ fn forget_lost(round: &mut Round, target: usize) {
     }
 }
 
-/// Nobody tells that a worker stayed silent: look again when it would be lost.
+/// Schedules a plan for the time at which a silent worker would be lost: no event announces it.
 fn wake_for_losses(round: &mut Round) {
     for replica in 0..round.replicas.len() {
         if matches!(round.replicas[replica].class, Class::Live | Class::Stopping)
@@ -347,7 +356,8 @@ fn wake_for_losses(round: &mut Round) {
     }
 }
 
-/// Whether it fills one of the places of the present revision, or will, and stays there.
+/// Returns whether it fills, or will fill, one of the places of the current revision and stays
+/// there.
 pub(super) fn is_slot(replica: &Replica, desired: &Desired) -> bool {
     is_present(replica, desired)
         && match replica.class {
@@ -362,7 +372,7 @@ pub(super) fn is_present(replica: &Replica, desired: &Desired) -> bool {
     replica.revision == desired.revision
 }
 
-/// Whether it is where it should be, so that no lost one has to come back.
+/// Returns whether it is in its place, so that no lost replica has to return.
 fn holds_place(replica: &Replica, desired: &Desired) -> bool {
     match replica.class {
         Class::Live | Class::Completed => true,
@@ -371,8 +381,8 @@ fn holds_place(replica: &Replica, desired: &Desired) -> bool {
     }
 }
 
-/// Whether it runs, has run to its end, or will run. Those of old revisions that wait are gone by the time this is
-/// asked.
+/// Returns whether it runs, has run to completion, or will run. Waiting replicas of old revisions
+/// have been removed before this is called.
 pub(super) fn is_in_use(replica: &Replica) -> bool {
     matches!(
         replica.class,

@@ -1,10 +1,11 @@
-//! Workloads that may take down the workers on which they are started.
+//! Detects workloads that may crash the workers on which they are started.
 //!
-//! Whatever a guest does to its worker, it does as a rule while it is compiled or started, or soon after. But a worker may be lost
-//! for reasons of its own, with all that happens to start on it. So a revision is held only if a second worker was lost by a
-//! replica that was placed once the first loss was known, and if no other workload was on trial on all of these workers.
-//! Losses at the same time, as of machines with one power supply or one switch, count once; and a worker whose very
-//! process comes back was not lost.
+//! If a guest harms its worker, it usually does so while it is compiled or started, or soon after.
+//! But a worker may also be lost for reasons of its own, with everything that happens to be
+//! starting on it. So a revision is held only if a second worker was lost with a replica that was
+//! placed after the first loss was known, and if no other workload was on trial on all of these
+//! workers. Simultaneous losses, such as of machines that share a power supply or a switch, count
+//! once; and a worker whose very process returns was not lost.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,19 +16,20 @@ use super::{
     round::{Class, Reach, Replica, Round},
 };
 
-/// How long a replica is on trial once it runs, or has ended.
+/// How long a replica is on trial once it runs or has ended.
 const TRIAL: Duration = Duration::from_secs(30);
-/// A loss that was so long ago has nothing to do with another.
+/// The time after which a loss is unrelated to later ones.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
-/// So many hold the revision.
+/// The number of losses that hold the revision.
 const HOLDS: usize = 2;
 
-/// What is known against a revision.
+/// The evidence against a revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suspicion {
-    /// Workers that were lost while a replica of it was on trial there; oldest first.
+    /// The workers that were lost while a replica of it was on trial there, oldest first.
     pub losses: Vec<Loss>,
-    /// Workers on which another workload is, or was when they were lost, on trial that was so on all workers of `losses`.
+    /// The workers on which another workload is on trial, or was when they were lost, if it was on
+    /// trial on all workers of `losses`.
     pub shared: BTreeSet<Name>,
 }
 
@@ -35,21 +37,21 @@ pub struct Suspicion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     pub worker: Name,
-    /// How long ago it was given up.
+    /// The time since it was given up.
     pub ago: Duration,
-    /// Its process is back.
+    /// The process of the worker is back.
     pub returned: bool,
     /// As [`Action::Blame`] said.
     pub shared: bool,
 }
 
-/// Whether a replica is starting, or has begun or ended so lately that it may be what its worker was lost by. `silent_for`:
-/// since its worker was last heard of.
+/// Returns whether a replica is starting, or has begun or ended so recently that it may be the
+/// cause if its worker is lost. `silent_for` is the time since the worker's last heartbeat.
 pub fn on_trial(replica: &ReplicaState, silent_for: Duration) -> bool {
     let lately = replica.phase_age.saturating_sub(silent_for) < TRIAL;
     match replica.phase {
         Phase::Pending | Phase::Starting => !replica.survived,
-        // One that got ready has shown that its worker can start it.
+        // A replica that became ready has shown that its worker can start it.
         Phase::Running => lately && !replica.ready && !replica.survived,
         Phase::Backoff => lately && !replica.survived,
         Phase::Completed | Phase::Failed | Phase::Stopping => lately,
@@ -57,7 +59,7 @@ pub fn on_trial(replica: &ReplicaState, silent_for: Duration) -> bool {
     }
 }
 
-/// Takes back what is refuted, and notes a worker that was lost since, before anything else is decided.
+/// Withdraws refuted blame and records a newly lost worker, before anything else is decided.
 pub(super) fn judge(round: &mut Round, revision: u32) {
     let losses = &mut round.suspicion.losses;
     let returned: Vec<_> = losses.extract_if(.., |loss| loss.returned).collect();
@@ -80,14 +82,14 @@ pub(super) fn judge(round: &mut Round, revision: u32) {
     }
 }
 
-/// Whether it was placed once the last loss was known, and is on trial.
+/// Returns whether it was placed after the last loss was known, and is on trial.
 fn was_tried(replica: &Replica, last: Option<Duration>) -> bool {
     replica.on_trial
         && matches!(replica.class, Class::Live | Class::Stopping | Class::Failed)
         && last.is_none_or(|last| replica.placed_for <= last)
 }
 
-/// Whether its worker's process ended after the last loss was known.
+/// Returns whether its worker's process ended after the last loss was known.
 fn was_cut_short(replica: &Replica, last: Option<Duration>) -> bool {
     let cut = replica.cut_short;
     cut.is_some_and(|cut| cut < FORGOTTEN && last.is_none_or(|last| cut < last))
@@ -105,13 +107,13 @@ impl Suspicion {
         self.losses.len() >= HOLDS && last.is_some_and(|last| !last.shared)
     }
 
-    /// Why no worker is tried with it any more.
+    /// Returns why the revision is not tried on any more workers.
     pub(super) fn holds(&self) -> Option<Waiting> {
         let names: BTreeSet<_> = self.losses.iter().map(|it| it.worker.as_str()).collect();
         let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
         let were = match names.len() {
-            1 => format!("worker {} was lost again and again", names[0]),
-            _ => format!("workers {} were lost one after the other", names.join(", ")),
+            1 => format!("worker {} was lost repeatedly", names[0]),
+            _ => format!("workers {} were lost one after another", names.join(", ")),
         };
         self.is_held().then(|| Waiting {
             reason: format!(
@@ -122,10 +124,10 @@ impl Suspicion {
         })
     }
 
-    /// Whether another workload may be as guilty.
+    /// Returns whether another workload may equally be the cause.
     fn blame(&mut self, worker: Name) -> bool {
         self.losses.retain(|loss| loss.ago < FORGOTTEN);
-        // The first is only compared with the next.
+        // The first loss is only compared with the next.
         let shared = !self.losses.is_empty() && self.shared.contains(&worker);
         self.losses.push(Loss {
             worker,

@@ -1,4 +1,5 @@
-//! Commits that are written together: each sees those before it, all share one batch and one flush.
+//! Commits that are written together: each sees the effects of those before it, and all share one
+//! batch and one flush.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,8 @@ use super::{
     Batch, Seal,
 };
 
-/// The effect of commits so far over the committed state. Pure: nothing is written yet.
+/// The combined effect of the commits so far on top of the committed state. Pure: nothing is
+/// written yet.
 pub(super) struct Group<'a> {
     committed: &'a BTreeMap<String, Versioned>,
     entries: BTreeMap<String, Option<Versioned>>,
@@ -25,7 +27,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Adds one transaction, all of it or, with an error, nothing.
+    /// Adds one transaction completely or, on error, not at all.
     pub fn add(&mut self, writes: Vec<Write>) -> Result<Revision, StoreError> {
         self.check(&writes)?;
         let revision = self.revision + 1;
@@ -56,7 +58,7 @@ impl<'a> Group<'a> {
                 return Err(StoreError::Invalid("a key is empty".to_owned()));
             }
             if !keys.insert(key) {
-                return Err(StoreError::Invalid(format!("`{key}` is in it twice")));
+                return Err(StoreError::Invalid(format!("`{key}` occurs twice")));
             }
         }
         for write in writes {
@@ -82,8 +84,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// What is to be written over a state of this seal, and what watches will see. The seal's sequence and time are those
-    /// of the write, and not known here.
+    /// What is to be written over a state of this seal, and what watches will see. The seal's
+    /// sequence and time are those of the write, and not known here.
     pub fn finish(self, before: Seal) -> (Batch, Vec<Change>) {
         let seal = Seal {
             revision: self.revision,

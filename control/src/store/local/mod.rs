@@ -1,7 +1,8 @@
-//! A store of one process over one disk: state in memory, one writer, one flush for many commits.
+//! A single-process store on one disk: the state is in memory, and one writer serves many commits
+//! with one flush.
 //!
-//! Readers see what is committed, never what a failed flush could take back. A commit is written, flushed, sealed and only
-//! then acknowledged, in this order; what that is good for stands in [`seal`].
+//! Readers see only committed state, never a write that a failed flush could revert. A commit is
+//! written, flushed, sealed and only then acknowledged, in this order; [`seal`] explains why.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,36 +28,40 @@ pub(crate) use seal::{Seal, StateDigest};
 pub(crate) use writer::Writer;
 use writer::{Command, Commit};
 
-/// Commits that may wait for the writer before callers have to.
+/// The number of commits that may be queued for the writer before callers have to wait.
 const QUEUE: usize = 1024;
 
-/// Revisions that a crash may have lost are skipped when the store is opened again. More are never unflushed.
+/// The number of revisions that are skipped when the store is opened, because a crash may have lost
+/// them. The number of unflushed revisions never exceeds it.
 const REVISIONS_PER_OPEN: Revision = 1 << 20;
 
-/// The same for the revisions of a whole life that is lost, or that a backup does not know of.
+/// The number of revisions that are skipped after a loss of acknowledged data, or a restore from a
+/// backup.
 pub(crate) const REVISIONS_PER_LOSS: Revision = 1 << 40;
 
-/// Where the state survives. Used by one task at a time; calls may block.
+/// Durable storage. It is used by one task at a time; calls may block.
 #[async_trait]
 pub(crate) trait Disk: Send + 'static {
-    /// Everything that is stored. After a failed call this is the way back: it begins anew.
+    /// Reads everything that is stored. After a failed call, this recovers the disk by opening it
+    /// again.
     async fn open(&mut self) -> Result<Opened, StoreError>;
 
-    /// All of a batch or nothing, even if the process dies meanwhile; it survives that for sure only after a flush.
+    /// Writes a batch atomically, even if the process dies in the meantime. Only a flush guarantees
+    /// that it survives.
     async fn write(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// All written so far survives the death of the process.
+    /// Makes everything that was written so far durable.
     async fn flush(&mut self) -> Result<(), StoreError>;
 
-    /// Keeps the seal of what was flushed, apart from it, so that one survives what happens to the other. Dying meanwhile
-    /// leaves this seal or the one before.
+    /// Stores the seal of the flushed state apart from it, so that damage to one leaves the other
+    /// intact. If the process dies in the meantime, either this seal or the previous one remains.
     async fn seal(&mut self, seal: &Seal) -> Result<(), StoreError>;
 
-    /// Lets go of everything.
+    /// Releases all resources.
     async fn close(&mut self);
 }
 
-/// What a disk holds, and what is known of it from elsewhere.
+/// The contents of a disk, and what is known about it from elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opened {
     pub contents: Contents,
@@ -64,31 +69,32 @@ pub(crate) struct Opened {
     pub sealed: Option<Seal>,
 }
 
-/// What a disk holds.
+/// The contents of a disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub entries: BTreeMap<String, Versioned>,
     /// The newest one written.
     pub revision: Revision,
-    /// Of the last batch; `None` where an earlier version of Warren wrote that.
+    /// The seal of the last batch; `None` if an earlier version of Warren wrote it.
     pub seal: Option<Seal>,
 }
 
-/// What becomes of some keys; `None` deletes.
+/// Changes to a set of keys; `None` deletes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub entries: BTreeMap<String, Option<Versioned>>,
-    /// Of everything once this is written; its revision is the newest one then.
+    /// The seal of the whole state once this is written; its revision is the newest one at that
+    /// time.
     pub seal: Seal,
 }
 
-/// What to do where something that was acknowledged is missing.
+/// What to do if acknowledged data is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLoss {
     /// [`StoreError::Damaged`].
     #[default]
     Refuse,
-    /// Go on with what is left.
+    /// Continue with what is left.
     Accept,
 }
 
@@ -100,7 +106,7 @@ pub(crate) struct LocalStore {
     lost: Option<String>,
 }
 
-/// Between readers and the writer.
+/// State shared between readers and the writer.
 struct Shared {
     view: RwLock<View>,
     /// Locked before `view` where both are.
@@ -116,8 +122,8 @@ struct View {
 // === impl LocalStore ===
 
 impl LocalStore {
-    /// Reads the disk. The store can be used as long as somebody runs the writer, which ends when the store is closed or
-    /// dropped, after it has flushed and let go of the disk.
+    /// Reads the disk. The store is usable as long as the writer is run, which ends when the store
+    /// is closed or dropped, after it has flushed and released the disk.
     pub(in crate::store) async fn open<D: Disk>(
         mut disk: D,
         bounds: Bounds,
@@ -163,12 +169,12 @@ impl LocalStore {
         Ok((store, writer))
     }
 
-    /// Lets the writer come to its end.
+    /// Lets the writer finish.
     pub fn end(&mut self) {
         self.commands = mpsc::channel(1).0;
     }
 
-    /// What is missing, where that was accepted when it was opened.
+    /// Returns what is missing, if the loss was accepted when the store was opened.
     pub fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
@@ -182,7 +188,7 @@ impl LocalStore {
     }
 }
 
-/// Of whatever keeps the writer of a [`LocalStore`] running.
+/// A handle to whatever keeps the writer of a [`LocalStore`] running.
 #[async_trait]
 impl<S: AsRef<LocalStore> + Send + Sync + 'static> Store for S {
     async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
@@ -229,7 +235,7 @@ impl<S: AsRef<LocalStore> + Send + Sync + 'static> Store for S {
 
     async fn close(&self) {
         let (done, closed) = oneshot::channel();
-        // Where the writer has ended before, so has everything that it holds.
+        // If the writer has already ended, everything that it held is gone.
         let commands = &self.as_ref().commands;
         if commands.send(Command::Close { done }).await.is_ok() {
             let _ = closed.await;

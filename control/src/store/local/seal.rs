@@ -1,15 +1,18 @@
-//! What tells a store that has lost something from one that has not.
+//! Seals: how a store detects that it has lost data.
 //!
-//! A database that meets a flipped byte in its log takes it for the end of the log, and opens with an earlier state as if
-//! nothing had been. So the state is sealed twice. A seal has a number that no other write ever had, and a digest of all
-//! that is stored then. One stands in the database and is written in the same batch as what it seals: whatever the
-//! database opens with is either exactly what was once written, or known not to be. The other stands apart and follows
-//! after the flush, before anything is acknowledged: the database may be ahead of it by writes that nobody was told of,
-//! and never behind.
+//! A database that encounters a flipped byte in its log treats it as the end of the log, and opens
+//! with an earlier state without reporting an error. So the state is sealed twice. A seal has a
+//! number that no other write ever had, and a digest of everything that is stored at that time. One
+//! seal is kept in the database and is written in the same batch as the data that it seals:
+//! whatever state the database opens with is therefore either exactly one that was written, or
+//! known to be damaged. The other is kept apart and is written after the flush, before anything is
+//! acknowledged: the database may be ahead of it by writes that were never acknowledged, but never
+//! behind it.
 //!
-//! The digest is the XOR of the SHA-256 of every entry. A commit takes out what it replaces and puts in what it writes, so
-//! it costs what it changes and not what is stored; opening reads everything once. XOR is enough because each key occurs
-//! once and damage is no adversary: whoever may write the directory can write a seal too.
+//! The digest is the XOR of the SHA-256 of every entry. A commit removes the entries that it
+//! replaces and adds those that it writes, so its cost depends on the change and not on the size of
+//! the store; opening reads everything once. XOR is sufficient because each key occurs once and
+//! damage is not an adversary: anyone who can write to the directory can write a seal as well.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -20,10 +23,10 @@ use super::{
     Contents,
 };
 
-/// Which write a state is that of, and what it held.
+/// Identifies the write that produced a state, and the contents of that state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seal {
-    /// Grows with every write that is tried; 0: nothing was sealed yet.
+    /// Increases with every attempted write; 0 if nothing was sealed yet.
     pub sequence: u64,
     pub revision: Revision,
     /// When it was written, in milliseconds since 1970: for people.
@@ -31,25 +34,25 @@ pub(crate) struct Seal {
     pub digest: StateDigest,
 }
 
-/// Of every entry together, whatever their order.
+/// A digest of all entries, independent of their order.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StateDigest(pub [u8; 32]);
 
-/// How what is stored differs from what was acknowledged.
+/// The difference between what is stored and what was acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Damage {
-    /// An earlier state: what was acknowledged after it is missing.
+    /// An earlier state, which lacks changes that were acknowledged after it.
     Behind { found: Seal, acknowledged: Seal },
-    /// Nothing that was sealed is there any more.
+    /// All sealed data is missing.
     Gone { acknowledged: Seal },
-    /// Not what was written: parts are missing, or of another state.
+    /// The contents differ from what was written: parts are missing, or belong to another state.
     Contents,
-    /// Nobody knows what was acknowledged.
+    /// It is unknown what was acknowledged.
     Unsealed,
 }
 
-/// Writes of one life of a store. The next one begins above them, so that no number is ever given twice, not even where a
-/// crash took back the last of them.
+/// The sequence numbers reserved for each opening of a store. The next opening starts above them,
+/// so that no number is ever used twice, not even if a crash reverted the last writes.
 const SEQUENCES_PER_OPEN: u64 = 1 << 32;
 
 // === impl StateDigest ===
@@ -63,10 +66,10 @@ impl StateDigest {
         digest
     }
 
-    /// Puts an entry in, or takes it out.
+    /// Adds or removes an entry.
     pub fn toggle(&mut self, key: &str, versioned: &Versioned) {
         let mut hasher = Sha256::new();
-        // Lengths first: no two entries are the same bytes.
+        // Lengths come first, so that no two different entries have the same bytes.
         hasher.update((key.len() as u64).to_be_bytes());
         hasher.update(key);
         hasher.update(versioned.revision.to_be_bytes());
@@ -116,10 +119,11 @@ impl Seal {
     }
 }
 
-/// Whether this is a state that holds everything which was acknowledged.
+/// Checks that this state contains everything that was acknowledged.
 pub(super) fn verify(contents: &Contents, stands_apart: Option<Seal>) -> Result<(), Damage> {
     match (contents.seal, stands_apart) {
-        // New, of an earlier version of Warren, or at its very first opening when that was cut short.
+        // New, of an earlier version of Warren, or at its very first opening when that was cut
+        // short.
         (None, None | Some(Seal { sequence: 0, .. })) => Ok(()),
         (None, Some(acknowledged)) => Err(Damage::Gone { acknowledged }),
         (Some(_), None) => Err(Damage::Unsealed),
@@ -151,7 +155,7 @@ impl fmt::Display for Damage {
                 acknowledged,
             } => write!(
                 f,
-                "it holds the state of {}, and changes were acknowledged until {}: those between are missing",
+                "it holds the state of {}, but changes were acknowledged until {}: the changes between these times are missing",
                 Time(found.time),
                 Time(acknowledged.time)
             ),
@@ -164,13 +168,13 @@ impl fmt::Display for Damage {
                 f.write_str("what it holds is not what was written: parts of it are missing or old")
             }
             Self::Unsealed => f.write_str(
-                "its file SEAL is missing or damaged, so nobody knows whether anything else is missing",
+                "its file SEAL is missing or damaged, so it is unknown whether anything else is missing",
             ),
         }
     }
 }
 
-/// Milliseconds since 1970 as RFC 3339 has them.
+/// Milliseconds since 1970, displayed as in RFC 3339.
 struct Time(u64);
 
 impl fmt::Display for Time {
@@ -289,8 +293,8 @@ mod tests {
         };
         assert_eq!(
             damage.to_string(),
-            "it holds the state of 2023-11-14T22:13:20Z, and changes were acknowledged until \
-             2023-11-14T22:14:20.500Z: those between are missing"
+            "it holds the state of 2023-11-14T22:13:20Z, but changes were acknowledged until \
+             2023-11-14T22:14:20.500Z: the changes between these times are missing"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The one that owns the disk.
+//! The writer, which owns the disk.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::clock;
 
-/// One group: more commits than this, or more bytes, wait for the next flush.
+/// The bounds of one group: commits or bytes beyond them wait for the next flush.
 const GROUP_COMMITS: usize = 1024;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
-/// A disk that could not be opened again is left alone for this long.
+/// The least time between two attempts to open the disk again.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What the store asks of its writer.
+/// A request from the store to its writer.
 pub(super) enum Command {
     Commit(Commit),
     Close { done: oneshot::Sender<()> },
@@ -35,8 +35,8 @@ pub(super) struct Commit {
 
 type Reply = oneshot::Sender<Result<Revision, StoreError>>;
 
-/// Writes what a store is given. Dropped, it is as if the process had died: nothing more is written, and commits that are
-/// not acknowledged yet fail.
+/// Writes the commits of a store. Dropping it has the effect of a crash: nothing more is written,
+/// and commits that are not acknowledged yet fail.
 pub(crate) struct Writer<D> {
     disk: D,
     shared: Arc<Shared>,
@@ -52,14 +52,15 @@ pub(crate) struct Writer<D> {
 
 enum DiskState {
     Usable,
-    /// A call failed: what the disk holds is unknown until it is opened again, and may differ from what is committed.
+    /// Whether a call failed: the contents of the disk are unknown until it is opened again, and
+    /// may differ from what is committed.
     Broken {
-        /// Not tried before then.
+        /// The time before which opening is not tried.
         retry: Option<Instant>,
     },
 }
 
-/// Commits taken from the queue at once.
+/// The commits that were taken from the queue together.
 #[derive(Default)]
 struct Taken {
     commits: Vec<Commit>,
@@ -104,12 +105,12 @@ impl<D: Disk> Writer<D> {
             close = taken.close;
         }
         if self.unflushed && self.usable().await.is_ok() {
-            // What is lost with an error was relaxed: nobody was told that it is safe.
+            // Only relaxed writes are lost with an error: they were never reported as durable.
             let _ = self.flush().await;
         }
         self.disk.close().await;
         self.shared.watchers.lock().close();
-        // From here on commits fail at once, those in the queue as well.
+        // From here on all commits fail at once, including those in the queue.
         drop(self.queue);
         if let Some(done) = close {
             let _ = done.send(());
@@ -148,7 +149,7 @@ impl<D: Disk> Writer<D> {
 
         let oldest = self.apply(batch, &changes);
         for (reply, result) in replies {
-            // A caller that has gone away: its transaction is done all the same.
+            // The caller may have gone; its transaction was carried out all the same.
             let _ = reply.send(result);
         }
         if !changes.is_empty() {
@@ -169,8 +170,9 @@ impl<D: Disk> Writer<D> {
         view.history.floor()
     }
 
-    /// Brings a batch to the disk, and with `flush` all that came before it too. What becomes of the state's own seal is
-    /// known once all of it is done: after an error the state is what it was.
+    /// Writes a batch to the disk and, with `flush`, makes everything before it durable too. The
+    /// state's own seal is updated only once all of this has succeeded: after an error the state is
+    /// unchanged.
     async fn store(&mut self, batch: &mut Batch, flush: bool) -> Result<(), StoreError> {
         let before = self.seal;
         let stored = async {
@@ -190,7 +192,7 @@ impl<D: Disk> Writer<D> {
     }
 
     async fn write(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
-        // Whatever becomes of it: this number is taken.
+        // This number is used up even if the write fails.
         self.sequence += 1;
         batch.seal.sequence = self.sequence;
         batch.seal.time = clock::millis(&clock::now());
@@ -207,7 +209,7 @@ impl<D: Disk> Writer<D> {
         Ok(())
     }
 
-    /// Opens a broken disk again; the reason why it cannot be used otherwise.
+    /// Opens a failed disk again. Returns the reason if it still cannot be used.
     async fn usable(&mut self) -> Result<(), String> {
         let DiskState::Broken { retry } = self.state else {
             return Ok(());
@@ -230,7 +232,8 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Brings the disk to what is committed: commits that failed are undone, relaxed ones that were lost done again.
+    /// Restores the committed state on the disk: failed commits are undone, and lost relaxed ones
+    /// are written again.
     async fn repair(&mut self) -> Result<(), StoreError> {
         let found = self.disk.open().await?.contents;
         let mut batch = Batch {
@@ -242,7 +245,7 @@ impl<D: Disk> Writer<D> {
     }
 }
 
-/// What has to be written over `found` to make it `wanted`.
+/// Returns the writes that turn `found` into `wanted`.
 fn difference(
     found: &BTreeMap<String, Versioned>,
     wanted: &BTreeMap<String, Versioned>,

@@ -1,4 +1,4 @@
-//! Filling a new directory with what another store held.
+//! Fills a new directory with the contents of another store.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// A store that nobody uses yet. Everything here blocks.
+/// A store that is not in use yet. All methods block.
 pub(crate) struct Loader {
     disk: SledDisk,
     seal: Seal,
@@ -52,8 +52,8 @@ impl Loader {
         self.write(entries.into_iter().map(some).collect())
     }
 
-    /// All that was added is on the medium once this returns, at a revision above every one that the other store can have
-    /// had: `revision` is the last that is known of it.
+    /// Makes everything that was added durable before it returns, at a revision higher than any
+    /// that the other store can have had; `revision` is the last one known.
     pub fn finish(mut self, revision: Revision) -> Result<(), StoreError> {
         let known = self.seal.revision.max(revision);
         self.seal.revision = known.saturating_add(REVISIONS_PER_LOSS);

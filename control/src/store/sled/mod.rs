@@ -1,7 +1,8 @@
 //! The store embedded in the control plane, on sled.
 //!
-//! A flushed write is on the medium. A write error stays with a sled database until it is opened again, which the writer
-//! does. What sled makes of a damaged file is not taken on trust: see `local/seal.rs`.
+//! A flushed write is on the medium. After a write error a sled database keeps failing until it is
+//! opened again, which the writer does. What sled reads from a damaged file is not trusted: see
+//! `local/seal.rs`.
 
 mod load;
 mod seal_file;
@@ -32,22 +33,25 @@ use super::{
 pub(crate) use load::Loader;
 use seal_file::SealFile;
 
-/// The state is in memory already: sled's own cache only serves its housekeeping.
+/// Bytes of sled's own cache. It is small because the state is in memory: only sled's internal work
+/// uses the cache.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-/// Relaxed writes that nothing flushes earlier.
+/// The interval after which relaxed writes are flushed if nothing flushes them earlier.
 const FLUSH_EVERY: Duration = Duration::from_millis(500);
-/// Threads of a database that was dropped hold sled's own lock a little longer. So does a child
-/// process between its fork and its exec, which shares the descriptor.
+/// How long to wait for sled's own lock. The threads of a database that was dropped hold it a
+/// little longer. So does a child process between its fork and its exec, which shares the
+/// descriptor.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What sled writes at once to its log.
+/// The number of bytes that sled writes to its log at once.
 const ROOM_BYTES: usize = 512 * 1024;
 
-/// sled's directory, and the file in it that everything is in.
+/// The name of sled's directory, and of the file in it that contains everything.
 const DATABASE: &str = "sled";
 const LOG: &str = "db";
 
-/// First byte of a sled key: a key of the store, or the store's own.
+/// The first byte of a sled key: it distinguishes the keys of the store's users from the store's
+/// own.
 const KEY: u8 = b'k';
 const SCHEMA_KEY: &[u8] = b"m/schema";
 const REVISION_KEY: &[u8] = b"m/revision";
@@ -60,7 +64,7 @@ pub struct SledStore {
     writer: Option<thread::JoinHandle<()>>,
 }
 
-/// A directory with a lock, a database and the file SEAL.
+/// A directory with a lock, a database and the file `SEAL`.
 #[derive(Debug)]
 pub(super) struct SledDisk {
     directory: PathBuf,
@@ -72,7 +76,8 @@ pub(super) struct SledDisk {
 #[derive(Debug)]
 struct OpenDatabase {
     db: Db,
-    /// The file of the database, opened once more to sync it: sled leaves it to the kernel when data reaches the medium.
+    /// The file of the database, opened a second time to sync it: sled leaves it to the kernel when
+    /// data reaches the medium.
     log: File,
     /// What is noted in it.
     schema: Option<u32>,
@@ -81,10 +86,11 @@ struct OpenDatabase {
 // === impl SledStore ===
 
 impl SledStore {
-    /// Opens a directory, made where it is missing, and reads all of it. Blocks.
+    /// Opens a directory, creating it if it is missing, and reads all of it. Blocks.
     ///
-    /// [`StoreError::InUse`] when another process has it open, [`StoreError::SchemaTooNew`] when a newer version
-    /// wrote it, [`StoreError::Damaged`] when it does not hold all that was acknowledged and `on_loss` refuses that.
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::SchemaTooNew`] when a
+    /// newer version wrote it, [`StoreError::Damaged`] when it does not hold all that was
+    /// acknowledged and `on_loss` refuses that.
     pub fn open(directory: &Path, on_loss: OnLoss) -> Result<Self, StoreError> {
         let disk = SledDisk::lock(directory)?;
         let located = |error| match error {
@@ -95,7 +101,9 @@ impl SledStore {
         let writer = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || run(disk, on_loss, &tell))
-            .map_err(|error| StoreError::Unavailable(format!("no thread to write: {error}")))?;
+            .map_err(|error| {
+                StoreError::Unavailable(format!("cannot start the writer thread: {error}"))
+            })?;
         let opened = opened.recv().unwrap_or_else(|_| {
             let ended = "the thread that opened it ended".to_owned();
             Err(StoreError::Unavailable(ended))
@@ -106,7 +114,7 @@ impl SledStore {
                 writer: Some(writer),
             }),
             Err(error) => {
-                // It lets go of the directory first.
+                // It releases the directory first.
                 let _ = writer.join();
                 Err(located(error))
             }
@@ -119,7 +127,7 @@ impl SledStore {
     }
 }
 
-/// The writer's thread: calls of the database block.
+/// Runs the writer on a thread of its own, because calls of the database block.
 fn run(disk: SledDisk, on_loss: OnLoss, opened: &mpsc::SyncSender<Result<LocalStore, StoreError>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().build() {
         Ok(runtime) => runtime,
@@ -143,7 +151,7 @@ fn run(disk: SledDisk, on_loss: OnLoss, opened: &mpsc::SyncSender<Result<LocalSt
 }
 
 impl Drop for SledStore {
-    /// Waits until the writer has flushed and let go of the disk, so that it can be opened again.
+    /// Waits until the writer has flushed and released the disk, so that it can be opened again.
     fn drop(&mut self) {
         self.store.end();
         if let Some(writer) = self.writer.take() {
@@ -161,7 +169,7 @@ impl AsRef<LocalStore> for SledStore {
 // === impl SledDisk ===
 
 impl SledDisk {
-    /// A directory, made where it is missing, that nobody else has open.
+    /// Opens a directory that no other process uses, creating it if it is missing.
     pub fn lock(directory: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             directory: directory.to_owned(),
@@ -173,7 +181,7 @@ impl SledDisk {
 
     fn open_database(&self) -> Result<(OpenDatabase, Contents), StoreError> {
         let path = self.directory.join(DATABASE);
-        // sled makes what is missing for everybody to read.
+        // sled creates missing files and directories as world-readable.
         private::open_dir(&path).map_err(|error| self.unusable(&error))?;
         let config = Config::new()
             .path(&path)
@@ -192,7 +200,7 @@ impl SledDisk {
         Ok((OpenDatabase { db, log, schema }, contents))
     }
 
-    /// The schema number that is noted; `None` in an empty database.
+    /// Returns the stored schema number; `None` for an empty database.
     fn schema(&self, db: &Db) -> Result<Option<u32>, StoreError> {
         let found = match db.get(SCHEMA_KEY).map_err(|error| self.error(error))? {
             None if db.is_empty() => return Ok(None),
@@ -230,7 +238,7 @@ impl SledDisk {
         Ok(contents)
     }
 
-    /// What the operating system refuses may go another time; all else comes of the files.
+    /// An error of the operating system may be temporary; all others are caused by the files.
     fn error(&self, error: Error) -> StoreError {
         match error {
             Error::Io(error)
@@ -277,10 +285,10 @@ impl Disk for SledDisk {
                 None
             }
         };
-        // Of a damaged file sled believes some numbers that it should not, and panics.
+        // If a file is damaged, sled trusts some numbers that it should not, and panics.
         let opened = panic::catch_unwind(AssertUnwindSafe(|| self.open_database()));
         let (open, contents) = opened.unwrap_or_else(|_| {
-            // It panics, too, when the disk fills up while it opens.
+            // It also panics if the disk fills up while it opens.
             Err(match has_room(&self.directory) {
                 Err(error) if is_of_system(&error) => self.unusable(&error),
                 _ => damaged("sled cannot make sense of its files"),
@@ -303,7 +311,8 @@ impl Disk for SledDisk {
         writes.insert(REVISION_KEY, revision.as_bytes());
         writes.insert(SEAL_KEY, encode_seal(&batch.seal));
         if open.schema != Some(SCHEMA) {
-            // With the first seal: a version that knows of none must not write any more.
+            // Written with the first seal: a version that does not know seals must not write any
+            // more.
             writes.insert(SCHEMA_KEY, SCHEMA.to_string().as_bytes());
         }
         let written = open.db.apply_batch(writes);
@@ -389,13 +398,13 @@ fn decimal(stored: &[u8]) -> Option<u64> {
 }
 
 /// sled has no kind of error for it.
-/// Whether the error comes from the operating system. sled returns copies of an error that it has
-/// kept: they have the kind of the original, and its debug representation as their text.
+/// Returns whether the error comes from the operating system. sled returns copies of an error that
+/// it has kept: they have the kind of the original, and its debug representation as their text.
 fn is_of_system(error: &io::Error) -> bool {
     error.raw_os_error().is_some() || error.to_string().starts_with("Os {")
 }
 
-/// Fails where the disk has no room for what sled writes at once when it opens.
+/// Fails if the disk lacks room for what sled writes at once when it opens.
 fn has_room(directory: &Path) -> io::Result<()> {
     let path = directory.join("room");
     let written = fs::write(&path, vec![0; ROOM_BYTES]);
@@ -403,7 +412,7 @@ fn has_room(directory: &Path) -> io::Result<()> {
     written
 }
 
-/// Locks the directory of a store. Blocks for up to two seconds where another process uses it.
+/// Locks the directory of a store. Blocks for up to two seconds if another process uses it.
 pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock, StoreError> {
     DirectoryLock::acquire(directory).map_err(|error| match error {
         LockError::Io(error) => {
@@ -422,7 +431,7 @@ pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock, StoreError> {
     })
 }
 
-/// Opens a database, and waits for sled's own lock where the one before has not released it yet.
+/// Opens a database, waiting for sled's own lock if the previous database has not released it yet.
 pub(super) fn open_patiently(config: &Config) -> Result<Db, Error> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {

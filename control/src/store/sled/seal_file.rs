@@ -1,7 +1,8 @@
-//! The file SEAL: the seal that stands apart from the database.
+//! The file `SEAL`, which holds the seal that is kept apart from the database.
 //!
-//! Two slots, written by turns, so that a write which is cut short leaves the one before. It is not synced: the database
-//! is, before it is written, and a seal that a power cut takes back is only an older one.
+//! The file has two slots that are written alternately, so that an interrupted write leaves the
+//! previous seal intact. It is not synced: the database is synced before it is written, and if a
+//! power cut reverts a seal, the remaining one is merely older.
 
 use std::{
     fs::File,
@@ -15,17 +16,17 @@ use sha2::{Digest as _, Sha256};
 use crate::store::local::{Seal, StateDigest};
 
 const NAME: &str = "SEAL";
-/// Names the file's format.
+/// The magic number of the file's format.
 const MAGIC: &[u8; 8] = b"WARRENS1";
-/// A page each, so that the kernel never writes both at once.
+/// The bytes of a slot: one page, so that the kernel never writes both slots at once.
 const SLOT_BYTES: u64 = 4096;
 const SLOTS: usize = 2;
 
 const FIELDS: usize = MAGIC.len() + 3 * 8 + 32;
-/// The fields and their SHA-256.
+/// The bytes of a seal: its fields and their SHA-256.
 const SEAL_BYTES: usize = FIELDS + 32;
 
-/// Where the last seal stands.
+/// The open file, with the slot of the last seal.
 #[derive(Debug)]
 pub(super) struct SealFile {
     file: File,
@@ -36,7 +37,8 @@ pub(super) struct SealFile {
 // === impl SealFile ===
 
 impl SealFile {
-    /// Opens the file of a directory; `None` where there is none. The seal is `None` where none in it is whole.
+    /// Opens the file of a directory, or returns `None` if there is none. The seal is `None` if
+    /// neither slot is intact.
     pub fn open(directory: &Path) -> io::Result<Option<(Self, Option<Seal>)>> {
         let options = File::options().read(true).write(true).clone();
         let file = match options.open(directory.join(NAME)) {
@@ -62,7 +64,7 @@ impl SealFile {
         Ok(Some((Self { file, last }, newest.map(|(_, seal)| seal))))
     }
 
-    /// Makes the file, whole and for good once this returns. It takes the place of one that is there.
+    /// Creates the file atomically and durably, replacing an existing one.
     pub fn create(directory: &Path, seal: &Seal) -> io::Result<Self> {
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         for _ in 0..SLOTS {
@@ -149,7 +151,7 @@ mod tests {
             let (opened, found) = read().unwrap();
             assert_eq!((opened.last, found), (file.last, Some(seal(sequence))));
         }
-        // Whoever opens it goes on with the older one.
+        // The next process that opens it continues with the older one.
         let (mut file, _) = read().unwrap();
         file.write(&seal(6)).unwrap();
 

@@ -1,5 +1,5 @@
-//! The process dies at any point of a write: what was acknowledged is there, what is there is a state that was once
-//! written, and nothing is taken for damage.
+//! The process dies at any point of a write: what was acknowledged is there, what is there is a
+//! state that was once written, and nothing is taken for damage.
 
 use super::{stage::*, *};
 use crate::store::Op;
@@ -48,7 +48,8 @@ async fn contents(store: &SimStore) -> Contents {
         .collect()
 }
 
-/// Opens and commits, until all is done or it stops. Returns how many commits, from the first, are safe by then.
+/// Opens and commits, until all is done or it stops. Returns how many commits, from the first, are
+/// safe by then.
 async fn run(place: &dyn Place, controls: &Arc<Controls>) -> usize {
     let mut acknowledged = 0;
     let store = tokio::select! {

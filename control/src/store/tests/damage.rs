@@ -60,7 +60,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Not a test of its own: a process that opens what is damaged, so that whatever becomes of that is seen from outside.
+/// Not a test of its own: a process that opens what is damaged, so that whatever becomes of that is
+/// seen from outside.
 #[test]
 #[ignore = "the child process of `no_flipped_byte_brings_back_an_earlier_state`"]
 fn child() {

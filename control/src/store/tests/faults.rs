@@ -113,7 +113,8 @@ async fn a_failed_write_is_told_undone_and_repaired(place: &dyn Place) {
     }
 }
 
-/// What failed in a row leaves numbers behind that nobody may mistake for those of what was acknowledged.
+/// What failed in a row leaves numbers behind that nobody may mistake for those of what was
+/// acknowledged.
 async fn a_failure_after_failures_is_repaired_too(place: &dyn Place) {
     let disk = Controls::new();
     let store = place.open(&disk).await.unwrap();

@@ -36,7 +36,8 @@ async fn fill(directory: &Path) {
     };
     assert!(acknowledged > 10, "{error}");
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
-    // Reads go on. So do writes, where the database finds a place for one more when it is opened again.
+    // Reads go on. So do writes, where the database finds a place for one more when it is opened
+    // again.
     for _ in 0..20 {
         acknowledged += u32::from(write(&store, acknowledged).await.is_ok());
         assert!(store.get("k/0").await.unwrap().is_some());

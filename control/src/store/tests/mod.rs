@@ -1,5 +1,5 @@
-//! What every backend must do (`conformance`, `watching`, `random`), what every disk must (`faults`, `anywhere`), and what
-//! the store on sled does besides.
+//! What every backend must do (`conformance`, `watching`, `random`), what every disk must
+//! (`faults`, `anywhere`), and what the store on sled does besides.
 
 #![allow(clippy::unwrap_used)]
 

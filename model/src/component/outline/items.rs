@@ -1,4 +1,4 @@
-//! What components hold: types, imports, exports, and what stands between them.
+//! The contents of components: types, imports, exports, and the items between them.
 
 use wasmparser::{
     BinaryReader, CanonicalFunction, ComponentAlias, ComponentExport, ComponentExternName,
@@ -13,7 +13,8 @@ use super::{
 use crate::component::{InspectError, Limit};
 
 impl<'a> Outline<'a, '_> {
-    /// Types of a section. Those of components and instances hold declarations, and these hold types again.
+    /// Types of a section. Those of components and instances hold declarations, and these hold
+    /// types again.
     pub(super) fn types(&mut self, reader: &mut BinaryReader<'a>, count: u32) -> Result {
         let base = self.scopes.len();
         // What is left of the section, and of each type that is open.

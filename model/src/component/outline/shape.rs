@@ -1,4 +1,4 @@
-//! How large what stands in the index spaces of a component is.
+//! The sizes of the items in a component's index spaces.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -60,7 +60,7 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// What an index refers to that is not there: the validator will say so.
+/// The item for an index that does not exist: the validator will report it.
 impl Default for Shape<'_> {
     fn default() -> Self {
         Self::of(1)

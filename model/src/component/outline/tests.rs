@@ -381,8 +381,8 @@ fn an_inspection_ends_when_it_is_interrupted() {
     assert!(looks.get() > 600, "{looks:?}");
 }
 
-/// Each is within the limits, and as bad as these allow in its way. All but the table take a second at most without
-/// debug assertions.
+/// Each is within the limits, and as bad as these allow in its way. All but the table take a second
+/// at most without debug assertions.
 #[test]
 fn the_worst_that_is_accepted_ends_soon() {
     let resources = 295;

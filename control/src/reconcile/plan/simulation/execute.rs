@@ -114,7 +114,8 @@ impl World {
         record.state.available &= ready;
     }
 
-    /// Workers with a session learn what they should run. What they are to stop and do not hold has stopped.
+    /// Workers with a session learn what they should run. What they are to stop and do not hold has
+    /// stopped.
     pub(super) fn deliver(&mut self) {
         let mut stopped = Vec::new();
         for worker in self.workers.iter_mut().filter(|worker| worker.view.ready) {

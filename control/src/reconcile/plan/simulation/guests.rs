@@ -10,8 +10,8 @@ use super::{
 };
 
 impl World {
-    /// Whether a guest's ports are free on its machine: a stranger may have them, or what its worker was thought to have
-    /// lost.
+    /// Whether a guest's ports are free on its machine: a stranger may have them, or what its
+    /// worker was thought to have lost.
     fn ports_are_free(&self, number: usize, id: &str) -> bool {
         let wanted = &self.workers[number].guests[id].ports;
         let taken = |port: &HostPort| wanted.iter().any(|own| own.conflicts(port));

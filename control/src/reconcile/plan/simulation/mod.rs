@@ -1,6 +1,6 @@
-//! Random histories of a workload on a few workers. The plan is carried out as the shell does it; messages to and from
-//! workers are delayed as far as the history says. After each step the plan keeps its promises, and in the end, once
-//! everybody behaves, the workload is as it should be.
+//! Random histories of a workload on a few workers. The plan is carried out as the shell does it;
+//! messages to and from workers are delayed as far as the history says. After each step the plan
+//! keeps its promises, and in the end, once everybody behaves, the workload is as it should be.
 
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +35,8 @@ enum Step {
         /// Whether it goes back when it stalls.
         returns: bool,
     },
-    /// A program takes this port on the machine that the last two workers share, or gives up what it has.
+    /// A program takes this port on the machine that the last two workers share, or gives up what
+    /// it has.
     Stranger(Option<u16>),
     /// The control plane is killed and started again: at first it knows of no session.
     Restart,
@@ -132,8 +133,8 @@ fn run(mut world: World, steps: Vec<Step>) {
     world.check_settled();
 }
 
-/// The service of the second revision returns from a lost worker and never gets ready, while the rollout of the third
-/// has stalled before anything of it had a place.
+/// The service of the second revision returns from a lost worker and never gets ready, while the
+/// rollout of the third has stalled before anything of it had a place.
 #[test]
 fn an_exclusive_one_that_never_gets_ready_gives_way_to_a_stalled_rollout() {
     let update = |works| Step::Update {
@@ -154,7 +155,8 @@ fn an_exclusive_one_that_never_gets_ready_gives_way_to_a_stalled_rollout() {
     run(World::exclusive(), steps);
 }
 
-/// A lost replica that comes back and is stopped holds its port until it has ended, and what waits says so at once.
+/// A lost replica that comes back and is stopped holds its port until it has ended, and what waits
+/// says so at once.
 #[test]
 fn one_that_returns_only_to_stop_holds_its_port_in_the_same_round() {
     let steps = vec![
@@ -175,7 +177,8 @@ fn one_that_returns_only_to_stop_holds_its_port_in_the_same_round() {
 }
 
 impl World {
-    /// The worker that runs the workload is gone for good, if there is one. How many workers are gone.
+    /// The worker that runs the workload is gone for good, if there is one. How many workers are
+    /// gone.
     fn lose_holder(&mut self) -> usize {
         let holds = |worker: &world::Worker| worker.view.ready && !worker.guests.is_empty();
         if let Some(worker) = self.workers.iter().position(holds) {
@@ -189,7 +192,7 @@ impl World {
 }
 
 #[test]
-fn what_every_worker_dies_of_at_its_start_kills_two() {
+fn a_revision_that_crashes_every_worker_at_its_start_crashes_only_two() {
     let mut world = World::new();
     world.reconcile();
     let gone: Vec<_> = (0..6).map(|_| world.lose_holder()).collect();

@@ -52,7 +52,8 @@ impl World {
         }
     }
 
-    /// Nothing is placed on a machine where another worker holds its ports, as far as anybody can know.
+    /// Nothing is placed on a machine where another worker holds its ports, as far as anybody can
+    /// know.
     fn check_ports(&self, plan: &Plan, id: &str, worker: &Worker) {
         let placed = self.records.get(id).map(|record| &record.state.needs);
         let wanted = placed.unwrap_or_else(|| &self.desired.as_ref().unwrap().needs);
@@ -123,7 +124,8 @@ impl World {
             let most = target + desired.max_surge as usize;
             assert!(live <= most, "{live} live after {:?}", plan.actions);
         }
-        // No update, scaling or return of a worker takes away what is needed; losses did so before the plan was made.
+        // No update, scaling or return of a worker takes away what is needed; losses did so before
+        // the plan was made.
         let lost = |action: &&Action| matches!(action, Action::MarkLost { .. });
         let lost = plan.actions.iter().filter(lost).count();
         if !self.ever_port {
@@ -133,8 +135,8 @@ impl World {
         }
     }
 
-    /// Whether it runs or may be about to, as the control plane has to assume. What failed runs no more, though its
-    /// worker has yet to say that it is gone.
+    /// Whether it runs or may be about to, as the control plane has to assume. What failed runs no
+    /// more, though its worker has yet to say that it is gone.
     fn is_live(&self, state: &ReplicaState) -> bool {
         let ended = self.workers.iter().any(|worker| {
             let guest = worker.guests.get(&state.id);
@@ -217,7 +219,8 @@ impl World {
             return;
         }
         if self.revisions.is_stalled() && available >= target {
-            // It was late for want of workers, and what came back with them serves: nothing more is taken away.
+            // It was late for want of workers, and what came back with them serves: nothing more is
+            // taken away.
             return;
         }
         // The last two are on one machine.

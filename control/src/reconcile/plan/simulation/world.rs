@@ -50,7 +50,8 @@ pub(super) struct World {
     pub workers: Vec<Worker>,
     pub ids: u32,
     pub completed: BTreeSet<String>,
-    /// Whether some revision so far published a fixed port, or was exclusive: what cannot be held twice is stopped first.
+    /// Whether some revision so far published a fixed port, or was exclusive: what cannot be held
+    /// twice is stopped first.
     pub ever_port: bool,
     pub revisions: Revisions,
     /// When the control plane was started.
@@ -211,7 +212,8 @@ impl World {
             self.execute(action);
         }
         self.check_after(&plan, available);
-        // What a worker says of a replica that it brings back is news, and so is another revision; nothing else is.
+        // What a worker says of a replica that it brings back is news, and so is another revision;
+        // nothing else is.
         if plan
             .actions
             .iter()

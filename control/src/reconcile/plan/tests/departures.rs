@@ -145,7 +145,7 @@ fn what_is_exclusive_starts_elsewhere_once_it_has_stopped_for_certain() {
 }
 
 #[test]
-fn who_drops_assignments_is_given_none() {
+fn a_worker_that_drops_assignments_is_given_none() {
     let mut odd = scene(1).worker("a");
     odd.workers[0].follows = false;
     odd.gives(&["create new1: 1 worker: 1 drops assignments"]);

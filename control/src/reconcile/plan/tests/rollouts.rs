@@ -117,7 +117,8 @@ fn a_rollout_does_not_stall_while_a_worker_compiles() {
     assert_eq!(compiling(20).gives(&[]).wake_after, Some(secs(40)));
     compiling(60).gives(&["Progressing: moved, 0 available, 2 earlier"]);
     compiling(500).gives(&["Progressing: moved, 0 available, 2 earlier"]);
-    // Others have compiled theirs: the one that does not get ready is not excused by an earlier revision's.
+    // Others have compiled theirs: the one that does not get ready is not excused by an earlier
+    // revision's.
     let mut earlier = update(Progressing, 120);
     earlier.replicas[0].compiling = true;
     earlier.gives(&["Stalled: 0 available, 2 earlier"]);

@@ -44,7 +44,7 @@ impl Scene {
     }
 }
 
-const HELD: &str = "it is held, because workers `a`, `b` were lost one after the other while it was starting there or shortly \
+const HELD: &str = "it is held, because workers `a`, `b` were lost one after another while it was starting there or shortly \
                     after: find out what it does to them, then apply another revision, or run `warren restart` to try it \
                     once more";
 
@@ -77,7 +77,7 @@ fn a_neighbour_that_had_run_for_long_is_not_blamed() {
 }
 
 #[test]
-fn what_took_two_workers_down_is_tried_on_no_third() {
+fn a_revision_that_crashed_two_workers_is_not_tried_on_a_third() {
     let second = fleet(&["a", "b"])
         .suspected(&[loss("a", 25)])
         .started("r", "b", Running, 20);
@@ -165,7 +165,8 @@ fn long_ago_is_long_forgotten() {
 
 #[test]
 fn an_innocent_one_beside_a_guilty_one_is_not_held() {
-    // Both were on trial on `a` and are so on `b`, which is lost as well: nobody knows whose fault it was.
+    // Both were on trial on `a` and are so on `b`, which is lost as well: nobody knows whose fault
+    // it was.
     let mut both = fleet(&["a", "b"])
         .suspected(&[loss("a", 25)])
         .started("r", "b", Running, 20);
@@ -223,7 +224,7 @@ fn a_worker_that_dies_and_is_back_at_once_counts_as_well() {
     cut(&[], 0).gives(&["blame for a"]);
     // The same again is no news.
     cut(&[loss("a", 3)], 3).gives(&[]);
-    let again = "it is held, because worker `a` was lost again and again while it was starting there or shortly after: \
+    let again = "it is held, because worker `a` was lost repeatedly while it was starting there or shortly after: \
                  find out what it does to them, then apply another revision, or run `warren restart` to try it once more";
     cut(&[loss("a", 3)], 0).gives(&[
         "blame for a",
