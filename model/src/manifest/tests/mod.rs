@@ -417,7 +417,7 @@ fn what_only_a_server_finds_is_placed_and_put_in_words() {
         ("spec.service.readiness.http.port", "4:30: no"),
         ("spec.service.liveness.grpc.service", "6:34: no"),
         ("spec.service.liveness.interval", "5:3: interval: no"),
-        ("spec.service.config[1].value", "8:30: no"),
+        ("spec.service.config[1]", "8:30: no"),
         ("spec.service.volumes[1].mount_path", "12:34: no"),
         ("spec.service.volumes[1].read_only", "12:7: readOnly: no"),
         ("spec.service.limits.memory_bytes", "7:3: memory: no"),

@@ -10,7 +10,7 @@ fn unknown_fields_name_the_nearest_known_one() {
         &[
             "1:1: unknown field `nmae` in a workload: did you mean `name`?",
             "5:3: unknown field `stopgrace` in the service: did you mean `stopGrace`?",
-            "6:3: unknown field `colour` in the service: its fields are component, args, env, restart, readiness, liveness, publish, routes, egress, limits, reserve, volumes, stopGrace, exclusive",
+            "6:3: unknown field `colour` in the service: its fields are component, args, env, config, restart, readiness, liveness, publish, routes, egress, limits, reserve, volumes, stopGrace, exclusive",
             "10:5: unknown field `route` in a component: did you mean `routes`?",
             "11:15: unknown field `memroy` in the component's limits: did you mean `memory`?",
         ],
