@@ -61,7 +61,8 @@ struct Inner {
     unwritten: Batch,
     /// The number of recorded events.
     recorded: u64,
-    /// What was kept when so many were, as long as somebody has not read all of it.
+    /// The events that were kept at this number of recorded events, for as long as a follower has
+    /// not read all of them.
     kept: (u64, Weak<Vec<Arc<v1::Event>>>),
 }
 
@@ -314,7 +315,7 @@ impl Events {
 // === impl Namespace ===
 
 impl Namespace {
-    /// The event stands for those of its content from now on.
+    /// From now on, later events with the same content are counted in this one.
     fn insert(&mut self, sequence: u64, held: Held) {
         let event = &held.event;
         self.by_content.insert(content(event), sequence);

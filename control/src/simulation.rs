@@ -69,7 +69,7 @@ struct OnStage(Around);
 // === impl Disk ===
 
 impl Disk {
-    /// What a crash leaves that loses all but so many of the writes that were not flushed.
+    /// Returns the state after a crash that keeps only this many of the unflushed writes.
     pub fn after_crash(&self, kept: usize) -> Self {
         Self(self.0.after_crash(kept))
     }

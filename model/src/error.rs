@@ -5,9 +5,9 @@ use std::fmt;
 /// One thing that is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Path of the field in the protobuf message, such as `spec.components[0].routes[1].path`.
+    /// The path of the field in the protobuf message, such as `spec.components[0].routes[1].path`.
     pub field: String,
-    /// What is wrong and what to do.
+    /// The problem, and what to do about it.
     pub message: String,
 }
 
@@ -18,7 +18,7 @@ pub struct Violations(pub Vec<Violation>);
 // === impl Violations ===
 
 impl Violations {
-    /// Notes one more problem.
+    /// Adds a problem.
     pub fn push(&mut self, field: impl Into<String>, message: impl fmt::Display) {
         self.0.push(Violation {
             field: field.into(),
@@ -26,7 +26,7 @@ impl Violations {
         });
     }
 
-    /// Notes the problem of a failed result and goes on without its value.
+    /// Records the problem of a failed result, and continues without its value.
     pub fn ok<T, E: fmt::Display>(
         &mut self,
         field: impl Into<String>,

@@ -41,7 +41,7 @@ pub fn restrict_tree(path: &Path) -> io::Result<()> {
     let mut left = vec![path];
     while let Some(path) = left.pop() {
         match restrict_entries(&path, &mut left) {
-            // It went meanwhile.
+            // It was removed in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             restricted => restricted?,
         }

@@ -96,7 +96,8 @@ pub fn restore(
     let store = data.join(STORE);
     data_dir::open(data).map_err(about(data))?;
     if !force {
-        // Before the lock leaves a file of its own; again once nobody else can change it.
+        // Checked before the lock creates a file of its own, and again once no other process can
+        // change the directory.
         check_empty(data)?;
     }
     let made = !store.exists();

@@ -53,7 +53,7 @@ pub(super) struct Intake {
     notices: Pace,
     pace: Pace,
     beats: VecDeque<Beat>,
-    /// All that arrived up to this number is on the disk.
+    /// Everything that arrived up to this number is on disk.
     kept: Option<u64>,
 }
 
@@ -103,8 +103,8 @@ enum Key {
 // === impl Intake ===
 
 impl Intake {
-    /// Takes in a message. A report that it cannot be merged with is returned: what happened by its
-    /// account is to be told by itself.
+    /// Adds a message. A report that cannot be merged with it is returned, because its steps have
+    /// to be recorded separately.
     pub fn take(
         &mut self,
         message: Message,
@@ -181,13 +181,13 @@ impl Intake {
         self.hand_out(number, now)
     }
 
-    /// What was handed out is stored, or never will be.
+    /// The message that was handed out is stored, or never will be.
     pub fn done(&mut self) {
         self.in_hand = None;
     }
 
-    /// What was handed out could not be stored: it is tried again at this time, unless something
-    /// newer came meanwhile, which then stands for both. As [`Self::take`].
+    /// The message that was handed out could not be stored. It is retried at this time, unless a
+    /// newer one arrived in the meantime, which then covers both. See [`Self::take`].
     pub fn put_back(&mut self, held: Numbered, again: Instant) -> Option<Box<v1::ReplicaReport>> {
         self.in_hand = None;
         let Numbered { number, message } = held;
@@ -209,7 +209,8 @@ impl Intake {
         parted
     }
 
-    /// The newest heartbeat before which all that arrived is stored, if not yet on the disk.
+    /// Returns the newest heartbeat before which everything that arrived is stored, unless that is
+    /// already on disk.
     pub fn stored(&mut self) -> Option<Beat> {
         let first = self.items.first_key_value().map(|(number, _)| *number);
         let open = first.into_iter().chain(self.in_hand).min();
@@ -221,17 +222,17 @@ impl Intake {
         newest
     }
 
-    /// Whether all that arrived before a heartbeat is known to be on the disk.
+    /// Returns whether everything that arrived before a heartbeat is known to be on disk.
     pub fn is_kept(&self, beat: Beat) -> bool {
         self.kept.is_some_and(|kept| beat.arrived <= kept)
     }
 
-    /// All that arrived before a heartbeat is on the disk.
+    /// Records that everything that arrived before a heartbeat is on disk.
     pub fn keep(&mut self, beat: Beat) {
         self.kept = self.kept.max(Some(beat.arrived));
     }
 
-    /// It could not be brought to the disk: it is tried again.
+    /// Records that the flush failed: it is retried.
     pub fn is_not_kept(&mut self, beat: Beat) {
         if self.beats.is_empty() {
             self.beats.push_front(beat);
@@ -299,7 +300,8 @@ impl Message {
         }
     }
 
-    /// The replica has ended for good: that comes once in a life, and others wait for it.
+    /// Whether the replica has ended for good: that happens once in its life, and others wait for
+    /// it.
     fn is_an_end(&self) -> bool {
         let Self::Report(report) = self else {
             return false;
@@ -308,8 +310,8 @@ impl Message {
         ends.contains(&report.phase())
     }
 
-    /// Becomes the newer one, which tells what happened by the account of both. Where the worker
-    /// has begun to count again, the two accounts do not add up: the one before is returned.
+    /// Becomes the newer report, with the steps of both. If the worker has begun to count again,
+    /// the two counts cannot be added: the earlier report is returned.
     fn renew(&mut self, newer: Self) -> Option<Box<v1::ReplicaReport>> {
         let held = mem::replace(self, newer);
         let (Self::Report(mut held), Self::Report(report)) = (held, self) else {

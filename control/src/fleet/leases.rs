@@ -11,9 +11,9 @@ use crate::clock;
 /// Uses monotonic time, so that a correction of the wall clock loses no worker. There is one entry
 /// per worker.
 pub struct Leases {
-    /// Before it nobody could have been heard: no worker is lost for that.
+    /// No worker could have been seen before this time, so none is lost because of earlier silence.
     started: Instant,
-    /// What earlier control planes acknowledged may count for so long after.
+    /// For how long heartbeats that earlier control planes acknowledged may still count.
     earlier: Duration,
     heard: Mutex<HashMap<String, Heard>>,
     /// When each worker's last session began.
@@ -98,7 +98,7 @@ impl Leases {
         self.silent_for(worker).min(since)
     }
 
-    /// How long ago a worker was heard of, or could have been.
+    /// Returns the time since a worker was last seen, or could have been.
     pub fn silent_for(&self, worker: &str) -> Duration {
         let heard = self.heard.lock().get(worker).copied();
         heard.map_or(self.started, |heard| heard.at).elapsed()

@@ -126,8 +126,8 @@ impl ListenerBoard {
                 workers,
                 ..v1::FleetListeners::default()
             };
-            // Under the lock, so that changes go out in their order. It is not an error when nobody
-            // listens.
+            // Done under the lock, so that changes are sent in order. It is not an error if there
+            // is no receiver.
             let _ = self.changes.send(Arc::new(news));
         }
     }

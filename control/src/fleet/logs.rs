@@ -27,7 +27,7 @@ type Waiting = Mutex<HashMap<String, Reader>>;
 
 struct Reader {
     batches: mpsc::Sender<Batch>,
-    /// Tells the reader that its worker has begun.
+    /// Notifies the reader that its worker has begun.
     answered: oneshot::Sender<()>,
 }
 
@@ -57,7 +57,8 @@ impl LogsBroker {
         }
     }
 
-    /// Asks a worker, and waits until it begins to answer. Dropping the lines ends the answer.
+    /// Sends the request to a worker, and waits until it begins to answer. Dropping the lines
+    /// cancels the request.
     pub async fn request(
         &self,
         worker: &Name,
@@ -89,7 +90,7 @@ impl LogsBroker {
         }
     }
 
-    /// The reader of a request, once.
+    /// Returns the reader of a request, once.
     pub fn answer(&self, request_id: &str) -> Option<mpsc::Sender<Batch>> {
         let reader = self.waiting.lock().remove(request_id)?;
         // An error means that the reader has just given up; it drops its end of `batches` too.
@@ -101,7 +102,7 @@ impl LogsBroker {
 // === impl Lines ===
 
 impl Lines {
-    /// The next lines; `None` when the worker has sent all.
+    /// Returns the next lines, or `None` when the worker has sent all of them.
     pub async fn next(&mut self) -> Option<Batch> {
         self.batches.recv().await
     }

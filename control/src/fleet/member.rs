@@ -383,7 +383,7 @@ impl Member<'_> {
             restarts: spec.service.as_ref().map_or(0, |_| replica.restarts),
             spec: Some(spec),
             link_plan,
-            // Drawn where it is told.
+            // The fence is drawn where the assignment is sent.
             fence: 0,
         }))
     }

@@ -20,8 +20,8 @@ const LOG_REQUESTS: usize = 64;
 #[derive(Default)]
 pub struct Registry {
     sessions: Mutex<HashMap<Name, Open>>,
-    /// The last number of Assignments in this term, by worker id: what a worker has seen stands in
-    /// its data directory, and moves with that from name to name.
+    /// The last number of Assignments in this term, by worker id. What a worker has seen is stored
+    /// in its data directory, and moves with the directory from name to name.
     generations: Mutex<HashMap<String, u64>>,
     /// The processes of each worker, by its id.
     processes: Mutex<HashMap<String, Processes>>,

@@ -388,8 +388,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Tells new holders of exclusive services from all before them. One number does for all that
-    /// are told at once: they are of different workloads.
+    /// Distinguishes new holders of exclusive services from all earlier ones. One fence suffices
+    /// for all that are sent at once, because they belong to different workloads.
     async fn fence(&self, assign: &mut [v1::Assignment]) -> Result<(), StoreError> {
         let is_exclusive = |it: &&mut v1::Assignment| {
             let service = it.spec.as_ref().and_then(|spec| spec.service.as_ref());

@@ -97,7 +97,8 @@ fn status(answer: &http::Response<h2::RecvStream>) -> Option<Status> {
     Status::from_header_map(answer.headers())
 }
 
-/// RESOURCE_EXHAUSTED or UNAVAILABLE that tells the limit, and when to try again.
+/// Checks for RESOURCE_EXHAUSTED or UNAVAILABLE with a message that states the limit and when to
+/// retry.
 #[track_caller]
 fn is_refused(status: &Status, code: Code, words: &str) {
     assert_eq!(status.code(), code, "{status:?}");
@@ -222,7 +223,7 @@ async fn calls_without_their_request_keep_nobody_waiting() {
             list(&control).await.unwrap();
         }
     }
-    // Those that waited for longest made room, and were told so.
+    // Those that had waited the longest made room, with an error that says so.
     let (first, _body) = calls.remove(0);
     let refused = status(&within(first).await.unwrap()).unwrap();
     is_refused(
@@ -295,7 +296,7 @@ async fn sessions_in_which_nothing_is_said_keep_no_worker_out() {
         Code::ResourceExhausted,
         "sessions of workers at once",
     );
-    // No client's stream was in their way, and they are in nobody's.
+    // Streams of clients did not block them, and they block nothing.
     let watch = call(&mut sender, WATCH).await;
     assert!(status(&watch).is_none());
     assert!(!first.has_ended() && !second.has_ended());

@@ -126,7 +126,7 @@ async fn a_drain_waits_for_the_new_replica_and_goes_on_after_a_restart() {
         ("w", 1)
     );
 
-    // Nobody asks again: it is written down.
+    // The drain continues without another request, because it is stored.
     let data = control.kill().await;
     let mut control = Control::start_in(data, crate::harness::WORKER_TIMEOUT).await;
     let _first = first.connect(&control).await;

@@ -1,4 +1,5 @@
-//! What workers are told of services that never run twice, and when.
+//! The assignments and fences that workers get for services that never run twice, and when they get
+//! them.
 
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ fn exclusive(name: &str, built: &Built) -> v1::Workload {
     workload
 }
 
-/// The fence of the workload's replica, once the worker was told to run it.
+/// Returns the fence of the workload's replica once it was assigned to the worker.
 async fn fence(worker: &mut Worker, workload: &str) -> u64 {
     let has_it = |told: &v1::Assignments| told.assign.iter().any(|it| it.workload == workload);
     let told = worker.until_told(has_it).await;

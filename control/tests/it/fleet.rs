@@ -73,7 +73,7 @@ async fn the_first_assignments_are_complete_and_later_ones_are_what_changed() {
     let mut worker = machine.connect(&control).await;
     let first = worker.until_told(|_| true).await;
     assert!(first.complete && first.assign.is_empty());
-    // What nobody assigned was stopped.
+    // A replica that was not assigned is stopped.
     assert!(machine.held.lock().unwrap().is_empty());
 
     control.run("w", 2, &service).await;
@@ -243,7 +243,7 @@ async fn replicas_of_a_silent_worker_are_lost_and_replaced() {
         v1::exit::Reason::Lost
     );
 
-    // Back, it is told that its replica is not wanted any more.
+    // When it is back, it learns that its replica is no longer wanted.
     let mut back = machine.connect(&control).await;
     let told = back.until_told(|told| told.complete).await;
     assert!(told.assign.is_empty(), "{told:?}");

@@ -118,7 +118,7 @@ async fn grow(control: &mut Control, number: u32) -> Result<(), Status> {
     control.apply(workload).await.map(drop)
 }
 
-/// What a push of so many bytes is refused with.
+/// Returns the error of a push of this many bytes.
 async fn push(control: &mut Control, bytes: usize) -> Status {
     use v1::push_request::Message;
     let header = Message::Header(v1::PushHeader::default());

@@ -19,7 +19,7 @@ use crate::components::Built;
 /// The longest that anything here may take.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Longer than any pause of a busy machine: nobody is lost by accident.
+/// Longer than any pause of a busy machine, so that no worker is lost by accident.
 pub const WORKER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// For tests of what happens to a silent worker.
@@ -108,14 +108,15 @@ impl Control {
         self.data
     }
 
-    /// Ends it at whatever await it stands, as far as that goes without a process of its own.
+    /// Ends it at its current await, as close to a crash as is possible without a process of its
+    /// own.
     pub async fn kill(self) -> TempDir {
         self.serving.abort();
         let _ = within(self.serving).await;
         self.data
     }
 
-    /// A connection of its own: on a shared one, streams that nobody reads hold up the others.
+    /// Uses a connection of its own: on a shared one, streams that are not read block the others.
     pub fn another_channel(&self) -> Channel {
         self.endpoint.connect_lazy()
     }
@@ -314,7 +315,7 @@ impl Control {
     }
 }
 
-/// Opens a data directory as soon as who had it lets go of it.
+/// Opens a data directory as soon as its previous holder has released it.
 async fn open(config: Config) -> ControlPlane {
     let started = tokio::time::Instant::now();
     loop {

@@ -50,7 +50,7 @@ async fn what_was_acknowledged_is_there_with_the_same_replicas() {
             .collect::<Vec<_>>()
     };
     assert_eq!(restarts(&control.replicas("w").await), restarts(&replicas));
-    // And it goes on.
+    // The cluster continues to work.
     control
         .apply(service_workload("w", Some(3), &service))
         .await

@@ -238,7 +238,7 @@ async fn the_deadline_runs_on_while_the_control_plane_is_away() {
     let stalled = control.until("w", is_stalled).await;
     assert_eq!(since(&stalled), since(&begun));
 
-    // What became ready while nobody listened counts, however late it is told.
+    // Replicas that became ready while no control plane ran count, however late they are reported.
     let replicas = control.replicas("w").await;
     let new = replicas
         .iter()

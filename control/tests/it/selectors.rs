@@ -43,7 +43,7 @@ async fn a_workload_that_stops_matching_is_deleted_for_the_watch() {
         assert_eq!(named(&mut watch).await, (kind, name.to_owned()));
     }
 
-    // Who resumes is told the same.
+    // A client that resumes receives the same.
     let request = v1::WatchRequest {
         resource_version: bookmark.resource_version,
         ..request
@@ -232,7 +232,7 @@ async fn replicas(control: &mut Control, workload: &str) -> BTreeMap<String, v1:
 async fn named(watch: &mut Streaming<v1::WatchResponse>) -> (Type, String) {
     loop {
         let seen = next(watch).await.unwrap().unwrap();
-        // A status may change meanwhile.
+        // A status may change in the meantime.
         if seen.r#type() != Type::Modified {
             return (seen.r#type(), seen.workload.unwrap().name);
         }

@@ -1,4 +1,4 @@
-//! Workers that nobody asked for, and workers that say more than a worker does.
+//! Unknown workers, and workers that send more than a correct worker does.
 
 use std::{
     collections::BTreeMap,

@@ -60,7 +60,7 @@ async fn resumes_where_it_ended_without_gap_or_repetition() {
     }
     drop(watch);
 
-    // Nobody runs them, so that the status changes with each scale and never by itself.
+    // No worker runs them, so the status changes with each scale and never by itself.
     let mut versions = Vec::new();
     for replicas in 1..=3 {
         control

@@ -1,4 +1,4 @@
-//! A worker that follows the session contract and runs nothing: it says what it is told to say.
+//! A worker that follows the session contract and runs nothing: it reports what the test decides.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ pub struct Machine {
     pub id: String,
     pub name: String,
     pub held: Arc<Mutex<BTreeMap<String, v1::ReplicaReport>>>,
-    /// What it makes of a replica that it is told to run.
+    /// What it reports about a replica that is assigned to it.
     pub becomes: Arc<Mutex<Phase>>,
     /// Every request for lines that reached it.
     pub wanted: Arc<Mutex<Vec<v1::LogsWanted>>>,
@@ -95,7 +95,7 @@ impl Machine {
         }
     }
 
-    /// Opens a session and stands by it until dropped.
+    /// Opens a session and keeps it until dropped.
     pub async fn connect(&self, control: &Control) -> Worker {
         self.try_connect(control, self.hello()).await.unwrap()
     }
@@ -168,7 +168,7 @@ impl Worker {
         self.messages.send(message).await.unwrap();
     }
 
-    /// Says that it stops, and keeps its replicas for so many seconds.
+    /// Announces that it is stopping, and that its replicas are kept for this many seconds.
     pub async fn leave(&self, keep: i64, stopped: bool) {
         let keep = Some(prost_types::Duration {
             seconds: keep,

@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(c.evicted, Some("a"));
         let uses = (b.place.begin().unwrap(), c.place.begin().unwrap());
         assert_eq!(enter(1, "d").unwrap_err(), Full::Peer(peer(1).unwrap(), 2));
-        // Who is nobody in particular has no bound but that of all.
+        // A holder without a peer is bounded only by the total.
         let trusted = places.enter(None, "trusted").unwrap();
         assert_eq!(trusted.evicted, None);
         let more = places.enter(None, "more").unwrap();

@@ -42,7 +42,7 @@ pub struct ExternItem {
     pub functions: Vec<Function>,
 }
 
-/// One function, or a resource, which stands here because it needs linking as functions do.
+/// One function, or a resource, which is listed here because it needs linking as functions do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
     pub name: String,

@@ -92,7 +92,7 @@ fn features_are_the_fields_of_the_contract() {
     ] {
         assert!(honoured.iter().any(|f| f == feature), "{feature}");
     }
-    // Durations are values: nobody asks for their seconds.
+    // Durations are values: their seconds are not a feature.
     assert!(!honoured.iter().any(|f| f.ends_with(".seconds")));
     let all: BTreeSet<_> = features().into_iter().collect();
     assert_eq!(all.len(), features().len());

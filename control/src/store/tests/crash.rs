@@ -37,7 +37,7 @@ fn child() {
                             Write::put(format!("b/{task}"), value.clone()),
                             Write::put(format!("all/{life}/{task}/{n}"), vec![7; 500]),
                         ];
-                        // Nobody is told that this is safe; it is written before what is.
+                        // This is not acknowledged as durable; it is written before what is.
                         let passing = vec![Write::put(format!("passing/{task}"), value)];
                         store.commit(passing, Durability::Relaxed).await.unwrap();
                         store.commit(writes, Durability::Flushed).await.unwrap();

@@ -157,7 +157,7 @@ async fn no_flipped_byte_brings_back_an_earlier_state() {
             let kind = said
                 .lines()
                 .find(|line| line.starts_with("refused") || line.starts_with("opened"));
-            // What stands between the directory's name and the first figure.
+            // The text between the directory's name and the first digit.
             let kind = kind
                 .unwrap_or_default()
                 .replace(store.to_str().unwrap(), "DIR");

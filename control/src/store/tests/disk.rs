@@ -21,7 +21,7 @@ async fn a_directory_in_use_is_refused_with_advice() {
         assert!(message.contains(part), "{message}");
     }
 
-    // The one that has it is not disturbed, and closing lets go of it at once.
+    // The holder is not disturbed, and closing it releases the directory at once.
     put(&first, "a", "1").await;
     first.close().await;
     let second = open(directory.path());

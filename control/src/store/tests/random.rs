@@ -96,7 +96,7 @@ fn transaction(model: &Model, writes: &[(u8, Action)]) -> (Vec<Write>, Result<Mo
 async fn run(backend: &dyn Backend, steps: Vec<Step>) {
     let mut store = backend.open().await;
     let mut model = Model::new();
-    // What a watch tells from here on, and the state where it began.
+    // The changes that a watch reports from here on, and the state where it began.
     let mut watched = model.clone();
     let mut start = store.list("").await.unwrap().revision;
     for step in steps {
@@ -150,7 +150,7 @@ async fn snapshot(store: &dyn Store, prefix: &str) -> Model {
         .collect()
 }
 
-/// Brings `state` from `start` to the present by what a watch tells.
+/// Updates `state` from `start` to the current revision with the changes that a watch reports.
 async fn replay(store: &dyn Store, start: Revision, state: &mut Model) {
     let mut watch = store.watch("", start).unwrap();
     let end = store.list("").await.unwrap().revision;

@@ -74,7 +74,7 @@ async fn a_slow_watch_ends_and_can_be_taken_up_again(backend: &dyn Backend) {
         store.commit(writes, Durability::Relaxed).await.unwrap();
     }
 
-    // It has what it was sent before, in order; then it is told.
+    // It receives the changes that were sent before, in order, and then the error.
     let (mut seen, mut unfinished) = (0, 0);
     let mut last = start;
     let error = loop {

@@ -60,12 +60,12 @@ fn a_silent_worker_loses_its_replicas_after_the_timeout() {
     };
     assert_eq!(silent(secs(4)).gives(&[]).wake_after, Some(secs(6)));
     silent(secs(10)).gives(&["lost r1", "create new1 on b"]);
-    // One that nobody knows is as good as lost.
+    // An unknown worker is treated as lost.
     scene(1)
         .worker("b")
         .replica("r1", 2, "a", Running)
         .gives(&["lost r1", "create new1 on b"]);
-    // Nobody waits for one that was on its way out.
+    // A replica that was already stopping is not waited for.
     scene(0)
         .away("a", secs(10))
         .replica("r1", 2, "a", Stopping)

@@ -208,7 +208,7 @@ impl Scene {
     }
 }
 
-/// As it was told before, for something that passes.
+/// The reason as it was recorded before, for an obstacle that may pass.
 fn waiting(reason: &str) -> Option<Waiting> {
     Some(Waiting {
         reason: reason.to_owned(),

@@ -2,7 +2,7 @@
 
 use super::{Phase::*, *};
 
-/// Ready for so many milliseconds, and not noted as available yet.
+/// A replica that has been ready for this many milliseconds, and is not recorded as available yet.
 fn young(millis: u64) -> impl FnOnce(&mut ReplicaState) {
     move |replica| {
         replica.available = false;

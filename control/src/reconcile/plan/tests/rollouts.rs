@@ -68,7 +68,7 @@ fn progress_is_one_more_ready_than_ever_or_one_earlier_less() {
     assert_eq!(new(1, noted(1, 1)), None);
     // It was so far before: what comes and goes is no progress.
     assert_eq!(new(1, noted(2, 1)), None);
-    // All are ready: the earlier one is told to stop, and takes no more work.
+    // All are ready: the earlier one is asked to stop, and takes no more work.
     assert_eq!(new(3, noted(2, 1)), Some((Complete, true, 3, 1)));
 
     let mut first = scene(1).worker("a").replica("n1", 2, "a", Starting);
@@ -97,7 +97,7 @@ fn a_rollout_without_progress_stalls_at_its_deadline_and_leaves_the_old_at_work(
     );
     update(Progressing, 120).gives(&["Stalled: 0 available, 2 earlier"]);
     assert_eq!(update(Stalled, 5000).gives(&[]).wake_after, None);
-    // What it has goes on trying, and with it the rollout.
+    // Its existing replicas continue to try, and so does the rollout.
     let mut late = update(Stalled, 5000);
     late.replicas[2].ready = true;
     late.replicas[2].available = true;
