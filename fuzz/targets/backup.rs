@@ -1,10 +1,12 @@
-//! Backups: what arrives in whatever pieces is read or refused, and nothing is made of what is damaged.
+//! Backups: what arrives in whatever pieces is read or refused, and nothing is made of what is
+//! damaged.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use warren_control::backup::Decoder;
 
-/// The marks of a file, and frames whose CRC-32 is right where the input asks for it: no fuzzer guesses one.
+/// The marks of a file, and frames whose CRC-32 is right where the input asks for it: no fuzzer
+/// guesses one.
 fn file(input: &[u8]) -> Vec<u8> {
     let Some((&kind, rest)) = input.split_first() else {
         return Vec::new();

@@ -1,4 +1,5 @@
-//! Components: an inspection ends soon, and a worker finds in what was accepted what the control plane found.
+//! Components: an inspection ends soon, and a worker finds in what was accepted what the control
+//! plane found.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! Heads of requests as an ingress sends them on: nothing about one connection reaches the next, and what a worker says
-//! of a request is what the other reads.
+//! Heads of requests as an ingress sends them on: nothing about one connection reaches the next,
+//! and what a worker says of a request is what the other reads.
 #![no_main]
 
 #[allow(dead_code)]

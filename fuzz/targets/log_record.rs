@@ -1,4 +1,5 @@
-//! Records of log files: whatever a disk holds is a record or is none, and one that was read is written as it was.
+//! Records of log files: whatever a disk holds is a record or is none, and one that was read is
+//! written as it was.
 #![no_main]
 
 #[allow(dead_code)]

@@ -1,4 +1,5 @@
-//! What a worker says in its session: it is admitted or refused, and no report undoes what the control plane decided.
+//! What a worker says in its session: it is admitted or refused, and no report undoes what the
+//! control plane decided.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Calls of two guests on one workload network, in any order: counts stay within limits, and nothing is left at the end.
+//! Calls of two guests on one workload network, in any order: counts stay within limits, and
+//! nothing is left at the end.
 #![no_main]
 
 use std::{

@@ -1,9 +1,10 @@
 //! The fields of a workload that a server supports, so that none is ignored silently.
 //!
-//! A feature is a field's path from `spec`, with names as in JSON and without indices: `spec.service.routes.port`. The
-//! list of all comes from the contract's descriptors, whose options say which of them this version does not honour.
-//! `GetInfo` gives the list to clients ([`honoured`]), Apply refuses the rest ([`admit`]), a client asks an older
-//! server before it sends ([`check`] with [`Offer::of_server`]).
+//! A feature is a field's path from `spec`, with names as in JSON and without indices:
+//! `spec.service.routes.port`. The list of all comes from the contract's descriptors, whose options
+//! say which of them this version does not honour. `GetInfo` gives the list to clients
+//! ([`honoured`]), Apply refuses the rest ([`admit`]), a client asks an older server before it
+//! sends ([`check`] with [`Offer::of_server`]).
 
 use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
@@ -75,8 +76,8 @@ pub fn required_of_worker(spec: &v1::WorkloadSpec) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every field of `spec` that the workload uses, a message before what it holds. What is set to its default is not
-/// used: leaving it out means the same, so any server does what it asks for.
+/// Every field of `spec` that the workload uses, a message before what it holds. What is set to its
+/// default is not used: leaving it out means the same, so any server does what it asks for.
 pub fn used(workload: &v1::Workload) -> Vec<UsedField> {
     let Some(spec) = &workload.spec else {
         return Vec::new();

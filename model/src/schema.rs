@@ -1,8 +1,9 @@
 //! The fields of a workload, as the options in the contract describe them.
 //!
 //! The reader and the printer of manifests, their reference, the checks of a spec, its defaults and
-//! `warren describe` all take names, kinds, defaults and bounds from here. A message that is used in
-//! several places has a schema in each of them, as the places may differ in a default or a bound.
+//! `warren describe` all take names, kinds, defaults and bounds from here. A message that is used
+//! in several places has a schema in each of them, as the places may differ in a default or a
+//! bound.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -17,7 +18,7 @@ use crate::quantity::{parse_bytes, parse_duration};
 /// The fields of a message in one place.
 #[derive(Debug)]
 pub struct Schema {
-    /// What the fields describe, for messages: "the service".
+    /// The thing that the fields describe, for messages: "the service".
     pub noun: String,
     pub message: MessageDescriptor,
     /// In the order in which a manifest is written.
@@ -36,7 +37,7 @@ pub struct Field {
     /// The name that servers list: `spec.service.limits.requestBodyBytes`.
     pub feature: String,
     pub meaning: String,
-    /// As the contract says it.
+    /// The option in the contract.
     pub option: v1::Field,
     amounts: Amounts,
 }
@@ -182,7 +183,8 @@ impl Schema {
         Self::new(message, noun, &format!("{feature}."), differences)
     }
 
-    /// Returns the fields that a mapping of a manifest may have, those of an inline message included.
+    /// Returns the fields that a mapping of a manifest may have, those of an inline message
+    /// included.
     pub fn written(&self) -> impl Iterator<Item = &Field> {
         let inline = self.inline.iter().flat_map(|(_, inner)| &inner.fields);
         self.fields.iter().chain(inline)
@@ -251,7 +253,7 @@ impl Field {
         }
     }
 
-    /// Whether the value says no more than the absence of the field.
+    /// Returns whether the value says no more than the absence of the field.
     pub fn is_default(&self, value: &Value) -> bool {
         let default = self.option.default.as_str();
         match &self.kind {

@@ -1,4 +1,5 @@
-//! Fields of messages by their paths, found in the descriptors: nothing here knows a message by name.
+//! Fields of messages by their paths, found in the descriptors: nothing here knows a message by
+//! name.
 
 use std::sync::LazyLock;
 
@@ -18,7 +19,8 @@ static OPTION: LazyLock<ExtensionDescriptor> = LazyLock::new(|| {
 /// A field that a message has set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetField {
-    /// The path that violations name, with names as in the `.proto` files: `service.routes[0].port`.
+    /// The path that violations name, with names as in the `.proto` files:
+    /// `service.routes[0].port`.
     pub path: String,
     /// The path of the field in any message, with names as in JSON and without indices:
     /// `service.routes.port`.

@@ -16,7 +16,8 @@ pub mod v1 {
     tonic::include_proto!("warren.v1");
 }
 
-/// Every file of `warren.v1` and what it imports, as an encoded `google.protobuf.FileDescriptorSet`.
+/// Every file of `warren.v1` and what it imports, as an encoded
+/// `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/warren.v1.bin"));
 
 /// The version of the `FleetService.Session` protocol that this build speaks.

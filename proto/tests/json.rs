@@ -1,4 +1,5 @@
-//! The JSON that `-o json` prints and others parse, compared with files. `UPDATE_GOLDEN=1` writes them anew.
+//! The JSON that `-o json` prints and others parse, compared with files. `UPDATE_GOLDEN=1` writes
+//! them anew.
 #![allow(clippy::unwrap_used)]
 
 use std::{env, fmt::Debug, fs, path::Path};

@@ -13,8 +13,8 @@ use tokio::process::Command;
 /// Enters the group whose list of processes is `$0`, then becomes the program.
 const ENTER: &str = "echo $$ > \"$0\" && exec \"$@\"";
 
-/// A control group of version 1 or 2 whose processes together have a bounded memory. It is removed when it is dropped,
-/// which takes that its processes have ended.
+/// A control group of version 1 or 2 whose processes together have a bounded memory. It is removed
+/// when it is dropped, which takes that its processes have ended.
 pub struct MemoryGroup {
     dir: PathBuf,
     version: Version,

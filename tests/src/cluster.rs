@@ -32,8 +32,8 @@ pub struct Worker {
     pub listen: SocketAddr,
 }
 
-/// An address of 127.0.0.0/8 that this process has for itself: what is bound there, given back and bound again is not
-/// taken by a client of another test in between.
+/// An address of 127.0.0.0/8 that this process has for itself: what is bound there, given back and
+/// bound again is not taken by a client of another test in between.
 pub fn own_loopback() -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, high | 1, low, 1)

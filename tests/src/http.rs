@@ -47,7 +47,8 @@ pub async fn request(
     within("the answer's body", Reply::read(response)).await
 }
 
-/// As [`get`], for a client that bears it when there is no answer; it waits for as long as it takes.
+/// As [`get`], for a client that bears it when there is no answer; it waits for as long as it
+/// takes.
 pub async fn try_get(address: SocketAddr, host: &str, path: &str) -> Result<Reply, String> {
     let request = head(Method::GET, host, path).body(Full::new(Bytes::new()));
     let response = try_send(address, request.expect("a test's request is valid")).await?;

@@ -46,8 +46,8 @@ fn words(arguments: &[&str]) -> String {
 // === impl Lab ===
 
 impl Lab {
-    /// `program` is the `warren` to test, `scratch` a directory that outlives the test: compiled guests stay there, and
-    /// what a failed test wrote.
+    /// `program` is the `warren` to test, `scratch` a directory that outlives the test: compiled
+    /// guests stay there, and what a failed test wrote.
     pub fn new(program: &str, scratch: &str) -> Self {
         let scratch = Path::new(scratch);
         // Code in it is run: a worker takes no cache that others could write.
@@ -151,7 +151,8 @@ impl Lab {
         Process::start(name, command, &self.path(&format!("{name}.stderr")))
     }
 
-    /// A worker's data directory, made before its first start so that compiled code is shared between workers and runs.
+    /// A worker's data directory, made before its first start so that compiled code is shared
+    /// between workers and runs.
     pub(crate) fn worker_data(&self, name: &str) -> PathBuf {
         let data = self.path(name);
         if !data.exists() {

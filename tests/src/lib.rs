@@ -1,8 +1,9 @@
 //! Whole clusters for tests: real processes, real clients, real components.
 //!
-//! Nothing here depends on Warren's crates: what a test sees is what a user sees, through the command line, HTTP, TCP and
-//! gRPC. Every port is chosen by the system and every file lies in a directory of the test's own, so tests run beside
-//! each other. A process ends with the value that stands for it; when its test fails, what it wrote is printed.
+//! Nothing here depends on Warren's crates: what a test sees is what a user sees, through the
+//! command line, HTTP, TCP and gRPC. Every port is chosen by the system and every file lies in a
+//! directory of the test's own, so tests run beside each other. A process ends with the value that
+//! stands for it; when its test fails, what it wrote is printed.
 
 mod answer;
 mod cgroup;

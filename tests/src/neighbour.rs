@@ -20,11 +20,12 @@ use crate::{example, http, wait::within};
 const NAME: &str = "neighbour";
 /// After this a client has gone elsewhere.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Requests at once: when so many wait the answers are late already, and more would only be refused.
+/// Requests at once: when so many wait the answers are late already, and more would only be
+/// refused.
 const AT_ONCE: usize = 8;
 
-/// The client of the workload of [`Neighbour::manifest`]. It has a thread of its own, so that nothing in the test's
-/// process holds it up. Dropping it ends the thread.
+/// The client of the workload of [`Neighbour::manifest`]. It has a thread of its own, so that
+/// nothing in the test's process holds it up. Dropping it ends the thread.
 pub struct Neighbour {
     answers: watch::Receiver<usize>,
     /// Dropped, it tells the thread to end.
@@ -48,7 +49,8 @@ pub struct Record {
 // === impl Neighbour ===
 
 impl Neighbour {
-    /// The counter: each request has an instance of its own, which asks its service over the workload's loopback.
+    /// The counter: each request has an instance of its own, which asks its service over the
+    /// workload's loopback.
     pub fn manifest() -> String {
         Self::manifest_of(NAME)
     }
@@ -65,8 +67,8 @@ impl Neighbour {
         )
     }
 
-    /// Asks from now on, each time on a new connection. A request that is late does not delay the next ones, up to a
-    /// bound: what many clients would see is what is recorded.
+    /// Asks from now on, each time on a new connection. A request that is late does not delay the
+    /// next ones, up to a bound: what many clients would see is what is recorded.
     pub fn ask(worker: SocketAddr, every: Duration) -> Self {
         Self::ask_one(NAME, worker, every)
     }
@@ -180,7 +182,8 @@ impl Record {
         }
     }
 
-    /// Every request was answered, by one and the same life of the service, which has forgotten nothing.
+    /// Every request was answered, by one and the same life of the service, which has forgotten
+    /// nothing.
     #[track_caller]
     pub fn assert_served(&self) {
         assert!(self.failures.is_empty(), "{self}: {:#?}", self.failures);

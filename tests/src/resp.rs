@@ -19,7 +19,8 @@ impl Resp {
         Self(BufReader::new(stream.expect("somebody listens")))
     }
 
-    /// Sends a command and returns its reply: status, error, number or text, without the type's mark.
+    /// Sends a command and returns its reply: status, error, number or text, without the type's
+    /// mark.
     pub async fn ask(&mut self, words: &[&str]) -> String {
         let mut request = format!("*{}\r\n", words.len());
         for word in words {

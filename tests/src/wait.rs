@@ -4,15 +4,15 @@ use std::{fmt::Debug, future::Future, time::Duration};
 
 use tokio::time::{self, Instant};
 
-/// The longest that anything may take: far beyond what it does take, also where a guest is compiled first on a busy
-/// machine.
+/// The longest that anything may take: far beyond what it does take, also where a guest is compiled
+/// first on a busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
 /// Between looks at what cannot be watched. Each is a process that starts, so not shorter.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Looks until the condition holds, and returns what it found. A look that fails says what it saw instead; the last one
-/// is told when time is up.
+/// Looks until the condition holds, and returns what it found. A look that fails says what it saw
+/// instead; the last one is told when time is up.
 pub async fn eventually<T, E: Debug>(what: &str, look: impl AsyncFnMut() -> Result<T, E>) -> T {
     match eventually_within(SOON, look).await {
         Ok(found) => found,

@@ -1,8 +1,10 @@
-//! A fleet of three workers with 2 GiB of memory each, and somebody who may apply anything: every beast, one after
-//! another, then all at once. No worker is lost, and the fifty workloads of others miss nothing.
+//! A fleet of three workers with 2 GiB of memory each, and somebody who may apply anything: every
+//! beast, one after another, then all at once. No worker is lost, and the fifty workloads of others
+//! miss nothing.
 //!
-//! `WARREN_SIEGE_SECONDS` says for how long, and `WARREN_PROGRAM` names the `warren` under siege, a release build. A binary
-//! of its own and ignored, so that nothing else runs beside it: `.ci/run` does so for a minute, `.ci/long` for ten.
+//! `WARREN_SIEGE_SECONDS` says for how long, and `WARREN_PROGRAM` names the `warren` under siege, a
+//! release build. A binary of its own and ignored, so that nothing else runs beside it: `.ci/run`
+//! does so for a minute, `.ci/long` for ten.
 #![allow(clippy::unwrap_used)]
 
 use std::{env, io::Write as _, net::SocketAddr, time::Duration};
@@ -141,7 +143,8 @@ async fn settle(cluster: &Cluster) -> Vec<Neighbour> {
     asked
 }
 
-/// Applies a beast, which may never be ready, and asks it what makes it hostile until the clients are dropped.
+/// Applies a beast, which may never be ready, and asks it what makes it hostile until the clients
+/// are dropped.
 async fn release(cluster: &Cluster, beast: &Beast) -> JoinSet<()> {
     let file = cluster.lab.write("beast.yaml", &beast.manifest);
     let applied = cluster.warren(&["apply", "-f", &file]).await;

@@ -1,9 +1,9 @@
-//! All beasts of the zoo at once: those that spin take both cores, the others fall over and are started again. A neighbour
-//! that behaves well is answered in time, and no process ends.
+//! All beasts of the zoo at once: those that spin take both cores, the others fall over and are
+//! started again. A neighbour that behaves well is answered in time, and no process ends.
 //!
-//! `WARREN_SOAK_SECONDS` says for how long, and `WARREN_PROGRAM` names the `warren` that is asked: a release build, because
-//! the times are those of a release. A binary of its own and ignored, so that nothing else runs beside it:
-//! `.ci/run` does so for a minute, `.ci/long` for ten.
+//! `WARREN_SOAK_SECONDS` says for how long, and `WARREN_PROGRAM` names the `warren` that is asked:
+//! a release build, because the times are those of a release. A binary of its own and ignored, so
+//! that nothing else runs beside it: `.ci/run` does so for a minute, `.ci/long` for ten.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -29,7 +29,8 @@ use beasts::Beast;
 
 /// Above the 99th percentile of the neighbour's answers.
 const IN_TIME: Duration = Duration::from_millis(50);
-/// What all guests of the worker have together, of which an eighth may stay mapped for the next ones.
+/// What all guests of the worker have together, of which an eighth may stay mapped for the next
+/// ones.
 const MEMORY: u64 = 8 << 30;
 /// What the worker itself may have: the kept eighth, and what does not grow with its guests.
 const OWN: u64 = MEMORY / 8 + (256 << 20);
@@ -112,8 +113,9 @@ fn beasts(lab: &Lab) -> Vec<Beast> {
     beasts::all(lab, 1).into_iter().chain(spins).collect()
 }
 
-/// What the worker has promised to all guests at the most, by `docs/operations.md`: to each instance that there may be at
-/// once its limit, and to each guest a budget for what the worker holds for it.
+/// What the worker has promised to all guests at the most, by `docs/operations.md`: to each
+/// instance that there may be at once its limit, and to each guest a budget for what the worker
+/// holds for it.
 fn promised(beasts: &[Beast]) -> u64 {
     const SERVICE: u64 = (64 + 64) << 20;
     const COMPONENT: u64 = 32 << 20;

@@ -33,9 +33,11 @@ pub struct Artifacts {
     dir: PathBuf,
     files: DiskCache,
     source: Source,
-    /// What this process has read whole, and its size; anything else on disk may have been damaged since.
+    /// What this process has read whole, and its size; anything else on disk may have been damaged
+    /// since.
     verified: Mutex<HashMap<Digest, u64>>,
-    /// Held while an artifact is fetched, so that all who want it wait for one pull. Weak: gone with the last of them.
+    /// Held while an artifact is fetched, so that all who want it wait for one pull. Weak: gone
+    /// with the last of them.
     fetching: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     pulls: Semaphore,
 }
@@ -72,7 +74,8 @@ enum PullError {
 
 /// As the control plane's own bound.
 const MAX_BYTES: u64 = 256 << 20;
-/// A few, because a connection that breaks in an unlucky place looks the same; not many, because a damaged store stays so.
+/// A few, because a connection that breaks in an unlucky place looks the same; not many, because a
+/// damaged store stays so.
 const TRIES_AT_CORRUPT: u32 = 3;
 /// Pulls at once: enough to fill a link, few enough that each ends soon.
 const PULLS: usize = 4;
@@ -83,8 +86,8 @@ const TEMPORARY: &str = ".pull-";
 // === impl Artifacts ===
 
 impl Artifacts {
-    /// Opens the directory, made if missing, and removes what an earlier process left half written. `limit`: see
-    /// [`Self::collect`].
+    /// Opens the directory, made if missing, and removes what an earlier process left half written.
+    /// `limit`: see [`Self::collect`].
     pub fn open(dir: PathBuf, limit: u64, source: Source) -> io::Result<Self> {
         private::open_dir(&dir)?;
         for entry in fs::read_dir(&dir)? {
@@ -103,8 +106,9 @@ impl Artifacts {
         })
     }
 
-    /// The file of an artifact, whose bytes have this digest. Pulls it if it is missing, once for all who ask, and
-    /// waits for as long as the control plane is away. Cancel-safe: another that waits takes over.
+    /// The file of an artifact, whose bytes have this digest. Pulls it if it is missing, once for
+    /// all who ask, and waits for as long as the control plane is away. Cancel-safe: another that
+    /// waits takes over.
     pub async fn ensure(&self, digest: Digest) -> Result<PathBuf, ArtifactError> {
         let path = self.path(digest);
         if self.has(digest, &path) {
@@ -129,7 +133,8 @@ impl Artifacts {
         Ok(path)
     }
 
-    /// Removes what was not used for longest, until the rest takes no more than the limit in bytes. Those `in_use` stay.
+    /// Removes what was not used for longest, until the rest takes no more than the limit in bytes.
+    /// Those `in_use` stay.
     pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<()> {
         for path in self.files.collect(in_use)? {
             tracing::info!(path = %path.display(), "removed an artifact that nothing used");
@@ -187,7 +192,8 @@ impl Artifacts {
         let mut backoff = Backoff::default();
         let mut corrupt = 0;
         loop {
-            // The sender lives in the session; without it the worker is ending, and so is whoever waits here.
+            // The sender lives in the session; without it the worker is ending, and so is whoever
+            // waits here.
             let channel = source
                 .wait_for(Option::is_some)
                 .await
@@ -252,7 +258,8 @@ impl Artifacts {
         if hasher.finish() != digest {
             return Err(PullError::Corrupt);
         }
-        // Chunks that were accepted may have failed to reach the disk since: the flush tells of it, the sync does not.
+        // Chunks that were accepted may have failed to reach the disk since: the flush tells of it,
+        // the sync does not.
         file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         let path = self.path(digest);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use warren_model::ambient;
 
-/// Waits that double from one try to the next, up to a bound, each shortened at random so that workers which lost
-/// the same control plane do not return in one moment.
+/// Waits that double from one try to the next, up to a bound, each shortened at random so that
+/// workers which lost the same control plane do not return in one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     tries: u32,

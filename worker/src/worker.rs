@@ -1,4 +1,4 @@
-//! A whole worker: put together, served, stopped in order.
+//! The composition root of a worker: it opens the parts, serves, and stops in order.
 
 use std::{
     collections::BTreeMap,
@@ -53,45 +53,44 @@ use crate::{
     volumes::{HostVolume, VolumeError, Volumes},
 };
 
-/// What a worker is told at its start.
+/// The settings of a worker.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// URLs of control planes, at least one; tried in turn.
+    /// The URLs of the control planes, at least one, which are tried in turn.
     pub control: Vec<String>,
-    /// `None`: the host's name, or one made from the worker's id.
+    /// `None` is the host's name, or a name made from the worker's id.
     pub name: Option<String>,
     pub labels: BTreeMap<String, String>,
-    /// Belongs to one worker: its id, its artifacts, what its guests wrote.
+    /// The directory of this worker alone, for its id, its artifacts and its guests' output.
     pub data: PathBuf,
-    /// Compiled code, which several workers may share. `None`: in the data directory.
+    /// The directory of compiled code, which workers may share. `None` is the data directory.
     pub cache: Option<PathBuf>,
-    /// Most bytes that artifacts may take on disk, and most that compiled code may, before those go that nothing uses.
+    /// The bytes that artifacts, and compiled code, may take before unused ones are removed.
     pub cache_limit: u64,
-    /// Bytes that guests may use. `None`: four fifths of the machine's or the control group's.
+    /// The bytes that guests may use. `None` is four fifths of the machine's or control group's.
     pub memory: Option<u64>,
-    /// How components are compiled: in processes that take memory beside that of guests.
+    /// The limits of compilation, which takes memory beside that of guests.
     pub compile: CompileSettings,
-    /// How much of what guests write is kept.
+    /// The bounds of what is kept of guests' output.
     pub logs: DiskLimits,
-    /// Directories that workloads may mount by name.
+    /// The directories that workloads may mount by name.
     pub volumes: Vec<HostVolume>,
     /// Guests whose egress names `host.warren.internal` reach the machine's own 127.0.0.1.
     pub allow_host_loopback: bool,
     /// Proxies before the ingress whose `X-Forwarded-*` and `Forwarded` are kept.
     pub trusted_proxies: Vec<Cidr>,
-    /// What workloads may publish on. None: everything but Warren's own ports.
+    /// The addresses that workloads may publish on. Empty is all but Warren's own.
     pub publish_allow: Vec<PublishRule>,
-    /// URL where others reach the worker. `None`: its `listen` address.
+    /// The URL at which others reach the worker. `None` is its `listen` address.
     pub advertise: Option<String>,
     /// Whether `listen` may be an address that other machines reach.
     pub insecure: bool,
-    /// Connections at once, of the ingress and of `listen` each.
+    /// The bounds on simultaneous connections, for the ingress and for `listen` separately.
     pub connections: Bounds,
-    /// The longest that anything in flight is waited for when it must stop, below each workload's own grace.
-    /// `None`: as long as that grace is.
+    /// The longest wait for what is in flight at a stop, where a workload's own grace is longer.
     pub longest_grace: Option<Duration>,
-    /// For how long its replicas are kept for its return when it stops in order. Zero: others take
-    /// their places at once.
+    /// The time for which its replicas are kept for its return after it stops in order. At zero,
+    /// others take their places at once.
     pub stop_keeps: Duration,
 }
 
@@ -99,7 +98,7 @@ pub struct Config {
 pub struct Worker {
     identity: Identity,
     name: Name,
-    /// Bytes that guests may use.
+    /// The bytes that guests may use.
     memory: u64,
     config: Config,
     control: Vec<Arc<dyn Remote>>,
@@ -107,18 +106,18 @@ pub struct Worker {
     volumes: Arc<Volumes>,
     router: Router,
     fleet: Arc<FleetRoutes>,
-    /// Where Warren listens: no guest reaches it.
+    /// The addresses on which Warren listens, which no guest reaches.
     listeners: Arc<Listeners>,
     logs: LogHub,
     reports: ReportBook,
     lease: Arc<SharedLease>,
     keeper: Arc<Keeper>,
-    /// What an earlier worker on this directory ran, and had seen.
+    /// The state that an earlier worker left in this directory.
     last: (Vec<Assignment>, Seen),
     source: watch::Sender<Option<Channel>>,
 }
 
-/// The worker cannot start as it was told to.
+/// The worker cannot start with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("no control plane was given: name one with --control, such as http://127.0.0.1:7700")]
@@ -148,7 +147,7 @@ pub enum OpenError {
     Runtime(#[from] RuntimeError),
 }
 
-/// The worker cannot go on.
+/// The worker cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error(transparent)]
@@ -166,20 +165,20 @@ pub enum ServeError {
     Bug(#[from] JoinError),
 }
 
-/// For HTTP requests in flight when the worker stops.
+/// The time for HTTP requests in flight when the worker stops.
 const DRAIN: Duration = Duration::from_secs(10);
-/// For what is still asked of `listen` when the replicas have stopped.
+/// The time for requests to `listen` that are in flight when the replicas have stopped.
 const CLOSE: Duration = Duration::from_secs(1);
-/// Replicas stop within their own grace, of an hour at most: this is for one that does not.
+/// Replicas stop within their own grace, of an hour at most. This bounds one that does not.
 const STOP: Duration = Duration::from_secs(3660);
-/// For the last lines of guests to be written.
+/// The time for writing the guests' last lines.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 // === impl Worker ===
 
 impl Worker {
-    /// Takes hold of the data directory and starts the engine. Opens no connection and no listener. Raises the process's
-    /// soft limit of open files to the hard one.
+    /// Locks the data directory and starts the engine. Opens no connection and no listener.
+    /// Raises the process's soft limit of open files to the hard one.
     pub async fn open(config: Config) -> Result<Self, OpenError> {
         if config.control.is_empty() {
             return Err(OpenError::NoControl);
@@ -273,14 +272,14 @@ impl Worker {
         })
     }
 
-    /// As the control plane knows it.
+    /// Returns the name by which the control plane knows it.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
-    /// Serves until `shutdown`, then stops in order: health says so, requests in flight finish, replicas stop, the
-    /// control plane hears of it. `http` is the ingress, `listen` answers other workers and for health. Dropped, it stops at
-    /// once.
+    /// Serves until `shutdown`, then stops in order: health reports it, requests in flight finish,
+    /// replicas stop, and the control plane is notified. `http` is the ingress; `listen` serves
+    /// other workers and health checks. If the future is dropped, the worker stops at once.
     pub async fn serve(
         mut self,
         http: TcpListener,
@@ -379,13 +378,14 @@ impl Worker {
         health.close().await;
         finish(listen_task).await;
         finish(keeper_task).await;
-        // What the control plane knows to have stopped, it has replaced. What it could not be told goes on next time.
+        // What the control plane knows to have stopped, it has replaced. What it could not be told
+        // goes on next time.
         let told = ran.into_iter().filter(|it| !self.reports.contains(it));
         self.keeper.forget(told.collect()).await;
         result
     }
 
-    /// Where others reach this worker.
+    /// Returns the URL at which others reach this worker.
     fn address(&self, listen: &TcpListener) -> Result<String, ServeError> {
         let local = listen.local_addr()?;
         listen::check(local, self.config.insecure)?;
@@ -454,7 +454,7 @@ fn compile_limits(limits: &CompileLimits) -> v1::CompileLimits {
     }
 }
 
-/// Where others reach the ingress: at its address or, where that is any of the machine's, at the
+/// Returns the URL at which others reach the ingress: its address or, if that is unspecified, the
 /// host of `address`.
 fn http_address(local: SocketAddr, address: &str) -> String {
     let host = address
@@ -468,7 +468,7 @@ fn http_address(local: SocketAddr, address: &str) -> String {
     }
 }
 
-/// Connections, files and sockets of all guests come out of the process's descriptors.
+/// Raises the limit of open files: all guests share the descriptors of the process.
 fn raise_open_files() {
     match descriptors::raise_limit() {
         Ok(None) => {}
@@ -481,7 +481,7 @@ fn raise_open_files() {
     }
 }
 
-/// Waits for a part that was told to end, unless it had ended before.
+/// Waits for a part that was asked to end, unless it has already ended.
 async fn finish<T>(part: AbortOnDropHandle<T>) {
     if !part.is_finished()
         && let Err(error) = part.await

@@ -154,7 +154,8 @@ fn who_has_much_to_tell_does_not_push_out_what_happened_to_others() {
     assert_eq!(owned(&events)["worker/w0"], 2);
 }
 
-/// Told again after a lost connection, in part or with more; by another process of the worker; and after a restart of ours.
+/// Told again after a lost connection, in part or with more; by another process of the worker; and
+/// after a restart of ours.
 #[test]
 fn what_a_worker_tells_again_is_counted_once() {
     let id = keys::parse_id("default/w").unwrap();

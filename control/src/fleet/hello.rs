@@ -96,8 +96,8 @@ impl Greeting {
         }
     }
 
-    /// Checks that the worker follows a control plane of this cluster and term. It says so before it
-    /// is assigned anything.
+    /// Checks that the worker follows a control plane of this cluster and term. It says so before
+    /// it is assigned anything.
     pub fn check(&self, cluster: &str, term: u64) -> Result<(), TurnedAway> {
         let Some(seen) = self.seen.as_ref().filter(|_| !self.may_switch) else {
             return Ok(());

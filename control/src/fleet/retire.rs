@@ -36,7 +36,7 @@ pub enum WorkerRefusal {
     Store(#[from] StoreError),
 }
 
-/// How long disconnected workers are remembered.
+/// The time for which disconnected workers are remembered.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     pub used: Duration,

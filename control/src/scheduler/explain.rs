@@ -66,8 +66,8 @@ pub struct Unschedulable {
 
 impl Unschedulable {
     /// Returns what keeps every worker from taking the replica until a person changes something:
-    /// published ports whose holders keep them, or components that do not compile. `None` where time
-    /// alone may help.
+    /// published ports whose holders keep them, or components that do not compile. `None` where
+    /// time alone may help.
     pub fn lasting(&self) -> Option<Lasting> {
         let is_port = |refusal: &Refusal| {
             matches!(
@@ -186,7 +186,8 @@ impl Unschedulable {
     }
 
     fn ports(&self) -> Vec<String> {
-        // The number of workers that have the port taken, and of those that share a network with one.
+        // The number of workers that have the port taken, and of those that share a network with
+        // one.
         let mut taken: BTreeMap<(HostPort, &Option<WorkloadId>), (usize, usize)> = BTreeMap::new();
         let mut refused: BTreeMap<HostPort, usize> = BTreeMap::new();
         for refusal in &self.refusals {
@@ -236,8 +237,8 @@ impl Unschedulable {
             1 => ("lacks", ""),
             _ => ("lack", "at most "),
         };
-        // The worker that lacks least. The need differs between workers that keep reserves and those
-        // that do not: of several workers that lack the same, the one that needs least.
+        // The worker that lacks least. The need differs between workers that keep reserves and
+        // those that do not: of several workers that lack the same, the one that needs least.
         let nearest = lacking.min_by_key(|(needed, free)| (needed.saturating_sub(*free), *needed));
         let (needed, most) = nearest.unwrap_or_default();
         let short = rounded_bytes(needed.saturating_sub(most));

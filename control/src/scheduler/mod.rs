@@ -1,5 +1,5 @@
-//! Chooses the worker of a replica: filters say where it can run, scores where it runs best. The room
-//! is pure: the same input gives the same choice.
+//! Chooses the worker of a replica: filters say where it can run, scores where it runs best. The
+//! room is pure: the same input gives the same choice.
 
 use std::{
     cmp::Reverse,
@@ -259,8 +259,8 @@ impl Demand<'_> {
         counts
     }
 
-    /// Returns the worker's score, of which the least is the best. The name comes last, so that no two
-    /// workers are equal.
+    /// Returns the worker's score, of which the least is the best. The name comes last, so that no
+    /// two workers are equal.
     fn score<'a>(
         &self,
         worker: &'a WorkerView,
@@ -361,7 +361,8 @@ impl WorkerView {
         None
     }
 
-    /// Returns the first wanted port that is not free on the worker or on another one of its network.
+    /// Returns the first wanted port that is not free on the worker or on another one of its
+    /// network.
     fn lacks_port(&self, demand: &Demand<'_>, networks: &Networks<'_>) -> Option<Refusal> {
         let first = demand.needs.ports.first()?;
         let network = self.offers.network.as_deref();

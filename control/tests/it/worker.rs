@@ -19,13 +19,13 @@ use warren_proto::v1::{
 
 use crate::harness::{Control, next, within};
 
-/// What outlives a worker's sessions: its data directory.
+/// The part of a worker that outlives its sessions: its data directory.
 #[derive(Clone)]
 pub struct Machine {
     pub id: String,
     pub name: String,
     pub held: Arc<Mutex<BTreeMap<String, v1::ReplicaReport>>>,
-    /// What it reports about a replica that is assigned to it.
+    /// The report about a replica that is assigned to it.
     pub becomes: Arc<Mutex<Phase>>,
     /// Every request for lines that reached it.
     pub wanted: Arc<Mutex<Vec<v1::LogsWanted>>>,
@@ -148,7 +148,7 @@ impl Machine {
 // === impl Worker ===
 
 impl Worker {
-    /// Whether its session has ended.
+    /// Returns whether its session has ended.
     pub fn has_ended(&self) -> bool {
         self.session.is_finished()
     }

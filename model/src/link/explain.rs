@@ -37,8 +37,8 @@ pub struct Import {
 pub struct Wanted {
     /// `namespace:package/interface`, without a version.
     pub interface: String,
-    /// The part that compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12. `None`: only an export
-    /// without a version can answer.
+    /// The part that compatible versions share: `1` of 1.2.3, `0.2` of 0.2.12. `None`: only an
+    /// export without a version can answer.
     pub track: Option<String>,
 }
 
@@ -61,8 +61,8 @@ pub struct ExportImporter {
     pub component: Name,
     /// As that component spells it: its version may differ.
     pub import: String,
-    /// The reason why it is not linked to this export, as a sentence about that component. `None` when
-    /// it would link.
+    /// The reason why it is not linked to this export, as a sentence about that component. `None`
+    /// when it would link.
     pub obstacle: Option<String>,
 }
 

@@ -63,10 +63,11 @@ pub enum Importer {
 
 /// Finds the export for every import, or everything that is wrong with them.
 ///
-/// This is the one rule of what links to what: Apply refuses by it, placement looks for a worker that
-/// provides the plan's interfaces, and the worker links by the plan. Functions must agree in name and
-/// type; the highest version on the import's track that does is taken. `provided` is what workers
-/// provide: they answer imports of `wasi`, and those of other namespaces that no component exports.
+/// This is the one rule of what links to what: Apply refuses by it, placement looks for a worker
+/// that provides the plan's interfaces, and the worker links by the plan. Functions must agree in
+/// name and type; the highest version on the import's track that does is taken. `provided` is what
+/// workers provide: they answer imports of `wasi`, and those of other namespaces that no component
+/// exports.
 pub fn plan(
     service: Option<&ComponentInfo>,
     components: &[(Name, &ComponentInfo)],

@@ -67,9 +67,9 @@ struct Export<'a> {
 // === impl Resolver ===
 
 impl<'a> Resolver<'_, 'a> {
-    /// Returns the links of one importer, and adds to `interfaces` what its worker must provide. What
-    /// cannot be linked is added to `errors`, which hold [`MOST_ERRORS`] at most: a person reads no
-    /// more, and each takes a search for what was meant.
+    /// Returns the links of one importer, and adds to `interfaces` what its worker must provide.
+    /// What cannot be linked is added to `errors`, which hold [`MOST_ERRORS`] at most: a person
+    /// reads no more, and each takes a search for what was meant.
     pub fn of(
         self,
         importer: &Site<'_>,
@@ -148,7 +148,8 @@ impl<'a> Resolver<'_, 'a> {
         }
     }
 
-    /// Returns the exports on an import's track: for each component its versions, the highest first.
+    /// Returns the exports on an import's track: for each component its versions, the highest
+    /// first.
     fn candidates(self, wanted: &InterfaceName) -> Vec<Vec<Export<'a>>> {
         let on_track: Vec<_> = self
             .exporters

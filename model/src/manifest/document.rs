@@ -36,8 +36,8 @@ pub(super) fn load(text: &str, errors: &mut Vec<Problem>) -> Vec<Document> {
     documents
 }
 
-/// Cuts at the lines that begin with `---`, as no other line of a YAML stream may (YAML 1.2.2, 9.1.2). The marker
-/// becomes blanks, so that columns stay what they are.
+/// Cuts at the lines that begin with `---`, as no other line of a YAML stream may (YAML 1.2.2,
+/// 9.1.2). The marker becomes blanks, so that columns stay what they are.
 fn split(text: &str) -> Vec<(usize, String)> {
     let mut documents = vec![(0, String::new())];
     for (number, line) in text.split_inclusive('\n').enumerate() {

@@ -29,8 +29,8 @@ pub(super) fn document(document: &Yaml) -> String {
     out.split_off("---\n".len())
 }
 
-/// Returns the text plain where no reader of YAML could take it for anything else, otherwise in double
-/// quotes.
+/// Returns the text plain where no reader of YAML could take it for anything else, otherwise in
+/// double quotes.
 fn scalar(text: &str) -> String {
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '.')
         && text

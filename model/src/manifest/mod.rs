@@ -1,7 +1,8 @@
 //! Manifests: workloads as people write them, in YAML.
 //!
-//! A manifest becomes the protobuf message that `Apply` takes, checked as the server checks it, and remembers where
-//! each field stands, so that what the server says can be shown at its line as well.
+//! A manifest becomes the protobuf message that `Apply` takes, checked as the server checks it, and
+//! remembers where each field stands, so that what the server says can be shown at its line as
+//! well.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -149,8 +150,8 @@ fn names_once(manifests: &[Manifest], errors: &mut Vec<Problem>) {
 // === impl Manifest ===
 
 impl Manifest {
-    /// Line and column of a field, by its path in the message; of what holds it where it was not given itself.
-    /// `None` for a path that begins with no field of a workload.
+    /// Line and column of a field, by its path in the message; of what holds it where it was not
+    /// given itself. `None` for a path that begins with no field of a workload.
     ///
     /// [`Self::locate`] gives the words that go with it.
     pub fn position(&self, field: &str) -> Option<(usize, usize)> {
@@ -158,8 +159,9 @@ impl Manifest {
         matches!(root, "" | "name" | "namespace" | "labels" | "spec").then(|| self.place(field).1)
     }
 
-    /// A problem that somebody else found with a field, with its place and in the words of a manifest: what is absent is
-    /// shown where it should have been, and named in the message. `None` as for [`Self::position`].
+    /// A problem that somebody else found with a field, with its place and in the words of a
+    /// manifest: what is absent is shown where it should have been, and named in the message.
+    /// `None` as for [`Self::position`].
     pub fn locate(&self, source_name: &str, field: &str, message: &str) -> Option<ManifestError> {
         self.position(field)?;
         Some(self.problem(field, message).of(source_name))

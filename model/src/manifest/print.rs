@@ -82,7 +82,8 @@ fn flatten(at: &str, value: &Yaml, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// An item of a list. One that says nothing shows its defaults: an empty mapping looks like a mistake.
+/// An item of a list. One that says nothing shows its defaults: an empty mapping looks like a
+/// mistake.
 fn item(message: &DynamicMessage, schema: &Schema) -> Yaml {
     let mut printed = group(message, schema);
     if printed.is_empty() {

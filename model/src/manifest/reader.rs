@@ -81,7 +81,8 @@ impl Reader {
             if schema.names().any(|known| known == name) {
                 continue;
             }
-            // A document's own fields stand for those of the spec, as far as one may be missing in turn.
+            // A document's own fields stand for those of the spec, as far as one may be missing in
+            // turn.
             let parent = if path.is_empty() { "spec" } else { path };
             let path = format!("{parent}.{name}");
             self.mark_key(&path, key);

@@ -10,7 +10,7 @@ use crate::{
 pub struct Entry {
     /// From the document: `service.publish[].port`.
     pub path: String,
-    /// What its value is, in words: "whole number", "one of tcp, udp".
+    /// The kind of its value, in words: "whole number", "one of tcp, udp".
     pub value: String,
     pub required: bool,
     /// What absence means, as it would be written; `None` where absence has a meaning of its own.
@@ -22,7 +22,7 @@ pub struct Entry {
     /// A value as it could be written; `None` for mappings and lists of fields.
     pub example: Option<&'static str>,
     pub meaning: &'static str,
-    /// Whether this version honours it; where not, it is refused.
+    /// This version honours the field. Otherwise it is refused.
     pub supported: bool,
     /// As servers list it: `spec.service.publish.port`.
     pub feature: &'static str,

@@ -14,10 +14,10 @@ pub struct Component {
     pub component: Digest,
     pub routes: Vec<Route>,
     pub env: BTreeMap<String, String>,
-    /// What the guest reads through `wasi:config/store`.
+    /// The values that the guest reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
     pub egress: Vec<EgressRule>,
-    /// Of one instance.
+    /// The limit of one instance.
     pub memory_bytes: u64,
     /// As for the service, but of all instances in one replica together.
     pub reserve_bytes: u64,
@@ -28,7 +28,7 @@ pub struct Component {
     pub reuse: Option<Reuse>,
 }
 
-/// How many requests one instance of a component serves.
+/// The number of requests that one instance of a component serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reuse {
     /// In total; then it is dropped.

@@ -1,4 +1,4 @@
-//! What the service and the components share.
+//! The fields that the service and the components share.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The domain form of a workload's spec: every default filled in, every bound checked.
 //!
-//! Each type is read from the message by a `from_proto`, which notes every problem, and written by a
-//! `to_proto` in the canonical form. Bounds and defaults come from the [schema](crate::schema).
+//! Each type is read from the message by a `from_proto`, which notes every problem, and written by
+//! a `to_proto` in the canonical form. Bounds and defaults come from the [schema](crate::schema).
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -67,7 +67,8 @@ pub struct WorkloadSpec {
 
 /// Checks a workload as a whole by the rules of the contract. Output-only fields are ignored.
 ///
-/// What this version does not honour yet is valid here; Apply goes through [`crate::feature::admit`], which refuses it.
+/// What this version does not honour yet is valid here; Apply goes through
+/// [`crate::feature::admit`], which refuses it.
 pub fn validate_workload(workload: &v1::Workload) -> Result<ValidWorkload, Violations> {
     let mut violations = Violations::default();
     let namespace = match workload.namespace.as_str() {
@@ -158,9 +159,9 @@ impl WorkloadSpec {
     /// Returns the canonical form: equal specs give equal messages, and reading one back gives an
     /// equal spec.
     ///
-    /// Defaults are written out, except those of groups that are a choice of their own (`placement`,
-    /// `update`, `reserve`, `limits.cpu_weight`, `empty_dir`): a spec that makes no such choice is the
-    /// same to a server that does not know it.
+    /// Defaults are written out, except those of groups that are a choice of their own
+    /// (`placement`, `update`, `reserve`, `limits.cpu_weight`, `empty_dir`): a spec that makes no
+    /// such choice is the same to a server that does not know it.
     pub fn to_proto(&self) -> v1::WorkloadSpec {
         v1::WorkloadSpec {
             replicas: self.replicas,
@@ -248,16 +249,16 @@ fn duration_to_proto(duration: Duration) -> prost_types::Duration {
     }
 }
 
-/// What one replica is always granted of its worker's memory, in bytes: the reserves of the service and of each
-/// component, which count once however many instances run.
+/// What one replica is always granted of its worker's memory, in bytes: the reserves of the service
+/// and of each component, which count once however many instances run.
 pub fn reserve_bytes(spec: &WorkloadSpec) -> u64 {
     let service = spec.service.as_ref().map(|service| service.reserve_bytes);
     let components = spec.components.iter().map(|c| c.reserve_bytes);
     components.fold(service.unwrap_or(0), u64::saturating_add)
 }
 
-/// The limits of the service and of one instance of each component, in bytes: what placement counts on a worker that
-/// does not keep reserves.
+/// The limits of the service and of one instance of each component, in bytes: what placement counts
+/// on a worker that does not keep reserves.
 pub fn limit_bytes(spec: &WorkloadSpec) -> u64 {
     let service = spec.service.as_ref().map(|service| service.memory_bytes);
     let components = spec.components.iter().map(|c| c.memory_bytes);

@@ -1,7 +1,8 @@
-//! A place in a spec that is being checked: the path of a message and what the schema says about it.
+//! A place in a spec that is being checked: the path of a message and what the schema says about
+//! it.
 //!
-//! Each method notes what is wrong and still returns a value to continue with, or `None` where there
-//! is none.
+//! Each method notes what is wrong and still returns a value to continue with, or `None` where
+//! there is none.
 
 use std::{fmt, num::NonZeroU16, time::Duration};
 

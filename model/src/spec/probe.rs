@@ -18,14 +18,14 @@ pub struct Probe {
     pub start_period: Duration,
 }
 
-/// What a probe checks.
+/// The check that a probe makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeCheck {
-    /// Whether the port accepts a connection.
+    /// The port accepts a connection.
     Tcp { port: NonZeroU16 },
-    /// Whether a GET is answered with a status from 200 to 399.
+    /// A GET is answered with a status from 200 to 399.
     Http { port: NonZeroU16, path: String },
-    /// Whether `grpc.health.v1.Health/Check` answers SERVING; an empty service is the whole server.
+    /// `grpc.health.v1.Health/Check` answers SERVING; an empty service means the whole server.
     Grpc { port: NonZeroU16, service: String },
 }
 

@@ -48,8 +48,9 @@ pub const LEAST_BACKOFF_OF_A_LOOP: Duration = Duration::from_secs(1);
 /// The number of consecutive short runs after which the least wait begins to double.
 const QUICK_RESTARTS: u32 = 30;
 
-/// Returns the least wait after this many consecutive short runs, whatever the policy says. A service
-/// that crashes as soon as it is started would otherwise cost its worker more than one that works.
+/// Returns the least wait after this many consecutive short runs, whatever the policy says. A
+/// service that crashes as soon as it is started would otherwise cost its worker more than one that
+/// works.
 pub fn least_backoff(short_runs: u32) -> Duration {
     if short_runs == 0 {
         return Duration::ZERO;

@@ -21,7 +21,7 @@ pub struct Service {
     pub component: Digest,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
-    /// What the guest reads through `wasi:config/store`.
+    /// The values that the guest reads through `wasi:config/store`.
     pub config: BTreeMap<String, String>,
     pub restart: RestartPolicy,
     pub publish: Vec<Publish>,
@@ -35,7 +35,7 @@ pub struct Service {
     /// At most `memory_bytes`: what the service is always granted, and what placement counts.
     pub reserve_bytes: u64,
     pub cpu_weight: u32,
-    /// Of what its routes carry.
+    /// The limits of the bodies that its routes carry.
     pub bodies: BodyLimits,
     pub stop_grace: Duration,
     /// Two replicas never run at once.

@@ -23,7 +23,7 @@ pub enum VolumeSource {
     Host(Name),
 }
 
-/// How much a guest may put into an empty directory.
+/// The most that a guest may put into an empty directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmptyDir {
     /// Bytes on the disk, in blocks of 4 KiB.
@@ -44,7 +44,7 @@ pub struct VolumeMount {
 // === impl Volume ===
 
 impl Volume {
-    /// Reads every volume, each name once. A volume that is not mounted is no problem.
+    /// Reads every volume, each name once. A volume that is not mounted is accepted.
     pub(super) fn all_from_proto(
         v: &mut Violations,
         at: &Place,

@@ -38,7 +38,8 @@ fn missing(files: &Files) -> Option<String> {
 // === impl Server ===
 
 impl Server {
-    /// With what the files import: a server may answer with one file alone, and what it imports is asked for by name.
+    /// With what the files import: a server may answer with one file alone, and what it imports is
+    /// asked for by name.
     async fn complete(&mut self, mut files: Files) -> anyhow::Result<DescriptorPool> {
         while let Some(missing) = missing(&files) {
             let request = MessageRequest::FileByFilename(missing.clone());

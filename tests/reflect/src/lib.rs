@@ -1,5 +1,5 @@
-//! A gRPC client that knows nothing of the server it talks to but what server reflection tells: it depends on no
-//! generated code. Requests and responses are the protobuf JSON mapping.
+//! A gRPC client that knows nothing of the server it talks to but what server reflection tells: it
+//! depends on no generated code. Requests and responses are the protobuf JSON mapping.
 
 mod codec;
 mod descriptors;

@@ -1,8 +1,8 @@
 //! Output as a page shows it, beside the output there is.
 //!
-//! Lines are equal when their words are: columns may be wider. `...` stands for any text within a line and, alone on
-//! one, for any lines. What differs from run to run may be shown as it once was: a replica's id after its workload's
-//! name, digests, points in time, durations.
+//! Lines are equal when their words are: columns may be wider. `...` stands for any text within a
+//! line and, alone on one, for any lines. What differs from run to run may be shown as it once was:
+//! a replica's id after its workload's name, digests, points in time, durations.
 
 /// Whether the whole of the output is as shown; `so_far` takes one that goes on after.
 pub fn matches(shown: &str, output: &str, so_far: bool) -> bool {

@@ -1,5 +1,5 @@
-//! What compiles guests written in Rust: rustup's target, or the toolchain that `examples/build` fetches where that
-//! target cannot be had.
+//! What compiles guests written in Rust: rustup's target, or the toolchain that `examples/build`
+//! fetches where that target cannot be had.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -28,8 +28,8 @@ fn fetched() -> Option<PathBuf> {
     folder.join("complete").exists().then_some(folder)
 }
 
-/// Stands for `cargo` in a session: `cargo run --release` is the program under test, which it would build, and guests
-/// are compiled as `examples/build` does.
+/// Stands for `cargo` in a session: `cargo run --release` is the program under test, which it would
+/// build, and guests are compiled as `examples/build` does.
 pub fn cargo() -> String {
     let cargo = find("cargo").unwrap_or_else(|| "/bin/false".into());
     let toolchain = match fetched() {

@@ -30,8 +30,9 @@ pub struct Tools {
     pub warren: PathBuf,
 }
 
-/// Runs every block of a session, in order. Panics with page and line at the first that does not do what the page says.
-/// Where the machine lacks something it says so and leaves the rest out, unless `WARREN_REQUIRE_TOOLS=1` or `CI=true`.
+/// Runs every block of a session, in order. Panics with page and line at the first that does not do
+/// what the page says. Where the machine lacks something it says so and leaves the rest out, unless
+/// `WARREN_REQUIRE_TOOLS=1` or `CI=true`.
 pub async fn run(lab: &Lab, root: &Path, page: &str, session: &Session, tools: &Tools) {
     let needs = session.blocks.iter().flat_map(|block| &block.marker.needs);
     let missing: Vec<&str> = needs

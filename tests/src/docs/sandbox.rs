@@ -1,7 +1,8 @@
-//! Where a session's commands run: a working copy, a network with all ports free, a process tree of its own.
+//! Where a session's commands run: a working copy, a network with all ports free, a process tree of
+//! its own.
 //!
-//! Linux namespaces make the last two. As root they need nothing more, otherwise a user namespace around them; where the
-//! machine allows neither, there is no session.
+//! Linux namespaces make the last two. As root they need nothing more, otherwise a user namespace
+//! around them; where the machine allows neither, there is no session.
 
 use std::{
     env, fs,
@@ -30,7 +31,8 @@ const CLONED: [&str; 6] = [
     "Dockerfile",
 ];
 
-/// What the test has around it and a reader has not: where the server is, and how cargo builds Warren.
+/// What the test has around it and a reader has not: where the server is, and how cargo builds
+/// Warren.
 const OWN: [&str; 5] = [
     "WARREN_SERVER",
     "WARREN_NAMESPACE",
@@ -81,7 +83,8 @@ impl Sandbox {
         // What a page makes with cargo belongs to no workspace around this directory.
         let workspace = "[workspace]\nexclude = [\"warren\"]\n";
         fs::write(lab.path("Cargo.toml"), workspace).expect("the lab takes files");
-        // As in a terminal, where it shows no progress beside what it prints; an answer that is an error is one.
+        // As in a terminal, where it shows no progress beside what it prints; an answer that is an
+        // error is one.
         let curlrc = "silent\nshow-error\nfail-with-body\n";
         fs::write(lab.path("home/.curlrc"), curlrc).expect("the lab takes files");
 

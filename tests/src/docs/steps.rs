@@ -1,4 +1,5 @@
-//! A block of commands as steps: what runs to its end, what goes on in a terminal of its own, what is followed.
+//! A block of commands as steps: what runs to its end, what goes on in a terminal of its own, what
+//! is followed.
 
 /// One or more commands, and what the page shows of their output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,14 +16,15 @@ pub struct Step {
 pub enum Kind {
     /// One after the other, each to its end.
     Commands,
-    /// `warren dev`, `control` or `worker`: goes on in the background. It is ready once a line has each of these words
-    /// so often.
+    /// `warren dev`, `control` or `worker`: goes on in the background. It is ready once a line has
+    /// each of these words so often.
     Server(Vec<(&'static str, usize)>),
     /// A watch or a log that is followed: interrupted once it has shown something.
     Follow,
 }
 
-/// Splits a block into its steps. In `console` a command stands after `$ `, its output below; in `sh` all is commands.
+/// Splits a block into its steps. In `console` a command stands after `$ `, its output below; in
+/// `sh` all is commands.
 pub fn steps(language: &str, text: &str) -> Vec<Step> {
     match language {
         "console" => console(text),

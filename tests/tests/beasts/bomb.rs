@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// A service of one function with so many branches and values that live across all of them, about 19 bytes each. `number`
-/// makes it another component than those with other numbers.
+/// A service of one function with so many branches and values that live across all of them, about
+/// 19 bytes each. `number` makes it another component than those with other numbers.
 pub fn bomb(branches: usize, number: u32) -> String {
     let mut body = format!("i32.const {} local.set 0\n", number.cast_signed());
     for number in 0..branches {

@@ -44,6 +44,7 @@ async fn updates_and_drains_fail_no_request() {
     assert!(failures.is_empty(), "{some:#?} of {}", failures.len());
     let wanted = f64::from(PER_SECOND) * took.as_secs_f64();
     assert!(outcomes.len() as f64 > size.sent * wanted, "of {wanted}");
-    // The longer requests take, the more of them are under way at once, on connections of their own.
+    // The longer requests take, the more of them are under way at once, on connections of their
+    // own.
     assert!(kept as f64 > size.sent / 4.0 * outcomes.len() as f64);
 }

@@ -52,8 +52,9 @@ impl<T: Send + Sync + 'static> Load<T> {
     }
 }
 
-/// So many requests a second, whether earlier ones were answered or not: each host in turn at each worker in turn, and
-/// each pair on a new connection and on a kept one in turn. Nothing is tried twice.
+/// So many requests a second, whether earlier ones were answered or not: each host in turn at each
+/// worker in turn, and each pair on a new connection and on a kept one in turn. Nothing is tried
+/// twice.
 pub fn constant(workers: Vec<SocketAddr>, hosts: usize, per_second: u32) -> Load<Outcome> {
     start(async move |mut end| {
         let kept: Kept = Arc::new(workers.iter().map(|_| Mutex::default()).collect());
@@ -91,8 +92,8 @@ pub fn constant(workers: Vec<SocketAddr>, hosts: usize, per_second: u32) -> Load
     })
 }
 
-/// A client for each host that tries again at the next worker until it is answered, and then asks anew. How long each of
-/// its requests took in all.
+/// A client for each host that tries again at the next worker until it is answered, and then asks
+/// anew. How long each of its requests took in all.
 pub fn retrying(workers: Vec<SocketAddr>, hosts: usize) -> Load<Duration> {
     start(async move |end| {
         let workers = Arc::new(workers);

@@ -1,8 +1,8 @@
 //! Real processes that die at the worst moment, and changes under load.
 //!
-//! Small by default; `WARREN_CHAOS=full` runs the sizes that `.ci/long` is for, there with the release build that
-//! `WARREN_PROGRAM` names. A binary of its own whose tests run one after the other: what they measure is how long clients
-//! wait.
+//! Small by default; `WARREN_CHAOS=full` runs the sizes that `.ci/long` is for, there with the
+//! release build that `WARREN_PROGRAM` names. A binary of its own whose tests run one after the
+//! other: what they measure is how long clients wait.
 #![allow(clippy::unwrap_used)]
 
 mod changes;
@@ -20,8 +20,8 @@ struct Size {
     workloads: usize,
     /// Of load.
     time: Duration,
-    /// Which part of the requests that were to be sent must have been: a debug build that compiles guests on every core
-    /// leaves less for clients.
+    /// Which part of the requests that were to be sent must have been: a debug build that compiles
+    /// guests on every core leaves less for clients.
     sent: f64,
     /// Kills of the control plane.
     kills: usize,

@@ -1,4 +1,5 @@
-//! What requests and files may take of the worker's own memory and descriptors, whatever guests and clients do.
+//! What requests and files may take of the worker's own memory and descriptors, whatever guests and
+//! clients do.
 
 use std::{fs, time::Duration};
 
@@ -13,7 +14,8 @@ use crate::cluster;
 
 /// Requests of each kind that are held at once.
 const HELD: usize = 64;
-/// What one of them may cost beside its guest's own memory, in bytes: a chunk of 64 KiB on each side of each hand-over.
+/// What one of them may cost beside its guest's own memory, in bytes: a chunk of 64 KiB on each
+/// side of each hand-over.
 const EACH: usize = 512 << 10;
 
 /// Memory that the process has at present, in bytes.

@@ -64,7 +64,8 @@ async fn the_machines_own_loopback_needs_the_manifest_and_the_worker() {
     assert_eq!(connect(&allowing, &host).await, "ok\n");
     let (_, client) = listener.accept().await.unwrap();
     assert!(client.ip().is_loopback());
-    // What is named is one port, and the name does not open the address that it stands for to others.
+    // What is named is one port, and the name does not open the address that it stands for to
+    // others.
     let (other, other_address) = machine().await;
     let other_host = format!("host.warren.internal:{}", other_address.port());
     let answer = connect(&allowing, &other_host).await;

@@ -34,7 +34,8 @@ async fn starts(cluster: &Cluster) -> u64 {
     counts.map(|event| event["count"].as_u64().unwrap()).sum()
 }
 
-/// What is left of `echo`, which has a replica on each worker, has moved: the control plane has seen what became of them.
+/// What is left of `echo`, which has a replica on each worker, has moved: the control plane has
+/// seen what became of them.
 async fn others_have_moved(cluster: &Cluster, from: &str) {
     eventually("the other workload has moved", async || {
         let replicas = cluster.replicas("echo").await;
@@ -117,7 +118,8 @@ async fn a_service_that_never_restarts_keeps_its_failure_unless_it_is_to_be_repl
     answer.refused(1, &["EXITED with code 3"]);
     let (_, before) = placed(&cluster).await;
     assert_eq!(before["phase"], "FAILED");
-    // The other policy replaces it, after its backoff of ten seconds: the control plane acts on what it sees.
+    // The other policy replaces it, after its backoff of ten seconds: the control plane acts on
+    // what it sees.
     let replaced = failed[1].replace("name: job", "name: again");
     cluster
         .try_apply(&replaced)

@@ -1,8 +1,10 @@
-//! Services that never run twice: workers that hang, connections that break, control planes and machines that start again.
+//! Services that never run twice: workers that hang, connections that break, control planes and
+//! machines that start again.
 //!
-//! Each instance appends its fence and the time since boot to one file, every 50 ms. Whatever happens, what one wrote is
-//! over before the next begins, and fences grow. `.ci/without` has the builds without the check of the lease, and without
-//! what makes fences grow, in which these tests fail.
+//! Each instance appends its fence and the time since boot to one file, every 50 ms. Whatever
+//! happens, what one wrote is over before the next begins, and fences grow. `.ci/without` has the
+//! builds without the check of the lease, and without what makes fences grow, in which these tests
+//! fail.
 
 mod link;
 
@@ -101,7 +103,8 @@ impl Scene {
         lives
     }
 
-    /// Waits until an instance later than all of these has written for a while, and returns its fence.
+    /// Waits until an instance later than all of these has written for a while, and returns its
+    /// fence.
     async fn another_than(&self, before: u64) -> u64 {
         eventually("another instance writes", async || {
             let lives = self.lives();
@@ -191,7 +194,8 @@ async fn a_worker_that_hangs_has_nothing_running_when_it_goes_on() {
         scene.writes(fence, lines).await;
         scene.check();
     }
-    // Not long enough for the control plane to give up on it: the same worker starts it again, and it is told as it was.
+    // Not long enough for the control plane to give up on it: the same worker starts it again, and
+    // it is told as it was.
     let (replica, worker) = scene.holder().await;
     let hung = scene.worker(&worker);
     hung.process.pause();
@@ -277,7 +281,8 @@ async fn one_that_comes_back_is_later_than_who_stood_in_for_it() {
     assert_eq!(scene.holder().await, (replica, "w1".to_owned()));
 }
 
-/// Neither a worker that starts alone nor a control plane that has just started knows that nobody else runs it.
+/// Neither a worker that starts alone nor a control plane that has just started knows that nobody
+/// else runs it.
 #[tokio::test]
 async fn who_has_just_started_does_not_start_it() {
     let mut scene = Scene::start().await;
@@ -327,7 +332,8 @@ async fn who_has_just_started_does_not_start_it() {
     let third = scene.another_than(second).await;
     scene.check();
     let begun = scene.lives()[&third].first;
-    // The last line but one that a control plane could have acknowledged a heartbeat for was before its start.
+    // The last line but one that a control plane could have acknowledged a heartbeat for was before
+    // its start.
     assert!(
         begun >= started + TIMEOUT.as_secs_f64(),
         "started at {started}, given away at {begun}"

@@ -247,7 +247,8 @@ async fn workers_go_on_forwarding_while_the_control_plane_is_away() {
     cluster.control.process.kill().await;
     let reply = get(cluster.workers[without].http, "echo.localhost", "/").await;
     assert_eq!(reply.text(), "hello\n");
-    // Nobody listens to what has no owner: two workers with old tables do not ask each other in circles.
+    // Nobody listens to what has no owner: two workers with old tables do not ask each other in
+    // circles.
     cluster.workers[with].process.kill().await;
     let reply = get(cluster.workers[without].http, "echo.localhost", "/").await;
     assert_eq!(reply.status, 503, "{reply:?}");

@@ -1,4 +1,5 @@
-//! What earlier versions left on disk is opened, and goes on: `tests/fixtures/make` wrote it and says what is in it.
+//! What earlier versions left on disk is opened, and goes on: `tests/fixtures/make` wrote it and
+//! says what is in it.
 
 use std::{
     fs,

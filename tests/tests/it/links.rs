@@ -4,8 +4,8 @@ use warren_tests::{Cluster, eventually};
 
 use crate::cluster;
 
-/// A component that exports `a:b/c` in these versions, in this order; its function returns the minor
-/// version.
+/// A component that exports `a:b/c` in these versions, in this order; its function returns the
+/// minor version.
 fn library(minors: [u32; 2]) -> Vec<u8> {
     let export = |minor: u32| {
         format!(

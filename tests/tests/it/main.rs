@@ -60,8 +60,8 @@ async fn cluster(workers: usize) -> Cluster {
     Cluster::start(lab(), workers).await
 }
 
-/// A workload that is one HTTP component with a behaviour for each path, at `echo.localhost`; `more` are further fields
-/// of the component.
+/// A workload that is one HTTP component with a behaviour for each path, at `echo.localhost`;
+/// `more` are further fields of the component.
 fn http_echo(more: &str) -> String {
     let component = guest("http-echo");
     format!(

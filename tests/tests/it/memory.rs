@@ -1,4 +1,5 @@
-//! The memory of a worker: every guest has its reserve, and what is lent beyond it ends in growth that fails.
+//! The memory of a worker: every guest has its reserve, and what is lent beyond it ends in growth
+//! that fails.
 
 use serde_json::Value;
 use warren_tests::{Cluster, eventually, get, guest};
@@ -12,8 +13,8 @@ async fn cluster(memory: &str) -> Cluster {
     Cluster::start_with(lab(), 1, &[], &["--memory", memory]).await
 }
 
-/// A service that grows to `target` MiB by one at a time, `pause` milliseconds apart, and keeps what it has. When growth
-/// fails it does `refused`, in WebAssembly text.
+/// A service that grows to `target` MiB by one at a time, `pause` milliseconds apart, and keeps
+/// what it has. When growth fails it does `refused`, in WebAssembly text.
 fn growing(cluster: &Cluster, target: u64, pause: u64, refused: &str) -> String {
     let (pages, nanos) = (target * 16, pause * 1_000_000);
     let text = format!(

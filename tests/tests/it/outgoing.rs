@@ -7,7 +7,8 @@ use warren_tests::{Cluster, eventually, guest};
 
 use crate::cluster;
 
-/// A service that is an HTTP server, and components of both versions of WASI that fetch what they are asked for.
+/// A service that is an HTTP server, and components of both versions of WASI that fetch what they
+/// are asked for.
 fn manifest(more: &str) -> String {
     let (web, old, new) = (guest("web"), guest("http-echo"), guest("p3-http"));
     format!(

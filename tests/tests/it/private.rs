@@ -1,4 +1,5 @@
-//! What control plane and worker keep is for their owner alone, also where an earlier version left it to others.
+//! What control plane and worker keep is for their owner alone, also where an earlier version left
+//! it to others.
 
 use std::{
     fs::{self, Permissions},

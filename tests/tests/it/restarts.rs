@@ -239,8 +239,8 @@ async fn a_published_port_stays_bound_while_its_service_is_down() {
     }
 }
 
-/// Connects, says hi, and returns all that came back and the address that it came from. A connection that is reset at
-/// once may already be so when connecting returns.
+/// Connects, says hi, and returns all that came back and the address that it came from. A
+/// connection that is reset at once may already be so when connecting returns.
 pub(crate) async fn greet(port: SocketAddr) -> io::Result<(String, SocketAddr)> {
     let talk = async {
         let mut stream = TcpStream::connect(port).await?;

@@ -1,4 +1,5 @@
-//! How a service comes to its end when it is not wanted any more: work in flight first, its grace at most.
+//! How a service comes to its end when it is not wanted any more: work in flight first, its grace
+//! at most.
 
 use std::time::{Duration, Instant};
 
@@ -100,7 +101,8 @@ async fn what_does_not_finish_is_ended_with_its_grace() {
     );
 }
 
-/// One that is to end some day has its grace for that, also when nothing is in flight: here it ends by itself.
+/// One that is to end some day has its grace for that, also when nothing is in flight: here it ends
+/// by itself.
 #[tokio::test]
 async fn a_service_that_returns_is_waited_for() {
     let cluster = cluster(1).await;

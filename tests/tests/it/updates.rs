@@ -61,7 +61,8 @@ async fn an_update_fails_no_request() {
     );
 }
 
-/// One after the other, each new one ready before an old one goes: at no time is there one less than there should be.
+/// One after the other, each new one ready before an old one goes: at no time is there one less
+/// than there should be.
 #[tokio::test]
 async fn a_restart_replaces_every_replica_and_takes_none_away() {
     const REPLICAS: usize = 3;

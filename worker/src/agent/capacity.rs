@@ -3,20 +3,23 @@
 use super::cgroup;
 use crate::runtime::compile;
 
-/// Replicas that a worker takes: a bound for its tasks and tables, far above what memory allows for most.
+/// Replicas that a worker takes: a bound for its tasks and tables, far above what memory allows for
+/// most.
 pub const MAX_REPLICAS: u32 = 1_000;
 
-/// Left to the worker itself at the least, in bytes: its code and heap, compiled code, and memory that is kept mapped.
+/// Left to the worker itself at the least, in bytes: its code and heap, compiled code, and memory
+/// that is kept mapped.
 const OWN: u64 = 96 << 20;
 
-/// Four fifths of the memory of the machine, or of the control group that the worker runs in where that has less; less
-/// than that where the rest would be below 96 MiB, which the worker itself needs, and what guests make it hold.
+/// Four fifths of the memory of the machine, or of the control group that the worker runs in where
+/// that has less; less than that where the rest would be below 96 MiB, which the worker itself
+/// needs, and what guests make it hold.
 pub fn default_memory() -> u64 {
     for_guests(machine_memory())
 }
 
-/// What compiling one component may take where nothing else is asked for: a quarter of the memory of the machine or the
-/// control group, but at least 512 MiB and at most 2 GiB.
+/// What compiling one component may take where nothing else is asked for: a quarter of the memory
+/// of the machine or the control group, but at least 512 MiB and at most 2 GiB.
 pub fn default_compile_memory() -> u64 {
     compile::default_memory(machine_memory())
 }

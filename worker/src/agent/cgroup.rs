@@ -20,10 +20,11 @@ struct Mount {
     limit: &'static str,
 }
 
-/// The smallest limit, in bytes, of the process's own group and of those that it lies in; `None` without any.
+/// The smallest limit, in bytes, of the process's own group and of those that it lies in; `None`
+/// without any.
 ///
-/// The root of each hierarchy is read as well: in a container that shares the host's cgroup namespace the path of the
-/// group is the host's, while its files are mounted at the root.
+/// The root of each hierarchy is read as well: in a container that shares the host's cgroup
+/// namespace the path of the group is the host's, while its files are mounted at the root.
 pub fn memory_limit() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = limit_files(&own);
@@ -33,8 +34,8 @@ pub fn memory_limit() -> Option<u64> {
     limits.filter_map(|text| parse_limit(&text)).min()
 }
 
-/// The files that may hold a limit, given what `/proc/self/cgroup` says: `ID:CONTROLLERS:PATH` in each line, without
-/// controllers for version 2.
+/// The files that may hold a limit, given what `/proc/self/cgroup` says: `ID:CONTROLLERS:PATH` in
+/// each line, without controllers for version 2.
 fn limit_files(own: &str) -> Vec<PathBuf> {
     let mut files = vec![VERSION_2.file("/"), VERSION_1.file("/")];
     for line in own.lines() {

@@ -1,4 +1,5 @@
-//! Who this worker is, over all its starts: a data directory that one process holds, and the id in it.
+//! Who this worker is, over all its starts: a data directory that one process holds, and the id in
+//! it.
 
 use std::{
     fs::{self, File},
@@ -40,7 +41,8 @@ pub enum IdentityError {
 const ID: &str = "worker-id";
 
 impl Identity {
-    /// Makes the directory where it is missing, locks it, and reads the id or, at the first start, writes one.
+    /// Makes the directory where it is missing, locks it, and reads the id or, at the first start,
+    /// writes one.
     pub fn open(data: &Path) -> Result<Self, IdentityError> {
         let failed = |source| IdentityError::Io {
             path: data.to_owned(),

@@ -12,7 +12,8 @@ use crate::{
     remote::Channel,
 };
 
-/// Sends the lines that were asked for, until they end or the control plane has enough. Dropping the future ends the stream.
+/// Sends the lines that were asked for, until they end or the control plane has enough. Dropping
+/// the future ends the stream.
 pub(super) async fn push_logs(
     channel: Channel,
     wanted: LogsWanted,
@@ -35,7 +36,8 @@ pub(super) async fn push_logs(
         let batch = lines.next().await?;
         Some((batch, Some(lines)))
     });
-    // The connection may hold the request's stream for longer than this call: it ends with the call.
+    // The connection may hold the request's stream for longer than this call: it ends with the
+    // call.
     let ended = CancellationToken::new();
     let _ends = ended.clone().drop_guard();
     let requests = first

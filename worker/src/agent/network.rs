@@ -9,9 +9,9 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The network namespace of this process.
 const NAMESPACE: &str = "/proc/self/ns/net";
 
-/// The same for processes in one network namespace of one running kernel, and for no others. Containers of one machine
-/// have namespaces of their own, unless they share the host's. Empty where it cannot be told: such a worker counts as a
-/// machine of its own.
+/// The same for processes in one network namespace of one running kernel, and for no others.
+/// Containers of one machine have namespaces of their own, unless they share the host's. Empty
+/// where it cannot be told: such a worker counts as a machine of its own.
 pub fn network() -> String {
     read().unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot tell which network this worker is on: it counts as a machine of its own");

@@ -1,4 +1,5 @@
-//! A control plane that does what a test says, over real gRPC, and replicas that only note what they are told.
+//! A control plane that does what a test says, over real gRPC, and replicas that only note what
+//! they are told.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -211,7 +212,8 @@ impl Peer {
         .await;
     }
 
-    /// Waits until the worker has handled everything that was sent to it before: it answers in order.
+    /// Waits until the worker has handled everything that was sent to it before: it answers in
+    /// order.
     pub async fn settle(&mut self) {
         let id = uuid::Uuid::new_v4().to_string();
         let assignments = v1::Assignments {

@@ -185,8 +185,8 @@ static LARGE: [u8; 3 * SMALL.1 / 2] = [7; 3 * SMALL.1 / 2];
 #[tokio::test]
 async fn what_the_disk_did_not_take_is_not_kept_and_pulled_again() {
     if std::env::var_os(LIMITED).is_none() {
-        // A limit is the process's: this test alone runs once more, in one of its own. Ignored, the signal becomes an
-        // error of the write.
+        // A limit is the process's: this test alone runs once more, in one of its own. Ignored, the
+        // signal becomes an error of the write.
         let script = "trap '' XFSZ; ulimit -S -f \"$1\"; shift; exec \"$@\"";
         let name = std::thread::current().name().unwrap().to_owned();
         let child = tokio::process::Command::new("sh")

@@ -1,4 +1,5 @@
-//! Who takes a request has promised to answer it: between the choice of a replica and its answer, none is stopped.
+//! Who takes a request has promised to answer it: between the choice of a replica and its answer,
+//! none is stopped.
 
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 

@@ -23,8 +23,8 @@ pub(crate) struct Asked {
     pub trailers: bool,
 }
 
-/// Removes the fields that are about one connection and not about the message (RFC 9110, section 7.6.1), and a length
-/// that the framing overrides (RFC 9112, section 6.3).
+/// Removes the fields that are about one connection and not about the message (RFC 9110, section
+/// 7.6.1), and a length that the framing overrides (RFC 9112, section 6.3).
 pub(crate) fn take_hop_by_hop(headers: &mut HeaderMap) -> Asked {
     let mut asked = Asked {
         upgrade: None,
@@ -55,8 +55,8 @@ pub(crate) fn take_hop_by_hop(headers: &mut HeaderMap) -> Asked {
     asked
 }
 
-/// The fields that `Connection` names, but for those that are everybody's by what they mean: whoever could take them out
-/// would hide from the service what this ingress says of its client.
+/// The fields that `Connection` names, but for those that are everybody's by what they mean:
+/// whoever could take them out would hide from the service what this ingress says of its client.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::CONNECTION).iter();
     let tokens = values.filter_map(|v| v.to_str().ok()).flat_map(tokens);
@@ -99,8 +99,8 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 const GRPC: &[u8] = b"application/grpc";
 
-/// Makes a request one of HTTP/1.1 for the server itself. `authority` is whom the client asked for; `chunked` says that
-/// there is a body whose length nobody knows.
+/// Makes a request one of HTTP/1.1 for the server itself. `authority` is whom the client asked for;
+/// `chunked` says that there is a body whose length nobody knows.
 pub(crate) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str, chunked: bool) {
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
@@ -131,7 +131,8 @@ pub(crate) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str
     }
 }
 
-/// Makes a request one of HTTP/2 (RFC 9113, section 8.3.1). `authority` is whom the client asked for.
+/// Makes a request one of HTTP/2 (RFC 9113, section 8.3.1). `authority` is whom the client asked
+/// for.
 pub(crate) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str) {
     head.version = Version::HTTP_2;
     let mut parts = http::uri::Parts::default();
@@ -150,7 +151,8 @@ pub(crate) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str
     }
 }
 
-/// Makes a service's response one of this ingress: the connection to the client has fields of its own.
+/// Makes a service's response one of this ingress: the connection to the client has fields of its
+/// own.
 pub(crate) fn to_client<B>(response: &mut Response<B>) {
     let protocol = match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => response.headers().get(header::UPGRADE).cloned(),

@@ -15,15 +15,16 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::{Body as ResponseBody, BoxError};
 
-/// The largest head of a message, in bytes: names and values, and 32 for each field (RFC 9113, section
-/// 6.5.2).
+/// The largest head of a message, in bytes: names and values, and 32 for each field (RFC 9113,
+/// section 6.5.2).
 pub(crate) const MAX_HEAD: u32 = 64 << 10;
 /// Fields of one head, a request's or a response's, of any version of HTTP.
 pub(crate) const MAX_FIELDS: usize = 200;
 /// More than [`MAX_FIELDS`]. A number other than hyper's own, 100, costs two
 /// allocations for each message.
 pub(crate) const MAX_PARSED_FIELDS: usize = 256;
-/// What a connection reads of a head before it gives up, in bytes: enough for every head that passes, with its first line.
+/// What a connection reads of a head before it gives up, in bytes: enough for every head that
+/// passes, with its first line.
 pub(crate) const HEAD_BUFFER: usize = MAX_HEAD as usize + (8 << 10);
 /// What a field counts beside its name and its value, in bytes (RFC 9113, section 6.5.2).
 pub(crate) const FIELD_OVERHEAD: usize = 32;
@@ -41,7 +42,8 @@ pub(crate) const STREAM_WINDOW: u32 = 64 << 10;
 /// reach that together.
 pub(crate) const WORKER_WINDOW: u32 = 256 << 20;
 
-/// A body that fails when it turns out to be larger than it may be; nothing of the frame that is too much passes.
+/// A body that fails when it turns out to be larger than it may be; nothing of the frame that is
+/// too much passes.
 pub(crate) struct Limited<B> {
     body: B,
     /// Bytes that may still come. `None`: any number.
@@ -118,7 +120,8 @@ pub(crate) fn declares_more(headers: &HeaderMap, limit: Option<u64>) -> bool {
     matches!((length, limit), (Some(length), Some(limit)) if length > limit)
 }
 
-/// Whether a response to this method says so. That to HEAD has the fields of a body without having one.
+/// Whether a response to this method says so. That to HEAD has the fields of a body without having
+/// one.
 pub(crate) fn answers_more(method: &Method, headers: &HeaderMap, limit: Option<u64>) -> bool {
     *method != Method::HEAD && declares_more(headers, limit)
 }

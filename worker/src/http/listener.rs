@@ -37,8 +37,8 @@ use admit::Door;
 use connection::Listener;
 use stall::Streams;
 
-/// The buffer for the head of an HTTP/1.1 request, in bytes. It is larger than [`MAX_HEAD`], so that
-/// the same limit applies whatever else is in the buffer.
+/// The buffer for the head of an HTTP/1.1 request, in bytes. It is larger than [`MAX_HEAD`], so
+/// that the same limit applies whatever else is in the buffer.
 const READ_BUFFER: usize = 2 * MAX_HEAD as usize;
 /// When the process has no file descriptors left, accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -93,7 +93,8 @@ pub trait Front: Clone + Send + Sync + 'static {
         false
     }
 
-    /// Answers a request from `peer`. Dropping the future, or the response's body, gives the request up.
+    /// Answers a request from `peer`. Dropping the future, or the response's body, gives the
+    /// request up.
     fn answer(
         &self,
         request: Request<ClientBody>,
@@ -101,8 +102,8 @@ pub trait Front: Clone + Send + Sync + 'static {
     ) -> BoxFuture<'static, Response<Body>>;
 }
 
-/// Serves until told to drain: then takes no more connections, lets requests in flight and upgraded connections finish
-/// for as long as `drain`, and cuts what is left.
+/// Serves until told to drain: then takes no more connections, lets requests in flight and upgraded
+/// connections finish for as long as `drain`, and cuts what is left.
 pub async fn serve<F: Front>(
     listener: TcpListener,
     front: F,

@@ -28,7 +28,8 @@ pub enum Malformed {
     Head(HeadTooLarge),
 }
 
-/// Checks the head of a final response to a request with this method, and removes the fields that its status excludes.
+/// Checks the head of a final response to a request with this method, and removes the fields that
+/// its status excludes.
 pub(crate) fn check<B>(method: &Method, response: &mut Response<B>) -> Result<Framing, Malformed> {
     let status = response.status();
     if status.is_informational() {
@@ -48,7 +49,8 @@ pub(crate) fn check<B>(method: &Method, response: &mut Response<B>) -> Result<Fr
     }
 }
 
-/// The one length that all fields of that name agree on, which is kept once (RFC 9110, section 8.6).
+/// The one length that all fields of that name agree on, which is kept once (RFC 9110, section
+/// 8.6).
 fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut fields = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = fields.next() else {

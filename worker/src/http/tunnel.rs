@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::Body;
 
-/// Carries bytes both ways once the 101 is out. It travels with the response, so that the task of the client's
-/// connection runs it: there it is counted, and ended, as the connection is.
+/// Carries bytes both ways once the 101 is out. It travels with the response, so that the task of
+/// the client's connection runs it: there it is counted, and ended, as the connection is.
 #[derive(Clone)]
 pub struct Tunnel(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
 

@@ -29,7 +29,8 @@ pub enum Choice<T = Admitted> {
 #[derive(Default)]
 struct Inner {
     replicas: Mutex<BTreeMap<String, Replica>>,
-    /// Built anew when routes change and swapped whole: a lookup holds the lock for one `Arc::clone`.
+    /// Built anew when routes change and swapped whole: a lookup holds the lock for one
+    /// `Arc::clone`.
     table: RwLock<Arc<Table>>,
 }
 
@@ -158,7 +159,8 @@ impl Group {
             return None;
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
-        // One may have stopped being ready since they were counted, or stops just now: any other will do.
+        // One may have stopped being ready since they were counted, or stops just now: any other
+        // will do.
         let mut in_turn = ready().skip(turn).chain(ready().take(turn));
         in_turn.find_map(|member| Admitted::by(&member.target))
     }

@@ -28,18 +28,20 @@ pub struct Assignment {
     pub spec: WorkloadSpec,
     /// What links to what in `spec`. `None`: the control plane did not say.
     pub links: Option<LinkPlan>,
-    /// What the service's next start is counted as: 0 unless a worker ran this replica before and forgot it.
+    /// What the service's next start is counted as: 0 unless a worker ran this replica before and
+    /// forgot it.
     pub restarts: u32,
     /// Of an exclusive service, and of no other.
     pub fence: Option<Fence>,
 }
 
-/// Tells an assignment of an exclusive service from all of the same workload before it: it is greater.
+/// Tells an assignment of an exclusive service from all of the same workload before it: it is
+/// greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(u32);
 
-/// The greatest fence that a replica was given: the control plane tells of it with each session anew, and another replica
-/// may have run between two of them.
+/// The greatest fence that a replica was given: the control plane tells of it with each session
+/// anew, and another replica may have run between two of them.
 #[derive(Clone, Default)]
 pub struct NewestFence(Arc<AtomicU32>);
 
@@ -121,8 +123,8 @@ impl Assignment {
 // === impl Fence ===
 
 impl Fence {
-    /// The number of one start of the service, greater than that of every start before: of an earlier assignment, and of
-    /// this one in the same process. `starts` counts those from 0.
+    /// The number of one start of the service, greater than that of every start before: of an
+    /// earlier assignment, and of this one in the same process. `starts` counts those from 0.
     pub fn of_start(self, starts: u32) -> u64 {
         u64::from(self.0) << 32 | u64::from(starts)
     }
@@ -166,7 +168,8 @@ impl Orders {
         };
         for assignment in message.assign {
             match Assignment::from_proto(assignment) {
-                // Told to run and to stop in one breath: ids are never used again, so it is not to run.
+                // Told to run and to stop in one breath: ids are never used again, so it is not to
+                // run.
                 Ok(a) if orders.stop.contains(&a.replica) || orders.gone.contains(&a.replica) => {}
                 Ok(assignment) => orders.assign.push(assignment),
                 // Without an id there is nobody to report as failed.

@@ -17,13 +17,14 @@ pub struct Usage {
     pub cpu_time: Duration,
 }
 
-/// What the session needs of the supervisor. Every call returns at once; what becomes of a replica is
-/// told through the [`reports::ReportBook`].
+/// What the session needs of the supervisor. Every call returns at once; what becomes of a replica
+/// is told through the [`reports::ReportBook`].
 pub trait Replicas: Send + Sync + 'static {
     /// Runs a replica, unless it is held already.
     fn assign(&self, assignment: Assignment);
 
-    /// Stops a replica by its workload's rules. `STOPPED` is reported when it has, before the id leaves [`Self::replicas`].
+    /// Stops a replica by its workload's rules. `STOPPED` is reported when it has, before the id
+    /// leaves [`Self::replicas`].
     fn stop(&self, replica: &str);
 
     /// Ids of all replicas held, ended ones included.
@@ -32,6 +33,7 @@ pub trait Replicas: Send + Sync + 'static {
     /// Bytes of memory that guests use at present.
     fn memory_used(&self) -> u64;
 
-    /// What each replica uses that has something to use it: memory in bytes, and processor time since it was taken up.
+    /// What each replica uses that has something to use it: memory in bytes, and processor time
+    /// since it was taken up.
     fn usage(&self) -> Vec<(String, Usage)>;
 }

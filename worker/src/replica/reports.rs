@@ -1,4 +1,5 @@
-//! What became of each replica, between the supervisor that knows it and the session that tells the control plane.
+//! What became of each replica, between the supervisor that knows it and the session that tells the
+//! control plane.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -10,7 +11,8 @@ use tokio::sync::watch;
 use warren_model::{ambient, condition, reason};
 use warren_proto::v1::{self, replica::Phase};
 
-/// Transitions kept for a replica until the control plane has them; older ones are in the counts only.
+/// Transitions kept for a replica until the control plane has them; older ones are in the counts
+/// only.
 const MAX_TRANSITIONS: usize = 32;
 /// A guest chooses what its exits say: a report has to fit into a message, and to be stored.
 const MAX_MESSAGE: usize = 16 << 10;
@@ -72,7 +74,8 @@ pub struct Change {
 struct Book {
     version: u64,
     entries: BTreeMap<String, Entry>,
-    /// Replica by the version of its last change, so that a batch costs what changed and not what exists.
+    /// Replica by the version of its last change, so that a batch costs what changed and not what
+    /// exists.
     order: BTreeMap<u64, String>,
     /// Those that wait for the worker's return.
     kept: BTreeSet<String>,
@@ -104,9 +107,9 @@ impl ReportBook {
         }
     }
 
-    /// Notes the state of a replica and the steps that it took, `total` of each being how often it took it now. Never
-    /// blocks; an unchanged state without a step costs no message. [`Phase::Stopped`] is the last: once the control plane
-    /// has it, the replica is forgotten.
+    /// Notes the state of a replica and the steps that it took, `total` of each being how often it
+    /// took it now. Never blocks; an unchanged state without a step costs no message.
+    /// [`Phase::Stopped`] is the last: once the control plane has it, the replica is forgotten.
     pub fn record(
         &self,
         replica: &str,
@@ -165,7 +168,8 @@ impl ReportBook {
         self.since(0)
     }
 
-    /// The replicas that changed after this version, with their transitions since, the longest unchanged first.
+    /// The replicas that changed after this version, with their transitions since, the longest
+    /// unchanged first.
     pub fn since(&self, version: u64) -> Batch {
         let book = self.book.lock();
         let changed = book
@@ -197,7 +201,8 @@ impl ReportBook {
         (changes.collect(), book.version)
     }
 
-    /// A replica as it is now, with its steps after this version, and the version of its last change.
+    /// A replica as it is now, with its steps after this version, and the version of its last
+    /// change.
     pub fn report(&self, replica: &str, after: u64) -> Option<(v1::ReplicaReport, u64)> {
         let book = self.book.lock();
         let entry = book.entries.get(replica)?;
@@ -211,7 +216,8 @@ impl ReportBook {
         let _ = newest.wait_for(|newest| *newest > version).await;
     }
 
-    /// The control plane has everything up to this version: sent transitions go, and so do stopped replicas.
+    /// The control plane has everything up to this version: sent transitions go, and so do stopped
+    /// replicas.
     pub fn confirm(&self, version: u64) {
         self.book.lock().confirm(version);
     }

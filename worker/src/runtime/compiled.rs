@@ -115,8 +115,8 @@ impl Deref for Compiled {
 
 /// Compiled components by digest, in memory and on disk.
 ///
-/// Files are named by digest and by everything of the engine that code depends on, so another version
-/// of wasmtime or other settings never load them.
+/// Files are named by digest and by everything of the engine that code depends on, so another
+/// version of wasmtime or other settings never load them.
 pub struct CompileCache {
     engine: Engine,
     generation: Generation,
@@ -134,7 +134,8 @@ pub struct CompileCache {
 type Compiling = BoxFuture<'static, Result<(), CompileError>>;
 
 impl CompileCache {
-    /// Opens or makes `directory`, which nobody else may be able to write. `limit`: see [`Self::collect`].
+    /// Opens or makes `directory`, which nobody else may be able to write. `limit`: see
+    /// [`Self::collect`].
     pub fn open(
         engine: &Engine,
         generation: Generation,
@@ -177,7 +178,8 @@ impl CompileCache {
             .is_some_and(|cell| cell.strong_count() > 0)
     }
 
-    /// Removes what was not used for longest, until the rest takes no more than the limit in bytes. Those `in_use` stay.
+    /// Removes what was not used for longest, until the rest takes no more than the limit in bytes.
+    /// Those `in_use` stay.
     pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<()> {
         for path in self.files.collect(in_use)? {
             tracing::info!(path = %path.display(), "removed compiled code that nothing used");
@@ -195,7 +197,8 @@ impl CompileCache {
     /// The component of `artifact`, whose bytes the caller has verified to be `digest` and to have
     /// this border. If it must be compiled, that takes one of `workload`'s turns.
     ///
-    /// However many ask at once, it is compiled once. Once all of them have dropped their futures, the compilation ends.
+    /// However many ask at once, it is compiled once. Once all of them have dropped their futures,
+    /// the compilation ends.
     pub async fn load(
         &self,
         digest: Digest,
@@ -258,7 +261,8 @@ impl CompileCache {
         loading.await.map_err(|_| CompileError::Interrupted)?
     }
 
-    /// The compilation of a component: the one that somebody waits for, or another, which begins when it is awaited.
+    /// The compilation of a component: the one that somebody waits for, or another, which begins
+    /// when it is awaited.
     fn compiling(
         &self,
         digest: Digest,
@@ -317,17 +321,19 @@ impl CompileCache {
     }
 }
 
-/// Maps code that [`CompileCache`] wrote, once it is known to be that. The check reads the file: half a millisecond for a
-/// megabyte where the processor has instructions for SHA-256, some two elsewhere, and once for all who run it.
+/// Maps code that [`CompileCache`] wrote, once it is known to be that. The check reads the file:
+/// half a millisecond for a megabyte where the processor has instructions for SHA-256, some two
+/// elsewhere, and once for all who run it.
 #[allow(unsafe_code)]
 fn map(engine: &Engine, seal: &Seal, code: &Path) -> wasmtime::Result<Component> {
     let sealed = seal.open_file(code)?;
     // The very file that was checked, whatever has its name by now.
     let checked = format!("/proc/self/fd/{}", sealed.as_raw_fd());
-    // SAFETY: the file holds what `precompile_component` returned, as its seal shows, in a process of the same
-    // program that this one or one before it started and that had the file's descriptor, under a name that binds
-    // it to this engine's settings. This module alone writes into the directory, which only this user can
-    // write (checked at open); each file appears by rename after it was synced and is never changed in place.
+    // SAFETY: the file holds what `precompile_component` returned, as its seal shows, in a process
+    // of the same program that this one or one before it started and that had the file's
+    // descriptor, under a name that binds it to this engine's settings. This module alone writes
+    // into the directory, which only this user can write (checked at open); each file appears by
+    // rename after it was synced and is never changed in place.
     unsafe { Component::deserialize_file(engine, checked) }
 }
 

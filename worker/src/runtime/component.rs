@@ -28,12 +28,13 @@ use super::{
     slots::{Slot, Slots},
 };
 
-/// How deep components may call each other: enough for any real chain, and few enough that the stacks
-/// of a runaway one stay small.
+/// How deep components may call each other: enough for any real chain, and few enough that the
+/// stacks of a runaway one stay small.
 const CALL_DEPTH: u32 = 16;
 
-/// How long a request waits for a place in the worker's pools, once it has one among the invocations of its component: its
-/// workload holds its share of them, and a client that hears so can do more about it than one that waits.
+/// How long a request waits for a place in the worker's pools, once it has one among the
+/// invocations of its component: its workload holds its share of them, and a client that hears so
+/// can do more about it than one that waits.
 const PLACE_WAIT: Duration = Duration::from_secs(5);
 
 /// A component that can be invoked. Each invocation has an instance of its own.
@@ -157,13 +158,15 @@ impl ComponentRuntime {
         self.slots.admit()
     }
 
-    /// A place for an HTTP request that was admitted and must have ended by `deadline`; waits for one where the component is busy.
+    /// A place for an HTTP request that was admitted and must have ended by `deadline`; waits for
+    /// one where the component is busy.
     pub(super) async fn request_slot(&self, deadline: Instant) -> Result<Slot, Failure> {
         self.slots.request(deadline, self.timeout).await
     }
 
-    /// A place for a WIT call. Those of the service wait for one, as requests do. A component that calls another does not:
-    /// it holds a place and an instance itself, and whoever holds what others wait for should not wait.
+    /// A place for a WIT call. Those of the service wait for one, as requests do. A component that
+    /// calls another does not: it holds a place and an instance itself, and whoever holds what
+    /// others wait for should not wait.
     async fn call_slot(&self, role: Role, deadline: Instant) -> Result<Slot, Failure> {
         match role {
             Role::Service => self.slots.wait(deadline, self.timeout).await,
@@ -171,7 +174,8 @@ impl ComponentRuntime {
         }
     }
 
-    /// `work`, which calls into the component, by its share of the CPU and for as long as it may run at all.
+    /// `work`, which calls into the component, by its share of the CPU and for as long as it may
+    /// run at all.
     pub(super) async fn run<R>(
         &self,
         work: impl Future<Output = Result<R, Failure>>,
@@ -185,8 +189,8 @@ impl ComponentRuntime {
         self.template.memory.instance()
     }
 
-    /// What an instance that answers a request takes of the worker's pools, as soon as they have it: after [`PLACE_WAIT`], or
-    /// by `deadline`, at the latest.
+    /// What an instance that answers a request takes of the worker's pools, as soon as they have
+    /// it: after [`PLACE_WAIT`], or by `deadline`, at the latest.
     pub(super) async fn place(&self, deadline: Instant) -> Result<Place, Failure> {
         let until = deadline.min(Instant::now() + PLACE_WAIT);
         tokio::select! {
@@ -240,8 +244,8 @@ impl ComponentRuntime {
         Failure::of(error, &guest.store)
     }
 
-    /// `work` of an instance, ended when the component's time is over, or when the worker takes its memory back. Guests
-    /// yield with each epoch, so it does end.
+    /// `work` of an instance, ended when the component's time is over, or when the worker takes its
+    /// memory back. Guests yield with each epoch, so it does end.
     pub(super) async fn until<R>(
         &self,
         deadline: Instant,
@@ -276,7 +280,8 @@ impl ComponentRuntime {
         failure
     }
 
-    /// Takes no more requests and returns when the last has ended, with those that wait. WIT calls are answered until
+    /// Takes no more requests and returns when the last has ended, with those that wait. WIT calls
+    /// are answered until
     /// [`Self::stop`]: requests in flight, and a service that finishes its work, may need them.
     pub async fn drain(&self) {
         self.slots.drain().await;

@@ -11,12 +11,12 @@ use super::{
     pools::Slots,
 };
 
-/// Memory of an ended instance that stays mapped for the next one. With `PAGEMAP_SCAN` only the pages
-/// that were written are cleared; without it all of it is, on each request.
+/// Memory of an ended instance that stays mapped for the next one. With `PAGEMAP_SCAN` only the
+/// pages that were written are cleared; without it all of it is, on each request.
 const KEEP_RESIDENT: usize = 1 << 20;
 const KEEP_RESIDENT_MEMSET: usize = 64 << 10;
-/// What stays mapped is the worker's own memory, beside that of its guests. It is meant to be at most this part of theirs,
-/// for this many slots that have ended.
+/// What stays mapped is the worker's own memory, beside that of its guests. It is meant to be at
+/// most this part of theirs, for this many slots that have ended.
 const KEPT_PART: u64 = 8;
 const KEPT_SLOTS: u64 = 1_000;
 /// Ended slots that are kept for their own component before one of them is given to another.
@@ -27,13 +27,14 @@ const WARM_SLOTS: u64 = 256;
 pub enum Generation {
     /// WASI 0.2.
     P2,
-    /// WASI 0.3, with 0.2 beside it. Tasks and streams of 0.3 cost each 0.2 call about half of its time,
-    /// so it is an engine of its own.
+    /// WASI 0.3, with 0.2 beside it. Tasks and streams of 0.3 cost each 0.2 call about half of its
+    /// time, so it is an engine of its own.
     P3,
 }
 
-/// An engine for components, whose instances live for a request each: they take slots of a pool, which are prepared for
-/// the next one. Fails when the machine has no address space left for the pool.
+/// An engine for components, whose instances live for a request each: they take slots of a pool,
+/// which are prepared for the next one. Fails when the machine has no address space left for the
+/// pool.
 ///
 /// `memory` is what all guests have together, in bytes.
 pub fn pooled(generation: Generation, slots: Slots, memory: u64) -> wasmtime::Result<Engine> {
@@ -42,8 +43,9 @@ pub fn pooled(generation: Generation, slots: Slots, memory: u64) -> wasmtime::Re
     Engine::new(&config)
 }
 
-/// An engine for services, whose instances live long: each is made when it starts, so that nothing is kept for those that
-/// there are not, and no request takes what a service needs. It runs the same compiled code as [`pooled`].
+/// An engine for services, whose instances live long: each is made when it starts, so that nothing
+/// is kept for those that there are not, and no request takes what a service needs. It runs the
+/// same compiled code as [`pooled`].
 pub fn on_demand(generation: Generation) -> wasmtime::Result<Engine> {
     let mut config = config(generation);
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
@@ -69,7 +71,8 @@ fn config(generation: Generation) -> Config {
     config
 }
 
-/// How many bytes a slot keeps mapped, and how many slots stay warm, where guests have this much memory.
+/// How many bytes a slot keeps mapped, and how many slots stay warm, where guests have this much
+/// memory.
 fn kept(memory: u64) -> (usize, u32) {
     let part = memory / KEPT_PART;
     let most = (part / KEPT_SLOTS).clamp(KEEP_RESIDENT_MEMSET as u64, KEEP_RESIDENT as u64);
@@ -80,8 +83,9 @@ fn kept(memory: u64) -> (usize, u32) {
     (keep, u32::try_from(slots).unwrap_or(1))
 }
 
-/// Slots are address space until they are used: 4 GiB for a memory. Core instances are a mere count to the engine, and how
-/// many of anything one component may have is decided before: see [`super::pools::Cost`].
+/// Slots are address space until they are used: 4 GiB for a memory. Core instances are a mere count
+/// to the engine, and how many of anything one component may have is decided before: see
+/// [`super::pools::Cost`].
 fn pool(slots: Slots, memory: u64) -> PoolingAllocationConfig {
     let (keep, warm_slots) = kept(memory);
     let mut pool = PoolingAllocationConfig::default();

@@ -72,7 +72,8 @@ impl Failure {
         text.lines().next().unwrap_or_default().to_owned()
     }
 
-    /// Whether the worker had too little memory for the guest: another try, later or elsewhere, may succeed.
+    /// Whether the worker had too little memory for the guest: another try, later or elsewhere, may
+    /// succeed.
     pub fn is_shortage(&self) -> bool {
         matches!(self, Self::OutOfMemory(MemoryLimit::Worker(_)))
     }
@@ -87,7 +88,8 @@ impl Failure {
         Self::BrokeOff(error_text(code))
     }
 
-    /// Where the engine or the kernel had nothing left for an instance: which is not the guest's fault.
+    /// Where the engine or the kernel had nothing left for an instance: which is not the guest's
+    /// fault.
     fn no_slot(error: &wasmtime::Error) -> Option<Self> {
         if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
             return Some(Self::NoSlot(limit.to_string()));

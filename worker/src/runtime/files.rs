@@ -1,8 +1,9 @@
 //! `wasi:filesystem` for guests: wasmtime's own, with bounds.
 //!
-//! Open files of one guest are bounded: each is a descriptor of the worker's, which all guests share. What a guest puts into
-//! an empty directory is bounded by that volume's quota. The calls that open or change something stand in for wasmtime's,
-//! by which they do their work; [`p2`] and [`p3`] are the faces, [`volume`] is what both share.
+//! Open files of one guest are bounded: each is a descriptor of the worker's, which all guests
+//! share. What a guest puts into an empty directory is bounded by that volume's quota. The calls
+//! that open or change something stand in for wasmtime's, by which they do their work; [`p2`] and
+//! [`p3`] are the faces, [`volume`] is what both share.
 
 mod listing;
 mod p2;
@@ -28,14 +29,15 @@ use crate::volumes::{
 
 use super::{Guest, engine::Generation};
 
-/// Files and directories that one guest may have open, those that only its streams still read included. Beyond, it is
-/// told `insufficient-memory`: WASI has no word for "too many open files".
+/// Files and directories that one guest may have open, those that only its streams still read
+/// included. Beyond, it is told `insufficient-memory`: WASI has no word for "too many open files".
 pub const OPEN_FILES: usize = 1024;
 
 /// What one guest has open.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles {
-    /// By the address of what is open, which nothing else has while this knows it. Some may have been closed since.
+    /// By the address of what is open, which nothing else has while this knows it. Some may have
+    /// been closed since.
     known: HashMap<usize, Known>,
     /// Cloned by each that is being opened.
     opening: Arc<()>,
@@ -81,7 +83,8 @@ pub(super) fn add_to_linker(
 // === impl Guest ===
 
 impl Guest {
-    /// Learns which of the directories that this guest was given are bounded. `mounts` are all of them, in their order.
+    /// Learns which of the directories that this guest was given are bounded. `mounts` are all of
+    /// them, in their order.
     pub(super) fn bound(&mut self, mounts: &[Mount]) -> wasmtime::Result<()> {
         if mounts.iter().all(|mount| mount.quota().is_none()) {
             return Ok(());
@@ -103,7 +106,8 @@ impl Guest {
         Ok(())
     }
 
-    /// A directory that is bounded, and by what; `None`: wasmtime's call is the right one, if only to fail.
+    /// A directory that is bounded, and by what; `None`: wasmtime's call is the right one, if only
+    /// to fail.
     fn bounded(
         &mut self,
         directory: &Resource<Descriptor>,
@@ -154,7 +158,8 @@ fn handle_of(descriptor: &Descriptor) -> &Arc<File> {
 // === impl OpenFiles ===
 
 impl OpenFiles {
-    /// A place for one more, kept by what it returns until the file is open; `None` when there are too many.
+    /// A place for one more, kept by what it returns until the file is open; `None` when there are
+    /// too many.
     fn begin(&mut self) -> Option<Arc<()>> {
         if self.count() >= OPEN_FILES {
             self.known.retain(|_, known| known.file.strong_count() > 0);

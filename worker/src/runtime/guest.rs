@@ -72,8 +72,8 @@ impl GuestTemplate {
         }
     }
 
-    /// Runs `work`, which calls into this guest, by its share of the CPU and for as long as it may run at all. Dropping the
-    /// future drops `work`.
+    /// Runs `work`, which calls into this guest, by its share of the CPU and for as long as it may
+    /// run at all. Dropping the future drops `work`.
     pub async fn run<W: Future>(&self, work: W) -> Result<W::Output, LeaseExpired> {
         self.run_in(self.tenure().as_ref(), work).await
     }
@@ -96,7 +96,8 @@ impl GuestTemplate {
         self.lease.as_ref().map(SharedLease::tenure)
     }
 
-    /// A fresh store with nothing open, which has this memory and place. `depth` counts the WIT calls that led here.
+    /// A fresh store with nothing open, which has this memory and place. `depth` counts the WIT
+    /// calls that led here.
     pub fn store(
         &self,
         engine: &Engine,
@@ -136,7 +137,8 @@ impl GuestTemplate {
             .stderr(GuestOutput::new(
                 self.log.writer(&self.source, Stream::Stderr),
             ))
-            // Real sockets are made by our faces alone, after the policy's word: wasmtime's TCP by that of 0.2.
+            // Real sockets are made by our faces alone, after the policy's word: wasmtime's TCP by
+            // that of 0.2.
             .allow_tcp(true)
             .socket_addr_check(|_, _| Box::pin(async { true }))
             .allow_udp(false)
@@ -198,9 +200,10 @@ impl GuestTemplate {
     }
 }
 
-/// Looks at what the host holds for the guest, and at the lease, on every way into the guest and out of it: host calls,
-/// their returns, and the ticks of the epoch, which are calls too. So what a process does that was stopped in the midst of
-/// a guest, for however long, is to end it; and what the guest is told, such as the time, was so while the lease was held.
+/// Looks at what the host holds for the guest, and at the lease, on every way into the guest and
+/// out of it: host calls, their returns, and the ticks of the epoch, which are calls too. So what a
+/// process does that was stopped in the midst of a guest, for however long, is to end it; and what
+/// the guest is told, such as the time, was so while the lease was held.
 fn watch(store: &mut Store<Guest>, tenure: Option<Tenure>) {
     match tenure {
         None => store.call_hook(host_memory::watch),
@@ -215,8 +218,8 @@ fn watch(store: &mut Store<Guest>, tenure: Option<Tenure>) {
 ///
 /// Dropping it is what a trap, a kill or a limit does: peers read what was sent, then an error.
 pub struct GuestStore {
-    /// Before `store`: fields drop in order, and the sockets in the store's table close cleanly when
-    /// nobody told the network otherwise.
+    /// Before `store`: fields drop in order, and the sockets in the store's table close cleanly
+    /// when nobody told the network otherwise.
     sockets: SocketsOfStore,
     pub store: Store<Guest>,
     /// After `store`, which takes it.

@@ -1,4 +1,5 @@
-//! `wasi:http/handler` 0.3: a request goes to a fresh instance, or to one that serves several, as the manifest says.
+//! `wasi:http/handler` 0.3: a request goes to a fresh instance, or to one that serves several, as
+//! the manifest says.
 
 mod answer;
 mod instance;
@@ -39,7 +40,8 @@ struct Job {
 /// The head of an answer and what brings its body, which lives as long as the instance runs.
 struct Head {
     response: Response<WasiBody>,
-    /// Dropped when the body is whole or nobody reads it any more: then the instance is done with the request.
+    /// Dropped when the body is whole or nobody reads it any more: then the instance is done with
+    /// the request.
     done: oneshot::Sender<()>,
 }
 
@@ -60,9 +62,9 @@ impl Handler {
         }
     }
 
-    /// Answers a request until `deadline`, from its arrival to the last byte of the answer; until then its guest may finish
-    /// its work, too. Dropping the future, or the body before it is whole, gives the request up, and with it an instance that
-    /// serves no other.
+    /// Answers a request until `deadline`, from its arrival to the last byte of the answer; until
+    /// then its guest may finish its work, too. Dropping the future, or the body before it is
+    /// whole, gives the request up, and with it an instance that serves no other.
     pub async fn handle(
         &self,
         component: &Arc<ComponentRuntime>,

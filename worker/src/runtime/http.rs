@@ -1,5 +1,5 @@
-//! Components as the targets of routes: requests in, answers or the reasons for failures out. Each generation of `wasi:http`
-//! has a room of its own: 0.2 in [`p2`], 0.3 in [`super::handler`].
+//! Components as the targets of routes: requests in, answers or the reasons for failures out. Each
+//! generation of `wasi:http` has a room of its own: 0.2 in [`p2`], 0.3 in [`super::handler`].
 
 pub(super) mod body;
 mod p2;
@@ -158,7 +158,8 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
             (StatusCode::BAD_GATEWAY, failure.to_string())
         }
         failure if failure.is_shortage() => (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()),
-        // Backtraces and a guest's own words are for the workload's owner, in its log, not for its clients.
+        // Backtraces and a guest's own words are for the workload's owner, in its log, not for its
+        // clients.
         Failure::Trapped(_) => (StatusCode::INTERNAL_SERVER_ERROR, "it failed".to_owned()),
         Failure::ErrorCode(_) => {
             let text = "it answered with an error, which its log names".to_owned();

@@ -18,8 +18,9 @@ pub(super) const CORE_INSTANCES: u32 = 200;
 pub(super) const MEMORIES: u32 = 20;
 pub(super) const TABLES: u32 = 200;
 
-/// Caps the memory of one store, summed over its linear memories and tables, and remembers which cap was hit. What it
-/// grants is taken of the worker's memory, and given back when the store is dropped.
+/// Caps the memory of one store, summed over its linear memories and tables, and remembers which
+/// cap was hit. What it grants is taken of the worker's memory, and given back when the store is
+/// dropped.
 pub struct Limiter {
     memory_limit: usize,
     memory_used: usize,
@@ -91,7 +92,8 @@ impl Drop for Limiter {
     }
 }
 
-/// Whether a growth is beyond what the memory's or table's own type allows: it fails whatever is granted, so nothing is.
+/// Whether a growth is beyond what the memory's or table's own type allows: it fails whatever is
+/// granted, so nothing is.
 fn exceeds(maximum: Option<usize>, desired: usize) -> bool {
     maximum.is_some_and(|maximum| desired > maximum)
 }

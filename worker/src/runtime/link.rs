@@ -1,5 +1,5 @@
-//! Imports of one guest, answered by exports of its workload's components, with a fresh instance for
-//! each call.
+//! Imports of one guest, answered by exports of its workload's components, with a fresh instance
+//! for each call.
 
 mod typed;
 

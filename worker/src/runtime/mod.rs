@@ -92,10 +92,10 @@ pub enum RuntimeError {
 }
 
 impl Runtime {
-    /// Starts the engines. `cache` is the directory of compiled code, which no other user may be able
-    /// to write to. Beyond `limit` bytes, [`Self::collect`] removes code that is not used. All guests
-    /// together have `memory` bytes of linear memory and tables; the worker's own memory comes on top,
-    /// and so does what `compile` allows to the processes that compile.
+    /// Starts the engines. `cache` is the directory of compiled code, which no other user may be
+    /// able to write to. Beyond `limit` bytes, [`Self::collect`] removes code that is not used. All
+    /// guests together have `memory` bytes of linear memory and tables; the worker's own memory
+    /// comes on top, and so does what `compile` allows to the processes that compile.
     pub fn new(
         cache: &Path,
         limit: u64,
@@ -119,8 +119,8 @@ impl Runtime {
         })
     }
 
-    /// Returns the compiled form of a verified artifact for this role, by the engine that it needs; see
-    /// [`CompileCache::load`].
+    /// Returns the compiled form of a verified artifact for this role, by the engine that it needs;
+    /// see [`CompileCache::load`].
     pub async fn load(
         &self,
         role: Role,
@@ -162,8 +162,8 @@ impl Runtime {
         both.iter().any(|of| is_loaded(&of.p2) || is_loaded(&of.p3))
     }
 
-    /// Removes the compiled code that has been unused for longest, down to the limit. It is compiled
-    /// again when it is needed.
+    /// Removes the compiled code that has been unused for longest, down to the limit. It is
+    /// compiled again when it is needed.
     pub fn collect(&self) -> io::Result<()> {
         // All caches write into one directory.
         self.components

@@ -1,9 +1,10 @@
-//! `wasi:http/outgoing-handler` 0.2 and `wasi:http/client` 0.3: localhost is the workload's own service, the rest is what
-//! `egress` allows.
+//! `wasi:http/outgoing-handler` 0.2 and `wasi:http/client` 0.3: localhost is the workload's own
+//! service, the rest is what `egress` allows.
 //!
-//! Each guest of a replica has connections of its own, because each has egress of its own: a service for each of its
-//! lives, a component for all its instances. A connection is decided by the guest's policy when it is opened, to the very
-//! address that was decided, and goes where it went for as long as it is kept.
+//! Each guest of a replica has connections of its own, because each has egress of its own: a
+//! service for each of its lives, a component for all its instances. A connection is decided by the
+//! guest's policy when it is opened, to the very address that was decided, and goes where it went
+//! for as long as it is kept.
 
 mod body;
 mod client;
@@ -28,10 +29,12 @@ use warren_net::Network;
 
 pub(super) use send::add_to_linker;
 
-/// What a guest waits at most for a connection, a first byte or a next one, unless it asks for less.
+/// What a guest waits at most for a connection, a first byte or a next one, unless it asks for
+/// less.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Bytes of a body that its guest has written and that wait for its reader. One chunk more may be on its way.
+/// Bytes of a body that its guest has written and that wait for its reader. One chunk more may be
+/// on its way.
 const BODY_CHUNK: usize = 64 << 10;
 
 type Sent = Result<
@@ -42,7 +45,8 @@ type Sent = Result<
     Error,
 >;
 
-/// How the instances of one guest send requests. Clones share connections, which end with the last of them.
+/// How the instances of one guest send requests. Clones share connections, which end with the last
+/// of them.
 #[derive(Clone)]
 pub(super) struct Outgoing(Arc<Client>);
 
@@ -105,7 +109,8 @@ impl WasiHttpHooks for Outgoing {
         false
     }
 
-    /// What one write of a guest copies at most, of answers too: a chunk waits for each body that nobody reads.
+    /// What one write of a guest copies at most, of answers too: a chunk waits for each body that
+    /// nobody reads.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK
     }

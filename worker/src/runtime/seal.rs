@@ -1,8 +1,9 @@
 //! What tells compiled code that this worker wrote from any other.
 //!
-//! Compiled code is native code: anyone who changes a bit of it changes what the worker does. So each file ends with a seal,
-//! HMAC-SHA-256 of its name and contents, by a key that is made once for a cache directory and stays there, readable by its
-//! owner alone. A file whose seal is missing or wrong is never mapped.
+//! Compiled code is native code: anyone who changes a bit of it changes what the worker does. So
+//! each file ends with a seal, HMAC-SHA-256 of its name and contents, by a key that is made once
+//! for a cache directory and stays there, readable by its owner alone. A file whose seal is missing
+//! or wrong is never mapped.
 
 use std::{
     fs::{self, File, Metadata, Permissions},
@@ -30,8 +31,8 @@ pub(super) struct Seal(hmac::Key);
 // === impl Seal ===
 
 impl Seal {
-    /// Reads the directory's key, or makes one. A key that others could have read or written, or that is damaged, is
-    /// replaced: what it sealed is compiled again.
+    /// Reads the directory's key, or makes one. A key that others could have read or written, or
+    /// that is damaged, is replaced: what it sealed is compiled again.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join(KEY_FILE);
         for _ in 0..TRIES {
@@ -55,8 +56,8 @@ impl Seal {
         )))
     }
 
-    /// Seals a file that is written whole and gets this name. What the disk gives back is what is sealed: it must be
-    /// `length` bytes.
+    /// Seals a file that is written whole and gets this name. What the disk gives back is what is
+    /// sealed: it must be `length` bytes.
     pub fn put(&self, name: &str, file: &mut File, length: u64) -> io::Result<()> {
         file.sync_data()?;
         let found = file.metadata()?.len();
@@ -71,8 +72,8 @@ impl Seal {
         file.sync_all()
     }
 
-    /// Opens a file of compiled code that this key sealed under this name. What is opened is what was checked, whatever the
-    /// path leads to afterwards.
+    /// Opens a file of compiled code that this key sealed under this name. What is opened is what
+    /// was checked, whatever the path leads to afterwards.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let file = open(path)?;

@@ -85,8 +85,9 @@ impl ServiceRuntime {
         &self.template.host_budget
     }
 
-    /// Runs until the service ends; `started` is called when its instance is there and its `run` is about to be called.
-    /// `turn` is an exclusive service's. Dropping the future kills it: its sockets are reset at once.
+    /// Runs until the service ends; `started` is called when its instance is there and its `run` is
+    /// about to be called. `turn` is an exclusive service's. Dropping the future kills it: its
+    /// sockets are reset at once.
     pub async fn run(&self, turn: Option<Turn>, started: impl FnOnce() + Send) -> ServiceEnd {
         let (fence, tenure) = match turn {
             Some(turn) => (Some(turn.fence), Some(turn.tenure)),

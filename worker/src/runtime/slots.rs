@@ -1,4 +1,5 @@
-//! Places for the invocations of one component: some run, as many again wait in order, more are refused.
+//! Places for the invocations of one component: some run, as many again wait in order, more are
+//! refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +40,8 @@ impl Slots {
         }
     }
 
-    /// Promises a place to an HTTP request, as soon as there is one. None any more once [`Self::drain`] was called.
+    /// Promises a place to an HTTP request, as soon as there is one. None any more once
+    /// [`Self::drain`] was called.
     pub fn admit(&self) -> Option<Admission> {
         self.requests.admit()
     }
@@ -52,8 +54,9 @@ impl Slots {
         Ok(slot)
     }
 
-    /// A place, once there is one: in the order of arrival, and until this moment at most, where `timeout` from the
-    /// arrival ends. [`Failure::Busy`] at once when the queue is full too. Dropping the future leaves the queue.
+    /// A place, once there is one: in the order of arrival, and until this moment at most, where
+    /// `timeout` from the arrival ends. [`Failure::Busy`] at once when the queue is full too.
+    /// Dropping the future leaves the queue.
     pub async fn wait(&self, until: Instant, timeout: Duration) -> Result<Slot, Failure> {
         match self.now() {
             Err(Failure::Busy { .. }) => {}
@@ -82,8 +85,8 @@ impl Slots {
         })
     }
 
-    /// Takes no more requests, and returns when those that wait or run have ended. WIT calls go on: requests in flight
-    /// make them.
+    /// Takes no more requests, and returns when those that wait or run have ended. WIT calls go on:
+    /// requests in flight make them.
     pub async fn drain(&self) {
         self.requests.drain().await;
     }

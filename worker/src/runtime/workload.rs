@@ -111,8 +111,8 @@ fn join(errors: &[plan::LinkError]) -> String {
 impl Runtime {
     /// Links every guest of `spec` as `links` say. Cheap enough to run without yielding.
     ///
-    /// `links` are absent where the control plane, or the worker that wrote the state on disk, was of
-    /// a version that did not know them. They are then computed as Apply computes them.
+    /// `links` are absent where the control plane, or the worker that wrote the state on disk, was
+    /// of a version that did not know them. They are then computed as Apply computes them.
     pub fn prepare(
         &self,
         spec: &WorkloadSpec,

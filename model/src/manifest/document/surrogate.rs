@@ -1,9 +1,9 @@
 //! Characters beyond U+FFFF as JSON writes them in ASCII: two escapes, `"\ud83d\ude00"`.
 //!
-//! JSON is YAML, but YAML's own escapes name whole characters, and its scanner refuses surrogates. It
-//! is therefore given a text in which each surrogate escape is replaced by another escape of the same
-//! length that occurs nowhere else in the document. The scanner decides which of them are in double
-//! quotes, no position moves, and the replacement is undone in what it read.
+//! JSON is YAML, but YAML's own escapes name whole characters, and its scanner refuses surrogates.
+//! It is therefore given a text in which each surrogate escape is replaced by another escape of the
+//! same length that occurs nowhere else in the document. The scanner decides which of them are in
+//! double quotes, no position moves, and the replacement is undone in what it read.
 
 use std::borrow::Cow;
 
@@ -23,17 +23,17 @@ pub(super) struct StandIns {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lone;
 
-/// Digits that, followed by one of 8 to f, do not begin a surrogate. As letters they keep their case,
-/// so that text outside of double quotes can be restored exactly. The first is the block for private
-/// use; a document rarely has characters of all four.
+/// Digits that, followed by one of 8 to f, do not begin a surrogate. As letters they keep their
+/// case, so that text outside of double quotes can be restored exactly. The first is the block for
+/// private use; a document rarely has characters of all four.
 const DIGITS: [u8; 4] = *b"ecba";
 
 const FIRST_SURROGATE: u32 = 0xd800;
 const FIRST_LOW: u32 = 0xdc00;
 
 impl StandIns {
-    /// `None` where the text has no surrogate escape, which is the usual case, or where it uses every
-    /// stand-in itself: then the scanner refuses the surrogates.
+    /// `None` where the text has no surrogate escape, which is the usual case, or where it uses
+    /// every stand-in itself: then the scanner refuses the surrogates.
     pub(super) fn new(text: &str) -> Option<Self> {
         let halves: Vec<usize> = halves(text).map(|(at, _)| at).collect();
         if halves.is_empty() {

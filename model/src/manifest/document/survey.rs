@@ -1,5 +1,5 @@
-//! What no manifest may hold, whatever its fields are called: all of it in one walk over a document's events, where
-//! the loader would stop at the first.
+//! What no manifest may hold, whatever its fields are called: all of it in one walk over a
+//! document's events, where the loader would stop at the first.
 
 use std::{borrow::Cow, collections::HashMap};
 

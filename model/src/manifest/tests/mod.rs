@@ -10,7 +10,8 @@ fn one(text: &str) -> Manifest {
     alone(parse("test.yaml", text))
 }
 
-/// As [`one`], by the rules of the contract alone: what this version does not honour yet is read all the same.
+/// As [`one`], by the rules of the contract alone: what this version does not honour yet is read
+/// all the same.
 fn whole(text: &str) -> Manifest {
     alone(parse_with("test.yaml", text, spec::validate_workload))
 }

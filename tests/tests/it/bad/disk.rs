@@ -1,7 +1,8 @@
-//! A control plane whose disk is full: it reads on, and writes again when there is space, without losing a replica.
+//! A control plane whose disk is full: it reads on, and writes again when there is space, without
+//! losing a replica.
 //!
-//! The disk is a small tmpfs in a mount namespace of the control plane's own, which ends with it. Where nothing can be
-//! mounted, a limit on the size of files stands in for it.
+//! The disk is a small tmpfs in a mount namespace of the control plane's own, which ends with it.
+//! Where nothing can be mounted, a limit on the size of files stands in for it.
 
 use std::{
     fs::{self, File},
@@ -23,7 +24,8 @@ use crate::{
 
 const DISK: &str = "16m";
 
-/// 2 MiB, in the unit of `ulimit`: far below what the store wants to write in this test, beyond what it starts with.
+/// 2 MiB, in the unit of `ulimit`: far below what the store wants to write in this test, beyond
+/// what it starts with.
 const FILE_BLOCKS: &str = "4096";
 
 const WORKER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -163,7 +165,8 @@ impl Full<'_> {
     }
 }
 
-/// A service whose manifest takes much room, and not so much that the store gives it a file of its own.
+/// A service whose manifest takes much room, and not so much that the store gives it a file of its
+/// own.
 fn large(number: usize) -> String {
     let (echo, text) = (guest("wstd-echo"), "x".repeat(10_000));
     format!(

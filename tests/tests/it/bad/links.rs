@@ -1,4 +1,5 @@
-//! Components that do not fit together. Without a server the same is said of them, in the same words.
+//! Components that do not fit together. Without a server the same is said of them, in the same
+//! words.
 
 use serde_json::json;
 use tonic::Code;

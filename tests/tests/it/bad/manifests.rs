@@ -1,4 +1,5 @@
-//! What is wrong with manifests is told all at once, with places, and of several documents none is applied.
+//! What is wrong with manifests is told all at once, with places, and of several documents none is
+//! applied.
 
 use std::{fs, process::Stdio};
 
@@ -49,7 +50,8 @@ async fn of_several_documents_none_is_applied_when_one_is_bad() {
             .lab
             .write("module.wasm", b"\0asm\x01\0\0\0"),
     );
-    // A file that is no component, and a route that another workload holds: the one known here, the other there.
+    // A file that is no component, and a route that another workload holds: the one known here, the
+    // other there.
     let held = format!(
         "name: held\ncomponents:\n- name: web\n  component: {}\n  routes: [ {{ host: counter.localhost }} ]\n",
         guest("http-echo")
@@ -178,7 +180,8 @@ async fn manifests_come_from_directories_pipes_and_stdin() {
 async fn a_refusal_in_the_middle_says_what_was_applied_and_what_was_not() {
     let cluster = crate::cluster(1).await;
     cluster.apply(&manifest("counter")).await;
-    // It holds the route until its own document is applied, which comes too late: nobody can know that before.
+    // It holds the route until its own document is applied, which comes too late: nobody can know
+    // that before.
     let takes = http_echo("").replace("echo.localhost", "counter.localhost");
     let gives = manifest("counter").replace("counter.localhost", "other.localhost");
     let last = http_echo("")

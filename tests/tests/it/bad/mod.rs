@@ -23,7 +23,8 @@ use crate::{
     counter::{count, manifest},
 };
 
-/// A cluster where the counter runs and has counted: whatever is refused, it goes on as if nothing had been.
+/// A cluster where the counter runs and has counted: whatever is refused, it goes on as if nothing
+/// had been.
 struct Standing {
     cluster: Cluster,
     workload: Value,

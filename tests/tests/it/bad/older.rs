@@ -1,4 +1,5 @@
-//! Servers of another version: nothing is sent that they would drop, and what they lack is told with both versions.
+//! Servers of another version: nothing is sent that they would drop, and what they lack is told
+//! with both versions.
 
 use super::{places, refused_quietly, stand_in::StandIn};
 use crate::lab;

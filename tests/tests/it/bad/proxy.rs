@@ -26,8 +26,8 @@ pub enum Then {
 }
 
 impl Proxy {
-    /// Passes everything on to the server at this URL, but the first connections that send more than `bytes`, so many of
-    /// them, stop there.
+    /// Passes everything on to the server at this URL, but the first connections that send more
+    /// than `bytes`, so many of them, stop there.
     pub async fn start(server: &str, bytes: u64, connections: usize, then: Then) -> Self {
         let server: SocketAddr = server.trim_start_matches("http://").parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -41,7 +41,8 @@ struct Noted<S> {
 }
 
 impl StandIn {
-    /// Of this version and these features; `hangs` is the path of a method that it never answers, if any.
+    /// Of this version and these features; `hangs` is the path of a method that it never answers,
+    /// if any.
     pub fn start(version: &str, features: &[&str], hangs: &'static str) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

@@ -60,7 +60,8 @@ async fn every_revision_can_be_told_and_brought_back() {
         (&true.into(), &false.into())
     );
 
-    // Back to what ran before: the restart changed nothing, so the one before it is the last that differs.
+    // Back to what ran before: the restart changed nothing, so the one before it is the last that
+    // differs.
     let said = cluster.warren(&["rollback", "echo", "--wait"]).await.ok();
     assert!(
         said.contains("rolled back to revision 1, as revision 4"),

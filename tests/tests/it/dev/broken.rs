@@ -1,4 +1,5 @@
-//! `warren dev` and versions that are broken: it says why, what runs goes on, and the next change is a new try.
+//! `warren dev` and versions that are broken: it says why, what runs goes on, and the next change
+//! is a new try.
 
 use std::fs;
 

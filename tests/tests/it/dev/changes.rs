@@ -10,7 +10,8 @@ use warren_tests::{Dev, Lab, Reply, example, get, within};
 use super::answers;
 use crate::{http_echo, lab};
 
-/// Far beyond what a redeployment takes on a machine that is busy with other tests. What it does take is printed.
+/// Far beyond what a redeployment takes on a machine that is busy with other tests. What it does
+/// take is printed.
 const LENIENT: Duration = Duration::from_secs(5);
 
 /// The same where a component is compiled, with whatever the other tests leave of the cores.

@@ -1,4 +1,5 @@
-//! The pages for users are true: what they tell a reader to type is typed, and what they list is compared.
+//! The pages for users are true: what they tell a reader to type is typed, and what they list is
+//! compared.
 
 mod pages;
 mod reading;

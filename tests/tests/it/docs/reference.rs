@@ -1,4 +1,5 @@
-//! Pages that are made from the code. `UPDATE_DOCS=1` writes them anew, otherwise a difference is an error.
+//! Pages that are made from the code. `UPDATE_DOCS=1` writes them anew, otherwise a difference is
+//! an error.
 
 use std::{env, fmt::Write as _, fs};
 

@@ -12,7 +12,8 @@ use std::{fs, path::Path};
 
 use warren_tests::{Cluster, eventually};
 
-/// An example's manifest as a file anywhere may have it, with one change: the worker chooses the ports that it publishes.
+/// An example's manifest as a file anywhere may have it, with one change: the worker chooses the
+/// ports that it publishes.
 fn manifest(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let root = root.canonicalize().unwrap();

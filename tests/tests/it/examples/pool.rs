@@ -34,8 +34,8 @@ async fn ask(dev: &Dev, query: &'static str, times: usize) -> Vec<String> {
     stream::iter(requests).buffer_unordered(16).collect().await
 }
 
-/// Ends all connections to the database, as an administrator may, and returns how many there have been in its life. A
-/// connection is counted for certain once it has ended.
+/// Ends all connections to the database, as an administrator may, and returns how many there have
+/// been in its life. A connection is counted for certain once it has ended.
 async fn sessions(postgres: &Postgres) -> usize {
     const OTHERS: &str =
         "from pg_stat_activity where datname = 'postgres' and backend_type = 'client backend'";

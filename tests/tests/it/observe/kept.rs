@@ -21,7 +21,8 @@ fn bytes(dir: &Path) -> u64 {
     sizes.sum()
 }
 
-/// Kills the only worker in the midst of this run, starts it again on its data, and waits for the next run.
+/// Kills the only worker in the midst of this run, starts it again on its data, and waits for the
+/// next run.
 async fn start_again(cluster: &mut Cluster, workload: &str, run: u32) {
     begun(cluster, workload, run).await;
     let mut gone = cluster.workers.remove(0);

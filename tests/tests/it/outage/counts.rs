@@ -9,7 +9,8 @@ use crate::{cluster, restarts::greet};
 
 const MOODY: &str = "moody.localhost";
 
-/// Each client that it greets makes it trap: whoever counts greetings knows how often it was started again.
+/// Each client that it greets makes it trap: whoever counts greetings knows how often it was
+/// started again.
 fn trapper() -> String {
     let guest = guest("trapper");
     format!(

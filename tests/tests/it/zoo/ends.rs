@@ -51,7 +51,8 @@ async fn by_a_trap_in_drop() {
     zoo.admit(&service("drop", ENDS_ONCE)).await;
     zoo.last_exit("TRAPPED", &["unreachable", "drop"]).await;
     zoo.log_has("asked to panic while dropped").await;
-    // It fell over after it had answered: its client has a part of that, or a connection that was cut before.
+    // It fell over after it had answered: its client has a part of that, or a connection that was
+    // cut before.
     zoo.cluster.apply(&component("", "")).await;
     if let Ok(reply) = try_get(zoo.cluster.http(), HOST, "/drop").await {
         assert_eq!(reply.status, 200, "{reply:?}");

@@ -4,10 +4,12 @@ use futures::future::join_all;
 
 use super::{Zoo, component, made_service, text};
 
-/// The budget of a small guest, and room for what the worker itself and its allocator need beside it.
+/// The budget of a small guest, and room for what the worker itself and its allocator need beside
+/// it.
 const ROOM: u64 = (16 + 80) << 20;
 
-/// What a component of 4 MiB makes the worker hold, by seven requests at once, is bounded for all of them together.
+/// What a component of 4 MiB makes the worker hold, by seven requests at once, is bounded for all
+/// of them together.
 async fn bounded(path: &str, told: &str) {
     let zoo = Zoo::open().await;
     let limits = "  limits: { memory: 4MiB, timeout: 60s }\n";

@@ -2,7 +2,8 @@
 
 use super::{ENDS_ONCE, Zoo, component, made_service, service, text};
 
-/// More than a worker grows by for one guest that takes all it may: that is 64 MiB, and some for the worker itself.
+/// More than a worker grows by for one guest that takes all it may: that is 64 MiB, and some for
+/// the worker itself.
 const ROOM: u64 = 128 << 20;
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! A zoo of hostile guests, each beside a workload that behaves well.
 //!
-//! Every test here shows what the beast's owner is told, and through [`Zoo::close`] that the neighbour's every request
-//! was answered meanwhile by the same life of its service, and that the worker is still the same process.
+//! Every test here shows what the beast's owner is told, and through [`Zoo::close`] that the
+//! neighbour's every request was answered meanwhile by the same life of its service, and that the
+//! worker is still the same process.
 //!
 //! | beast | what its owner is told | where |
 //! |---|---|---|
@@ -185,8 +186,8 @@ fn made_service(zoo: &Zoo, text: &str) -> String {
     )
 }
 
-/// The component that does what a request's path says, at [`HOST`], and one that it calls by WIT. `front` and `callee` are
-/// further fields of each.
+/// The component that does what a request's path says, at [`HOST`], and one that it calls by WIT.
+/// `front` and `callee` are further fields of each.
 fn component(front: &str, callee: &str) -> String {
     let (http, types) = (guest("hostile-http"), guest("types"));
     format!(

@@ -26,8 +26,8 @@ async fn of_directories_files_and_bytes_ends_at_the_volumes_limits() {
     // Beside the directories, what is written to, and the one that could not be moved.
     zoo.log_has("made 170 files: QuotaExceeded").await;
     zoo.log_has("wrote again").await;
-    // What the directories leave, but for the end of a write that was refused. Which error that is, is wasi-libc's word: it
-    // does not ask a stream for more than that it failed.
+    // What the directories leave, but for the end of a write that was refused. Which error that is,
+    // is wasi-libc's word: it does not ask a stream for more than that it failed.
     let logs = zoo.cluster.warren(&["logs", BEAST]).await.ok();
     let (_, wrote) = logs.split_once("wrote ").unwrap();
     let bytes: u64 = wrote.split(' ').next().unwrap().parse().unwrap();

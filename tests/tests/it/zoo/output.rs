@@ -121,8 +121,8 @@ async fn is_broken(mut body: Incoming) -> bool {
     }
 }
 
-/// Each to the end of the worker's patience, all at once: clients that send a byte of a request now and then, a component
-/// and a service that send a byte of an answer.
+/// Each to the end of the worker's patience, all at once: clients that send a byte of a request now
+/// and then, a component and a service that send a byte of an answer.
 #[tokio::test]
 async fn slow_clients_and_guests() {
     const CLIENTS: usize = 200;

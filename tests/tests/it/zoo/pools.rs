@@ -10,10 +10,12 @@ use super::{BEAST, HOST, Zoo, text};
 const REQUESTS: usize = 300;
 /// Of one instance, in each of two core instances.
 const TABLES: usize = 95;
-/// At most this many requests are answered at once by an instance of their own: all requests of the test and more.
+/// At most this many requests are answered at once by an instance of their own: all requests of the
+/// test and more.
 const CONCURRENCY: usize = 1_000;
 
-/// Each request waits in an instance with many tables, core instances and a heap, until its time is over.
+/// Each request waits in an instance with many tables, core instances and a heap, until its time is
+/// over.
 fn slow_handler() -> String {
     let tables = "(table 1 funcref)".repeat(TABLES);
     let mut instances = String::new();
@@ -74,7 +76,8 @@ async fn slow_requests_that_take_all_tables() {
     let slow: Vec<_> = (0..REQUESTS)
         .map(|_| tokio::spawn(get(http, HOST, "/")))
         .collect();
-    // As soon as the others have taken all that the workload may have, this one waits for its second in vain.
+    // As soon as the others have taken all that the workload may have, this one waits for its
+    // second in vain.
     let refused = eventually("the beast has its share", async || {
         let reply = zoo.ask("/quick").await;
         if reply.status == 503 {

@@ -1,5 +1,5 @@
-//! Guests that open sockets for ever. What they are told exactly, and what a network takes at most, the worker's own
-//! tests show.
+//! Guests that open sockets for ever. What they are told exactly, and what a network takes at most,
+//! the worker's own tests show.
 
 use super::{Zoo, component, service};
 

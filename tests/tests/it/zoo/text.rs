@@ -37,8 +37,8 @@ fn exporting(interface: &str, function: &str, ty: &str, imports: &str, fields: &
     )
 }
 
-/// A service whose core module may call `$new`, which makes a handle of a resource of its own; `run` is the body of its
-/// function.
+/// A service whose core module may call `$new`, which makes a handle of a resource of its own;
+/// `run` is the body of its function.
 pub(super) fn with_resource(run: &str) -> String {
     format!(
         r#"(component

@@ -1,4 +1,5 @@
-//! The session with the control plane: opened again for as long as the worker lives. Whatever happens to it, replicas go on.
+//! The session with the control plane: opened again for as long as the worker lives. Whatever
+//! happens to it, replicas go on.
 
 mod error;
 mod lanes;
@@ -133,9 +134,11 @@ pub struct Ending {
 
 /// For a connection to be made, and for a silent one to be taken for dead.
 const CONNECT: Duration = Duration::from_secs(5);
-/// For a session to open: connect, Hello, Welcome. The control plane first brings its records in line with Hello.
+/// For a session to open: connect, Hello, Welcome. The control plane first brings its records in
+/// line with Hello.
 const OPENING: Duration = Duration::from_secs(30);
-/// For a control plane to say what should run, before a worker that starts goes on with what it last ran.
+/// For a control plane to say what should run, before a worker that starts goes on with what it
+/// last ran.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between tries that cannot succeed before somebody has changed something.
 const SLOW: Duration = Duration::from_secs(10);
@@ -194,8 +197,8 @@ impl Tries {
 // === impl Session ===
 
 impl Session {
-    /// Keeps a session open until it is told to close. Fails only before the first one has opened, and only where
-    /// somebody has to change something.
+    /// Keeps a session open until it is told to close. Fails only before the first one has opened,
+    /// and only where somebody has to change something.
     pub async fn run(mut self) -> Result<(), SessionError> {
         let mut tries = Tries {
             seen: mem::take(&mut self.seen).under(self.config.name.as_str()),

@@ -40,8 +40,8 @@ pub(super) struct Open<'a> {
     heard: Instant,
     /// Carries what is not control messages.
     bulk: Channel,
-    /// Assignments on their way to the disk. Nothing else is read meanwhile, so they are followed in order; a task of its
-    /// own finishes what it began when the session ends.
+    /// Assignments on their way to the disk. Nothing else is read meanwhile, so they are followed
+    /// in order; a task of its own finishes what it began when the session ends.
     keeping: Option<JoinHandle<Kept>>,
     /// The control plane knows that the worker stops.
     leaves: bool,
@@ -61,7 +61,8 @@ pub(super) struct Open<'a> {
 pub(super) struct Timing {
     pub heartbeat: Duration,
     pub timeout: Duration,
-    /// The timeout as the control plane counts it; zero where it does not say. Nothing that is exclusive runs for longer.
+    /// The timeout as the control plane counts it; zero where it does not say. Nothing that is
+    /// exclusive runs for longer.
     pub lost_after: Duration,
 }
 
@@ -115,7 +116,8 @@ impl<'a> Open<'a> {
             let leaves = !self.leaves && self.session.ending.draining.is_cancelled();
             let urgent = leaves || self.dropped.is_some();
             let ready_at = self.outbox.ready_at();
-            // What is heard and what is reported go in turns: none waits for the other, however much there is.
+            // What is heard and what is reported go in turns: none waits for the other, however
+            // much there is.
             listens = !listens;
             tokio::select! {
                 biased;
@@ -137,7 +139,8 @@ impl<'a> Open<'a> {
                 Some(_) = self.pushes.join_next() => {}
                 message = self.inbound.message(), if listens && self.keeping.is_none() => self.receive(message)?,
                 () = reports.changed(self.outbox.taken()) => self.learn(),
-                // Made when there is room for it: a control plane that does not read costs no memory.
+                // Made when there is room for it: a control plane that does not read costs no
+                // memory.
                 place = place(&outbound, ready_at), if !urgent && ready_at.is_some() => {
                     if let Some(next) = self.outbox.pop(now()) {
                         self.report(next, place?);
@@ -231,7 +234,8 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// Nothing is followed before it is on disk: what is told to stop, and has stopped, must not start with the next worker.
+    /// Nothing is followed before it is on disk: what is told to stop, and has stopped, must not
+    /// start with the next worker.
     fn keep(&mut self, message: v1::Assignments) {
         let (term, generation) = (message.term, message.generation);
         if !self.seen.admit(term, generation) {
@@ -261,7 +265,8 @@ impl<'a> Open<'a> {
         });
     }
 
-    /// Assignments that cannot be followed end the session: an acknowledgement would let run what they were to stop.
+    /// Assignments that cannot be followed end the session: an acknowledgement would let run what
+    /// they were to stop.
     fn kept(&mut self, kept: Result<Kept, JoinError>) -> Result<(), SessionError> {
         self.keeping = None;
         let kept = kept.map_err(|error| {
@@ -273,7 +278,8 @@ impl<'a> Open<'a> {
     }
 
     fn follow(&mut self, kept: Kept) {
-        // All that runs is being stopped, and what is assigned now is told again to the next worker.
+        // All that runs is being stopped, and what is assigned now is told again to the next
+        // worker.
         if self.session.ending.draining.is_cancelled() {
             return;
         }

@@ -22,9 +22,9 @@ pub(super) struct Outbox {
     taken: u64,
     /// What went with Hello.
     hello: u64,
-    /// Replicas that wait for their report, by the time of it and in the order in which they changed.
-    /// One that may be told at once stands at the time of its last report: who was silent for the
-    /// longest goes first.
+    /// Replicas that wait for their report, by the time of it and in the order in which they
+    /// changed. One that may be told at once stands at the time of its last report: who was silent
+    /// for the longest goes first.
     queue: BTreeMap<Due, String>,
     waiting: HashMap<String, Waiting>,
     /// How many of the waiting changed first after each version.
@@ -32,7 +32,8 @@ pub(super) struct Outbox {
     told: HashMap<String, Told>,
     /// The rate of all reports together.
     pace: Pace,
-    /// The report that was handed out last changed first after this version. It may not have left yet.
+    /// The report that was handed out last changed first after this version. It may not have left
+    /// yet.
     handed: Option<u64>,
     opened: Instant,
     sequence: u64,
@@ -172,8 +173,8 @@ impl Outbox {
         })
     }
 
-    /// Its report, which tells all up to `version`, is handed to the connection. `last`: the replica
-    /// has no other.
+    /// Its report, which tells all up to `version`, is handed to the connection. `last`: the
+    /// replica has no other.
     pub fn hand_out(&mut self, next: Next, version: u64, last: bool, now: Instant) {
         self.handed = Some(next.since);
         self.pace.count(WORKER, now);
@@ -208,7 +209,8 @@ impl Outbox {
         self.sequence
     }
 
-    /// A heartbeat was answered: when it was sent. `None` for one that was before, or was never sent.
+    /// A heartbeat was answered: when it was sent. `None` for one that was before, or was never
+    /// sent.
     pub fn acknowledged(&mut self, sequence: u64) -> Option<BootTime> {
         if sequence <= self.answered {
             return None;
@@ -218,8 +220,8 @@ impl Outbox {
         Some(beat.at)
     }
 
-    /// What was reported before a heartbeat is kept: the version up to which it need not be told again.
-    /// `None` where that is no news.
+    /// What was reported before a heartbeat is kept: the version up to which it need not be told
+    /// again. `None` where that is no news.
     pub fn kept(&mut self, sequence: u64) -> Option<u64> {
         if sequence > self.sequence {
             return None;

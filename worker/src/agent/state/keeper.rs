@@ -1,5 +1,5 @@
-//! What the worker last ran, on disk before it is followed: a worker that starts while the control plane is away goes on
-//! with it.
+//! What the worker last ran, on disk before it is followed: a worker that starts while the control
+//! plane is away goes on with it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -77,7 +77,8 @@ impl Last {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Opens the directory, made if missing. What in it cannot be used is told and ignored. Waits for the disk.
+    /// Opens the directory, made if missing. What in it cannot be used is told and ignored. Waits
+    /// for the disk.
     pub fn open(dir: PathBuf) -> io::Result<(Arc<Self>, Last)> {
         Self::on(Directory::open(dir)?)
     }

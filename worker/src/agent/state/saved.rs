@@ -16,8 +16,8 @@ use crate::replica::{
 pub struct Saved {
     #[prost(message, optional, tag = "1")]
     pub assignment: Option<v1::Assignment>,
-    /// How far it came, in as much of its last report as a start has to know: RUNNING, COMPLETED or FAILED. None before
-    /// its first start.
+    /// How far it came, in as much of its last report as a start has to know: RUNNING, COMPLETED or
+    /// FAILED. None before its first start.
     #[prost(message, optional, tag = "2")]
     pub mark: Option<v1::ReplicaReport>,
 }
@@ -108,7 +108,8 @@ impl Saved {
             Phase::Completed | Phase::Failed => report.phase(),
             Phase::Stopped if report.completed => Phase::Completed,
             Phase::Starting | Phase::Running | Phase::Backoff => Phase::Running,
-            // Not started yet; or the worker ends, and what it ran counts. A stop that somebody wants removes all this.
+            // Not started yet; or the worker ends, and what it ran counts. A stop that somebody
+            // wants removes all this.
             _ => return false,
         };
         let ended = matches!(phase, Phase::Completed | Phase::Failed);

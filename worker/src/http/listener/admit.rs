@@ -51,7 +51,8 @@ impl Door {
     }
 
     /// Seats a client that has connected; the connection that was idle for longest may be closed
-    /// for it. `peer` is whose share of the places counts, if anybody's. `None` when there is not even room to answer with a refusal.
+    /// for it. `peer` is whose share of the places counts, if anybody's. `None` when there is not
+    /// even room to answer with a refusal.
     pub fn admit(&self, peer: Option<Peer>) -> Option<Seat> {
         let leave = CancellationToken::new();
         let (entered, refusal) = match self.places.enter(peer, leave.clone()) {

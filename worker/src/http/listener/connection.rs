@@ -99,8 +99,8 @@ impl<F: Front> Listener<F> {
         }
     }
 
-    /// Answers one request, unless the connection's place was given away: then its stream is refused,
-    /// and the client may send it again (RFC 9113, section 8.7).
+    /// Answers one request, unless the connection's place was given away: then its stream is
+    /// refused, and the client may send it again (RFC 9113, section 8.7).
     fn take(
         &self,
         request: Request<Incoming>,

@@ -4,7 +4,8 @@ use http::Request;
 
 use crate::http::limit::{FIELD_OVERHEAD, HeadTooLarge, MAX_FIELDS, MAX_HEAD, head_size};
 
-/// For what a worker adds to the head of a request that it forwards, which was within the limits before.
+/// For what a worker adds to the head of a request that it forwards, which was within the limits
+/// before.
 const FORWARDED_BYTES: usize = 8 << 10;
 const FORWARDED_FIELDS: usize = 8;
 

@@ -293,8 +293,8 @@ async fn draining_cuts_what_takes_too_long() {
     assert_eq!(stream.read(&mut [0]).await.unwrap_or_default(), 0);
 }
 
-/// Heads that come byte by byte, or not at all, of either version: each connection is cut in time, and others are answered
-/// meanwhile.
+/// Heads that come byte by byte, or not at all, of either version: each connection is cut in time,
+/// and others are answered meanwhile.
 #[tokio::test]
 async fn a_head_that_does_not_end_in_time_is_cut_off() {
     let limits = Limits {

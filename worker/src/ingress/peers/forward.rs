@@ -21,7 +21,8 @@ use crate::http::{
 /// more, cost it nothing.
 const OFFERS: usize = 6;
 
-/// Answers a request from another worker's replica. Dropping the future, or the response's body, gives the request up.
+/// Answers a request from another worker's replica. Dropping the future, or the response's body,
+/// gives the request up.
 pub(in crate::ingress) async fn forward(
     remote: Arc<Remote>,
     mut request: Request<ClientBody>,

@@ -20,8 +20,8 @@ use crate::{
     ingress::{Router, front::authority},
 };
 
-/// Answers what comes to `--listen`. Forwarded requests are answered by replicas of this worker alone: what comes from
-/// another worker goes to no third one, whatever either of them believes.
+/// Answers what comes to `--listen`. Forwarded requests are answered by replicas of this worker
+/// alone: what comes from another worker goes to no third one, whatever either of them believes.
 #[derive(Clone)]
 pub struct ClusterFront {
     router: Router,

@@ -1,8 +1,8 @@
 //! Requests that another worker answers: the routes of the fleet, and the way there and in.
 //!
-//! A request comes to any worker. Where that one has no ready replica of its own, it sends the request on to the `--listen`
-//! address of one that has, over HTTP/2, and that one answers it from its own replicas or says that it cannot: a request is
-//! never forwarded twice.
+//! A request comes to any worker. Where that one has no ready replica of its own, it sends the
+//! request on to the `--listen` address of one that has, over HTTP/2, and that one answers it from
+//! its own replicas or says that it cannot: a request is never forwarded twice.
 
 mod body;
 mod forward;

@@ -24,7 +24,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::body::{Lent, Until};
 use crate::http::limit::{MAX_HEAD_LIST, MAX_STREAMS, STREAM_WINDOW, WORKER_WINDOW};
 
-/// Connections to one worker. Each takes [`MAX_STREAMS`] requests at once, and one more is opened when they are full.
+/// Connections to one worker. Each takes [`MAX_STREAMS`] requests at once, and one more is opened
+/// when they are full.
 const CONNECTIONS: usize = 4;
 const CONNECT: Duration = Duration::from_secs(2);
 /// A worker that is silently gone is noticed after both.
@@ -102,7 +103,8 @@ impl Peer {
         })
     }
 
-    /// What makes it a better or worse choice: whether it failed just now, and how many requests are on their way to it.
+    /// What makes it a better or worse choice: whether it failed just now, and how many requests
+    /// are on their way to it.
     pub fn burden(&self) -> (bool, usize) {
         let avoided = self.failed.lock().is_some_and(|at| at.elapsed() < AVOIDED);
         (avoided, self.requests.load(Ordering::Relaxed))
@@ -228,8 +230,8 @@ impl From<hyper::Error> for Failure {
 // === impl Place ===
 
 impl Place {
-    /// Sends a request and waits for the head of its answer. Keep-alive tells of a worker that is gone, and the other side
-    /// of how long a guest may take.
+    /// Sends a request and waits for the head of its answer. Keep-alive tells of a worker that is
+    /// gone, and the other side of how long a guest may take.
     pub async fn send(&self, request: Request<Lent>) -> Result<Response<Incoming>, Failure> {
         let mut sender = self.connection.sender.clone();
         let sent = sender.try_send_request(request).await;

@@ -14,7 +14,8 @@ use warren_proto::v1;
 
 use super::peer::Peer;
 
-/// Who serves which route, on other workers than this one. Kept as it is while the control plane is away.
+/// Who serves which route, on other workers than this one. Kept as it is while the control plane is
+/// away.
 pub struct FleetRoutes {
     /// This worker's name: it is not its own peer.
     me: String,
@@ -115,8 +116,8 @@ impl FleetRoutes {
 // === impl Remote ===
 
 impl Remote {
-    /// The next to ask, other than these: of those that could be reached, the one with the fewest requests on their way to it;
-    /// among equals they take turns.
+    /// The next to ask, other than these: of those that could be reached, the one with the fewest
+    /// requests on their way to it; among equals they take turns.
     pub fn next(&self, tried: &[Arc<Peer>]) -> Option<Arc<Peer>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.peers.len();

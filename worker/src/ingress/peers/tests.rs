@@ -1,4 +1,5 @@
-//! Workers that forward to each other, each an ingress and a `--listen` address with real sockets; guests are played.
+//! Workers that forward to each other, each an ingress and a `--listen` address with real sockets;
+//! guests are played.
 
 #![allow(clippy::unwrap_used)]
 
@@ -293,7 +294,8 @@ async fn nothing_is_forwarded_twice() {
     let answer = first.get("/api").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert_eq!(second.asked(), 0);
-    // What a client sends to the other listener is no way around the routes of this worker, nor to another.
+    // What a client sends to the other listener is no way around the routes of this worker, nor to
+    // another.
     let asked = ask(
         first.listen,
         "GET / HTTP/1.1\r\nHost: a.localhost\r\nConnection: close\r\nWarren-Route: a.localhost/\r\n\r\n",

@@ -1,4 +1,5 @@
-//! Upgrades: a connection of its own to the other worker, by HTTP/1.1, which becomes what the service agrees to.
+//! Upgrades: a connection of its own to the other worker, by HTTP/1.1, which becomes what the
+//! service agrees to.
 
 use std::{io, sync::Arc};
 

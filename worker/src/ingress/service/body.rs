@@ -1,4 +1,5 @@
-//! Bodies on their way between a client and a service. Frames pass as they come; none is kept or copied here.
+//! Bodies on their way between a client and a service. Frames pass as they come; none is kept or
+//! copied here.
 
 use std::{
     pin::Pin,
@@ -73,8 +74,8 @@ impl RequestBody {
         self.body.as_ref().map(Limited::overrun).unwrap_or_default()
     }
 
-    /// A service shall not take a part for the whole: hyper closes a connection of HTTP/1.1 in good order even when the
-    /// body that it sends breaks off.
+    /// A service shall not take a part for the whole: hyper closes a connection of HTTP/1.1 in good
+    /// order even when the body that it sends breaks off.
     pub(super) fn carried_by(&mut self, scope: &Scope) {
         if self.body.is_some() {
             self.carrier = Some(scope.clone());
@@ -152,8 +153,8 @@ pub(super) trait Held: Send + Unpin + 'static {
 pub(super) struct ResponseBody<H: Held> {
     body: Incoming,
     held: Option<H>,
-    /// Why it breaks off, on the next occasion: a connection gives up at once, and what came before the error would be
-    /// lost if there were no time to send it.
+    /// Why it breaks off, on the next occasion: a connection gives up at once, and what came before
+    /// the error would be lost if there were no time to send it.
     broken: Option<hyper::Error>,
 }
 

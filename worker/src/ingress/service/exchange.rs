@@ -1,4 +1,5 @@
-//! One request and its answer, whatever the version of HTTP: how long it may take, and when it is sent twice.
+//! One request and its answer, whatever the version of HTTP: how long it may take, and when it is
+//! sent twice.
 
 use std::sync::Arc;
 
@@ -59,8 +60,9 @@ pub(super) async fn deliver<C: Channel>(
     }
 }
 
-/// Sends a request through a channel that was used before. The service may have closed it at the same moment: then
-/// the request is sent once more, through a new one, if that cannot do harm (RFC 9110, section 9.2.2).
+/// Sends a request through a channel that was used before. The service may have closed it at the
+/// same moment: then the request is sent once more, through a new one, if that cannot do harm (RFC
+/// 9110, section 9.2.2).
 pub(super) async fn deliver_again<C, F>(
     mut channel: C,
     request: Request<RequestBody>,
@@ -111,8 +113,8 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 // === impl Waiting ===
 
 impl Waiting {
-    /// Waits for the head of an answer, [`PortLimits::head_timeout`] from the last byte of the request that the
-    /// service took.
+    /// Waits for the head of an answer, [`PortLimits::head_timeout`] from the last byte of the
+    /// request that the service took.
     pub(super) async fn head<C: Send>(
         &self,
         answering: impl Future<Output = Delivered<C>> + Send,

@@ -44,8 +44,8 @@ struct HeldLease {
     _slot: OwnedSemaphorePermit,
 }
 
-/// Sends a request; `slot` is held until the response, or the protocol that follows it, is over. `upgrade` is the
-/// client's side of an upgrade that it asked for.
+/// Sends a request; `slot` is held until the response, or the protocol that follows it, is over.
+/// `upgrade` is the client's side of an upgrade that it asked for.
 pub(super) async fn send(
     pool: &Arc<Pool>,
     dialer: &Dialer,
@@ -116,8 +116,8 @@ fn failure(error: &hyper::Error) -> Failure {
     }
 }
 
-/// Carries bytes between a client and a service that agreed on another protocol, until both directions have ended or
-/// one of them breaks.
+/// Carries bytes between a client and a service that agreed on another protocol, until both
+/// directions have ended or one of them breaks.
 async fn tunnel(
     client: OnUpgrade,
     service: OnUpgrade,
@@ -168,8 +168,9 @@ impl Drop for ResetOnDrop {
 
 impl Channel for Lease {
     async fn send(&mut self, mut request: Request<RequestBody>) -> Sent {
-        // One that has only just been given back may not have noticed the end of its response. It is waited for, because
-        // a service that takes one connection after the other would not answer on a second one.
+        // One that has only just been given back may not have noticed the end of its response. It
+        // is waited for, because a service that takes one connection after the other would not
+        // answer on a second one.
         if !matches!(timeout(SETTLE, self.sender.ready()).await, Ok(Ok(()))) {
             return Sent::Unsent(request);
         }
@@ -182,7 +183,8 @@ impl Channel for Lease {
 
 impl Held for HeldLease {
     fn finish(self) {
-        // A service that has answered before it read all may go on to read, or never: that connection is over.
+        // A service that has answered before it read all may go on to read, or never: that
+        // connection is over.
         if self.sending.is_none_or(|sending| sending.has_ended()) {
             self.pool.give(self.lease);
         }

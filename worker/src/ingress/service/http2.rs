@@ -23,8 +23,8 @@ use crate::{
 
 /// Requests at once on one connection: what every server should allow (RFC 9113, section 6.5.2).
 const STREAMS: u32 = 100;
-/// Bytes of one response that wait for a slow client. All of a connection's streams have as much at once, so that none
-/// can hold up another.
+/// Bytes of one response that wait for a slow client. All of a connection's streams have as much at
+/// once, so that none can hold up another.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS;
 const VERSION: &str = "HTTP/2";
@@ -51,7 +51,8 @@ struct Stream {
     _slot: OwnedSemaphorePermit,
 }
 
-/// What a response of HTTP/2 holds: dropping it leaves the connection to the others, and hyper resets the stream.
+/// What a response of HTTP/2 holds: dropping it leaves the connection to the others, and hyper
+/// resets the stream.
 struct HeldStream {
     _stream: Stream,
     _slot: OwnedSemaphorePermit,

@@ -1,8 +1,9 @@
 //! HTTP straight to a port of a workload's service, over the workload's network.
 //!
-//! A reverse proxy that keeps nothing: bodies pass frame by frame both ways, each side as fast as the other takes it.
-//! A request costs a copy of the bytes into the guest's buffer and one out of it, one allocation for the response's
-//! body, and, when it is sent over a connection that was used before and may be sent twice, a copy of its head.
+//! A reverse proxy that keeps nothing: bodies pass frame by frame both ways, each side as fast as
+//! the other takes it. A request costs a copy of the bytes into the guest's buffer and one out of
+//! it, one allocation for the response's body, and, when it is sent over a connection that was used
+//! before and may be sent twice, a copy of its head.
 
 mod body;
 mod exchange;
@@ -48,7 +49,8 @@ pub struct ServiceTarget {
     pub protocol: RouteProtocol,
 }
 
-/// A port of one replica's service, with the connections to it. Dropping it closes those that are idle.
+/// A port of one replica's service, with the connections to it. Dropping it closes those that are
+/// idle.
 pub struct ServicePort {
     /// How people know it.
     place: String,
@@ -72,10 +74,12 @@ pub struct PortLimits {
     pub idle: usize,
     /// How long a connection is kept without a request.
     pub idle_timeout: Duration,
-    /// From the last byte of a request that the service took to the head of its response, connecting included; then
-    /// the request is answered 504. A body has no limit: it may be a stream of events.
+    /// From the last byte of a request that the service took to the head of its response,
+    /// connecting included; then the request is answered 504. A body has no limit: it may be a
+    /// stream of events.
     pub head_timeout: Duration,
-    /// How long a body of `Expect: 100-continue` waits for a service that does not answer the expectation.
+    /// How long a body of `Expect: 100-continue` waits for a service that does not answer the
+    /// expectation.
     pub continue_timeout: Duration,
     /// The largest bodies.
     pub bodies: BodyLimits,
@@ -97,7 +101,8 @@ impl Default for PortLimits {
 // === impl ServicePort ===
 
 impl ServicePort {
-    /// `log` hears of responses that were cut. Needs a runtime: its idle connections are closed by a task, which ends with it.
+    /// `log` hears of responses that were cut. Needs a runtime: its idle connections are closed by
+    /// a task, which ends with it.
     pub fn new(
         workload: &WorkloadId,
         port: NonZeroU16,
@@ -126,8 +131,8 @@ impl ServicePort {
         })
     }
 
-    /// Takes no more requests and returns when the last one, or the protocol that followed it, has ended. They end at
-    /// the latest with the service.
+    /// Takes no more requests and returns when the last one, or the protocol that followed it, has
+    /// ended. They end at the latest with the service.
     pub async fn drain(&self) {
         // Their requests have places of their own by then, or were refused.
         self.admissions.drain().await;

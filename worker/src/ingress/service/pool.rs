@@ -15,7 +15,8 @@ pub(super) struct Lease {
     pub(super) driver: Driver,
 }
 
-/// The idle connections of one port, at most [`PortLimits::idle`], each for [`PortLimits::idle_timeout`].
+/// The idle connections of one port, at most [`PortLimits::idle`], each for
+/// [`PortLimits::idle_timeout`].
 pub(super) struct Pool {
     limits: PortLimits,
     /// The longest unused first.
@@ -48,8 +49,8 @@ impl Pool {
         }
     }
 
-    /// The connection that was used last, if there is one: rather one that takes a request at once. What the service has
-    /// closed meanwhile is let go.
+    /// The connection that was used last, if there is one: rather one that takes a request at once.
+    /// What the service has closed meanwhile is let go.
     pub(super) fn take(&self) -> Option<Lease> {
         let mut idle = self.idle.lock();
         idle.retain(|idle| !idle.lease.sender.is_closed());

@@ -1,7 +1,8 @@
 //! The compiler's process: this program, started again to compile one component and end.
 //!
-//! What a guest brings decides how much memory and time its compilation takes. Here it takes them from a process that has
-//! limits of its own, and that the kernel ends before any other when the machine runs out of memory.
+//! What a guest brings decides how much memory and time its compilation takes. Here it takes them
+//! from a process that has limits of its own, and that the kernel ends before any other when the
+//! machine runs out of memory.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -51,10 +52,11 @@ struct Refusal {
     message: String,
 }
 
-/// Compiles, if this process was started to do so by a worker's [`Compiler`](super::Compiler), and returns what it ends
-/// with. `arguments` are those of the process, its name among them.
+/// Compiles, if this process was started to do so by a worker's [`Compiler`](super::Compiler), and
+/// returns what it ends with. `arguments` are those of the process, its name among them.
 ///
-/// A program whose workers compile by [`CompilerProgram::This`](super::CompilerProgram) calls it first in `main`.
+/// A program whose workers compile by [`CompilerProgram::This`](super::CompilerProgram) calls it
+/// first in `main`.
 pub fn compile_if_asked(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let mut arguments = arguments.into_iter().skip(1);
     if arguments.next()? != SUBCOMMAND {
@@ -96,7 +98,8 @@ fn compile(order: &Order) -> Result<(), Refusal> {
 
 /// Gives up what this process does not need, before it looks at anything that a guest brought.
 fn confine(limits: &CompileLimits) -> Result<(), Refusal> {
-    // Neither can fail but where the system forbids it to everybody, and then compiling goes on as any other work.
+    // Neither can fail but where the system forbids it to everybody, and then compiling goes on as
+    // any other work.
     let _ = nice(NICENESS);
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
     let seconds = limits.timeout.as_secs().max(1);

@@ -64,7 +64,8 @@ const NO_MEMORY: [&str; 4] = [
 // === impl CompileFailure ===
 
 impl CompileFailure {
-    /// Whether another try with the same limits and the same version of Warren fails as well, on whatever worker.
+    /// Whether another try with the same limits and the same version of Warren fails as well, on
+    /// whatever worker.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Memory(_) | Self::CpuTime(_) | Self::Invalid(_) | Self::Crashed(_) => true,

@@ -50,12 +50,14 @@ pub struct CompileLimits {
 pub enum CompilerProgram {
     /// The program of this process, whose `main` calls [`compile_if_asked`].
     This,
-    /// Another program, of the same build of Warren, with arguments that come before those of the compiler.
+    /// Another program, of the same build of Warren, with arguments that come before those of the
+    /// compiler.
     Other {
         program: PathBuf,
         arguments: Vec<OsString>,
     },
-    /// This process itself, without any limit: for tests and benchmarks, whose components are their own.
+    /// This process itself, without any limit: for tests and benchmarks, whose components are their
+    /// own.
     InProcess,
 }
 
@@ -100,20 +102,23 @@ pub const LEAST_MEMORY: u64 = 64 << 20;
 /// The kernel counts CPU time in seconds.
 pub const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What compiling a component may take when nothing else is asked for: a quarter of the machine's memory, but at least 512 MiB and at most 2 GiB.
+/// What compiling a component may take when nothing else is asked for: a quarter of the machine's
+/// memory, but at least 512 MiB and at most 2 GiB.
 pub fn default_memory(machine: u64) -> u64 {
     (machine / 4).clamp(COMMON_MEMORY, MOST_MEMORY)
 }
 
 /// CPU time for one component when nothing else is asked for.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
-/// Components that are compiled at once when nothing else is asked for: one may take long, and others need not wait for it.
+/// Components that are compiled at once when nothing else is asked for: one may take long, and
+/// others need not wait for it.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(2).expect("it is not zero");
 
 // === impl CompileSettings ===
 
 impl CompileSettings {
-    /// By this program, within the limits that hold where nothing else is asked for; see [`CompilerProgram::This`].
+    /// By this program, within the limits that hold where nothing else is asked for; see
+    /// [`CompilerProgram::This`].
     pub fn by_this_program(memory: u64) -> Self {
         Self {
             program: CompilerProgram::This,

@@ -18,14 +18,16 @@ use super::{CompileFailure, CompilerProgram, child::Order, failure::SAID};
 
 /// Begins the name of a file that is being written: it is of use once it is whole.
 const TEMPORARY: &str = ".compile-";
-/// The clock may go so much further than the compiler's own time, of which a busy machine gives it little. Then it is hung.
+/// The clock may go so much further than the compiler's own time, of which a busy machine gives it
+/// little. Then it is hung.
 const PATIENCE: u32 = 20;
 /// More do not make a component ready much sooner, on however many cores.
 const THREADS: usize = 8;
 /// What the kernel may take to end a process that it was told to kill.
 const KILL: Duration = Duration::from_secs(10);
 
-/// Runs the compiler on one component. The code is in a file of `directory` that is removed unless it is kept.
+/// Runs the compiler on one component. The code is in a file of `directory` that is removed unless
+/// it is kept.
 ///
 /// Dropping the future ends the process.
 pub(super) async fn run(
@@ -92,8 +94,8 @@ async fn said(stderr: Option<impl AsyncRead + Unpin>) -> String {
 // === impl CompilerProgram ===
 
 impl CompilerProgram {
-    /// Nothing of the worker's environment, which may hold secrets; a process group of its own, which a terminal's Ctrl-C
-    /// does not reach: the worker decides when a compilation ends.
+    /// Nothing of the worker's environment, which may hold secrets; a process group of its own,
+    /// which a terminal's Ctrl-C does not reach: the worker decides when a compilation ends.
     fn command(&self, arguments: &[std::ffi::OsString]) -> Command {
         let mut command = match self {
             Self::Other { program, arguments } => {

@@ -6,15 +6,17 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use warren_model::name::{Name, WorkloadId};
 
-/// Places that are shared fairly: first among namespaces, then among the workloads of a namespace. Of those who wait, one
-/// with the fewest places is next, and of several the one that was served longest ago.
+/// Places that are shared fairly: first among namespaces, then among the workloads of a namespace.
+/// Of those who wait, one with the fewest places is next, and of several the one that was served
+/// longest ago.
 #[derive(Clone, Debug)]
 pub(super) struct Queue(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// What one workload may have at most: one less than there are, so that it alone cannot make all others wait.
+    /// What one workload may have at most: one less than there are, so that it alone cannot make
+    /// all others wait.
     each: usize,
     waiting: Vec<Waiter>,
     /// Of those who wait or have a place.
@@ -66,7 +68,8 @@ impl Queue {
 
     /// Waits for a place. Dropping the future gives up the wait.
     pub async fn place(&self, workload: &WorkloadId) -> Place {
-        // Takes the wait back if this future is dropped: after the receiver, which is how its waiter is found.
+        // Takes the wait back if this future is dropped: after the receiver, which is how its
+        // waiter is found.
         let waits = Waits {
             queue: self,
             workload,

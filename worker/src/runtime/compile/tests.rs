@@ -258,7 +258,8 @@ async fn a_component_is_compiled_once_for_all_who_wait_though_the_first_goes() {
     let first = load("first");
     let pid = stage.run().await;
     let second = load("second");
-    // Until the second waits for the first one's compilation, which the first holds twice, it would begin its own.
+    // Until the second waits for the first one's compilation, which the first holds twice, it would
+    // begin its own.
     until(|| (cache.waiting(digest) == 3).then_some(())).await;
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());

@@ -1,4 +1,5 @@
-//! How much a share may compute without asking: the generic cell rate algorithm (ITU-T I.371), in one atomic.
+//! How much a share may compute without asking: the generic cell rate algorithm (ITU-T I.371), in
+//! one atomic.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,23 +9,26 @@ use std::{
 /// What may be computed at once after a rest.
 const BURST: Duration = Duration::from_millis(10);
 
-/// Nanoseconds that a share's allowance needs to refill what was spent, as a time since the scheduler began.
+/// Nanoseconds that a share's allowance needs to refill what was spent, as a time since the
+/// scheduler began.
 #[derive(Debug, Default)]
 pub(super) struct Allowance(AtomicU64);
 
 impl Allowance {
-    /// Whether more was spent than the allowance holds, when it refills at one `stretch`th of a core.
+    /// Whether more was spent than the allowance holds, when it refills at one `stretch`th of a
+    /// core.
     pub fn is_spent(&self, now: u64, stretch: u64) -> bool {
         let lead = self.0.load(Ordering::Relaxed).saturating_sub(now);
         lead > burst(stretch)
     }
 
-    /// Takes `nanos` off it. It never falls further behind than one more burst: who stops computing is soon free again.
+    /// Takes `nanos` off it. It never falls further behind than one more burst: who stops computing
+    /// is soon free again.
     pub fn spend(&self, now: u64, nanos: u64, stretch: u64) {
         let most = now.saturating_add(burst(stretch).saturating_mul(2));
         let stretched = nanos.saturating_mul(stretch);
-        // Threads of one share may race here: what one of them spends may be lost, which costs nobody much, and a
-        // compare-and-swap loop in each poll would cost everybody.
+        // Threads of one share may race here: what one of them spends may be lost, which costs
+        // nobody much, and a compare-and-swap loop in each poll would cost everybody.
         let until = self.0.load(Ordering::Relaxed).max(now);
         self.0
             .store(until.saturating_add(stretched).min(most), Ordering::Relaxed);

@@ -1,9 +1,10 @@
 //! How guests share the CPU.
 //!
-//! A guest computes on a thread of the async runtime until it waits for something, or until its slice is over: then
-//! it yields. That alone would let many that never wait take turns with few that do. So a share that computes more than
-//! its allowance has to ask for each further turn. Turns are few at once, fewer than threads, and go to shares by weight:
-//! whoever computes little finds a free thread at once, and whoever computes without end gets what is left over.
+//! A guest computes on a thread of the async runtime until it waits for something, or until its
+//! slice is over: then it yields. That alone would let many that never wait take turns with few
+//! that do. So a share that computes more than its allowance has to ask for each further turn.
+//! Turns are few at once, fewer than threads, and go to shares by weight: whoever computes little
+//! finds a free thread at once, and whoever computes without end gets what is left over.
 
 mod allowance;
 mod clock;
@@ -31,14 +32,16 @@ use allowance::Allowance;
 use clock::{EpochClock, SLICE};
 use queue::{FairQueue, Progress, Tag};
 
-/// A share that asks for nothing computes at most one so-manieth of a core over time. More are asking: less.
+/// A share that asks for nothing computes at most one so-manieth of a core over time. More are
+/// asking: less.
 const LEAST_STRETCH: u64 = 8;
 
-/// Turns at once for each core. More than one, because the kernel may take a thread off its core in its turn.
+/// Turns at once for each core. More than one, because the kernel may take a thread off its core in
+/// its turn.
 const PLACES_PER_CORE: usize = 2;
 
-/// The threads that tokio needs to run guests: those that guests take in their turns, and as many again, so that there
-/// is always one for whoever computes little, for timers and for sockets.
+/// The threads that tokio needs to run guests: those that guests take in their turns, and as many
+/// again, so that there is always one for whoever computes little, for timers and for sockets.
 pub fn threads() -> usize {
     (cores() * PLACES_PER_CORE * 2).max(16)
 }
@@ -84,7 +87,8 @@ struct Turn<'a> {
 // === impl CpuScheduler ===
 
 impl CpuScheduler {
-    /// Stores of these engines must be set up by [`share_cpu`]. Fails when no thread can be started.
+    /// Stores of these engines must be set up by [`share_cpu`]. Fails when no thread can be
+    /// started.
     pub fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
         let places = cores() * PLACES_PER_CORE;
         Ok(Self {
@@ -100,7 +104,8 @@ impl CpuScheduler {
         nanos(time.saturating_duration_since(self.began))
     }
 
-    /// At which part of a core allowances refill: so that those who need not ask take half of the cores at most.
+    /// At which part of a core allowances refill: so that those who need not ask take half of the
+    /// cores at most.
     fn stretch(&self) -> u64 {
         let asking = self.asking.load(Ordering::Relaxed);
         let stretch = asking * PLACES_PER_CORE * 2 / self.places;
@@ -121,8 +126,8 @@ impl CpuShare {
         }
     }
 
-    /// Runs `work`, which calls into guests, as this share's. Nested calls are part of the outermost. Dropping the future
-    /// drops `work`.
+    /// Runs `work`, which calls into guests, as this share's. Nested calls are part of the
+    /// outermost. Dropping the future drops `work`.
     pub async fn run<W: Future>(&self, work: W) -> W::Output {
         let mut work = pin!(work);
         let mut turn = None;
@@ -139,8 +144,8 @@ impl CpuShare {
                 ready!(turn.poll(context));
                 begun = Instant::now();
             }
-            // Where shares compete, what each had of a core counts. Else having had a thread is near enough, and looking
-            // at its own clock takes longer than a short poll.
+            // Where shares compete, what each had of a core counts. Else having had a thread is
+            // near enough, and looking at its own clock takes longer than a short poll.
             let competes = turn.as_ref().is_some_and(|turn| turn.tag.is_some());
             let before = competes.then(thread_time);
             scheduler.clock.used();
@@ -153,8 +158,9 @@ impl CpuShare {
             self.usage.computed(took);
             self.allowance
                 .spend(scheduler.at(now), nanos(took), stretch);
-            // Before the turn ends, so that this share is among those who may have the next one: by the time the runtime
-            // polls it again, others would have taken it whatever their weights.
+            // Before the turn ends, so that this share is among those who may have the next one: by
+            // the time the runtime polls it again, others would have taken it whatever their
+            // weights.
             let goes_on = yielded && self.allowance.is_spent(scheduler.at(now), stretch);
             let next = goes_on.then(|| Turn::ask(self, context));
             if let Some(mut ended) = std::mem::replace(&mut turn, next) {

@@ -1,9 +1,11 @@
-//! Who computes next: start-time fair queueing (Goyal, Vin and Cheng, 1996), without clock, threads or wakers.
+//! Who computes next: start-time fair queueing (Goyal, Vin and Cheng, 1996), without clock, threads
+//! or wakers.
 //!
-//! A share that asks for a turn gets a tag, the virtual time at which it may begin: that of the queue, or where the
-//! share's turns so far have brought it, whichever is later. The smallest tag goes first. A turn moves its share on by
-//! what it took, divided by the share's weight, so over any busy time shares get turns in proportion to their weights, and
-//! one that asks after a rest goes first but cannot make up for it.
+//! A share that asks for a turn gets a tag, the virtual time at which it may begin: that of the
+//! queue, or where the share's turns so far have brought it, whichever is later. The smallest tag
+//! goes first. A turn moves its share on by what it took, divided by the share's weight, so over
+//! any busy time shares get turns in proportion to their weights, and one that asks after a rest
+//! goes first but cannot make up for it.
 
 use std::collections::BTreeMap;
 
@@ -78,8 +80,9 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Asks for a turn: `None` when it may begin, else the place where `waiter` waits for one. Either way the share is
-    /// charged a whole slice until the turn ends, so that many who wait for one share do not each count as the first.
+    /// Asks for a turn: `None` when it may begin, else the place where `waiter` waits for one.
+    /// Either way the share is charged a whole slice until the turn ends, so that many who wait for
+    /// one share do not each count as the first.
     pub fn ask(&mut self, share: &mut Progress, waiter: impl FnOnce() -> T) -> Option<Tag> {
         let start = share.next.max(self.now);
         share.next = start.saturating_add(share.cost(self.slice));
@@ -115,7 +118,8 @@ impl<T> FairQueue<T> {
         Some(waiter)
     }
 
-    /// Takes back what [`Self::ask`] asked for: `None` when the turn had begun, which [`Self::end`] must then end.
+    /// Takes back what [`Self::ask`] asked for: `None` when the turn had begun, which [`Self::end`]
+    /// must then end.
     pub fn leave(&mut self, share: &mut Progress, tag: Tag) -> Option<T> {
         let waiter = self.waiting.remove(&tag)?;
         share.next = share.next.saturating_sub(share.cost(self.slice));

@@ -57,8 +57,8 @@ impl Bench {
         Arc::new(CpuShare::new(&self.scheduler, weight, &Arc::new(usage)))
     }
 
-    /// CPU time of each share, which spins with so many tasks, until one has used this much: counted since all of them
-    /// have used up what they need not ask for.
+    /// CPU time of each share, which spins with so many tasks, until one has used this much:
+    /// counted since all of them have used up what they need not ask for.
     fn race(&self, shares: &[(u32, usize)], until: Duration) -> Vec<Duration> {
         let stop = Arc::new(AtomicBool::new(false));
         let shares: Vec<_> = shares
@@ -90,8 +90,8 @@ impl Bench {
     }
 }
 
-/// How much more the second share gets than the first, as soon as it is within bounds: whatever else the machine does falls
-/// on the two by chance.
+/// How much more the second share gets than the first, as soon as it is within bounds: whatever
+/// else the machine does falls on the two by chance.
 fn assert_ratio(shares: [(u32, usize); 2], expected: std::ops::Range<f64>) {
     let ratios: Vec<_> = (0..5)
         .map(|_| Bench::new().race(&shares, Duration::from_secs(1)))

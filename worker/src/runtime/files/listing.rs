@@ -1,7 +1,8 @@
 //! `read-directory` of `wasi:filesystem` 0.3.
 //!
-//! wasmtime's own holds a thread of the worker's until the guest has read all entries: some hundred streams that nobody
-//! reads would leave none for anybody else. Here a thread reads some entries at a time, when the guest asks for more.
+//! wasmtime's own holds a thread of the worker's until the guest has read all entries: some hundred
+//! streams that nobody reads would leave none for anybody else. Here a thread reads some entries at
+//! a time, when the guest asks for more.
 
 use std::{
     collections::VecDeque,

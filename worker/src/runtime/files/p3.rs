@@ -282,7 +282,8 @@ impl Drop for Input {
 impl StreamConsumer<Guest> for Input {
     type Item = u8;
 
-    /// A write that has begun is waited for, also by a guest that would rather cancel it: it may have happened already.
+    /// A write that has begun is waited for, also by a guest that would rather cancel it: it may
+    /// have happened already.
     fn poll_consume(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,7 +1,8 @@
 //! Calls that change an empty directory, under its quota.
 //!
-//! wasmtime resolves every path, so that the guest is confined as it is elsewhere. Each call holds the volume's turn until it
-//! is counted, in a task that ends by itself: a guest that cancels a call, or ends, leaves nothing uncounted.
+//! wasmtime resolves every path, so that the guest is confined as it is elsewhere. Each call holds
+//! the volume's turn until it is counted, in a task that ends by itself: a guest that cancels a
+//! call, or ends, leaves nothing uncounted.
 
 use std::{
     fs::File as OsFile,
@@ -115,8 +116,8 @@ pub(super) async fn set_size(place: Place, file: Arc<OsFile>, size: u64) -> io::
     spawn_blocking(resize).await.map_err(io::Error::other)?
 }
 
-/// Writes some of the bytes, at an offset or else at the end: fewer than all where no more fit, none only where none does.
-/// `place`: where they count, if anywhere.
+/// Writes some of the bytes, at an offset or else at the end: fewer than all where no more fit,
+/// none only where none does. `place`: where they count, if anywhere.
 pub(super) async fn write<B: AsRef<[u8]> + Send + 'static>(
     place: Option<Place>,
     file: Arc<OsFile>,
@@ -177,7 +178,8 @@ fn put(file: &OsFile, bytes: &[u8], offset: Option<u64>) -> io::Result<usize> {
     }
 }
 
-/// Runs a call when its turn has come. Dropped before that, nothing was done; later, it is done and counted all the same.
+/// Runs a call when its turn has come. Dropped before that, nothing was done; later, it is done and
+/// counted all the same.
 async fn run<T, F>(quota: &Arc<Quota>, call: impl FnOnce(Work) -> F) -> FsResult<T>
 where
     T: Send + 'static,

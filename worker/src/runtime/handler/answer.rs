@@ -1,4 +1,5 @@
-//! What stands behind the body of an answer: a request's place in an instance, and the time that it has.
+//! What stands behind the body of an answer: a request's place in an instance, and the time that it
+//! has.
 
 use std::{
     future::Future as _,

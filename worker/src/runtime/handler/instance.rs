@@ -38,8 +38,8 @@ use super::{
 /// An instance that nobody needs any more is dropped after this time.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// The task that waits for an answer ends a request that is overdue. Where the client reads nothing,
-/// so that no task waits, the instance ends it after this time.
+/// The task that waits for an answer ends a request that is overdue. Where the client reads
+/// nothing, so that no task waits, the instance ends it after this time.
 const LATE: Duration = Duration::from_secs(1);
 
 /// A live instance, as those who give it requests see it.
@@ -275,7 +275,8 @@ impl Drop for Fate {
     }
 }
 
-/// Serves until it has taken all the requests that it may, or none comes for a while, and the guest has finished its work.
+/// Serves until it has taken all the requests that it may, or none comes for a while, and the guest
+/// has finished its work.
 async fn serve(
     component: &ComponentRuntime,
     pre: &ServicePre<Guest>,

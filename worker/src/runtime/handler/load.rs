@@ -1,7 +1,7 @@
 //! What an instance has to do, and how long it may take. Pure.
 //!
-//! An instance that works holds at least one place of its component: those of the requests that it answers, or, while it
-//! finishes its work after the last answer, that of the last request.
+//! An instance that works holds at least one place of its component: those of the requests that it
+//! answers, or, while it finishes its work after the last answer, that of the last request.
 
 use tokio::time::Instant;
 use warren_model::spec::Reuse;
@@ -23,7 +23,8 @@ pub(super) struct Load {
     condemned: bool,
     /// When the last of its requests must have ended.
     deadline: Instant,
-    /// Requests were answered in it that may have left work behind, and the last of these must have ended by then.
+    /// Requests were answered in it that may have left work behind, and the last of these must have
+    /// ended by then.
     answered: Option<Instant>,
     /// Held by the work that goes on after the last answer.
     rest: Option<Slot>,
@@ -177,7 +178,8 @@ mod tests {
         concurrency: 2,
     };
 
-    /// An instance with one request, of a component with as many places as there are requests in a test.
+    /// An instance with one request, of a component with as many places as there are requests in a
+    /// test.
     struct Rig {
         slots: Slots,
         load: Load,

@@ -10,17 +10,18 @@ use wasmtime::{
 use super::{Charge, Exceeded, HANDLES, HOST_HANDLES, Held, HostBudget, measure};
 use crate::runtime::Guest;
 
-/// Bytes that may be charged by an upper bound before the tables are measured. A quarter of what was measured, if that is
-/// more: so measuring costs no more than keeping did.
+/// Bytes that may be charged by an upper bound before the tables are measured. A quarter of what
+/// was measured, if that is more: so measuring costs no more than keeping did.
 const UNMEASURED: usize = 32 << 10;
 
-/// Calls of a guest into the host after which its tables are measured, and one more for every so many entries that they
-/// have. A call makes a few entries at most.
+/// Calls of a guest into the host after which its tables are measured, and one more for every so
+/// many entries that they have. A call makes a few entries at most.
 const CALLS: usize = 128;
 const ENTRIES_PER_CALL: usize = 4;
 
-/// The smallest amount that one call may pass to the host while the budget is used up, in bytes: enough for calls that
-/// give something back, and for those that can say themselves that there is too much.
+/// The smallest amount that one call may pass to the host while the budget is used up, in bytes:
+/// enough for calls that give something back, and for those that can say themselves that there is
+/// too much.
 const LEAST_VALUES: usize = 256 << 10;
 
 /// What one store holds of its guest's budget, given back when this is dropped.
@@ -111,8 +112,8 @@ impl Drop for Account {
     }
 }
 
-/// Watches over what a guest holds, at every way into the host and out of it: host calls and those intrinsics of the
-/// component model that make handles, tasks, streams and futures.
+/// Watches over what a guest holds, at every way into the host and out of it: host calls and those
+/// intrinsics of the component model that make handles, tasks, streams and futures.
 pub(in crate::runtime) fn watch(
     mut store: StoreContextMut<'_, Guest>,
     hook: CallHook,

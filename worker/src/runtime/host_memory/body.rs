@@ -12,7 +12,8 @@ use wasmtime_wasi_http::Error;
 
 use super::{Charge, Held, HostBudget};
 
-/// A body that fails when the guest that reads it makes the worker hold more than its budget allows.
+/// A body that fails when the guest that reads it makes the worker hold more than its budget
+/// allows.
 pub struct MeteredBody<B> {
     body: B,
     budget: Arc<HostBudget>,

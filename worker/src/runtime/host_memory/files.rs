@@ -1,5 +1,5 @@
-//! What functions of `wasi:filesystem/types` hold: the listing of a directory by 0.2, which is read as a whole, and the
-//! paths of calls of 0.3, any number of which may be under way.
+//! What functions of `wasi:filesystem/types` hold: the listing of a directory by 0.2, which is read
+//! as a whole, and the paths of calls of 0.3, any number of which may be under way.
 
 use std::{fs::File, sync::Arc};
 
@@ -70,7 +70,8 @@ async fn read_directory(
         Descriptor::File(_) => return Ok(Err(p2::ErrorCode::NotDirectory)),
     };
     let budget = Arc::clone(guest.host_budget());
-    // Counted first: what is read has no size that could be asked for. What cannot be read is told by the reader.
+    // Counted first: what is read has no size that could be asked for. What cannot be read is told
+    // by the reader.
     let listed = spawn_blocking(move || {
         let bytes = listing_bytes(&file).unwrap_or(0);
         budget.take(Held::Directories, bytes)
@@ -112,7 +113,8 @@ pub(in crate::runtime) fn hold_paths(
     charge.map_err(|_| p3::ErrorCode::InsufficientMemory)
 }
 
-/// A function that stands in for wasmtime's and refuses paths that are too long before anything waits.
+/// A function that stands in for wasmtime's and refuses paths that are too long before anything
+/// waits.
 macro_rules! with_paths {
     ($types:ident, $name:literal, $method:ident,
      ($($arg:ident: $ty:ty),*), [$($path:ident),*]) => {

@@ -1,6 +1,7 @@
 //! What is in a table, in bytes.
 //!
-//! Estimates, on the side of too much: what an allocator adds is not known, and what is private to wasmtime is not seen.
+//! Estimates, on the side of too much: what an allocator adds is not known, and what is private to
+//! wasmtime is not seen.
 
 use std::collections::HashSet;
 

@@ -1,10 +1,12 @@
-//! The memory that the worker itself holds for a guest, outside of the guest's linear memory: HTTP fields and bodies,
-//! handles, values on their way from one guest to another.
+//! The memory that the worker itself holds for a guest, outside of the guest's linear memory: HTTP
+//! fields and bodies, handles, values on their way from one guest to another.
 //!
-//! Each guest of a replica has one budget: the service, and each component with all of its instances together, so that
-//! concurrency does not multiply it. Whatever is held is charged before it is kept. A [`Charge`] gives its bytes back when
-//! it is dropped, on whichever path that is. What lives in the tables of a store cannot carry a charge, because wasmtime
-//! moves it about: an [`Account`] charges an upper bound when something comes, and measures the tables from time to time.
+//! Each guest of a replica has one budget: the service, and each component with all of its
+//! instances together, so that concurrency does not multiply it. Whatever is held is charged before
+//! it is kept. A [`Charge`] gives its bytes back when it is dropped, on whichever path that is.
+//! What lives in the tables of a store cannot carry a charge, because wasmtime moves it about: an
+//! [`Account`] charges an upper bound when something comes, and measures the tables from time to
+//! time.
 
 mod account;
 mod body;
@@ -43,7 +45,8 @@ const LEAST_PIECE: usize = 4 << 10;
 
 /// Handles of the host that one instance may have at once: sockets, streams, requests, pollables.
 pub(super) const HOST_HANDLES: usize = 10_000;
-/// Handles of any kind in all tables of one instance, those of resources that guests define included.
+/// Handles of any kind in all tables of one instance, those of resources that guests define
+/// included.
 pub(super) const HANDLES: usize = 16_384;
 
 /// What one guest may make the worker hold at once.
@@ -95,7 +98,8 @@ pub enum Exceeded {
     Handles(usize),
 }
 
-/// Shadows the functions by which a guest makes the worker hold something; `linker` has all of WASI already.
+/// Shadows the functions by which a guest makes the worker hold something; `linker` has all of WASI
+/// already.
 pub(super) fn add_to_linker(
     linker: &mut Linker<Guest>,
     generation: Generation,
@@ -124,7 +128,8 @@ impl HostBudget {
         self.limit
     }
 
-    /// What is charged at present, in bytes. It may exceed the limit by what was held before anyone could ask.
+    /// What is charged at present, in bytes. It may exceed the limit by what was held before anyone
+    /// could ask.
     pub fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
@@ -134,8 +139,8 @@ impl HostBudget {
         self.limit.saturating_sub(self.used())
     }
 
-    /// How large a piece of a body may be that waits to be taken, of `most` bytes at most. Many bodies that nobody reads
-    /// get by with smaller pieces, long before nothing is left.
+    /// How large a piece of a body may be that waits to be taken, of `most` bytes at most. Many
+    /// bodies that nobody reads get by with smaller pieces, long before nothing is left.
     pub fn piece(&self, most: usize) -> usize {
         most.min((self.free() / PART).max(LEAST_PIECE))
     }

@@ -189,8 +189,8 @@ fn an_account_refuses_what_is_kept_beyond_the_budget() {
 }
 
 proptest! {
-    /// Whatever instances do, in whatever order they end: what is charged is at least what they hold, and nothing in the
-    /// end.
+    /// Whatever instances do, in whatever order they end: what is charged is at least what they
+    /// hold, and nothing in the end.
     #[test]
     fn charges_cover_what_is_held_and_all_of_it_comes_back(
         steps in prop::collection::vec((0..3_usize, 0..4_u8, 1..40_000_usize), 1..120)

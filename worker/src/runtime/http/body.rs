@@ -22,7 +22,8 @@ use crate::{
     runtime::{ComponentRuntime, failure::Failure},
 };
 
-/// The guest behind an answer. Dropping it gives the request up, and ends a guest that serves no other.
+/// The guest behind an answer. Dropping it gives the request up, and ends a guest that serves no
+/// other.
 pub(in crate::runtime) trait Answering: Send + Unpin + 'static {
     /// The client has all that it will get: the guest may finish its work, until its timeout.
     fn release(self);
@@ -34,8 +35,8 @@ pub(in crate::runtime) trait Answering: Send + Unpin + 'static {
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Failure>;
 }
 
-/// Ends as an error when the guest fails, takes too long or writes other than its head says, so that no client takes a
-/// part for the whole. Dropped early, it gives the request up.
+/// Ends as an error when the guest fails, takes too long or writes other than its head says, so
+/// that no client takes a part for the whole. Dropped early, it gives the request up.
 struct GuestBody<A> {
     /// `None` once nothing more comes.
     body: Option<WasiBody>,
@@ -43,8 +44,8 @@ struct GuestBody<A> {
     length: Option<Length>,
     /// `None` once the answer is whole or has failed.
     guest: Option<A>,
-    /// Why it breaks off, on the next occasion: a connection gives up at once, and what came before the error would be
-    /// lost if there were no time to send it.
+    /// Why it breaks off, on the next occasion: a connection gives up at once, and what came before
+    /// the error would be lost if there were no time to send it.
     broken: Option<BoxError>,
 }
 
@@ -52,11 +53,13 @@ struct GuestBody<A> {
 struct Length {
     all: u64,
     left: u64,
-    /// The last byte is followed by trailers, maybe: otherwise it ends the body, whatever its guest still does.
+    /// The last byte is followed by trailers, maybe: otherwise it ends the body, whatever its guest
+    /// still does.
     has_trailers: bool,
 }
 
-/// The answer of a guest, checked, with the guest behind it. The guest's log has the reason for every failure.
+/// The answer of a guest, checked, with the guest behind it. The guest's log has the reason for
+/// every failure.
 pub(in crate::runtime) fn answer<A: Answering>(
     component: &Arc<ComponentRuntime>,
     method: &Method,
@@ -107,7 +110,8 @@ pub(in crate::runtime) fn answer<A: Answering>(
     }))
 }
 
-/// Reads what no client gets: a guest that answers HEAD as it answers GET must not fail for it. It ends with the guest.
+/// Reads what no client gets: a guest that answers HEAD as it answers GET must not fail for it. It
+/// ends with the guest.
 fn discard(mut body: WasiBody) {
     if !body.is_end_stream() {
         tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });

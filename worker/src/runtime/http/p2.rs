@@ -161,8 +161,8 @@ impl ComponentRuntime {
     }
 }
 
-/// Breaks off the bodies that a guest has left without finishing or dropping them: the interface asks it to finish a body
-/// that is whole, and a store that ends would finish them all.
+/// Breaks off the bodies that a guest has left without finishing or dropping them: the interface
+/// asks it to finish a body that is whole, and a store that ends would finish them all.
 fn abandon_bodies(store: &mut Store<Guest>) {
     for resource in store.data_mut().http().table.iter_mut() {
         if let Some(body) = resource.downcast_mut::<HostOutgoingBody>() {

@@ -1,5 +1,5 @@
-//! Signatures of byte lists and strings, linked with their types: 64 KiB cost microseconds instead of
-//! the milliseconds that a [`wasmtime::component::Val`] for each byte takes.
+//! Signatures of byte lists and strings, linked with their types: 64 KiB cost microseconds instead
+//! of the milliseconds that a [`wasmtime::component::Val`] for each byte takes.
 
 use std::sync::Arc;
 

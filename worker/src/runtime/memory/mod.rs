@@ -1,8 +1,10 @@
-//! The memory of all guests of a worker: each guest is always granted its reserve, and more while the worker has some.
+//! The memory of all guests of a worker: each guest is always granted its reserve, and more while
+//! the worker has some.
 //!
-//! Growth within a reserve takes three atomic additions; growth beyond it, which is a loan, also a compare-and-set that
-//! all guests share, and for the first loan of an instance the lock of its guest. The worker's own lock is taken only when
-//! a replica comes or goes, and when loans have to be taken back.
+//! Growth within a reserve takes three atomic additions; growth beyond it, which is a loan, also a
+//! compare-and-set that all guests share, and for the first loan of an instance the lock of its
+//! guest. The worker's own lock is taken only when a replica comes or goes, and when loans have to
+//! be taken back.
 
 mod rules;
 mod shortage;
@@ -31,8 +33,9 @@ pub struct MemoryBudget {
     capacity: u64,
     /// What guests have at present.
     used: AtomicU64,
-    /// What each guest has or has reserved, whichever is more, summed up. More than `capacity` only while a replica has
-    /// come whose reserve is lent to others, or by more reserves than the worker has memory.
+    /// What each guest has or has reserved, whichever is more, summed up. More than `capacity` only
+    /// while a replica has come whose reserve is lent to others, or by more reserves than the
+    /// worker has memory.
     committed: AtomicU64,
     /// Of instances that were told to end and have not given it back yet.
     returning: AtomicU64,
@@ -105,8 +108,8 @@ impl MemoryBudget {
         })
     }
 
-    /// Tells instances that borrow to end until what guests keep fits the capacity, first those of the replica that exceeds
-    /// its reserves most. Returns whether it fits.
+    /// Tells instances that borrow to end until what guests keep fits the capacity, first those of
+    /// the replica that exceeds its reserves most. Returns whether it fits.
     fn settle(&self) -> bool {
         let guests = self.guests.lock();
         loop {
@@ -196,8 +199,8 @@ impl GuestMemory {
 
     /// Counts so much more. How much of it is a loan; `None`: it is not granted.
     ///
-    /// The loan comes before the count: each change of `used` has exactly its own part of the loans, even when others grow
-    /// concurrently.
+    /// The loan comes before the count: each change of `used` has exactly its own part of the
+    /// loans, even when others grow concurrently.
     fn take(&self, bytes: u64) -> Option<u64> {
         let mut before = self.used.load(Relaxed);
         loop {
@@ -329,7 +332,8 @@ impl InstanceMemory {
         self.guest.put(bytes);
     }
 
-    /// Returns when the worker needs the memory for the reserves of others: the instance must end then. For one caller.
+    /// Returns when the worker needs the memory for the reserves of others: the instance must end
+    /// then. For one caller.
     pub async fn taken_back(&self) -> Shortage {
         while !self.is_ending() {
             self.end.notified().await;

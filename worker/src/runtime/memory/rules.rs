@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 /// A replica may exceed its reserves by at most this many times the memory that is free afterwards.
 ///
-/// As free memory shrinks this bound falls, and the replica that exceeds its reserves most meets it first. What is left is
-/// for those that exceed theirs less: a ninth of what can be lent beside one large borrower, and less beside several.
+/// As free memory shrinks this bound falls, and the replica that exceeds its reserves most meets it
+/// first. What is left is for those that exceed theirs less: a ninth of what can be lent beside one
+/// large borrower, and less beside several.
 const TIMES_FREE: u64 = 8;
 
 /// A growth beyond a reserve.
@@ -34,8 +35,8 @@ pub(super) fn lends(capacity: u64, committed: u64, ask: Ask) -> bool {
     free.is_some_and(|free| ask.alone || ask.excess <= free.saturating_mul(TIMES_FREE))
 }
 
-/// The indices of those that exceed their reserve, in the order in which memory is taken back: by what the whole replica
-/// exceeds, then by what the guest does; the most first.
+/// The indices of those that exceed their reserve, in the order in which memory is taken back: by
+/// what the whole replica exceeds, then by what the guest does; the most first.
 pub(super) fn order(guests: &[Borrower]) -> Vec<usize> {
     let mut of_replica: HashMap<usize, u64> = HashMap::new();
     for guest in guests {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use warren_model::quantity::rounded_bytes;
 
-/// Why the worker does not grant memory, or takes it back, though the guest is within its own limit.
+/// Why the worker does not grant memory, or takes it back, though the guest is within its own
+/// limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shortage {
     pub(super) kind: Kind,

@@ -99,7 +99,8 @@ async fn what_was_lent_is_taken_back_for_a_reserve_that_came_later() {
     let told = shortage.unwrap().to_string();
     assert!(told.contains("for the reserves of others"), "{told}");
     assert!(large.grow(1).is_err(), "it grows on");
-    // It gives back what is needed: nobody else has to end, however much is asked for before it has.
+    // It gives back what is needed: nobody else has to end, however much is asked for before it
+    // has.
     late.grow(25).unwrap();
     assert!(!other.is_ending());
     large.release();

@@ -22,9 +22,9 @@ use super::{
 
 /// The body of a guest's request, `None` where there is none.
 ///
-/// HTTP/1.1 drops one unread where it sends none: with a GET that does not say how long it is, or a length of 0. A guest
-/// that has yet to end its body, as empty as that may be, must not find it broken: it is read to its end, which comes with
-/// the guest's at the latest.
+/// HTTP/1.1 drops one unread where it sends none: with a GET that does not say how long it is, or a
+/// length of 0. A guest that has yet to end its body, as empty as that may be, must not find it
+/// broken: it is read to its end, which comes with the guest's at the latest.
 pub(super) struct RequestBody {
     body: Option<WasiBody>,
     broken: Broken,
@@ -32,7 +32,8 @@ pub(super) struct RequestBody {
     tasks: Option<Tasks>,
 }
 
-/// Why a guest's body broke off, for whoever waits for the response: the client below would only say that it did.
+/// Why a guest's body broke off, for whoever waits for the response: the client below would only
+/// say that it did.
 #[derive(Clone, Default)]
 pub(super) struct Broken(Arc<Mutex<Option<Error>>>);
 

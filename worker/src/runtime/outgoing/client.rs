@@ -1,4 +1,5 @@
-//! One guest's client: its connections, kept from request to request, and what becomes of a request.
+//! One guest's client: its connections, kept from request to request, and what becomes of a
+//! request.
 
 use std::{
     pin::pin,
@@ -79,7 +80,8 @@ pub(super) struct Flight(Arc<AtomicUsize>);
 /// What a request that may be sent twice is made of.
 struct Copy {
     head: http::request::Parts,
-    /// HTTP/1.1 sends no body with a GET that does not say how long it is, whatever the guest might write.
+    /// HTTP/1.1 sends no body with a GET that does not say how long it is, whatever the guest might
+    /// write.
     is_whole_by_http1_alone: bool,
 }
 
@@ -130,7 +132,8 @@ impl Client {
         &self.connector.ways.host_budget
     }
 
-    /// Sends a request and returns with the head of the response. Dropping the future, or the body, gives it up.
+    /// Sends a request and returns with the head of the response. Dropping the future, or the body,
+    /// gives it up.
     pub(super) async fn send(
         &self,
         request: Request<WasiBody>,
@@ -211,7 +214,8 @@ impl Client {
         self.connector.places.available_permits() == 0
     }
 
-    /// Where the connection for a request may be kept. Connections that wait for requests to others make room.
+    /// Where the connection for a request may be kept. Connections that wait for requests to others
+    /// make room.
     fn pool(&self, is_http2: bool) -> Pool {
         let mut idle = None;
         let mut pools = self.pools.lock();
@@ -229,7 +233,8 @@ impl Client {
         pool
     }
 
-    /// Whether a server is taken to speak HTTP/2 unasked: one of gRPC, and what the manifest calls so. Over TLS it is asked.
+    /// Whether a server is taken to speak HTTP/2 unasked: one of gRPC, and what the manifest calls
+    /// so. Over TLS it is asked.
     fn is_http2(&self, request: &Request<WasiBody>) -> bool {
         let uri = request.uri();
         if uri.scheme() == Some(&Scheme::HTTPS) {
@@ -248,7 +253,8 @@ fn beyond_limits(headers: &HeaderMap) -> Option<u32> {
     Some(u32::try_from(head_size(headers)).unwrap_or(u32::MAX))
 }
 
-/// Says that trailers are welcome, which servers of HTTP/1.1 want to hear, and of gRPC too (RFC 9110, section 10.1.4).
+/// Says that trailers are welcome, which servers of HTTP/1.1 want to hear, and of gRPC too (RFC
+/// 9110, section 10.1.4).
 fn accept_trailers(head: &mut http::request::Parts, is_http2: bool) {
     let trailers = HeaderValue::from_static("trailers");
     head.headers.entry(header::TE).or_insert(trailers);
@@ -340,8 +346,8 @@ impl Copy {
         })
     }
 
-    /// Whether the connection was used before, and closed by a server that may not have seen the request
-    /// (RFC 9110, section 9.2.2).
+    /// Whether the connection was used before, and closed by a server that may not have seen the
+    /// request (RFC 9110, section 9.2.2).
     fn may_follow(&self, error: &legacy::Error) -> bool {
         let Some(connection) = error.connect_info() else {
             return false;

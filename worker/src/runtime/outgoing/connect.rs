@@ -148,7 +148,8 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    /// Who asked waits for as long as it likes; a connection that nobody waits for any more has an end too.
+    /// Who asked waits for as long as it likes; a connection that nobody waits for any more has an
+    /// end too.
     fn call(&mut self, uri: Uri) -> Self::Future {
         let opening = self.clone().open(uri);
         Box::pin(async {
@@ -225,7 +226,8 @@ impl Write for Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        // What was not ended in good order was cut: by its guest's end, or in the midst of a request.
+        // What was not ended in good order was cut: by its guest's end, or in the midst of a
+        // request.
         let how = if self.is_shut {
             End::Closed
         } else {

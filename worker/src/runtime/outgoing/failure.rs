@@ -158,7 +158,8 @@ impl From<io::Error> for ConnectError {
 }
 
 impl ConnectError {
-    /// `named`: the guest asked for a name, which led to the address; it did not name the address itself.
+    /// `named`: the guest asked for a name, which led to the address; it did not name the address
+    /// itself.
     pub(super) fn denied(reason: &DenyReason, named: bool) -> Self {
         match reason {
             DenyReason::LinkLocal { .. }

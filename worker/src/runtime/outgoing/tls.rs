@@ -10,7 +10,8 @@ use super::failure::ConnectError;
 pub(super) const H2: &[u8] = b"h2";
 const HTTP_11: &[u8] = b"http/1.1";
 
-/// Trusts whom Mozilla trusts. What it knows of servers, to resume sessions, is common to all guests.
+/// Trusts whom Mozilla trusts. What it knows of servers, to resume sessions, is common to all
+/// guests.
 pub(super) fn public() -> Arc<ClientConfig> {
     static PUBLIC: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
         trusting(RootCertStore {

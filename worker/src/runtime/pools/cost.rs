@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// What there is only so much of in the process. Components' instances come from pools, those of services are made
-/// on demand.
+/// What there is only so much of in the process. Components' instances come from pools, those of
+/// services are made on demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pool {
     P2Fibers,
@@ -101,10 +101,11 @@ impl IndexMut<Pool> for Amounts {
 // === impl Cost ===
 
 impl Cost {
-    /// Of an instance of `component`. Its heap for garbage collection, if it may have one, is a memory like others.
+    /// Of an instance of `component`. Its heap for garbage collection, if it may have one, is a
+    /// memory like others.
     ///
-    /// With WASI 0.3 a task that blocks keeps its fiber, and the tasks of each inner component run one at a time; beside
-    /// them the engine needs one for itself. With 0.2 there is one.
+    /// With WASI 0.3 a task that blocks keeps its fiber, and the tasks of each inner component run
+    /// one at a time; beside them the engine needs one for itself. With 0.2 there is one.
     pub fn of(
         component: &Component,
         needs: Needs,

@@ -31,7 +31,8 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct Holdings {
     has: Amounts,
-    /// One for each cost: an instance that takes little of one pool does not wait for one that takes much of another.
+    /// One for each cost: an instance that takes little of one pool does not wait for one that
+    /// takes much of another.
     queues: Vec<Queue>,
 }
 
@@ -141,7 +142,8 @@ impl Ledger {
         }
     }
 
-    /// Grants the first of one of the account's queues what it waits for. Whether there was one that could be.
+    /// Grants the first of one of the account's queues what it waits for. Whether there was one
+    /// that could be.
     fn grant_one(&mut self, id: AccountId) -> bool {
         let mut index = 0;
         while let Some(cost) = self.cost_of_queue(id, index) {

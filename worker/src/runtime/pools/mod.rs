@@ -1,8 +1,10 @@
-//! What instances share that there is only so much of: the slots of the engines' pools and the kernel's mappings.
+//! What instances share that there is only so much of: the slots of the engines' pools and the
+//! kernel's mappings.
 //!
-//! An instance is made only with a [`Place`], which counts what it will take, so that the engines' own pools are never
-//! found empty. A workload has a part of each pool to itself and may borrow of what is left; see [`rules`]. Those that
-//! wait for a place are served in order within a workload, and workloads in turn.
+//! An instance is made only with a [`Place`], which counts what it will take, so that the engines'
+//! own pools are never found empty. A workload has a part of each pool to itself and may borrow of
+//! what is left; see [`rules`]. Those that wait for a place are served in order within a workload,
+//! and workloads in turn.
 //!
 //! One lock for all: it is taken twice for each instance, for a few additions.
 

@@ -1,9 +1,10 @@
 //! Who is given a part of a pool. Pure.
 //!
-//! Half of each pool is reserved in equal parts for the workloads of the worker, whether they use it or not. The other
-//! half is lent: a workload may exceed its part by as much as is neither reserved nor lent afterwards, and never by what
-//! would be the part of one workload more. So one that takes all it can get leaves a quarter of the pool, two leave a
-//! sixth, and whatever they take, the next workload to come finds its own part free.
+//! Half of each pool is reserved in equal parts for the workloads of the worker, whether they use
+//! it or not. The other half is lent: a workload may exceed its part by as much as is neither
+//! reserved nor lent afterwards, and never by what would be the part of one workload more. So one
+//! that takes all it can get leaves a quarter of the pool, two leave a sixth, and whatever they
+//! take, the next workload to come finds its own part free.
 
 /// How much of a pool is reserved for each of so many workloads.
 pub(super) fn reserve(capacity: u32, workloads: usize) -> u32 {
@@ -11,7 +12,8 @@ pub(super) fn reserve(capacity: u32, workloads: usize) -> u32 {
     capacity / 2 / workloads
 }
 
-/// The most that one instance may take of a pool: what a workload can have even beside others that take all they get.
+/// The most that one instance may take of a pool: what a workload can have even beside others that
+/// take all they get.
 pub(super) fn largest(capacity: u32) -> u32 {
     capacity / 8
 }

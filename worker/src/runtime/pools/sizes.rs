@@ -6,23 +6,24 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Amounts, Pool};
 
-/// Mappings of one linear memory: its stack, what the component's image fills, its heap, and the rest, which cannot be
-/// accessed. A slot of a pool keeps them for the next one.
+/// Mappings of one linear memory: its stack, what the component's image fills, its heap, and the
+/// rest, which cannot be accessed. A slot of a pool keeps them for the next one.
 pub(super) const MEMORY_MAPPINGS: u32 = 4;
-/// Of one fiber's stack: it, and the page beneath it that cannot be accessed. A pool has them from the start.
+/// Of one fiber's stack: it, and the page beneath it that cannot be accessed. A pool has them from
+/// the start.
 pub(super) const FIBER_MAPPINGS: u32 = 2;
 /// Of a component's code.
 pub(super) const CODE_MAPPINGS: u32 = 4;
 
 /// Linux's default of `vm.max_map_count`.
 const MAP_COUNT: u64 = 65_530;
-/// Mappings that are left to the worker itself: threads, with two for each stack and two for that of its signals, and
-/// the allocator's.
+/// Mappings that are left to the worker itself: threads, with two for each stack and two for that
+/// of its signals, and the allocator's.
 const OWN_MAPPINGS: u64 = 4_096;
 /// Address space of one linear memory, with its guard.
 const MEMORY_BYTES: u64 = (4 << 30) + (32 << 20);
-/// Fibers of one pool at the most: address space does not suffice for more. Unit tests open several runtimes in one
-/// process.
+/// Fibers of one pool at the most: address space does not suffice for more. Unit tests open several
+/// runtimes in one process.
 const MOST_FIBERS: [u64; 2] = if cfg!(test) {
     [400, 400]
 } else {
@@ -73,9 +74,10 @@ impl Allowed {
 
 /// The sizes of all pools.
 ///
-/// A sixth of the mappings is for services. The stacks of the pools' fibers have theirs from the start, and the slots of
-/// memories since they were first used: with two for each fiber, and four for each of five fourths of a memory, a fiber of
-/// 0.2 has seven and takes seven twelfths of all; with four for three fourths one of 0.3 has five and takes a quarter.
+/// A sixth of the mappings is for services. The stacks of the pools' fibers have theirs from the
+/// start, and the slots of memories since they were first used: with two for each fiber, and four
+/// for each of five fourths of a memory, a fiber of 0.2 has seven and takes seven twelfths of all;
+/// with four for three fourths one of 0.3 has five and takes a quarter.
 pub(super) fn sizes(allowed: Allowed) -> Result<Amounts, TooSmall> {
     let too_small = || TooSmall {
         mappings: allowed.mappings,

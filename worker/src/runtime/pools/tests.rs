@@ -204,7 +204,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Nothing is granted twice or lost, whatever comes and goes in whatever order, and nobody waits for what is free.
+    /// Nothing is granted twice or lost, whatever comes and goes in whatever order, and nobody
+    /// waits for what is free.
     #[test]
     fn the_sum_is_right(steps in prop::collection::vec(step(), 0..300)) {
         let timers = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -11,8 +11,8 @@ use crate::volumes::Mount;
 /// A function that a core module imports: of which interface, its name and its type.
 type Import = (&'static str, &'static str, &'static str);
 
-/// A service of this generation with these imports in its core module, and `run`. At 16 of its memory stands a list of one
-/// field with a value of 120,000 bytes.
+/// A service of this generation with these imports in its core module, and `run`. At 16 of its
+/// memory stands a list of one field with a value of 120,000 bytes.
 fn service(version: &str, imports: &[Import], run: &str) -> Vec<u8> {
     let interfaces: BTreeSet<_> = imports.iter().map(|(interface, ..)| interface).collect();
     let interfaces: String = interfaces
@@ -200,7 +200,8 @@ async fn strings_of_requests_count() {
                 (i32.const 1) (i32.const 2048) (i32.const 60000)) (then unreachable))"#;
     let run = repeat(9_000, each) + "i32.const 0";
     let beast = service("0.2.12", &IMPORTS, &run);
-    // The strings fill the budget; the last bytes of it may be asked for by the handle of the next request.
+    // The strings fill the budget; the last bytes of it may be asked for by the handle of the next
+    // request.
     assert_out_of_memory_by(&end_of(&beast).await, &["HTTP fields", "handles"]);
 }
 

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::policy::Role;
 
-/// A library whose core module has these fields, instantiated so many times, beside others that it does not use.
+/// A library whose core module has these fields, instantiated so many times, beside others that it
+/// does not use.
 fn library(instances: usize, fields: &str) -> Vec<u8> {
     let mut more = String::new();
     for _ in 1..instances {

@@ -11,7 +11,8 @@ impl Fixture {
     }
 }
 
-/// Waits until the worker has handled what was sent to it before, and answers none of its heartbeats: the last of them.
+/// Waits until the worker has handled what was sent to it before, and answers none of its
+/// heartbeats: the last of them.
 async fn settle_unanswered(peer: &mut Peer) -> u64 {
     peer.assign((9, 9), false, &[], &["nobody"]).await;
     let mut last = 0;

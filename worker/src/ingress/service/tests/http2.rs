@@ -25,8 +25,9 @@ impl Rig {
     }
 }
 
-/// Echoes each request's body with trailers, on every connection; tells of each connection, and of each request its path
-/// when it arrives and `gone PATH` when it was given up. A path `/wait` is never answered.
+/// Echoes each request's body with trailers, on every connection; tells of each connection, and of
+/// each request its path when it arrives and `gone PATH` when it was given up. A path `/wait` is
+/// never answered.
 fn serve(mut listener: Listener) -> mpsc::UnboundedReceiver<String> {
     let (tell, told) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -119,7 +120,8 @@ async fn a_client_of_http1_reaches_a_service_of_http2() {
     assert!(answer.contains("\r\n5\r\nhello\r\n0\r\n"), "{answer}");
 }
 
-/// The service has said all that it will, and takes no more: however far the request is by then, the answer is the client's.
+/// The service has said all that it will, and takes no more: however far the request is by then,
+/// the answer is the client's.
 #[tokio::test]
 async fn an_answer_before_the_end_of_a_request_is_whole_though_the_service_closes() {
     let long = "x".repeat(200_000);

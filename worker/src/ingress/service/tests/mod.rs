@@ -1,4 +1,5 @@
-//! An ingress with real clients on one side, and on the other a service that each test plays by hand.
+//! An ingress with real clients on one side, and on the other a service that each test plays by
+//! hand.
 
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +43,8 @@ const QUICK: PortLimits = PortLimits {
     },
 };
 
-/// A service on port 80 with the route `a.localhost`, over HTTP/1.1, and `b.localhost`, over HTTP/2.
+/// A service on port 80 with the route `a.localhost`, over HTTP/1.1, and `b.localhost`, over
+/// HTTP/2.
 struct Rig {
     network: Network,
     /// What the service holds in the network.

@@ -8,8 +8,8 @@ use super::*;
 
 const SLICE: u64 = 1_000;
 
-/// Who runs next, again and again: each share asks for a turn whenever it has fewer than `tasks` of them open. Returns the
-/// time that each share got out of `turns` turns of `SLICE`.
+/// Who runs next, again and again: each share asks for a turn whenever it has fewer than `tasks` of
+/// them open. Returns the time that each share got out of `turns` turns of `SLICE`.
 fn shares(places: usize, shares: &[(u32, usize)], turns: usize) -> Vec<u64> {
     let mut queue = FairQueue::new(places, SLICE);
     let mut progress: Vec<_> = shares.iter().map(|(w, _)| Progress::new(*w)).collect();

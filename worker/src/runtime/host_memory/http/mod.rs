@@ -1,5 +1,5 @@
-//! The functions of `wasi:http/types` by which a guest makes the worker hold something: each stands in for wasmtime's,
-//! charges what it is about to add, and calls it.
+//! The functions of `wasi:http/types` by which a guest makes the worker hold something: each stands
+//! in for wasmtime's, charges what it is about to add, and calls it.
 
 mod p2;
 mod p3;

@@ -225,7 +225,8 @@ async fn heads_pass_up_to_their_limits() {
     assert_eq!(server.connections(), 0);
 }
 
-/// The server has said all that it will, and takes no more: however far the request is by then, the answer is the guest's.
+/// The server has said all that it will, and takes no more: however far the request is by then, the
+/// answer is the guest's.
 #[tokio::test]
 async fn an_answer_that_comes_before_the_request_has_ended_is_whole() {
     let rig = Rig::new(&[]);

@@ -94,7 +94,8 @@ fn ways(network: &Network, egress: &[&str], resolver: Resolver) -> Ways {
 
 /// An HTTP server of both versions that counts its connections.
 ///
-/// It answers with the version, each field and the body of the request, then with its trailers; `/slow` not soon.
+/// It answers with the version, each field and the body of the request, then with its trailers;
+/// `/slow` not soon.
 struct Server {
     connections: Arc<AtomicUsize>,
     _task: AbortOnDropHandle<()>,

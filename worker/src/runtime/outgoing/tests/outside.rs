@@ -91,7 +91,8 @@ async fn a_handshake_that_fails_says_how() {
     assert!(matches!(told, Err(Error::TlsProtocolError)), "{told:?}");
 }
 
-/// A name whose owner moves it after the first look: what is open stays, what is new is decided anew.
+/// A name whose owner moves it after the first look: what is open stays, what is new is decided
+/// anew.
 #[tokio::test]
 async fn a_name_that_moves_takes_no_open_connection_along_and_gains_nothing() {
     const NAME: &str = "moving.example";

@@ -158,7 +158,8 @@ async fn a_kept_connection_that_the_server_closed_is_no_error_where_a_request_ma
         let server = tokio::spawn(async move {
             let mut stream = listener.accept().await.unwrap();
             answer_one(&mut stream).await;
-            // It takes the next request and closes, as one does whose time for idle connections is just over.
+            // It takes the next request and closes, as one does whose time for idle connections is
+            // just over.
             read_head(&mut stream).await;
             drop(stream);
             answer_one(&mut listener.accept().await.unwrap()).await;
