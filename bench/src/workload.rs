@@ -1,7 +1,7 @@
 //! Guests over a workload's network, linked and run as in the worker.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,11 +13,10 @@ use anyhow::{Context as _, bail};
 use tokio::task::JoinHandle;
 use warren_model::{
     name::{Name, WorkloadId},
-    spec::{
-        BodyLimits, Placement, Recovery, Restart, RestartPolicy, Service, Update, WorkloadSpec,
-    },
+    spec::WorkloadSpec,
 };
 use warren_net::{NetLimits, Network};
+use warren_proto::v1;
 use warren_worker::{
     logs::{LogHub, LogLimits, LogQuery, LogStream},
     policy::{HostAccess, Role, refusals},
@@ -93,14 +92,7 @@ impl Workload {
             lease: None,
             refusals,
         };
-        let spec = WorkloadSpec {
-            replicas: None,
-            service: Some(service(guest, args)),
-            components: Vec::new(),
-            volumes: Vec::new(),
-            placement: Placement::default(),
-            update: Update::default(),
-        };
+        let spec = spec(guest, args)?;
         let code = Code::from([((Role::Service, guest.digest), guest.code.clone())]);
         let prepared = self.runtime.prepare(&spec, None, &code, &context)?;
         let service = prepared.service.context("there is no service")?;
@@ -132,35 +124,25 @@ pub fn network() -> Network {
     })
 }
 
-fn service(guest: &Guest, args: Vec<String>) -> Service {
-    Service {
-        component: guest.digest,
+fn spec(guest: &Guest, args: Vec<String>) -> anyhow::Result<WorkloadSpec> {
+    let service = v1::Service {
+        component: guest.digest.to_string(),
         args,
-        env: BTreeMap::new(),
-        config: BTreeMap::new(),
-        restart: RestartPolicy {
-            restart: Restart::Never,
-            initial_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(30),
-            reset_after: Duration::from_secs(60),
-            max_restarts: 10,
-            window: Duration::from_secs(300),
-            on_failed: Recovery::Keep,
-            on_lost: Recovery::Keep,
-        },
-        publish: Vec::new(),
-        routes: Vec::new(),
-        egress: Vec::new(),
-        readiness: None,
-        liveness: None,
-        volumes: Vec::new(),
-        memory_bytes: 256 << 20,
-        reserve_bytes: 64 << 20,
-        cpu_weight: 100,
-        bodies: BodyLimits::default(),
-        stop_grace: Duration::from_secs(10),
-        exclusive: false,
-    }
+        restart: Some(v1::RestartPolicy {
+            policy: v1::restart_policy::Policy::Never.into(),
+            ..v1::RestartPolicy::default()
+        }),
+        limits: Some(v1::ServiceLimits {
+            memory_bytes: Some(256 << 20),
+            ..v1::ServiceLimits::default()
+        }),
+        ..v1::Service::default()
+    };
+    let spec = v1::WorkloadSpec {
+        service: Some(service),
+        ..v1::WorkloadSpec::default()
+    };
+    Ok(WorkloadSpec::from_proto(&spec)?)
 }
 
 // === impl Log ===
