@@ -17,8 +17,8 @@ pub struct Entry {
     pub default: Option<&'static str>,
     /// The least and the greatest value, as they would be written.
     pub bounds: Option<(&'static str, &'static str)>,
-    /// The greatest number of entries.
-    pub most: Option<&'static str>,
+    /// The greatest number of entries, and of bytes where those are bounded in total.
+    pub most: Option<String>,
     /// A value as it could be written; `None` for mappings and lists of fields.
     pub example: Option<&'static str>,
     pub meaning: &'static str,
@@ -70,7 +70,12 @@ fn entry(field: &'static Field, path: String) -> Entry {
         required: option.required,
         default,
         bounds: given(&option.min).zip(given(&option.max)),
-        most: given(&option.max).filter(|_| option.min.is_empty()),
+        most: given(&option.max)
+            .filter(|_| option.min.is_empty())
+            .map(|most| match option.max_size.as_str() {
+                "" => most.to_owned(),
+                size => format!("{most}, with {size} in total"),
+            }),
         example: default.or(given(&option.example)),
         meaning: &field.meaning,
         supported: feature::is_honoured(&field.feature),

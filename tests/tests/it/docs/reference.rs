@@ -148,7 +148,7 @@ fn row(entry: &Entry) -> String {
         (false, Some(default)) => format!("`{default}`"),
         (false, None) => String::new(),
     };
-    let bounds = match (entry.bounds, entry.most) {
+    let bounds = match (entry.bounds, &entry.most) {
         (Some((least, greatest)), _) => format!(", {least} to {greatest}"),
         (None, Some(most)) => format!(", at most {most}"),
         (None, None) => String::new(),
