@@ -1,4 +1,4 @@
-//! What a command of the CLI answered.
+//! The output and the exit status of a CLI command.
 
 use std::process::Output;
 

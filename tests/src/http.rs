@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that connects where it is told and names the host it is told.
+//! An HTTP/1.1 client that connects to a given address and sends a given host.
 
 use std::net::SocketAddr;
 
@@ -60,7 +60,7 @@ pub async fn open(address: SocketAddr, host: &str, path: &str, first: &'static s
     let (body, frames) = mpsc::unbounded();
     let request = head(Method::POST, host, path).body(StreamBody::new(frames));
     let sent = body.unbounded_send(Ok(Frame::data(Bytes::from_static(first.as_bytes()))));
-    sent.expect("the other end stands in the request");
+    sent.expect("the receiver is in the request's body");
     let response = send(address, request.expect("a test's request is valid")).await;
     Open { response, body }
 }

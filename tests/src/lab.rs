@@ -1,4 +1,4 @@
-//! A place for one test: its directory, its environment, the program under test.
+//! The surroundings of one test: its directory, its environment, the program under test.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! A well-behaved workload beside others, and a client that asks it all the time.
+//! A well-behaved workload beside others, and a client that sends it requests continuously.
 
 use std::{
     collections::BTreeSet,
@@ -132,7 +132,7 @@ impl Neighbour {
         let wanted = *answers.borrow() + times;
         let what = format!("{times} more answers to the neighbour's client");
         let answered = within(&what, answers.wait_for(|answers| *answers >= wanted)).await;
-        answered.expect("the client asks until it is told to leave");
+        answered.expect("the client runs until it is stopped");
     }
 
     /// Asks no more, and tells how it went.
@@ -187,7 +187,7 @@ impl Record {
     #[track_caller]
     pub fn assert_served(&self) {
         assert!(self.failures.is_empty(), "{self}: {:#?}", self.failures);
-        assert!(!self.latencies.is_empty(), "nobody asked");
+        assert!(!self.latencies.is_empty(), "no request was sent");
         assert_eq!(self.services.len(), 1, "another service answered: {self}");
         let first = self.counts.first().copied().unwrap_or_default();
         let numbers = (first..).take(self.latencies.len());

@@ -1,4 +1,4 @@
-//! One process of ours: what it says, and its end.
+//! A process under test: its output, and how it ends.
 
 use std::{
     fs::{self, File},
@@ -66,7 +66,7 @@ impl Process {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.id()));
         let statm = statm.expect("it has not ended");
         let pages = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok());
-        let pages: u64 = pages.expect("proc(5) says that it stands there");
+        let pages: u64 = pages.expect("the field is documented in proc(5)");
         pages * rustix::param::page_size() as u64
     }
 

@@ -1,4 +1,4 @@
-//! Waiting for what is watched, within bounds.
+//! Waiting for conditions and futures, with time limits.
 
 use std::{fmt::Debug, future::Future, time::Duration};
 

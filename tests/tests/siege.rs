@@ -32,7 +32,7 @@ fn seconds() -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute of the whole machine and a release build: see .ci/run"]
-async fn a_fleet_outlives_somebody_who_applies_every_beast() {
+async fn a_fleet_survives_every_beast_being_applied() {
     let groups: Result<Vec<_>, _> = (0..WORKERS).map(|_| MemoryGroup::new(MEMORY)).collect();
     let groups = match groups {
         Ok(groups) => groups,

@@ -1,4 +1,4 @@
-//! Output as a page shows it, beside the output there is.
+//! Comparison of the output that a page shows with the actual output.
 //!
 //! Lines are equal when their words are: columns may be wider. `...` stands for any text within a
 //! line and, alone on one, for any lines. What differs from run to run may be shown as it once was:

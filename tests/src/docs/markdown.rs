@@ -1,4 +1,4 @@
-//! The little of Markdown that matters here: fenced blocks, and the comments before them.
+//! The subset of Markdown that matters here: fenced blocks, and the comments before them.
 
 /// One thing of a page that this reader looks at.
 #[derive(Debug, PartialEq, Eq)]

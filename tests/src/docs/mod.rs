@@ -1,4 +1,4 @@
-//! Documents whose commands run: what a page tells a reader to type is typed here.
+//! Executable documents: the commands that a page tells a reader to type are run here.
 //!
 //! A page is Markdown. A fenced block of commands (`sh` or `console`) is preceded by a comment that
 //! no reader sees and that says how it is run; a block without one is an error, so that nothing

@@ -1,4 +1,4 @@
-//! The beasts of the zoo as workloads that anybody may apply.
+//! The beasts of the zoo as workloads that any user may apply.
 
 use std::fmt::Write as _;
 

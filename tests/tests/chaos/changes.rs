@@ -1,4 +1,4 @@
-//! Updates and drains, while clients ask who never try again.
+//! Updates and drains under the load of clients that never retry.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The control plane dies in the midst of many applies.
+//! The control plane is killed in the middle of many applies.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -9,7 +9,7 @@ use crate::{alone, lab, size};
 const WORKLOADS: usize = 100;
 
 #[tokio::test]
-async fn whatever_was_acknowledged_is_there_after_each_kill() {
+async fn acknowledged_changes_survive_every_kill() {
     let _alone = alone().await;
     let kills = size().kills;
     let mut cluster = Cluster::start(lab(), 0).await;

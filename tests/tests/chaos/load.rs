@@ -1,4 +1,4 @@
-//! Clients that go on asking, on a thread of their own.
+//! Clients that send requests continuously, on a thread of their own.
 
 use std::{
     net::SocketAddr,

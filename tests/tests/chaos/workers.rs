@@ -1,4 +1,4 @@
-//! A worker dies, and its replicas run elsewhere.
+//! A worker is killed, and its replicas run elsewhere.
 
 use std::time::{Duration, Instant};
 

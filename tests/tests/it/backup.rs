@@ -1,4 +1,4 @@
-//! A backup of a cluster that runs, and what it is good for.
+//! Backups of a running cluster, and restoring them.
 
 use std::fs;
 
@@ -36,7 +36,7 @@ async fn workers_are_back(cluster: &Cluster) {
 }
 
 #[tokio::test]
-async fn what_was_lost_comes_back_and_goes_on() {
+async fn a_backup_restores_a_lost_control_plane() {
     let mut cluster = cluster(1).await;
     cluster.apply(&manifest("counter")).await;
     let http = cluster.http();
@@ -151,7 +151,7 @@ async fn a_lost_directory_is_restored_while_workers_serve() {
 }
 
 #[tokio::test]
-async fn files_that_are_no_backup_say_so() {
+async fn files_that_are_not_backups_are_refused() {
     let lab = lab();
     let data = lab.path("data").display().to_string();
     let manifest = lab.write("warren.yaml", "name: a\n");

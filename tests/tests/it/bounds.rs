@@ -65,7 +65,7 @@ async fn untaken(cluster: &Cluster, host: &str, path: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn bodies_that_nobody_reads_cost_the_worker_little() {
+async fn unread_bodies_cost_the_worker_little() {
     let cluster = cluster(1).await;
     let (p2, p3, web) = (guest("http-echo"), guest("p3-http"), guest("web"));
     let limits = "limits: { timeout: 5m }";
@@ -118,7 +118,7 @@ async fn bodies_that_nobody_reads_cost_the_worker_little() {
 }
 
 #[tokio::test]
-async fn a_service_that_opens_files_without_end_is_refused_and_nobody_else() {
+async fn a_service_that_opens_too_many_files_is_refused_and_others_are_not() {
     let cluster = cluster(1).await;
     let worker = &cluster.workers[0];
     let limits = fs::read_to_string(format!("/proc/{}/limits", worker.process.id())).unwrap();
@@ -126,7 +126,11 @@ async fn a_service_that_opens_files_without_end_is_refused_and_nobody_else() {
         .lines()
         .find(|line| line.starts_with("Max open files"));
     let mut words = open_files.unwrap()["Max open files".len()..].split_whitespace();
-    assert_eq!(words.next(), words.next(), "the soft limit is the hard one");
+    assert_eq!(
+        words.next(),
+        words.next(),
+        "the soft limit equals the hard limit"
+    );
 
     let files = guest("files");
     let volume = "volumes: [ { name: scratch, mountPath: /scratch } ]";

@@ -28,7 +28,7 @@ pub fn manifest(name: &str) -> String {
 pub async fn count(worker: std::net::SocketAddr, name: &str) -> Count {
     let host = format!("{name}.localhost");
     let text = warren_tests::get(worker, &host, "/").await.text();
-    Count::parse(&text).unwrap_or_else(|| panic!("this is no count: {text}"))
+    Count::parse(&text).unwrap_or_else(|| panic!("not a count: {text}"))
 }
 
 impl Count {

@@ -1,4 +1,4 @@
-//! What is deleted leaves nothing behind.
+//! Deleted objects leave nothing behind.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use warren_tests::{Cluster, Reply, eventually, example, get, guest, open, within
 use crate::{cluster, counter::count, http_echo, lab};
 
 #[tokio::test]
-async fn a_deleted_workload_gives_back_its_routes_ports_and_replicas() {
+async fn a_deleted_workload_releases_its_routes_ports_and_replicas() {
     let cluster = cluster(1).await;
     let (cache, counter) = (example("cache"), example("counter"));
     let manifest = format!(
@@ -120,7 +120,7 @@ async fn requests_in_flight_finish_before_a_workload_is_gone() {
 }
 
 #[tokio::test]
-async fn artifacts_go_when_nobody_names_them() {
+async fn unreferenced_artifacts_are_deleted() {
     let cluster = cluster(1).await;
     let file = example("cache");
     let digest = cluster.warren(&["push", &file]).await.ok();
@@ -147,7 +147,7 @@ async fn artifacts_go_when_nobody_names_them() {
 }
 
 #[tokio::test]
-async fn a_worker_keeps_no_more_of_what_nothing_uses_than_it_may() {
+async fn a_worker_keeps_unused_artifacts_within_its_limit() {
     let lab = lab();
     let data = lab.path("w1");
     // Code of its own, which no other test has compiled, and none misses.

@@ -56,7 +56,7 @@ async fn runs_the_counter_and_cleans_up() {
 
     let status = dev.process.interrupt().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    assert_eq!(temporary(&lab), 0, "its data stays behind");
+    assert_eq!(temporary(&lab), 0, "its data was left behind");
     assert!(tokio::net::TcpStream::connect(dev.http).await.is_err());
 }
 
@@ -131,7 +131,7 @@ async fn published_ports_are_printed() {
 }
 
 #[tokio::test]
-async fn data_that_is_named_stays() {
+async fn a_named_data_directory_is_kept() {
     let lab = lab();
     let data = lab.path("data").display().to_string();
     let manifest = examples("counter");

@@ -1,4 +1,4 @@
-//! A worker is emptied while clients go on asking.
+//! A worker is drained while clients keep sending requests.
 
 use serde_json::Value;
 use warren_tests::{Cluster, eventually};
@@ -39,7 +39,7 @@ async fn a_drained_worker_is_empty_and_may_be_used_again() {
 }
 
 #[tokio::test]
-async fn a_drain_that_cannot_be_says_what_holds_it_up() {
+async fn a_blocked_drain_says_what_blocks_it() {
     let mut cluster = Cluster::start_with(lab(), 1, &["--worker-timeout", "3s"], &[]).await;
     cluster.apply(&http_echo("")).await;
     let before = cluster.replica("echo").await;
@@ -52,7 +52,7 @@ async fn a_drain_that_cannot_be_says_what_holds_it_up() {
     assert_eq!(cluster.get("echo.localhost", "/env").await.status, 200);
     cluster.control.process.kill().await;
     cluster.control.start_again(&cluster.lab).await;
-    let described = eventually("the drain goes on", async || {
+    let described = eventually("the drain continues", async || {
         let described = cluster.warren(&["describe", "worker", "w1"]).await.ok();
         let told = described.contains(held_up[1]);
         if told { Ok(described) } else { Err(described) }
@@ -60,7 +60,7 @@ async fn a_drain_that_cannot_be_says_what_holds_it_up() {
     .await;
     assert!(described.contains("drained since"), "{described}");
     cluster.warren(&["uncordon", "w1"]).await.ok();
-    let after = eventually("nothing waits any more", async || {
+    let after = eventually("only one replica is left", async || {
         let mut replicas = cluster.replicas("echo").await;
         if replicas.len() == 1 {
             Ok(replicas.remove(0))

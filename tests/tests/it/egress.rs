@@ -1,4 +1,4 @@
-//! What guests may reach outside their workload: nothing, unless it is allowed.
+//! Guests reach nothing outside their workload unless it is allowed.
 
 use std::net::SocketAddr;
 
@@ -27,7 +27,7 @@ fn untouched(listener: TcpListener) -> bool {
 }
 
 #[tokio::test]
-async fn nothing_outside_is_reached_by_default() {
+async fn egress_is_denied_by_default() {
     let cluster = Cluster::start_with(lab(), 1, &[], &["--allow-host-loopback"]).await;
     cluster.apply(&http_echo("")).await;
     let (listener, address) = machine().await;
@@ -49,7 +49,7 @@ async fn nothing_outside_is_reached_by_default() {
 }
 
 #[tokio::test]
-async fn the_machines_own_loopback_needs_the_manifest_and_the_worker() {
+async fn egress_to_host_loopback_needs_the_manifest_and_the_worker() {
     let (listener, address) = machine().await;
     let host = format!("host.warren.internal:{}", address.port());
     let allowed = http_echo(&format!("  egress: [ \"{host}\" ]\n"));
@@ -74,7 +74,7 @@ async fn the_machines_own_loopback_needs_the_manifest_and_the_worker() {
 }
 
 #[tokio::test]
-async fn warrens_own_listeners_are_reached_by_nobody() {
+async fn no_guest_reaches_warrens_own_listeners() {
     let cluster = Cluster::start_with(lab(), 2, &[], &["--allow-host-loopback"]).await;
     let everything = "  egress: [ \"host.warren.internal:*\", \"0.0.0.0/0:*\", \"[::/0]:*\" ]\n";
     cluster.apply(&http_echo(everything)).await;
@@ -98,7 +98,7 @@ async fn warrens_own_listeners_are_reached_by_nobody() {
     let control = format!("host.warren.internal:{}", control.port());
     let answer = connect(&cluster, &control).await;
     assert!(answer.starts_with("error PermissionDenied"), "{answer}");
-    eventually("the owner learns why", async || {
+    eventually("the reason is reported to the owner", async || {
         let events = cluster.warren(&["events", "echo"]).await.ok();
         match events.contains("Warren itself listens on") {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! Services that have come to their end stay there, whatever becomes of their workers.
+//! Completed and failed services do not run again, whatever happens to their workers.
 
 use serde_json::Value;
 use warren_tests::{Cluster, eventually, guest};

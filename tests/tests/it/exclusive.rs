@@ -204,7 +204,7 @@ async fn a_worker_that_hangs_has_nothing_running_when_it_goes_on() {
     hung.process.resume();
     scene.another_than(fence).await;
     scene.check();
-    eventually("why it ended is told", async || {
+    eventually("the reason for its end is reported", async || {
         let events = scene.events().await;
         let told = |word| events.lines().any(|it| it.contains(word));
         if told("LeaseExpired") && told("Killed") {
@@ -266,7 +266,7 @@ async fn one_that_comes_back_is_later_than_who_stood_in_for_it() {
     for command in [&["cordon", "w2"] as &[&str], &["scale", "one", "0"]] {
         scene.cluster.warren(command).await.ok();
     }
-    eventually("its stand-in is gone", async || {
+    eventually("its substitute is gone", async || {
         let replicas = scene.cluster.replicas("one").await;
         match replicas.iter().all(|it| it["phase"] == "LOST") {
             true => Ok(()),
@@ -284,7 +284,7 @@ async fn one_that_comes_back_is_later_than_who_stood_in_for_it() {
 /// Neither a worker that starts alone nor a control plane that has just started knows that nobody
 /// else runs it.
 #[tokio::test]
-async fn who_has_just_started_does_not_start_it() {
+async fn a_worker_that_has_just_started_does_not_start_it() {
     let mut scene = Scene::start().await;
     let control = scene.cluster.control.url.clone();
     scene.join("w1", &control).await;
@@ -305,7 +305,7 @@ async fn who_has_just_started_does_not_start_it() {
     gone.process.kill().await;
     scene.join("w1", &control).await;
     let starts = scene.file.with_file_name("plain");
-    eventually("it goes on with the rest", async || {
+    eventually("it continues with the rest", async || {
         let starts = fs::read_to_string(&starts).unwrap();
         if starts.lines().count() == 2 {
             Ok(())

@@ -1,4 +1,4 @@
-//! A fixed published port, and workers that are on one machine: these are.
+//! Fixed published ports, with workers that share one machine.
 
 use std::net::SocketAddr;
 
@@ -29,7 +29,7 @@ async fn placed(cluster: &Cluster, name: &str) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn what_has_a_fixed_port_is_restarted_and_drained_though_all_workers_share_a_machine() {
+async fn a_workload_with_a_fixed_port_restarts_and_drains_on_a_shared_machine() {
     let cluster = cluster(2).await;
     let port = free();
     cluster.apply(&cache("cache", port)).await;
@@ -41,7 +41,10 @@ async fn what_has_a_fixed_port_is_restarted_and_drained_though_all_workers_share
         events.contains("revision 2 is started once it has stopped"),
         "{events}"
     );
-    assert!(!events.contains("Failed"), "nobody tried in vain: {events}");
+    assert!(
+        !events.contains("Failed"),
+        "a replica failed before the port was free: {events}"
+    );
     cluster.warren(&["drain", &worker, "--wait"]).await.ok();
     warren_tests::eventually("it is ready on the other worker", async || {
         let (other, ready) = placed(&cluster, "cache").await;
@@ -91,7 +94,7 @@ async fn more_replicas_than_machines_is_refused_at_once_and_so_is_another_worklo
 }
 
 #[tokio::test]
-async fn a_port_that_another_program_has_is_said_at_once_and_taken_when_it_is_free() {
+async fn a_port_in_use_by_another_program_is_reported_at_once_and_taken_when_free() {
     let cluster = cluster(2).await;
     let stranger = std::net::TcpListener::bind((own_loopback(), 0)).unwrap();
     let port = stranger.local_addr().unwrap();

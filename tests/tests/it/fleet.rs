@@ -26,7 +26,7 @@ async fn places(cluster: &Cluster, name: &str) -> (usize, usize) {
 /// Returns once the worker knows the way.
 async fn answered(cluster: &Cluster, worker: usize, host: &str, path: &str) -> Reply {
     let http = cluster.workers[worker].http;
-    eventually("the worker answers for it", async || {
+    eventually("the worker answers for the route", async || {
         let reply = get(http, host, path).await;
         if reply.status == 200 {
             Ok(reply)
@@ -38,7 +38,7 @@ async fn answered(cluster: &Cluster, worker: usize, host: &str, path: &str) -> R
 }
 
 #[tokio::test]
-async fn a_worker_without_a_replica_answers_as_the_one_with_it() {
+async fn a_worker_without_a_replica_forwards_to_one_that_has_it() {
     let cluster = cluster(2).await;
     cluster.apply(&http_echo("")).await;
     let host = "echo.localhost";
@@ -127,7 +127,7 @@ async fn streams_upgrades_and_grpc_reach_a_service_elsewhere() {
         }
         drop(events);
     }
-    eventually("the service hears that its clients are gone", async || {
+    eventually("the service learns that its clients are gone", async || {
         let logs = cluster.warren(&["logs", "web"]).await.ok();
         if logs.matches("events: the client is gone").count() == 2 {
             Ok(())
@@ -239,7 +239,7 @@ async fn a_worker_that_is_killed_costs_no_request_where_another_has_a_replica() 
 }
 
 #[tokio::test]
-async fn workers_go_on_forwarding_while_the_control_plane_is_away() {
+async fn workers_keep_forwarding_while_the_control_plane_is_down() {
     let mut cluster = cluster(2).await;
     cluster.apply(&http_echo("")).await;
     let (with, without) = places(&cluster, "echo").await;

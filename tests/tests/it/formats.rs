@@ -89,7 +89,7 @@ const WORKLOAD: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn a_cluster_of_an_earlier_version_goes_on() {
+async fn a_cluster_of_an_earlier_version_continues() {
     for fixture in fixtures() {
         let mut cluster = Cluster::start_with(unpacked(&fixture), 0, &[], &[]).await;
         still_shows(&cluster, "workloads", "name", &WORKLOAD).await;

@@ -1,4 +1,4 @@
-//! HTTP components, and what they cannot do to others.
+//! HTTP components, and their isolation from each other.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ async fn a_component_that_fails_fails_one_request() {
     let env = cluster.get(HOST, "/env").await.text();
     assert_eq!(
         env, "GREETING=hello\n",
-        "the environment is what the manifest says and no more"
+        "the environment must be exactly what the manifest says"
     );
     let headers = cluster.get(HOST, "/headers").await.text();
     assert!(headers.contains("x-forwarded-for: 127.0.0.1"), "{headers}");
@@ -70,7 +70,7 @@ async fn a_component_that_fails_fails_one_request() {
 }
 
 #[tokio::test]
-async fn a_component_that_spins_is_ended_and_delays_nobody() {
+async fn a_component_that_spins_is_ended_and_delays_no_one_else() {
     let cluster = cluster(1).await;
     cluster
         .apply(&http_echo("  limits: { timeout: 300ms }\n"))
@@ -90,7 +90,7 @@ async fn a_component_that_spins_is_ended_and_delays_nobody() {
 }
 
 #[tokio::test]
-async fn a_part_of_a_body_is_never_taken_for_the_whole() {
+async fn a_truncated_body_never_looks_complete() {
     let cluster = cluster(1).await;
     cluster
         .apply(&http_echo("  limits: { timeout: 300ms }\n"))
@@ -119,7 +119,7 @@ async fn a_part_of_a_body_is_never_taken_for_the_whole() {
 }
 
 #[tokio::test]
-async fn more_requests_than_a_component_may_take_are_told_to_come_back() {
+async fn requests_beyond_the_concurrency_limit_get_retry_after() {
     let cluster = cluster(1).await;
     cluster
         .apply(&http_echo("  limits: { concurrency: 1 }\n"))

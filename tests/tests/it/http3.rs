@@ -51,7 +51,7 @@ async fn bodies_stream_both_ways() {
 }
 
 #[tokio::test]
-async fn a_request_that_fails_fails_alone_and_never_looks_whole() {
+async fn a_failing_request_fails_alone_and_never_looks_complete() {
     let cluster = cluster(1).await;
     cluster
         .apply(&manifest("  limits: { timeout: 300ms }\n"))
@@ -78,7 +78,7 @@ async fn a_request_that_fails_fails_alone_and_never_looks_whole() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_with_a_trap_does_not_look_whole() {
+async fn a_body_cut_off_by_a_trap_does_not_look_complete() {
     let cluster = cluster(1).await;
     cluster.apply(&manifest("")).await;
     let mut open = open(cluster.http(), HOST, "/trap-in-body", "first").await;
@@ -146,7 +146,7 @@ async fn a_trap_in_a_shared_instance_ends_it_and_the_next_request_has_another() 
 }
 
 #[tokio::test]
-async fn its_client_reaches_the_workloads_own_service_and_nobody_else() {
+async fn outgoing_requests_reach_only_the_workloads_own_service() {
     let cluster = cluster(1).await;
     let (service, component) = (guest("web"), guest("p3-http"));
     cluster

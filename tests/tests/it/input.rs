@@ -1,4 +1,4 @@
-//! What is wrong with what was written is told with its place, and nothing is stored of it.
+//! Mistakes in the input are reported with their position, and nothing of it is stored.
 
 use warren_tests::{Cluster, example, guest};
 
@@ -15,7 +15,7 @@ async fn refused(cluster: &Cluster, manifest: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn components_that_are_none() {
+async fn files_that_are_not_components_are_refused() {
     let cluster = cluster(1).await;
     let text = cluster.lab.write("text.wasm", "this is text\n");
     let module = cluster.lab.write("module.wasm", b"\0asm\x01\0\0\0");
@@ -49,7 +49,7 @@ async fn components_that_are_none() {
 }
 
 #[tokio::test]
-async fn components_that_do_not_fit() {
+async fn components_that_do_not_fit_the_manifest_are_refused() {
     let cluster = cluster(1).await;
     let unknown = format!("sha256:{}", "12".repeat(32));
     let manifest = format!("name: bad\nservice: {{ component: \"{unknown}\" }}\n");
@@ -75,7 +75,7 @@ async fn components_that_do_not_fit() {
 }
 
 #[tokio::test]
-async fn mistakes_in_a_manifest_are_told_all_at_once() {
+async fn mistakes_in_a_manifest_are_reported_all_at_once() {
     let cluster = cluster(1).await;
     let manifest = "name: Bad\n\
                     service:\n  \

@@ -1,4 +1,4 @@
-//! What `validate` accepts starts, linked as `describe` shows.
+//! Manifests that `validate` accepts start, linked as `describe` shows.
 
 use warren_tests::{Cluster, eventually};
 
@@ -49,7 +49,7 @@ async fn completes(cluster: &Cluster, name: &str) {
 }
 
 #[tokio::test]
-async fn what_validate_accepts_starts_with_the_highest_version_in_whatever_order() {
+async fn manifests_that_validate_accepts_start_with_the_highest_version_in_any_order() {
     let cluster = cluster(1).await;
     cluster.lab.write("service.wasm", service());
     for (name, minors) in [("up", [2, 4]), ("down", [4, 2])] {

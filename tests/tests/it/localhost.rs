@@ -31,7 +31,7 @@ async fn two_workloads_listen_on_one_port_and_never_meet() {
         assert_eq!(count(http, "red").await.number, expected);
     }
     let blue = count(http, "blue").await;
-    assert_eq!(blue.number, 1, "blue counted what was asked of red");
+    assert_eq!(blue.number, 1, "blue counted a request to red");
     let red = count(http, "red").await;
     assert_eq!(red.number, 4);
     assert_ne!(red.service, blue.service);
@@ -149,7 +149,7 @@ async fn redis_tools_speak_to_the_cache() {
 }
 
 #[tokio::test]
-async fn a_published_port_that_is_taken_fails_the_replica_and_says_so() {
+async fn a_published_port_in_use_fails_the_replica_and_is_reported() {
     let cluster = cluster(1).await;
     let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = holder.local_addr().unwrap().to_string();

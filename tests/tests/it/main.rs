@@ -1,4 +1,4 @@
-//! What the README and the design promise, shown with real processes.
+//! The promises of the README and the design, tested with real processes.
 #![allow(clippy::unwrap_used)]
 
 mod answers;

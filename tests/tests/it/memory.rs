@@ -117,7 +117,7 @@ async fn never_ended(cluster: &Cluster, workload: &str) {
 }
 
 #[tokio::test]
-async fn neighbours_have_their_reserve_whatever_others_take() {
+async fn neighbours_have_their_reserved_memory_whatever_others_take() {
     let mut cluster = cluster("96MiB").await;
     // Its reserve is counted before it uses it.
     let modest = growing(&cluster, 32, 50, "unreachable");
@@ -147,7 +147,7 @@ async fn neighbours_have_their_reserve_whatever_others_take() {
 }
 
 #[tokio::test]
-async fn a_guest_that_cannot_do_without_is_told_that_it_was_the_worker() {
+async fn a_guest_that_dies_of_a_refused_allocation_reports_the_workers_limit() {
     let cluster = cluster("64MiB").await;
     let fragile = growing(&cluster, 100, 1, "unreachable");
     admit(&cluster, "fragile", &workload("fragile", &fragile, 128, 16)).await;
@@ -167,7 +167,7 @@ async fn a_guest_that_cannot_do_without_is_told_that_it_was_the_worker() {
 }
 
 #[tokio::test]
-async fn a_reserve_that_comes_later_is_taken_back_from_who_borrowed_it() {
+async fn a_later_reserve_is_reclaimed_from_its_borrowers() {
     let cluster = cluster("64MiB").await;
     let greedy = growing(&cluster, 60, 1, "");
     admit(&cluster, "greedy", &workload("greedy", &greedy, 64, 8)).await;
@@ -213,7 +213,7 @@ async fn placement_counts_reserves() {
         "name: many\nreplicas: 5\nservice:\n  component: {small}\n  stopGrace: 0s\n  limits: {{ memory: 64MiB }}\n"
     );
     admit(&cluster, "many", &manifest).await;
-    eventually("four of five have a place", async || {
+    eventually("four of five replicas are placed", async || {
         let replicas = cluster.replicas("many").await;
         let running = replicas.iter().filter(|one| one["phase"] == "RUNNING");
         let waiting = format!("{replicas:?}").contains("1 lacks memory (16MiB needed, 0B free)");

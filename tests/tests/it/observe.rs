@@ -73,7 +73,7 @@ async fn logs_follow_what_guests_write() {
 }
 
 #[tokio::test]
-async fn events_tell_the_story_in_order() {
+async fn events_are_listed_in_order() {
     let cluster = cluster(1).await;
     cluster.apply(&manifest("counter")).await;
     let events = cluster
@@ -143,7 +143,7 @@ async fn health_is_an_exit_code() {
 }
 
 #[tokio::test]
-async fn data_has_the_fields_that_programs_rely_on() {
+async fn json_output_has_the_fields_that_programs_rely_on() {
     let cluster = cluster(1).await;
     let published = manifest("counter").replace(
         "cache.wasm }",

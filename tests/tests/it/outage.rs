@@ -1,4 +1,4 @@
-//! What goes on while the control plane, or a worker, is away.
+//! What keeps working while the control plane or a worker is down.
 
 mod counts;
 

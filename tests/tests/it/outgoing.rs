@@ -75,7 +75,7 @@ async fn components_reach_their_own_service_over_kept_connections() {
 }
 
 #[tokio::test]
-async fn what_egress_does_not_allow_is_an_error_code_one_event_and_a_count() {
+async fn denied_egress_is_an_error_code_one_event_and_a_count() {
     let cluster = cluster(1).await;
     cluster
         .apply(&manifest("  egress: [ \"198.51.100.0/24:80\" ]\n"))
@@ -86,7 +86,7 @@ async fn what_egress_does_not_allow_is_an_error_code_one_event_and_a_count() {
         let told = reply.text();
         assert_eq!(told, "error ErrorCode::HttpRequestDenied\n", "{url}");
     }
-    let events = eventually("both are told, and all are counted", async || {
+    let events = eventually("both are reported, with the full count", async || {
         let events = refused(&cluster).await;
         let counts: Vec<_> = events.iter().map(|one| one["count"].as_u64()).collect();
         let is_told = events.len() == 2 && counts.contains(&Some(3)) && counts.contains(&Some(1));

@@ -1,4 +1,4 @@
-//! Workers that come back under another name, meet another cluster, or stop in order.
+//! Workers that return under another name, meet another cluster, or stop gracefully.
 
 use std::{fs, path::Path, process::Command};
 
@@ -56,7 +56,7 @@ fn slow(grace: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_renamed_runs_what_it_is_given() {
+async fn a_renamed_worker_runs_what_it_is_assigned() {
     let mut cluster = Cluster::start_with(lab(), 1, &PATIENT, &[]).await;
     cluster.apply(&manifest("counter")).await;
     for _ in 0..3 {
@@ -81,7 +81,7 @@ async fn a_worker_that_is_renamed_runs_what_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_worker_goes_on_beside_another_cluster_and_follows_it_once_started_again() {
+async fn a_worker_ignores_another_cluster_until_it_is_restarted() {
     let mut cluster = cluster(1).await;
     cluster.apply(&manifest("counter")).await;
     assert_eq!(count(cluster.http(), "counter").await.number, 1);
@@ -112,7 +112,7 @@ async fn a_worker_goes_on_beside_another_cluster_and_follows_it_once_started_aga
     assert!(why.contains("start it again"), "{why}");
     assert_eq!(get(only.listen, "w1", "/healthz").await.status, 200);
     let number = count(only.http, "counter").await.number;
-    assert_eq!(number, 2, "what it runs goes on");
+    assert_eq!(number, 2, "the running service continues");
 
     let mut gone = cluster.workers.remove(0);
     gone.stop().await;
@@ -125,7 +125,7 @@ async fn a_worker_goes_on_beside_another_cluster_and_follows_it_once_started_aga
 }
 
 #[tokio::test]
-async fn a_control_plane_whose_data_was_set_back_is_followed_by_a_worker_that_starts_again() {
+async fn a_restarted_worker_follows_a_control_plane_whose_data_was_rolled_back() {
     let mut cluster = cluster(1).await;
     cluster.control.process.terminate().await;
     let (data, copy) = (cluster.lab.path("control"), cluster.lab.path("copy"));
@@ -172,7 +172,7 @@ async fn of_a_copied_data_directory_the_later_worker_is_admitted() {
     copy_directory(&data, &copy);
     let second = Worker::start(&cluster.lab, &cluster.control.url, "w2", &[]).await;
     cluster.workers.push(second);
-    eventually("the one before is told why", async || {
+    eventually("the earlier worker learns the reason", async || {
         let (one, two) = (worker(&cluster, "w1").await, worker(&cluster, "w2").await);
         let told = one["conditions"][0]["reason"] == "CopiedId" && two["ready"] == true;
         if told { Ok(()) } else { Err((one, two)) }
@@ -183,7 +183,7 @@ async fn of_a_copied_data_directory_the_later_worker_is_admitted() {
 }
 
 #[tokio::test]
-async fn a_worker_that_stops_gives_its_places_away_at_once() {
+async fn a_stopping_worker_hands_over_its_replicas_at_once() {
     let mut cluster = Cluster::start_with(lab(), 2, &PATIENT, &[]).await;
     cluster.apply(&manifest("counter")).await;
     let at = home(&cluster, "counter").await;
@@ -198,7 +198,7 @@ async fn a_worker_that_stops_gives_its_places_away_at_once() {
     // first.
     let mut last = cluster.workers.remove(0);
     last.stop().await;
-    eventually("it is said why it waits", async || {
+    eventually("the reason why it waits is reported", async || {
         let described = cluster
             .warren(&["describe", "workload", "counter"])
             .await
@@ -217,7 +217,7 @@ async fn a_worker_that_stops_gives_its_places_away_at_once() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_back_soon_has_its_replicas_again() {
+async fn a_worker_that_returns_soon_gets_its_replicas_back() {
     let keeps = ["--stop-keeps", "300s"];
     let mut cluster = Cluster::start_with(lab(), 2, &PATIENT, &keeps).await;
     cluster.apply(&slow("100ms")).await;
@@ -261,7 +261,7 @@ async fn a_worker_that_is_back_soon_has_its_replicas_again() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_a_worker_whose_places_are_given_away_already() {
+async fn a_second_signal_ends_a_worker_that_has_handed_over_its_replicas() {
     let mut cluster = Cluster::start_with(lab(), 2, &PATIENT, &[]).await;
     cluster.apply(&slow("300s")).await;
     // It waits for its clients.

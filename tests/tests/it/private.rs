@@ -45,7 +45,7 @@ fn open_up(path: &Path) {
 }
 
 #[tokio::test]
-async fn data_is_for_its_owner_alone_and_is_made_so_again() {
+async fn data_is_private_to_its_owner_and_permissions_are_repaired() {
     let mut cluster = cluster(1).await;
     cluster.apply(&manifest("counter")).await;
     let control = cluster.lab.path("control");
@@ -65,7 +65,7 @@ async fn data_is_for_its_owner_alone_and_is_made_so_again() {
     cluster.control.start_again(&cluster.lab).await;
     let url = cluster.control.url.clone();
     cluster.workers[0] = Worker::start(&cluster.lab, &url, "w1", &[]).await;
-    eventually("nothing is left to others", async || {
+    eventually("no file is accessible to other users", async || {
         let open: Vec<_> = [&control, &worker]
             .into_iter()
             .flat_map(|path| open_to_others(path))

@@ -26,7 +26,7 @@ async fn events(cluster: &Cluster, reason: &str) -> Vec<Value> {
 }
 
 async fn until_answers(cluster: &Cluster, status: u16) {
-    eventually("the route answers so", async || {
+    eventually("the route gives the expected answer", async || {
         let reply = cluster.get(HOST, "/").await;
         if reply.status == status {
             Ok(())
@@ -38,7 +38,7 @@ async fn until_answers(cluster: &Cluster, status: u16) {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_ready_gets_no_work_and_is_not_started_again() {
+async fn a_service_that_is_not_ready_gets_no_requests_and_is_not_restarted() {
     let cluster = cluster(1).await;
     cluster
         .apply(&manifest(
@@ -75,7 +75,7 @@ async fn a_service_that_is_not_ready_gets_no_work_and_is_not_started_again() {
 }
 
 #[tokio::test]
-async fn a_service_that_answers_its_liveness_probe_no_more_is_started_again() {
+async fn a_service_that_fails_its_liveness_probe_is_restarted() {
     let cluster = cluster(1).await;
     cluster
         .apply(&manifest(
@@ -84,7 +84,7 @@ async fn a_service_that_answers_its_liveness_probe_no_more_is_started_again() {
         .await;
     assert_eq!(cluster.get(HOST, "/").await.text(), "1\n");
     assert_eq!(cluster.get(HOST, "/hang").await.status, 200);
-    let replica = eventually("it was started again", async || {
+    let replica = eventually("it was restarted", async || {
         let replica = cluster.replica("moody").await;
         let again = replica["restarts"] == 1 && replica["ready"] == true;
         if again { Ok(replica) } else { Err(replica) }
@@ -136,7 +136,7 @@ async fn failures_within_the_start_period_do_not_count() {
 }
 
 #[tokio::test]
-async fn by_the_health_service_of_grpc() {
+async fn probes_use_the_grpc_health_service() {
     let cluster = cluster(1).await;
     cluster
         .apply(&manifest(
@@ -154,7 +154,7 @@ async fn by_the_health_service_of_grpc() {
 }
 
 #[tokio::test]
-async fn apply_tells_what_a_probe_that_never_succeeds_finds() {
+async fn apply_reports_why_a_probe_never_succeeds() {
     let cluster = cluster(1).await;
     let file = cluster.lab.write(
         "moody.yaml",

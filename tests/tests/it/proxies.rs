@@ -1,4 +1,4 @@
-//! What guests learn of their clients, and of whom a worker believes it.
+//! What guests learn about their clients, and which proxies a worker trusts for it.
 
 use std::net::SocketAddr;
 
@@ -31,7 +31,7 @@ async fn given(cluster: &Cluster) -> Vec<String> {
     let mut given = Vec::new();
     for worker in &cluster.workers {
         let fields = format!("Host: echo.localhost:81\r\n{SAID}");
-        let answer = eventually("the worker knows the way", async || {
+        let answer = eventually("the worker knows the route", async || {
             let answer = ask(worker.http, "/headers", &fields).await;
             match answer.starts_with("HTTP/1.1 200 ") {
                 true => Ok(answer),
@@ -54,7 +54,7 @@ async fn given(cluster: &Cluster) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_client_is_not_believed_and_a_user_before_the_host_is_refused() {
+async fn forwarding_headers_of_clients_are_ignored_and_userinfo_is_refused() {
     let cluster = cluster(2).await;
     cluster.apply(&http_echo("")).await;
     let ours = "forwarded: for=127.0.0.1;host=\"echo.localhost:81\";proto=http\n\
@@ -81,7 +81,7 @@ async fn a_client_is_not_believed_and_a_user_before_the_host_is_refused() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_believed_where_the_operator_trusts_it() {
+async fn forwarding_headers_of_trusted_proxies_are_used() {
     let trusting = [
         "--trusted-proxy",
         "10.0.0.0/8",

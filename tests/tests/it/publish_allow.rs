@@ -1,4 +1,4 @@
-//! Where an operator lets workloads publish.
+//! The ports and addresses on which an operator lets workloads publish.
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -29,7 +29,7 @@ async fn refused(cluster: &Cluster, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_not_allowed_is_refused_with_what_is() {
+async fn a_port_outside_publish_allow_is_refused_with_the_allowed_ones() {
     // Of an address that nobody connects from, so that the ports stay free.
     let host = own_loopback();
     let free = TcpListener::bind((host, 0)).await.unwrap();
@@ -72,7 +72,7 @@ async fn what_is_not_allowed_is_refused_with_what_is() {
 }
 
 #[tokio::test]
-async fn warrens_own_ports_are_published_by_nobody() {
+async fn no_workload_publishes_warrens_own_ports() {
     let cluster = cluster(1).await;
     let control = cluster.control.url["http://".len()..].to_owned();
     let worker = cluster.workers[0].listen.to_string();

@@ -1,4 +1,4 @@
-//! A worker that starts while the control plane is away.
+//! A worker that starts while the control plane is down.
 
 use std::{fs, net::TcpListener};
 
@@ -59,7 +59,7 @@ async fn answers(worker: &Worker, host: &str) {
 }
 
 #[tokio::test]
-async fn it_goes_on_with_what_it_last_ran() {
+async fn a_rebooted_worker_continues_with_what_it_last_ran() {
     let free = TcpListener::bind((own_loopback(), 0)).unwrap();
     let listen = free.local_addr().unwrap();
     drop(free);
@@ -114,12 +114,12 @@ async fn it_goes_on_with_what_it_last_ran() {
     .await;
     assert_eq!(&echoed, b"hello");
     let gone = get(worker.http, "echo.localhost", "/").await;
-    assert_eq!(gone.status, 404, "what was deleted runs: {gone:?}");
+    assert_eq!(gone.status, 404, "a deleted workload still runs: {gone:?}");
     let serving = ["health", "--server", &format!("http://{}", worker.listen)];
     cluster.lab.warren(&serving).await.ok();
 
     cluster.control.start_again(&cluster.lab).await;
-    let trapper = eventually("what happened is told", async || {
+    let trapper = eventually("the events are reported", async || {
         let replica = cluster.replica("trapper").await;
         if replica["restarts"] == 3 && replica["ready"] == true {
             Ok(replica)
@@ -142,7 +142,7 @@ async fn it_goes_on_with_what_it_last_ran() {
 }
 
 #[tokio::test]
-async fn what_was_replaced_meanwhile_is_stopped_when_the_control_plane_is_back() {
+async fn replaced_replicas_are_stopped_when_the_control_plane_returns() {
     let mut cluster = Cluster::start_with(lab(), 2, &["--worker-timeout", "1s"], &[]).await;
     cluster.apply(&manifest("counter")).await;
     let lost = cluster.replica("counter").await;
@@ -186,7 +186,7 @@ async fn what_was_replaced_meanwhile_is_stopped_when_the_control_plane_is_back()
     .await;
     // Nor does it come back with the machine.
     let kept = cluster.lab.path(&cluster.workers[at].name).join("replicas");
-    eventually("nothing of it is kept", async || {
+    eventually("none of it is kept", async || {
         let files = fs::read_dir(&kept).unwrap().map(|it| it.unwrap().path());
         let of_replicas: Vec<_> = files
             .filter(|path| path.extension().is_some_and(|it| it == "replica"))

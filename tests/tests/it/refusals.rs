@@ -124,7 +124,7 @@ async fn ports_that_are_taken_name_their_flag() {
 }
 
 #[tokio::test]
-async fn servers_that_are_not_there_are_named() {
+async fn unreachable_servers_are_named() {
     let lab = lab();
     // A port that was just free, of an address that nobody connects from: nobody listens there.
     let free = std::net::TcpListener::bind((own_loopback(), 0))
@@ -150,7 +150,7 @@ async fn servers_that_are_not_there_are_named() {
 }
 
 #[tokio::test]
-async fn wrong_usage_has_a_code_of_its_own() {
+async fn usage_errors_have_an_exit_code_of_their_own() {
     let lab = lab();
     for (command, words) in [
         (&["get", "workload", "--nonsense"][..], "--nonsense"),

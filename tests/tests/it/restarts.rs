@@ -1,4 +1,4 @@
-//! A service that falls over, and gets up again.
+//! Services that crash and are restarted.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -37,7 +37,7 @@ async fn alive(cluster: &Cluster, restarts: u32) -> Value {
 }
 
 #[tokio::test]
-async fn a_service_that_traps_is_started_again_more_and_more_slowly() {
+async fn a_service_that_traps_is_restarted_with_growing_delays() {
     const LIVES: u32 = 4;
     let cluster = cluster(1).await;
     cluster.apply(&trapper("100ms")).await;
@@ -84,7 +84,7 @@ async fn a_service_that_traps_is_started_again_more_and_more_slowly() {
     assert_eq!(
         ends.len(),
         LIVES as usize,
-        "an end was told twice: {ends:?}"
+        "an end was reported twice: {ends:?}"
     );
 
     let waits = events
@@ -136,7 +136,7 @@ fn wait(event: &str) -> Option<Duration> {
 }
 
 #[tokio::test]
-async fn describe_says_why_a_service_fell_over() {
+async fn describe_says_why_a_service_crashed() {
     let cluster = cluster(1).await;
     cluster.apply(&trapper("100ms")).await;
     assert_eq!(
@@ -165,7 +165,7 @@ async fn describe_says_why_a_service_fell_over() {
 }
 
 #[tokio::test]
-async fn while_a_service_is_down_its_routes_say_try_again() {
+async fn routes_of_a_service_that_is_down_answer_with_retry_after() {
     let cluster = cluster(1).await;
     cluster
         .apply(&trapper("5m").replace("initialBackoff: 5m", "initialBackoff: 5m, maxBackoff: 5m"))
@@ -276,7 +276,7 @@ async fn a_service_that_ends_too_often_fails_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_service_that_ends_well_is_done_where_its_policy_says_so() {
+async fn a_service_that_succeeds_completes_where_its_policy_says_so() {
     let cluster = cluster(1).await;
     let guest = guest("std-net");
     cluster

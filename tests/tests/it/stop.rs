@@ -36,7 +36,7 @@ async fn stopping(cluster: &Cluster, manifest: &str) -> TcpStream {
     })
     .await;
     cluster.warren(&["scale", "trapper", "0"]).await.ok();
-    eventually("it is to stop", async || {
+    eventually("it is asked to stop", async || {
         let replicas = cluster.replicas("trapper").await;
         match replicas.iter().all(|one| one["phase"] == "STOPPING") {
             true => Ok(()),
@@ -83,14 +83,14 @@ async fn a_connection_in_flight_finishes_within_the_grace() {
 }
 
 #[tokio::test]
-async fn what_does_not_finish_is_ended_with_its_grace() {
+async fn connections_that_outlive_the_grace_period_are_ended() {
     const GRACE: Duration = Duration::from_secs(2);
     let cluster = cluster(1).await;
     let begun = Instant::now();
     let mut client = stopping(&cluster, &trapper("  stopGrace: 2s\n")).await;
     let mut rest = Vec::new();
     let end = within("the end of the connection", client.read_to_end(&mut rest)).await;
-    assert!(end.is_err(), "a clean end of what was cut off: {rest:?}");
+    assert!(end.is_err(), "a truncated response ended cleanly: {rest:?}");
     assert!(begun.elapsed() >= GRACE, "after {:?}", begun.elapsed());
     let killed = told(&cluster, "Killed").await;
     assert_eq!(killed.len(), 1, "{killed:#?}");

@@ -1,4 +1,4 @@
-//! What a person's terminal is given: nothing of others drives it, and what matters is seen whole.
+//! Output on a terminal: text from guests cannot control it, and essential columns are not cut.
 
 use warren_tests::{Dev, eventually, guest};
 
@@ -23,7 +23,7 @@ fn drives_nothing(text: &str) {
 }
 
 #[tokio::test]
-async fn what_a_guest_writes_is_shown_and_not_obeyed() {
+async fn control_characters_from_a_guest_are_escaped() {
     let lab = lab();
     let guest = guest("std-net");
     let file = lab.write(
@@ -80,7 +80,7 @@ async fn what_a_guest_writes_is_shown_and_not_obeyed() {
 }
 
 #[tokio::test]
-async fn what_a_manifest_names_is_shown_and_not_obeyed() {
+async fn control_characters_in_a_manifest_are_escaped() {
     let lab = lab();
     let file = lab.write(
         "w.yaml",
@@ -105,7 +105,7 @@ async fn what_a_manifest_names_is_shown_and_not_obeyed() {
 }
 
 #[tokio::test]
-async fn at_80_columns_nothing_that_matters_is_cut() {
+async fn no_essential_column_is_cut_at_80_columns() {
     let lab = lab();
     let guest = guest("http-echo");
     let name = "a-workload-of-a-long-name-that-takes-most-of-a-line";

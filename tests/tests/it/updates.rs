@@ -1,4 +1,4 @@
-//! From one revision to the next, while clients go on asking.
+//! Updates from one revision to the next, while clients keep sending requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,7 +121,7 @@ fn ids(replicas: &[Value]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn an_update_that_cannot_run_leaves_the_one_before_at_work() {
+async fn an_update_that_cannot_run_leaves_the_previous_revision_serving() {
     let cluster = cluster(1).await;
     cluster.apply(&colour("red")).await;
     let client = Client::start(cluster.http());
@@ -199,7 +199,7 @@ fn never_ready(more: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_update_that_never_gets_ready_is_rolled_back() {
+async fn an_update_that_never_becomes_ready_is_rolled_back() {
     let cluster = cluster(1).await;
     cluster.apply(&colour("red")).await;
     let before = cluster.replica("echo").await;
@@ -252,7 +252,7 @@ fn ready_for_a_moment() -> String {
 }
 
 #[tokio::test]
-async fn an_update_that_is_ready_for_moments_only_is_rolled_back() {
+async fn an_update_that_is_ready_only_briefly_is_rolled_back() {
     let cluster = cluster(1).await;
     cluster.apply(&colour("red")).await;
     assert_eq!(cluster.replica("echo").await["available"], true);
@@ -263,7 +263,7 @@ async fn an_update_that_is_ready_for_moments_only_is_rolled_back() {
     );
     let before = cluster.warren(&["history", "echo"]).await.ok();
     assert!(before.contains("rolled back to 1: 2 stalled"), "{before}");
-    eventually("only what works answers", async || {
+    eventually("only working replicas answer", async || {
         let settled = cluster.workload("echo").await["status"]["rollout"]["state"] == "COMPLETE";
         let answer = cluster.get("echo.localhost", "/env").await.text();
         let works = settled && answer == "COLOUR=red\n";
@@ -276,7 +276,7 @@ async fn an_update_that_is_ready_for_moments_only_is_rolled_back() {
 }
 
 #[tokio::test]
-async fn an_update_that_stalls_is_left_as_it_is_where_that_was_asked_for() {
+async fn a_stalled_update_is_left_alone_when_rollback_is_off() {
     let mut cluster = Cluster::start_with(lab(), 1, &["--worker-timeout", "3s"], &[]).await;
     cluster.apply(&colour("red")).await;
     let before = cluster.replica("echo").await;

@@ -42,7 +42,7 @@ async fn an_empty_directory_outlives_the_service_and_not_the_replica() {
     // Another replica has a directory of its own.
     let first = logs.split(' ').next().unwrap();
     cluster.warren(&["restart", "keeper"]).await.ok();
-    eventually("a second replica begins anew", async || {
+    eventually("a second replica starts from scratch", async || {
         let logs = cluster.warren(&["logs", "keeper"]).await.ok();
         let mut lines = logs.lines();
         let anew = lines.any(|line| !line.starts_with(first) && line.ends_with(": ok 1"));
@@ -64,7 +64,7 @@ async fn an_empty_directory_outlives_the_service_and_not_the_replica() {
 }
 
 #[tokio::test]
-async fn a_directory_of_the_machine_is_seen_as_the_manifest_says_and_nothing_beside_it() {
+async fn a_host_directory_is_mounted_as_declared_and_nothing_beside_it() {
     let lab = lab();
     let shared = lab.path("shared");
     fs::create_dir_all(&shared).unwrap();
@@ -106,7 +106,7 @@ async fn a_directory_of_the_machine_is_seen_as_the_manifest_says_and_nothing_bes
 }
 
 #[tokio::test]
-async fn a_worker_without_the_volume_is_no_place_and_labels_choose_as_well() {
+async fn placement_requires_the_volume_and_matching_labels() {
     let lab = lab();
     let shared = lab.path("shared");
     fs::create_dir_all(&shared).unwrap();
@@ -150,7 +150,7 @@ async fn a_worker_without_the_volume_is_no_place_and_labels_choose_as_well() {
 
 /// Two replicas that write to one directory would spoil it for each other: the old one goes first.
 #[tokio::test]
-async fn a_replica_that_writes_to_the_machines_directory_is_replaced_stop_first() {
+async fn a_replica_that_writes_to_a_host_directory_is_replaced_stop_first() {
     let lab = lab();
     let shared = lab.path("shared");
     fs::create_dir_all(&shared).unwrap();

@@ -30,7 +30,7 @@ async fn every_type_crosses_from_the_service_to_a_component_and_back() {
 }
 
 #[tokio::test]
-async fn a_call_that_cannot_say_it_failed_ends_the_service_and_names_the_function() {
+async fn a_failed_call_without_a_result_type_ends_the_service_and_names_the_function() {
     let cluster = cluster(1).await;
     let manifest = types(
         "  env: { CALL: trap-plain }\n  restart: { policy: never }\n",

@@ -48,7 +48,7 @@ async fn client(worker: SocketAddr, host: &str, path: &str) -> Result<(), String
 }
 
 #[tokio::test]
-async fn clients_of_a_second_worker_do_not_share_a_fate() {
+async fn clients_of_a_second_worker_are_unaffected() {
     let cluster = Cluster::start(lab(), 2).await;
     for place in places(&cluster).await {
         let [_, other] = place.workers;

@@ -104,7 +104,7 @@ impl Full<'_> {
             wrapped(&control, "unshare", &script)
         } else {
             eprintln!(
-                "no tmpfs can be mounted here: a limit on the size of files stands in for the disk"
+                "no tmpfs can be mounted here: a limit on the size of files replaces the full disk"
             );
             wrapped(&control, "sh", &["-c", LIMIT, "sh", FILE_BLOCKS])
         };
@@ -175,7 +175,7 @@ fn large(number: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_full_disk_stops_writes_alone_and_only_until_there_is_room() {
+async fn a_full_disk_stops_only_writes_and_only_until_there_is_room() {
     let lab = lab();
     let full = Full::start(&lab).await;
     let worker = Worker::start(&lab, &full.url, "w1", &[]).await;
@@ -217,7 +217,7 @@ async fn a_full_disk_stops_writes_alone_and_only_until_there_is_room() {
     full.make_room();
     let file = lab.write("room.yaml", large(0));
     let apply = ["apply", "-f", &file];
-    eventually("what is written is stored again", async || {
+    eventually("writes are stored again", async || {
         let answer = full.warren(&apply).await;
         if answer.code == Some(0) {
             Ok(())
@@ -241,7 +241,7 @@ async fn a_full_disk_stops_writes_alone_and_only_until_there_is_room() {
     stored.sort();
     assert_eq!(
         names, stored,
-        "what was refused is not there, what was taken is"
+        "refused writes must be absent and accepted ones present"
     );
 
     let after = full.replica().await;

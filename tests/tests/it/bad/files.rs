@@ -1,4 +1,4 @@
-//! Files that are not what they are given for.
+//! Files that are not of the expected kind.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -15,7 +15,7 @@ fn fifo(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn manifests_that_are_none_are_refused_without_a_server() {
+async fn files_that_are_not_manifests_are_refused_without_a_server() {
     let lab = lab();
     let directory = lab.path("directory");
     fs::create_dir(&directory).unwrap();
@@ -61,7 +61,7 @@ async fn manifests_that_are_none_are_refused_without_a_server() {
 }
 
 #[tokio::test]
-async fn components_that_are_no_files_are_refused_with_their_place() {
+async fn components_that_are_not_files_are_refused_with_their_place() {
     let mut standing = Standing::start().await;
     let lab = &standing.cluster.lab;
     let directory = lab.path("directory");
@@ -94,7 +94,7 @@ async fn components_that_are_no_files_are_refused_with_their_place() {
 }
 
 #[tokio::test]
-async fn what_this_user_may_not_read_is_told() {
+async fn files_that_the_user_may_not_read_are_reported() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: only root can become a user without rights");
         return;

@@ -1,4 +1,4 @@
-//! Ctrl-C leaves nothing half done, and says what was.
+//! Ctrl-C leaves nothing half done, and reports what was done.
 
 use rustix::process::{Pid, Signal, kill_process};
 use warren_tests::{guest, within};

@@ -90,7 +90,7 @@ async fn misfit(standing: &mut Standing, parts: Parts<'_>, field: &str, words: &
 }
 
 #[tokio::test]
-async fn what_cannot_be_linked_is_refused_with_the_interface_and_the_candidates() {
+async fn imports_that_cannot_be_linked_are_refused_with_the_interface_and_the_candidates() {
     let mut standing = Standing::start().await;
     let lab = &standing.cluster.lab;
     let caller = format!("import demo:words/count@1.0.0; {SERVICE}");
@@ -152,7 +152,7 @@ async fn what_cannot_be_linked_is_refused_with_the_interface_and_the_candidates(
 }
 
 #[tokio::test]
-async fn what_no_worker_provides_is_refused_once_for_each_interface() {
+async fn interfaces_that_no_worker_provides_are_refused_once_each() {
     let mut standing = Standing::start().await;
     let lab = &standing.cluster.lab;
     let packages = "
@@ -191,7 +191,7 @@ async fn what_no_worker_provides_is_refused_once_for_each_interface() {
 }
 
 #[tokio::test]
-async fn a_circle_is_refused_with_its_path() {
+async fn a_cycle_of_links_is_refused_with_its_path() {
     let mut standing = Standing::start().await;
     let packages = "
         package demo:a { interface a { a: func(); } }
@@ -223,7 +223,7 @@ async fn a_circle_is_refused_with_its_path() {
 }
 
 #[tokio::test]
-async fn artifacts_that_the_server_has_are_linked_as_files_are() {
+async fn artifacts_on_the_server_are_linked_as_files_are() {
     let mut standing = Standing::start().await;
     let lab = &standing.cluster.lab;
     let caller = format!("import demo:words/count@1.0.0; {SERVICE}");

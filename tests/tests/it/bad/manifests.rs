@@ -10,7 +10,7 @@ use super::{Standing, places, refused_quietly};
 use crate::{counter::manifest, http_echo, lab};
 
 #[tokio::test]
-async fn a_manifest_with_five_mistakes_tells_five() {
+async fn a_manifest_with_five_mistakes_reports_all_five() {
     let mut standing = Standing::start().await;
     let cache = example("cache");
     let five = format!(
@@ -40,7 +40,7 @@ async fn a_manifest_with_five_mistakes_tells_five() {
 }
 
 #[tokio::test]
-async fn of_several_documents_none_is_applied_when_one_is_bad() {
+async fn no_document_is_applied_when_one_of_them_is_invalid() {
     let mut standing = Standing::start().await;
     let echo = http_echo("");
     let (cache, module) = (

@@ -1,9 +1,9 @@
-//! Names that nobody has, and what may have been meant.
+//! Unknown names, and the suggestions for them.
 
 use super::{Standing, refused_quietly};
 
 #[tokio::test]
-async fn an_unknown_workload_tells_the_nearest_name() {
+async fn an_unknown_workload_suggests_the_nearest_name() {
     let mut standing = Standing::start().await;
     for command in [
         &["get", "workloads", "conter"][..],
@@ -27,7 +27,7 @@ async fn an_unknown_workload_tells_the_nearest_name() {
 }
 
 #[tokio::test]
-async fn an_unknown_worker_or_artifact_tells_where_to_look() {
+async fn an_unknown_worker_or_artifact_says_where_to_look() {
     let mut standing = Standing::start().await;
     let digest = format!("sha256:{}", "7".repeat(64));
     for (command, words) in [

@@ -62,7 +62,7 @@ async fn a_field_that_the_server_does_not_know_is_not_sent() {
 }
 
 #[tokio::test]
-async fn what_an_old_server_knows_is_sent_to_it() {
+async fn fields_that_an_old_server_knows_are_sent_to_it() {
     let lab = lab();
     let plain = routed("one");
     let (plain, _) = plain.split_once("  routes:").unwrap();

@@ -1,4 +1,4 @@
-//! Ports that somebody else has, and ports for those who may have none.
+//! Ports that are already in use, and ports that a guest may not bind.
 
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -83,7 +83,7 @@ async fn a_host_port_of_another_workload_names_that_workload() {
 }
 
 #[tokio::test]
-async fn a_component_that_binds_a_port_is_denied_and_goes_on() {
+async fn a_component_that_binds_a_port_is_denied_and_continues() {
     let standing = Standing::start().await;
     let cluster = &standing.cluster;
     cluster.apply(&http_echo("")).await;

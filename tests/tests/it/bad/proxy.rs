@@ -1,4 +1,4 @@
-//! The way to a server, which breaks or stalls while something is sent.
+//! A proxy to a server that breaks or stalls while a request is sent.
 
 use std::{net::SocketAddr, sync::Arc};
 

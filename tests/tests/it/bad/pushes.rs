@@ -1,4 +1,4 @@
-//! Artifacts that do not arrive as they should.
+//! Artifacts that arrive damaged, truncated or too large.
 
 use std::fs;
 
@@ -56,7 +56,7 @@ async fn artifacts(standing: &Standing) -> usize {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_those_announced_are_refused_and_not_kept() {
+async fn bytes_that_do_not_match_the_header_are_refused_and_not_kept() {
     let mut standing = Standing::start().await;
     let before = artifacts(&standing).await;
     let url = standing.cluster.control.url.clone();
@@ -111,7 +111,7 @@ async fn bytes_that_are_not_those_announced_are_refused_and_not_kept() {
 }
 
 #[tokio::test]
-async fn an_artifact_beyond_the_limit_ends_at_the_limit() {
+async fn a_push_beyond_the_size_limit_ends_at_the_limit() {
     let mut standing = Standing::start().await;
     let url = standing.cluster.control.url.clone();
     let chunk = Bytes::from(vec![0; CHUNK - 64]);
@@ -131,7 +131,7 @@ async fn an_artifact_beyond_the_limit_ends_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_push_that_breaks_is_begun_again_once() {
+async fn a_broken_push_is_retried_once() {
     let mut standing = Standing::start().await;
     let before = artifacts(&standing).await;
     let url = standing.cluster.control.url.clone();
@@ -159,7 +159,7 @@ async fn a_push_that_breaks_is_begun_again_once() {
 }
 
 #[tokio::test]
-async fn what_the_server_has_is_not_sent_again() {
+async fn artifacts_that_the_server_has_are_not_sent_again() {
     let standing = Standing::start().await;
     // Nothing of that size comes through.
     let narrow = Proxy::start(&standing.cluster.control.url, 50_000, 100, Then::Cut).await;

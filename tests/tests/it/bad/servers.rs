@@ -1,4 +1,4 @@
-//! Servers that are not there, are something else, or stop in the middle.
+//! Servers that are unreachable, are not control planes, or stop in the middle of a call.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ async fn told(lab: &Lab, servers: &str, words: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn who_answers_instead_of_a_control_plane_is_named() {
+async fn a_server_that_is_not_a_control_plane_is_named() {
     let cluster = cluster(1).await;
     let (lab, worker) = (&cluster.lab, &cluster.workers[0]);
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -99,7 +99,7 @@ async fn tls_server() -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_is_waited_for_within_bounds_and_passed_over() {
+async fn a_silent_server_is_waited_for_within_bounds_and_passed_over() {
     let (silent, good) = tokio::join!(cluster(0), cluster(0));
     silent.control.process.pause();
     let both = format!("{},{}", silent.control.url, good.control.url);

@@ -1,4 +1,4 @@
-//! A server of another version: it introduces itself as one, and has none of the other methods.
+//! A server of another version: it only implements the call that reports its version.
 
 use std::{
     sync::{Arc, Mutex},

@@ -3,7 +3,7 @@
 use crate::lab;
 
 #[tokio::test]
-async fn a_data_directory_that_is_a_file_is_told_with_the_flag() {
+async fn a_data_directory_that_is_a_file_is_reported_with_the_flag() {
     let lab = lab();
     let file = lab.write("file", "");
     let below = format!("{file}/data");
@@ -27,7 +27,7 @@ async fn a_data_directory_that_is_a_file_is_told_with_the_flag() {
 }
 
 #[tokio::test]
-async fn an_address_of_another_machine_is_told_with_the_flag() {
+async fn an_address_of_another_machine_is_reported_with_the_flag() {
     let lab = lab();
     let data = lab.path("data").display().to_string();
     // Reserved for documentation (RFC 5737): no machine has it.
@@ -49,7 +49,7 @@ async fn an_address_of_another_machine_is_told_with_the_flag() {
 }
 
 #[tokio::test]
-async fn a_filter_that_is_none_is_told() {
+async fn an_invalid_log_filter_is_reported() {
     let lab = lab();
     let data = lab.path("data").display().to_string();
     let arguments = ["control", "--listen", "127.0.0.1:0", "--data", &data];

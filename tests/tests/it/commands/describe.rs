@@ -19,7 +19,7 @@ fn says(text: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_is_well_is_told_shortly() {
+async fn healthy_objects_are_described_briefly() {
     let cluster = cluster(1).await;
     let published = manifest("counter").replace(
         "cache.wasm }",
@@ -84,7 +84,7 @@ async fn what_is_well_is_told_shortly() {
 }
 
 #[tokio::test]
-async fn what_is_ill_is_told_with_the_reason_and_a_way_out() {
+async fn failing_objects_are_described_with_the_reason_and_a_remedy() {
     let cluster = Cluster::start_with(lab(), 1, &[], &["--memory", "256MiB"]).await;
     let guest = guest("std-net");
     let manifest = |args: &str, more: &str| {
@@ -129,7 +129,7 @@ async fn what_is_ill_is_told_with_the_reason_and_a_way_out() {
         ),
     );
     cluster.warren(&["apply", "-f", &file]).await.ok();
-    let text = eventually("the new replica has no place", async || {
+    let text = eventually("the new replica cannot be placed", async || {
         let text = described(&cluster, &["workload", "short"]).await;
         if text.contains("waits for a worker: ") {
             Ok(text)

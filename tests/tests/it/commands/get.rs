@@ -1,4 +1,4 @@
-//! `warren get` in every format, and who is found by what.
+//! `warren get` in every format, and how it selects objects.
 
 use serde_json::Value;
 use warren_tests::Cluster;
@@ -25,7 +25,7 @@ fn words(table: &str) -> Vec<Vec<&str>> {
 }
 
 #[tokio::test]
-async fn tables_data_names_and_manifests() {
+async fn get_prints_tables_data_names_and_manifests() {
     let cluster = two_counters().await;
     let get = async |arguments: &[&str]| cluster.warren(&[&["get"], arguments].concat()).await;
 
@@ -89,7 +89,7 @@ async fn tables_data_names_and_manifests() {
 }
 
 #[tokio::test]
-async fn labels_select() {
+async fn get_selects_by_labels() {
     let cluster = two_counters().await;
     let names = async |arguments: &[&str]| {
         let all = [&["get"], arguments, &["-o", "name"]].concat();
@@ -142,7 +142,7 @@ async fn labels_select() {
 }
 
 #[tokio::test]
-async fn a_part_of_a_name_is_enough_and_a_wrong_one_is_not() {
+async fn a_unique_prefix_of_a_name_is_enough() {
     let cluster = cluster(1).await;
     cluster
         .apply(&manifest("counter").replace("replicas: 1", "replicas: 2"))

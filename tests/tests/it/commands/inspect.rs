@@ -1,11 +1,11 @@
-//! `warren inspect`: components, and what is none.
+//! `warren inspect` on components, and on files that are not components.
 
 use warren_tests::guest;
 
 use crate::lab;
 
 #[tokio::test]
-async fn what_a_component_is_and_what_would_link_to_it() {
+async fn inspect_shows_a_component_and_what_would_link_to_it() {
     let lab = lab();
     let (caller, types) = (guest("types-caller"), guest("types"));
     let alone = lab.warren(&["inspect", &caller]).await.ok();
@@ -57,7 +57,7 @@ async fn what_a_component_is_and_what_would_link_to_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_component_says_what_it_is() {
+async fn a_file_that_is_not_a_component_is_named_for_what_it_is() {
     let lab = lab();
     let core = lab.write("core.wasm", b"\0asm\x01\0\0\0");
     let text = lab.write("text.wasm", "fn main() {}");

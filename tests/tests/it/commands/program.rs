@@ -8,10 +8,10 @@ use warren_tests::within;
 use crate::{cluster, lab};
 
 #[tokio::test]
-async fn version_tells_both_and_what_the_server_can_do() {
+async fn version_shows_client_server_and_features() {
     let cluster = cluster(0).await;
     let answer = cluster.warren(&["version"]).await;
-    assert_eq!(answer.stderr, "", "equal versions are no news");
+    assert_eq!(answer.stderr, "", "equal versions print no notice");
     let text = answer.ok();
     assert!(
         text.starts_with("client ") && text.contains(&cluster.control.url),
@@ -31,7 +31,7 @@ async fn version_tells_both_and_what_the_server_can_do() {
 }
 
 #[tokio::test]
-async fn help_is_at_hand_and_mistakes_are_bad_usage() {
+async fn help_is_available_and_mistakes_are_usage_errors() {
     let lab = lab();
     for words in [
         &["--help"][..],
@@ -63,7 +63,7 @@ async fn help_is_at_hand_and_mistakes_are_bad_usage() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_error() {
+async fn a_closed_pipe_is_not_an_error() {
     let lab = lab();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -14,7 +14,7 @@ fn manifest(colour: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_revision_can_be_told_and_brought_back() {
+async fn every_revision_can_be_shown_and_restored() {
     let cluster = cluster(1).await;
     cluster
         .apply(&(manifest("red") + "labels: { tier: front }\n"))
@@ -151,7 +151,7 @@ async fn a_restart_replaces_every_replica_and_fails_no_request() {
 }
 
 #[tokio::test]
-async fn one_that_cannot_be_deleted_does_not_keep_the_others() {
+async fn a_workload_that_cannot_be_deleted_does_not_block_the_others() {
     let cluster = cluster(1).await;
     cluster.apply(&manifest("red")).await;
     let answer = cluster

@@ -5,7 +5,7 @@ use warren_tests::{Dev, guest};
 use crate::lab;
 
 #[tokio::test]
-async fn of_several_that_are_waited_for_each_is_told_for_itself() {
+async fn waiting_for_several_workloads_reports_each_of_them() {
     let lab = lab();
     let never = format!(
         "name: never\n\

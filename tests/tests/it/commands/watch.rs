@@ -1,4 +1,4 @@
-//! `warren get -w`: what is, then every change.
+//! `warren get -w` shows the present state, then every change.
 
 use serde_json::Value;
 use warren_tests::eventually;
@@ -6,7 +6,7 @@ use warren_tests::eventually;
 use crate::{cluster, http_echo};
 
 #[tokio::test]
-async fn workloads_are_a_table_that_grows() {
+async fn watched_workloads_are_a_growing_table() {
     let cluster = cluster(1).await;
     cluster.apply(&http_echo("labels: { tier: front }\n")).await;
     let watch = cluster.follow("watch", &["get", "workloads", "-w", "-l", "tier=front"]);
@@ -54,7 +54,7 @@ fn without_age(row: &str) -> String {
 }
 
 #[tokio::test]
-async fn replicas_and_workers_are_objects_one_a_line() {
+async fn watched_replicas_and_workers_are_objects_one_per_line() {
     let mut cluster = cluster(2).await;
     cluster.apply(&http_echo("")).await;
     let replicas = cluster.follow("replicas", &["get", "replicas", "echo", "-w", "-o", "json"]);
@@ -123,7 +123,7 @@ async fn replicas_and_workers_are_objects_one_a_line() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_watched_says_so() {
+async fn resources_that_cannot_be_watched_are_refused() {
     let cluster = cluster(0).await;
     for (arguments, code, words) in [
         (&["artifacts", "-w"][..], 2, "cannot be watched"),

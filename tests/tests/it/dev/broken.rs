@@ -42,7 +42,7 @@ fn is_ok(reply: &Reply) -> bool {
 }
 
 #[tokio::test]
-async fn a_first_start_that_is_broken_waits_for_its_mending() {
+async fn a_broken_first_version_waits_for_a_fix() {
     let lab = lab();
     let manifest = counter(&lab, "");
     let file = lab.write("warren.yaml", manifest.replace("service:", "srevice:"));
@@ -63,7 +63,7 @@ async fn a_first_start_that_is_broken_waits_for_its_mending() {
 }
 
 #[tokio::test]
-async fn what_runs_goes_on_whatever_is_wrong_with_the_next_version() {
+async fn the_running_version_continues_whatever_is_wrong_with_the_next() {
     let lab = lab();
     let manifest = counter(&lab, "");
     let file = lab.write("warren.yaml", &manifest);
@@ -103,7 +103,7 @@ async fn what_runs_goes_on_whatever_is_wrong_with_the_next_version() {
 }
 
 #[tokio::test]
-async fn a_service_that_does_not_start_makes_way_for_the_version_before() {
+async fn a_service_that_does_not_start_is_rolled_back() {
     let lab = lab();
     let file = lab.write("warren.yaml", counter(&lab, ""));
     let dev = Dev::start(&lab, &[&file]).await;
@@ -129,7 +129,7 @@ async fn a_service_that_does_not_start_makes_way_for_the_version_before() {
 }
 
 #[tokio::test]
-async fn a_first_version_that_traps_is_told_and_replaced() {
+async fn a_first_version_that_traps_is_reported_and_replaced() {
     let lab = lab();
     let manifest = |how: &str| {
         let guest = guest("std-net");
@@ -146,7 +146,7 @@ async fn a_first_version_that_traps_is_told_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_route_that_another_path_holds_is_taken_when_it_is_given_up() {
+async fn a_route_of_another_path_is_taken_once_it_is_released() {
     let lab = lab();
     let one = http_echo("");
     let two = one.replace("name: echo", "name: other");
@@ -177,7 +177,7 @@ async fn a_route_that_another_path_holds_is_taken_when_it_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_there_is_a_mistake_in_the_command() {
+async fn a_missing_path_is_refused() {
     let lab = lab();
     let any = "127.0.0.1:0";
     let missing = lab.path("nowhere.yaml").display().to_string();

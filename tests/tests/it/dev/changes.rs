@@ -1,4 +1,4 @@
-//! `warren dev` and changes of files: every way of writing is noticed, once, and soon.
+//! `warren dev` notices every way of changing a file, once, and soon.
 
 use std::{
     fs,
@@ -130,7 +130,7 @@ async fn files_that_are_written_together_make_one_redeployment() {
 }
 
 #[tokio::test]
-async fn documents_come_and_go_with_their_manifest() {
+async fn documents_are_deployed_and_deleted_with_their_manifest() {
     let lab = lab();
     let one = http_echo("");
     let two = one
@@ -154,7 +154,7 @@ async fn documents_come_and_go_with_their_manifest() {
 }
 
 #[tokio::test]
-async fn an_open_connection_delays_neither_a_change_nor_the_end() {
+async fn an_open_connection_delays_neither_a_change_nor_the_exit() {
     let lab = lab();
     lab.write("cache.wasm", fs::read(example("cache")).unwrap());
     let manifest = |mark: &str| {

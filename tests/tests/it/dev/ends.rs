@@ -1,4 +1,4 @@
-//! However `warren dev` is ended, nothing of it stays.
+//! `warren dev` leaves nothing behind, however it is ended.
 
 use warren_tests::{Cluster, Dev, eventually};
 
@@ -8,7 +8,7 @@ use crate::lab;
 const WORDS: [&str; 5] = ["dev", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
 
 #[tokio::test]
-async fn a_closed_terminal_ends_it_as_ctrl_c_does() {
+async fn a_closed_terminal_ends_dev_as_ctrl_c_does() {
     let lab = lab();
     let mut dev = Dev::start(&lab, &[&examples("counter")]).await;
     dev.process.said_line("workload/counter is ready").await;
@@ -16,12 +16,12 @@ async fn a_closed_terminal_ends_it_as_ctrl_c_does() {
     dev.process.hang_up();
     let status = dev.process.ended().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    assert_eq!(temporary(&lab), 0, "its data stays behind");
+    assert_eq!(temporary(&lab), 0, "its data was left behind");
     assert!(tokio::net::TcpStream::connect(dev.http).await.is_err());
 }
 
 #[tokio::test]
-async fn an_end_in_the_midst_of_its_start_leaves_nothing_behind() {
+async fn an_interrupted_start_leaves_nothing_behind() {
     let lab = lab();
     for part in ["", "control", "control/store", "worker"] {
         let mut process = lab.start("dev", lab.command(&WORDS));
@@ -44,7 +44,7 @@ async fn an_end_in_the_midst_of_its_start_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn whoever_cannot_wait_leaves_nothing_behind_either() {
+async fn a_second_signal_leaves_nothing_behind_either() {
     let lab = lab();
     let mut dev = Dev::start(&lab, &[&examples("counter")]).await;
     dev.process.said_line("workload/counter is ready").await;
@@ -52,11 +52,11 @@ async fn whoever_cannot_wait_leaves_nothing_behind_either() {
     let status = dev.process.interrupt().await;
     // It may be done before the second signal comes.
     assert!(matches!(status.code(), Some(0 | 130)), "{status}");
-    assert_eq!(temporary(&lab), 0, "its data stays behind");
+    assert_eq!(temporary(&lab), 0, "its data was left behind");
 }
 
 #[tokio::test]
-async fn nohup_keeps_it() {
+async fn nohup_keeps_dev_running() {
     let lab = lab();
     let mut command = tokio::process::Command::new("sh");
     let program = lab.command(&WORDS);

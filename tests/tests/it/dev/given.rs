@@ -1,4 +1,4 @@
-//! What `warren dev` makes of the paths that it is given.
+//! The workloads that `warren dev` makes from the paths on its command line.
 
 use std::fs;
 
@@ -36,7 +36,7 @@ async fn bare_components_together_are_one_workload() {
 }
 
 #[tokio::test]
-async fn without_a_path_it_takes_the_manifest_of_this_directory() {
+async fn without_a_path_dev_takes_the_manifest_of_the_current_directory() {
     let lab = lab();
     let component = guest("http-echo");
     let project = lab.path("project");

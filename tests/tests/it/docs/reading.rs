@@ -41,7 +41,7 @@ fn blocks_belong_to_the_session_before_them() {
 }
 
 #[test]
-fn nothing_goes_unrun_in_silence() {
+fn no_block_is_skipped_silently() {
     for (page, problem) in [
         ("```sh\ntrue\n```\n", "page.md:1: commands without a marker"),
         ("```\ntrue\n```\n", "page.md:1: a block without a language"),
@@ -101,7 +101,7 @@ fn nothing_goes_unrun_in_silence() {
 }
 
 #[test]
-fn markers_say_what_becomes_of_a_block() {
+fn markers_decide_how_a_block_is_run() {
     let marker = |words| Marker::parse(words).unwrap();
     assert_eq!(
         marker("elsewhere .ci/run").role,
@@ -121,7 +121,7 @@ fn markers_say_what_becomes_of_a_block() {
 }
 
 #[test]
-fn what_goes_on_is_known_by_its_command() {
+fn long_running_commands_are_recognized() {
     let server = |ready: usize| Kind::Server(vec![("control plane at ", 1), (" is ready", ready)]);
     let listening = Kind::Server(vec![("listening on ", 1)]);
     for (command, kind) in [

@@ -36,7 +36,7 @@ fn is_up_to_date(page: &str, expected: &str) {
 }
 
 #[test]
-fn the_command_line_is_as_it_is_defined() {
+fn the_cli_reference_matches_the_definitions() {
     is_up_to_date("docs/cli.md", &warren::reference());
 }
 
@@ -64,7 +64,7 @@ fn every_example_of_the_command_line_is_run() {
 }
 
 #[test]
-fn the_manifest_is_as_it_is_read() {
+fn the_manifest_reference_matches_the_schema() {
     let page = fs::read_to_string(root().join("docs/manifest.md")).unwrap();
     let (before, rest) = page
         .split_once(BEGIN)

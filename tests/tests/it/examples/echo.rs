@@ -16,7 +16,7 @@ use crate::cluster;
 const MUCH: usize = 32 << 20;
 
 #[tokio::test]
-async fn everybody_gets_back_all_that_they_sent() {
+async fn every_client_gets_back_all_that_it_sent() {
     let cluster = cluster(1).await;
     cluster.apply(&manifest("echo")).await;
     let address = cluster.published("echo").await;

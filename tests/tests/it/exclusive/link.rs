@@ -1,4 +1,4 @@
-//! The way from a worker to its control plane, which breaks when a test says so.
+//! A proxy between a worker and its control plane that a test can break.
 
 use std::net::SocketAddr;
 

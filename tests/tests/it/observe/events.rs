@@ -1,11 +1,11 @@
-//! What `warren events` prints, and for whom.
+//! The output of `warren events`.
 
 use warren_tests::{eventually, guest};
 
 use crate::{cluster, http_echo};
 
 #[tokio::test]
-async fn an_event_that_happens_again_is_told_again_with_its_count() {
+async fn a_repeated_event_is_reported_with_its_count() {
     let cluster = cluster(1).await;
     let guest = guest("std-net");
     let manifest = format!(
@@ -47,7 +47,7 @@ async fn an_event_that_happens_again_is_told_again_with_its_count() {
 }
 
 #[tokio::test]
-async fn names_that_nothing_has_are_mistakes_unless_events_are_left() {
+async fn unknown_names_are_errors_unless_their_events_remain() {
     let cluster = cluster(1).await;
     cluster.apply(&http_echo("")).await;
     for watch in [&["events", "ehco"][..], &["events", "ehco", "-w"]] {
@@ -60,7 +60,7 @@ async fn names_that_nothing_has_are_mistakes_unless_events_are_left() {
         .warren(&["delete", "workload", "echo", "--wait"])
         .await
         .ok();
-    eventually("the end is told", async || {
+    eventually("the end is reported", async || {
         let events = cluster.warren(&["events", "echo"]).await.ok();
         if events.contains("Deleted") {
             Ok(())

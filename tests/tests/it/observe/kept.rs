@@ -83,7 +83,7 @@ async fn lines_outlive_a_worker_that_is_killed() {
     assert_eq!(
         told[..first.len()],
         first,
-        "every line, as it was told before"
+        "every line must be the same as before"
     );
     let id = cluster.replica("trapper").await["id"].clone();
     assert!(told.iter().all(|line| line["replica"] == id), "{told:#?}");
@@ -146,7 +146,7 @@ async fn a_flood_stays_within_what_the_worker_may_keep() {
     cluster.apply(&manifest).await;
     let dir = cluster.lab.path("w1/logs");
     let mut largest = 0;
-    let told = eventually("lines have gone from the disk", async || {
+    let told = eventually("lines were removed from the disk", async || {
         let held = bytes(&dir);
         largest = largest.max(held);
         assert!(largest <= MOST, "{largest} bytes");

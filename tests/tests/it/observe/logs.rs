@@ -1,4 +1,4 @@
-//! Which lines `warren logs` prints, in which order, and what it says when there are none.
+//! The lines that `warren logs` prints, their order, and its message when there are none.
 
 use std::process::Stdio;
 
@@ -56,7 +56,7 @@ async fn previous_is_the_run_before_the_last_restart() {
         })
         .await;
         // Every line of the run before, and of no other.
-        let its = eventually("the run before is told", async || {
+        let its = eventually("the previous run is reported", async || {
             let its = lines(&cluster, &previous).await;
             let is_it = its.first().is_some_and(|line| line["restarts"] == run);
             if is_it { Ok(its) } else { Err(its) }
@@ -87,7 +87,7 @@ async fn previous_is_the_run_before_the_last_restart() {
 }
 
 #[tokio::test]
-async fn lines_of_several_replicas_come_in_the_order_of_time() {
+async fn lines_of_several_replicas_are_ordered_by_time() {
     let cluster = cluster(2).await;
     cluster
         .apply(&http_echo("").replace("replicas: 1", "replicas: 2"))
@@ -163,7 +163,7 @@ async fn lines_of_several_replicas_come_in_the_order_of_time() {
 }
 
 #[tokio::test]
-async fn following_goes_on_when_the_control_plane_comes_back_and_ends_with_the_workload() {
+async fn following_resumes_when_the_control_plane_returns_and_ends_with_the_workload() {
     let mut cluster = cluster(1).await;
     cluster.apply(&http_echo("")).await;
     let said = async |cluster: &Cluster| {
@@ -210,7 +210,7 @@ async fn following_goes_on_when_the_control_plane_comes_back_and_ends_with_the_w
 }
 
 #[tokio::test]
-async fn a_reader_that_has_enough_is_no_error() {
+async fn a_reader_that_closes_the_pipe_is_not_an_error() {
     let cluster = cluster(1).await;
     cluster.apply(&http_echo("")).await;
     let mut follow = cluster.command(&["logs", "echo", "-f"]);

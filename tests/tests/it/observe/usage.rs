@@ -1,4 +1,4 @@
-//! What replicas use of their worker.
+//! The memory and processor time that replicas use.
 
 use serde_json::Value;
 use warren_tests::{Cluster, eventually, guest};
@@ -17,7 +17,7 @@ fn cpu_time(replica: &Value) -> f64 {
 }
 
 #[tokio::test]
-async fn memory_and_processor_time_are_told_and_watchers_are_left_alone() {
+async fn usage_reports_memory_and_processor_time_without_waking_watchers() {
     // Heartbeats are a part of the timeout.
     let cluster = Cluster::start_with(lab(), 1, &["--worker-timeout", "2s"], &[]).await;
     cluster.apply(&manifest("busy", "[ exit, spin ]")).await;
@@ -25,7 +25,7 @@ async fn memory_and_processor_time_are_told_and_watchers_are_left_alone() {
         .apply(&manifest("idle", "[ bind, \"127.0.0.1:8080\", --hold ]"))
         .await;
     let watch = cluster.follow("replicas", &["get", "replicas", "busy", "-w", "-o", "json"]);
-    let first = eventually("there is a rate", async || {
+    let first = eventually("a rate is reported", async || {
         let replica = cluster.replica("busy").await;
         match replica["usage"]["cpuMillicores"].as_u64() {
             Some(1..) => Ok(replica),
@@ -55,7 +55,7 @@ async fn memory_and_processor_time_are_told_and_watchers_are_left_alone() {
         watch.stdout()
     );
 
-    let idle = eventually("the idle one is told of too", async || {
+    let idle = eventually("the idle replica is reported too", async || {
         let replica = cluster.replica("idle").await;
         match replica["usage"]["cpuMillicores"].as_u64() {
             Some(_) => Ok(replica),

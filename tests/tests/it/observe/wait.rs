@@ -1,4 +1,4 @@
-//! What commands with `--wait` say while they wait, and why they give up.
+//! The progress that commands with `--wait` print, and the reasons they give for a failure.
 
 use warren_tests::{Cluster, Process, Worker, eventually, guest};
 
@@ -14,7 +14,7 @@ fn crasher(how: &str) -> String {
 }
 
 #[tokio::test]
-async fn waiting_goes_on_when_the_control_plane_comes_back() {
+async fn waiting_resumes_when_the_control_plane_returns() {
     let mut cluster = cluster(0).await;
     let file = cluster.lab.write("echo.yaml", http_echo(""));
     let words = ["apply", "-f", &file, "--wait", "--timeout", "50s"];

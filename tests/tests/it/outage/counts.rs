@@ -62,7 +62,7 @@ async fn counted(cluster: &Cluster, name: &str, reasons: &[&str]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn what_happened_while_the_control_plane_was_away_is_counted_exactly() {
+async fn events_during_an_outage_of_the_control_plane_are_counted_exactly() {
     const REASONS: [&str; 4] = ["Exited", "Backoff", "Started", "Ready"];
     let mut cluster = cluster(1).await;
     cluster.apply(&trapper()).await;
@@ -78,7 +78,7 @@ async fn what_happened_while_the_control_plane_was_away_is_counted_exactly() {
     crash(port, 40).await;
     assert_eq!(get(http, MOODY, "/").await.text(), "1\n");
     assert_eq!(get(http, MOODY, "/hang").await.status, 200);
-    eventually("its probe has it started again", async || {
+    eventually("its liveness probe has it restarted", async || {
         let reply = get(http, MOODY, "/").await;
         match reply.status == 200 && reply.text() == "1\n" {
             true => Ok(()),
@@ -111,7 +111,7 @@ async fn what_happened_while_the_control_plane_was_away_is_counted_exactly() {
     cluster.control.start_again(&cluster.lab).await;
     let replica = restarted(&cluster, "trapper", 45).await;
     assert_eq!(replica["lastExits"].as_array().unwrap().len(), 5);
-    eventually("the worker has told all of it", async || {
+    eventually("the worker has reported everything", async || {
         let counted = counted(&cluster, "trapper", &REASONS).await;
         match counted[..] == [45, 45, 46, 46] {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! Guests that call each other too deep, too often, or call what traps.
+//! Guests that call each other too deep or too often, or call a function that traps.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Clients that hold what there is a bounded number of, and do nothing with it.
+//! Clients that hold a limited resource and do nothing with it.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
@@ -74,7 +74,7 @@ async fn clients_that_only_ping() {
 
 /// The usual soft limit of descriptors is less than what clients may have.
 #[tokio::test]
-async fn every_process_takes_the_descriptors_that_it_may_have() {
+async fn every_process_raises_its_descriptor_limit() {
     fs::create_dir_all(SCRATCH).unwrap();
     let scratch = tempfile::tempdir_in(SCRATCH).unwrap();
     let program = scratch.path().join("warren");

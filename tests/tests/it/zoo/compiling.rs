@@ -240,7 +240,7 @@ async fn a_bomb_that_takes_too_long_is_ended_beside_a_neighbour_that_misses_noth
 }
 
 #[tokio::test]
-async fn a_large_component_of_an_honest_compiler_is_compiled_by_default() {
+async fn a_large_ordinary_component_is_compiled_by_default() {
     let zoo = Zoo::open().await;
     let file = write(&zoo.cluster, "honest", &honest(20_000, 16 << 20));
     zoo.cluster.apply(&manifest(&file, 1)).await;
@@ -263,7 +263,7 @@ async fn a_compilation_ends_with_its_workload_and_with_its_worker() {
     admit(&cluster, &manifest(&file, 1)).await;
     let process = compiler(&cluster.workers[0]).await;
     // Below everything else, and the first to go when memory runs out.
-    eventually("it gave way", async || {
+    eventually("the compiler runs at the lowest priority", async || {
         let stat =
             fs::read_to_string(format!("/proc/{process}/stat")).map_err(|e| e.to_string())?;
         let niceness = stat

@@ -1,4 +1,4 @@
-//! Services that crash as soon as they are started, as often as they are let.
+//! Services that crash as soon as they are started, over and over.
 
 use std::{
     fmt::Write as _,

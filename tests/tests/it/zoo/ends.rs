@@ -1,4 +1,4 @@
-//! Guests that end: as they like, or as they must.
+//! Guests that end: with a code, by a panic, or by a trap.
 
 use warren_tests::try_get;
 

@@ -1,4 +1,4 @@
-//! Services that are not there for their clients.
+//! Services that do not listen, listen late, or stop answering.
 
 use warren_tests::{eventually, guest};
 

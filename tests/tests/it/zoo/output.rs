@@ -1,4 +1,4 @@
-//! Guests that say too much, and clients and guests that say too little.
+//! Guests that write too much, and clients and guests that are too slow.
 
 use std::{
     net::SocketAddr,

@@ -1,4 +1,4 @@
-//! Guests that never give the CPU back.
+//! Guests that never yield the CPU.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Components written by hand: what no compiler would make.
+//! Components written by hand, as no compiler would make them.
 
 use super::Zoo;
 
