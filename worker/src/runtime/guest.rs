@@ -1,4 +1,4 @@
-//! What one guest is, and the store that one of its instances lives in.
+//! A guest, and the store that holds one of its instances.
 
 use std::{future::Future, sync::Arc};
 
@@ -27,25 +27,25 @@ use super::{
     stdio::GuestOutput,
 };
 
-/// What one call for random bytes may ask for. Larger ones trap.
+/// The most random bytes that one call may ask for. A larger request traps.
 const RANDOM_BYTES: u64 = 4 << 20;
 
-/// What every instance of a guest shares: the service's, or one component's.
+/// The state that all instances of a guest share. A guest is the service or one component.
 #[derive(Clone)]
 pub struct GuestTemplate {
-    /// "service" or the component's name: how its lines are marked.
+    /// "service" or the component's name, which marks its lines in the log.
     pub source: Arc<str>,
     pub args: Arc<[String]>,
     pub env: Arc<[(String, String)]>,
-    /// In bytes, of one instance.
+    /// The limit of one instance, in bytes.
     pub memory_limit: u64,
     pub memory: Arc<GuestMemory>,
-    /// What each instance takes of the worker's pools.
+    /// The part of the worker's pools that each instance takes.
     pub claim: Claim,
-    /// For what the worker itself holds for all instances of the guest.
+    /// The budget for memory that the worker holds on behalf of all instances.
     pub host_budget: Arc<HostBudget>,
     pub cpu: Arc<CpuShare>,
-    /// What an exclusive replica's guests may run by; `None`: nothing forbids it.
+    /// The lease by which guests of an exclusive replica may run. `None` for other replicas.
     pub lease: Option<Arc<SharedLease>>,
     pub network: Network,
     pub policy: Arc<Policy>,
@@ -54,7 +54,8 @@ pub struct GuestTemplate {
 }
 
 impl GuestTemplate {
-    /// For instances that share no HTTP connection with others: a service's next life.
+    /// Returns a template whose instances share no HTTP connection with earlier ones, as the next
+    /// life of a service needs.
     pub fn renewed(&self) -> Self {
         Self {
             outgoing: self.outgoing.renewed(),
@@ -62,7 +63,7 @@ impl GuestTemplate {
         }
     }
 
-    /// With this variable in its environment, in place of one of its name.
+    /// Sets a variable of the environment, replacing one of the same name.
     pub fn with_variable(self, name: &str, value: &str) -> Self {
         let others = self.env.iter().filter(|(other, _)| other != name);
         let variable = (name.to_owned(), value.to_owned());
@@ -72,13 +73,13 @@ impl GuestTemplate {
         }
     }
 
-    /// Runs `work`, which calls into this guest, by its share of the CPU and for as long as it may
-    /// run at all. Dropping the future drops `work`.
+    /// Runs `work`, which calls into this guest, within its share of the CPU and while its lease
+    /// lasts. Dropping the future drops `work`.
     pub async fn run<W: Future>(&self, work: W) -> Result<W::Output, LeaseExpired> {
         self.run_in(self.tenure().as_ref(), work).await
     }
 
-    /// As [`Self::run`], in a tenure that has begun; `None`: nothing forbids it.
+    /// Runs `work` like [`Self::run`], in a tenure that has begun. `None` means no lease.
     pub async fn run_in<W: Future>(
         &self,
         tenure: Option<&Tenure>,
@@ -91,13 +92,13 @@ impl GuestTemplate {
         }
     }
 
-    /// What a guest that starts now may run in.
+    /// Returns the tenure of a guest that starts now.
     pub fn tenure(&self) -> Option<Tenure> {
         self.lease.as_ref().map(SharedLease::tenure)
     }
 
-    /// A fresh store with nothing open, which has this memory and place. `depth` counts the WIT
-    /// calls that led here.
+    /// Returns a fresh store with nothing open, which owns this memory and place. `depth` is the
+    /// number of WIT calls that led here.
     pub fn store(
         &self,
         engine: &Engine,
@@ -109,7 +110,7 @@ impl GuestTemplate {
         self.store_of(engine, depth, wasi, self.tenure(), memory, place)
     }
 
-    /// As [`Self::store`], for a service, which sees directories.
+    /// Returns a store like [`Self::store`], for a service, which sees directories.
     pub fn service_store(
         &self,
         engine: &Engine,
@@ -137,8 +138,8 @@ impl GuestTemplate {
             .stderr(GuestOutput::new(
                 self.log.writer(&self.source, Stream::Stderr),
             ))
-            // Real sockets are made by our faces alone, after the policy's word: wasmtime's TCP by
-            // that of 0.2.
+            // Only our own sockets reach the network, once the policy has allowed it. The face of
+            // 0.2 creates its outgoing TCP sockets through wasmtime, which must therefore allow them.
             .allow_tcp(true)
             .socket_addr_check(|_, _| Box::pin(async { true }))
             .allow_udp(false)
@@ -147,7 +148,7 @@ impl GuestTemplate {
         wasi
     }
 
-    /// Bytes of the arguments and variables, of which each store has a copy.
+    /// Returns the bytes of the arguments and variables. Each store has a copy of them.
     fn environment_bytes(&self) -> usize {
         let args = self.args.iter().map(String::len);
         let variables = self
@@ -200,10 +201,10 @@ impl GuestTemplate {
     }
 }
 
-/// Looks at what the host holds for the guest, and at the lease, on every way into the guest and
-/// out of it: host calls, their returns, and the ticks of the epoch, which are calls too. So what a
-/// process does that was stopped in the midst of a guest, for however long, is to end it; and what
-/// the guest is told, such as the time, was so while the lease was held.
+/// Checks the host budget and the lease on every transition into and out of the guest: host calls,
+/// their returns, and the ticks of the epoch, which are calls too. A process that was paused inside
+/// a guest, for however long, therefore ends that guest when it resumes. Likewise, whatever the
+/// host returns to the guest, such as the time, was true while the lease was held.
 fn watch(store: &mut Store<Guest>, tenure: Option<Tenure>) {
     match tenure {
         None => store.call_hook(host_memory::watch),
@@ -216,18 +217,18 @@ fn watch(store: &mut Store<Guest>, tenure: Option<Tenure>) {
 
 /// A store and all that it holds in the workload's network.
 ///
-/// Dropping it is what a trap, a kill or a limit does: peers read what was sent, then an error.
+/// A trap, a kill or a limit drops it: peers read what was already sent, and then get an error.
 pub struct GuestStore {
-    /// Before `store`: fields drop in order, and the sockets in the store's table close cleanly
-    /// when nobody told the network otherwise.
+    /// It is declared before `store` because fields drop in order: the sockets in the store's table
+    /// would otherwise close cleanly.
     sockets: SocketsOfStore,
     pub store: Store<Guest>,
-    /// After `store`, which takes it.
+    /// It is declared after `store`, which occupies it.
     _place: Place,
 }
 
 impl GuestStore {
-    /// Closes what the guest left open as a process that ends does: peers read an end of stream.
+    /// Closes what the guest left open, as for a process that exits: peers read an end of stream.
     pub fn finish(self) {
         self.sockets.0.end(End::Closed);
     }
@@ -237,7 +238,7 @@ struct SocketsOfStore(Scope);
 
 impl Drop for SocketsOfStore {
     fn drop(&mut self) {
-        // Nothing happens after `finish`: the first word counts.
+        // This has no effect after `finish`: only the first end counts.
         self.0.end(End::Aborted);
     }
 }
@@ -264,7 +265,7 @@ impl Guest {
         &mut self.files
     }
 
-    /// What the host holds for this guest.
+    /// Returns the account of what the host holds for this guest.
     pub(super) fn account(&mut self) -> &mut Account {
         &mut self.account
     }
@@ -277,13 +278,13 @@ impl Guest {
         self.account.budget()
     }
 
-    /// Charges for the head of a request that is about to be in the table.
+    /// Charges for the head of a request that is about to enter the table.
     pub(super) fn hold_head(&mut self, headers: &HeaderMap) -> Result<(), Exceeded> {
         let bytes = host_memory::fields_bytes(headers);
         self.account.expect(&mut self.table, Held::Fields, bytes)
     }
 
-    /// Charges for a piece of a body that may wait to be taken.
+    /// Charges for a piece of a body that may wait until it is read.
     pub(super) fn hold_piece(&mut self) -> Result<Charge, Exceeded> {
         let bytes = self.outgoing.p3_outgoing_body_chunk_size();
         self.host_budget().take(Held::Bodies, bytes)

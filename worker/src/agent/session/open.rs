@@ -1,4 +1,4 @@
-//! A session that is open.
+//! An open session.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,39 +36,39 @@ pub(super) struct Open<'a> {
     inbound: Streaming<SessionResponse>,
     outbox: Outbox,
     timing: Timing,
-    /// When the control plane last showed that it hears us.
+    /// The last time at which the control plane showed that it receives our messages.
     heard: Instant,
-    /// Carries what is not control messages.
+    /// The connection for everything except control messages.
     bulk: Channel,
-    /// Assignments on their way to the disk. Nothing else is read meanwhile, so they are followed
-    /// in order; a task of its own finishes what it began when the session ends.
+    /// The assignments that are being written to disk. Nothing else is read until then, so they are
+    /// followed in order. It is a separate task, which finishes even if the session ends.
     keeping: Option<JoinHandle<Kept>>,
-    /// The control plane knows that the worker stops.
+    /// Whether the control plane knows that the worker is stopping.
     leaves: bool,
-    /// Assignments that were dropped, which is still to be told.
+    /// The dropped assignments that have not been reported yet.
     dropped: Option<v1::DroppedAssignments>,
-    /// The control plane says where workers listen. One of an earlier version does not: then their
-    /// addresses are those of routes.
+    /// Whether the control plane sends the listeners of workers. An earlier version does not, and
+    /// the addresses of routes are used instead.
     knows_listeners: bool,
-    /// Where the control plane knows this worker to listen.
+    /// The listeners of this worker that the control plane knows.
     listens: Vec<String>,
-    /// Answers to LogsWanted; they end with the session.
+    /// The answers to LogsWanted, which end with the session.
     pushes: JoinSet<()>,
 }
 
-/// What Welcome asks for, kept within reason.
+/// The intervals that Welcome asks for, limited to sensible values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timing {
     pub heartbeat: Duration,
     pub timeout: Duration,
-    /// The timeout as the control plane counts it; zero where it does not say. Nothing that is
-    /// exclusive runs for longer.
+    /// The timeout as the control plane counts it, or zero if it is not given. No exclusive replica
+    /// runs for longer.
     pub lost_after: Duration,
 }
 
-/// Log requests answered at once; a control plane has far fewer.
+/// The number of simultaneous log requests. A control plane has far fewer.
 const MAX_PUSHES: usize = 64;
-/// For the last reports of a worker that stops.
+/// The time for the last reports of a worker that stops.
 const FINISHING: Duration = Duration::from_secs(2);
 
 impl<'a> Open<'a> {
@@ -99,13 +99,14 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// Whether Hello has said that the worker stops.
+    /// Sets whether Hello has said that the worker is stopping.
     pub fn leaving(mut self, leaves: bool) -> Self {
         self.leaves = leaves;
         self
     }
 
-    /// Until the control plane ends it or falls silent, or the worker closes it, which is `Ok`.
+    /// Runs until the control plane ends the session or falls silent, or until the worker closes
+    /// it, which is `Ok`.
     pub async fn run(mut self) -> Result<(), SessionError> {
         let reports = &self.session.reports;
         let outbound = Arc::clone(&self.outbound);
@@ -116,15 +117,14 @@ impl<'a> Open<'a> {
             let leaves = !self.leaves && self.session.ending.draining.is_cancelled();
             let urgent = leaves || self.dropped.is_some();
             let ready_at = self.outbox.ready_at();
-            // What is heard and what is reported go in turns: none waits for the other, however
-            // much there is.
+            // Receiving and reporting alternate, so that neither starves the other.
             listens = !listens;
             tokio::select! {
                 biased;
                 () = self.session.ending.close.cancelled() => break,
                 _ = beats.tick() => self.beat(),
                 () = self.session.ending.draining.cancelled(), if !self.leaves && !leaves => {}
-                // Before any report of what comes of it.
+                // It goes before any report about its consequences.
                 place = outbound.urgent(), if urgent => {
                     let message = match self.dropped.take() {
                         Some(dropped) => session_request::Message::Dropped(dropped),
@@ -139,8 +139,8 @@ impl<'a> Open<'a> {
                 Some(_) = self.pushes.join_next() => {}
                 message = self.inbound.message(), if listens && self.keeping.is_none() => self.receive(message)?,
                 () = reports.changed(self.outbox.taken()) => self.learn(),
-                // Made when there is room for it: a control plane that does not read costs no
-                // memory.
+                // A report is made when there is room for it, so a control plane that does not read
+                // costs no memory.
                 place = place(&outbound, ready_at), if !urgent && ready_at.is_some() => {
                     if let Some(next) = self.outbox.pop(now()) {
                         self.report(next, place?);
@@ -153,7 +153,7 @@ impl<'a> Open<'a> {
             }
         }
         drop(outbound);
-        // What the control plane did not hear now, it concludes from the worker's silence.
+        // The control plane concludes from the worker's silence what does not reach it now.
         let _ = time::timeout(FINISHING, self.finish()).await;
         Ok(())
     }
@@ -180,7 +180,7 @@ impl<'a> Open<'a> {
                 self.knows_listeners = true;
                 learn_listeners(&self.session.listeners, &news);
             }
-            // A second Welcome, or what a later version sends: nothing that this one has to know.
+            // A second Welcome, or a message of a later version, which can be ignored.
             Some(session_response::Message::Welcome(_)) | None => {}
         }
         Ok(())
@@ -198,7 +198,7 @@ impl<'a> Open<'a> {
     }
 
     fn beat(&mut self) {
-        // Without room the connection is stuck: the missing answer will tell.
+        // Without room the connection is stuck, which the missing answer will show.
         let Some(place) = self.outbound.urgent_now() else {
             return;
         };
@@ -224,7 +224,7 @@ impl<'a> Open<'a> {
         self.outbox.learn(changes, version);
     }
 
-    /// Tells a replica's state of now, unless it was forgotten meanwhile.
+    /// Reports the current state of a replica, unless it has been forgotten.
     fn report(&mut self, next: Next, place: Place<'_>) {
         let reports = &self.session.reports;
         if let Some((report, version)) = reports.report(&next.replica, next.after) {
@@ -234,8 +234,8 @@ impl<'a> Open<'a> {
         }
     }
 
-    /// Nothing is followed before it is on disk: what is told to stop, and has stopped, must not
-    /// start with the next worker.
+    /// Writes assignments to disk before they are followed: a replica that was ordered to stop, and
+    /// has stopped, must not start again with the next worker.
     fn keep(&mut self, message: v1::Assignments) {
         let (term, generation) = (message.term, message.generation);
         if !self.seen.admit(term, generation) {
@@ -246,7 +246,7 @@ impl<'a> Open<'a> {
         self.keeping = Some(tokio::spawn(keeper.follow(message, seen, !ends)));
     }
 
-    /// Both the worker and the replicas that wait for it show that it did not follow.
+    /// Drops assignments that are older. Both the worker and the waiting replicas show the reason.
     fn drop_older(&mut self, message: &v1::Assignments) {
         let why = unfollowed::older(message, self.seen, self.session.config.name.as_str());
         tracing::warn!("{why}");
@@ -265,8 +265,8 @@ impl<'a> Open<'a> {
         });
     }
 
-    /// Assignments that cannot be followed end the session: an acknowledgement would let run what
-    /// they were to stop.
+    /// Follows the assignments once they are on disk. If they cannot be followed, the session ends:
+    /// an acknowledgement would let replicas run that they were to stop.
     fn kept(&mut self, kept: Result<Kept, JoinError>) -> Result<(), SessionError> {
         self.keeping = None;
         let kept = kept.map_err(|error| {
@@ -278,8 +278,7 @@ impl<'a> Open<'a> {
     }
 
     fn follow(&mut self, kept: Kept) {
-        // All that runs is being stopped, and what is assigned now is told again to the next
-        // worker.
+        // Everything is being stopped, and the next worker gets these assignments again.
         if self.session.ending.draining.is_cancelled() {
             return;
         }
@@ -297,17 +296,17 @@ impl<'a> Open<'a> {
         }
         for mut assignment in orders.assign {
             let replica = &assignment.replica;
-            // An earlier worker saw its end, which is reported.
+            // An earlier worker saw its end, which has been reported.
             if reports.has_ended(replica) && !held.contains(replica) {
                 continue;
             }
-            // Starts that the control plane has not heard of count, too.
+            // Starts that have not been reported yet count, too.
             let counted = restarts.get(replica).copied().unwrap_or(0);
             assignment.restarts = assignment.restarts.max(counted);
             replicas.assign(assignment);
         }
         for refused in orders.refused {
-            // Assigned anew with each session, and as wrong as before.
+            // Each session assigns it again, still invalid.
             if !reports.contains(&refused.replica) {
                 tracing::warn!(replica = refused.replica, why = %refused.why, "cannot run an assignment");
                 let (state, transition) = unfollowed::failed(&refused);
@@ -341,7 +340,7 @@ impl<'a> Open<'a> {
 
     /// Sends the last reports and waits until they have arrived.
     async fn finish(mut self) -> Result<(), SessionError> {
-        // All by the same way, and so in order.
+        // All of them take the same lane, and therefore stay in order.
         let outbound = Arc::clone(&self.outbound);
         let send = async |message| outbound.report().await.map(|place| place.send(message));
         if !self.leaves && self.session.ending.draining.is_cancelled() {
@@ -373,14 +372,14 @@ impl<'a> Open<'a> {
                 break;
             }
         }
-        // Half closed: the control plane sees an end and not a broken connection.
+        // The stream is half closed, so the control plane sees its end and no broken connection.
         drop((outbound, self.outbound));
         while let Ok(Some(_)) = self.inbound.message().await {}
         Ok(())
     }
 }
 
-/// Room for the next report, once its time has come.
+/// Waits for the time of the next report, and returns room for it.
 async fn place(
     outbound: &Lanes,
     at: Option<std::time::Instant>,
@@ -391,12 +390,12 @@ async fn place(
     outbound.report().await
 }
 
-/// By the clock of the runtime, which a test may stop.
+/// Returns the time by the runtime's clock, which a test may pause.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// As it is measured now.
+/// Returns the usage as measured now.
 fn usage(measured: Vec<(String, Usage)>) -> BTreeMap<String, v1::ReplicaUsage> {
     let time = Some(ambient::now().into());
     let told = measured.into_iter().map(|(replica, usage)| {
@@ -446,7 +445,7 @@ impl Timing {
     }
 }
 
-/// Absent, negative and zero durations are not given.
+/// Returns `default` for a duration that is absent, negative or zero.
 fn duration(given: Option<prost_types::Duration>, default: Duration) -> Duration {
     let given = given.and_then(|given| Duration::try_from(given).ok());
     given.filter(|given| !given.is_zero()).unwrap_or(default)

@@ -1,4 +1,4 @@
-//! What a session still has to say, and how much of what it said has arrived. Pure.
+//! Keeps track of what a session still has to report and of how much has arrived. It is pure.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -9,52 +9,52 @@ use warren_model::pace::{Pace, Rate};
 
 use crate::{lease::BootTime, replica::reports::Change};
 
-/// Reports on their way to the control plane. One tells the newest state of its replica, and what
-/// happened since the one before: where a replica changes too often to be told each time, a report
-/// waits and then stands for all that happened meanwhile.
+/// Reports on their way to the control plane. A report carries the newest state of its replica and
+/// what happened since the previous report. If a replica changes too often to report every change,
+/// its report waits and then covers all changes until then.
 ///
-/// Heartbeats overtake reports, but not those that the connection has taken. A heartbeat that is
-/// acknowledged tells that every report before it has arrived; one that is kept, that they are on
-/// the control plane's disk.
+/// Heartbeats overtake reports, except those that the connection has already taken. An acknowledged
+/// heartbeat means that every report before it has arrived; a kept heartbeat means that these
+/// reports are on the control plane's disk.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    /// Changes up to this version are sent or wait.
+    /// Changes up to this version have been sent or are waiting.
     taken: u64,
-    /// What went with Hello.
+    /// The version that Hello carried.
     hello: u64,
-    /// Replicas that wait for their report, by the time of it and in the order in which they
-    /// changed. One that may be told at once stands at the time of its last report: who was silent
-    /// for the longest goes first.
+    /// The replicas that wait for their report, by its time and then in the order in which they
+    /// changed. A replica that may be reported at once is filed under the time of its last report,
+    /// so that the one that was silent for longest goes first.
     queue: BTreeMap<Due, String>,
     waiting: HashMap<String, Waiting>,
-    /// How many of the waiting changed first after each version.
+    /// The number of waiting replicas whose first change came after each version.
     firsts: BTreeMap<u64, usize>,
     told: HashMap<String, Told>,
     /// The rate of all reports together.
     pace: Pace,
-    /// The report that was handed out last changed first after this version. It may not have left
+    /// The version after which the report that was handed out last begins. It may not have left
     /// yet.
     handed: Option<u64>,
     opened: Instant,
     sequence: u64,
-    /// The last heartbeat that was answered.
+    /// The sequence of the last heartbeat that was answered.
     answered: u64,
-    /// Heartbeats whose reports may get lost yet.
+    /// The heartbeats whose reports may still be lost.
     beats: VecDeque<Beat>,
 }
 
-/// When a report is due, and the version of the change that it waits for.
+/// The time at which a report is due, and the version of the change that it waits for.
 type Due = (Instant, u64);
 
 /// A replica whose report waits.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     due: Due,
-    /// Everything up to this version was told.
+    /// Everything up to this version has been reported.
     since: u64,
 }
 
-/// What was told of a replica in this session.
+/// What this session has reported of a replica.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     version: u64,
@@ -66,9 +66,9 @@ struct Told {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Next {
     pub replica: String,
-    /// Its steps are told from after this version.
+    /// The report contains the transitions after this version.
     pub after: u64,
-    /// Everything of it up to this version was told.
+    /// Everything about the replica up to this version has been reported.
     since: u64,
 }
 
@@ -77,25 +77,25 @@ pub(super) struct Next {
 struct Beat {
     sequence: u64,
     at: BootTime,
-    /// Version of what was sent before it.
+    /// The version up to which everything was sent before it.
     sent: u64,
 }
 
-/// More heartbeats than this without an answer and the session has long timed out.
+/// With more unanswered heartbeats than this, the session has long timed out.
 const MAX_BEATS: usize = 1024;
-/// Reports of one replica: a start takes four or five, and a crash loop has many.
+/// The rate of the reports of one replica. A start takes four or five, a crash loop many.
 const REPLICA: Rate = Rate {
     burst: 16,
     every: Duration::from_secs(1),
 };
-/// Reports of all replicas together: a thousand that are started at once are told of soon.
+/// The rate of all reports together, which lets a thousand simultaneous starts be reported soon.
 const WORKER: Rate = Rate {
     burst: 2000,
     every: Duration::from_millis(2),
 };
 
 impl Outbox {
-    /// Everything up to this version went with Hello.
+    /// Returns the outbox of a session whose Hello carried everything up to this version.
     pub fn new(version: u64, now: Instant) -> Self {
         Self {
             taken: version,
@@ -113,28 +113,28 @@ impl Outbox {
         }
     }
 
-    /// Whether no report waits.
+    /// Returns whether no report waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// The version up to which it has learned of changes.
+    /// Returns the version up to which changes have been taken in.
     pub fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Takes in what changed since [`Self::taken`], up to this version.
+    /// Takes in the changes since [`Self::taken`], up to this version.
     pub fn learn(&mut self, changes: impl IntoIterator<Item = Change>, version: u64) {
         let since = self.taken;
         for change in changes {
             let told = self.told.get(&change.replica);
-            // The report that went last had it already.
+            // The last report already contained it.
             if told.is_some_and(|told| change.version <= told.version) {
                 continue;
             }
             let last = told.map_or(self.opened, |told| told.at);
             let allowed = told.and_then(|told| told.pace.allowed_at(REPLICA));
-            // An end comes once in a life.
+            // A replica ends once, so its end is never delayed.
             let at = match allowed.filter(|at| !change.ends && *at > last) {
                 Some(allowed) => allowed,
                 None => last,
@@ -145,25 +145,25 @@ impl Outbox {
         self.taken = version;
     }
 
-    /// When the next report may be sent; `None` while none waits.
+    /// Returns the time at which the next report may be sent, or `None` if none waits.
     pub fn ready_at(&self) -> Option<Instant> {
         let ((at, _), _) = self.queue.first_key_value()?;
         let allowed = self.pace.allowed_at(WORKER);
         Some(allowed.map_or(*at, |allowed| allowed.max(*at)))
     }
 
-    /// The replica whose report is sent now. To be followed by [`Self::hand_out`] where it has one.
+    /// Returns the replica whose report is sent now. If it has one, [`Self::hand_out`] must follow.
     pub fn pop(&mut self, now: Instant) -> Option<Next> {
         self.ready_at().filter(|at| *at <= now)?;
         self.pop_any()
     }
 
-    /// The same, whether its time has come or not.
+    /// Returns the next replica like [`Self::pop`], whether or not its time has come.
     pub fn pop_any(&mut self) -> Option<Next> {
         let (_, replica) = self.queue.pop_first()?;
         let waiting = self.waiting.remove(&replica)?;
         self.unlist(waiting.since);
-        // There is room for this one, so the one before has left.
+        // There is room for this one, so the previous one has left.
         self.handed = None;
         let told = self.told.get(&replica);
         Some(Next {
@@ -173,8 +173,8 @@ impl Outbox {
         })
     }
 
-    /// Its report, which tells all up to `version`, is handed to the connection. `last`: the
-    /// replica has no other.
+    /// Records that the report, which covers everything up to `version`, was handed to the
+    /// connection. `last` says that no other report of the replica will follow.
     pub fn hand_out(&mut self, next: Next, version: u64, last: bool, now: Instant) {
         self.handed = Some(next.since);
         self.pace.count(WORKER, now);
@@ -191,8 +191,8 @@ impl Outbox {
         told.pace.count(REPLICA, now);
     }
 
-    /// The sequence of the next heartbeat, which is sent at once: `now`, or a little later. `left`:
-    /// the last report has left for the connection, and cannot be overtaken any more.
+    /// Returns the sequence of the next heartbeat, which is sent at `now` or a little later. `left`
+    /// says that the connection has taken the last report, which can no longer be overtaken.
     pub fn beat(&mut self, now: BootTime, left: bool) -> u64 {
         if left {
             self.handed = None;
@@ -209,8 +209,8 @@ impl Outbox {
         self.sequence
     }
 
-    /// A heartbeat was answered: when it was sent. `None` for one that was before, or was never
-    /// sent.
+    /// Records that a heartbeat was answered, and returns when it was sent. Returns `None` if it was
+    /// answered before, or never sent.
     pub fn acknowledged(&mut self, sequence: u64) -> Option<BootTime> {
         if sequence <= self.answered {
             return None;
@@ -220,8 +220,8 @@ impl Outbox {
         Some(beat.at)
     }
 
-    /// What was reported before a heartbeat is kept: the version up to which it need not be told
-    /// again. `None` where that is no news.
+    /// Records that the reports before a heartbeat are on disk, and returns the version up to which
+    /// nothing has to be reported again. Returns `None` if that was known.
     pub fn kept(&mut self, sequence: u64) -> Option<u64> {
         if sequence > self.sequence {
             return None;
@@ -233,12 +233,12 @@ impl Outbox {
         confirmed
     }
 
-    /// Whether the last heartbeat was answered.
+    /// Returns whether the last heartbeat was answered.
     pub fn all_acknowledged(&self) -> bool {
         self.answered == self.sequence
     }
 
-    /// Version up to which everything has left.
+    /// Returns the version up to which everything has left.
     fn sent(&self) -> u64 {
         let waits = self.firsts.first_key_value().map(|(since, _)| *since);
         let handed = self.handed.unwrap_or(self.taken);

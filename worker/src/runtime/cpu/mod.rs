@@ -1,10 +1,11 @@
-//! How guests share the CPU.
+//! Shares the CPU between guests.
 //!
-//! A guest computes on a thread of the async runtime until it waits for something, or until its
-//! slice is over: then it yields. That alone would let many that never wait take turns with few
-//! that do. So a share that computes more than its allowance has to ask for each further turn.
-//! Turns are few at once, fewer than threads, and go to shares by weight: whoever computes little
-//! finds a free thread at once, and whoever computes without end gets what is left over.
+//! A guest computes on a thread of the async runtime until it waits for something or until its
+//! slice is over, and then it yields. Yielding alone is not enough: many guests that never wait
+//! would take turns with the few that do. A share that exceeds its allowance therefore has to ask
+//! for each further turn. There are fewer turns at once than threads, and they are granted by
+//! weight. A guest that computes little thus always finds a free thread, and guests that compute
+//! without end divide the rest.
 
 mod allowance;
 mod clock;
@@ -32,16 +33,16 @@ use allowance::Allowance;
 use clock::{EpochClock, SLICE};
 use queue::{FairQueue, Progress, Tag};
 
-/// A share that asks for nothing computes at most one so-manieth of a core over time. More are
-/// asking: less.
+/// A share that never asks for a turn computes at most 1/`LEAST_STRETCH` of a core over time, and
+/// less when many shares ask.
 const LEAST_STRETCH: u64 = 8;
 
-/// Turns at once for each core. More than one, because the kernel may take a thread off its core in
-/// its turn.
+/// The number of simultaneous turns for each core. It is more than one because the kernel may
+/// preempt a thread during its turn.
 const PLACES_PER_CORE: usize = 2;
 
-/// The threads that tokio needs to run guests: those that guests take in their turns, and as many
-/// again, so that there is always one for whoever computes little, for timers and for sockets.
+/// Returns the number of threads that tokio needs: one for each turn, and as many again, so that a
+/// thread is always free for guests that compute little, for timers and for sockets.
 pub fn threads() -> usize {
     (cores() * PLACES_PER_CORE * 2).max(16)
 }
@@ -51,35 +52,35 @@ fn cores() -> usize {
 }
 
 thread_local! {
-    /// When the guest that this thread runs began its slice.
+    /// The time at which the guest on this thread began its slice.
     static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// Whether it gave way to others since, with more to compute.
+    /// Whether it has yielded since, with more to compute.
     static YIELDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The CPU of this process, as guests share it.
+/// Divides the CPU of this process between guests.
 pub struct CpuScheduler {
     clock: EpochClock,
     began: Instant,
     places: usize,
     queue: Mutex<FairQueue<Waker>>,
-    /// Shares in `queue`.
+    /// The number of shares in `queue`.
     asking: AtomicUsize,
 }
 
-/// What one guest, or a group of them, may take of the CPU, in proportion to its weight.
+/// The part of the CPU that one guest, or a group of them, may take, in proportion to its weight.
 pub struct CpuShare {
     scheduler: Arc<CpuScheduler>,
     usage: Arc<ReplicaUsage>,
     allowance: Allowance,
-    /// Changed with the scheduler's queue locked, in that order.
+    /// It is changed while the scheduler's queue is locked: the queue is locked first.
     progress: Mutex<Progress>,
 }
 
-/// A turn that was asked for. Dropping it gives it back.
+/// A turn that was asked for. Dropping it releases the turn, or leaves the queue.
 struct Turn<'a> {
     share: &'a CpuShare,
-    /// Where it waits, if it had to.
+    /// The position in the queue, if the turn was not free at once.
     tag: Option<Tag>,
     took: Duration,
 }
@@ -87,8 +88,8 @@ struct Turn<'a> {
 // === impl CpuScheduler ===
 
 impl CpuScheduler {
-    /// Stores of these engines must be set up by [`share_cpu`]. Fails when no thread can be
-    /// started.
+    /// Starts the clock of these engines, whose stores must be set up by [`share_cpu`]. Fails if no
+    /// thread can be started.
     pub fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
         let places = cores() * PLACES_PER_CORE;
         Ok(Self {
@@ -104,8 +105,8 @@ impl CpuScheduler {
         nanos(time.saturating_duration_since(self.began))
     }
 
-    /// At which part of a core allowances refill: so that those who need not ask take half of the
-    /// cores at most.
+    /// Returns the divisor of a core at which allowances refill, chosen so that shares that need
+    /// not ask take at most half of the cores.
     fn stretch(&self) -> u64 {
         let asking = self.asking.load(Ordering::Relaxed);
         let stretch = asking * PLACES_PER_CORE * 2 / self.places;
@@ -116,7 +117,7 @@ impl CpuScheduler {
 // === impl CpuShare ===
 
 impl CpuShare {
-    /// `weight` is relative to 100; what it computes is counted in `usage`.
+    /// Returns a share whose weight is relative to 100 and whose CPU time is counted in `usage`.
     pub fn new(scheduler: &Arc<CpuScheduler>, weight: u32, usage: &Arc<ReplicaUsage>) -> Self {
         Self {
             scheduler: Arc::clone(scheduler),
@@ -126,8 +127,8 @@ impl CpuShare {
         }
     }
 
-    /// Runs `work`, which calls into guests, as this share's. Nested calls are part of the
-    /// outermost. Dropping the future drops `work`.
+    /// Runs `work`, which calls into guests, on account of this share. Nested calls belong to the
+    /// outermost call. Dropping the future drops `work`.
     pub async fn run<W: Future>(&self, work: W) -> W::Output {
         let mut work = pin!(work);
         let mut turn = None;
@@ -144,8 +145,8 @@ impl CpuShare {
                 ready!(turn.poll(context));
                 begun = Instant::now();
             }
-            // Where shares compete, what each had of a core counts. Else having had a thread is
-            // near enough, and looking at its own clock takes longer than a short poll.
+            // While shares compete, the CPU time of the thread counts. Otherwise the wall time is
+            // close enough, and reading the thread's clock takes longer than a short poll.
             let competes = turn.as_ref().is_some_and(|turn| turn.tag.is_some());
             let before = competes.then(thread_time);
             scheduler.clock.used();
@@ -158,9 +159,9 @@ impl CpuShare {
             self.usage.computed(took);
             self.allowance
                 .spend(scheduler.at(now), nanos(took), stretch);
-            // Before the turn ends, so that this share is among those who may have the next one: by
-            // the time the runtime polls it again, others would have taken it whatever their
-            // weights.
+            // The share asks for its next turn before this one ends, so that it competes for it:
+            // by the time that the runtime polls it again, other shares would have taken the turn
+            // regardless of weights.
             let goes_on = yielded && self.allowance.is_spent(scheduler.at(now), stretch);
             let next = goes_on.then(|| Turn::ask(self, context));
             if let Some(mut ended) = std::mem::replace(&mut turn, next) {
@@ -187,7 +188,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Ready once it has begun.
+    /// Returns `Ready` once the turn has begun.
     fn poll(&self, context: &Context<'_>) -> Poll<()> {
         let mut queue = self.share.scheduler.queue.lock();
         match self.tag.and_then(|tag| queue.waiter(tag)) {
@@ -224,7 +225,7 @@ impl Drop for Turn<'_> {
 pub(super) fn share_cpu<T: 'static>(store: &mut Store<T>) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|_| {
-        // A tick that comes soon after the beginning is of somebody else's slice.
+        // A tick soon after the beginning belongs to the slice of an earlier guest.
         let begun = BEGUN.get();
         if begun.is_some_and(|begun| begun.elapsed() < SLICE / 2) {
             return Ok(UpdateDeadline::Continue(1));
@@ -234,10 +235,10 @@ pub(super) fn share_cpu<T: 'static>(store: &mut Store<T>) {
     });
 }
 
-/// What the present thread has computed.
+/// Returns the CPU time of the current thread.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Never negative.
+    // The clock is never negative.
     time.try_into().unwrap_or_default()
 }
 

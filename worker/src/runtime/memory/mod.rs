@@ -1,10 +1,10 @@
-//! The memory of all guests of a worker: each guest is always granted its reserve, and more while
-//! the worker has some.
+//! The memory of all guests of a worker. Each guest is always granted its reserve, and more while
+//! the worker has free memory.
 //!
-//! Growth within a reserve takes three atomic additions; growth beyond it, which is a loan, also a
-//! compare-and-set that all guests share, and for the first loan of an instance the lock of its
-//! guest. The worker's own lock is taken only when a replica comes or goes, and when loans have to
-//! be taken back.
+//! Growth within a reserve costs three atomic additions. Growth beyond it is a loan, which also
+//! costs a compare-and-set that all guests share and, for the first loan of an instance, the lock
+//! of its guest. The worker's own lock is taken only when a replica is added or removed, and when
+//! loans have to be reclaimed.
 
 mod rules;
 mod shortage;
@@ -27,17 +27,17 @@ pub use shortage::Shortage;
 use rules::{Ask, Borrower};
 use shortage::Kind;
 
-/// What all guests of the worker share. Amounts are in bytes.
+/// The memory that all guests of the worker share. Amounts are in bytes.
 #[derive(Debug)]
 pub struct MemoryBudget {
     capacity: u64,
-    /// What guests have at present.
+    /// The bytes that guests use now.
     used: AtomicU64,
-    /// What each guest has or has reserved, whichever is more, summed up. More than `capacity` only
-    /// while a replica has come whose reserve is lent to others, or by more reserves than the
-    /// worker has memory.
+    /// The sum over all guests of what each uses or reserves, whichever is more. It exceeds
+    /// `capacity` only while the reserve of a new replica is still lent to others, or if the
+    /// reserves together exceed the memory of the worker.
     committed: AtomicU64,
-    /// Of instances that were told to end and have not given it back yet.
+    /// The bytes of instances that were asked to end and have not released them yet.
     returning: AtomicU64,
     replicas: AtomicUsize,
     guests: Mutex<Vec<Weak<GuestMemory>>>,
@@ -48,7 +48,7 @@ pub struct MemoryBudget {
 pub struct ReplicaMemory {
     budget: Arc<MemoryBudget>,
     used: AtomicU64,
-    /// What its guests have beyond their reserves.
+    /// The bytes that its guests use beyond their reserves.
     excess: AtomicU64,
 }
 
@@ -59,17 +59,17 @@ pub struct GuestMemory {
     reserve: u64,
     used: AtomicU64,
     returning: AtomicU64,
-    /// Instances that were granted something beyond the reserve, by their address.
+    /// The instances that were granted memory beyond the reserve, by their address.
     borrowers: Mutex<HashMap<usize, Weak<InstanceMemory>>>,
 }
 
-/// The memory of one instance. It is given back by [`Self::release`].
+/// The memory of one instance. [`Self::release`] returns it.
 #[derive(Debug)]
 pub struct InstanceMemory {
     guest: Arc<GuestMemory>,
     used: AtomicU64,
     borrows: AtomicBool,
-    /// What it had when it was told to end; 0: it was not.
+    /// The bytes that it used when it was asked to end; 0 if it was not.
     returning: AtomicU64,
     end: Notify,
 }
@@ -77,7 +77,7 @@ pub struct InstanceMemory {
 // === impl MemoryBudget ===
 
 impl MemoryBudget {
-    /// `capacity` in bytes.
+    /// Returns a budget of `capacity` bytes.
     pub fn new(capacity: u64) -> Arc<Self> {
         Arc::new(Self {
             capacity,
@@ -89,12 +89,12 @@ impl MemoryBudget {
         })
     }
 
-    /// What guests have at present.
+    /// Returns the bytes that guests use now.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 
-    /// What could still be lent.
+    /// Returns the bytes that can still be lent.
     fn free(&self) -> u64 {
         self.capacity.saturating_sub(self.committed.load(Relaxed))
     }
@@ -108,8 +108,8 @@ impl MemoryBudget {
         })
     }
 
-    /// Tells instances that borrow to end until what guests keep fits the capacity, first those of
-    /// the replica that exceeds its reserves most. Returns whether it fits.
+    /// Asks instances that borrow to end until the memory of the rest fits the capacity, beginning
+    /// with the replica that exceeds its reserves most. Returns whether it fits.
     fn settle(&self) -> bool {
         let guests = self.guests.lock();
         loop {
@@ -130,12 +130,12 @@ impl MemoryBudget {
 // === impl ReplicaMemory ===
 
 impl ReplicaMemory {
-    /// What its guests have at present.
+    /// Returns the bytes that its guests use now.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 
-    /// A guest with this reserve, in bytes, which is committed for as long as the guest lives.
+    /// Adds a guest with this reserve, in bytes, which is committed for as long as the guest lives.
     pub fn guest(self: &Arc<Self>, reserve: u64) -> Arc<GuestMemory> {
         let guest = Arc::new(GuestMemory {
             replica: Arc::clone(self),
@@ -152,7 +152,7 @@ impl ReplicaMemory {
         guest
     }
 
-    /// Whether the worker lends it so much more.
+    /// Borrows this many more bytes from the worker. Returns whether it lends them.
     fn borrow(&self, bytes: u64) -> bool {
         let excess = self.excess.fetch_add(bytes, Relaxed).saturating_add(bytes);
         let budget = &self.budget;
@@ -197,10 +197,11 @@ impl GuestMemory {
         })
     }
 
-    /// Counts so much more. How much of it is a loan; `None`: it is not granted.
+    /// Counts this many more bytes and returns how many of them are a loan, or `None` if they are
+    /// not granted.
     ///
-    /// The loan comes before the count: each change of `used` has exactly its own part of the
-    /// loans, even when others grow concurrently.
+    /// The loan is taken before the bytes are counted, so each change of `used` carries exactly its
+    /// own part of the loans even if others grow concurrently.
     fn take(&self, bytes: u64) -> Option<u64> {
         let mut before = self.used.load(Relaxed);
         loop {
@@ -227,7 +228,7 @@ impl GuestMemory {
         }
     }
 
-    /// How much of a growth is beyond the reserve.
+    /// Returns how many bytes of a growth are beyond the reserve.
     fn loan(&self, before: u64, after: u64) -> u64 {
         after.saturating_sub(self.reserve) - before.saturating_sub(self.reserve)
     }
@@ -243,7 +244,7 @@ impl GuestMemory {
         }
     }
 
-    /// Tells the largest instance that borrows to end. Whether there is one.
+    /// Asks the largest instance that borrows to end. Returns whether there is one.
     fn end_one(&self) -> bool {
         let borrowers = self.borrowers.lock();
         let borrowers = borrowers.values().filter_map(Weak::upgrade);
@@ -283,7 +284,7 @@ impl Drop for GuestMemory {
 // === impl InstanceMemory ===
 
 impl InstanceMemory {
-    /// Grants so many bytes more, or says why the worker does not.
+    /// Grants this many more bytes, or returns why the worker does not.
     pub fn grow(self: &Arc<Self>, bytes: u64) -> Result<(), Shortage> {
         let guest = &self.guest;
         if self.is_ending() {
@@ -306,12 +307,12 @@ impl InstanceMemory {
         Ok(())
     }
 
-    /// Gives back all that it has; it grows no more.
+    /// Returns all memory of the instance, which must not grow afterwards.
     pub fn release(&self) {
         self.give_back(self.used.load(Relaxed));
         let guest = &self.guest;
         if self.borrows.load(Relaxed) {
-            // Under the lock it is either told to end before, or never.
+            // Under the lock, it has either been asked to end already or never will be.
             guest.borrowers.lock().remove(&self.address());
         }
         let returned = self.returning.load(Relaxed);
@@ -332,8 +333,8 @@ impl InstanceMemory {
         self.guest.put(bytes);
     }
 
-    /// Returns when the worker needs the memory for the reserves of others: the instance must end
-    /// then. For one caller.
+    /// Completes when the worker needs the memory for the reserves of others; the instance must
+    /// then end. Only one caller may wait.
     pub async fn taken_back(&self) -> Shortage {
         while !self.is_ending() {
             self.end.notified().await;
@@ -341,7 +342,7 @@ impl InstanceMemory {
         self.guest.shortage(Kind::TakenBack)
     }
 
-    /// Why it is being ended, if it is by [`Self::taken_back`].
+    /// Returns why it is being ended, if it is because of [`Self::taken_back`].
     pub fn ending(&self) -> Option<Shortage> {
         self.is_ending()
             .then(|| self.guest.shortage(Kind::TakenBack))
