@@ -1,4 +1,5 @@
-//! What a reverse proxy changes in the head of a message (RFC 9110, section 7.6). Pure.
+//! The changes that a reverse proxy makes to the head of a message (RFC 9110, section 7.6), as pure
+//! functions.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version, header, request,
@@ -11,15 +12,15 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Who a request is for when its client, of HTTP/1.0, did not say.
+/// The authority of a request of HTTP/1.0 that names none.
 const NOBODY: &str = "localhost";
 
-/// What the fields of one connection, which were taken out, asked for.
+/// The requests that the removed hop-by-hop fields made.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// Another protocol. One that may be ignored, HTTP/2 over HTTP/1.1, is not told.
+    /// The protocol to switch to. HTTP/2 over HTTP/1.1, which may be ignored, is left out.
     pub upgrade: Option<HeaderValue>,
-    /// `TE: trailers`.
+    /// Whether there was `TE: trailers`.
     pub trailers: bool,
 }
 
@@ -55,8 +56,8 @@ pub(crate) fn take_hop_by_hop(headers: &mut HeaderMap) -> Asked {
     asked
 }
 
-/// The fields that `Connection` names, but for those that are everybody's by what they mean:
-/// whoever could take them out would hide from the service what this ingress says of its client.
+/// Returns the fields that `Connection` names, except those that are end-to-end by definition. A
+/// client that could remove them would hide from the service what this ingress reports about it.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::CONNECTION).iter();
     let tokens = values.filter_map(|v| v.to_str().ok()).flat_map(tokens);
@@ -88,7 +89,7 @@ fn is_h2c(upgrade: &HeaderValue) -> bool {
     upgrade.as_bytes().eq_ignore_ascii_case(b"h2c")
 }
 
-/// Whether a request is one of gRPC, which needs HTTP/2.
+/// Returns whether a request is gRPC, which needs HTTP/2.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|value| {
@@ -99,8 +100,8 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 const GRPC: &[u8] = b"application/grpc";
 
-/// Makes a request one of HTTP/1.1 for the server itself. `authority` is whom the client asked for;
-/// `chunked` says that there is a body whose length nobody knows.
+/// Turns a request into one of HTTP/1.1. `authority` is the host that the client asked for;
+/// `chunked` says that there is a body of unknown length.
 pub(crate) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str, chunked: bool) {
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
@@ -114,7 +115,7 @@ pub(crate) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str
         head.uri = Uri::from(path(&head.uri));
     }
     if chunked {
-        // hyper takes a GET for one without a body unless it is told.
+        // hyper assumes that a GET has no body unless a field says otherwise.
         let chunked = HeaderValue::from_static("chunked");
         head.headers.insert(header::TRANSFER_ENCODING, chunked);
     }
@@ -131,8 +132,8 @@ pub(crate) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str
     }
 }
 
-/// Makes a request one of HTTP/2 (RFC 9113, section 8.3.1). `authority` is whom the client asked
-/// for.
+/// Turns a request into one of HTTP/2 (RFC 9113, section 8.3.1). `authority` is the host that the
+/// client asked for.
 pub(crate) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str) {
     head.version = Version::HTTP_2;
     let mut parts = http::uri::Parts::default();
@@ -140,10 +141,10 @@ pub(crate) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str
     let authority = host(authority).parse();
     parts.authority = Some(authority.unwrap_or(Authority::from_static(NOBODY)));
     parts.path_and_query = Some(path(&head.uri));
-    // Of three parts that are there and valid: the alternative is never taken.
+    // All three parts are present and valid, so the default is never used.
     head.uri = Uri::from_parts(parts).unwrap_or_default();
     head.headers.remove(header::HOST);
-    // The client is told to go on by this ingress.
+    // This ingress itself sends the client 100 Continue.
     head.headers.remove(header::EXPECT);
     if asked.trailers {
         let trailers = HeaderValue::from_static("trailers");
@@ -151,14 +152,14 @@ pub(crate) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str
     }
 }
 
-/// Makes a service's response one of this ingress: the connection to the client has fields of its
-/// own.
+/// Turns a service's response into one of this ingress, whose connection to the client has its own
+/// fields.
 pub(crate) fn to_client<B>(response: &mut Response<B>) {
     let protocol = match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => response.headers().get(header::UPGRADE).cloned(),
         _ => None,
     };
-    // Whatever the service speaks: hyper writes what the client does.
+    // This holds for every version that the service speaks: hyper writes the client's version.
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     take_hop_by_hop(headers);
@@ -182,14 +183,14 @@ fn host(authority: &str) -> &str {
     }
 }
 
-/// HTTP/2 may split what HTTP/1.1 may not (RFC 9113, section 8.2.3).
+/// Joins cookies, which HTTP/2 may split and HTTP/1.1 may not (RFC 9113, section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let cookies: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
     if cookies.len() < 2 {
         return;
     }
     let cookies: Vec<_> = cookies.into_iter().map(HeaderValue::as_bytes).collect();
-    // Joined of valid values, which stay valid: the alternative is never taken.
+    // The parts are valid, so the joined value is valid, too.
     if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(b"; ".as_slice())) {
         headers.insert(header::COOKIE, joined);
     }

@@ -139,7 +139,7 @@ impl GuestTemplate {
                 self.log.writer(&self.source, Stream::Stderr),
             ))
             // Only our own sockets reach the network, once the policy has allowed it. The face of
-            // 0.2 creates its outgoing TCP sockets through wasmtime, which must therefore allow them.
+            // 0.2 creates its outgoing TCP sockets through wasmtime, which must allow them.
             .allow_tcp(true)
             .socket_addr_check(|_, _| Box::pin(async { true }))
             .allow_udp(false)

@@ -1,5 +1,6 @@
-//! Components as the targets of routes: requests in, answers or the reasons for failures out. Each
-//! generation of `wasi:http` has a room of its own: 0.2 in [`p2`], 0.3 in [`super::handler`].
+//! Serves routes with components: a request is answered by the guest, or with the reason why it
+//! failed. Each generation of `wasi:http` has its own module: 0.2 in [`p2`], 0.3 in
+//! [`super::handler`].
 
 pub(super) mod body;
 mod p2;
@@ -85,7 +86,7 @@ impl ComponentRuntime {
         Ok(answer.map(|body| Bounded::new(body, limits.response, overrun, told).boxed_unsync()))
     }
 
-    /// What is told when a body was larger than its limit, which there is.
+    /// Returns the failure of a body that exceeds its limit. That limit must be set.
     fn too_large(&self, what: TooLarge) -> Failure {
         let limits = self.bodies();
         match what {
@@ -99,7 +100,7 @@ impl ComponentRuntime {
     }
 }
 
-/// The request with a body that fails beyond its limit.
+/// Returns the request with a body that fails beyond its limit.
 fn limited(request: Request<ClientBody>, limit: Option<u64>) -> (Request<WasiBody>, Overrun) {
     let mut overrun = Overrun::default();
     let request = request.map(|body| {
@@ -117,7 +118,7 @@ fn limited(request: Request<ClientBody>, limit: Option<u64>) -> (Request<WasiBod
     (request, overrun)
 }
 
-/// Gives the request's target a scheme and an authority, which 0.3 takes from there alone.
+/// Sets the scheme and the authority of the request's target, the only place where 0.3 reads them.
 pub(super) fn name_target<B>(request: &mut Request<B>, meta: &RequestMeta) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     let named = parts
@@ -134,7 +135,7 @@ pub(super) fn name_target<B>(request: &mut Request<B>, meta: &RequestMeta) {
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// HTTP/1.0 may come without a host, which the interface insists on.
+/// Adds the host that the interface requires and that HTTP/1.0 may omit.
 fn name_authority<B>(request: &mut Request<B>, meta: &RequestMeta) {
     let named = request.uri().authority().is_some() || request.headers().contains_key(header::HOST);
     if !named {
@@ -158,8 +159,7 @@ fn answer(component: &ComponentRuntime, failure: &Failure) -> Response<Body> {
             (StatusCode::BAD_GATEWAY, failure.to_string())
         }
         failure if failure.is_shortage() => (StatusCode::SERVICE_UNAVAILABLE, failure.to_string()),
-        // Backtraces and a guest's own words are for the workload's owner, in its log, not for its
-        // clients.
+        // Backtraces and texts of a guest are for the log of the workload's owner, not for clients.
         Failure::Trapped(_) => (StatusCode::INTERNAL_SERVER_ERROR, "it failed".to_owned()),
         Failure::ErrorCode(_) => {
             let text = "it answered with an error, which its log names".to_owned();

@@ -1,5 +1,5 @@
-//! Places for the invocations of one component: some run, as many again wait in order, more are
-//! refused.
+//! The places for the invocations of one component. A limited number run, as many again wait in
+//! order, and further ones are refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,15 +14,15 @@ use crate::http::{Admission, Admissions};
 /// The places of one component.
 pub(super) struct Slots {
     limit: u32,
-    /// Fair: who waits longest is next, and nobody who comes later gets in between.
+    /// It is fair: the invocation that has waited longest is next.
     running: Arc<Semaphore>,
-    /// Places in the queue, as many as may run.
+    /// The places in the queue, as many as may run.
     queue: Semaphore,
-    /// HTTP requests that are on their way, wait or run.
+    /// The HTTP requests that are admitted, wait or run.
     requests: Admissions,
 }
 
-/// A place. Dropping it lets the next one in.
+/// A place. Dropping it admits the next invocation.
 pub(super) struct Slot {
     _running: OwnedSemaphorePermit,
     _request: Option<Admission>,
@@ -40,13 +40,13 @@ impl Slots {
         }
     }
 
-    /// Promises a place to an HTTP request, as soon as there is one. None any more once
-    /// [`Self::drain`] was called.
+    /// Admits an HTTP request, which will get a place as soon as one is free. Returns `None` once
+    /// [`Self::drain`] has been called.
     pub fn admit(&self) -> Option<Admission> {
         self.requests.admit()
     }
 
-    /// A place for an HTTP request that was admitted; see [`Self::wait`].
+    /// Waits for the place of an HTTP request that was admitted; see [`Self::wait`].
     pub async fn request(&self, until: Instant, timeout: Duration) -> Result<Slot, Failure> {
         let request = self.requests.also();
         let mut slot = self.wait(until, timeout).await?;
@@ -54,9 +54,9 @@ impl Slots {
         Ok(slot)
     }
 
-    /// A place, once there is one: in the order of arrival, and until this moment at most, where
-    /// `timeout` from the arrival ends. [`Failure::Busy`] at once when the queue is full too.
-    /// Dropping the future leaves the queue.
+    /// Waits for a place, in the order of arrival, at most until `until`, which is `timeout` after
+    /// the arrival. Returns [`Failure::Busy`] at once if the queue is full, too. Dropping the
+    /// future leaves the queue.
     pub async fn wait(&self, until: Instant, timeout: Duration) -> Result<Slot, Failure> {
         match self.now() {
             Err(Failure::Busy { .. }) => {}
@@ -76,7 +76,7 @@ impl Slots {
         }
     }
 
-    /// A place at once, or [`Failure::Busy`].
+    /// Returns a place at once, or [`Failure::Busy`].
     pub fn now(&self) -> Result<Slot, Failure> {
         let permit = Arc::clone(&self.running).try_acquire_owned();
         permit.map(Slot::new).map_err(|error| match error {
@@ -85,13 +85,13 @@ impl Slots {
         })
     }
 
-    /// Takes no more requests, and returns when those that wait or run have ended. WIT calls go on:
-    /// requests in flight make them.
+    /// Stops admitting requests, and completes when those that wait or run have ended. WIT calls
+    /// are still accepted, because requests in flight make them.
     pub async fn drain(&self) {
         self.requests.drain().await;
     }
 
-    /// Nobody gets a place any more; who waits for one is told so.
+    /// Refuses places from now on, also to the invocations that wait.
     pub fn close(&self) {
         self.requests.close();
         self.running.close();

@@ -209,8 +209,8 @@ impl Outbox {
         self.sequence
     }
 
-    /// Records that a heartbeat was answered, and returns when it was sent. Returns `None` if it was
-    /// answered before, or never sent.
+    /// Records that a heartbeat was answered, and returns when it was sent. Returns `None` if it
+    /// was answered before, or never sent.
     pub fn acknowledged(&mut self, sequence: u64) -> Option<BootTime> {
         if sequence <= self.answered {
             return None;

@@ -1,4 +1,4 @@
-//! One instance: the task that owns its store, and the requests that it is serving.
+//! An instance: the task that owns its store, and the requests that it serves.
 
 use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
@@ -35,48 +35,48 @@ use super::{
     load::{Load, Next, Place, Work},
 };
 
-/// An instance that nobody needs any more is dropped after this time.
+/// The time after which an idle instance is dropped.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// The task that waits for an answer ends a request that is overdue. Where the client reads
-/// nothing, so that no task waits, the instance ends it after this time.
+/// The extra time of an overdue request before the instance ends it. Usually the task that waits
+/// for the answer ends it sooner, but no task waits while the client reads nothing.
 const LATE: Duration = Duration::from_secs(1);
 
-/// A live instance, as those who give it requests see it.
+/// A live instance, as seen by the code that passes requests to it.
 pub(super) struct Instance {
     jobs: mpsc::Sender<Box<Job>>,
     shared: Arc<Shared>,
-    /// How it ended.
+    /// The way in which it ended.
     ended: watch::Receiver<Option<Result<(), Failure>>>,
     task: AbortHandle,
 }
 
-/// What an instance and its requests know of each other.
+/// The state that an instance and its requests share.
 struct Shared {
     load: Mutex<Load>,
     /// The load has changed.
     changed: Notify,
 }
 
-/// A request's place in an instance. Dropped before [`Self::finish`], it condemns the instance.
+/// A request's place in an instance. Dropping it without [`Self::finish`] condemns the instance.
 pub(super) struct Lease {
     instance: Arc<Instance>,
     /// `None` once it is finished.
     place: Option<Place>,
 }
 
-/// What a new instance begins with.
+/// The parts with which a new instance begins.
 pub(super) struct First {
     pub place: Place,
     pub job: Box<Job>,
-    /// What the instance takes of the worker's pools.
+    /// The part of the worker's pools that the instance takes.
     pub room: pools::Place,
 }
 
 // === impl Instance ===
 
 impl Instance {
-    /// A new instance with its first request.
+    /// Starts a new instance with its first request.
     pub fn start(
         component: &Arc<ComponentRuntime>,
         pre: &ServicePre<Guest>,
@@ -94,7 +94,7 @@ impl Instance {
             let shared = Arc::clone(&shared);
             let memory = component.instance_memory();
             async move {
-                // Dropped after the store.
+                // It drops after the store.
                 let life = Life(&shared);
                 let fate = Fate {
                     end,
@@ -112,7 +112,7 @@ impl Instance {
                 );
                 let mut running = pin!(component.run(serve));
                 let cut = tokio::select! {
-                    // A guest that ends by itself has said why.
+                    // The reason of a guest that ends by itself takes precedence.
                     biased;
                     done = &mut running => done.err(),
                     failure = overdue(&component, life.0) => Some(failure),
@@ -141,7 +141,7 @@ impl Instance {
         !self.jobs.is_closed() && self.shared.load.lock().is_open()
     }
 
-    /// Takes the request, or gives it back.
+    /// Takes the request, or returns it.
     pub fn take(
         self: &Arc<Self>,
         reuse: Reuse,
@@ -163,7 +163,7 @@ impl Instance {
     }
 }
 
-/// Returns with the reason when an instance has taken longer than it may.
+/// Completes with the reason once an instance has exceeded its time.
 async fn overdue(component: &ComponentRuntime, shared: &Shared) -> Failure {
     loop {
         let work = shared.load.lock().work();
@@ -196,7 +196,7 @@ impl Lease {
         }
     }
 
-    /// The request has its whole answer, and its guest may finish its work.
+    /// Records that the answer is complete. The guest may finish its work.
     pub fn finish(mut self) {
         if let Some(place) = self.place.take() {
             let shared = &self.instance.shared;
@@ -206,7 +206,7 @@ impl Lease {
         }
     }
 
-    /// Why the instance ended before its answer.
+    /// Waits for the reason why the instance ended before its answer.
     pub async fn failure(&self) -> Failure {
         let mut ended = self.instance.ended.clone();
         match ended.wait_for(Option::is_some).await.as_deref() {
@@ -216,7 +216,7 @@ impl Lease {
         }
     }
 
-    /// Whether the instance has failed, and with it every answer that is not whole.
+    /// Returns whether the instance has failed, and with it every incomplete answer.
     pub fn has_failed(&self) -> bool {
         let ended = &self.instance.ended;
         matches!(*ended.borrow(), Some(Err(_)))
@@ -238,7 +238,7 @@ impl Drop for Lease {
     }
 }
 
-/// Notes that an instance has ended, however that was: what it held is free.
+/// Records that an instance has ended, in whatever way, so that its places are free.
 struct Life<'a>(&'a Shared);
 
 impl Drop for Life<'_> {
@@ -248,7 +248,7 @@ impl Drop for Life<'_> {
     }
 }
 
-/// Tells how an instance ended, and that it was cut if nothing else was told.
+/// Reports how an instance ended. If it is dropped without a report, the instance was cut.
 #[derive(Clone)]
 struct Fate {
     end: watch::Sender<Option<Result<(), Failure>>>,
@@ -256,7 +256,7 @@ struct Fate {
 }
 
 impl Fate {
-    /// The first word counts.
+    /// Only the first report counts.
     fn tell(&self, result: Result<(), Failure>) {
         self.end.send_if_modified(|fate| {
             let is_first = fate.is_none();
@@ -275,8 +275,8 @@ impl Drop for Fate {
     }
 }
 
-/// Serves until it has taken all the requests that it may, or none comes for a while, and the guest
-/// has finished its work.
+/// Serves until the instance has taken all the requests that it may, or has been idle for a while,
+/// and the guest has finished its work.
 async fn serve(
     component: &ComponentRuntime,
     pre: &ServicePre<Guest>,
@@ -286,7 +286,7 @@ async fn serve(
     fate: Fate,
     shared: &Shared,
 ) -> Result<(), Failure> {
-    // Dropped before the store, so that an answer's body is known to have failed before it ends.
+    // It drops before the store, so that the failure of an answer is known before its body ends.
     let fate = fate;
     let result = async {
         let service = pre.instantiate_async(&mut guest.store).await?;
@@ -313,7 +313,7 @@ async fn serve(
                             None => left = 0,
                         },
                         Some(result) = running.next(), if !idle => result?,
-                        // Tasks that the guest spawned, or that of a request that was given up.
+                        // The guest spawned tasks, or the task of an abandoned request is left.
                         () = no_tasks(store), if idle && !is_quiet => {
                             is_quiet = true;
                             let slot = shared.load.lock().quiet();
@@ -340,12 +340,12 @@ async fn serve(
     Ok(())
 }
 
-/// Returns once the guest does nothing any more.
+/// Completes once the guest has no task left.
 async fn no_tasks(store: &Accessor<Guest>) {
     poll_fn(|cx| store.poll_no_interesting_tasks(cx)).await;
 }
 
-/// The next request; for an idle instance only as long as it waits.
+/// Returns the next request. An idle instance waits only for a limited time.
 async fn next(queue: &mut mpsc::Receiver<Box<Job>>, idle: bool) -> Option<Box<Job>> {
     if !idle {
         return queue.recv().await;
@@ -354,13 +354,13 @@ async fn next(queue: &mut mpsc::Receiver<Box<Job>>, idle: bool) -> Option<Box<Jo
         Ok(job) => job,
         Err(_) => {
             queue.close();
-            // One may have come before it was closed.
+            // A request may have arrived before it was closed.
             queue.recv().await
         }
     }
 }
 
-/// One request, until its answer is whole or nobody wants it any more. An error ends the instance.
+/// Serves one request until its answer is complete or no longer wanted. An error ends the instance.
 async fn handle(store: &Accessor<Guest>, service: &Service, job: Box<Job>) -> wasmtime::Result<()> {
     let Job {
         request,
@@ -369,14 +369,14 @@ async fn handle(store: &Accessor<Guest>, service: &Service, job: Box<Job>) -> wa
     let request = store.with(|mut store| {
         let guest = store.data_mut();
         guest.hold_head(request.headers())?;
-        // What became of the request's body is the guest's own business.
+        // The fate of the request's body does not matter here.
         let (request, _) = Request::from_http(guest.http().hooks, request);
         Ok(request)
     });
     let request = match request {
         Ok(request) => request,
         Err(exceeded) => {
-            // As below.
+            // The receiver may be gone, as below.
             let _ = answer.send(Err(Exceeded::into(exceeded)));
             return Ok(());
         }
@@ -388,7 +388,7 @@ async fn handle(store: &Accessor<Guest>, service: &Service, job: Box<Job>) -> wa
     let response = match response {
         Ok(response) => response,
         Err(code) => {
-            // Nobody may be waiting any more.
+            // The receiver may be gone.
             let _ = answer.send(Err(Failure::error_code(code)));
             return Ok(());
         }
@@ -403,7 +403,7 @@ async fn handle(store: &Accessor<Guest>, service: &Service, job: Box<Job>) -> wa
     })?;
     let (done, is_done) = tokio::sync::oneshot::channel();
     if answer.send(Ok(Head { response, done })).is_ok() {
-        // Dropped, never sent.
+        // The sender is dropped and never sends.
         let _ = is_done.await;
     }
     Ok(())

@@ -1,12 +1,11 @@
-//! The memory that the worker itself holds for a guest, outside of the guest's linear memory: HTTP
-//! fields and bodies, handles, values on their way from one guest to another.
+//! The memory that the worker itself holds on behalf of a guest, outside of the guest's linear
+//! memory: HTTP fields and bodies, handles, and values on their way from one guest to another.
 //!
-//! Each guest of a replica has one budget: the service, and each component with all of its
-//! instances together, so that concurrency does not multiply it. Whatever is held is charged before
-//! it is kept. A [`Charge`] gives its bytes back when it is dropped, on whichever path that is.
-//! What lives in the tables of a store cannot carry a charge, because wasmtime moves it about: an
-//! [`Account`] charges an upper bound when something comes, and measures the tables from time to
-//! time.
+//! Each guest of a replica has one budget: the service has one, and all instances of a component
+//! share one, so that concurrency does not multiply it. Memory is charged before it is held. A
+//! [`Charge`] returns its bytes when it is dropped, on every path. Values in the tables of a store
+//! cannot carry a charge, because wasmtime moves them. For these an [`Account`] charges an upper
+//! bound when a value is added, and measures the tables from time to time.
 
 mod account;
 mod body;
@@ -34,57 +33,57 @@ pub(super) use measure::fields_bytes;
 
 use super::{Guest, engine::Generation};
 
-/// The smallest and the largest budget, in bytes. In between it is as large as `limits.memory`.
+/// The smallest and the largest budget, in bytes. Between them it equals `limits.memory`.
 const SMALLEST: u64 = 16 << 20;
 const LARGEST: u64 = 64 << 20;
 
-/// One piece of a body may take this part of what is left of the budget.
+/// One piece of a body may take 1/`PART` of the free budget.
 const PART: usize = 256;
 /// The smallest piece, in bytes.
 const LEAST_PIECE: usize = 4 << 10;
 
-/// Handles of the host that one instance may have at once: sockets, streams, requests, pollables.
+/// The most host handles of one instance: sockets, streams, requests, pollables.
 pub(super) const HOST_HANDLES: usize = 10_000;
-/// Handles of any kind in all tables of one instance, those of resources that guests define
-/// included.
+/// The most handles of any kind in all tables of one instance, including resources that guests
+/// define.
 pub(super) const HANDLES: usize = 16_384;
 
-/// What one guest may make the worker hold at once.
+/// The most that one guest may make the worker hold at once.
 #[derive(Debug)]
 pub struct HostBudget {
-    /// In bytes, as `used`.
+    /// The limit in bytes, as is `used`.
     limit: usize,
     used: AtomicUsize,
 }
 
-/// Bytes of a budget, given back when this is dropped.
+/// Bytes of a budget, which are returned when this is dropped.
 #[derive(Debug)]
 pub struct Charge {
     budget: Arc<HostBudget>,
     bytes: usize,
 }
 
-/// What the worker holds for a guest, in words that an author of guests knows.
+/// The kinds of memory that the worker holds for a guest, in terms that guest authors know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// Of `wasi:http`, and the heads of requests and responses made of them.
+    /// The fields of `wasi:http`, and the heads of requests and responses made of them.
     Fields,
-    /// What handles stand for, tasks, streams and futures of 0.3 included.
+    /// The objects behind handles, including tasks, streams and futures of 0.3.
     Handles,
-    /// Pieces of HTTP bodies that were not read yet.
+    /// The pieces of HTTP bodies that have not been read yet.
     Bodies,
-    /// Arguments and results of a call from guest to guest or to the host.
+    /// The arguments and results of a call from guest to guest or to the host.
     Values,
     /// The listings of directories.
     Directories,
-    /// That wait to be sent.
+    /// The datagrams that wait to be sent.
     Datagrams,
 }
 
-/// A guest wanted the worker to hold more than it may.
+/// A guest asked the worker to hold more than its budget allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exceeded {
-    /// `limit` in bytes.
+    /// The limit is in bytes.
     #[error(
         "the worker holds at most {} for this guest, and its {held} need more: release what is not needed, or raise \
          `limits.memory` (the bound is as large, but at least {} and at most {})",
@@ -98,8 +97,8 @@ pub enum Exceeded {
     Handles(usize),
 }
 
-/// Shadows the functions by which a guest makes the worker hold something; `linker` has all of WASI
-/// already.
+/// Shadows the functions through which a guest makes the worker hold memory. `linker` must already
+/// have all of WASI.
 pub(super) fn add_to_linker(
     linker: &mut Linker<Guest>,
     generation: Generation,
@@ -114,7 +113,8 @@ pub(super) fn add_to_linker(
 // === impl HostBudget ===
 
 impl HostBudget {
-    /// Of a guest whose instances may have this many bytes of linear memory each.
+    /// Returns the budget of a guest whose instances may each have this much linear memory, in
+    /// bytes.
     pub fn new(memory_limit: u64) -> Arc<Self> {
         let limit = memory_limit.clamp(SMALLEST, LARGEST);
         Arc::new(Self {
@@ -123,24 +123,24 @@ impl HostBudget {
         })
     }
 
-    /// In bytes.
+    /// Returns the limit in bytes.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// What is charged at present, in bytes. It may exceed the limit by what was held before anyone
-    /// could ask.
+    /// Returns the bytes that are charged now. They may exceed the limit by memory that was held
+    /// before it could be checked.
     pub fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
 
-    /// What can still be charged at this moment.
+    /// Returns the bytes that can be charged at this moment.
     pub fn free(&self) -> usize {
         self.limit.saturating_sub(self.used())
     }
 
-    /// How large a piece of a body may be that waits to be taken, of `most` bytes at most. Many
-    /// bodies that nobody reads get by with smaller pieces, long before nothing is left.
+    /// Returns how large a piece of a body that waits to be read may be, at most `most` bytes. As
+    /// more bodies wait, their pieces get smaller, long before the budget is exhausted.
     pub fn piece(&self, most: usize) -> usize {
         most.min((self.free() / PART).max(LEAST_PIECE))
     }
@@ -156,7 +156,7 @@ impl HostBudget {
         }
     }
 
-    /// `bytes` as they are, charged until the last of their clones and slices is dropped.
+    /// Charges for `bytes` until the last of their clones and slices is dropped.
     pub fn hold(self: &Arc<Self>, held: Held, bytes: Bytes) -> Result<Bytes, Exceeded> {
         struct Owner(
             Bytes,
@@ -188,7 +188,7 @@ impl HostBudget {
         self.used.try_update(Relaxed, Relaxed, fits).is_ok()
     }
 
-    /// For what is held already. Whether the budget allows it.
+    /// Charges for memory that is already held. Returns whether the budget allows it.
     fn force(&self, bytes: usize) -> bool {
         let before = self.used.fetch_add(bytes, Relaxed);
         before.saturating_add(bytes) <= self.limit
@@ -202,7 +202,8 @@ impl HostBudget {
 }
 
 impl Ledger for HostBudget {
-    /// Others fill a network's buffers, too: at least half is left to what the guest itself does.
+    /// Returns the most that buffers of the network may take. Peers fill these buffers, too, so at
+    /// least half of the budget is left for what the guest itself does.
     fn most(&self) -> usize {
         self.limit / 2
     }

@@ -1,4 +1,4 @@
-//! `wasi:http/incoming-handler` 0.2: a request, a fresh instance, an answer.
+//! Serves requests through `wasi:http/incoming-handler` 0.2, each with a fresh instance.
 
 use std::{
     sync::{
@@ -36,21 +36,21 @@ use super::{
 
 type Outcome = Result<Response<HyperOutgoingBody>, types::ErrorCode>;
 
-/// The task that runs a guest, while its answer is not whole. Dropping it ends the guest.
+/// The task that runs a guest until its answer is complete. Dropping it ends the guest.
 struct Running {
-    /// `None` once the guest goes on by itself.
+    /// `None` once the guest continues by itself.
     task: Option<JoinHandle<Result<(), Failure>>>,
     progress: Arc<Progress>,
 }
 
-/// What a guest and its answer know of each other.
+/// The state that a guest and its answer share.
 struct Progress {
-    /// The guest ended by a trap, a timeout or an abort: what it left of its body is not all.
+    /// The guest ended by a trap, a timeout or an abort, so the body that it left is incomplete.
     failed: AtomicBool,
     stage: AtomicU8,
 }
 
-/// How far an answer is.
+/// The progress of an answer.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Stage {
@@ -59,7 +59,7 @@ enum Stage {
     Whole,
 }
 
-/// Notes the failure when it is dropped before the run succeeded.
+/// Records a failure if it is dropped before the run has succeeded.
 struct Run {
     progress: Arc<Progress>,
     succeeded: bool,
@@ -94,7 +94,8 @@ impl ComponentRuntime {
                 result.map_err(|failure| component.logged(progress.explain(failure)))
             }
         });
-        // The guest outlives its answer: only a client that leaves before it is whole ends it.
+        // The guest may outlive its answer. A client that leaves before the answer is complete ends
+        // the guest.
         let guest = Running {
             task: Some(task),
             progress,
@@ -124,7 +125,7 @@ impl ComponentRuntime {
         progress: &Arc<Progress>,
         mut guest: GuestStore,
     ) -> Result<(), Failure> {
-        // Dropped before the store, so that it is known to have failed before its body ends.
+        // It drops before the store, so that the failure is known before the body ends.
         let mut run = Run {
             progress: Arc::clone(progress),
             succeeded: false,
@@ -137,7 +138,7 @@ impl ComponentRuntime {
         };
         let head = host_memory::fields_bytes(request.headers());
         let result = async {
-            // wasmtime shows no more of it than the guest asks for.
+            // wasmtime reads no more of the head than the guest asks for.
             guest.store.data_mut().account().keep(Held::Fields, head)?;
             let mut http = guest.store.data_mut().http();
             let request = http.new_incoming_request(scheme, request)?;
@@ -161,8 +162,8 @@ impl ComponentRuntime {
     }
 }
 
-/// Breaks off the bodies that a guest has left without finishing or dropping them: the interface
-/// asks it to finish a body that is whole, and a store that ends would finish them all.
+/// Aborts the bodies that a guest has neither finished nor dropped. The interface requires that a
+/// complete body is finished, and dropping the store would finish them all.
 fn abandon_bodies(store: &mut Store<Guest>) {
     for resource in store.data_mut().http().table.iter_mut() {
         if let Some(body) = resource.downcast_mut::<HostOutgoingBody>() {
@@ -175,7 +176,7 @@ fn abandon_bodies(store: &mut Store<Guest>) {
 // === impl Running ===
 
 impl Running {
-    /// Waits for the guest, which has not answered.
+    /// Waits for the end of a guest that has not answered.
     async fn end(mut self) -> Result<(), Failure> {
         match &mut self.task {
             Some(task) => task
@@ -196,7 +197,7 @@ impl Answering for Running {
         self.progress.failed.load(Ordering::Acquire)
     }
 
-    /// Its own task ends it in time.
+    /// Never completes, because the guest's own task ends it in time.
     fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
         Poll::Pending
     }
@@ -224,7 +225,7 @@ impl Progress {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
 
-    /// A timeout in the words of the stage that it cut.
+    /// Returns the failure that describes a timeout in the current stage.
     fn explain(&self, failure: Failure) -> Failure {
         let stage = self.stage.load(Ordering::Relaxed);
         match failure {
