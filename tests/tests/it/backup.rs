@@ -158,7 +158,7 @@ async fn files_that_are_not_backups_are_refused() {
     let wrong = ["restore", &manifest, "--data", &data];
     lab.warren(&wrong)
         .await
-        .refused(1, &[&manifest, "not a backup of Warren"]);
+        .refused(1, &[&manifest, "not a Warren backup"]);
     let missing = ["restore", "nowhere.warren", "--data", &data];
     lab.warren(&missing).await.refused(1, &["nowhere.warren"]);
 
@@ -168,7 +168,7 @@ async fn files_that_are_not_backups_are_refused() {
     let bytes = fs::read(&whole).unwrap();
     let cut = lab.write("cut", &bytes[..bytes.len() - 1]);
     let answer = lab.warren(&["restore", &cut, "--data", &data]).await;
-    answer.refused(1, &["ends at byte", "cut short"]);
+    answer.refused(1, &["ends at byte", "truncated"]);
     let mut flipped = bytes.clone();
     flipped[bytes.len() / 2] ^= 1;
     let flipped = lab.write("flipped", flipped);
