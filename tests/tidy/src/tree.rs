@@ -14,28 +14,19 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads what git tracks, or would track, in the repository that this crate is part of.
+    /// Reads what git tracks, or would track, in the repository that this crate is part of. Without
+    /// git, it reads every file outside of directories that builds fill.
     pub fn read() -> io::Result<Self> {
         let root = Self::root();
-        let output = Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .current_dir(&root)
-            .output()?;
-        if !output.status.success() {
-            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(io::Error::other(stderr));
-        }
+        let paths = match tracked(&root) {
+            Some(paths) => paths,
+            None => present(&root)?,
+        };
         let mut files = BTreeMap::new();
-        for path in String::from_utf8_lossy(&output.stdout).split_terminator('\0') {
-            match fs::read(root.join(path)) {
-                Ok(bytes) => files.insert(path.to_owned(), String::from_utf8(bytes).ok()),
-                // Removed, and not yet in the index.
+        for path in paths {
+            match fs::read(root.join(&path)) {
+                Ok(bytes) => files.insert(path, String::from_utf8(bytes).ok()),
+                // It was removed, but not yet from the index.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
@@ -85,5 +76,67 @@ impl Tree {
         self.files
             .iter()
             .filter_map(|(path, text)| Some((path.as_str(), text.as_deref()?)))
+    }
+}
+
+/// Returns what git lists, or `None` if git cannot be used here.
+fn tracked(root: &Path) -> Option<Vec<String>> {
+    let output = Command::new("git")
+        // The repository may belong to another user, as it does in some containers.
+        .args(["-c", "safe.directory=*"])
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .current_dir(root)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some(listed.split_terminator('\0').map(str::to_owned).collect())
+}
+
+/// Returns every file that exists, apart from what builds and tests leave.
+fn present(root: &Path) -> io::Result<Vec<String>> {
+    const SKIPPED: [&str; 4] = [".git", "target", "node_modules", "proptest-regressions"];
+    let mut paths = Vec::new();
+    let mut directories = vec![PathBuf::new()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(root.join(&directory))? {
+            let entry = entry?;
+            let (name, kind) = (entry.file_name(), entry.file_type()?);
+            let path = directory.join(&name);
+            if kind.is_dir() && !SKIPPED.iter().any(|skipped| name == *skipped) {
+                directories.push(path);
+            } else if kind.is_file() {
+                paths.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(paths)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_git_lists_are_found_without_it() {
+        let root = Tree::root();
+        let present = present(&root).unwrap();
+        let Some(tracked) = tracked(&root) else {
+            eprintln!("SKIPPED: git cannot be used here");
+            return;
+        };
+        for path in tracked {
+            assert!(
+                present.contains(&path) || !root.join(&path).is_file(),
+                "{path}"
+            );
+        }
     }
 }
