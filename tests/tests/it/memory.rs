@@ -73,8 +73,12 @@ async fn admit(cluster: &Cluster, name: &str, manifest: &str) {
     cluster.warren(&["apply", "-f", &file]).await.ok();
 }
 
+/// Returns a workload's only replica, once there is one: apply returns before it is placed.
 async fn replica(cluster: &Cluster, workload: &str) -> Value {
-    cluster.replicas(workload).await.remove(0)
+    eventually(&format!("{workload} has a replica"), async || {
+        cluster.replicas(workload).await.pop().ok_or(())
+    })
+    .await
 }
 
 /// What a workload's only replica uses, in bytes.
