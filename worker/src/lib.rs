@@ -7,6 +7,7 @@ mod backoff;
 mod dial;
 mod disk_cache;
 pub mod health;
+pub mod host;
 pub mod http;
 pub mod ingress;
 mod last_words;

@@ -96,6 +96,21 @@ const fn p3(interface: &'static str, functions: &'static [&'static str]) -> Prov
     }
 }
 
+/// An interface of a draft, which is compatible with no other version.
+const fn draft(
+    interface: &'static str,
+    version: &'static str,
+    functions: &'static [&'static str],
+) -> Provided {
+    Provided {
+        interface,
+        track: version,
+        version,
+        functions,
+        needs_binding: false,
+    }
+}
+
 #[rustfmt::skip]
 const PROVIDED: &[Provided] = &[
     p2("wasi:cli/environment", &[
@@ -342,4 +357,5 @@ const PROVIDED: &[Provided] = &[
         "[method]udp-socket.get-receive-buffer-size", "[method]udp-socket.set-receive-buffer-size",
         "[method]udp-socket.get-send-buffer-size", "[method]udp-socket.set-send-buffer-size",
     ]),
+    draft("wasi:logging/logging", "0.1.0-draft", &["log"]),
 ];

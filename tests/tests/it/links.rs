@@ -70,6 +70,6 @@ async fn manifests_that_validate_accepts_start_with_the_highest_version_in_any_o
 
     let worker = cluster.warren(&["describe", "worker", "w1"]).await.ok();
     let packages = "wasi:{cli, clocks, filesystem, http, io, random, sockets}@0.2.12";
-    let line = format!("  provides {packages} and ");
+    let line = format!("  provides wasi:logging@0.1.0-draft, {packages} and ");
     assert!(worker.contains(&line), "{worker}");
 }

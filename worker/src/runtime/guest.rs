@@ -9,6 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks as _, WasiHttpView};
 
 use crate::{
+    host::{HasHost, HostStates},
     lease::{LeaseExpired, SharedLease, Tenure},
     logs::{ReplicaLog, Stream},
     policy::{Policy, Role},
@@ -50,6 +51,7 @@ pub struct GuestTemplate {
     pub network: Network,
     pub policy: Arc<Policy>,
     pub(super) outgoing: Outgoing,
+    pub host: HostStates,
     pub log: ReplicaLog,
 }
 
@@ -180,6 +182,7 @@ impl GuestTemplate {
                 wasi,
                 http: WasiHttpCtx::new(),
                 outgoing: self.outgoing.clone(),
+                host: self.host.clone(),
                 table,
                 network,
                 limiter: Limiter::new(self.memory_limit, Arc::clone(memory)),
@@ -248,6 +251,7 @@ pub struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outgoing: Outgoing,
+    host: HostStates,
     table: ResourceTable,
     network: GuestNetwork,
     limiter: Limiter,
@@ -312,6 +316,12 @@ impl HasSockets for Guest {
 
     fn hold_datagram(&self, bytes: usize) -> Option<Charge> {
         self.host_budget().take(Held::Datagrams, bytes).ok()
+    }
+}
+
+impl HasHost for Guest {
+    fn host(&mut self) -> &mut HostStates {
+        &mut self.host
     }
 }
 

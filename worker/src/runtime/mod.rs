@@ -74,7 +74,8 @@ struct Generations {
 /// Everything that guests of one generation of WASI share.
 struct Half {
     cache: CompileCache,
-    /// All of WASI with the workload's network; each guest gets a clone and its links.
+    /// All of WASI with the workload's network, and the host interfaces; each guest gets a clone
+    /// and its links.
     wasi: Linker<Guest>,
 }
 
@@ -251,6 +252,7 @@ fn wasi(engine: &Engine, generation: Generation) -> wasmtime::Result<Linker<Gues
         outgoing::add_to_linker(&mut linker)?;
         crate::sockets::p3::add_to_linker(&mut linker)?;
     }
+    crate::host::add_to_linker(&mut linker)?;
     files::add_to_linker(&mut linker, generation)?;
     host_memory::add_to_linker(&mut linker, generation)?;
     Ok(linker)

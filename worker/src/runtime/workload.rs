@@ -19,6 +19,7 @@ use warren_net::Network;
 use wasmtime::component::InstancePre;
 
 use crate::{
+    host::{BindError, GuestContext, HostStates},
     lease::SharedLease,
     logs::ReplicaLog,
     policy::{HostAccess, Policy, Refusal, Refusals, Role},
@@ -90,6 +91,8 @@ pub enum GuestError {
     NotLoaded(Digest),
     #[error(transparent)]
     TooCostly(#[from] TooCostly),
+    #[error(transparent)]
+    Unbound(#[from] BindError),
 }
 
 impl PrepareError {
@@ -251,11 +254,13 @@ impl Shared<'_> {
         let Self { context, usage, .. } = self;
         let claim = self.claim(Role::Service, code)?;
         let pre = self.runtime.link(Role::Service, code, links, exporters)?;
-        let policy = policy(Role::Service, SERVICE.into(), &spec.egress, context);
+        let source: Arc<str> = SERVICE.into();
+        let policy = policy(Role::Service, Arc::clone(&source), &spec.egress, context);
         let name = context.workload.name.to_string();
         let host_budget = Arc::clone(self.service_budget);
+        let host = host(&source, context)?;
         let template = GuestTemplate {
-            source: SERVICE.into(),
+            source,
             args: [name]
                 .into_iter()
                 .chain(spec.args.iter().cloned())
@@ -270,6 +275,7 @@ impl Shared<'_> {
             network: context.network.clone(),
             outgoing: outgoing(&policy, self.http2_ports, host_budget, context),
             policy,
+            host,
             log: context.log.clone(),
         };
         // Apply accepts only a component that can be the service.
@@ -291,6 +297,7 @@ impl Shared<'_> {
         let source: Arc<str> = spec.name.as_str().into();
         let policy = policy(Role::Component, Arc::clone(&source), &spec.egress, context);
         let host_budget = HostBudget::new(spec.memory_bytes);
+        let host = host(&source, context)?;
         let template = GuestTemplate {
             source,
             args: Arc::new([spec.name.to_string()]),
@@ -304,6 +311,7 @@ impl Shared<'_> {
             network: context.network.clone(),
             outgoing: outgoing(&policy, self.http2_ports, host_budget, context),
             policy,
+            host,
             log: context.log.clone(),
         };
         ComponentRuntime::new(spec, template, pre, code.info().answers_by())
@@ -317,6 +325,13 @@ impl Shared<'_> {
 
 fn variables(env: &std::collections::BTreeMap<String, String>) -> Arc<[(String, String)]> {
     env.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+fn host(source: &Arc<str>, context: &ReplicaContext) -> Result<HostStates, BindError> {
+    HostStates::bind(&GuestContext {
+        source,
+        log: &context.log,
+    })
 }
 
 fn policy(

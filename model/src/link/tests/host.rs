@@ -67,7 +67,7 @@ fn what_a_later_worker_states_is_known_by_version() {
     let refused = needed(item("wasi:later/store@0.3.0", &[get]), &provided).unwrap_err();
     let packages = "wasi:{cli, clocks, filesystem, http, io, random, sockets}@0.2.12";
     assert!(
-        refused.contains("they provide wasi:later@0.2.5, "),
+        refused.contains("they provide wasi:logging@0.1.0-draft, wasi:later@0.2.5, "),
         "{refused}"
     );
     assert!(refused.contains(packages), "{refused}");
@@ -119,6 +119,7 @@ fn a_worker_that_states_nothing_provides_what_did_its_version() {
         ("wasi:sockets/types@0.3.0", false),
         ("wasi:cli/environment@0.2.13", true),
         ("wasi:config/store@0.2.0", true),
+        ("wasi:logging/logging@0.1.0-draft", true),
     ] {
         let needed = HostInterfaces::named([needed]);
         assert_eq!(unstated.lacks(&needed).is_some(), lacks, "{needed}");

@@ -11,6 +11,9 @@ fn wasi_is_linked_where_workers_provide_it() {
         ("wasi:sockets/types@0.3.0", true),
         ("wasi:http/client@0.3.0", true),
         ("wasi:clocks/types@0.3.1", true),
+        ("wasi:logging/logging@0.1.0-draft", true),
+        ("wasi:logging/logging@0.1.0", false),
+        ("wasi:logging/logging@0.1.0-draft2", false),
         ("wasi:http/handler@0.3.0", false),
         ("wasi:http/incoming-handler@0.2.0", false),
         ("wasi:cli/run@0.3.2", false),
@@ -46,6 +49,7 @@ fn wasi_is_linked_where_workers_provide_it() {
             "wasi:{cli, clocks, filesystem, http, random, sockets}@0.3",
         ),
         ("wasi:http/types@0.3.0-rc-1", "a pre-release"),
+        ("wasi:keyvalue/store@0.2.0", "wasi:logging@0.1.0-draft"),
     ] {
         refused(Some(&service(&[import])), &[], SERVICE, &[hint]);
     }

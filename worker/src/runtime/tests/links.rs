@@ -30,7 +30,7 @@ fn exporter(versions: &[(&str, &[(&str, u32)])]) -> Vec<u8> {
 }
 
 /// A service that calls an imported function, and traps unless it gets this number.
-fn caller(import: &str, function: &str, expected: u32) -> Vec<u8> {
+pub(super) fn caller(import: &str, function: &str, expected: u32) -> Vec<u8> {
     calling(
         import,
         function,

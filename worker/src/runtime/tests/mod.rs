@@ -27,6 +27,7 @@ mod doors;
 mod features;
 mod host_memory;
 mod links;
+mod logging;
 mod pools;
 mod provided;
 
