@@ -1,4 +1,4 @@
-//! Compiled code on disk: written once by this worker, mapped from then on.
+//! Compiled code on disk, which this worker writes once and maps from then on.
 
 use std::{
     collections::HashMap,
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{disk_cache::DiskCache, policy::Role};
 
-/// Why an artifact could not be made runnable.
+/// The reason why an artifact could not be made runnable.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CompileError {
     #[error("cannot read artifact {0}: {1}")]
@@ -51,19 +51,19 @@ pub enum CompileError {
     Interrupted,
 }
 
-/// The cache directory cannot be trusted or used.
+/// The reason why the cache directory cannot be trusted or used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     #[error("cannot use the cache directory {0}: {1}")]
     Io(PathBuf, #[source] io::Error),
     #[error(
-        "the cache directory {0} belongs to another user or can be written by others: \
-         code in it would run as this process. Remove it, or name another"
+        "the cache directory {0} belongs to another user or can be written by others, \
+         and code in it would run as this process; remove it, or name another"
     )]
     Unsafe(PathBuf),
 }
 
-/// A component ready to be instantiated; its code stays mapped while one of these lives.
+/// A component ready to be instantiated. Its code stays mapped while any clone of this exists.
 #[derive(Clone)]
 pub struct Compiled {
     code: Arc<OnceCell<Loaded>>,
@@ -74,28 +74,28 @@ struct Loaded {
     border: Border,
 }
 
-/// What the bytes of an artifact say.
+/// The facts about an artifact that its bytes determine.
 #[derive(Clone)]
 pub(super) struct Border {
-    /// What it imports and exports.
+    /// The imports and exports.
     pub info: ComponentInfo,
     pub generation: Generation,
     pub needs: Needs,
 }
 
 impl Compiled {
-    /// Whose engine runs it.
+    /// Returns the generation whose engine runs it.
     pub(super) fn generation(&self) -> Generation {
         self.loaded().border.generation
     }
 
-    /// What an instance of it takes of the worker's pools, as a service or a component.
+    /// Returns what one instance takes of the worker's pools, as a service or a component.
     pub(super) fn cost(&self, role: Role) -> Result<Cost, TooCostly> {
         let Loaded { component, border } = self.loaded();
         Cost::of(component, border.needs, border.generation, role)
     }
 
-    /// What it imports and exports, as links are planned by.
+    /// Returns the imports and exports, from which links are planned.
     pub(super) fn info(&self) -> &ComponentInfo {
         &self.loaded().border.info
     }
@@ -115,7 +115,7 @@ impl Deref for Compiled {
 
 /// Compiled components by digest, in memory and on disk.
 ///
-/// Files are named by digest and by everything of the engine that code depends on, so another
+/// Files are named after the digest and everything in the engine that code depends on, so another
 /// version of wasmtime or other settings never load them.
 pub struct CompileCache {
     engine: Engine,
@@ -126,15 +126,15 @@ pub struct CompileCache {
     compatibility: u64,
     loaded: Mutex<HashMap<Digest, Weak<OnceCell<Loaded>>>>,
     compiler: Arc<Compiler>,
-    /// Compilations that somebody waits for.
+    /// The compilations that callers wait for.
     compiling: Mutex<HashMap<Digest, WeakShared<Compiling>>>,
 }
 
-/// Ends once the code is in the cache.
+/// Completes once the code is in the cache.
 type Compiling = BoxFuture<'static, Result<(), CompileError>>;
 
 impl CompileCache {
-    /// Opens or makes `directory`, which nobody else may be able to write. `limit`: see
+    /// Opens or creates `directory`, which no other user may be able to write to. For `limit`, see
     /// [`Self::collect`].
     pub fn open(
         engine: &Engine,
@@ -149,7 +149,7 @@ impl CompileCache {
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
             return Err(CacheError::Unsafe(directory.to_owned()));
         }
-        // Before others lose access: anyone who had it may know the key.
+        // The key is checked before others lose access, because anyone who had access may know it.
         let seal = Seal::open(directory).map_err(io)?;
         private::restrict_tree(directory).map_err(io)?;
         Ok(Self {
@@ -165,12 +165,12 @@ impl CompileCache {
         })
     }
 
-    /// Whether `load` will find the code on disk or in memory.
+    /// Returns whether `load` will find the code on disk or in memory.
     pub fn contains(&self, digest: Digest) -> bool {
         self.path(digest).exists()
     }
 
-    /// Whether the code is in memory, because something runs it or may.
+    /// Returns whether the code is in memory, because something runs it or may run it.
     pub fn is_loaded(&self, digest: Digest) -> bool {
         let loaded = self.loaded.lock();
         loaded
@@ -178,27 +178,27 @@ impl CompileCache {
             .is_some_and(|cell| cell.strong_count() > 0)
     }
 
-    /// Removes what was not used for longest, until the rest takes no more than the limit in bytes.
-    /// Those `in_use` stay.
+    /// Removes the code that has been unused for longest, until the rest takes no more than the
+    /// limit in bytes. Code that is `in_use` stays.
     pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<()> {
         for path in self.files.collect(in_use)? {
-            tracing::info!(path = %path.display(), "removed compiled code that nothing used");
+            tracing::info!(path = %path.display(), "removed unused compiled code");
         }
         Ok(())
     }
 
-    /// The component, if something has it in memory.
+    /// Returns the component if it is in memory.
     pub fn get(&self, digest: Digest) -> Option<Compiled> {
         let loaded = self.loaded.lock();
         let code = loaded.get(&digest).and_then(Weak::upgrade)?;
         code.initialized().then_some(Compiled { code })
     }
 
-    /// The component of `artifact`, whose bytes the caller has verified to be `digest` and to have
-    /// this border. If it must be compiled, that takes one of `workload`'s turns.
+    /// Returns the component of `artifact`. The caller has verified that its bytes have this digest
+    /// and this border. If it must be compiled, that takes one of `workload`'s turns.
     ///
-    /// However many ask at once, it is compiled once. Once all of them have dropped their futures,
-    /// the compilation ends.
+    /// It is compiled once, however many callers wait for it. Once all of them have dropped their
+    /// futures, the compilation ends.
     pub async fn load(
         &self,
         digest: Digest,
@@ -207,11 +207,11 @@ impl CompileCache {
         workload: &WorkloadId,
     ) -> Result<Compiled, CompileError> {
         let cell = self.cell(digest);
-        // Everyone who waits holds it, because the one that began it may leave.
+        // Every waiter holds the compilation, because the one that began it may give up.
         let compiling = self.compiling(digest, artifact, workload);
         cell.get_or_try_init(async || {
             let cached = self.cached(digest).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "compiling again");
+                tracing::warn!(%error, "the compiled code cannot be used and is compiled again");
                 None
             });
             let component = match cached {
@@ -244,7 +244,7 @@ impl CompileCache {
         self.files.path(&name)
     }
 
-    /// The code, if it is on the disk and can be used.
+    /// Returns the code if it is on disk and can be used.
     async fn cached(&self, digest: Digest) -> Result<Option<Component>, CompileError> {
         let (engine, seal) = (self.engine.clone(), self.seal.clone());
         let code = self.path(digest);
@@ -261,8 +261,8 @@ impl CompileCache {
         loading.await.map_err(|_| CompileError::Interrupted)?
     }
 
-    /// The compilation of a component: the one that somebody waits for, or another, which begins
-    /// when it is awaited.
+    /// Returns the compilation of a component: the one that others already wait for, or a new one,
+    /// which begins when it is awaited.
     fn compiling(
         &self,
         digest: Digest,
@@ -271,7 +271,7 @@ impl CompileCache {
     ) -> Shared<Compiling> {
         let mut compiling = self.compiling.lock();
         let underway = compiling.get(&digest).and_then(WeakShared::upgrade);
-        // What has ended may be needed again, if its file was removed.
+        // A component whose compilation has ended may be needed again if its file was removed.
         if let Some(underway) = underway.filter(|it| it.peek().is_none()) {
             return underway;
         }
@@ -282,12 +282,12 @@ impl CompileCache {
         begun
     }
 
-    /// How many wait for a component.
+    /// Returns the number of callers that wait for a component.
     #[cfg(test)]
     pub(super) fn waiting(&self, digest: Digest) -> usize {
         let compiling = self.compiling.lock();
         let shared = compiling.get(&digest).and_then(WeakShared::upgrade);
-        // Without the one that was just made.
+        // The reference that was just made does not count.
         shared
             .and_then(|it| it.strong_count())
             .map_or(0, |count| count - 1)
@@ -321,23 +321,24 @@ impl CompileCache {
     }
 }
 
-/// Maps code that [`CompileCache`] wrote, once it is known to be that. The check reads the file:
-/// half a millisecond for a megabyte where the processor has instructions for SHA-256, some two
-/// elsewhere, and once for all who run it.
+/// Maps code after checking that [`CompileCache`] wrote it. The check reads the whole file, once
+/// for all users of the code. It takes half a millisecond per megabyte where the processor has
+/// instructions for SHA-256, and about two elsewhere.
 #[allow(unsafe_code)]
 fn map(engine: &Engine, seal: &Seal, code: &Path) -> wasmtime::Result<Component> {
     let sealed = seal.open_file(code)?;
-    // The very file that was checked, whatever has its name by now.
+    // This maps the very file that was checked, even if another has its name now.
     let checked = format!("/proc/self/fd/{}", sealed.as_raw_fd());
-    // SAFETY: the file holds what `precompile_component` returned, as its seal shows, in a process
-    // of the same program that this one or one before it started and that had the file's
-    // descriptor, under a name that binds it to this engine's settings. This module alone writes
-    // into the directory, which only this user can write (checked at open); each file appears by
-    // rename after it was synced and is never changed in place.
+    // SAFETY: the file holds what `precompile_component` returned, as its seal shows. A process of
+    // the same program, started by this worker or an earlier one, wrote it through a descriptor of
+    // the file, and its name binds it to the settings of this engine. Only this module writes into
+    // the directory, and only this user can write there (checked when it is opened). Each file
+    // appears by a rename after it was synced, and is never changed in place.
     unsafe { Component::deserialize_file(engine, checked) }
 }
 
-/// What an artifact imports and exports, which engine it needs, and what its instances consist of.
+/// Returns what an artifact imports and exports, which engine it needs, and what its instances
+/// consist of.
 pub(super) async fn border(digest: Digest, artifact: &Path) -> Result<Border, CompileError> {
     let artifact = artifact.to_owned();
     tokio::task::spawn_blocking(move || {
@@ -359,7 +360,7 @@ pub(super) async fn border(digest: Digest, artifact: &Path) -> Result<Border, Co
     .map_err(|_| CompileError::Interrupted)?
 }
 
-/// Under its name only when sealed, whole and on the disk.
+/// Gives the code its name, after it was sealed and is complete on disk.
 fn keep(seal: &Seal, mut code: NamedTempFile, path: &Path) -> io::Result<()> {
     let length = code.as_file().metadata()?.len();
     let name = path.file_name().unwrap_or_default().to_string_lossy();

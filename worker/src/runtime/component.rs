@@ -1,4 +1,4 @@
-//! One component of one replica: fresh instances, bounded in number, time and memory.
+//! One component of one replica, whose instances are bounded in number, time and memory.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -28,16 +28,17 @@ use super::{
     slots::{Slot, Slots},
 };
 
-/// How deep components may call each other: enough for any real chain, and few enough that the
-/// stacks of a runaway one stay small.
+/// The limit of nested calls between components. It is enough for any real chain, and low enough
+/// that the stacks of a runaway chain stay small.
 const CALL_DEPTH: u32 = 16;
 
-/// How long a request waits for a place in the worker's pools, once it has one among the
-/// invocations of its component: its workload holds its share of them, and a client that hears so
-/// can do more about it than one that waits.
+/// The longest time that a request waits for a place in the worker's pools, after it got a place
+/// among the invocations of its component. Its workload already holds its share of the pools, and a
+/// client that gets an error can do more about it than one that waits.
 const PLACE_WAIT: Duration = Duration::from_secs(5);
 
-/// A component that can be invoked. Each invocation has an instance of its own.
+/// A component that can be invoked. Unless `reuse` says otherwise, each invocation has an instance
+/// of its own.
 pub struct ComponentRuntime {
     name: Name,
     engine: Engine,
@@ -50,24 +51,24 @@ pub struct ComponentRuntime {
     stopped: CancellationToken,
 }
 
-/// How a component answers HTTP.
+/// The way in which a component answers HTTP.
 pub(super) enum Http {
-    /// By `wasi:http/incoming-handler` 0.2.
+    /// Through `wasi:http/incoming-handler` 0.2.
     P2(ProxyPre<Guest>),
-    /// By `wasi:http/handler` 0.3.
+    /// Through `wasi:http/handler` 0.3.
     P3(Handler),
 }
 
-/// Who makes a WIT call.
+/// The guest that makes a WIT call.
 #[derive(Clone)]
 pub(super) struct Caller {
     pub(super) role: Role,
-    /// Calls that led to it.
+    /// The number of calls that led to it.
     pub(super) depth: u32,
     pub(super) host_budget: Arc<HostBudget>,
 }
 
-/// A live instance and the place it takes. Dropping it ends the instance.
+/// A live instance and the place that it takes. Dropping it ends the instance.
 pub struct Invocation {
     _slot: Slot,
     pub guest: GuestStore,
@@ -83,7 +84,7 @@ impl Caller {
         }
     }
 
-    /// Charges the caller for so many bytes of arguments until the call has ended.
+    /// Charges the caller for this many bytes of arguments until the call has ended.
     pub(super) fn hold(&self, bytes: usize) -> Result<Charge, Failure> {
         let charge = self.host_budget.take(Held::Values, bytes);
         charge.map_err(Failure::CallTooLarge)
@@ -91,7 +92,8 @@ impl Caller {
 }
 
 impl ComponentRuntime {
-    /// `answers_by` is the WASI by which it answers HTTP, if it does.
+    /// Returns a runtime for a component. `answers_by` is the generation of WASI by which it
+    /// answers HTTP, if it does.
     pub(super) fn new(
         spec: &Spec,
         template: GuestTemplate,
@@ -106,7 +108,7 @@ impl ComponentRuntime {
         };
         let http = match http {
             Ok(http) => http,
-            // A handler of another type than WASI's, which no request will ask for.
+            // The handler has another type than WASI's. No request will be routed to it.
             Err(_) if spec.routes.is_empty() => None,
             Err(error) => return Err(error),
         };
@@ -127,12 +129,12 @@ impl ComponentRuntime {
         &self.name
     }
 
-    /// From the arrival of a request to the end of its guest's work.
+    /// Returns the time from the arrival of a request to the end of its guest's work.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// When an invocation that arrives now must have ended.
+    /// Returns when an invocation that arrives now must have ended.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
@@ -153,20 +155,19 @@ impl ComponentRuntime {
         self.http.as_ref()
     }
 
-    /// Promises to answer an HTTP request, unless the component is to stop.
+    /// Admits an HTTP request, unless the component is stopping.
     pub(super) fn admit(&self) -> Option<Admission> {
         self.slots.admit()
     }
 
-    /// A place for an HTTP request that was admitted and must have ended by `deadline`; waits for
-    /// one where the component is busy.
+    /// Waits for a place for an HTTP request that was admitted and must have ended by `deadline`.
     pub(super) async fn request_slot(&self, deadline: Instant) -> Result<Slot, Failure> {
         self.slots.request(deadline, self.timeout).await
     }
 
-    /// A place for a WIT call. Those of the service wait for one, as requests do. A component that
-    /// calls another does not: it holds a place and an instance itself, and whoever holds what
-    /// others wait for should not wait.
+    /// Returns a place for a WIT call. A call of the service waits for one, as a request does. A
+    /// component that calls another does not wait, because it holds a place and an instance that
+    /// others wait for.
     async fn call_slot(&self, role: Role, deadline: Instant) -> Result<Slot, Failure> {
         match role {
             Role::Service => self.slots.wait(deadline, self.timeout).await,
@@ -174,8 +175,8 @@ impl ComponentRuntime {
         }
     }
 
-    /// `work`, which calls into the component, by its share of the CPU and for as long as it may
-    /// run at all.
+    /// Runs `work`, which calls into the component, within its share of the CPU and while its lease
+    /// lasts.
     pub(super) async fn run<R>(
         &self,
         work: impl Future<Output = Result<R, Failure>>,
@@ -184,13 +185,13 @@ impl ComponentRuntime {
         done.unwrap_or_else(|LeaseExpired| Err(Failure::LeaseExpired))
     }
 
-    /// The memory of an instance that is about to be made.
+    /// Returns the memory of an instance that is about to be made.
     pub(super) fn instance_memory(&self) -> Arc<InstanceMemory> {
         self.template.memory.instance()
     }
 
-    /// What an instance that answers a request takes of the worker's pools, as soon as they have
-    /// it: after [`PLACE_WAIT`], or by `deadline`, at the latest.
+    /// Waits until the worker's pools have room for an instance that answers a request, for
+    /// [`PLACE_WAIT`] and until `deadline` at the longest.
     pub(super) async fn place(&self, deadline: Instant) -> Result<Place, Failure> {
         let until = deadline.min(Instant::now() + PLACE_WAIT);
         tokio::select! {
@@ -199,7 +200,8 @@ impl ComponentRuntime {
         }
     }
 
-    /// As [`Self::place`], for a WIT call. Whoever holds a place itself does not wait for another.
+    /// Returns a place like [`Self::place`], for a WIT call. A caller that holds a place itself
+    /// does not wait for another.
     async fn call_place(&self, role: Role, deadline: Instant) -> Result<Place, Failure> {
         match role {
             Role::Service => self.place(deadline).await,
@@ -216,7 +218,7 @@ impl ComponentRuntime {
         self.template.store(&self.engine, depth, memory, place)
     }
 
-    /// A fresh instance for a call that must have ended by `deadline`.
+    /// Creates an instance for a call that must have ended by `deadline`.
     pub(super) async fn begin(
         &self,
         caller: Caller,
@@ -244,8 +246,9 @@ impl ComponentRuntime {
         Failure::of(error, &guest.store)
     }
 
-    /// `work` of an instance, ended when the component's time is over, or when the worker takes its
-    /// memory back. Guests yield with each epoch, so it does end.
+    /// Runs `work` of an instance until it completes, the component's time is over, or the worker
+    /// takes the instance's memory back. Guests yield with each epoch, so the latter two always
+    /// take effect.
     pub(super) async fn until<R>(
         &self,
         deadline: Instant,
@@ -261,12 +264,12 @@ impl ComponentRuntime {
         }
     }
 
-    /// Returns once [`Self::stop`] was called.
+    /// Completes once [`Self::stop`] has been called.
     pub(super) async fn stopped(&self) {
         self.stopped.cancelled().await;
     }
 
-    /// Tells the workload's owner, in its log, why an invocation failed.
+    /// Logs why an invocation failed, in the log of the workload's owner.
     pub(super) fn log_failure(&self, failure: &Failure) {
         let (log, source) = (&self.template.log, &self.template.source);
         for line in format!("invocation failed: {failure}").lines() {
@@ -274,20 +277,20 @@ impl ComponentRuntime {
         }
     }
 
-    /// The failure, of which the workload's owner is told; see [`Self::log_failure`].
+    /// Logs the failure and returns it; see [`Self::log_failure`].
     pub(super) fn logged(&self, failure: Failure) -> Failure {
         self.log_failure(&failure);
         failure
     }
 
-    /// Takes no more requests and returns when the last has ended, with those that wait. WIT calls
-    /// are answered until
-    /// [`Self::stop`]: requests in flight, and a service that finishes its work, may need them.
+    /// Stops admitting requests, and completes when those that wait or run have ended. WIT calls
+    /// are answered until [`Self::stop`], because requests in flight, and a service that finishes
+    /// its work, may need them.
     pub async fn drain(&self) {
         self.slots.drain().await;
     }
 
-    /// Takes no more invocations and ends those that wait or run.
+    /// Refuses further invocations, and ends those that wait or run.
     pub fn stop(&self) {
         self.slots.close();
         self.stopped.cancel();

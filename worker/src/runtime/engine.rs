@@ -11,48 +11,50 @@ use super::{
     pools::Slots,
 };
 
-/// Memory of an ended instance that stays mapped for the next one. With `PAGEMAP_SCAN` only the
-/// pages that were written are cleared; without it all of it is, on each request.
+/// The memory of an ended instance that stays mapped for the next one. With `PAGEMAP_SCAN`, only
+/// the pages that were written are cleared on each request; without it, all of them are.
 const KEEP_RESIDENT: usize = 1 << 20;
 const KEEP_RESIDENT_MEMSET: usize = 64 << 10;
-/// What stays mapped is the worker's own memory, beside that of its guests. It is meant to be at
-/// most this part of theirs, for this many slots that have ended.
+/// Memory that stays mapped is the worker's own, in addition to that of its guests. It should be at
+/// most 1/`KEPT_PART` of the guests' memory, for `KEPT_SLOTS` ended slots.
 const KEPT_PART: u64 = 8;
 const KEPT_SLOTS: u64 = 1_000;
-/// Ended slots that are kept for their own component before one of them is given to another.
+/// The number of ended slots that are kept for their own component before one of them is reused for
+/// another.
 const WARM_SLOTS: u64 = 256;
 
-/// Which engine a component needs, by what it imports and exports.
+/// The engine that a component needs, according to its imports and exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
     /// WASI 0.2.
     P2,
-    /// WASI 0.3, with 0.2 beside it. Tasks and streams of 0.3 cost each 0.2 call about half of its
-    /// time, so it is an engine of its own.
+    /// WASI 0.3, together with 0.2. Support for tasks and streams of 0.3 adds about half to the
+    /// time of each 0.2 call, so 0.2 alone has an engine of its own.
     P3,
 }
 
-/// An engine for components, whose instances live for a request each: they take slots of a pool,
-/// which are prepared for the next one. Fails when the machine has no address space left for the
-/// pool.
+/// Returns an engine for components. Their instances live for one request each and take slots of a
+/// pool, which are then prepared for the next instance. Fails if the machine has no address space
+/// left for the pool.
 ///
-/// `memory` is what all guests have together, in bytes.
+/// `memory` is the memory of all guests together, in bytes.
 pub fn pooled(generation: Generation, slots: Slots, memory: u64) -> wasmtime::Result<Engine> {
     let mut config = config(generation);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, memory)));
     Engine::new(&config)
 }
 
-/// An engine for services, whose instances live long: each is made when it starts, so that nothing
-/// is kept for those that there are not, and no request takes what a service needs. It runs the
-/// same compiled code as [`pooled`].
+/// Returns an engine for services, whose instances live long. Each is allocated when it starts, so
+/// nothing is kept for services that do not exist, and no request takes what a service needs. It
+/// runs the same compiled code as [`pooled`].
 pub fn on_demand(generation: Generation) -> wasmtime::Result<Engine> {
     let mut config = config(generation);
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     Engine::new(&config)
 }
 
-/// What code depends on: an engine runs what another with the same number has compiled.
+/// Returns a number for everything that code depends on. An engine runs what another engine with
+/// the same number has compiled.
 pub fn compatibility(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -71,20 +73,20 @@ fn config(generation: Generation) -> Config {
     config
 }
 
-/// How many bytes a slot keeps mapped, and how many slots stay warm, where guests have this much
+/// Returns how many bytes a slot keeps mapped and how many slots stay warm if guests have this much
 /// memory.
 fn kept(memory: u64) -> (usize, u32) {
     let part = memory / KEPT_PART;
     let most = (part / KEPT_SLOTS).clamp(KEEP_RESIDENT_MEMSET as u64, KEEP_RESIDENT as u64);
     let slots = (part / KEEP_RESIDENT as u64).clamp(1, WARM_SLOTS);
     let keep = usize::try_from(most).unwrap_or(KEEP_RESIDENT);
-    // Whole pages.
+    // Rounded down to whole pages.
     let keep = keep & !(KEEP_RESIDENT_MEMSET - 1);
     (keep, u32::try_from(slots).unwrap_or(1))
 }
 
-/// Slots are address space until they are used: 4 GiB for a memory. Core instances are a mere count
-/// to the engine, and how many of anything one component may have is decided before: see
+/// A slot is only address space until it is used: 4 GiB for a memory. Core instances are a mere
+/// count to the engine, and the limits of a single component are checked earlier; see
 /// [`super::pools::Cost`].
 fn pool(slots: Slots, memory: u64) -> PoolingAllocationConfig {
     let (keep, warm_slots) = kept(memory);
@@ -92,12 +94,12 @@ fn pool(slots: Slots, memory: u64) -> PoolingAllocationConfig {
     pool.total_component_instances(u32::MAX)
         .total_core_instances(u32::MAX)
         .total_memories(slots.memories)
-        // Each is looked for when a module is dropped.
+        // The pool looks for each of them when a module is dropped.
         .max_memories_per_module(MEMORIES)
         .total_tables(slots.tables)
         .max_tables_per_module(u32::MAX)
         .total_stacks(slots.fibers)
-        // Each lies in a slot for a memory.
+        // Each heap occupies a slot for a memory.
         .total_gc_heaps(slots.memories)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(4 << 30)
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slots_keep_is_a_small_part_of_what_guests_have() {
+    fn slots_keep_a_small_part_of_the_memory_of_guests() {
         for (memory, expected) in [
             (64 << 20, (64 << 10, 8)),
             (1 << 30, (128 << 10, 128)),

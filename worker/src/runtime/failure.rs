@@ -1,4 +1,4 @@
-//! Why one invocation of a component failed.
+//! The reasons why one invocation of a component fails.
 
 use std::{io, time::Duration};
 
@@ -15,19 +15,19 @@ use super::{
 };
 use crate::{http::Malformed, lease::LeaseExpired};
 
-/// Bytes of an error's text that are kept: a guest chooses how long it is.
+/// The bytes of an error's text that are kept, because a guest chooses its length.
 const ERROR_TEXT: usize = 4 << 10;
 
-/// Why one invocation did not end as it should. It ends that invocation and nothing else.
+/// The reason why one invocation failed. It affects that invocation only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     #[error("{limit} invocations are running, and as many wait")]
     Busy { limit: u32 },
     #[error("it waited {timeout:?} for one of {limit} invocations to end")]
     Waited { limit: u32, timeout: Duration },
-    #[error("the request's body is larger than the {limit} bytes that it takes")]
+    #[error("the request's body is larger than its limit of {limit} bytes")]
     RequestTooLarge { limit: u64 },
-    #[error("its answer's body is larger than the {limit} bytes that it may give")]
+    #[error("its answer's body is larger than its limit of {limit} bytes")]
     ResponseTooLarge { limit: u64 },
     #[error("it did not answer within {0:?}")]
     Timeout(Duration),
@@ -49,12 +49,12 @@ pub enum Failure {
     OutOfMemory(MemoryLimit),
     #[error("{0}")]
     NoPlace(Shortfall),
-    /// The engine itself had no slot left, or the kernel no mapping.
+    /// The engine had no slot left, or the kernel no mapping.
     #[error(
         "the worker's pools have no room for another instance of it: {0}; lower `limits.concurrency`, or add workers"
     )]
     NoSlot(String),
-    /// The caller's, which holds too much for one more call.
+    /// The caller already makes the worker hold too much for one more call.
     #[error("the caller is out of memory: {0}")]
     CallTooLarge(Exceeded),
     #[error("its replica is stopping")]
@@ -66,30 +66,30 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The cause alone: what others than the workload's owner are told.
+    /// Returns the cause alone, which is all that others than the workload's owner may see.
     pub fn headline(&self) -> String {
         let text = self.to_string();
         text.lines().next().unwrap_or_default().to_owned()
     }
 
-    /// Whether the worker had too little memory for the guest: another try, later or elsewhere, may
-    /// succeed.
+    /// Returns whether the worker had too little memory for the guest. Another attempt, later or on
+    /// another worker, may then succeed.
     pub fn is_shortage(&self) -> bool {
         matches!(self, Self::OutOfMemory(MemoryLimit::Worker(_)))
     }
 
-    /// The guest's own error in place of an answer.
+    /// Returns the failure of a guest that answered with an error.
     pub fn error_code(code: impl Into<ErrorCode>) -> Self {
         Self::ErrorCode(error_text(code.into()))
     }
 
-    /// The guest's own error in place of the rest of an answer.
+    /// Returns the failure of a guest that ended its answer with an error.
     pub fn broke_off(code: ErrorCode) -> Self {
         Self::BrokeOff(error_text(code))
     }
 
-    /// Where the engine or the kernel had nothing left for an instance: which is not the guest's
-    /// fault.
+    /// Returns the failure if the engine or the kernel had no room for another instance, which is
+    /// not the guest's fault.
     fn no_slot(error: &wasmtime::Error) -> Option<Self> {
         if let Some(limit) = error.downcast_ref::<PoolConcurrencyLimitError>() {
             return Some(Self::NoSlot(limit.to_string()));
@@ -100,7 +100,7 @@ impl Failure {
         (errno == Some(Errno::NOMEM)).then(|| Self::NoSlot(Errno::NOMEM.to_string()))
     }
 
-    /// What an error that ended a guest says about it.
+    /// Returns the failure that ended a guest with this error.
     pub fn of(error: &wasmtime::Error, store: &Store<Guest>) -> Self {
         if error.is::<LeaseExpired>() {
             return Self::LeaseExpired;
@@ -145,7 +145,7 @@ fn error_text(code: ErrorCode) -> String {
     text
 }
 
-/// A trap in words: its cause first, then the backtrace with function names.
+/// Describes a trap: first its cause, then the backtrace with function names.
 pub fn describe(error: &wasmtime::Error) -> String {
     let cause = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),

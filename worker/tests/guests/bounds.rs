@@ -398,7 +398,7 @@ async fn answers_larger_than_their_limit_break_off_and_are_logged() {
                 );
             }
         }
-        let words = "body is larger than the 10000 bytes that it may give";
+        let words = "body is larger than its limit of 10000 bytes";
         site.bench.saw_after(told, words).await;
     }
     // An answer that announces its length does not begin.

@@ -32,9 +32,9 @@ pub(super) enum Failure {
     Timeout(Duration),
     #[error("the request ended before it was whole")]
     Request,
-    #[error("the request's body is larger than the {0} bytes that it takes")]
+    #[error("the request's body is larger than its limit of {0} bytes")]
     RequestTooLarge(u64),
-    #[error("its response's body is larger than the {0} bytes that it may give")]
+    #[error("its response's body is larger than its limit of {0} bytes")]
     ResponseTooLarge(u64),
     #[error(
         "it is spoken to with HTTP/2, which has no upgrades: `protocol: http1` for its route allows them"

@@ -1,8 +1,8 @@
-//! The compiler's process: this program, started again to compile one component and end.
+//! The compiler's process: this program, started again to compile one component and exit.
 //!
-//! What a guest brings decides how much memory and time its compilation takes. Here it takes them
-//! from a process that has limits of its own, and that the kernel ends before any other when the
-//! machine runs out of memory.
+//! A guest's component decides how much memory and time its compilation takes. The compilation
+//! therefore runs in a process that has limits of its own, and that the kernel kills before any
+//! other when the machine runs out of memory.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -19,41 +19,43 @@ use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use super::{CompileLimits, failure::speaks_of_no_memory};
 use crate::runtime::engine::{self, Generation};
 
-/// The first argument of a program that is to compile.
+/// The first argument that makes the program compile.
 const SUBCOMMAND: &str = "__compile";
 
-/// How the process ends: the component cannot be compiled.
+/// The exit code if the component cannot be compiled.
 pub(super) const INVALID: i32 = 3;
-/// No memory is left.
+/// The exit code if no memory is left.
 pub(super) const NO_MEMORY: i32 = 4;
-/// The compiler itself could not begin, or not hand over what it made.
+/// The exit code if the compiler could not start, or could not hand over the code.
 pub(super) const NOT_RUN: i32 = 5;
-/// As Rust ends a process whose main thread panicked.
+/// The exit code of a Rust process whose main thread panicked.
 pub(super) const PANICKED: i32 = 101;
 
-/// Below guests and everything else that the worker does.
+/// A lower priority than that of guests and everything else that the worker does.
 const NICENESS: i32 = 10;
-/// Seconds of CPU time from the signal that says the time is over to the one that nothing survives.
+/// The seconds of CPU time between SIGXCPU, when the time is over, and the SIGKILL that always ends
+/// the process.
 const LAST_SECONDS: u64 = 5;
 
-/// What is to be compiled, as it is passed from process to process.
+/// A component to compile, as the worker passes it to the process.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Order {
     pub generation: Generation,
-    /// Of the engine that will run the code.
+    /// The number of the engine that will run the code; see [`engine::compatibility`].
     pub compatibility: u64,
     pub limits: CompileLimits,
     pub artifact: PathBuf,
 }
 
-/// Why the process ends without code.
+/// The reason why the process ends without code.
 struct Refusal {
     code: i32,
     message: String,
 }
 
-/// Compiles, if this process was started to do so by a worker's [`Compiler`](super::Compiler), and
-/// returns what it ends with. `arguments` are those of the process, its name among them.
+/// Compiles a component if a worker's [`Compiler`](super::Compiler) started this process to do so,
+/// and returns the exit code. Returns `None` otherwise. `arguments` are those of the process,
+/// beginning with its name.
 ///
 /// A program whose workers compile by [`CompilerProgram::This`](super::CompilerProgram) calls it
 /// first in `main`.
@@ -69,7 +71,7 @@ pub fn compile_if_asked(arguments: impl IntoIterator<Item = OsString>) -> Option
     Some(match compiled {
         Ok(()) => ExitCode::SUCCESS,
         Err(Refusal { code, message }) => {
-            // Without stderr the exit code says enough.
+            // Without stderr, the exit code is enough.
             let _ = writeln!(io::stderr(), "{message}");
             u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
         }
@@ -83,7 +85,7 @@ fn compile(order: &Order) -> Result<(), Refusal> {
         .map_err(|e| Refusal::not_run(format!("cannot read {}: {e}", order.artifact.display())))?;
     let engine = engine::on_demand(order.generation).map_err(|e| Refusal::failed(&e, NOT_RUN))?;
     if engine::compatibility(&engine) != order.compatibility {
-        let message = "its settings are not those of the worker that started it";
+        let message = "its engine settings differ from those of the worker that started it";
         return Err(Refusal::not_run(message));
     }
     let code = engine
@@ -96,18 +98,18 @@ fn compile(order: &Order) -> Result<(), Refusal> {
     hand_over().map_err(|e| Refusal::not_run(format!("cannot write the code: {e}")))
 }
 
-/// Gives up what this process does not need, before it looks at anything that a guest brought.
+/// Gives up what this process does not need, before it reads anything that came from a guest.
 fn confine(limits: &CompileLimits) -> Result<(), Refusal> {
-    // Neither can fail but where the system forbids it to everybody, and then compiling goes on as
-    // any other work.
+    // Both can fail only where the system forbids them entirely. Compiling then continues with the
+    // priority of any other work.
     let _ = nice(NICENESS);
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
     let seconds = limits.timeout.as_secs().max(1);
     for (resource, soft, hard) in [
-        // Memory that can be written to. Address space alone costs nothing.
+        // This counts memory that can be written to; address space alone costs nothing.
         (Resource::Data, limits.memory, limits.memory),
         (Resource::Cpu, seconds, seconds.saturating_add(LAST_SECONDS)),
-        // The code was in memory.
+        // The code was in memory, so it cannot be larger.
         (Resource::Fsize, limits.memory, limits.memory),
         (Resource::Core, 0, 0),
     ] {
@@ -115,7 +117,7 @@ fn confine(limits: &CompileLimits) -> Result<(), Refusal> {
             current: Some(soft),
             maximum: Some(hard),
         };
-        // A lower limit of the whole worker's holds as well.
+        // A lower limit of the whole worker applies, too.
         let inherited = rustix::process::getrlimit(resource);
         let least = |ours: Option<u64>, theirs: Option<u64>| match (ours, theirs) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
@@ -132,7 +134,8 @@ fn confine(limits: &CompileLimits) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Ends this process once nobody holds the other end of its stdin: the worker, however it ended.
+/// Ends this process as soon as the other end of its stdin is closed, which happens when the worker
+/// ends in any way.
 fn end_with_worker() -> Result<(), Refusal> {
     let watch = move || {
         let mut byte = [0];
@@ -168,7 +171,7 @@ impl Order {
         ]
     }
 
-    /// Without the subcommand. `None`: no worker wrote this.
+    /// Parses the arguments after the subcommand. Returns `None` if no worker wrote them.
     fn parse(arguments: &[OsString]) -> Option<Self> {
         let [generation, compatibility, memory, seconds, artifact] = arguments else {
             return None;

@@ -1,4 +1,4 @@
-//! Why a component could not be compiled, read from how the compiler ended.
+//! The reason why a component could not be compiled, derived from how the compiler ended.
 
 use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration};
 
@@ -6,18 +6,18 @@ use warren_model::quantity::{format_bytes, format_duration};
 
 use super::{CompileLimits, child};
 
-/// Why a component was not compiled.
+/// The reason why a component was not compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileFailure {
     #[error(
-        "compiling it takes more than {} of memory, the limit of --compile-memory on its worker. Split \
-         its largest functions or build it with less inlining, or raise the limit",
+        "compiling it takes more than {} of memory, the limit of --compile-memory on its worker; split \
+         its largest functions, build it with less inlining, or raise the limit",
         format_bytes(*.0)
     )]
     Memory(u64),
     #[error(
-        "compiling it takes more than {} of CPU time, the limit of --compile-timeout on its worker. Split \
-         its largest functions or build it with less inlining, or raise the limit",
+        "compiling it takes more than {} of CPU time, the limit of --compile-timeout on its worker; split \
+         its largest functions, build it with less inlining, or raise the limit",
         format_duration(*.0)
     )]
     CpuTime(Duration),
@@ -26,24 +26,24 @@ pub enum CompileFailure {
     #[error("the compiler failed on it: {0}")]
     Crashed(String),
     #[error(
-        "compiling it was not done after {}, because the machine is too busy: it is tried again. Give its \
+        "compiling it was not done after {} because the machine is too busy, and is tried again; give its \
          worker more CPU, or raise --compile-timeout",
         format_duration(*.0)
     )]
     Slow(Duration),
     #[error(
-        "the compiler was ended by {0}, as the kernel does when the machine or its control group has no \
-         memory left: it is tried again. Give its worker more memory, or lower --memory"
+        "the compiler was ended by {0}, as happens when the machine or its control group has no \
+         memory left, and is tried again; give its worker more memory, or lower --memory"
     )]
     Killed(String),
-    #[error("the compiler could not run: {0}. It is tried again")]
+    #[error("the compiler could not run: {0}; it is tried again")]
     NotRun(String),
 }
 
-/// Of what a compiler says, in bytes.
+/// The bytes that are kept of a compiler's output.
 pub(super) const SAID: usize = 4 << 10;
 
-/// Signals by number, as they are on every architecture that Linux and wasmtime share.
+/// Signals by number, which is the same on every architecture that both Linux and wasmtime support.
 const SIGABRT: i32 = 6;
 const SIGBUS: i32 = 7;
 const SIGFPE: i32 = 8;
@@ -53,7 +53,8 @@ const SIGTRAP: i32 = 5;
 const SIGXCPU: i32 = 24;
 const SIGXFSZ: i32 = 25;
 
-/// What the standard library, allocators and the kernel say when there is no memory.
+/// The texts with which the standard library, allocators and the kernel report that memory has run
+/// out.
 const NO_MEMORY: [&str; 4] = [
     "memory allocation of",
     "out of memory",
@@ -64,8 +65,8 @@ const NO_MEMORY: [&str; 4] = [
 // === impl CompileFailure ===
 
 impl CompileFailure {
-    /// Whether another try with the same limits and the same version of Warren fails as well, on
-    /// whatever worker.
+    /// Returns whether another attempt with the same limits and the same version of Warren would
+    /// fail on any worker.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Memory(_) | Self::CpuTime(_) | Self::Invalid(_) | Self::Crashed(_) => true,
@@ -73,7 +74,7 @@ impl CompileFailure {
         }
     }
 
-    /// `None`: it did what it should. `said` is what it wrote to stderr.
+    /// Returns `None` if the compiler succeeded. `said` is what it wrote to stderr.
     pub(super) fn of(status: ExitStatus, said: &str, limits: &CompileLimits) -> Option<Self> {
         if status.success() {
             return None;
@@ -100,7 +101,7 @@ impl CompileFailure {
     }
 }
 
-/// Whether an error is that memory cannot be had.
+/// Returns whether an error says that memory has run out.
 pub(super) fn speaks_of_no_memory(text: &str) -> bool {
     NO_MEMORY.iter().any(|words| text.contains(words))
 }
@@ -178,7 +179,7 @@ mod tests {
                     assert!(told.contains(words), "{status:?} {said}: {told}");
                 }
             }
-            // What the machine did to it says nothing about the component.
+            // A failure that the machine caused says nothing about the component.
             let blames_machine =
                 matches!(status.signal(), Some(9 | 15)) || status.code() == Some(child::NOT_RUN);
             let is_final = failure.is_none_or(|failure| failure.is_final());

@@ -1,4 +1,5 @@
-//! From a component to machine code: in a process of its own, within limits, a few at a time.
+//! Compiles components to machine code: each in a process of its own, within limits, a few at a
+//! time.
 
 mod child;
 mod failure;
@@ -32,32 +33,32 @@ use queue::Queue;
 pub struct CompileSettings {
     pub program: CompilerProgram,
     pub limits: CompileLimits,
-    /// Components that are compiled at once.
+    /// The number of components that are compiled at once.
     pub concurrency: NonZeroUsize,
 }
 
-/// What compiling one component may take.
+/// The limits for compiling one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Bytes.
+    /// The limit of memory, in bytes.
     pub memory: u64,
-    /// Of CPU time, in whole seconds. By the clock it may take twenty times as long.
+    /// The limit of CPU time, in whole seconds. The wall time may be twenty times as long.
     pub timeout: Duration,
 }
 
-/// What compiles.
+/// The program that compiles.
 #[derive(Clone, Debug)]
 pub enum CompilerProgram {
     /// The program of this process, whose `main` calls [`compile_if_asked`].
     This,
-    /// Another program, of the same build of Warren, with arguments that come before those of the
+    /// Another program of the same build of Warren, with arguments that come before those of the
     /// compiler.
     Other {
         program: PathBuf,
         arguments: Vec<OsString>,
     },
-    /// This process itself, without any limit: for tests and benchmarks, whose components are their
-    /// own.
+    /// This process itself, without any limit. This is for tests and benchmarks, which compile only
+    /// their own components.
     InProcess,
 }
 
@@ -76,48 +77,50 @@ pub(super) struct Job<'a> {
     pub artifact: &'a Path,
     pub engine: &'a Engine,
     pub generation: Generation,
-    /// Where the code is written.
+    /// The directory that the code is written to.
     pub directory: &'a Path,
-    /// Of whose turns this takes one.
+    /// The workload whose turn this takes.
     pub workload: &'a WorkloadId,
 }
 
-/// What is known not to compile with these limits.
+/// The components that are known not to compile within these limits.
 #[derive(Debug, Default)]
 struct Failed {
     reasons: HashMap<Digest, CompileFailure>,
-    /// In the order in which they failed.
+    /// The digests in the order in which they failed.
     order: VecDeque<Digest>,
 }
 
-/// How many failures are remembered. The control plane remembers those that matter to the fleet.
+/// The most failures that are remembered. The control plane remembers those that matter to the
+/// fleet.
 const FAILURES: usize = 1_000;
 
-/// No more memory than this is taken by default, however much the machine has.
+/// The largest default limit of memory, however much the machine has.
 const MOST_MEMORY: u64 = 2 << 30;
-/// Less does not compile what honest compilers make.
+/// The smallest default limit of memory. With less, the output of common toolchains does not
+/// compile.
 const COMMON_MEMORY: u64 = 512 << 20;
-/// The compiler itself needs so much.
+/// The memory that the compiler itself needs.
 pub const LEAST_MEMORY: u64 = 64 << 20;
-/// The kernel counts CPU time in seconds.
+/// The smallest limit of CPU time, which the kernel counts in seconds.
 pub const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What compiling a component may take when nothing else is asked for: a quarter of the machine's
+/// Returns the default limit of memory for compiling a component: a quarter of the machine's
 /// memory, but at least 512 MiB and at most 2 GiB.
 pub fn default_memory(machine: u64) -> u64 {
     (machine / 4).clamp(COMMON_MEMORY, MOST_MEMORY)
 }
 
-/// CPU time for one component when nothing else is asked for.
+/// The default limit of CPU time for one component.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
-/// Components that are compiled at once when nothing else is asked for: one may take long, and
-/// others need not wait for it.
+/// The default number of components that are compiled at once. A single component may take long,
+/// and others need not wait for it.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(2).expect("it is not zero");
 
 // === impl CompileSettings ===
 
 impl CompileSettings {
-    /// By this program, within the limits that hold where nothing else is asked for; see
+    /// Returns settings by which this program compiles, with the default limits; see
     /// [`CompilerProgram::This`].
     pub fn by_this_program(memory: u64) -> Self {
         Self {
@@ -130,7 +133,7 @@ impl CompileSettings {
         }
     }
 
-    /// For tests and benchmarks: see [`CompilerProgram::InProcess`].
+    /// Returns settings for tests and benchmarks; see [`CompilerProgram::InProcess`].
     pub fn in_process() -> Self {
         Self {
             program: CompilerProgram::InProcess,
@@ -154,14 +157,14 @@ impl Compiler {
         }
     }
 
-    /// Why a component is known not to compile.
+    /// Returns why a component is known not to compile.
     pub fn failure(&self, digest: Digest) -> Option<CompileFailure> {
         self.failed.lock().reasons.get(&digest).cloned()
     }
 
-    /// Compiles one component, once its turn has come. The file is removed unless it is kept.
+    /// Compiles one component once it is its turn. The file is removed unless it is kept.
     ///
-    /// Dropping the future gives its turn away, or ends the compilation.
+    /// Dropping the future gives up the turn, or ends the compilation.
     pub async fn compile(&self, job: &Job<'_>) -> Result<NamedTempFile, CompileFailure> {
         if let Some(failure) = self.failure(job.digest) {
             return Err(failure);

@@ -16,14 +16,16 @@ use tokio::{
 
 use super::{CompileFailure, CompilerProgram, child::Order, failure::SAID};
 
-/// Begins the name of a file that is being written: it is of use once it is whole.
+/// The beginning of the name of a file that is being written. Such a file must not be used until it
+/// is renamed.
 const TEMPORARY: &str = ".compile-";
-/// The clock may go so much further than the compiler's own time, of which a busy machine gives it
-/// little. Then it is hung.
+/// A compilation counts as hung once it has taken this many times its limit of CPU time by the
+/// clock, because a busy machine may give it little CPU.
 const PATIENCE: u32 = 20;
-/// More do not make a component ready much sooner, on however many cores.
+/// The most threads of one compiler. More of them do not make a component ready much sooner,
+/// whatever the number of cores.
 const THREADS: usize = 8;
-/// What the kernel may take to end a process that it was told to kill.
+/// The time that the kernel may take to end a process after SIGKILL.
 const KILL: Duration = Duration::from_secs(10);
 
 /// Runs the compiler on one component. The code is in a file of `directory` that is removed unless
@@ -45,9 +47,9 @@ pub(super) async fn run(
         .kill_on_drop(true)
         .spawn()
         .map_err(not_run)?;
-    // Its command held a copy of the file's descriptor.
+    // The command held a copy of the file's descriptor.
     drop(command);
-    // The process ends with it.
+    // The process ends when this is closed.
     let _alive = child.stdin.take();
     let stderr = child.stderr.take();
     let wall = order.limits.timeout.saturating_mul(PATIENCE);
@@ -62,23 +64,24 @@ pub(super) async fn run(
         },
         Ok(Err(error)) => Err(not_run(error)),
         Err(_) => {
-            // Its place is not given to another before it is gone.
+            // Its place must not be given to another compilation before the process has ended.
             if timeout(KILL, child.kill()).await.is_err() {
-                tracing::warn!("the compiler does not end though it was killed");
+                tracing::warn!("the compiler was killed but has not ended");
             }
             Err(CompileFailure::Slow(wall))
         }
     }
 }
 
-/// Where code is written before it is whole.
+/// Creates the file that the code is written to until it is complete.
 pub(super) fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(TEMPORARY)
         .tempfile_in(directory)
 }
 
-/// The beginning of what a process says, read to its end so that it never waits for a reader.
+/// Returns the beginning of what a process writes, and reads on to the end so that the process
+/// never blocks on a full pipe.
 async fn said(stderr: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut stderr) = stderr else {
         return String::new();
@@ -94,8 +97,9 @@ async fn said(stderr: Option<impl AsyncRead + Unpin>) -> String {
 // === impl CompilerProgram ===
 
 impl CompilerProgram {
-    /// Nothing of the worker's environment, which may hold secrets; a process group of its own,
-    /// which a terminal's Ctrl-C does not reach: the worker decides when a compilation ends.
+    /// Returns the command. It gets nothing of the worker's environment, which may hold secrets,
+    /// and a process group of its own, which a terminal's Ctrl-C does not reach: only the worker
+    /// decides when a compilation ends.
     fn command(&self, arguments: &[std::ffi::OsString]) -> Command {
         let mut command = match self {
             Self::Other { program, arguments } => {
@@ -115,12 +119,13 @@ impl CompilerProgram {
     }
 }
 
-/// Threads that compile functions of one component. Each takes memory, within the limit.
+/// Returns the number of threads that compile the functions of one component. Each takes memory
+/// within the limit.
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS))
 }
 
-/// The file that this process runs, though another has taken its place under its name since.
+/// Returns the file that this process runs, even if another file has replaced it under its name.
 fn this_program() -> std::path::PathBuf {
     let running = Path::new("/proc/self/exe");
     match running.exists() {

@@ -1,4 +1,4 @@
-//! Whose component is compiled next, where only a few are compiled at once.
+//! Decides whose component is compiled next when only a few are compiled at once.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,23 +6,23 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use warren_model::name::{Name, WorkloadId};
 
-/// Places that are shared fairly: first among namespaces, then among the workloads of a namespace.
-/// Of those who wait, one with the fewest places is next, and of several the one that was served
-/// longest ago.
+/// Places that are shared fairly, first among namespaces, then among the workloads of a namespace.
+/// The next place goes to a waiter with the fewest places, and of several such waiters to the one
+/// that was served longest ago.
 #[derive(Clone, Debug)]
 pub(super) struct Queue(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// What one workload may have at most: one less than there are, so that it alone cannot make
-    /// all others wait.
+    /// The most places of one workload: one less than there are, so that a single workload cannot
+    /// make all others wait.
     each: usize,
     waiting: Vec<Waiter>,
-    /// Of those who wait or have a place.
+    /// The shares of all that wait or have a place.
     namespaces: HashMap<Name, Share>,
     workloads: HashMap<WorkloadId, Share>,
-    /// Grows with each place that is given.
+    /// The number of places that have been given so far.
     served: u64,
 }
 
@@ -34,27 +34,27 @@ struct Waiter {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
-    /// Places that it has.
+    /// The number of places that it has.
     has: usize,
-    /// Places that it waits for.
+    /// The number of places that it waits for.
     waits: usize,
-    /// When it was served last.
+    /// The value of [`State::served`] when it was last served.
     last: u64,
 }
 
-/// Dropping it makes room for the next.
+/// A place in which one component is compiled. Dropping it frees the place for the next waiter.
 #[derive(Debug)]
 pub(super) struct Place {
     queue: Queue,
     workload: WorkloadId,
-    /// False for one that was never given out.
+    /// False if the place was never given out.
     taken: bool,
 }
 
 // === impl Queue ===
 
 impl Queue {
-    /// `places` is at least 1.
+    /// Returns a queue of `places`, which must be at least 1.
     pub fn new(places: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             free: places,
@@ -68,8 +68,8 @@ impl Queue {
 
     /// Waits for a place. Dropping the future gives up the wait.
     pub async fn place(&self, workload: &WorkloadId) -> Place {
-        // Takes the wait back if this future is dropped: after the receiver, which is how its
-        // waiter is found.
+        // Cancels the wait if this future is dropped. It must drop after the receiver, because a
+        // waiter whose receiver is gone is the one that is removed.
         let waits = Waits {
             queue: self,
             workload,
@@ -81,12 +81,12 @@ impl Queue {
         drop(waits);
         match place {
             Ok(place) => place,
-            // A sender is dropped only when its waiter is gone.
+            // A sender is dropped only after its waiter is gone.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Gives free places to those who wait.
+    /// Gives free places to waiters.
     fn give(&self) {
         loop {
             let mut state = self.0.lock();
@@ -98,7 +98,7 @@ impl Queue {
                 workload: waiter.workload,
                 taken: true,
             };
-            // One whose waiter has gone comes back here, and is given to the next.
+            // A place whose waiter is gone comes back, and goes to the next waiter.
             if let Err(mut place) = waiter.place.send(place) {
                 place.taken = false;
                 self.0.lock().release(&place.workload);
@@ -141,7 +141,7 @@ impl State {
         });
     }
 
-    /// Who is next, if a place is free for anyone.
+    /// Removes and returns the next waiter, if a place is free for any of them.
     fn next(&mut self) -> Option<Waiter> {
         if self.free == 0 {
             return None;
@@ -156,7 +156,7 @@ impl State {
         };
         let waiting = self.waiting.iter().enumerate();
         let may_have = waiting.filter(|(_, it)| share(&it.workload).1.has < self.each);
-        // The first of equals: they are in the order of their arrival.
+        // `min_by_key` returns the first of equals, and waiters are in the order of arrival.
         let (next, _) = may_have.min_by_key(|(_, waiter)| {
             let (namespace, own) = share(&waiter.workload);
             (namespace.has, namespace.last, own.has, own.last)
@@ -179,7 +179,8 @@ impl State {
         self.change(workload, |share| share.has -= 1);
     }
 
-    /// What neither waits nor has a place is forgotten: the tables are bounded by who does.
+    /// Changes the shares of a workload and its namespace. A share that neither waits nor has a
+    /// place is removed, so the tables are bounded by the number of waiters and places.
     fn change(&mut self, workload: &WorkloadId, change: impl Fn(&mut Share)) {
         let namespace = workload.namespace.clone();
         let shared = self.namespaces.entry(namespace).or_default();
@@ -214,7 +215,8 @@ mod tests {
         }
     }
 
-    /// Lets those wait in this order, then serves them one after another. In which order that was.
+    /// Queues these workloads in this order, then serves them one after another. Returns the order
+    /// in which they were served.
     async fn order(queue: &Queue, holder: Place, waiting: &[&str]) -> Vec<String> {
         let ids: Vec<_> = waiting.iter().map(|text| id(text)).collect();
         let mut waits: Vec<(&str, Waiting<'_>)> = Vec::new();
@@ -233,7 +235,7 @@ mod tests {
                     given = Some((at, place, text.to_string()));
                 }
             }
-            let (at, place, text) = given.expect("somebody waits, and the place is free");
+            let (at, place, text) = given.expect("a waiter exists, and the place is free");
             served.push(text);
             drop(waits.remove(at));
             held = place;
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_neither_keeps_a_place_nor_loses_one() {
+    async fn a_waiter_that_gives_up_neither_keeps_a_place_nor_loses_one() {
         let queue = Queue::new(1);
         let (a, b) = (id("default/a"), id("default/b"));
         let held = queue.place(&a).await;
@@ -282,7 +284,7 @@ mod tests {
         drop(gone);
         let mut late: Waiting<'_> = Box::pin(queue.place(&b));
         assert!(poll!(&mut late).is_pending());
-        // The place is given while nobody looks, and its new holder is gone before it does.
+        // The place is given to a waiter that is dropped before it is polled again.
         drop(held);
         drop(late);
         let _next = queue.place(&a).await;

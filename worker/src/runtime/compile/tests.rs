@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-//! Compilers that do what a test says: scripts, which get what a compiler gets.
+//! Tests with compilers that are scripts and receive what a real compiler receives.
 
 use std::{fs, os::unix::fs::MetadataExt as _, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::runtime::{
     engine,
 };
 
-/// Far more than anything here takes, and less than a hang.
+/// Far longer than anything here takes, but short enough to end a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory, and a compiler whose runs are counted in it.
@@ -31,7 +31,8 @@ impl Stage {
         }
     }
 
-    /// `$dir` is the stage's directory. The process id of each run is a line of its file `runs`.
+    /// Returns settings whose compiler is this script. `$dir` is the stage's directory. Each run
+    /// adds its process id as a line of the file `runs` in it.
     fn settings(&self, script: &str, limits: CompileLimits) -> CompileSettings {
         let dir = self.dir.path().display();
         let script = format!("dir='{dir}'; echo $$ >> \"$dir/runs\"; {script}");
@@ -76,12 +77,12 @@ impl Stage {
         Ok(fs::read_to_string(code.path()).unwrap())
     }
 
-    /// Waits until a run has begun. Its process id.
+    /// Waits until a run has begun, and returns its process id.
     async fn run(&self) -> String {
         until(|| self.runs().pop()).await
     }
 
-    /// What is left in the directory of half-written code.
+    /// Returns the number of files of unfinished code in the directory.
     fn left(&self) -> usize {
         let entries = fs::read_dir(self.dir.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name());
@@ -103,7 +104,7 @@ async fn until<T>(mut there: impl FnMut() -> Option<T>) -> T {
     timeout(PATIENCE, waiting).await.unwrap()
 }
 
-/// Waits until a process is gone, or is only there to be waited for.
+/// Waits until a process is gone or is a zombie.
 async fn gone(pid: &str) {
     let stat = format!("/proc/{pid}/stat");
     until(|| match fs::read_to_string(&stat) {
@@ -128,7 +129,7 @@ async fn a_compiler_gets_its_order_and_nothing_of_the_worker() {
     assert!(!said.contains("CARGO") && !said.contains("HOME"), "{said}");
     assert!(!said.contains("/secret"), "{said}");
     drop(secret);
-    // A terminal's Ctrl-C is for process groups: this one is of its own.
+    // A terminal's Ctrl-C goes to a process group; the compiler has one of its own.
     let pid = stage.run().await;
     let stat = said.lines().last().unwrap();
     assert!(stat.starts_with(&format!("{pid} ")), "{stat}");
@@ -137,7 +138,7 @@ async fn a_compiler_gets_its_order_and_nothing_of_the_worker() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_compiled_is_not_tried_again_and_what_met_a_mishap_is() {
+async fn an_invalid_component_is_not_tried_again_but_one_that_met_a_mishap_is() {
     for (script, words, runs) in [
         (
             "echo no such instruction >&2; exit 3",
@@ -182,7 +183,7 @@ async fn a_compilation_that_hangs_is_ended() {
     let failure = stage.compile(&compiler).await.unwrap_err();
     assert_eq!(failure, CompileFailure::Slow(Duration::from_secs(1)));
     gone(&stage.run().await).await;
-    // Its place is free again, and so it is tried again.
+    // Its place is free again, so it is tried again.
     stage.compile(&compiler).await.unwrap_err();
     assert_eq!(stage.runs().len(), 2);
 }
@@ -218,7 +219,7 @@ async fn what_is_remembered_is_bounded() {
     assert_eq!(failed.reasons[&digest(1)], CompileFailure::Memory(2));
 }
 
-/// A cache whose compiler waits for the file `go`, then hands over code that was made before.
+/// Returns a cache whose compiler waits for the file `go`, then outputs code that was made before.
 fn cache(stage: &Stage, component: &str) -> (Arc<CompileCache>, Digest, PathBuf) {
     let bytes = wat::parse_str(component).unwrap();
     let artifact = stage.dir.path().join("artifact");
@@ -239,7 +240,7 @@ fn cache(stage: &Stage, component: &str) -> (Arc<CompileCache>, Digest, PathBuf)
 }
 
 #[tokio::test]
-async fn a_component_is_compiled_once_for_all_who_wait_though_the_first_goes() {
+async fn a_component_is_compiled_once_for_all_waiters_even_if_the_first_gives_up() {
     let stage = Stage::new();
     let (cache, digest, artifact) = cache(&stage, "(component)");
     let known = border(digest, &artifact).await.unwrap();
@@ -258,15 +259,15 @@ async fn a_component_is_compiled_once_for_all_who_wait_though_the_first_goes() {
     let first = load("first");
     let pid = stage.run().await;
     let second = load("second");
-    // Until the second waits for the first one's compilation, which the first holds twice, it would
-    // begin its own.
+    // The first caller holds its compilation twice. Until the second caller waits for the same
+    // compilation, ending the first would make the second begin its own.
     until(|| (cache.waiting(digest) == 3).then_some(())).await;
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     fs::write(stage.dir.path().join("go"), "").unwrap();
     timeout(PATIENCE, second).await.unwrap().unwrap().unwrap();
     assert_eq!(stage.runs(), [pid]);
-    // What is on the disk starts no process.
+    // Code that is on disk starts no process.
     timeout(PATIENCE, load("third"))
         .await
         .unwrap()

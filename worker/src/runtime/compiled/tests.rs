@@ -5,7 +5,7 @@ use warren_model::name::Name;
 use super::*;
 use crate::runtime::compile::CompileSettings;
 
-/// A cache, and what is in it.
+/// A cache and its directory.
 struct Fixture {
     engine: Engine,
     dir: tempfile::TempDir,
@@ -25,7 +25,7 @@ impl Fixture {
         CompileCache::open(&self.engine, Generation::P2, &cache, u64::MAX, compiler).unwrap()
     }
 
-    /// Loads a component, as the next process does, and gives the file of its code.
+    /// Loads a component as the next process would, and returns the file of its code.
     async fn load(&self, text: &str) -> PathBuf {
         let bytes = wat::parse_str(text).unwrap();
         let (digest, artifact) = (Digest::of(&bytes), self.dir.path().join("artifact"));
@@ -49,7 +49,8 @@ impl Fixture {
 const ONE: &str = r#"(component (core module (export "it")))"#;
 const OTHER: &str = r#"(component (core module (func) (func)) (core module (export "it") (func)))"#;
 
-/// Each file of code is written once: the next is another file.
+/// Returns the inode of a file. A rewritten file has another one, because files of code are never
+/// changed in place.
 fn inode(path: &Path) -> u64 {
     fs::metadata(path).unwrap().ino()
 }
@@ -77,7 +78,7 @@ async fn other_code_is_compiled_again_and_never_loaded() {
         ("it was cut short", whole[..whole.len() / 2].to_vec()),
         ("it is empty", Vec::new()),
         ("it is another component's", fs::read(&other).unwrap()),
-        ("it is of an earlier version, without a seal", unsealed),
+        ("it is from an earlier version, without a seal", unsealed),
     ] {
         fs::write(&code, put).unwrap();
         let before = inode(&code);

@@ -1,34 +1,34 @@
-//! How much a share may compute without asking: the generic cell rate algorithm (ITU-T I.371), in
-//! one atomic.
+//! The amount that a share may compute without asking for a turn: the generic cell rate algorithm
+//! (ITU-T I.371) in one atomic.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// What may be computed at once after a rest.
+/// The time that may be computed at once after a rest.
 const BURST: Duration = Duration::from_millis(10);
 
-/// Nanoseconds that a share's allowance needs to refill what was spent, as a time since the
-/// scheduler began.
+/// The nanoseconds that a share's allowance needs to refill what was spent, as a time since the
+/// scheduler started.
 #[derive(Debug, Default)]
 pub(super) struct Allowance(AtomicU64);
 
 impl Allowance {
-    /// Whether more was spent than the allowance holds, when it refills at one `stretch`th of a
+    /// Returns whether more was spent than the allowance holds, when it refills at 1/`stretch` of a
     /// core.
     pub fn is_spent(&self, now: u64, stretch: u64) -> bool {
         let lead = self.0.load(Ordering::Relaxed).saturating_sub(now);
         lead > burst(stretch)
     }
 
-    /// Takes `nanos` off it. It never falls further behind than one more burst: who stops computing
-    /// is soon free again.
+    /// Takes `nanos` off the allowance. It never falls behind by more than one further burst, so a
+    /// share that stops computing is soon free again.
     pub fn spend(&self, now: u64, nanos: u64, stretch: u64) {
         let most = now.saturating_add(burst(stretch).saturating_mul(2));
         let stretched = nanos.saturating_mul(stretch);
-        // Threads of one share may race here: what one of them spends may be lost, which costs
-        // nobody much, and a compare-and-swap loop in each poll would cost everybody.
+        // Threads of one share may race here, and what one of them spends may be lost. That costs
+        // others little, whereas a compare-and-swap loop in each poll would cost every guest.
         let until = self.0.load(Ordering::Relaxed).max(now);
         self.0
             .store(until.saturating_add(stretched).min(most), Ordering::Relaxed);
@@ -56,7 +56,7 @@ mod tests {
         assert!(!allowance.is_spent(0, stretch));
         allowance.spend(0, MS, stretch);
         assert!(allowance.is_spent(0, stretch));
-        // The millisecond too much is back after eight.
+        // The extra millisecond is refilled after eight.
         assert!(allowance.is_spent(8 * MS - 1, stretch));
         assert!(!allowance.is_spent(8 * MS, stretch));
     }

@@ -1,4 +1,4 @@
-//! The clock by which guests give others a turn: it advances the epoch of the engines.
+//! The clock that makes guests yield: it advances the epoch of the engines.
 
 use std::{
     sync::{
@@ -11,16 +11,16 @@ use std::{
 
 use wasmtime::Engine;
 
-/// How long a guest computes before others get a turn, within half of it either way.
+/// The time that a guest computes before others get a turn, to within half of it either way.
 pub(super) const SLICE: Duration = Duration::from_millis(2);
 
 /// The time between ticks while no guest computes, so that an idle worker costs nothing.
 const IDLE_TICK: Duration = Duration::from_millis(100);
 
-/// So many ticks in a row without a guest are rest.
+/// After this many ticks in a row without a running guest, the clock rests.
 const TICKS_TO_REST: u32 = 50;
 
-/// Dropping it ends its thread.
+/// A running clock. Dropping it ends its thread.
 pub(super) struct EpochClock {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -28,7 +28,7 @@ pub(super) struct EpochClock {
 
 #[derive(Default)]
 struct Shared {
-    /// A guest computed since the last tick.
+    /// Whether a guest has computed since the last tick.
     used: AtomicBool,
     resting: AtomicBool,
     stop: AtomicBool,
@@ -37,7 +37,7 @@ struct Shared {
 // === impl EpochClock ===
 
 impl EpochClock {
-    /// Fails when no thread can be started.
+    /// Starts the thread of the clock. Fails if no thread can be started.
     pub fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = thread::Builder::new().name("epoch".into()).spawn({
@@ -50,13 +50,14 @@ impl EpochClock {
         })
     }
 
-    /// Called before a guest computes.
+    /// Records that a guest is about to compute.
     pub fn used(&self) {
         let shared = &*self.shared;
         if shared.used.load(Ordering::Relaxed) {
             return;
         }
-        // With the clock's own two steps in the other order: one of both sides sees the other.
+        // The clock's thread does these two steps in the opposite order, so at least one side sees
+        // the other.
         shared.used.store(true, Ordering::SeqCst);
         if shared.resting.load(Ordering::SeqCst)
             && let Some(thread) = &self.thread
@@ -71,7 +72,7 @@ impl Drop for EpochClock {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // It only sleeps and counts: it cannot have panicked.
+            // The thread only sleeps and counts, so it cannot have panicked.
             let _ = thread.join();
         }
     }

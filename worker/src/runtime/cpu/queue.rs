@@ -1,51 +1,51 @@
-//! Who computes next: start-time fair queueing (Goyal, Vin and Cheng, 1996), without clock, threads
-//! or wakers.
+//! Decides which share computes next by start-time fair queueing (Goyal, Vin and Cheng, 1996),
+//! without a clock, threads or wakers.
 //!
-//! A share that asks for a turn gets a tag, the virtual time at which it may begin: that of the
-//! queue, or where the share's turns so far have brought it, whichever is later. The smallest tag
-//! goes first. A turn moves its share on by what it took, divided by the share's weight, so over
-//! any busy time shares get turns in proportion to their weights, and one that asks after a rest
-//! goes first but cannot make up for it.
+//! A share that asks for a turn gets a tag: the virtual time at which the turn may begin. It is the
+//! queue's virtual time, or the point that the share's own turns have reached, whichever is later.
+//! The smallest tag goes first. A turn advances its share by the time that it took, divided by the
+//! share's weight. Over any busy period, shares therefore get turns in proportion to their weights.
+//! A share that asks after a rest goes first, but cannot make up for the rest.
 
 use std::collections::BTreeMap;
 
-/// Nanoseconds at weight [`UNIT_WEIGHT`].
+/// Nanoseconds of a share with weight [`UNIT_WEIGHT`].
 type Virtual = u64;
 
-/// A share of this weight is charged the time that it took.
+/// A share of this weight is charged exactly the time that it took.
 const UNIT_WEIGHT: u64 = 100;
 
-/// Where the turns of one share have brought it.
+/// The point that the turns of one share have reached.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// At least 1.
+    /// The weight, which is at least 1.
     weight: u64,
-    /// When its next turn may begin, if the queue is not further on.
+    /// The earliest time of its next turn, unless the queue's time is later.
     next: Virtual,
-    /// Its turns that run and that are waited for.
+    /// The number of its turns that run or are waited for.
     turns: usize,
 }
 
-/// A place in the queue. Unique, and smaller goes first.
+/// A position in the queue. It is unique, and smaller positions go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tag {
     start: Virtual,
     arrival: u64,
 }
 
-/// Turns that run, and those who wait for one, each with a `T`.
+/// The running turns and the waiting ones, each of which carries a `T`.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
-    /// Turns at once.
+    /// The number of turns that may run at once.
     places: usize,
     running: usize,
     waiting: BTreeMap<Tag, T>,
-    /// Those with turns.
+    /// The number of shares that have or wait for turns.
     shares: usize,
     /// The latest tag that was let in.
     now: Virtual,
     arrivals: u64,
-    /// What a turn is expected to take, in nanoseconds.
+    /// The expected length of a turn, in nanoseconds.
     slice: u64,
 }
 
@@ -80,9 +80,9 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Asks for a turn: `None` when it may begin, else the place where `waiter` waits for one.
-    /// Either way the share is charged a whole slice until the turn ends, so that many who wait for
-    /// one share do not each count as the first.
+    /// Asks for a turn. Returns `None` if it may begin at once, or else the position at which
+    /// `waiter` waits. Either way the share is charged a whole slice until the turn ends, so that
+    /// several waiters of one share do not each count as its first.
     pub fn ask(&mut self, share: &mut Progress, waiter: impl FnOnce() -> T) -> Option<Tag> {
         let start = share.next.max(self.now);
         share.next = start.saturating_add(share.cost(self.slice));
@@ -101,12 +101,12 @@ impl<T> FairQueue<T> {
         Some(tag)
     }
 
-    /// The waiter at `tag`, unless its turn has begun.
+    /// Returns the waiter at `tag`, unless its turn has begun.
     pub fn waiter(&mut self, tag: Tag) -> Option<&mut T> {
         self.waiting.get_mut(&tag)
     }
 
-    /// Ends a turn that took this long, and lets the next one in.
+    /// Ends a turn that took this long, and returns the next waiter to let in.
     pub fn end(&mut self, share: &mut Progress, nanos: u64) -> Option<T> {
         let expected = share.cost(self.slice);
         let took = share.cost(nanos);
@@ -118,8 +118,8 @@ impl<T> FairQueue<T> {
         Some(waiter)
     }
 
-    /// Takes back what [`Self::ask`] asked for: `None` when the turn had begun, which [`Self::end`]
-    /// must then end.
+    /// Withdraws a request made by [`Self::ask`]. Returns `None` if the turn has already begun; it
+    /// must then be ended by [`Self::end`].
     pub fn leave(&mut self, share: &mut Progress, tag: Tag) -> Option<T> {
         let waiter = self.waiting.remove(&tag)?;
         share.next = share.next.saturating_sub(share.cost(self.slice));
@@ -127,7 +127,7 @@ impl<T> FairQueue<T> {
         Some(waiter)
     }
 
-    /// Shares that have turns or wait for one.
+    /// Returns the number of shares that have turns or wait for one.
     pub fn shares(&self) -> usize {
         self.shares
     }

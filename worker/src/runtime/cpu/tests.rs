@@ -18,14 +18,14 @@ struct Bench {
     runtime: tokio::runtime::Runtime,
 }
 
-/// One guest that computes without end, as wasmtime runs it: a slice at a time.
+/// Computes without end, one slice at a time, as a guest in wasmtime does.
 async fn spin(stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
         while begun.elapsed() < SLICE {
             std::hint::spin_loop();
         }
-        // As a guest yields at its epoch.
+        // A guest sets this when it yields at its epoch.
         YIELDED.set(true);
         let mut yielded = false;
         poll_fn(|context| {
@@ -57,8 +57,9 @@ impl Bench {
         Arc::new(CpuShare::new(&self.scheduler, weight, &Arc::new(usage)))
     }
 
-    /// CPU time of each share, which spins with so many tasks, until one has used this much:
-    /// counted since all of them have used up what they need not ask for.
+    /// Returns the CPU time of each share, spinning with this many tasks, once one share has used
+    /// `until`. Counting starts when all shares have exhausted the allowance for which they need
+    /// not ask.
     fn race(&self, shares: &[(u32, usize)], until: Duration) -> Vec<Duration> {
         let stop = Arc::new(AtomicBool::new(false));
         let shares: Vec<_> = shares
@@ -90,8 +91,9 @@ impl Bench {
     }
 }
 
-/// How much more the second share gets than the first, as soon as it is within bounds: whatever
-/// else the machine does falls on the two by chance.
+/// Asserts that the second share gets this many times as much as the first. It is enough if one of
+/// several attempts is within bounds, because other work on the machine affects the two shares at
+/// random.
 fn assert_ratio(shares: [(u32, usize); 2], expected: std::ops::Range<f64>) {
     let ratios: Vec<_> = (0..5)
         .map(|_| Bench::new().race(&shares, Duration::from_secs(1)))
@@ -102,8 +104,8 @@ fn assert_ratio(shares: [(u32, usize); 2], expected: std::ops::Range<f64>) {
 }
 
 #[test]
-fn many_tasks_are_one_share() {
-    // By tasks alone it would be 5.
+fn the_number_of_tasks_does_not_change_a_share() {
+    // If tasks counted, the ratio would be 5.
     assert_ratio([(100, 8), (100, 40)], 0.8..1.6);
 }
 
@@ -113,7 +115,7 @@ fn a_share_gets_time_by_its_weight() {
 }
 
 #[test]
-fn who_computes_little_does_not_ask() {
+fn a_share_that_computes_little_does_not_ask_for_turns() {
     let bench = Bench::new();
     let share = bench.share(100);
     bench.runtime.block_on(share.run(async {
@@ -125,7 +127,7 @@ fn who_computes_little_does_not_ask() {
 }
 
 #[test]
-fn a_turn_is_given_back_however_the_work_ends() {
+fn a_turn_is_released_however_the_work_ends() {
     let bench = Bench::new();
     let stop = Arc::new(AtomicBool::new(false));
     bench.runtime.block_on(async {
@@ -141,7 +143,7 @@ fn a_turn_is_given_back_however_the_work_ends() {
     });
     let mut queue = bench.scheduler.queue.lock();
     assert_eq!(queue.shares(), 0);
-    // Every place is free.
+    // All places are free.
     let mut share = Progress::new(100);
     for _ in 0..bench.scheduler.places {
         assert_eq!(queue.ask(&mut share, || Waker::noop().clone()), None);

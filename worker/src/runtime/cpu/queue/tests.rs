@@ -8,8 +8,8 @@ use super::*;
 
 const SLICE: u64 = 1_000;
 
-/// Who runs next, again and again: each share asks for a turn whenever it has fewer than `tasks` of
-/// them open. Returns the time that each share got out of `turns` turns of `SLICE`.
+/// Simulates shares that each ask for a turn whenever fewer than `tasks` of theirs are open.
+/// Returns the time that each share got out of `turns` turns of `SLICE`.
 fn shares(places: usize, shares: &[(u32, usize)], turns: usize) -> Vec<u64> {
     let mut queue = FairQueue::new(places, SLICE);
     let mut progress: Vec<_> = shares.iter().map(|(w, _)| Progress::new(*w)).collect();
@@ -25,7 +25,7 @@ fn shares(places: usize, shares: &[(u32, usize)], turns: usize) -> Vec<u64> {
     for _ in 0..turns {
         let share = running.remove(0);
         got[share] += SLICE;
-        // It asks for the next one first.
+        // The share asks for its next turn before this one ends.
         if queue.ask(&mut progress[share], || share).is_none() {
             running.push(share);
         }
@@ -70,7 +70,7 @@ fn a_share_that_rested_goes_first_but_does_not_make_up_for_it() {
         };
         order.push(queue.end(ended, SLICE).unwrap());
     }
-    // A hundred turns behind, it is let in before the busy one once.
+    // Although it is a hundred turns behind, it is let in before the busy one only once.
     assert_eq!(order, ["rested", "busy", "rested"]);
 }
 
@@ -109,7 +109,7 @@ fn one_that_leaves_is_not_charged_and_frees_its_place() {
 }
 
 proptest! {
-    /// Nobody runs beyond the places, and nobody waits while a place is free.
+    /// No more turns run than there are places, and no turn waits while a place is free.
     #[test]
     fn places_are_never_exceeded_nor_idle(
         places in 1_usize..4,
