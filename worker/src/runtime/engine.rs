@@ -28,8 +28,8 @@ const WARM_SLOTS: u64 = 256;
 pub enum Generation {
     /// WASI 0.2.
     P2,
-    /// WASI 0.3, together with 0.2. Support for tasks and streams of 0.3 adds about half to the
-    /// time of each 0.2 call, so 0.2 alone has an engine of its own.
+    /// WASI 0.3, together with 0.2. Support for tasks and streams of 0.3 takes about half
+    /// of the time of each 0.2 call, so 0.2 alone has an engine of its own.
     P3,
 }
 

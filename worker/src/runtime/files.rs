@@ -1,9 +1,10 @@
-//! `wasi:filesystem` for guests: wasmtime's own, with bounds.
+//! `wasi:filesystem` for guests: wasmtime's implementation with bounds.
 //!
-//! Open files of one guest are bounded: each is a descriptor of the worker's, which all guests
-//! share. What a guest puts into an empty directory is bounded by that volume's quota. The calls
-//! that open or change something stand in for wasmtime's, by which they do their work; [`p2`] and
-//! [`p3`] are the faces, [`volume`] is what both share.
+//! The number of open files of one guest is bounded, because each is a descriptor of the worker,
+//! which all guests share. The contents of an empty directory are bounded by the quota of that
+//! volume. The calls that open or change something replace wasmtime's, and use them for the actual
+//! work. [`p2`] and [`p3`] define the interfaces of both generations; [`volume`] is the part that
+//! they share.
 
 mod listing;
 mod p2;
@@ -29,19 +30,21 @@ use crate::volumes::{
 
 use super::{Guest, engine::Generation};
 
-/// Files and directories that one guest may have open, those that only its streams still read
-/// included. Beyond, it is told `insufficient-memory`: WASI has no word for "too many open files".
+/// The most files and directories that one guest may have open, including those that only its
+/// streams still read. Beyond this, calls fail with `insufficient-memory`, because WASI has no code
+/// for "too many open files".
 pub const OPEN_FILES: usize = 1024;
 
-/// What one guest has open.
+/// The files and directories that one guest has open.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles {
-    /// By the address of what is open, which nothing else has while this knows it. Some may have
-    /// been closed since.
+    /// The open files by address, which is unique while the file is known here. Some may have been
+    /// closed since.
     known: HashMap<usize, Known>,
-    /// Cloned by each that is being opened.
+    /// This is cloned for each file that is being opened.
     opening: Arc<()>,
-    /// Directories that it was given, which do not count, and what bounds them.
+    /// The bounded directories that the guest was given, which do not count as open, with their
+    /// quotas.
     mounts: Vec<(Arc<File>, Arc<Quota>)>,
 }
 
@@ -51,22 +54,22 @@ struct Known {
     place: Option<Place>,
 }
 
-/// Where a file counts.
+/// The quota by which a file counts, and its key there.
 #[derive(Clone, Debug)]
 struct Place {
     quota: Arc<Quota>,
     key: Key,
 }
 
-/// Two directories that one call names.
+/// The two directories of a call that names two.
 enum Pair {
     Unlimited,
     Together(Dir, Dir, Arc<Quota>),
-    /// As on two file systems.
+    /// They are in different volumes, and are treated like different file systems.
     Apart,
 }
 
-/// Shadows the calls that open or change something; `linker` has all of WASI already.
+/// Shadows the calls that open or change something. `linker` must already have all of WASI.
 pub(super) fn add_to_linker(
     linker: &mut Linker<Guest>,
     generation: Generation,
@@ -83,8 +86,8 @@ pub(super) fn add_to_linker(
 // === impl Guest ===
 
 impl Guest {
-    /// Learns which of the directories that this guest was given are bounded. `mounts` are all of
-    /// them, in their order.
+    /// Records which of the guest's directories are bounded. `mounts` are all of its directories,
+    /// in order.
     pub(super) fn bound(&mut self, mounts: &[Mount]) -> wasmtime::Result<()> {
         if mounts.iter().all(|mount| mount.quota().is_none()) {
             return Ok(());
@@ -106,8 +109,8 @@ impl Guest {
         Ok(())
     }
 
-    /// A directory that is bounded, and by what; `None`: wasmtime's call is the right one, if only
-    /// to fail.
+    /// Returns a directory that is bounded, with its quota. Returns `None` if wasmtime's own call
+    /// should be used, even if only to fail.
     fn bounded(
         &mut self,
         directory: &Resource<Descriptor>,
@@ -134,7 +137,7 @@ impl Guest {
         })
     }
 
-    /// A file that counts somewhere, and where.
+    /// Returns a file that counts in some quota, and its place there.
     fn counted(
         &mut self,
         file: &Resource<Descriptor>,
@@ -158,8 +161,8 @@ fn handle_of(descriptor: &Descriptor) -> &Arc<File> {
 // === impl OpenFiles ===
 
 impl OpenFiles {
-    /// A place for one more, kept by what it returns until the file is open; `None` when there are
-    /// too many.
+    /// Reserves a place for one more open file. The returned value holds the place until the file
+    /// is open. Returns `None` if too many files are open.
     fn begin(&mut self) -> Option<Arc<()>> {
         if self.count() >= OPEN_FILES {
             self.known.retain(|_, known| known.file.strong_count() > 0);
@@ -187,7 +190,7 @@ impl OpenFiles {
         self.known.get(&Arc::as_ptr(file).addr())?.place.clone()
     }
 
-    /// At most so many are open.
+    /// Returns an upper bound of the number of open files.
     fn count(&self) -> usize {
         self.known.len() + Arc::strong_count(&self.opening) - 1
     }
@@ -199,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_count_until_the_last_who_reads_them_is_gone() {
+    fn files_count_until_their_last_reader_is_gone() {
         let mut files = OpenFiles::default();
         let mut held = Vec::new();
         for _ in 0..OPEN_FILES {

@@ -1,5 +1,5 @@
-//! `wasi:http/handler` 0.3: a request goes to a fresh instance, or to one that serves several, as
-//! the manifest says.
+//! Serves requests through `wasi:http/handler` 0.3. A request goes to a fresh instance, or to one
+//! that serves several requests, as the manifest says.
 
 mod answer;
 mod instance;
@@ -27,7 +27,7 @@ use load::Place;
 pub(super) struct Handler {
     pre: ServicePre<Guest>,
     reuse: Reuse,
-    /// Those that may take more requests.
+    /// The instances that may take more requests.
     open: Mutex<Vec<Arc<Instance>>>,
 }
 
@@ -37,15 +37,15 @@ struct Job {
     answer: oneshot::Sender<Result<Head, Failure>>,
 }
 
-/// The head of an answer and what brings its body, which lives as long as the instance runs.
+/// The head of an answer and the channel that ends its body. The body needs the instance to run.
 struct Head {
     response: Response<WasiBody>,
-    /// Dropped when the body is whole or nobody reads it any more: then the instance is done with
+    /// This is dropped when the body is complete or no longer read. The instance is then done with
     /// the request.
     done: oneshot::Sender<()>,
 }
 
-/// A fresh instance for each request.
+/// One request for each instance.
 const FRESH: Reuse = Reuse {
     requests: 1,
     concurrency: 1,
@@ -62,9 +62,10 @@ impl Handler {
         }
     }
 
-    /// Answers a request until `deadline`, from its arrival to the last byte of the answer; until
-    /// then its guest may finish its work, too. Dropping the future, or the body before it is
-    /// whole, gives the request up, and with it an instance that serves no other.
+    /// Answers a request until `deadline`, which covers the time from its arrival to the last byte
+    /// of the answer, and in which its guest may also finish its work. Dropping the future, or the
+    /// body before it is complete, gives up the request, and ends the instance if it serves no
+    /// other.
     pub async fn handle(
         &self,
         component: &Arc<ComponentRuntime>,
@@ -98,7 +99,7 @@ impl Handler {
         }
     }
 
-    /// Hands the request to an instance that has room, or back.
+    /// Passes the request to an instance that has room, or returns it.
     fn take(&self, mut place: Place, mut job: Box<Job>) -> Result<Lease, (Place, Box<Job>)> {
         let mut open = self.open.lock();
         open.retain(|instance| instance.is_open());
@@ -111,7 +112,7 @@ impl Handler {
         Err((place, job))
     }
 
-    /// A new instance with its first request.
+    /// Starts a new instance with its first request.
     fn start(
         &self,
         component: &Arc<ComponentRuntime>,

@@ -1,4 +1,4 @@
-//! What one instance may take of the machine's memory.
+//! The memory limits of one instance.
 
 use std::{fmt, sync::Arc};
 
@@ -9,18 +9,19 @@ use super::{
     memory::{InstanceMemory, Shortage},
 };
 
-/// What an element of a table takes, in bytes.
+/// The bytes that an element of a table takes.
 const ELEMENT_BYTES: usize = size_of::<usize>();
-/// Elements over all tables of one instance. The largest of real programs have tens of thousands.
+/// The most elements of all tables of one instance. The largest real programs have tens of
+/// thousands.
 pub(super) const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, memories and tables of one component.
+/// The most core instances, memories and tables of one component.
 pub(super) const CORE_INSTANCES: u32 = 200;
 pub(super) const MEMORIES: u32 = 20;
 pub(super) const TABLES: u32 = 200;
 
-/// Caps the memory of one store, summed over its linear memories and tables, and remembers which
-/// cap was hit. What it grants is taken of the worker's memory, and given back when the store is
-/// dropped.
+/// Limits the memory of one store, summed over its linear memories and tables, and remembers which
+/// limit was reached. The memory that it grants comes from the worker's budget, and is returned
+/// when the store is dropped.
 pub struct Limiter {
     memory_limit: usize,
     memory_used: usize,
@@ -29,14 +30,14 @@ pub struct Limiter {
     memory: Arc<InstanceMemory>,
 }
 
-/// Which limit refused a guest more memory.
+/// The limit by which a guest was refused more memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLimit {
     Bytes(usize),
     TableElements(usize),
-    /// Not one of the guest's own.
+    /// The worker is short of memory; the guest is within its own limit.
     Worker(Shortage),
-    /// Of what the worker itself holds for the guest.
+    /// The guest makes the worker itself hold too much.
     Host(Exceeded),
 }
 
@@ -54,7 +55,7 @@ impl fmt::Display for MemoryLimit {
 }
 
 impl Limiter {
-    /// `memory_limit` in bytes.
+    /// Returns a limiter with `memory_limit` in bytes.
     pub fn new(memory_limit: u64, memory: Arc<InstanceMemory>) -> Self {
         Self {
             memory_limit: usize::try_from(memory_limit).unwrap_or(usize::MAX),
@@ -65,12 +66,13 @@ impl Limiter {
         }
     }
 
-    /// What last refused the guest memory: how a later trap is told from an ordinary one.
+    /// Returns the limit that last refused the guest memory. It distinguishes a later trap from an
+    /// ordinary one.
     pub fn refused(&self) -> Option<MemoryLimit> {
         self.refused
     }
 
-    /// `grown` in bytes.
+    /// Grants `grown` more bytes. Returns whether they are granted.
     fn grow(&mut self, grown: usize) -> bool {
         let total = self.memory_used.saturating_add(grown);
         if total > self.memory_limit {
@@ -92,8 +94,8 @@ impl Drop for Limiter {
     }
 }
 
-/// Whether a growth is beyond what the memory's or table's own type allows: it fails whatever is
-/// granted, so nothing is.
+/// Returns whether a growth exceeds the maximum of the memory's or table's own type. It then fails
+/// in any case, so nothing is granted.
 fn exceeds(maximum: Option<usize>, desired: usize) -> bool {
     maximum.is_some_and(|maximum| desired > maximum)
 }
@@ -153,7 +155,8 @@ mod tests {
 
     use crate::runtime::memory::MemoryBudget;
 
-    /// An instance on a worker that has plenty, and the worker's budget.
+    /// Returns the limiter of an instance on a worker with plenty of memory, and the worker's
+    /// budget.
     fn limiter(limit: u64) -> (Limiter, Arc<MemoryBudget>) {
         let budget = MemoryBudget::new(u64::MAX);
         let memory = budget.replica().guest(0).instance();
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_type_forbids_is_not_counted() {
+    fn growth_that_the_type_forbids_is_not_counted() {
         let (mut limiter, worker) = limiter(100);
         for _ in 0..3 {
             assert!(!limiter.memory_growing(10, 60, Some(50)).unwrap());

@@ -1,5 +1,5 @@
-//! Imports of one guest, answered by exports of its workload's components, with a fresh instance
-//! for each call.
+//! Links the imports of one guest to exports of its workload's components. Each call gets a fresh
+//! instance.
 
 mod typed;
 
@@ -17,7 +17,7 @@ use super::{
     failure::Failure,
 };
 
-/// Why an import cannot be answered as planned.
+/// The reason why an import cannot be linked as planned.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     #[error("nothing exports `{0}`, which it imports")]
@@ -26,27 +26,29 @@ pub enum LinkError {
     Wasmtime(String, wasmtime::Error),
 }
 
-/// One function of a component, as others of its workload call it.
+/// A function of a component, as other components of its workload call it.
 pub(super) struct Callee {
     component: Arc<ComponentRuntime>,
-    /// "interface#function", for messages.
+    /// The name for messages, in the form "interface#function".
     function: String,
     export: ComponentExportIndex,
     failures: Failures,
 }
 
-/// How a function reports that the call failed.
+/// The way in which a function reports that the call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failures {
-    /// Its result is a `result` whose error is a string, or has no payload.
+    /// Its result is a `result` whose error is a string.
     Text,
+    /// Its result is a `result` whose error has no payload.
     Empty,
-    /// It cannot: the caller traps.
+    /// Its signature has no way to report it, so the caller traps.
     Trap,
 }
 
-/// Defines the imports of `importer` that `links` name. `exporters` are prepared already. What no
-/// link names is the host's, which `linker` holds, or types alone, which need no definition.
+/// Defines the imports of `importer` that `links` name. `exporters` must already be prepared.
+/// Imports that no link names are provided by the host, and `linker` already has them, or consist
+/// of types alone, which need no definition.
 pub(super) fn link(
     linker: &mut Linker<Guest>,
     importer: &Component,
@@ -95,8 +97,8 @@ pub(super) fn link(
 }
 
 impl Callee {
-    /// Defines a function of any signature: values pass as [`Val`], which costs an allocation for
-    /// each compound one and 40 bytes for each element of a list.
+    /// Defines a function of any signature. Values pass as [`Val`], which costs an allocation for
+    /// each compound value and 40 bytes for each element of a list.
     fn define(
         self: Arc<Self>,
         instance: &mut wasmtime::component::LinkerInstance<'_, Guest>,
@@ -148,7 +150,7 @@ impl Callee {
             .map_err(|failure| self.log(failure))
     }
 
-    /// Calls with types that are known at compile time, without an intermediate form.
+    /// Calls with types that are known at compile time, without an intermediate representation.
     async fn call_typed<P, R>(&self, caller: Caller, params: P) -> Result<R, Failure>
     where
         P: ComponentNamedList + Lower + Send + Sync + 'static,
@@ -181,7 +183,7 @@ impl Callee {
         }
     }
 
-    /// Logs the whole failure, which is for the workload's owner; the caller gets its cause alone.
+    /// Logs the whole failure for the workload's owner. The caller only gets its cause.
     fn log(&self, failure: Failure) -> Failure {
         self.component.log_failure(&failure);
         failure
@@ -198,7 +200,7 @@ impl Callee {
 
     fn trap(&self, failure: Failure) -> wasmtime::Error {
         match failure {
-            // The caller exceeded its own budget, and ends for that.
+            // The caller exceeded its own budget and ends for that reason.
             Failure::CallTooLarge(exceeded) => exceeded.into(),
             failure => wasmtime::format_err!("{}", self.say(&failure)),
         }
@@ -235,7 +237,7 @@ fn value_bytes(value: &Val) -> usize {
             .iter()
             .map(|name| size_of::<String>() + name.len())
             .sum(),
-        // Numbers and handles; signatures with anything else are not linked.
+        // Only numbers and handles are left; other types are never linked.
         _ => 0,
     };
     size_of::<Val>() + inner

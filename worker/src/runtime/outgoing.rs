@@ -1,10 +1,10 @@
-//! `wasi:http/outgoing-handler` 0.2 and `wasi:http/client` 0.3: localhost is the workload's own
-//! service, the rest is what `egress` allows.
+//! `wasi:http/outgoing-handler` 0.2 and `wasi:http/client` 0.3. Requests to localhost go to the
+//! workload's own service; others go where `egress` allows.
 //!
 //! Each guest of a replica has connections of its own, because each has egress of its own: a
-//! service for each of its lives, a component for all its instances. A connection is decided by the
-//! guest's policy when it is opened, to the very address that was decided, and goes where it went
-//! for as long as it is kept.
+//! service for each of its lives, a component for all its instances. The guest's policy decides on
+//! a connection when it is opened, for one particular address. The connection stays with this
+//! address for as long as it is kept.
 
 mod body;
 mod client;
@@ -29,12 +29,12 @@ use warren_net::Network;
 
 pub(super) use send::add_to_linker;
 
-/// What a guest waits at most for a connection, a first byte or a next one, unless it asks for
-/// less.
+/// The longest time that a guest waits for a connection, the first byte or the next one, unless it
+/// asks for less.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Bytes of a body that its guest has written and that wait for its reader. One chunk more may be
-/// on its way.
+/// The bytes of a body that its guest has written and that wait for their reader. One more chunk
+/// may be on its way.
 const BODY_CHUNK: usize = 64 << 10;
 
 type Sent = Result<
@@ -45,34 +45,35 @@ type Sent = Result<
     Error,
 >;
 
-/// How the instances of one guest send requests. Clones share connections, which end with the last
-/// of them.
+/// Sends the requests of the instances of one guest. Clones share connections, which end with the
+/// last clone.
 #[derive(Clone)]
 pub(super) struct Outgoing(Arc<Client>);
 
-/// Where a guest's requests may go, and how.
+/// The surroundings of a guest's requests: where they may go, and how.
 #[derive(Clone)]
 pub(super) struct Ways {
     pub network: Network,
     pub policy: Arc<Policy>,
-    /// Ports of the service that speak HTTP/2 alone, as its routes say.
+    /// The ports of the service that speak only HTTP/2, according to its routes.
     pub http2_ports: Arc<[u16]>,
-    /// For what responses bring.
+    /// The budget for responses.
     pub host_budget: Arc<HostBudget>,
 }
 
-/// Bounds of one guest's connections.
+/// The bounds of one guest's connections.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// At once; who needs one more waits for as long as it would for a connection.
+    /// The most connections at once. A request that needs one more waits for as long as it would
+    /// for a connection.
     connections: usize,
-    /// Without a request, to one authority.
+    /// The most connections to one authority that are kept without a request.
     idle: usize,
-    /// How long a connection is kept without a request.
+    /// The time for which a connection is kept without a request.
     idle_timeout: Duration,
 }
 
-/// What one request waits for at most.
+/// The longest times that one request waits.
 #[derive(Clone, Copy, Debug)]
 struct Timeouts {
     connect: Duration,
@@ -97,20 +98,20 @@ impl Outgoing {
         Self(Client::new(ways, Limits::default(), tls::public()))
     }
 
-    /// For the same guest, with connections of its own.
+    /// Returns the same for the same guest, with connections of its own.
     pub(super) fn renewed(&self) -> Self {
         Self(self.0.renewed())
     }
 }
 
 impl WasiHttpHooks for Outgoing {
-    /// The client below adds it, for the versions that have one.
+    /// The client below adds this field for the versions that need it.
     fn set_host_header(&mut self) -> bool {
         false
     }
 
-    /// What one write of a guest copies at most, of answers too: a chunk waits for each body that
-    /// nobody reads.
+    /// The most bytes that one write of a guest copies, which applies to answers, too: one chunk
+    /// waits for each body that is not read.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK
     }
@@ -129,7 +130,7 @@ impl WasiHttpHooks for Outgoing {
         let timeouts = Timeouts::from(options.unwrap_or_default());
         Box::new(async move {
             let response = client.send(request, timeouts).await?;
-            // The client drives its connections itself.
+            // The client runs its connections itself.
             let done: Box<dyn Future<Output = _> + Send> = Box::new(async { Ok(()) });
             Ok((response, done))
         })

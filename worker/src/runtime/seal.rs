@@ -1,8 +1,8 @@
-//! What tells compiled code that this worker wrote from any other.
+//! The seal that distinguishes compiled code which this worker wrote from any other.
 //!
-//! Compiled code is native code: anyone who changes a bit of it changes what the worker does. So
-//! each file ends with a seal, HMAC-SHA-256 of its name and contents, by a key that is made once
-//! for a cache directory and stays there, readable by its owner alone. A file whose seal is missing
+//! Compiled code is native code: changing a bit of it changes what the worker does. Each file
+//! therefore ends with a seal, the HMAC-SHA-256 of its name and contents. The key is created once
+//! for a cache directory and stays there, readable only by its owner. A file whose seal is missing
 //! or wrong is never mapped.
 
 use std::{
@@ -19,9 +19,9 @@ use crate::disk_cache::KEY_FILE;
 
 const KEY: usize = 32;
 const TAG: usize = 32;
-/// Read at once.
+/// The bytes that are read at once.
 const BUFFER: usize = 256 << 10;
-/// To make a key that another process makes at the same time.
+/// The attempts to create a key while another process creates one at the same time.
 const TRIES: u32 = 3;
 
 /// The key of one cache directory.
@@ -31,8 +31,8 @@ pub(super) struct Seal(hmac::Key);
 // === impl Seal ===
 
 impl Seal {
-    /// Reads the directory's key, or makes one. A key that others could have read or written, or
-    /// that is damaged, is replaced: what it sealed is compiled again.
+    /// Reads the directory's key, or creates one. A key that others could have read or written, or
+    /// that is damaged, is replaced. The code that it sealed is compiled again.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join(KEY_FILE);
         for _ in 0..TRIES {
@@ -41,7 +41,7 @@ impl Seal {
                 Ok(None) => {
                     tracing::warn!(
                         path = %path.display(),
-                        "the key of compiled code is not its owner's alone or is damaged: another takes its place, and all is compiled again"
+                        "the key of compiled code can be accessed by other users or is damaged: it is replaced, and all code is compiled again"
                     );
                     fs::remove_file(&path)?;
                 }
@@ -51,19 +51,19 @@ impl Seal {
             make_key(directory, &path)?;
         }
         Err(io::Error::other(format!(
-            "{} changes while it is read: is another program writing there?",
+            "{} changed while it was read: check that no other program writes to it",
             path.display()
         )))
     }
 
-    /// Seals a file that is written whole and gets this name. What the disk gives back is what is
-    /// sealed: it must be `length` bytes.
+    /// Seals a complete file that will get this name. It seals what the disk returns, which must be
+    /// `length` bytes.
     pub fn put(&self, name: &str, file: &mut File, length: u64) -> io::Result<()> {
         file.sync_data()?;
         let found = file.metadata()?.len();
         if found != length {
             return Err(io::Error::other(format!(
-                "the disk kept {found} of {length} bytes: check that it is not full"
+                "the disk kept only {found} of {length} bytes: check that it is not full"
             )));
         }
         let tag = self.tag(name, file, length)?;
@@ -72,23 +72,26 @@ impl Seal {
         file.sync_all()
     }
 
-    /// Opens a file of compiled code that this key sealed under this name. What is opened is what
-    /// was checked, whatever the path leads to afterwards.
+    /// Opens a file of compiled code that this key sealed under this name. The file that is
+    /// returned is the one that was checked, whatever the path refers to afterwards.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let file = open(path)?;
         let metadata = file.metadata()?;
         if !is_own(&metadata) {
-            return Err(io::Error::other("it is not this user's alone"));
+            return Err(io::Error::other(
+                "it belongs to another user or others can write to it",
+            ));
         }
-        let unsealed = || io::Error::other("it has no seal of this cache's");
+        let unsealed = || io::Error::other("it has no valid seal of this cache");
         let length = metadata
             .len()
             .checked_sub(TAG as u64)
             .ok_or_else(unsealed)?;
         let mut found = [0; TAG];
         file.read_exact_at(&mut found, length)?;
-        // Nobody who could learn from how long this takes can choose what is compared.
+        // This need not take constant time: no one who could measure it can choose what is
+        // compared.
         if self.tag(&name, &file, length)?.as_ref() != found {
             return Err(unsealed());
         }
@@ -118,21 +121,21 @@ impl Seal {
     }
 }
 
-/// Not by a link.
+/// Opens a file without following a symbolic link.
 fn open(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = flags.bits().cast_signed();
     File::options().read(true).custom_flags(flags).open(path)
 }
 
-/// A file that this user made and nobody else can write.
+/// Returns whether this user owns the file and no one else can write to it.
 fn is_own(metadata: &Metadata) -> bool {
     metadata.is_file()
         && metadata.uid() == rustix::process::geteuid().as_raw()
         && metadata.mode() & 0o022 == 0
 }
 
-/// `None`: what is there cannot be used.
+/// Reads the key. Returns `None` if the file cannot be used.
 fn read_key(path: &Path) -> io::Result<Option<hmac::Key>> {
     if fs::symlink_metadata(path)?.is_symlink() {
         return Ok(None);
@@ -152,7 +155,7 @@ fn make_key(directory: &Path, path: &Path) -> io::Result<()> {
     let random = ring::rand::SystemRandom::new();
     random
         .fill(&mut key)
-        .map_err(|_| io::Error::other("the machine has no random numbers"))?;
+        .map_err(|_| io::Error::other("the system returned no random numbers"))?;
     let mut file = tempfile::Builder::new()
         .permissions(Permissions::from_mode(private::FILE))
         .tempfile_in(directory)?;
@@ -181,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_sealed_under_its_name_is_opened() {
+    fn only_a_file_that_was_sealed_under_its_name_is_opened() {
         let dir = tempfile::tempdir().unwrap();
         let seal = Seal::open(dir.path()).unwrap();
         let contents: Vec<u8> = (0..=250).cycle().take(3 * BUFFER + 5).collect();
         let path = dir.path().join("a");
         sealed(&seal, dir.path(), "a", &contents);
-        // Also by the next process.
+        // The next process opens it, too.
         Seal::open(dir.path()).unwrap().open_file(&path).unwrap();
 
         let whole = fs::read(&path).unwrap();
@@ -211,7 +214,7 @@ mod tests {
         refused(&whole[..whole.len() - 1], "it was cut short");
         refused(
             &whole[..contents.len()],
-            "it has no seal, as those of earlier versions",
+            "it has no seal, like files of earlier versions",
         );
         refused(&[&whole[..], &[0]].concat(), "it was made longer");
         refused(&whole[whole.len() - TAG..], "it is nothing but a seal");
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_short_is_not_sealed() {
+    fn a_file_that_was_cut_short_is_not_sealed() {
         let dir = tempfile::tempdir().unwrap();
         let seal = Seal::open(dir.path()).unwrap();
         let mut file = tempfile::tempfile_in(dir.path()).unwrap();

@@ -22,44 +22,45 @@ use super::{
     pools::{Place, SERVICE_WAIT},
 };
 
-/// A service that can be started, any number of times.
+/// A service that can be started any number of times.
 pub struct ServiceRuntime {
     template: GuestTemplate,
     mounts: Arc<[Mount]>,
     run: Run,
 }
 
-/// `wasi:cli/run`, of the generation that the component is run by.
+/// `wasi:cli/run` of the generation that runs the component.
 enum Run {
     P2(p2::bindings::CommandPre<Guest>),
     P3(p3::bindings::CommandPre<Guest>),
 }
 
-/// How one life of a service ended.
+/// The way in which one life of a service ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceEnd {
     /// It returned or called exit, with this code.
     Exited(i32),
-    /// With the cause and the backtrace.
+    /// It trapped; this is the cause and the backtrace.
     Trapped(String),
     OutOfMemory(String),
-    /// It did not get as far as `run`.
+    /// It ended before `run` was called.
     StartFailed(String),
-    /// It was ended because of what its liveness probe found.
+    /// It was ended because its liveness probe failed; this is the reason.
     Unhealthy(String),
-    /// It is exclusive, and its worker may not run such services at present.
+    /// It is exclusive, and its worker may not run exclusive services at present.
     LeaseExpired,
 }
 
 /// One start of an exclusive service.
 pub struct Turn {
-    /// Greater than those of all its starts before, wherever they were.
+    /// The fence, which is greater than those of all its earlier starts on any worker.
     pub fence: u64,
-    /// Begun before the fence was drawn: one that is told later is for a later tenure.
+    /// The tenure, which must begin before the fence is read. A fence that arrives later belongs to
+    /// a later tenure.
     pub tenure: Tenure,
 }
 
-/// The variable of an exclusive service's environment that says which of all its starts this is.
+/// The environment variable that gives an exclusive service the fence of its current start.
 const FENCE: &str = "WARREN_FENCE";
 
 impl ServiceRuntime {
@@ -85,9 +86,9 @@ impl ServiceRuntime {
         &self.template.host_budget
     }
 
-    /// Runs until the service ends; `started` is called when its instance is there and its `run` is
-    /// about to be called. `turn` is an exclusive service's. Dropping the future kills it: its
-    /// sockets are reset at once.
+    /// Runs until the service ends. `started` is called once it is instantiated and its `run` is
+    /// about to be called. `turn` is set for an exclusive service. Dropping the future kills the
+    /// service and resets its sockets at once.
     pub async fn run(&self, turn: Option<Turn>, started: impl FnOnce() + Send) -> ServiceEnd {
         let (fence, tenure) = match turn {
             Some(turn) => (Some(turn.fence), Some(turn.tenure)),
@@ -209,7 +210,7 @@ fn not_started(error: &wasmtime::Error, guest: &GuestStore) -> ServiceEnd {
         failure if failure.is_shortage() => {
             ServiceEnd::OutOfMemory(format!("{failure}\n{}", describe(error)))
         }
-        // A program that starts with more than its limit never starts.
+        // A program that needs more than its limit to start never starts.
         Failure::OutOfMemory(limit) => {
             ServiceEnd::StartFailed(format!("{}: {limit}", describe(error)))
         }

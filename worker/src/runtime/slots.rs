@@ -136,7 +136,7 @@ mod tests {
         assert!(matches!(fifth, Err(Failure::Busy { limit: 2 })));
 
         drop(first);
-        // Whoever does not wait is not let in before those who do.
+        // An invocation that does not wait is not let in before those that do.
         assert!(matches!(slots.now(), Err(Failure::Busy { limit: 2 })));
         assert!(poll!(&mut fourth).is_pending(), "the third came before it");
         let third = third.await.unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_goes_away_or_waited_long_enough_leaves_the_queue() {
+    async fn a_waiter_that_gives_up_or_waited_long_enough_leaves_the_queue() {
         let slots = Slots::new(1);
         let held = slots.now().unwrap();
         {
@@ -159,14 +159,14 @@ mod tests {
         let mut next = pin!(slots.wait(later(), LONG));
         assert!(
             poll!(&mut next).is_pending(),
-            "the queue has its place back"
+            "its place in the queue is free again"
         );
         drop(held);
         assert!(next.await.is_ok());
     }
 
     #[tokio::test]
-    async fn a_drain_waits_for_requests_and_those_that_wait_and_refuses_new_ones() {
+    async fn a_drain_waits_for_running_and_waiting_requests_and_refuses_new_ones() {
         let slots = Slots::new(1);
         let running = slots.request(later(), LONG).await.unwrap();
         let mut waiting = pin!(slots.request(later(), LONG));
@@ -180,7 +180,7 @@ mod tests {
         assert!(poll!(&mut drain).is_pending(), "one runs");
         drop(waiting);
         drain.await;
-        // A call that a request in flight elsewhere makes.
+        // A request in flight elsewhere makes this call.
         assert!(slots.now().is_ok());
     }
 

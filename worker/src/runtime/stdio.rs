@@ -1,4 +1,4 @@
-//! Guests' stdout and stderr, line by line into the replica's log.
+//! Writes guests' stdout and stderr line by line to the replica's log.
 
 use std::{
     io,
@@ -18,10 +18,10 @@ use wasmtime_wasi::{
 
 use crate::logs::LineWriter;
 
-/// What one write may carry. It bounds what the host copies at once, not what a guest may print.
+/// The most bytes of one write. It bounds what the host copies at once, not what a guest may print.
 const CHUNK: usize = 64 << 10;
 
-/// One of a guest's output streams. Clones write to the same lines.
+/// One of a guest's output streams. Clones continue the same line.
 #[derive(Clone)]
 pub struct GuestOutput(Arc<Mutex<LineWriter>>);
 

@@ -1,4 +1,4 @@
-//! What a replica uses of the machine.
+//! Measures what a replica uses of the machine.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use warren_net::Network;
 
 use super::memory::ReplicaMemory;
 
-/// What one replica uses at present, and has used.
+/// The current and the accumulated usage of one replica.
 pub struct ReplicaUsage {
     memory: Arc<ReplicaMemory>,
     cpu_nanos: AtomicU64,
@@ -30,12 +30,14 @@ impl ReplicaUsage {
         }
     }
 
-    /// Bytes: linear memory and tables of its instances, and what its network buffers for them.
+    /// Returns the bytes of linear memory and tables of its instances, and of the network's buffers
+    /// for them.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.used() + self.network.taken() as u64
     }
 
-    /// Time that its guests computed, all lives of the service and all invocations together.
+    /// Returns the CPU time of its guests: of all lives of the service and all invocations
+    /// together.
     pub fn cpu_time(&self) -> Duration {
         Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed))
     }

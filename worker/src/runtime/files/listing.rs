@@ -1,8 +1,8 @@
 //! `read-directory` of `wasi:filesystem` 0.3.
 //!
-//! wasmtime's own holds a thread of the worker's until the guest has read all entries: some hundred
-//! streams that nobody reads would leave none for anybody else. Here a thread reads some entries at
-//! a time, when the guest asks for more.
+//! wasmtime's own implementation occupies a thread of the worker until the guest has read all
+//! entries, so a few hundred streams that are never read would block all others. Here a thread
+//! reads a few entries at a time, when the guest asks for more.
 
 use std::{
     collections::VecDeque,
@@ -27,15 +27,15 @@ use wasmtime_wasi::{
 
 use crate::runtime::Guest;
 
-/// Entries that are read at once, so that a long listing needs no memory but for these.
+/// The number of entries that are read at once. A long listing needs no memory for more than these.
 const BATCH: usize = 64;
 
 type Outcome = FutureReader<Result<(), ErrorCode>>;
 
-/// Some entries, and where the next ones are unless these are the last.
+/// Some entries, and the rest of the directory unless these are the last.
 type Batch = Result<(VecDeque<DirectoryEntry>, Option<Dir>), ErrorCode>;
 
-/// Entries on their way to the guest.
+/// The entries of a directory on their way to the guest.
 struct Listing {
     read: VecDeque<DirectoryEntry>,
     next: Next,
@@ -45,7 +45,7 @@ struct Listing {
 }
 
 enum Next {
-    /// Not opened yet.
+    /// The directory is not open for reading yet.
     Directory(Arc<File>),
     Entries(Dir),
     Reading(AbortOnDropHandle<Batch>),
@@ -74,7 +74,7 @@ pub(super) fn read_directory(
             StreamReader::new(&mut store, listing)?
         }
         Err(code) => {
-            // The other end is below.
+            // The receiver is used below.
             let _ = told.send(Err(code));
             StreamReader::new(&mut store, std::iter::empty())?
         }
@@ -94,7 +94,7 @@ impl Listing {
         StreamResult::Dropped
     }
 
-    /// The next entry; `None`: there are no more.
+    /// Returns the next entry, or `None` if there are no more.
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -147,7 +147,8 @@ impl StreamProducer<Guest> for Listing {
         mut destination: Destination<'a, Self::Item, Self::Buffer>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        // Room for nothing asks whether there is something: an answer is never far.
+        // A read without capacity asks whether data is available. An entry is never far away, so
+        // the answer is yes.
         if destination.remaining(&mut store) == Some(0) {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
@@ -184,7 +185,7 @@ fn batch(mut entries: Dir) -> Batch {
             continue;
         }
         let file_type = match entry.file_type() {
-            // Not every file system lists types.
+            // Not every file system stores types in its directories.
             FileType::Unknown => {
                 let directory = entries.fd().map_err(io::Error::from)?;
                 let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn listings_that_nobody_reads_keep_no_thread() {
+    fn unread_listings_keep_no_thread() {
         let dir = tempfile::tempdir().unwrap();
         for number in 0..3 * BATCH {
             fs::write(dir.path().join(number.to_string()), "").unwrap();

@@ -22,10 +22,10 @@ use crate::runtime::Guest;
 
 use super::{Pair, Place, handle_of, volume};
 
-/// As wasmtime defines it; guests of other patch versions are linked to the same.
+/// The interface as wasmtime defines it. Guests of other patch versions are linked to it, too.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
-/// What a stream takes at once.
+/// The most bytes that a stream takes at once.
 const CHUNK: usize = 64 << 10;
 
 type Store<'a> = StoreContextMut<'a, Guest>;
@@ -226,11 +226,11 @@ fn answer<T>(result: FsResult<T>) -> Answer<T> {
     }
 }
 
-/// Bytes on their way into a file that counts.
+/// A stream of bytes into a file that counts.
 struct Output {
     file: Arc<File>,
     place: Place,
-    /// Where the next byte goes; `None`: to the end of the file.
+    /// The position of the next byte. `None` means the end of the file.
     offset: Option<u64>,
     state: State,
 }
@@ -245,7 +245,7 @@ enum State {
 // === impl Output ===
 
 impl Output {
-    /// Fails, once, as the last write did.
+    /// Returns the error of the last write, once.
     fn check(&mut self) -> StreamResult<()> {
         match mem::replace(&mut self.state, State::Closed) {
             State::Failed(error) => Err(StreamError::LastOperationFailed(error.into())),
@@ -263,7 +263,9 @@ impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         if !matches!(self.state, State::Ready) {
             self.check()?;
-            return Err(StreamError::trap("it writes before check-write allows it"));
+            return Err(StreamError::trap(
+                "a write was not permitted by check-write",
+            ));
         }
         let writing = write_all(
             self.place.clone(),
@@ -287,7 +289,8 @@ impl OutputStream for Output {
         })
     }
 
-    /// What the guest has written before it drops the stream is written.
+    /// Waits for the running write: all that the guest wrote before it dropped the stream is
+    /// written.
     async fn cancel(&mut self) {
         self.ready().await;
         self.state = State::Closed;

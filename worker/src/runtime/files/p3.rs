@@ -32,10 +32,10 @@ use crate::runtime::{Guest, host_memory::hold_paths};
 
 use super::{Pair, Place, handle_of, listing, volume};
 
-/// As wasmtime defines it; guests of other patch versions are linked to the same.
+/// The interface as wasmtime defines it. Guests of other patch versions are linked to it, too.
 const TYPES: &str = "wasi:filesystem/types@0.3.0";
 
-/// What one write moves at most.
+/// The most bytes that one write moves.
 const CHUNK: usize = 64 << 10;
 
 type Fd = Resource<Descriptor>;
@@ -80,7 +80,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     )
 }
 
-/// wasmtime's own call.
+/// Calls wasmtime's own implementation.
 macro_rules! wasmtime {
     ($call:ident, $store:expr $(, $argument:expr)*) => {{
         let files = $store.with_getter::<WasiFilesystem>(Guest::filesystem);
@@ -89,7 +89,8 @@ macro_rules! wasmtime {
     }};
 }
 
-/// Charges for the paths of a call until it has ended: any number of calls may be under way.
+/// Charges for the paths of a call until it has ended, because any number of calls may be in
+/// progress.
 macro_rules! hold {
     ($store:expr, $bytes:expr) => {
         match hold_paths($store, $bytes) {
@@ -217,7 +218,7 @@ async fn set_size(store: &Accessor<Guest>, (file, size): (Fd, u64)) -> Answer<()
     }
 }
 
-/// At an offset, or else at the end of the file.
+/// Writes at `offset`, or at the end of the file if it is `None`.
 fn write_via_stream(
     mut store: StoreContextMut<'_, Guest>,
     file: &Fd,
@@ -244,16 +245,16 @@ fn write_via_stream(
         }
         Err(code) => {
             data.close(&mut store)?;
-            // The other end is below.
+            // The receiver is used below.
             let _ = told.send(Err(code));
         }
     }
     FutureReader::new(&mut store, outcome)
 }
 
-/// Bytes on their way into a file.
+/// A stream of bytes into a file.
 struct Input {
-    /// Where they count, if anywhere.
+    /// The quota in which they count, if any.
     place: Option<Place>,
     file: Arc<File>,
     offset: Option<u64>,
@@ -282,8 +283,8 @@ impl Drop for Input {
 impl StreamConsumer<Guest> for Input {
     type Item = u8;
 
-    /// A write that has begun is waited for, also by a guest that would rather cancel it: it may
-    /// have happened already.
+    /// Waits for a write that has begun, even if the guest would rather cancel it, because it may
+    /// already have happened.
     fn poll_consume(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -295,7 +296,7 @@ impl StreamConsumer<Guest> for Input {
         let input = &mut *self;
         if input.writing.is_none() {
             let bytes = source.remaining();
-            // Nothing to write asks whether there is room.
+            // A write without bytes asks whether there is room.
             if bytes.is_empty() {
                 return Poll::Ready(Ok(StreamResult::Completed));
             }

@@ -1,8 +1,8 @@
-//! Calls that change an empty directory, under its quota.
+//! Calls that change an empty directory within its quota.
 //!
-//! wasmtime resolves every path, so that the guest is confined as it is elsewhere. Each call holds
-//! the volume's turn until it is counted, in a task that ends by itself: a guest that cancels a
-//! call, or ends, leaves nothing uncounted.
+//! wasmtime resolves every path, so the guest is confined as it is elsewhere. Each call holds the
+//! volume's turn until it is counted, in a task that runs to its end: a guest that cancels a call,
+//! or ends, leaves nothing uncounted.
 
 use std::{
     fs::File as OsFile,
@@ -36,7 +36,7 @@ use crate::volumes::quota::{BLOCK, DEPTH, Key, Over, Quota, Turn, blocks};
 
 use super::Place;
 
-/// One call, with a table of its own.
+/// One call, with a resource table of its own.
 struct Work {
     ctx: WasiFilesystemCtx,
     table: ResourceTable,
@@ -48,7 +48,7 @@ struct Work {
 #[derive(Clone, Copy)]
 struct At(u32);
 
-/// `open-at`, and where the file counts.
+/// Performs `open-at`, and returns the place where the file counts.
 pub(super) async fn open(
     quota: Arc<Quota>,
     dir: Dir,
@@ -116,8 +116,9 @@ pub(super) async fn set_size(place: Place, file: Arc<OsFile>, size: u64) -> io::
     spawn_blocking(resize).await.map_err(io::Error::other)?
 }
 
-/// Writes some of the bytes, at an offset or else at the end: fewer than all where no more fit,
-/// none only where none does. `place`: where they count, if anywhere.
+/// Writes some of the bytes, at `offset` or at the end of the file if it is `None`. Writes fewer
+/// than all if there is not enough room, and fails if there is none. `place` is where the bytes
+/// count, if anywhere.
 pub(super) async fn write<B: AsRef<[u8]> + Send + 'static>(
     place: Option<Place>,
     file: Arc<OsFile>,
@@ -143,7 +144,7 @@ fn write_counted(
     offset: Option<u64>,
 ) -> io::Result<usize> {
     let from = file.metadata()?.len();
-    // Nobody else writes to the volume meanwhile, so that this is its end.
+    // The turn excludes all other writers of the volume, so this is its end.
     let offset = offset.unwrap_or(from);
     let room = used.largest(from).saturating_sub(offset);
     let room = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
@@ -151,7 +152,7 @@ fn write_counted(
         return Err(Errno::NOSPC.into());
     }
     let written = put(file, &bytes[..room], Some(offset));
-    // Also after a failure, which may have come after a part.
+    // The size is also counted after a failure, because part of the bytes may have been written.
     let to = match (file.metadata(), &written) {
         (Ok(metadata), _) => metadata.len(),
         (Err(_), Ok(written)) => from.max(offset + *written as u64),
@@ -178,8 +179,8 @@ fn put(file: &OsFile, bytes: &[u8], offset: Option<u64>) -> io::Result<usize> {
     }
 }
 
-/// Runs a call when its turn has come. Dropped before that, nothing was done; later, it is done and
-/// counted all the same.
+/// Runs a call when its turn has come. If the future is dropped before that, nothing has been done;
+/// if it is dropped later, the call is still completed and counted.
 async fn run<T, F>(quota: &Arc<Quota>, call: impl FnOnce(Work) -> F) -> FsResult<T>
 where
     T: Send + 'static,
@@ -192,7 +193,7 @@ where
         used: quota.turn().await,
     };
     spawn(call(work)).await.unwrap_or_else(|error| {
-        // The runtime ends, or this is a bug.
+        // The runtime is shutting down, or this is a bug.
         Err(FsError::trap(wasmtime::Error::from(error)))
     })
 }
@@ -293,7 +294,7 @@ impl Work {
         let (from, to) = (self.push(from)?, self.push(to)?);
         let moved = self.stat(from, PathFlags::empty(), &old).await;
         let replaced = match self.hash(to, &new).await {
-            // Two names of one file stay as they are.
+            // A rename between two names of the same file changes nothing.
             Some(hash) if self.hash(from, &old).await != Some(hash) => {
                 Some(self.last(to, &new).await)
             }
@@ -311,7 +312,7 @@ impl Work {
         Ok(())
     }
 
-    /// Refuses to move a directory to where it, or what is in it, would be nested too deep.
+    /// Refuses to move a directory to a place where it or its contents would be nested too deeply.
     async fn check_depth(
         &mut self,
         (from, old): (At, &str),
@@ -365,7 +366,7 @@ impl Work {
         hash.await.ok().map(key)
     }
 
-    /// What is free once this name is gone, unless it has others.
+    /// Returns what becomes free once this name is removed, or `None` if the file has other names.
     async fn last(&mut self, at: At, path: &str) -> Option<(Key, u64)> {
         let stat = self.stat(at, PathFlags::empty(), path).await?;
         let bytes = match stat.type_ {
@@ -377,11 +378,11 @@ impl Work {
         Some((self.hash(at, path).await?, bytes))
     }
 
-    /// The directory in which the last segment of a path is.
+    /// Returns the directory that contains the last segment of a path.
     async fn parent(&mut self, at: At, path: &str) -> FsResult<Arc<OsFile>> {
         let parent = match path.trim_end_matches('/').rsplit_once('/') {
             None => ".",
-            // Absolute, which no path is.
+            // The path is absolute, which WASI does not allow.
             Some(("", _)) => return Err(ErrorCode::NotPermitted.into()),
             Some((parent, _)) => parent,
         };
@@ -423,7 +424,8 @@ fn key(hash: MetadataHashValue) -> Key {
     (hash.lower, hash.upper)
 }
 
-/// How many directories it is below the volume's own; more than [`DEPTH`] where that is not found.
+/// Returns how many directories this one is below the root of the volume, or more than [`DEPTH`] if
+/// the root is not found.
 fn depth(directory: &OsFile, root: (u64, u64)) -> io::Result<u32> {
     let up = |from: &dyn AsFd, path: &str| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -440,7 +442,8 @@ fn depth(directory: &OsFile, root: (u64, u64)) -> io::Result<u32> {
     Ok(DEPTH + 1)
 }
 
-/// How deep directories are nested in this one, or one more than `most`. Holds as many descriptors.
+/// Returns how deeply directories are nested in this one, or `most + 1` if it is more than `most`.
+/// Holds as many descriptors as it is deep.
 fn height(directory: &OsFile, most: u32) -> io::Result<u32> {
     let mut open = vec![rustix::fs::Dir::read_from(directory)?];
     let mut deepest = 0;

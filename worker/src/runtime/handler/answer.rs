@@ -1,4 +1,4 @@
-//! What stands behind the body of an answer: a request's place in an instance, and the time that it
+//! The guest behind the body of an answer: a request's place in an instance, and the time that it
 //! has.
 
 use std::{
@@ -17,9 +17,9 @@ use crate::runtime::{failure::Failure, http::body::Answering};
 
 use super::Lease;
 
-/// An answer that is not whole. Dropped, it gives the request up.
+/// An incomplete answer. Dropping it gives up the request.
 pub(super) struct Answer {
-    // In this order: an instance that learns that it is done finds its place given back.
+    // Fields drop in this order: the place is free before the instance learns that it is done.
     lease: Lease,
     _done: oneshot::Sender<()>,
     deadline: Pin<Box<Sleep>>,
@@ -53,7 +53,7 @@ impl Answering for Answer {
         self.lease.has_failed()
     }
 
-    /// Others may go on in its instance.
+    /// Other requests may continue in the same instance.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
         let expired = self.deadline.as_mut().poll(cx);
         expired.map(|()| Failure::Unfinished(self.timeout))

@@ -1,14 +1,14 @@
-//! What an instance has to do, and how long it may take. Pure.
+//! The work of an instance, and how long it may take. This is pure logic without I/O.
 //!
-//! An instance that works holds at least one place of its component: those of the requests that it
-//! answers, or, while it finishes its work after the last answer, that of the last request.
+//! A working instance holds at least one place of its component: those of the requests that it is
+//! answering, or, while it finishes its work after the last answer, the place of the last request.
 
 use tokio::time::Instant;
 use warren_model::spec::Reuse;
 
 use crate::runtime::slots::Slot;
 
-/// A request's place among a component's invocations, until its time is over.
+/// A request's place among the invocations of a component, and the time until which it may hold it.
 pub(super) struct Place {
     slot: Slot,
     deadline: Instant,
@@ -16,29 +16,30 @@ pub(super) struct Place {
 
 /// The requests of one instance.
 pub(super) struct Load {
-    /// Requests whose answer is not whole.
+    /// The number of requests whose answer is not complete.
     running: u32,
     taken: u32,
-    /// A request was given up in it: it takes no more.
+    /// Whether a request was given up in it. It then takes no more.
     condemned: bool,
-    /// When the last of its requests must have ended.
+    /// The time by which all of its requests must have ended.
     deadline: Instant,
-    /// Requests were answered in it that may have left work behind, and the last of these must have
-    /// ended by then.
+    /// Set if answered requests may have left work behind: the time by which the last of them must
+    /// have ended.
     answered: Option<Instant>,
-    /// Held by the work that goes on after the last answer.
+    /// The place that is held by the work after the last answer.
     rest: Option<Slot>,
-    /// The guest does nothing, whatever those who wait for its answers have noticed.
+    /// Whether the guest does nothing, even if those that wait for its answers have not noticed
+    /// yet.
     quiet: bool,
     ended: bool,
 }
 
-/// What becomes of an instance that answers no request at present.
+/// The consequence for an instance when a request is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// It goes on.
+    /// It continues.
     Stays,
-    /// Nobody needs it: it is to be ended.
+    /// It is no longer needed and must be ended.
     Ends,
 }
 
@@ -48,7 +49,7 @@ pub(super) enum Work {
     Answering {
         until: Instant,
     },
-    /// After the last answer.
+    /// The guest is still working after the last answer.
     Finishing {
         until: Instant,
     },
@@ -70,7 +71,7 @@ impl Place {
 // === impl Load ===
 
 impl Load {
-    /// Of an instance that is to begin with one request.
+    /// Returns the load of an instance that starts with one request.
     pub fn new(deadline: Instant) -> Self {
         Self {
             running: 1,
@@ -92,7 +93,7 @@ impl Load {
         self.is_open() && self.running < reuse.concurrency && self.taken < reuse.requests
     }
 
-    /// One more request. The caller must drop the slot without holding the lock of the load.
+    /// Adds a request. The caller must drop the slot without holding the lock of the load.
     #[must_use]
     pub fn take(&mut self, deadline: Instant) -> Option<Slot> {
         self.running += 1;
@@ -101,7 +102,8 @@ impl Load {
         self.rest.take()
     }
 
-    /// A request has its whole answer. Returns its slot unless what is left to do needs it.
+    /// Records that the answer to a request is complete. Returns its slot unless the remaining work
+    /// needs it.
     #[must_use]
     pub fn finish(&mut self, place: Place) -> Option<Slot> {
         self.running -= 1;
@@ -113,7 +115,8 @@ impl Load {
         None
     }
 
-    /// A request was given up. What an answered one has left to do is not ended for it.
+    /// Records that a request was given up. The remaining work of answered requests is not ended
+    /// for it.
     pub fn give_up(&mut self, place: Place, now: Instant) -> (Next, Option<Slot>) {
         self.running -= 1;
         self.condemned = true;
@@ -127,17 +130,17 @@ impl Load {
         (Next::Ends, Some(place.slot))
     }
 
-    /// The guest has failed: it takes no more.
+    /// Records that the guest has failed. It takes no more requests.
     pub fn fail(&mut self) {
         self.condemned = true;
     }
 
-    /// The guest begins with a request that was taken.
+    /// Records that the guest begins with a request that was taken.
     pub fn begin(&mut self) {
         self.quiet = false;
     }
 
-    /// The guest has done all that it had begun with.
+    /// Records that the guest has finished everything that it had begun.
     #[must_use]
     pub fn quiet(&mut self) -> Option<Slot> {
         self.quiet = true;
@@ -145,7 +148,7 @@ impl Load {
         self.rest.take()
     }
 
-    /// The instance is gone.
+    /// Records that the instance has ended.
     #[must_use]
     pub fn end(&mut self) -> Option<Slot> {
         self.ended = true;
@@ -178,8 +181,7 @@ mod tests {
         concurrency: 2,
     };
 
-    /// An instance with one request, of a component with as many places as there are requests in a
-    /// test.
+    /// An instance with one request, of a component with as many places as a test has requests.
     struct Rig {
         slots: Slots,
         load: Load,
@@ -267,7 +269,7 @@ mod tests {
         let until = rig.now + Duration::from_secs(1);
         assert_eq!(rig.load.work(), Work::Finishing { until });
 
-        // Its time is over, or it has done all.
+        // The time of its work is over, or the work is done.
         let late = Duration::from_millis(1001);
         for (quiet, at) in [(false, late), (true, Duration::ZERO)] {
             let (mut rig, first) = Rig::start();

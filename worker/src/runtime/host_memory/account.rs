@@ -1,4 +1,4 @@
-//! What the tables of one store hold.
+//! The memory that the tables of one store hold.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,43 +10,44 @@ use wasmtime::{
 use super::{Charge, Exceeded, HANDLES, HOST_HANDLES, Held, HostBudget, measure};
 use crate::runtime::Guest;
 
-/// Bytes that may be charged by an upper bound before the tables are measured. A quarter of what
-/// was measured, if that is more: so measuring costs no more than keeping did.
+/// The bytes that may be charged by upper bounds before the tables are measured, or a quarter of
+/// the last measurement if that is more. Measuring therefore costs no more than adding the entries
+/// did.
 const UNMEASURED: usize = 32 << 10;
 
-/// Calls of a guest into the host after which its tables are measured, and one more for every so
-/// many entries that they have. A call makes a few entries at most.
+/// The number of calls into the host after which a guest's tables are measured, plus one for every
+/// `ENTRIES_PER_CALL` entries that they have. A call adds a few entries at most.
 const CALLS: usize = 128;
 const ENTRIES_PER_CALL: usize = 4;
 
-/// The smallest amount that one call may pass to the host while the budget is used up, in bytes:
-/// enough for calls that give something back, and for those that can say themselves that there is
-/// too much.
+/// The smallest amount that one call may pass to the host while the budget is exhausted, in bytes.
+/// It is enough for calls that release something, and for those that can report themselves that
+/// there is too much.
 const LEAST_VALUES: usize = 256 << 10;
 
-/// What one store holds of its guest's budget, given back when this is dropped.
+/// The part of its guest's budget that one store holds. Dropping it returns the part.
 #[derive(Debug)]
 pub struct Account {
     budget: Arc<HostBudget>,
     measured: usize,
-    /// Charged since, by upper bounds.
+    /// The bytes charged by upper bounds since the last measurement.
     expected: usize,
-    /// Held for as long as the store lives.
+    /// The bytes held for as long as the store lives.
     fixed: usize,
-    /// Until the tables are measured next.
+    /// The number of calls until the next measurement.
     calls_left: usize,
-    /// Entries of 0.3's own table, when it was last measured.
+    /// The number of entries in the table of 0.3 when it was last measured.
     tasks: usize,
-    /// Of 0.2, by their handles.
+    /// The charges for directory listings of 0.2, by their handles.
     pub(super) listings: HashMap<u32, Charge>,
 }
 
 // === impl Account ===
 
 impl Account {
-    /// Of a store that holds `fixed` bytes from its start to its end.
+    /// Returns the account of a store that holds `fixed` bytes from start to end.
     pub fn new(budget: &Arc<HostBudget>, fixed: usize) -> Self {
-        // The store that it is too much for is told at its first measurement.
+        // A store for which this is too much fails at its first measurement.
         budget.force(fixed);
         Self {
             budget: Arc::clone(budget),
@@ -63,7 +64,7 @@ impl Account {
         &self.budget
     }
 
-    /// Charges what a call is about to add to the table: so many bytes at most.
+    /// Charges for at most `bytes` that a call is about to add to the table.
     pub fn expect(
         &mut self,
         table: &mut ResourceTable,
@@ -82,7 +83,7 @@ impl Account {
         Ok(())
     }
 
-    /// Charges what the store holds to its end.
+    /// Charges for memory that the store holds until its end.
     pub fn keep(&mut self, held: Held, bytes: usize) -> Result<(), Exceeded> {
         if !self.budget.add(bytes) {
             return Err(self.budget.exceeded(held));
@@ -91,7 +92,8 @@ impl Account {
         Ok(())
     }
 
-    /// Charges what the table holds in place of what was expected. Whether the budget allows it.
+    /// Replaces the expected charge by one for what the table actually holds. Returns whether the
+    /// budget allows it.
     fn measure(&mut self, table: &mut ResourceTable) -> bool {
         let footprint = measure::footprint(table, self.tasks);
         let before = self.measured + self.expected;
@@ -112,8 +114,8 @@ impl Drop for Account {
     }
 }
 
-/// Watches over what a guest holds, at every way into the host and out of it: host calls and those
-/// intrinsics of the component model that make handles, tasks, streams and futures.
+/// Checks what a guest holds on every transition into and out of the host: host calls, and those
+/// intrinsics of the component model that create handles, tasks, streams and futures.
 pub(in crate::runtime) fn watch(
     mut store: StoreContextMut<'_, Guest>,
     hook: CallHook,
@@ -137,14 +139,14 @@ pub(in crate::runtime) fn watch(
     Ok(())
 }
 
-/// Measures all tables of the store. A guest that holds too much ends.
+/// Measures all tables of the store. Fails, which ends the guest, if it holds too much.
 fn audit(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
     let mut context = store.as_context_mut();
     let tasks = context.concurrent_resource_table();
     let tasks = tasks.map_or(0, |table| table.iter_mut().count());
     let (account, table) = store.data_mut().account_and_table();
     account.tasks = tasks;
-    // What other instances of the guest hold does not end one that holds little.
+    // Memory that other instances of the guest hold does not end an instance that holds little.
     let is_allowed = account.measure(table);
     let mine = account.measured + account.fixed;
     if !is_allowed && mine > UNMEASURED {
@@ -153,7 +155,8 @@ fn audit(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Which bound of the host ended a guest, if one did. wasmtime has no types for two of its own.
+/// Returns which limit of the host ended a guest, if one did. wasmtime has no types for two of
+/// these errors, so they are recognized by their text.
 pub(in crate::runtime) fn exceeded_by(
     error: &wasmtime::Error,
     budget: &HostBudget,

@@ -1,4 +1,4 @@
-//! Bodies with charges: of pieces that came for a guest, and of those that it has written.
+//! Bodies with charges for their pieces, both those received for a guest and those written by it.
 
 use std::{
     pin::Pin,
@@ -12,14 +12,14 @@ use wasmtime_wasi_http::Error;
 
 use super::{Charge, Held, HostBudget};
 
-/// A body that fails when the guest that reads it makes the worker hold more than its budget
+/// A body that fails when reading it makes the worker hold more for the guest than its budget
 /// allows.
 pub struct MeteredBody<B> {
     body: B,
     budget: Arc<HostBudget>,
 }
 
-/// A body of 0.3 with the charge for a piece of it, one of which may wait until it is taken.
+/// A body of 0.3 with a charge for one piece, which may wait until it is taken.
 pub struct HeldBody<B> {
     body: B,
     _piece: Charge,

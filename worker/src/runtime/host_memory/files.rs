@@ -1,5 +1,5 @@
-//! What functions of `wasi:filesystem/types` hold: the listing of a directory by 0.2, which is read
-//! as a whole, and the paths of calls of 0.3, any number of which may be under way.
+//! Charges for functions of `wasi:filesystem/types`: for directory listings of 0.2, which are read
+//! as a whole, and for the paths of calls of 0.3, any number of which may be in progress.
 
 use std::{fs::File, sync::Arc};
 
@@ -22,14 +22,14 @@ use wasmtime_wasi::{
 use super::{Charge, Held};
 use crate::runtime::{Guest, engine::Generation};
 
-/// Interfaces as wasmtime defines them; guests of other patch versions are linked to the same.
+/// The interfaces as wasmtime defines them. Guests of other patch versions are linked to them, too.
 const P2: &str = "wasi:filesystem/types@0.2.12";
 const P3: &str = "wasi:filesystem/types@0.3.0";
 
-/// The longest paths of one call together, in bytes: two of the longest that Linux has.
+/// The longest paths of one call together, in bytes: two of the longest that Linux allows.
 const PATH_MAX: usize = 2 * 4096;
 
-/// An entry of a listing without its name, in bytes.
+/// The bytes of an entry of a listing without its name.
 const ENTRY: usize = 128;
 
 pub(super) fn add_to_linker(
@@ -70,8 +70,8 @@ async fn read_directory(
         Descriptor::File(_) => return Ok(Err(p2::ErrorCode::NotDirectory)),
     };
     let budget = Arc::clone(guest.host_budget());
-    // Counted first: what is read has no size that could be asked for. What cannot be read is told
-    // by the reader.
+    // The entries are counted first, because the size of a listing cannot be queried. Errors are
+    // left for the actual read to report.
     let listed = spawn_blocking(move || {
         let bytes = listing_bytes(&file).unwrap_or(0);
         budget.take(Held::Directories, bytes)
@@ -88,9 +88,9 @@ async fn read_directory(
     }
 }
 
-/// What the entries of a directory take when all of them are read.
+/// Returns the bytes that the entries of a directory take when all of them are read.
 fn listing_bytes(directory: &File) -> rustix::io::Result<usize> {
-    // The guest's own descriptor may be one that only leads to what is below.
+    // The guest's own descriptor may be one that only allows lookups.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let readable = openat(directory, ".", flags, Mode::empty())?;
     let mut bytes = 0;
@@ -113,7 +113,7 @@ pub(in crate::runtime) fn hold_paths(
     charge.map_err(|_| p3::ErrorCode::InsufficientMemory)
 }
 
-/// A function that stands in for wasmtime's and refuses paths that are too long before anything
+/// Replaces one of wasmtime's functions by one that refuses paths that are too long before anything
 /// waits.
 macro_rules! with_paths {
     ($types:ident, $name:literal, $method:ident,
@@ -138,7 +138,8 @@ macro_rules! with_paths {
 
 type Fd = Resource<Descriptor>;
 
-/// Those that change a directory hold their paths where they are bounded by its volume.
+/// The functions that change a directory are not here: `runtime::files` bounds these, and holds
+/// their paths.
 fn add_paths(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut types = linker.instance(P3)?;
     with_paths!(types, "stat-at", stat_at,

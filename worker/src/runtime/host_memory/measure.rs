@@ -1,7 +1,7 @@
-//! What is in a table, in bytes.
+//! Measures the bytes that a table holds.
 //!
-//! Estimates, on the side of too much: what an allocator adds is not known, and what is private to
-//! wasmtime is not seen.
+//! These are estimates that err on the high side: the overhead of the allocator is not known, and
+//! what is private to wasmtime is not visible.
 
 use std::collections::HashSet;
 
@@ -17,25 +17,26 @@ use wasmtime_wasi_http::{
     p3::{Request, Response},
 };
 
-/// An entry of a table, with the object that it stands for: sockets, streams, pollables.
+/// The bytes of an entry of a table, with the object that it represents: a socket, a stream or a
+/// pollable.
 const ENTRY: usize = 256;
-/// A task, a stream or a future of 0.3.
+/// The bytes of a task, a stream or a future of 0.3.
 const TASK: usize = 512;
-/// A request or a response without its fields and strings.
+/// The bytes of a request or a response without its fields and strings.
 const MESSAGE: usize = 1 << 10;
-/// The fields of a response that came in are slices of the buffer that they were read into.
+/// The bytes of the buffer behind a received response, of which its fields are slices.
 const READ_BUFFER: usize = 8 << 10;
-/// A field in a map: its place, name and value, in vectors that double as they grow.
+/// The bytes of a field in a map: its place, name and value, in vectors that double as they grow.
 const FIELD: usize = 240;
 
-/// What a table holds.
+/// The contents of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Footprint {
     pub entries: usize,
     pub bytes: usize,
 }
 
-/// What the table holds, and so many tasks, streams and futures.
+/// Returns the contents of the table, together with this many tasks, streams and futures.
 pub(super) fn footprint(table: &mut ResourceTable, tasks: usize) -> Footprint {
     let mut sum = Footprint {
         entries: 0,
@@ -77,13 +78,13 @@ pub(super) fn footprint(table: &mut ResourceTable, tasks: usize) -> Footprint {
     sum
 }
 
-/// What a map of fields takes.
+/// Returns the bytes that a map of fields takes.
 pub(in crate::runtime) fn fields_bytes(map: &HeaderMap) -> usize {
     let content: usize = map
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    // A map keeps room for more than it has.
+    // A map has capacity for more than it holds.
     content + map.len().max(map.capacity() / 2) * FIELD
 }
 
@@ -100,7 +101,7 @@ fn request_bytes(request: &HostOutgoingRequest) -> usize {
     method + scheme + text(&request.authority) + text(&request.path_with_query)
 }
 
-/// What a field adds to a map at most.
+/// Returns the most bytes that a field adds to a map.
 pub(in crate::runtime) fn field_bytes(name: &str, value: &[u8]) -> usize {
     name.len() + value.len() + FIELD
 }

@@ -91,7 +91,7 @@ pub enum Exceeded {
     )]
     Bytes { held: Held, limit: usize },
     #[error(
-        "it may have {0} handles at once, of sockets, streams, requests and whatever else there is: drop those that are \
+        "it may have {0} handles at once, including sockets, streams and requests: drop those that are \
          not needed"
     )]
     Handles(usize),

@@ -16,7 +16,7 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
-/// A map with one field of so many bytes.
+/// Returns a map with one field of this many bytes.
 fn fields(bytes: usize) -> FieldMap {
     let mut map = FieldMap::new_mutable(usize::MAX);
     let value = ::http::HeaderValue::from_bytes(&vec![b'x'; bytes]).unwrap();
@@ -42,7 +42,7 @@ fn a_budget_is_as_large_as_the_memory_limit_within_bounds() {
 }
 
 #[test]
-fn what_is_charged_comes_back_when_the_charge_is_dropped() {
+fn a_charge_is_returned_when_it_is_dropped() {
     let budget = HostBudget::new(0);
     let whole = budget.take(Held::Bodies, budget.limit()).unwrap();
     let refused = budget.take(Held::Values, 1).unwrap_err();
@@ -67,7 +67,7 @@ fn bytes_are_charged_until_their_last_slice_is_gone() {
 }
 
 #[test]
-fn many_threads_never_charge_more_than_there_is() {
+fn many_threads_never_charge_more_than_the_limit() {
     let budget = HostBudget::new(0);
     thread::scope(|threads| {
         for _ in 0..4 {
@@ -84,10 +84,10 @@ fn many_threads_never_charge_more_than_there_is() {
 }
 
 #[test]
-fn pieces_shrink_long_before_nothing_is_left() {
+fn pieces_shrink_long_before_the_budget_is_exhausted() {
     let budget = HostBudget::new(0);
     let mut held = Vec::new();
-    // So many answers at once whose clients do not read, each with a piece that waits.
+    // This many answers wait at once for clients that do not read, each with one piece.
     for _ in 0..512 {
         let piece = budget.piece(64 << 10);
         assert!(piece >= LEAST_PIECE);
@@ -97,7 +97,7 @@ fn pieces_shrink_long_before_nothing_is_left() {
     assert_eq!(budget.piece(64 << 10), 64 << 10);
 }
 
-/// The next frame of a body that is there already.
+/// Returns the next frame of a body that is ready.
 fn next<B: hyper::body::Body + Unpin>(
     body: &mut B,
 ) -> Option<Result<hyper::body::Frame<B::Data>, B::Error>> {
@@ -134,7 +134,7 @@ fn a_table_is_measured_by_what_is_in_it() {
     let first = table.push(fields(100_000)).unwrap();
     let one = measure::footprint(&mut table, 0);
     assert!((100_000..110_000).contains(&one.bytes), "{one:?}");
-    // As what `headers` of a request returns.
+    // `headers` of a request returns such a copy.
     let copy = table.get(&first).unwrap().clone();
     let copy = table.push(copy).unwrap();
     let shared = measure::footprint(&mut table, 0);
@@ -154,7 +154,7 @@ fn an_account_forgets_what_was_dropped() {
     let budget = HostBudget::new(0);
     let mut account = Account::new(&budget, 500);
     let mut table = ResourceTable::new();
-    // Far more than the budget over time, and never much at once.
+    // Over time this is far more than the budget, but never much at once.
     for _ in 0..2_000 {
         let expected = account.expect(&mut table, Held::Fields, 100_300);
         expected.unwrap();
@@ -177,7 +177,7 @@ fn an_account_refuses_what_is_kept_beyond_the_budget() {
     });
     let kept = kept.count();
     assert!((120..170).contains(&kept), "{kept}");
-    // Another instance of the guest has to do with what is left.
+    // Another instance of the guest can only use the rest.
     let mut other = Account::new(&budget, 0);
     let refused = other.expect(&mut ResourceTable::new(), Held::Fields, 200_000);
     assert_eq!(refused, Err(budget.exceeded(Held::Fields)));
@@ -189,10 +189,10 @@ fn an_account_refuses_what_is_kept_beyond_the_budget() {
 }
 
 proptest! {
-    /// Whatever instances do, in whatever order they end: what is charged is at least what they
-    /// hold, and nothing in the end.
+    /// Whatever instances do, and in whatever order they end, the charged bytes are at least what
+    /// they hold, and zero in the end.
     #[test]
-    fn charges_cover_what_is_held_and_all_of_it_comes_back(
+    fn charges_cover_what_is_held_and_are_all_returned(
         steps in prop::collection::vec((0..3_usize, 0..4_u8, 1..40_000_usize), 1..120)
     ) {
         let budget = HostBudget::new(0);

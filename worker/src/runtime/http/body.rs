@@ -1,4 +1,4 @@
-//! The body of an answer while its guest writes it, the same for both generations of the interface.
+//! The body of an answer while its guest writes it, for both generations of the interface.
 
 use std::{
     pin::Pin,
@@ -22,44 +22,49 @@ use crate::{
     runtime::{ComponentRuntime, failure::Failure},
 };
 
-/// The guest behind an answer. Dropping it gives the request up, and ends a guest that serves no
+/// The guest behind an answer. Dropping it gives up the request, and ends a guest that serves no
 /// other.
 pub(in crate::runtime) trait Answering: Send + Unpin + 'static {
-    /// The client has all that it will get: the guest may finish its work, until its timeout.
+    /// Records that the client has all that it will get. The guest may finish its work until its
+    /// timeout.
     fn release(self);
 
-    /// Whether the guest has failed. A failed one leaves its body as if it had finished it.
+    /// Returns whether the guest has failed. The body of a failed guest ends as if it were
+    /// complete.
     fn has_failed(&self) -> bool;
 
-    /// Ready once the time for the answer is over, for a guest that nothing else ends then.
+    /// Returns `Ready` once the time for the answer is over, for guests that nothing else ends
+    /// then.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Failure>;
 }
 
-/// Ends as an error when the guest fails, takes too long or writes other than its head says, so
-/// that no client takes a part for the whole. Dropped early, it gives the request up.
+/// The body of an answer. It ends with an error if the guest fails, takes too long or does not
+/// write what its head announced, so that no client mistakes a part for the whole. Dropping it
+/// early gives up the request.
 struct GuestBody<A> {
-    /// `None` once nothing more comes.
+    /// `None` once nothing more follows.
     body: Option<WasiBody>,
     component: Arc<ComponentRuntime>,
     length: Option<Length>,
-    /// `None` once the answer is whole or has failed.
+    /// `None` once the answer is complete or has failed.
     guest: Option<A>,
-    /// Why it breaks off, on the next occasion: a connection gives up at once, and what came before
-    /// the error would be lost if there were no time to send it.
+    /// The error with which the body ends, returned on the next poll. A connection is closed at
+    /// once on an error, and bytes that were returned just before it would be lost without time to
+    /// send them.
     broken: Option<BoxError>,
 }
 
-/// What `content-length` promises, in bytes.
+/// The bytes that `content-length` announces.
 struct Length {
     all: u64,
     left: u64,
-    /// The last byte is followed by trailers, maybe: otherwise it ends the body, whatever its guest
-    /// still does.
+    /// Whether trailers may follow the last byte. Otherwise that byte ends the body, whatever its
+    /// guest still does.
     has_trailers: bool,
 }
 
-/// The answer of a guest, checked, with the guest behind it. The guest's log has the reason for
-/// every failure.
+/// Checks the answer of a guest and returns it with the guest behind its body. The reason for every
+/// failure is in the guest's log.
 pub(in crate::runtime) fn answer<A: Answering>(
     component: &Arc<ComponentRuntime>,
     method: &Method,
@@ -110,8 +115,8 @@ pub(in crate::runtime) fn answer<A: Answering>(
     }))
 }
 
-/// Reads what no client gets: a guest that answers HEAD as it answers GET must not fail for it. It
-/// ends with the guest.
+/// Reads a body that no client gets, until it or its guest ends. A guest that answers HEAD as it
+/// answers GET must not fail for it.
 fn discard(mut body: WasiBody) {
     if !body.is_end_stream() {
         tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
@@ -129,7 +134,7 @@ impl<A: Answering> GuestBody<A> {
         }
     }
 
-    /// Whether as many bytes have come as were promised.
+    /// Returns whether all the announced bytes have been written.
     fn is_complete(&self) -> bool {
         self.length.as_ref().is_some_and(|length| length.left == 0)
     }
@@ -140,11 +145,11 @@ impl<A: Answering> GuestBody<A> {
         Poll::Ready(None)
     }
 
-    /// The guest has spoiled its answer, and may go on: nobody hears any more of it.
+    /// Ends an invalid answer. The guest may continue, but nothing more of its answer is used.
     fn break_off(&mut self, failure: Failure, cx: &mut Context<'_>) -> Polled {
         let failure = self.component.logged(failure);
         self.release();
-        // A client that has all that was promised is not concerned.
+        // A client that has all that was announced is not affected.
         if self.is_complete() {
             return self.end();
         }
@@ -170,7 +175,7 @@ impl<A: Answering> GuestBody<A> {
                         return self.break_off(failure, cx);
                     }
                 }
-                // A connection may poll no further once the promised length was written.
+                // A connection may stop polling once the announced length was written.
                 if self.is_complete() {
                     self.release();
                 }
@@ -185,7 +190,7 @@ impl<A: Answering> GuestBody<A> {
                     let failure = length.missed();
                     return self.break_off(failure, cx);
                 }
-                // Nothing follows trailers, and nobody asks for it.
+                // Nothing follows trailers, and a connection does not poll for more.
                 _ => self.release(),
             }
         }
@@ -237,9 +242,9 @@ impl<A: Answering> HttpBody for GuestBody<A> {
         };
         match frame {
             Some(Ok(frame)) => this.on_frame(frame, cx),
-            // Its log has the reason.
+            // The reason is in the guest's log.
             _ if this.guest.as_ref().is_some_and(Answering::has_failed) => {
-                this.give_up("the component failed before its answer was whole", cx)
+                this.give_up("the component failed before its answer was complete", cx)
             }
             Some(Err(code)) => this.on_error(code, cx),
             None => match &this.length {

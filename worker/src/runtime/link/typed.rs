@@ -1,5 +1,5 @@
-//! Signatures of byte lists and strings, linked with their types: 64 KiB cost microseconds instead
-//! of the milliseconds that a [`wasmtime::component::Val`] for each byte takes.
+//! Links signatures of byte lists and strings by their static types. 64 KiB then cost microseconds
+//! instead of the milliseconds that one [`wasmtime::component::Val`] for each byte takes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use wasmtime::{
 
 use super::{super::Guest, Callee, Caller, Failure};
 
-/// The shapes that are worth a type of their own.
+/// The types that are worth static linking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Bytes,
@@ -51,17 +51,17 @@ impl Shape {
     }
 }
 
-/// What a call returns, and what it returns when the callee failed.
+/// The result of a call, including the one that reports that the callee failed.
 trait Answer: ComponentNamedList + Lift + Lower + Send + Sync + Sized + 'static {
-    /// `None` where the signature cannot say it.
+    /// Returns the result that reports a failure, or `None` if the signature cannot express it.
     fn failed(_callee: &Callee, _failure: &Failure) -> Option<Self> {
         None
     }
 }
 
-/// What a call passes.
+/// The arguments of a call.
 trait Arguments: ComponentNamedList + Lift + Lower + Send + Sync + 'static {
-    /// What they take on their way, in bytes.
+    /// Returns the bytes that they take while they are passed.
     fn bytes(&self) -> usize;
 }
 
@@ -113,7 +113,8 @@ impl Answer for (Result<(), String>,) {
     }
 }
 
-/// Defines the function with its types where they are among those known here; tells whether it did.
+/// Defines the function with static types if its signature is supported here. Returns whether it
+/// did.
 pub(super) fn define(
     instance: &mut LinkerInstance<'_, Guest>,
     name: &str,

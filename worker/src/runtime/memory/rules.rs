@@ -1,33 +1,34 @@
-//! Who is lent memory, and from whom it is taken back. Pure.
+//! Decides which guest is lent memory, and from which guest it is taken back. This is pure logic.
 
 use std::collections::HashMap;
 
-/// A replica may exceed its reserves by at most this many times the memory that is free afterwards.
+/// The excess of a replica over its reserves may be at most this many times the memory that is free
+/// afterwards.
 ///
-/// As free memory shrinks this bound falls, and the replica that exceeds its reserves most meets it
-/// first. What is left is for those that exceed theirs less: a ninth of what can be lent beside one
-/// large borrower, and less beside several.
+/// As free memory shrinks, this bound falls, and the replica with the largest excess reaches it
+/// first. The rest is left for replicas with a smaller excess: a ninth of what can be lent beside
+/// one large borrower, and less beside several.
 const TIMES_FREE: u64 = 8;
 
 /// A growth beyond a reserve.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask {
     pub bytes: u64,
-    /// What all guests of the replica exceed their reserves by, once this is granted.
+    /// The bytes by which all guests of the replica exceed their reserves once this is granted.
     pub excess: u64,
-    /// No other replica is on the worker: nothing is kept for others.
+    /// Whether no other replica is on the worker. Nothing is then kept for others.
     pub alone: bool,
 }
 
-/// What one guest exceeds its reserve by.
+/// A guest and the bytes by which it exceeds its reserve.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Borrower {
-    /// Tells replicas apart.
+    /// Identifies the replica.
     pub replica: usize,
     pub excess: u64,
 }
 
-/// Whether a growth is granted while so much of the capacity is committed.
+/// Returns whether a growth is granted while `committed` bytes of the capacity are committed.
 pub(super) fn lends(capacity: u64, committed: u64, ask: Ask) -> bool {
     let free = capacity
         .checked_sub(committed)
@@ -35,8 +36,9 @@ pub(super) fn lends(capacity: u64, committed: u64, ask: Ask) -> bool {
     free.is_some_and(|free| ask.alone || ask.excess <= free.saturating_mul(TIMES_FREE))
 }
 
-/// The indices of those that exceed their reserve, in the order in which memory is taken back: by
-/// what the whole replica exceeds, then by what the guest does; the most first.
+/// Returns the indices of the guests that exceed their reserve, in the order in which memory is
+/// taken back: first by the excess of the whole replica, then by that of the guest, the largest
+/// first.
 pub(super) fn order(guests: &[Borrower]) -> Vec<usize> {
     let mut of_replica: HashMap<usize, u64> = HashMap::new();
     for guest in guests {

@@ -1,29 +1,29 @@
-//! Why a guest is short of memory, in words.
+//! Describes why a guest is short of memory.
 
 use std::fmt;
 
 use warren_model::quantity::rounded_bytes;
 
-/// Why the worker does not grant memory, or takes it back, though the guest is within its own
+/// The reason why the worker refuses memory or takes it back, although the guest is within its own
 /// limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shortage {
     pub(super) kind: Kind,
-    /// What the guest had.
+    /// The bytes that the guest had.
     pub(super) used: u64,
     pub(super) reserve: u64,
-    /// What the worker could still lend.
+    /// The bytes that the worker could still lend.
     pub(super) free: u64,
     pub(super) capacity: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// There is too little to lend it more.
+    /// There is too little memory to lend it more.
     Refused,
-    /// What it had beyond its reserve belongs to the reserves of others, who want it.
+    /// The memory that it borrowed is needed for the reserves of others.
     TakenBack,
-    /// The reserves on this worker add up to more than it has.
+    /// The reserves on this worker exceed its memory.
     OverAssigned,
 }
 

@@ -7,7 +7,7 @@ use tokio::time::{Duration, timeout};
 
 use super::{rules::lends, *};
 
-/// An ask of a replica that exceeds its reserve by so much once it is granted.
+/// Returns a request of a replica whose excess will be `excess` once it is granted.
 fn ask(bytes: u64, excess: u64, alone: bool) -> Ask {
     Ask {
         bytes,
@@ -17,20 +17,20 @@ fn ask(bytes: u64, excess: u64, alone: bool) -> Ask {
 }
 
 #[test]
-fn loans_end_first_for_who_exceeds_most() {
+fn loans_are_first_refused_to_the_replica_that_exceeds_most() {
     #[rustfmt::skip]
     let table = [
-        // Capacity, committed, bytes, excess, alone: whether it is lent.
+        // Capacity, committed, bytes, excess, alone, and whether it is lent.
         (100, 0, 10, 10, false, true),
         (100, 90, 10, 10, true, true),
         (100, 91, 10, 10, true, false),
-        // Nine are left: eight times as much is the most that anybody may exceed.
+        // Nine are left; the excess may be at most eight times as much.
         (100, 90, 1, 72, false, true),
         (100, 90, 1, 73, false, false),
         (100, 98, 1, 8, false, true),
         (100, 98, 1, 9, false, false),
         (100, 99, 1, 1, false, false),
-        // Reserves came while more was lent than is left for them.
+        // Reserves were added while more was lent than is left for them.
         (100, 101, 1, 1, false, false),
         (100, 101, 1, 1, true, false),
         (u64::MAX, 0, 1 << 40, 1 << 40, false, true),
@@ -42,7 +42,7 @@ fn loans_end_first_for_who_exceeds_most() {
 }
 
 #[test]
-fn memory_is_taken_back_of_the_replica_that_exceeds_most() {
+fn memory_is_taken_back_from_the_replica_that_exceeds_most() {
     let guest = |replica, excess| Borrower { replica, excess };
     let guests = [
         guest(1, 50),
@@ -56,7 +56,7 @@ fn memory_is_taken_back_of_the_replica_that_exceeds_most() {
 }
 
 #[test]
-fn a_reserve_is_always_there_however_much_others_want() {
+fn a_reserve_is_always_granted_however_much_others_want() {
     let budget = MemoryBudget::new(100);
     let (greedy, modest) = (budget.replica(), budget.replica());
     let (greedy, modest) = (greedy.guest(10), modest.guest(40));
@@ -65,10 +65,10 @@ fn a_reserve_is_always_there_however_much_others_want() {
     while hog.grow(1).is_ok() {
         taken += 1;
     }
-    // 50 can be lent; with 44 of them lent 6 are left, and one more would be beyond 8 times 5.
+    // 50 can be lent. With 44 of them lent 6 are left, and one more would exceed 8 times 5.
     assert_eq!(taken, 10 + 44);
     neighbour.grow(40).unwrap();
-    // Who exceeds less may still have some.
+    // A replica that exceeds its reserve less may still have some.
     neighbour.grow(4).unwrap();
     assert!(hog.grow(1).is_err());
     assert_eq!(budget.used(), 98);
@@ -81,7 +81,7 @@ fn a_reserve_is_always_there_however_much_others_want() {
 }
 
 #[tokio::test]
-async fn what_was_lent_is_taken_back_for_a_reserve_that_came_later() {
+async fn lent_memory_is_taken_back_for_a_reserve_that_was_added_later() {
     let budget = MemoryBudget::new(100);
     let (a, b) = (budget.replica(), budget.replica());
     let (large, small) = (a.guest(10), b.guest(10));
@@ -93,13 +93,13 @@ async fn what_was_lent_is_taken_back_for_a_reserve_that_came_later() {
     let late = late.instance();
     assert!(other.grow(1).is_err(), "nothing is left to lend");
     late.grow(25).unwrap();
-    assert!(!large.is_ending(), "all of it is there");
+    assert!(!large.is_ending(), "the reserve is still free");
     late.grow(10).unwrap();
     let shortage = timeout(Duration::from_secs(60), large.taken_back()).await;
     let told = shortage.unwrap().to_string();
     assert!(told.contains("for the reserves of others"), "{told}");
-    assert!(large.grow(1).is_err(), "it grows on");
-    // It gives back what is needed: nobody else has to end, however much is asked for before it
+    assert!(large.grow(1).is_err(), "it is ending and must not grow");
+    // It returns what is needed, so no other guest has to end, however much is asked for before it
     // has.
     late.grow(25).unwrap();
     assert!(!other.is_ending());
@@ -109,7 +109,7 @@ async fn what_was_lent_is_taken_back_for_a_reserve_that_came_later() {
 }
 
 #[tokio::test]
-async fn of_a_component_only_as_many_instances_end_as_it_takes() {
+async fn no_more_instances_of_a_component_end_than_necessary() {
     let budget = MemoryBudget::new(100);
     let (a, b) = (budget.replica().guest(10), budget.replica().guest(0));
     let instances: Vec<_> = (0..6).map(|_| a.instance()).collect();
@@ -124,7 +124,7 @@ async fn of_a_component_only_as_many_instances_end_as_it_takes() {
 }
 
 #[test]
-fn reserves_beyond_what_there_is_are_refused_and_nothing_is_kept_of_it() {
+fn reserves_beyond_the_capacity_are_refused_and_leave_nothing_committed() {
     let budget = MemoryBudget::new(100);
     let (a, b) = (budget.replica().guest(80), budget.replica().guest(80));
     let (a, b) = (a.instance(), b.instance());
@@ -135,7 +135,7 @@ fn reserves_beyond_what_there_is_are_refused_and_nothing_is_kept_of_it() {
     b.grow(20).unwrap();
 }
 
-/// What happens to guests of several replicas.
+/// A step of guests of several replicas.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Grow { guest: usize, bytes: u64 },
@@ -151,7 +151,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn who_exceeds_less_is_not_refused_first(
+    fn a_replica_that_exceeds_less_is_not_refused_first(
         capacity in 0..1000_u64, committed in 0..1000_u64, bytes in 0..100_u64, excess in 0..1000_u64, less in 0..1000_u64,
     ) {
         if lends(capacity, committed, ask(bytes, excess, false)) {
@@ -160,7 +160,7 @@ proptest! {
         }
     }
 
-    /// Two guests a replica; the reserves fit the worker.
+    /// Each replica has two guests, and all reserves fit the worker.
     #[test]
     fn reserves_are_granted_and_the_capacity_holds(
         reserves in vec(0..30_u64, 6), spare in 0..100_u64, steps in vec(any_step(), 0..60),
@@ -192,14 +192,14 @@ proptest! {
             prop_assert_eq!(budget.used(), used.iter().sum::<u64>());
             let committed = used.iter().zip(&reserves).map(|(used, reserve)| used.max(reserve));
             prop_assert_eq!(budget.committed.load(Relaxed), committed.sum::<u64>());
-            // All reserves were there from the start, so nothing is ever taken back.
+            // All reserves existed from the start, so nothing is ever taken back.
             prop_assert!(instances.iter().all(|instance| !instance.is_ending()));
         }
     }
 }
 
 #[test]
-fn counts_are_exact_when_many_threads_take_and_give_back() {
+fn counts_are_exact_when_many_threads_take_and_return_memory() {
     let budget = MemoryBudget::new(2_000);
     let replicas: Vec<_> = (0..2).map(|_| budget.replica()).collect();
     let guests: Vec<_> = replicas.iter().map(|replica| replica.guest(100)).collect();

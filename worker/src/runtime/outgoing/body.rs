@@ -1,4 +1,4 @@
-//! Bodies on their way: what fails in one is told as what it was.
+//! Bodies of outgoing requests and their responses, which keep the exact reason of a failure.
 
 use std::{
     pin::Pin,
@@ -20,11 +20,12 @@ use super::{
     failure,
 };
 
-/// The body of a guest's request, `None` where there is none.
+/// The body of a guest's request, or `None` if it has none.
 ///
-/// HTTP/1.1 drops one unread where it sends none: with a GET that does not say how long it is, or a
-/// length of 0. A guest that has yet to end its body, as empty as that may be, must not find it
-/// broken: it is read to its end, which comes with the guest's at the latest.
+/// The HTTP/1.1 client drops a body unread if it sends none, as with a GET without a length or with
+/// a length of 0. A guest that has not yet ended its body, empty as it may be, must not find it
+/// broken. The body is therefore read to its end, which comes with the end of the guest at the
+/// latest.
 pub(super) struct RequestBody {
     body: Option<WasiBody>,
     broken: Broken,
@@ -32,25 +33,25 @@ pub(super) struct RequestBody {
     tasks: Option<Tasks>,
 }
 
-/// Why a guest's body broke off, for whoever waits for the response: the client below would only
-/// say that it did.
+/// The reason why a guest's body broke off, for the code that waits for the response: the client
+/// below would only report that it did.
 #[derive(Clone, Default)]
 pub(super) struct Broken(Arc<Mutex<Option<Error>>>);
 
-/// The guest's body broke off; [`Broken`] says why.
+/// The guest's body broke off. [`Broken`] has the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the guest's body broke off")]
 pub(super) struct BrokeOff;
 
-/// The body of a response, each piece of which comes within a time.
+/// The body of a response, each piece of which must arrive in time.
 pub(super) struct ResponseBody {
     body: Incoming,
     patience: Duration,
-    /// Runs while the guest waits: what it does between pieces is its own time.
+    /// This runs only while the guest waits: the time between its reads is its own.
     timer: Pin<Box<Sleep>>,
     is_waiting: bool,
     _flight: Flight,
-    /// Of the head, while it may not have reached the guest.
+    /// The charge for the head, which may not have reached the guest yet.
     _head: Charge,
 }
 

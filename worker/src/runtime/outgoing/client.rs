@@ -1,5 +1,4 @@
-//! One guest's client: its connections, kept from request to request, and what becomes of a
-//! request.
+//! The HTTP client of one guest: its kept connections, and how a request is sent.
 
 use std::{
     pin::pin,
@@ -43,26 +42,27 @@ use super::{
     failure,
 };
 
-/// Bytes that wait in one stream of HTTP/2, and in all of a connection, for a guest to read them.
+/// The bytes that may wait in one HTTP/2 stream, and in all streams of a connection, until a guest
+/// reads them.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// Connections of one guest. Dropping it ends them.
+/// The connections of one guest. Dropping it ends them.
 pub(super) struct Client {
     connector: Connector,
     limits: Limits,
     pools: Mutex<Pools>,
-    /// Requests whose response is not over.
+    /// The number of requests whose response has not ended.
     flying: Arc<AtomicUsize>,
     tasks: Tasks,
-    // Held for its drop.
+    // This ends all tasks when it is dropped.
     _end: DropGuard,
 }
 
-/// Kept connections, by how their version of HTTP is chosen.
+/// The kept connections, by how their version of HTTP is chosen.
 #[derive(Clone)]
 struct Pools {
-    /// HTTP/1.1, and over TLS HTTP/2 where the server has it.
+    /// HTTP/1.1, or HTTP/2 over TLS if the server offers it.
     negotiated: Pool,
     /// HTTP/2 with prior knowledge.
     http2: Pool,
@@ -70,22 +70,22 @@ struct Pools {
 
 type Pool = legacy::Client<Connector, RequestBody>;
 
-/// Runs what drives connections, until the client is dropped.
+/// Runs the tasks that drive connections, until the client is dropped.
 #[derive(Clone)]
 pub(super) struct Tasks(CancellationToken);
 
-/// Counts one request until its response is over.
+/// Counts one request until its response has ended.
 pub(super) struct Flight(Arc<AtomicUsize>);
 
-/// What a request that may be sent twice is made of.
+/// A copy of a request that may be sent twice.
 struct Copy {
     head: http::request::Parts,
-    /// HTTP/1.1 sends no body with a GET that does not say how long it is, whatever the guest might
-    /// write.
+    /// Whether it is complete only if HTTP/1.1 is used, which sends no body with a GET without a
+    /// length, whatever the guest might write.
     is_whole_by_http1_alone: bool,
 }
 
-/// A request that was not answered.
+/// The reason why a request has no answer.
 enum Unanswered {
     Failed(legacy::Error),
     Timeout(Error),
@@ -105,7 +105,7 @@ impl Client {
         )
     }
 
-    /// The same, without its connections.
+    /// Returns the same client without its connections.
     pub(super) fn renewed(&self) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let connector = Connector {
@@ -133,7 +133,7 @@ impl Client {
     }
 
     /// Sends a request and returns with the head of the response. Dropping the future, or the body,
-    /// gives it up.
+    /// gives up the request.
     pub(super) async fn send(
         &self,
         request: Request<WasiBody>,
@@ -201,7 +201,7 @@ impl Client {
         }
     }
 
-    /// Why there was no connection in time.
+    /// Returns the error for a connection that was not available in time.
     fn no_connection(&self) -> Error {
         match self.is_full() {
             true => Error::ConnectionLimitReached,
@@ -209,13 +209,13 @@ impl Client {
         }
     }
 
-    /// Whether there is no place for one more connection.
+    /// Returns whether all connections are in use or kept.
     pub(super) fn is_full(&self) -> bool {
         self.connector.places.available_permits() == 0
     }
 
-    /// Where the connection for a request may be kept. Connections that wait for requests to others
-    /// make room.
+    /// Returns the pool for a request's connection. If there is no place for one more, connections
+    /// that are kept for other requests are closed.
     fn pool(&self, is_http2: bool) -> Pool {
         let mut idle = None;
         let mut pools = self.pools.lock();
@@ -228,13 +228,13 @@ impl Client {
             false => pools.negotiated.clone(),
         };
         drop(pools);
-        // Closes what it holds, while nobody waits for the lock.
+        // This closes the kept connections without holding the lock.
         drop(idle);
         pool
     }
 
-    /// Whether a server is taken to speak HTTP/2 unasked: one of gRPC, and what the manifest calls
-    /// so. Over TLS it is asked.
+    /// Returns whether the server is assumed to speak HTTP/2 with prior knowledge: for gRPC
+    /// requests, and where the manifest says so. Over TLS the version is negotiated.
     fn is_http2(&self, request: &Request<WasiBody>) -> bool {
         let uri = request.uri();
         if uri.scheme() == Some(&Scheme::HTTPS) {
@@ -247,14 +247,14 @@ impl Client {
     }
 }
 
-/// The size of a head in bytes, if it is larger or has more fields than one may.
+/// Returns the size of a head in bytes if it is too large or has too many fields.
 fn beyond_limits(headers: &HeaderMap) -> Option<u32> {
     check_head(headers).err()?;
     Some(u32::try_from(head_size(headers)).unwrap_or(u32::MAX))
 }
 
-/// Says that trailers are welcome, which servers of HTTP/1.1 want to hear, and of gRPC too (RFC
-/// 9110, section 10.1.4).
+/// Announces that trailers are accepted. Servers of HTTP/1.1 and of gRPC expect this (RFC 9110,
+/// section 10.1.4).
 fn accept_trailers(head: &mut http::request::Parts, is_http2: bool) {
     let trailers = HeaderValue::from_static("trailers");
     head.headers.entry(header::TE).or_insert(trailers);
@@ -290,7 +290,7 @@ impl Pools {
 
 impl Tasks {
     pub(super) fn run(&self, work: impl Future<Output = ()> + Send + 'static) {
-        // Without a runtime, while it ends, there is nobody to work for.
+        // Outside of a runtime, which happens during shutdown, there is nothing to run for.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(self.0.clone().run_until_cancelled_owned(work));
         }
@@ -303,7 +303,7 @@ where
     F::Output: Send,
 {
     fn execute(&self, work: F) {
-        // Owned by the token, which ends all of them.
+        // The token owns the task, and ends all of them.
         tokio::spawn(self.0.clone().run_until_cancelled_owned(work));
     }
 }
@@ -326,7 +326,7 @@ impl Drop for Flight {
 // === impl Copy ===
 
 impl Copy {
-    /// Of a request that may reach a server twice: idempotent, and without a body.
+    /// Copies a request that may reach a server twice because it is idempotent and has no body.
     fn of(request: &Request<RequestBody>) -> Option<Self> {
         let has_length = request.headers().contains_key(header::CONTENT_LENGTH);
         let method = request.method();
@@ -346,8 +346,8 @@ impl Copy {
         })
     }
 
-    /// Whether the connection was used before, and closed by a server that may not have seen the
-    /// request (RFC 9110, section 9.2.2).
+    /// Returns whether the request may be repeated: the connection was used before, and was closed
+    /// by a server that may not have seen the request (RFC 9110, section 9.2.2).
     fn may_follow(&self, error: &legacy::Error) -> bool {
         let Some(connection) = error.connect_info() else {
             return false;

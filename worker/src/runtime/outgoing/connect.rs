@@ -1,4 +1,5 @@
-//! New connections: resolved, decided, connected to as decided, and secured.
+//! Opens connections: resolves the name, lets the policy decide, connects to the address that it
+//! allowed, and adds TLS.
 
 use std::{
     io,
@@ -41,30 +42,30 @@ use super::{
     tls::{self, H2},
 };
 
-/// How long an address may take while there are others to try.
+/// The time that one address may take while others remain to be tried.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Opens the connections of one guest.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) ways: Ways,
-    /// One for each connection.
+    /// One permit for each connection.
     pub(super) places: Arc<Semaphore>,
     pub(super) tls: TlsConnector,
 }
 
-/// A connection, with its place among the guest's.
+/// A connection, which holds one of the guest's places.
 pub(super) struct Transport {
     io: TokioIo<LastWords<Box<dyn Io>>>,
     is_http2: bool,
-    /// What holds it, if it is in the workload's network.
+    /// The scope that owns it, if it is in the workload's network.
     scope: Option<Scope>,
     is_shut: bool,
     answers: Answers,
     _place: OwnedSemaphorePermit,
 }
 
-/// How many responses have begun to come over a connection: with one, it has been used before.
+/// The number of responses that have begun on a connection. One that has any was used before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers(Arc<AtomicUsize>);
 
@@ -148,8 +149,7 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    /// Who asked waits for as long as it likes; a connection that nobody waits for any more has an
-    /// end too.
+    /// A caller may wait for less. This timeout ends attempts for which no caller waits any more.
     fn call(&mut self, uri: Uri) -> Self::Future {
         let opening = self.clone().open(uri);
         Box::pin(async {
@@ -226,8 +226,8 @@ impl Write for Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        // What was not ended in good order was cut: by its guest's end, or in the midst of a
-        // request.
+        // A connection that was not shut down cleanly was cut: its guest ended, or a request was in
+        // progress.
         let how = if self.is_shut {
             End::Closed
         } else {

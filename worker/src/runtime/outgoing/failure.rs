@@ -1,4 +1,4 @@
-//! What went wrong with a request, in the words of `wasi:http` `error-code`.
+//! Translates the failures of a request to the `error-code` of `wasi:http`.
 
 use std::{error::Error as _, io};
 
@@ -8,38 +8,38 @@ use wasmtime_wasi_http::Error;
 
 use crate::policy::{DenyReason, ResolveError};
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error("the guest's egress does not allow it")]
     Denied,
-    #[error("the name leads to an address that no name allows")]
+    #[error("the name resolves to an address that a name may not lead to")]
     Prohibited,
     #[error("not a host name")]
     InvalidName,
     #[error("{rcode}")]
     Dns { rcode: String },
-    #[error("no name server answers")]
+    #[error("no name server answered")]
     DnsTimeout,
     #[error("the server refused the connection")]
     Refused,
-    #[error("the server does not answer")]
+    #[error("the server did not answer")]
     Timeout,
-    #[error("there is no way to the server")]
+    #[error("there is no route to the server")]
     Unreachable,
     #[error("the guest has too many connections")]
     Limit,
-    #[error("the connection broke while it was made")]
+    #[error("the connection broke while it was being opened")]
     Broken,
     #[error("the server's certificate is not valid")]
     Certificate,
     #[error("the server ended the handshake: {name}")]
     Alert { id: u8, name: String },
-    #[error("the server does not speak TLS as it should")]
+    #[error("the server violated the TLS protocol")]
     Tls,
 }
 
-/// What a response's head did not come for.
+/// Returns the reason why the head of a response did not arrive.
 pub(super) fn of_request(error: &legacy::Error) -> Error {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -54,12 +54,12 @@ pub(super) fn of_request(error: &legacy::Error) -> Error {
     Error::InternalError(Some(error.to_string()))
 }
 
-/// What a response's body broke off for.
+/// Returns the reason why the body of a response broke off.
 pub(super) fn of_body(error: &hyper::Error) -> Error {
     of_hyper(error, Error::HttpResponseIncomplete)
 }
 
-/// Whether the server may have closed the connection before it saw the request.
+/// Returns whether the server may have closed the connection before it saw the request.
 pub(super) fn is_dropped(error: &legacy::Error) -> bool {
     let hyper = error.source().and_then(|cause| cause.downcast_ref());
     hyper.is_some_and(is_cut)
@@ -79,7 +79,7 @@ fn of_hyper(error: &hyper::Error, cut: Error) -> Error {
     }
 }
 
-/// Whether the connection broke, rather than that the server said what makes no sense.
+/// Returns whether the connection broke, as opposed to a server that sent something invalid.
 fn is_cut(error: &hyper::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput};
 
@@ -151,15 +151,16 @@ impl From<io::Error> for ConnectError {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::Timeout,
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Broken,
-            // No route, no address of the family, or the machine's own firewall.
+            // There is no route, this machine has no address of the family, or its own firewall
+            // refused.
             _ => Self::Unreachable,
         }
     }
 }
 
 impl ConnectError {
-    /// `named`: the guest asked for a name, which led to the address; it did not name the address
-    /// itself.
+    /// Returns the error for a refusal of the policy. `named` says that the guest used a name that
+    /// led to the address, and not the address itself.
     pub(super) fn denied(reason: &DenyReason, named: bool) -> Self {
         match reason {
             DenyReason::LinkLocal { .. }

@@ -1,4 +1,4 @@
-//! `send` of `wasi:http/client` 0.3, which is wasmtime's but for two sentences of the document.
+//! `send` of `wasi:http/client` 0.3: wasmtime's implementation with two corrections.
 //!
 //! wasmtime reports that the transmission of a request went well even if it was never sent, and it
 //! does not send a request whose path is empty.
@@ -18,13 +18,13 @@ use wasmtime_wasi_http::{
 
 use crate::runtime::{Guest, host_memory::HeldBody};
 
-/// The interface as wasmtime defines it; guests of other patch versions are linked to the same.
+/// The interface as wasmtime defines it. Guests of other patch versions are linked to it, too.
 const CLIENT: &str = "wasi:http/client@0.3.0";
 
-/// Reports how the transmission of a request went, by the future that `request.new` returned.
+/// Reports how the transmission of a request went, through the future that `request.new` returned.
 struct Transmission(Option<oneshot::Sender<Result<(), Error>>>);
 
-/// Shadows `send`; `linker` has all of `wasi:http` 0.3 already.
+/// Shadows `send`. `linker` must already have all of `wasi:http` 0.3.
 pub(in crate::runtime) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker
@@ -58,7 +58,7 @@ async fn send(
     }
 }
 
-/// The same request, with a path, whose transmission has the outcome of `transmitted`.
+/// Returns the same request with a path. The outcome of its transmission is that of `transmitted`.
 fn watched(
     store: &Accessor<Guest>,
     request: Resource<Request>,
@@ -95,7 +95,7 @@ fn watched(
     })
 }
 
-/// What is sent for an empty path: RFC 9112, sections 3.2.1 and 3.2.4.
+/// Returns the target that is sent for an empty path (RFC 9112, sections 3.2.1 and 3.2.4).
 fn empty_path(method: &Method) -> PathAndQuery {
     PathAndQuery::from_static(match *method {
         Method::OPTIONS => "*",
@@ -120,7 +120,7 @@ impl Transmission {
 }
 
 impl Drop for Transmission {
-    /// The guest has cancelled the call.
+    /// Reports that the guest has cancelled the call, unless the outcome was already sent.
     fn drop(&mut self) {
         if let Some(sender) = self.0.take() {
             let given_up = "the request was given up before it was answered".to_owned();

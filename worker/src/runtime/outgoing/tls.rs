@@ -1,4 +1,4 @@
-//! TLS to the outside, by rustls.
+//! TLS for connections to the outside, with rustls.
 
 use std::sync::{Arc, LazyLock};
 
@@ -6,12 +6,12 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::failure::ConnectError;
 
-/// HTTP/2, as servers name it (RFC 7301, RFC 9113).
+/// The name of HTTP/2 in ALPN (RFC 7301, RFC 9113).
 pub(super) const H2: &[u8] = b"h2";
 const HTTP_11: &[u8] = b"http/1.1";
 
-/// Trusts whom Mozilla trusts. What it knows of servers, to resume sessions, is common to all
-/// guests.
+/// Returns a configuration that trusts Mozilla's root certificates. All guests share what it
+/// remembers of servers to resume sessions.
 pub(super) fn public() -> Arc<ClientConfig> {
     static PUBLIC: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
         trusting(RootCertStore {
@@ -29,7 +29,7 @@ pub(super) fn trusting(roots: RootCertStore) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// What went wrong in a handshake.
+/// Returns what went wrong in a handshake.
 pub(super) fn failure(error: &std::io::Error) -> ConnectError {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
     match cause {

@@ -1,4 +1,4 @@
-//! What one instance of a component takes of the pools.
+//! The cost of one instance of a component: what it takes of the pools.
 
 use std::ops::{Index, IndexMut};
 
@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// What there is only so much of in the process. Components' instances come from pools, those of
-/// services are made on demand.
+/// The resources that the process has only a limited number of. Instances of components come from
+/// pools, those of services are allocated on demand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pool {
     P2Fibers,
@@ -24,7 +24,7 @@ pub(super) enum Pool {
     P3Fibers,
     P3Memories,
     P3Tables,
-    /// The kernel's. Those of the other pools are counted when they are sized.
+    /// The kernel's mappings. Those of the other pools are accounted for when they are sized.
     ServiceMappings,
     ServiceMemories,
 }
@@ -44,14 +44,14 @@ pub(super) const POOLS: [Pool; 8] = [
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amounts([u32; POOLS.len()]);
 
-/// What one instance takes.
+/// The amounts that one instance takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost(pub(super) Amounts);
 
-/// One instance of the component takes more than any may.
+/// One instance of the component takes more than any instance may.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "one instance of it takes {wanted} {what}, and may take {most}: make it of fewer or smaller parts"
+    "one instance of it takes {wanted} {what}, and may take {most}: build it from fewer or smaller parts"
 )]
 pub struct TooCostly {
     pub(super) what: &'static str,
@@ -62,7 +62,7 @@ pub struct TooCostly {
 // === impl Pool ===
 
 impl Pool {
-    /// The engine's: fibers, memories, tables.
+    /// Returns the pools of an engine: fibers, memories and tables.
     pub fn of(generation: Generation) -> [Self; 3] {
         match generation {
             Generation::P2 => [Self::P2Fibers, Self::P2Memories, Self::P2Tables],
@@ -70,7 +70,7 @@ impl Pool {
         }
     }
 
-    /// What it has, in the plural.
+    /// Returns the name of its contents, in the plural.
     pub fn name(self) -> &'static str {
         match self {
             Self::P2Fibers => "instances of WASI 0.2",
@@ -101,18 +101,19 @@ impl IndexMut<Pool> for Amounts {
 // === impl Cost ===
 
 impl Cost {
-    /// Of an instance of `component`. Its heap for garbage collection, if it may have one, is a
-    /// memory like others.
+    /// Returns the cost of an instance of `component`. If it may have a heap for garbage
+    /// collection, that counts as a memory.
     ///
     /// With WASI 0.3 a task that blocks keeps its fiber, and the tasks of each inner component run
-    /// one at a time; beside them the engine needs one for itself. With 0.2 there is one.
+    /// one at a time; in addition, the engine needs one fiber for itself. With 0.2 there is one
+    /// fiber.
     pub fn of(
         component: &Component,
         needs: Needs,
         generation: Generation,
         role: Role,
     ) -> Result<Self, TooCostly> {
-        // Nothing that imports core modules has been linked.
+        // This is `None` only for components that import core modules, which cannot be linked.
         let required = component.resources_required().unwrap_or(ResourcesRequired {
             num_memories: u32::MAX,
             max_initial_memory_size: None,

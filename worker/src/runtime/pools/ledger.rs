@@ -1,4 +1,4 @@
-//! Who has what of the pools, and who waits.
+//! Records how much each account holds of the pools, and which accounts wait.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,20 +10,20 @@ use super::{
     shortfall::Shortfall,
 };
 
-/// Tells accounts apart.
+/// Identifies an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct AccountId(u64);
 
 pub(super) struct Ledger {
     sizes: Amounts,
-    /// What all accounts have.
+    /// The sum of what all accounts hold.
     used: Amounts,
-    /// What each account has or has reserved, whichever is more, summed up.
+    /// The sum over all accounts of what each holds or has reserved, whichever is more.
     committed: Amounts,
-    /// What is reserved for each account.
+    /// The amount that is reserved for each account.
     reserve: Amounts,
     accounts: BTreeMap<AccountId, Holdings>,
-    /// Accounts in whose queues somebody waits, in the order in which they are served.
+    /// The accounts with waiters in their queues, in the order in which they are served.
     turns: VecDeque<AccountId>,
     next: u64,
 }
@@ -31,8 +31,8 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct Holdings {
     has: Amounts,
-    /// One for each cost: an instance that takes little of one pool does not wait for one that
-    /// takes much of another.
+    /// One queue for each cost, so that an instance that takes little of one pool does not wait for
+    /// one that takes much of another.
     queues: Vec<Queue>,
 }
 
@@ -64,7 +64,7 @@ impl Ledger {
         id
     }
 
-    /// Of an account that has nothing any more.
+    /// Closes an account that holds nothing any more.
     pub fn close(&mut self, id: AccountId) {
         self.accounts.remove(&id);
         self.turns.retain(|turn| *turn != id);
@@ -72,7 +72,7 @@ impl Ledger {
         self.settle();
     }
 
-    /// Counts what an instance takes, or says why it may not.
+    /// Counts what an instance takes, or returns why it may not.
     pub fn take(&mut self, id: AccountId, cost: &Amounts) -> Result<(), Shortfall> {
         let queued = self.accounts.get(&id).is_some_and(|holdings| {
             let mut queues = holdings.queues.iter();
@@ -90,7 +90,8 @@ impl Ledger {
         self.settle();
     }
 
-    /// At the end of the queue. What is sent is that the cost has been counted.
+    /// Adds a waiter at the end of the queue. Receiving a message means that the cost has been
+    /// counted.
     pub fn enqueue(&mut self, id: AccountId, cost: &Amounts) -> oneshot::Receiver<()> {
         let (tell, granted) = oneshot::channel();
         if !self.turns.contains(&id) {
@@ -107,7 +108,7 @@ impl Ledger {
         granted
     }
 
-    /// Takes those out of the queues of an account that wait no more.
+    /// Removes waiters that gave up from the queues of an account.
     pub fn forget_closed(&mut self, id: AccountId) {
         if let Some(holdings) = self.accounts.get_mut(&id) {
             for queue in &mut holdings.queues {
@@ -115,11 +116,11 @@ impl Ledger {
             }
             holdings.queues.retain(|queue| !queue.waiting.is_empty());
         }
-        // Others may have waited behind it.
+        // Others may have waited behind them.
         self.settle();
     }
 
-    /// Grants what can be granted, to one of each account in turn.
+    /// Grants what can be granted, to one waiter of each account in turn.
     fn settle(&mut self) {
         let mut refused = 0;
         while refused < self.turns.len() {
@@ -142,8 +143,8 @@ impl Ledger {
         }
     }
 
-    /// Grants the first of one of the account's queues what it waits for. Whether there was one
-    /// that could be.
+    /// Grants the first waiter of one of the account's queues. Returns whether any could be
+    /// granted.
     fn grant_one(&mut self, id: AccountId) -> bool {
         let mut index = 0;
         while let Some(cost) = self.cost_of_queue(id, index) {
@@ -153,7 +154,7 @@ impl Ledger {
                 self.change(id, |has, pool| has + cost[pool]);
                 return true;
             }
-            // Else nobody waited any more, and the queue is gone.
+            // If it returned false, no waiter was left and the queue is gone.
         }
         false
     }
@@ -163,7 +164,7 @@ impl Ledger {
         queues.get(index).map(|queue| queue.cost)
     }
 
-    /// Whether somebody still waited in this queue. An empty one is removed.
+    /// Returns whether the queue still had a waiter. An empty queue is removed.
     fn tell_first(&mut self, id: AccountId, index: usize) -> bool {
         let Some(holdings) = self.accounts.get_mut(&id) else {
             return false;
@@ -189,7 +190,8 @@ impl Ledger {
 
     fn shortfall(&self, id: AccountId, cost: &Amounts) -> Shortfall {
         let short = |pool: &super::Pool| !rules::grants(self.ask(id, cost, *pool));
-        // Where others of the workload are before it, any pool that it takes of.
+        // If the workload only waits behind its own queue, this is any pool that the instance takes
+        // from.
         let taken = |pool: &super::Pool| cost[*pool] > 0;
         let mut pools = POOLS.iter();
         let pool = pools.clone().copied().find(short);
@@ -233,7 +235,7 @@ impl Ledger {
         }
     }
 
-    /// Reserves each account's part, as there are more or fewer of them now.
+    /// Recomputes the reserve of each account after the number of accounts has changed.
     fn share(&mut self) {
         for pool in POOLS {
             let reserve = rules::reserve(self.sizes[pool], self.accounts.len());

@@ -1,12 +1,12 @@
-//! What instances share that there is only so much of: the slots of the engines' pools and the
+//! Limits the scarce resources that instances share: the slots of the engines' pools and the
 //! kernel's mappings.
 //!
-//! An instance is made only with a [`Place`], which counts what it will take, so that the engines'
-//! own pools are never found empty. A workload has a part of each pool to itself and may borrow of
-//! what is left; see [`rules`]. Those that wait for a place are served in order within a workload,
-//! and workloads in turn.
+//! An instance is created only with a [`Place`], which counts what it will take, so the engines'
+//! own pools are never found exhausted. A workload has a part of each pool to itself and may borrow
+//! from the rest; see [`rules`]. Waiters are served in order within a workload, and workloads take
+//! turns.
 //!
-//! One lock for all: it is taken twice for each instance, for a few additions.
+//! There is one lock for everything. It is taken twice for each instance, for a few additions.
 
 mod cost;
 mod ledger;
@@ -44,26 +44,27 @@ pub struct Pools {
     accounts: Mutex<HashMap<WorkloadId, Weak<Account>>>,
 }
 
-/// What one workload has of the pools. Its part of them is reserved for as long as this lives.
+/// The account of one workload. Its part of the pools is reserved for as long as this lives.
 pub struct Account {
     pools: Arc<Pools>,
     id: AccountId,
 }
 
-/// What the instances of one guest take, and of which account.
+/// The cost of each instance of one guest, and the account that it is charged to.
 #[derive(Clone)]
 pub struct Claim {
     account: Arc<Account>,
     cost: Cost,
 }
 
-/// What one instance takes. Dropping it gives it back: after its store, whose slots are free then.
+/// The resources of one instance. It must be dropped after the instance's store, whose slots are
+/// free then, and returns them.
 pub struct Place {
     account: Arc<Account>,
     cost: Cost,
 }
 
-/// How many slots the engine of a generation has for components.
+/// The number of slots that the engine of a generation has for components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
     pub fibers: u32,
@@ -74,7 +75,7 @@ pub struct Slots {
 // === impl Pools ===
 
 impl Pools {
-    /// As large as the kernel allows this process.
+    /// Returns pools as large as the kernel allows this process.
     pub fn of_this_process() -> Result<Arc<Self>, TooSmall> {
         let allowed = sizes::Allowed::of_this_process();
         let sizes = sizes::sizes(allowed)?;
@@ -106,7 +107,7 @@ impl Pools {
         }
     }
 
-    /// The account of a workload, which all its replicas on this worker share.
+    /// Returns the account of a workload, which all its replicas on this worker share.
     pub fn account(self: &Arc<Self>, workload: &WorkloadId) -> Arc<Account> {
         let mut accounts = self.accounts.lock();
         if let Some(account) = accounts.get(workload).and_then(Weak::upgrade) {
@@ -125,7 +126,8 @@ impl Pools {
 // === impl Account ===
 
 impl Account {
-    /// For instances of this cost, unless the pools are too small for even one beside others.
+    /// Returns a claim for instances of this cost. Fails if the pools are too small for even one of
+    /// them beside others.
     pub fn claim(self: &Arc<Self>, cost: Cost) -> Result<Claim, TooCostly> {
         for pool in POOLS {
             let (wanted, most) = (cost.0[pool], rules::largest(self.pools.sizes[pool]));
@@ -150,14 +152,14 @@ impl Drop for Account {
 // === impl Claim ===
 
 impl Claim {
-    /// A place at once, or why there is none.
+    /// Returns a place at once, or the reason why there is none.
     pub fn now(&self) -> Result<Place, Shortfall> {
         let account = &self.account;
         account.pools.ledger.lock().take(account.id, &self.cost.0)?;
         Ok(self.place())
     }
 
-    /// A place as soon as there is one, until this moment at most. Dropping the future gives up.
+    /// Waits for a place until `until` at the longest. Dropping the future gives up.
     pub async fn wait(&self, until: Instant) -> Result<Place, Shortfall> {
         let Account { pools, id } = &*self.account;
         let granted = {
@@ -187,7 +189,7 @@ impl Claim {
         }
     }
 
-    /// What was counted already.
+    /// Returns the place for a cost that was already counted.
     fn place(&self) -> Place {
         Place {
             account: Arc::clone(&self.account),
@@ -196,20 +198,21 @@ impl Claim {
     }
 }
 
-/// In the queue. Dropped, it leaves it, and gives back what it was granted and nobody took.
+/// A waiter in the queue. Dropping it leaves the queue, or returns a place that was granted but not
+/// taken.
 struct Waiting<'a> {
     claim: &'a Claim,
-    /// `None` once it was taken.
+    /// `None` once the place was taken.
     granted: Option<oneshot::Receiver<()>>,
 }
 
 impl Waiting<'_> {
-    /// Returns once a place was granted, which the caller has from then on.
+    /// Waits until a place is granted. From then on it belongs to the caller.
     async fn granted(&mut self) {
         if let Some(granted) = &mut self.granted
             && granted.await.is_err()
         {
-            // Never while the account lives, which the claim holds.
+            // This cannot happen while the account exists, and the claim holds it.
             std::future::pending::<()>().await;
         }
         self.granted = None;
@@ -240,5 +243,5 @@ impl Drop for Place {
     }
 }
 
-/// For how long a service's start waits for a place.
+/// The longest time that a service's start waits for a place.
 pub const SERVICE_WAIT: Duration = Duration::from_secs(30);

@@ -1,36 +1,36 @@
-//! Who is given a part of a pool. Pure.
+//! Decides whether a workload gets more of a pool. This is pure logic.
 //!
 //! Half of each pool is reserved in equal parts for the workloads of the worker, whether they use
 //! it or not. The other half is lent: a workload may exceed its part by as much as is neither
-//! reserved nor lent afterwards, and never by what would be the part of one workload more. So one
-//! that takes all it can get leaves a quarter of the pool, two leave a sixth, and whatever they
-//! take, the next workload to come finds its own part free.
+//! reserved nor lent afterwards, as long as the part of one additional workload remains free. A
+//! workload that takes all it can get thus leaves a quarter of the pool, two leave a sixth, and
+//! whatever they take, the next workload to come finds its own part free.
 
-/// How much of a pool is reserved for each of so many workloads.
+/// Returns how much of a pool is reserved for each workload.
 pub(super) fn reserve(capacity: u32, workloads: usize) -> u32 {
     let workloads = u32::try_from(workloads.max(1)).unwrap_or(u32::MAX);
     capacity / 2 / workloads
 }
 
-/// The most that one instance may take of a pool: what a workload can have even beside others that
-/// take all they get.
+/// Returns the most that one instance may take of a pool: an amount that a workload can have even
+/// beside others that take all they can get.
 pub(super) fn largest(capacity: u32) -> u32 {
     capacity / 8
 }
 
-/// What a workload asks of one pool, and how things are.
+/// A workload's request to one pool, and the state of that pool.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask {
     pub capacity: u32,
-    /// What all workloads have.
+    /// The sum of what all workloads hold.
     pub used: u32,
-    /// What each workload has or has reserved, whichever is more, summed up.
+    /// The sum over all workloads of what each holds or has reserved, whichever is more.
     pub committed: u32,
-    /// Of this workload, and of each other.
+    /// The reserve of this workload, and of each other.
     pub reserve: u32,
-    /// What it would be with one workload more.
+    /// What the reserve would be with one more workload.
     pub next_reserve: u32,
-    /// What this workload has.
+    /// The amount that this workload holds.
     pub has: u32,
     pub wants: u32,
 }
@@ -66,7 +66,7 @@ mod tests {
 
     const CAPACITY: u32 = 1_200;
 
-    /// A pool and what each of its workloads has.
+    /// A pool and what each of its workloads holds.
     struct Model {
         has: Vec<u32>,
     }
@@ -85,7 +85,7 @@ mod tests {
             })
         }
 
-        /// Takes all that it can get.
+        /// Takes as much as it can get.
         fn take_all(&mut self, of: usize) -> u32 {
             while self.ask(of, 1) {
                 self.has[of] += 1;
@@ -102,7 +102,7 @@ mod tests {
     fn one_that_takes_all_leaves_a_quarter_and_others_their_part() {
         let mut pool = Model { has: vec![0] };
         assert_eq!((pool.take_all(0), pool.free()), (900, 300));
-        // The next one finds its part free, and no more.
+        // The next workload finds its part free, and no more.
         pool.has.push(0);
         assert_eq!((pool.take_all(1), pool.free()), (300, 0));
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_of_which_nothing_is_wanted_does_not_matter() {
+    fn a_pool_that_is_not_needed_does_not_matter() {
         let full = Ask {
             capacity: 10,
             used: 10,

@@ -1,23 +1,23 @@
-//! Why an instance is not made, in words.
+//! Describes why an instance is not created.
 
 use std::{fmt, time::Duration};
 
 use super::cost::Pool;
 
-/// A pool has nothing left for one more instance of a workload.
+/// A pool is exhausted for one more instance of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shortfall {
     pub(super) pool: Pool,
     pub(super) capacity: u32,
-    /// What all workloads have.
+    /// The sum of what all workloads hold.
     pub(super) used: u32,
-    /// What the workload has.
+    /// The amount that the workload holds.
     pub(super) has: u32,
-    /// What one more instance takes.
+    /// The amount that one more instance takes.
     pub(super) wants: u32,
-    /// What the workload can have at any time.
+    /// The amount that the workload can have at any time.
     pub(super) reserve: u32,
-    /// How long it waited for it, if it did.
+    /// The time that it waited, if it did.
     pub(super) waited: Option<Duration>,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Shortfall {
         } = self;
         let name = pool.name();
         if let Some(waited) = waited {
-            write!(f, "it waited {waited:.1?} in vain: ")?;
+            write!(f, "it waited {waited:.1?} without success: ")?;
         }
         write!(
             f,

@@ -1,4 +1,4 @@
-//! How large the pools are, by what the kernel allows the process.
+//! Determines how large the pools are from what the kernel allows the process.
 
 use std::fs;
 
@@ -6,44 +6,44 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{Amounts, Pool};
 
-/// Mappings of one linear memory: its stack, what the component's image fills, its heap, and the
-/// rest, which cannot be accessed. A slot of a pool keeps them for the next one.
+/// The mappings of one linear memory: its stack, the component's initial image, its heap, and the
+/// inaccessible rest. A slot of a pool keeps them for the next memory.
 pub(super) const MEMORY_MAPPINGS: u32 = 4;
-/// Of one fiber's stack: it, and the page beneath it that cannot be accessed. A pool has them from
-/// the start.
+/// The mappings of one fiber's stack: the stack, and the inaccessible page beneath it. A pool has
+/// them from the start.
 pub(super) const FIBER_MAPPINGS: u32 = 2;
-/// Of a component's code.
+/// The mappings of a component's code.
 pub(super) const CODE_MAPPINGS: u32 = 4;
 
 /// Linux's default of `vm.max_map_count`.
 const MAP_COUNT: u64 = 65_530;
-/// Mappings that are left to the worker itself: threads, with two for each stack and two for that
-/// of its signals, and the allocator's.
+/// The mappings that are left to the worker itself: two for the stack of each thread and two for
+/// that of its signal handlers, and those of the allocator.
 const OWN_MAPPINGS: u64 = 4_096;
-/// Address space of one linear memory, with its guard.
+/// The address space of one linear memory with its guard.
 const MEMORY_BYTES: u64 = (4 << 30) + (32 << 20);
-/// Fibers of one pool at the most: address space does not suffice for more. Unit tests open several
-/// runtimes in one process.
+/// The most fibers of one pool, because address space does not suffice for more. Unit tests open
+/// several runtimes in one process.
 const MOST_FIBERS: [u64; 2] = if cfg!(test) {
     [400, 400]
 } else {
     [10_000, 6_000]
 };
 const MOST_SERVICE_MEMORIES: u64 = if cfg!(test) { 400 } else { 8_000 };
-/// Tables for each fiber. A component that tools have made from one module has two or three.
+/// The tables for each fiber. A component that tools have made from one module has two or three.
 const TABLES: u64 = 8;
-/// Fewer instances than this are no worker.
+/// The fewest instances with which a worker is useful.
 const FEWEST: u64 = 16;
 
 const LEAST_MAPPINGS: u64 = OWN_MAPPINGS + FEWEST * 20;
 const LEAST_ADDRESS_SPACE: u64 = ((FEWEST * 4 * MEMORY_BYTES) >> 30) + 1;
 
-/// What the kernel allows.
+/// The limits that the kernel sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Allowed {
     /// `vm.max_map_count`.
     pub mappings: u64,
-    /// `RLIMIT_AS` in bytes; `None`: unlimited.
+    /// `RLIMIT_AS` in bytes. `None` means unlimited.
     pub address_space: Option<u64>,
 }
 
@@ -72,12 +72,12 @@ impl Allowed {
     }
 }
 
-/// The sizes of all pools.
+/// Returns the sizes of all pools.
 ///
-/// A sixth of the mappings is for services. The stacks of the pools' fibers have theirs from the
-/// start, and the slots of memories since they were first used: with two for each fiber, and four
-/// for each of five fourths of a memory, a fiber of 0.2 has seven and takes seven twelfths of all;
-/// with four for three fourths one of 0.3 has five and takes a quarter.
+/// A sixth of the mappings is for services. The stacks of the pools' fibers have their mappings
+/// from the start, and the slots of memories keep theirs from their first use. In 0.2 each fiber
+/// comes with 5/4 of a memory: its 2 mappings and 4 for each memory make 7, and take 7/12 of all
+/// mappings. In 0.3 it comes with 3/4 of a memory, which makes 5, and takes a quarter.
 pub(super) fn sizes(allowed: Allowed) -> Result<Amounts, TooSmall> {
     let too_small = || TooSmall {
         mappings: allowed.mappings,
@@ -88,7 +88,7 @@ pub(super) fn sizes(allowed: Allowed) -> Result<Amounts, TooSmall> {
     };
     let mappings = allowed.mappings.saturating_sub(OWN_MAPPINGS);
     let services = mappings / 6;
-    // Where address space is limited, half of it is for the pools and a quarter for services.
+    // If address space is limited, half of it is for the pools and a quarter for services.
     let memories = allowed
         .address_space
         .map_or(u64::MAX, |bytes| bytes / MEMORY_BYTES);
@@ -125,7 +125,7 @@ mod tests {
         })
     }
 
-    /// Everything in use at once, in mappings.
+    /// Returns the mappings if everything is in use at once.
     fn total(sizes: &Amounts) -> u64 {
         let fibers = sizes[Pool::P2Fibers] + sizes[Pool::P3Fibers];
         let memories = sizes[Pool::P2Memories] + sizes[Pool::P3Memories];
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_promised_fits_the_mappings_that_the_kernel_allows() {
+    fn all_pools_together_fit_the_mappings_that_the_kernel_allows() {
         for allowed in [
             LEAST_MAPPINGS,
             8_192,

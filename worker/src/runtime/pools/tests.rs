@@ -11,7 +11,7 @@ use crate::policy::Role;
 
 const TABLES: u32 = 800;
 
-/// Pools in which tables are what is scarce.
+/// Returns pools in which tables are scarce.
 fn pools() -> Arc<Pools> {
     let mut sizes = Amounts::default();
     for pool in POOLS {
@@ -49,11 +49,11 @@ fn used(pools: &Pools, pool: Pool) -> u32 {
 }
 
 #[test]
-fn a_workload_that_takes_all_leaves_others_their_share_and_is_told_why() {
+fn a_workload_that_takes_all_leaves_others_their_share_and_learns_why() {
     let pools = pools();
     let (hog, neighbour) = (claim(&pools, "hog", 50), claim(&pools, "neighbour", 1));
     let held = take_all(&hog);
-    // A quarter is its own, and half of what is lent.
+    // A quarter is its own, and it gets half of what is lent.
     assert_eq!(held.len(), 8);
     let told = hog.now().err().unwrap().to_string();
     for words in [
@@ -67,13 +67,13 @@ fn a_workload_that_takes_all_leaves_others_their_share_and_is_told_why() {
     }
     let theirs = take_all(&neighbour);
     assert_eq!(theirs.len(), 267);
-    // Whoever comes next has a share, too.
+    // The next workload has a share, too.
     let next = claim(&pools, "next", 1);
     assert_eq!(take_all(&next).len(), 133);
 }
 
 #[test]
-fn replicas_of_a_workload_share_one_account_and_its_end_gives_its_share_back() {
+fn replicas_of_a_workload_share_one_account_whose_end_frees_its_share() {
     let pools = pools();
     let (one, two) = (claim(&pools, "hog", 50), claim(&pools, "hog", 50));
     let held = take_all(&one);
@@ -89,7 +89,7 @@ fn replicas_of_a_workload_share_one_account_and_its_end_gives_its_share_back() {
 }
 
 #[test]
-fn services_and_components_of_either_generation_do_not_take_of_each_other() {
+fn services_and_components_of_either_generation_have_pools_of_their_own() {
     let pools = pools();
     let hog = claim(&pools, "hog", 50);
     let _held = take_all(&hog);
@@ -106,7 +106,7 @@ fn services_and_components_of_either_generation_do_not_take_of_each_other() {
 }
 
 #[test]
-fn what_can_never_fit_is_refused() {
+fn an_instance_that_can_never_fit_is_refused() {
     let pools = pools();
     let account = account(&pools, "hog");
     assert!(account.claim(cost(TABLES / 8)).is_ok());
@@ -119,7 +119,7 @@ fn what_can_never_fit_is_refused() {
 }
 
 #[tokio::test]
-async fn those_that_wait_are_served_in_order_and_nobody_gets_in_between() {
+async fn waiters_are_served_in_order_and_none_is_overtaken() {
     let pools = pools();
     let hog = claim(&pools, "hog", 50);
     let mut held = take_all(&hog);
@@ -137,14 +137,14 @@ async fn those_that_wait_are_served_in_order_and_nobody_gets_in_between() {
 }
 
 #[tokio::test]
-async fn who_goes_away_or_waited_long_enough_leaves_the_queue() {
+async fn a_waiter_that_gives_up_or_waited_long_enough_leaves_the_queue() {
     let pools = pools();
     let hog = claim(&pools, "hog", 50);
     let mut held = take_all(&hog);
     {
         let mut gone = pin!(hog.wait(later()));
         assert!(poll!(&mut gone).is_pending());
-        // It is granted, and goes away before it has noticed.
+        // A place is granted to it, but it gives up before it has noticed.
         held.pop();
     }
     let again = hog.now().unwrap();
@@ -204,8 +204,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Nothing is granted twice or lost, whatever comes and goes in whatever order, and nobody
-    /// waits for what is free.
+    /// Whatever comes and goes, and in whatever order, nothing is granted twice or lost, and no
+    /// waiter waits for something that is free.
     #[test]
     fn the_sum_is_right(steps in prop::collection::vec(step(), 0..300)) {
         let timers = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -1,4 +1,4 @@
-//! Which export of two generations is used.
+//! Tests of which export is used if a component has those of two generations.
 
 use wit_parser::Resolve;
 
@@ -9,8 +9,8 @@ use super::{
     trapping,
 };
 
-/// A service with `wasi:cli/run` of these versions. That of 0.2 traps, as the stub that a toolchain
-/// leaves.
+/// Returns a service with `wasi:cli/run` of these versions. That of 0.2 traps, like the stub that a
+/// toolchain leaves.
 fn service(versions: &[&str]) -> Vec<u8> {
     let exports = versions.iter().map(|version| {
         let run = if version.starts_with("0.2") { "$stub" } else { "$run" };
@@ -34,7 +34,7 @@ fn service(versions: &[&str]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_service_of_both_is_run_by_0_3() {
+async fn a_service_of_both_generations_is_run_by_0_3() {
     let bench = Bench::new();
     for versions in [
         &["0.3.0"][..],
@@ -45,12 +45,12 @@ async fn a_service_of_both_is_run_by_0_3() {
         let end = bench.run(&service(versions), &[]).await;
         assert_eq!(end, ServiceEnd::Exited(0), "{versions:?}");
     }
-    // The stub is what runs where there is nothing else.
+    // The stub runs if there is nothing else.
     let end = bench.run(&service(&["0.2.6"]), &[]).await;
     assert!(matches!(end, ServiceEnd::Trapped(_)), "{end:?}");
 }
 
-/// The packages that the handlers of both generations need, as parts of one file.
+/// Returns the packages that the handlers of both generations need, as parts of one file.
 pub(super) fn packages() -> String {
     let mut packages = String::new();
     for folder in directories().of_http {
@@ -64,7 +64,7 @@ pub(super) fn packages() -> String {
 }
 
 #[tokio::test]
-async fn http_of_both_is_answered_by_0_3() {
+async fn http_of_both_generations_is_answered_by_0_3() {
     let bench = Bench::new();
     let packages = packages();
     let (older, newer) = (

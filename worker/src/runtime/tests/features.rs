@@ -1,4 +1,4 @@
-//! What Apply accepts as a component, workers can compile.
+//! Workers can compile every component that Apply accepts.
 
 use warren_model::component::{WasiGeneration, border, inspect};
 use wasmtime::component::Component;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::policy::Role;
 
-/// A core module for each proposal that one may doubt.
+/// A core module for each proposal whose support may be in doubt.
 const MODULES: [(&str, &str); 10] = [
     ("plain", "(func (export \"f\"))"),
     ("tail calls", "(func $f (return_call $f))"),
@@ -42,7 +42,7 @@ const MODULES: [(&str, &str); 10] = [
 ];
 
 #[test]
-fn what_inspection_accepts_compiles() {
+fn components_that_inspection_accepts_compile() {
     let mut refused = 0;
     for (name, module) in MODULES {
         let bytes = wat::parse_str(format!("(component (core module {module}))")).unwrap();

@@ -1,4 +1,4 @@
-//! Guests that make the worker hold memory for them, and what becomes of them.
+//! Tests of guests that make the worker hold memory for them.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use wit_parser::Resolve;
 use super::{super::ServiceEnd, Bench, doors::packages};
 use crate::volumes::Mount;
 
-/// A function that a core module imports: of which interface, its name and its type.
+/// A function that a core module imports: its interface, its name and its type.
 type Import = (&'static str, &'static str, &'static str);
 
-/// A service of this generation with these imports in its core module, and `run`. At 16 of its
-/// memory stands a list of one field with a value of 120,000 bytes.
+/// Returns a service of this generation with these imports in its core module, and `run`. At
+/// address 16 of its memory is a list of one field with a value of 120,000 bytes.
 fn service(version: &str, imports: &[Import], run: &str) -> Vec<u8> {
     let interfaces: BTreeSet<_> = imports.iter().map(|(interface, ..)| interface).collect();
     let interfaces: String = interfaces
@@ -61,12 +61,12 @@ fn service(version: &str, imports: &[Import], run: &str) -> Vec<u8> {
     encoder.validate(true).encode().unwrap()
 }
 
-/// `[static]fields.from-list` as a name of the text format.
+/// Returns a name such as `[static]fields.from-list` in the form that the text format allows.
 fn plain(name: &str) -> String {
     name.replace(['[', ']'], "")
 }
 
-/// `body` so many times.
+/// Returns code that runs `body` this many times.
 fn repeat(times: u32, body: &str) -> String {
     format!(
         r#"(loop $again
@@ -92,7 +92,7 @@ fn assert_out_of_memory(end: &ServiceEnd, what: &str) {
     assert_out_of_memory_by(end, &[what]);
 }
 
-/// What asked for the last bytes is one of `kinds`.
+/// Asserts that the last bytes were needed by one of `kinds`.
 fn assert_out_of_memory_by(end: &ServiceEnd, kinds: &[&str]) {
     let ServiceEnd::OutOfMemory(told) = end else {
         panic!("it is out of memory: {end:?}");
@@ -120,7 +120,7 @@ const fn from_list(types: &'static str) -> Import {
     (types, "[static]fields.from-list", "(param i32 i32 i32)")
 }
 
-/// Makes a list of fields at 64, or ends by `unreachable`.
+/// Creates a list of fields at 64, or ends with `unreachable`.
 const MAKE: &str = r#"(call $staticfields.from-list (i32.const 16) (i32.const 1) (i32.const 64))
     (if (i32.load8_u (i32.const 64)) (then unreachable))"#;
 
@@ -133,7 +133,7 @@ async fn field_lists_of_0_2_end_the_guest() {
 
 #[tokio::test]
 async fn field_lists_of_0_3_are_refused_by_the_error_of_their_own() {
-    // Ends with failure at the first error: `size-exceeded`.
+    // Ends with failure at the first error, which is `size-exceeded`.
     let run = repeat(
         10_000,
         r#"(call $staticfields.from-list (i32.const 16) (i32.const 1) (i32.const 64))
@@ -171,7 +171,7 @@ async fn copies_of_fields_count_before_they_are_changed() {
 #[tokio::test]
 async fn fields_that_are_dropped_again_never_end_a_guest() {
     let each = format!("{MAKE} (call $resource-dropfields (i32.load (i32.const 68)))");
-    // Twice the budget.
+    // This is twice the budget.
     let run = repeat(1_200, &each) + "i32.const 0";
     for (version, types) in [("0.2.12", P2), ("0.3.0", P3)] {
         let dropped = (types, "[resource-drop]fields", "(param i32)");
@@ -200,8 +200,7 @@ async fn strings_of_requests_count() {
                 (i32.const 1) (i32.const 2048) (i32.const 60000)) (then unreachable))"#;
     let run = repeat(9_000, each) + "i32.const 0";
     let beast = service("0.2.12", &IMPORTS, &run);
-    // The strings fill the budget; the last bytes of it may be asked for by the handle of the next
-    // request.
+    // The strings fill the budget. The handle of the next request may be what needs the last bytes.
     assert_out_of_memory_by(&end_of(&beast).await, &["HTTP fields", "handles"]);
 }
 
@@ -258,7 +257,7 @@ async fn listings_of_directories_count_until_they_are_dropped() {
         std::fs::write(directory.path().join(name), "").unwrap();
     }
     bench.context.mounts = [Mount::of(directory.path(), "/data")].into();
-    // `insufficient-memory`, after fewer than there is memory for.
+    // Ends with `insufficient-memory`, after fewer listings than there is memory for.
     let read = r#"(call $methoddescriptor.read-directory (local.get $handle) (i32.const 96))
         (if (i32.load8_u (i32.const 96)) (then
             (if (i32.ne (i32.load8_u (i32.const 100)) (i32.const 22)) (then unreachable))
@@ -276,7 +275,7 @@ async fn listings_of_directories_count_until_they_are_dropped() {
     }
 }
 
-/// A service of a component whose core module gets these intrinsics as imports of "".
+/// Returns a service of a component whose core module gets these intrinsics as imports of "".
 fn intrinsics(defined: &str, exports: &str, imports: &str, run: &str) -> Vec<u8> {
     let text = format!(
         r#"(component

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-//! Components made for the purpose, prepared as a replica's are.
+//! Tests with components that are made for the purpose and prepared like those of a replica.
 
 use std::sync::LazyLock;
 
@@ -31,8 +31,8 @@ mod logging;
 mod pools;
 mod provided;
 
-/// One for all: address space does not suffice for many. What it has compiled stays beside the
-/// tests' program.
+/// There is one runtime for all tests, because address space does not suffice for many. Compiled
+/// code stays in a directory beside the test program.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let program = std::env::current_exe().unwrap();
     let target = program.parent().unwrap().parent().unwrap();
@@ -45,7 +45,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     .unwrap()
 });
 
-/// One replica's surroundings.
+/// The surroundings of one replica.
 struct Bench {
     context: ReplicaContext,
     files: TempDir,
@@ -74,7 +74,7 @@ impl Bench {
         }
     }
 
-    /// Prepares a workload of these binaries. Each component has a route if it is named `api`.
+    /// Prepares a workload of these binaries. Each component named `api` has a route.
     async fn prepare(
         &self,
         service: Option<&[u8]>,
@@ -83,7 +83,7 @@ impl Bench {
         self.prepare_linked(service, components, None).await
     }
 
-    /// Does the same by a plan that a control plane sent.
+    /// Prepares a workload by a plan that a control plane sent.
     async fn prepare_linked(
         &self,
         service: Option<&[u8]>,
@@ -124,14 +124,14 @@ impl Bench {
         RUNTIME.prepare(&spec, links, &code, &self.context)
     }
 
-    /// How a service beside these components ends.
+    /// Returns how a service beside these components ends.
     async fn run(&self, service: &[u8], components: &[(&str, &[u8])]) -> ServiceEnd {
         let prepared = self.prepare(Some(service), components).await.unwrap();
         prepared.service.unwrap().run(None, || {}).await
     }
 }
 
-/// A component of the world `test` of a package, whose functions trap.
+/// Returns a component of the world `test` of a package, whose functions trap.
 fn trapping(resolve: &Resolve, package: PackageId) -> Vec<u8> {
     let world = resolve.select_world(&[package], Some("test")).unwrap();
     let abi = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);

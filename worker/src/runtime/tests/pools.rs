@@ -1,4 +1,4 @@
-//! Instances and the pools that all workloads share.
+//! Tests of instances and the pools that all workloads share.
 
 use std::{fmt::Write as _, pin::pin, sync::Arc, time::Duration};
 
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::policy::Role;
 
-/// A library whose core module has these fields, instantiated so many times, beside others that it
-/// does not use.
+/// Returns a library whose core module has these fields. It is instantiated this many times beside
+/// other modules that are not used.
 fn library(instances: usize, fields: &str) -> Vec<u8> {
     let mut more = String::new();
     for _ in 1..instances {
@@ -46,13 +46,13 @@ fn named(name: &str) -> Bench {
     bench
 }
 
-/// The component of a workload that has no other.
+/// Returns the component of a workload that has no other.
 async fn component(bench: &Bench, code: &[u8]) -> Arc<ComponentRuntime> {
     let prepared = bench.prepare(None, &[("library", code)]).await.unwrap();
     Arc::clone(&prepared.components[0])
 }
 
-/// Instances that stay, until one is refused.
+/// Creates instances and keeps them, until one is refused.
 async fn take_all(component: &ComponentRuntime) -> (Vec<Invocation>, Failure) {
     let mut held = Vec::new();
     loop {
@@ -79,7 +79,7 @@ fn tables(count: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_hog_of_any_kind_leaves_its_neighbour_and_a_new_service_what_they_need() {
+async fn a_workload_that_exhausts_any_pool_leaves_others_and_a_new_service_what_they_need() {
     let heap = r#"(type $s (struct (field i32))) (global (ref $s) (struct.new $s (i32.const 1)))"#;
     for (what, code) in [
         ("tables", library(4, &tables(30))),

@@ -11,7 +11,7 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 
 use super::*;
 
-/// An empty directory, and calls on it as a guest makes them.
+/// An empty directory, and the calls that a guest makes on it.
 struct Volume {
     dir: tempfile::TempDir,
     quota: Arc<Quota>,
@@ -91,7 +91,8 @@ impl Volume {
         code(rename(Arc::clone(&self.quota), old, new).await)
     }
 
-    /// Bytes and names that count, which are always those that are there, beside `nameless` bytes.
+    /// Returns the bytes and names that count, after checking them against the disk. `nameless`
+    /// bytes count without a name.
     async fn counts(&self, nameless: u64) -> (u64, u32) {
         let used = self.quota.turn().await;
         let counted = used.counted();
@@ -101,7 +102,7 @@ impl Volume {
     }
 }
 
-/// What a walk finds: each file once.
+/// Returns the bytes and names that a walk finds. It counts each file once.
 fn on_disk(path: &Path) -> (u64, u32) {
     let (mut bytes, mut names, mut seen) = (0, 0, std::collections::HashSet::new());
     let mut left = vec![path.to_owned()];
@@ -149,18 +150,18 @@ fn is_full<T: std::fmt::Debug>(result: io::Result<T>) {
 }
 
 #[tokio::test]
-async fn writes_stop_at_the_limit_and_go_on_when_there_is_room() {
+async fn writes_stop_at_the_limit_and_continue_when_there_is_room() {
     let volume = Volume::new(4 * BLOCK, 10);
     let file = volume.create("file").await.unwrap();
     assert_eq!(put_at(&file, 10, None).await.unwrap(), 10);
     assert_eq!(put_at(&file, 10, None).await.unwrap(), 10);
     assert_eq!(volume.counts(0).await, (BLOCK, 1));
-    // As much as fits, then nothing.
+    // The first write takes as much as fits, the next fails.
     let fits = usize::try_from(4 * BLOCK - 20).unwrap();
     assert_eq!(put_at(&file, 100_000, Some(20)).await.unwrap(), fits);
     is_full(put_at(&file, 1, None).await);
     is_full(put_at(&file, 1, Some(1 << 50)).await);
-    // What is there can be written over.
+    // Existing bytes can be overwritten.
     assert_eq!(put_at(&file, 100, Some(0)).await.unwrap(), 100);
     let other = volume.create("other").await.unwrap();
     is_full(put_at(&other, 1, Some(0)).await);
@@ -206,7 +207,7 @@ async fn every_name_counts() {
     assert_eq!(volume.mkdir("more").await, over);
     assert_eq!(volume.symlink("x", "more").await, over);
     assert_eq!(volume.link("file", "more").await, over);
-    // What is there can be opened and moved.
+    // Existing files can be opened and moved.
     drop(volume.create("file").await.unwrap());
     volume.rename("file", "moved").await.unwrap();
     volume.rename("moved", "dir/hard").await.unwrap();
@@ -266,7 +267,7 @@ async fn a_file_without_a_name_counts_until_it_is_closed() {
     drop(file);
     assert_eq!(put_at(&next, 1, None).await.unwrap(), 1);
     assert_eq!(volume.counts(0).await, (BLOCK, 1));
-    // The same for one that another takes the name of.
+    // The same holds for a file that is replaced under its name.
     put_at(&volume.create("new").await.unwrap(), 1, None)
         .await
         .unwrap();
@@ -288,13 +289,13 @@ async fn directories_are_nested_no_deeper_than_the_bound() {
     }
     let over = Err(ErrorCode::Quota);
     assert_eq!(volume.mkdir(&path).await, over);
-    // A link that leads down does not get around it.
+    // A symbolic link that leads down does not get around the bound.
     let deepest = path.strip_suffix("/d").unwrap().to_owned();
     volume.symlink(&deepest, "down").await.unwrap();
     assert_eq!(volume.mkdir("down/more").await, over);
     drop(volume.create(&path).await.unwrap());
 
-    // Nor is it to put more around what is nested.
+    // Nor does moving nested directories into others.
     volume.mkdir("outer").await.unwrap();
     assert_eq!(volume.rename("d", "outer/d").await, over);
     volume.rename("d", "renamed").await.unwrap();
@@ -310,7 +311,8 @@ async fn a_call_that_is_given_up_counts_if_it_was_done() {
     for number in 0..100 {
         let path = format!("d{number}");
         let mut call = Box::pin(volume.mkdir(&path));
-        // Polled once, or until it waits for what it has begun.
+        // The call is polled once, and has then either finished or is waiting for the work that it
+        // began.
         let polled = future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx)));
         let _ = polled.await;
         drop(call);
@@ -319,7 +321,7 @@ async fn a_call_that_is_given_up_counts_if_it_was_done() {
 }
 
 #[tokio::test]
-async fn what_the_machine_put_there_is_not_followed() {
+async fn links_that_the_machine_put_there_are_not_followed() {
     let volume = Volume::new(1 << 30, 1000);
     let outside = tempfile::tempdir().unwrap();
     host_symlink(outside.path(), volume.path("out")).unwrap();

@@ -1,5 +1,5 @@
-//! The functions of `wasi:http/types` by which a guest makes the worker hold something: each stands
-//! in for wasmtime's, charges what it is about to add, and calls it.
+//! Replaces the functions of `wasi:http/types` by which a guest makes the worker hold memory. Each
+//! charges for what it is about to add, and then calls wasmtime's.
 
 mod p2;
 mod p3;
@@ -21,7 +21,7 @@ pub(super) fn add_to_linker(
     Ok(())
 }
 
-/// Charges the fields that a map is about to get.
+/// Charges for the fields that are about to be added to a map.
 fn expect_fields<'a>(
     guest: &mut Guest,
     fields: impl Iterator<Item = (&'a str, &'a [u8])>,
@@ -35,7 +35,7 @@ fn expect(guest: &mut Guest, bytes: usize) -> Result<(), Exceeded> {
     account.expect(table, Held::Fields, bytes)
 }
 
-/// As [`expect_fields`], of one name.
+/// Charges for the values of one name; see [`expect_fields`].
 fn expect_values(guest: &mut Guest, name: &str, values: &[Vec<u8>]) -> Result<(), Exceeded> {
     expect_fields(guest, values.iter().map(|value| (name, &value[..])))
 }

@@ -1,4 +1,5 @@
-//! `wasi:http/types` 0.2, whose `header-error` cannot say that there is too much: the guest ends.
+//! `wasi:http/types` 0.2. Its `header-error` cannot express that there is too much, so the guest
+//! ends.
 
 use wasmtime::{
     StoreContextMut,
@@ -21,7 +22,7 @@ use wasmtime_wasi_http::{
 use super::{expect, expect_fields, expect_values, stream::MeteredStream};
 use crate::runtime::{Guest, host_memory::measure::fields_bytes};
 
-/// The interface as wasmtime defines it; guests of other patch versions are linked to the same.
+/// The interface as wasmtime defines it. Guests of other patch versions are linked to it, too.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
 type Fields = Resource<FieldMap>;
@@ -71,7 +72,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
         "[method]fields.clone",
         |mut store: Store<'_>, (fields,): (Fields,)| {
             let guest = store.data_mut();
-            // It is copied as soon as one of the two is changed.
+            // The map is copied as soon as either of the two is changed.
             let bytes = fields_bytes(guest.http().table.get(&fields)?);
             expect(guest, bytes)?;
             Ok((HostFields::clone(&mut guest.http(), fields)?,))

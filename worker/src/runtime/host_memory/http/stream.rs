@@ -1,4 +1,4 @@
-//! What a guest has written of a body of 0.2 and nobody has taken yet.
+//! The part of a 0.2 body that a guest has written and that has not been taken yet.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use wasmtime_wasi::{
 
 use crate::runtime::host_memory::{Held, HostBudget};
 
-/// A stream into a body, the pieces of which are charged until they were sent.
+/// A stream into a body. Its pieces are charged until they have been sent.
 pub(super) struct MeteredStream {
     stream: DynOutputStream,
     budget: Arc<HostBudget>,

@@ -1,11 +1,11 @@
-//! Which error code a guest sees for what went wrong.
+//! Tests of which error code a guest sees for which failure.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::policy::tests::dns::Dns;
 
-/// The code as `wasi:http` names it.
+/// Returns the code by its name in `wasi:http`.
 fn code(error: &Error) -> String {
     let text = format!("{error:?}");
     let end = text.find(['(', ' ', '{']).unwrap_or(text.len());
@@ -24,7 +24,7 @@ async fn failed(client: &Client, url: &str, timeouts: Timeouts) -> String {
 }
 
 #[tokio::test]
-async fn where_there_is_no_connection() {
+async fn a_missing_connection_has_the_code_of_its_cause() {
     let dns = Dns::start(&[
         ("inside.example", "127.0.0.1", 60),
         ("link.example", "169.254.169.254", 60),
@@ -47,22 +47,22 @@ async fn where_there_is_no_connection() {
     let rig = Rig::with(&egress, Resolver::servers([dns.address]), Limits::default());
     let host = format!("http://host.warren.internal:{port}/");
     for (url, expected) in [
-        // Nobody listens.
+        // No listener exists.
         ("http://localhost/", "ConnectionRefused"),
         ("http://127.0.0.9:80/", "ConnectionRefused"),
         ("http://[::1]/", "ConnectionRefused"),
         ("http://inside.example/", "ConnectionRefused"),
         (host.as_str(), "ConnectionRefused"),
-        // The policy says no: to the name, to the address, to the port.
+        // The policy refuses the name, the address or the port.
         ("http://other.example/", "HttpRequestDenied"),
         ("http://198.51.100.1/", "HttpRequestDenied"),
         ("http://192.0.2.1:80/", "HttpRequestDenied"),
         ("https://192.0.2.1/", "HttpRequestDenied"),
         ("http://169.254.169.254/", "HttpRequestDenied"),
-        // The name is allowed, and leads where no name may.
+        // The name is allowed, but leads to an address that no name may lead to.
         ("http://link.example/", "DestinationIpProhibited"),
         ("http://null.example/", "DestinationIpProhibited"),
-        // There is no address.
+        // The name has no address.
         ("http://missing.example/", "DnsError"),
         ("http://broken.example/", "DnsError"),
         ("http://a_b..example/", "HttpRequestUriInvalid"),
@@ -81,10 +81,10 @@ async fn where_there_is_no_connection() {
 }
 
 #[tokio::test]
-async fn where_time_is_over() {
+async fn each_timeout_has_its_own_code() {
     let rig = Rig::new(&[]);
     let short = Duration::from_millis(50);
-    // A listener whose backlog is full, and stays so.
+    // A listener whose backlog is full and stays full.
     let bound = rig.scope.bind("127.0.0.1:81".parse().unwrap()).unwrap();
     let _full = bound.listen(1).unwrap();
     let mut held = Vec::new();
@@ -130,7 +130,7 @@ async fn where_time_is_over() {
     let mut body = response.unwrap().into_body();
     let part = within(body.frame()).await.unwrap().unwrap();
     assert_eq!(part.into_data().unwrap(), "part");
-    // What the guest does meanwhile is its own time.
+    // The timeout does not cover the time that the guest itself takes.
     tokio::time::sleep(short * 2).await;
     let waiting = tokio::time::Instant::now();
     let error = within(body.frame()).await.unwrap().unwrap_err();
@@ -139,7 +139,7 @@ async fn where_time_is_over() {
 }
 
 #[tokio::test]
-async fn where_the_server_is_bad() {
+async fn invalid_responses_have_the_code_of_their_fault() {
     let many = "x: y\r\n".repeat(201);
     let large = format!("x: {}\r\n", "y".repeat(65_600));
     let long = format!("x: {}\r\n", "y".repeat(1 << 20));
@@ -163,7 +163,7 @@ async fn where_the_server_is_bad() {
             &format!("HTTP/1.1 200 OK\r\n{many}\r\n"),
             "HttpResponseHeaderSectionSize",
         ),
-        // Its first bytes come with the rest, and without.
+        // The first bytes are sent with the rest, and separately.
         (
             &format!("HTTP/1.1 200 OK\r\n{large}\r\n"),
             "HttpResponseHeaderSectionSize",
@@ -225,8 +225,8 @@ async fn heads_pass_up_to_their_limits() {
     assert_eq!(server.connections(), 0);
 }
 
-/// The server has said all that it will, and takes no more: however far the request is by then, the
-/// answer is the guest's.
+/// The server has sent its answer and takes no more. However much of the request was sent by then,
+/// the guest gets the answer.
 #[tokio::test]
 async fn an_answer_that_comes_before_the_request_has_ended_is_whole() {
     let rig = Rig::new(&[]);
@@ -257,14 +257,14 @@ async fn an_answer_that_comes_before_the_request_has_ended_is_whole() {
         assert_eq!(response.status(), 413);
         let body = within(response.into_body().collect()).await.unwrap();
         assert_eq!(body.to_bytes(), long.as_bytes());
-        // Nobody reads the rest of the request.
+        // The rest of the request is not read.
         within(sends).await.unwrap();
     }
     drop(server);
 }
 
 #[tokio::test]
-async fn a_body_that_the_guest_breaks_off_is_told_as_what_it_was() {
+async fn a_body_that_the_guest_breaks_off_is_reported_with_its_own_error() {
     let rig = Rig::new(&[]);
     let server = rig.serve(80);
     let (to, from) = frames::<Error>();

@@ -1,4 +1,4 @@
-//! Requests of a guest, with servers in its network and on the machine.
+//! Tests of a guest's requests to servers in its network and on the machine.
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,13 +37,13 @@ use super::super::host_memory::HostBudget;
 use super::*;
 use crate::policy::{HostAccess, Resolver, Role};
 
-/// Longer than anything here takes: what waits for it has failed.
+/// Longer than anything here takes. A wait that reaches it has failed.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A guest's client in a network of its own.
 struct Rig {
     network: Network,
-    /// The service's.
+    /// The scope of the service.
     scope: Scope,
     client: Arc<Client>,
 }
@@ -71,7 +71,7 @@ impl Rig {
         bound.listen(16).unwrap()
     }
 
-    /// The service's HTTP server on this port of 127.0.0.1.
+    /// Starts the service's HTTP server on this port of 127.0.0.1.
     fn serve(&self, port: u16) -> Server {
         Server::start(streams(self.listen(&format!("127.0.0.1:{port}"))))
     }
@@ -92,10 +92,10 @@ fn ways(network: &Network, egress: &[&str], resolver: Resolver) -> Ways {
     }
 }
 
-/// An HTTP server of both versions that counts its connections.
+/// An HTTP server for both versions that counts its connections.
 ///
-/// It answers with the version, each field and the body of the request, then with its trailers;
-/// `/slow` not soon.
+/// It answers with the version, each field and the body of the request, then with its trailers. It
+/// delays the answer to `/slow`.
 struct Server {
     connections: Arc<AtomicUsize>,
     _task: AbortOnDropHandle<()>,
@@ -113,7 +113,7 @@ impl Server {
             async move {
                 let server = auto::Builder::new(TokioExecutor::new());
                 let serving = server.serve_connection(TokioIo::new(stream), service_fn(answer));
-                // Clients go as they like.
+                // Clients may disconnect at any time.
                 let _ = serving.await;
             }
         }));
@@ -128,7 +128,7 @@ impl Server {
     }
 }
 
-/// What a listener accepts.
+/// Returns the connections that a listener accepts.
 fn streams(listener: Listener) -> impl Stream<Item = warren_net::Stream> + Send {
     stream::unfold(listener, async |mut listener: Listener| {
         let accepted = listener.accept().await.ok()?;
@@ -138,7 +138,7 @@ fn streams(listener: Listener) -> impl Stream<Item = warren_net::Stream> + Send 
 
 type Frames<E> = StreamBody<ReceiverStream<Result<Frame<Bytes>, E>>>;
 
-/// A body, and what writes it.
+/// Returns a body and the sender that writes it.
 fn frames<E>() -> (mpsc::Sender<Result<Frame<Bytes>, E>>, Frames<E>) {
     let (to, from) = mpsc::channel(8);
     (to, StreamBody::new(ReceiverStream::new(from)))
@@ -178,7 +178,7 @@ fn with_type(mut request: Request<WasiBody>, content_type: &str) -> Request<Wasi
     request
 }
 
-/// A request with a body of unknown length and a trailer.
+/// Returns a request with a body of unknown length and a trailer.
 fn upload(url: &str) -> Request<WasiBody> {
     let (to, from) = frames::<Infallible>();
     tokio::spawn(async move {
@@ -206,7 +206,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(LIMIT, future).await.expect("in time")
 }
 
-/// A whole answer: its text and its trailers.
+/// Returns the text and the trailers of a complete answer.
 async fn ask(
     client: &Client,
     request: Request<WasiBody>,

@@ -1,4 +1,4 @@
-//! Beyond the workload: TLS, and names whose addresses change.
+//! Tests of requests beyond the workload: TLS, and names whose addresses change.
 
 use std::net::IpAddr;
 
@@ -13,10 +13,11 @@ use tokio_stream::wrappers::TcpListenerStream;
 use super::*;
 use crate::policy::tests::dns::Dns;
 
-/// The name of this machine's loopback, as the certificate has it too.
+/// The name of this machine's loopback address, which is also in the certificate.
 const HOST: &str = "host.warren.internal";
 
-/// A server on the machine with a certificate for [`HOST`], and whom to trust for it.
+/// Starts a server on the machine with a certificate for [`HOST`], and returns the roots to trust
+/// for it.
 async fn secure(alpn: &[&[u8]]) -> (Server, SocketAddr, RootCertStore) {
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -33,7 +34,7 @@ async fn secure(alpn: &[&[u8]]) -> (Server, SocketAddr, RootCertStore) {
     let address = listener.local_addr().unwrap();
     let secured = TcpListenerStream::new(listener).filter_map(move |stream| {
         let acceptor = acceptor.clone();
-        // A client that does not trust it goes away.
+        // A client that does not trust it disconnects.
         async move { acceptor.accept(stream.unwrap()).await.ok() }
     });
     let server = Server::start(secured);
@@ -72,18 +73,18 @@ async fn servers_choose_the_version_by_alpn_and_connections_are_kept() {
 async fn a_handshake_that_fails_says_how() {
     let (_server, address, _) = secure(&[]).await;
     let url = format!("https://{HOST}:{}/", address.port());
-    // Nobody whom the world trusts has signed it.
+    // No authority that is trusted publicly has signed it.
     let unknown = trusting(RootCertStore::empty());
     let told = ask(&unknown, get(&url)).await.unwrap_err();
     assert!(matches!(told, Error::TlsCertificateError), "{told:?}");
 
-    // None of the protocols that the client offers.
+    // The server supports none of the protocols that the client offers.
     let (_server, address, roots) = secure(&[b"smtp"]).await;
     let url = format!("https://{HOST}:{}/", address.port());
     let told = ask(&trusting(roots), get(&url)).await.unwrap_err();
     assert!(matches!(told, Error::TlsAlertReceived { .. }), "{told:?}");
 
-    // A server that speaks no TLS at all.
+    // This server does not speak TLS at all.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{HOST}:{}/", listener.local_addr().unwrap().port());
     let _plain = Server::start(TcpListenerStream::new(listener).map(Result::unwrap));
@@ -91,8 +92,8 @@ async fn a_handshake_that_fails_says_how() {
     assert!(matches!(told, Err(Error::TlsProtocolError)), "{told:?}");
 }
 
-/// A name whose owner moves it after the first look: what is open stays, what is new is decided
-/// anew.
+/// The owner of a name changes its address after the first lookup: open connections stay, and new
+/// ones are decided again.
 #[tokio::test]
 async fn a_name_that_moves_takes_no_open_connection_along_and_gains_nothing() {
     const NAME: &str = "moving.example";
@@ -115,11 +116,12 @@ async fn a_name_that_moves_takes_no_open_connection_along_and_gains_nothing() {
         move_to(elsewhere);
         let asked = dns.asked();
         text(&rig.client, &url).await;
-        assert_eq!(dns.asked(), asked, "the connection is open: nobody asks");
+        assert_eq!(dns.asked(), asked, "an open connection needs no lookup");
     }
     assert_eq!((first.connections(), second.connections()), (1, 0));
 
-    // Another guest of the same workload, or this one without its connections, has to ask.
+    // Another guest of the same workload, or this one without its connections, has to look the name
+    // up.
     let renewed = rig.client.renewed();
     let told = ask(&renewed, get(&url)).await.unwrap_err();
     assert!(matches!(told, Error::DestinationIpProhibited), "{told:?}");

@@ -1,4 +1,4 @@
-//! Which connections are used again, by whom and for how long.
+//! Tests of which connections are reused, by which guest and for how long.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use warren_net::{Counts, Stream};
@@ -15,7 +15,7 @@ async fn requests_to_the_service_share_a_connection() {
         assert!(told.contains(" host=localhost"), "{told}");
     }
     assert_eq!(server.connections(), 1);
-    // By whatever name it is called, but each authority has its own.
+    // Every name of the service works, but each authority has its own connection.
     for host in ["127.0.0.1", "api.localhost", "127.0.0.1:80"] {
         text(&rig.client, &format!("http://{host}/")).await;
     }
@@ -73,7 +73,7 @@ async fn bodies_and_trailers_pass_both_ways_by_both_versions() {
 }
 
 #[tokio::test]
-async fn a_body_that_no_one_sends_is_no_error_to_whoever_writes_it() {
+async fn a_body_that_is_not_sent_is_not_an_error_for_its_writer() {
     let rig = Rig::new(&[]);
     let _server = rig.serve(80);
     let (to, from) = frames::<Infallible>();
@@ -81,7 +81,7 @@ async fn a_body_that_no_one_sends_is_no_error_to_whoever_writes_it() {
     let request = Request::get("http://localhost/").body(body).unwrap();
     let (told, _) = ask(&rig.client, request).await.unwrap();
     assert!(told.starts_with("HTTP/1.1 / "), "{told}");
-    // The guest finishes its empty body late, and then some more than fits anywhere.
+    // The guest finishes its empty body late, and then writes more than fits anywhere.
     for _ in 0..100 {
         let nothing = Ok(Frame::data(Bytes::new()));
         within(to.send(nothing)).await.unwrap();
@@ -119,11 +119,11 @@ async fn connections_end_with_their_client() {
     let mut stream = within(listener.accept()).await.unwrap();
     let mut head = [0; 16];
     within(stream.read_exact(&mut head)).await.unwrap();
-    // The guest ends in the midst of its request, and with the workload its client.
+    // The guest ends during its request, and its client with the workload.
     sending.abort();
     let _ = sending.await;
     drop(rig.client);
-    // A reset, or the end of what hyper had time to end.
+    // This is a reset, or the end if hyper had time to send it.
     let _ = within(stream.read_to_end(&mut Vec::new())).await;
     drop((stream, listener));
     until(|| rig.network.counts() == Counts::default()).await;
@@ -146,7 +146,7 @@ async fn answer_one(stream: &mut Stream) {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_server_closed_is_no_error_where_a_request_may_be_repeated() {
+async fn a_kept_connection_that_the_server_closed_is_not_an_error_if_the_request_may_be_repeated() {
     for (method, repeated) in [
         (Method::GET, true),
         (Method::HEAD, true),
@@ -158,8 +158,8 @@ async fn a_kept_connection_that_the_server_closed_is_no_error_where_a_request_ma
         let server = tokio::spawn(async move {
             let mut stream = listener.accept().await.unwrap();
             answer_one(&mut stream).await;
-            // It takes the next request and closes, as one does whose time for idle connections is
-            // just over.
+            // It takes the next request and closes, like a server whose timeout for idle
+            // connections has just passed.
             read_head(&mut stream).await;
             drop(stream);
             answer_one(&mut listener.accept().await.unwrap()).await;
@@ -221,7 +221,7 @@ async fn idle_connections_make_room_and_busy_ones_are_waited_for() {
     };
     let rig = Rig::with(&[], Resolver::system(), limits);
     let servers: Vec<_> = (1..=4).map(|port| rig.serve(port)).collect();
-    // More authorities than connections, one after the other.
+    // These are more authorities than connections, one after the other.
     for round in 0..2 {
         for port in 1..=4 {
             text(&rig.client, &format!("http://localhost:{port}/{round}")).await;
