@@ -1,4 +1,4 @@
-//! Components by digest: pulled from the control plane once, verified, kept.
+//! Artifacts by digest: each is pulled once from the control plane, verified and kept.
 
 use std::{
     collections::HashMap,
@@ -25,30 +25,30 @@ use warren_proto::v1::{PullRequest, artifact_service_client::ArtifactServiceClie
 
 use crate::{backoff::Backoff, disk_cache::DiskCache, remote::Channel};
 
-/// The present way to the control plane's artifacts; `None` before the first session.
+/// The current connection to the control plane's artifacts, or `None` before the first session.
 pub type Source = watch::Receiver<Option<Channel>>;
 
-/// The artifacts that this worker holds.
+/// The artifacts that this worker has.
 pub struct Artifacts {
     dir: PathBuf,
     files: DiskCache,
     source: Source,
-    /// What this process has read whole, and its size; anything else on disk may have been damaged
-    /// since.
+    /// The artifacts that this process has read completely, with their sizes. Any other file may
+    /// have been damaged since it was written.
     verified: Mutex<HashMap<Digest, u64>>,
-    /// Held while an artifact is fetched, so that all who want it wait for one pull. Weak: gone
-    /// with the last of them.
+    /// The locks that are held while an artifact is fetched, so that all who need it wait for one
+    /// pull. They are weak, and are freed with the last of these.
     fetching: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     pulls: Semaphore,
 }
 
-/// An artifact cannot be had. Trying again at once does not help.
+/// The reason why an artifact is not available. Trying again at once does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     #[error("the control plane has no artifact {0}: push it again, then apply the workload")]
     NotFound(Digest),
     #[error(
-        "the control plane sent other bytes than {0}, {TRIES_AT_CORRUPT} times: its store may be damaged"
+        "the control plane sent bytes that are not {0}, {TRIES_AT_CORRUPT} times: its store may be damaged"
     )]
     Corrupt(Digest),
     #[error("artifact {0} is larger than {MAX_BYTES} bytes")]
@@ -63,31 +63,31 @@ pub enum ArtifactError {
     },
 }
 
-/// How one pull failed.
+/// The way in which one pull failed.
 enum PullError {
     Final(ArtifactError),
-    /// Bytes arrived and were not those asked for.
+    /// The bytes that arrived are not those that were requested.
     Corrupt,
     /// The control plane is away, busy or slow.
     Retry(Status),
 }
 
-/// As the control plane's own bound.
+/// The largest artifact, which is the control plane's limit, too.
 const MAX_BYTES: u64 = 256 << 20;
-/// A few, because a connection that breaks in an unlucky place looks the same; not many, because a
-/// damaged store stays so.
+/// The attempts if the bytes are wrong. There are several, because a connection that breaks at an
+/// unlucky point looks the same; there are few, because a damaged store stays damaged.
 const TRIES_AT_CORRUPT: u32 = 3;
-/// Pulls at once: enough to fill a link, few enough that each ends soon.
+/// The number of simultaneous pulls: enough to saturate a link, but few enough that each ends soon.
 const PULLS: usize = 4;
-/// Between two chunks.
+/// The longest time between two chunks.
 const STALLED: Duration = Duration::from_secs(30);
 const TEMPORARY: &str = ".pull-";
 
 // === impl Artifacts ===
 
 impl Artifacts {
-    /// Opens the directory, made if missing, and removes what an earlier process left half written.
-    /// `limit`: see [`Self::collect`].
+    /// Opens the directory, or creates it, and removes the incomplete files of an earlier process.
+    /// For `limit`, see [`Self::collect`].
     pub fn open(dir: PathBuf, limit: u64, source: Source) -> io::Result<Self> {
         private::open_dir(&dir)?;
         for entry in fs::read_dir(&dir)? {
@@ -106,9 +106,9 @@ impl Artifacts {
         })
     }
 
-    /// The file of an artifact, whose bytes have this digest. Pulls it if it is missing, once for
-    /// all who ask, and waits for as long as the control plane is away. Cancel-safe: another that
-    /// waits takes over.
+    /// Returns the file of an artifact, whose bytes have this digest. Pulls it if it is missing,
+    /// once for all callers, and waits for as long as the control plane is away. If the future is
+    /// dropped, another caller that waits takes over.
     pub async fn ensure(&self, digest: Digest) -> Result<PathBuf, ArtifactError> {
         let path = self.path(digest);
         if self.has(digest, &path) {
@@ -133,16 +133,16 @@ impl Artifacts {
         Ok(path)
     }
 
-    /// Removes what was not used for longest, until the rest takes no more than the limit in bytes.
-    /// Those `in_use` stay.
+    /// Removes the files that have been unused for longest, until the rest takes no more than the
+    /// limit in bytes. Files that are `in_use` stay.
     pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<()> {
         for path in self.files.collect(in_use)? {
-            tracing::info!(path = %path.display(), "removed an artifact that nothing used");
+            tracing::info!(path = %path.display(), "removed an unused artifact");
         }
         Ok(())
     }
 
-    /// Whether the file is known to be whole, and stays: it is used now.
+    /// Returns whether the file is known to be complete, and marks it as used now.
     fn has(&self, digest: Digest, path: &Path) -> bool {
         let mut verified = self.verified.lock();
         let Some(size) = verified.get(&digest) else {
@@ -150,7 +150,7 @@ impl Artifacts {
         };
         let whole = fs::metadata(path).is_ok_and(|metadata| metadata.len() == *size)
             && DiskCache::used(path).is_ok();
-        // Collected, cut short, or gone otherwise: it is pulled again.
+        // It was collected, truncated or removed in another way. It is pulled again.
         if !whole {
             verified.remove(&digest);
         }
@@ -172,7 +172,7 @@ impl Artifacts {
         turn
     }
 
-    /// The size of the file, if it is there and whole.
+    /// Returns the size of the file if it exists and is complete.
     async fn verify(&self, digest: Digest, path: &Path) -> io::Result<Option<u64>> {
         let file = path.to_owned();
         let read = tokio::task::spawn_blocking(move || read_whole(&file));
@@ -192,8 +192,7 @@ impl Artifacts {
         let mut backoff = Backoff::default();
         let mut corrupt = 0;
         loop {
-            // The sender lives in the session; without it the worker is ending, and so is whoever
-            // waits here.
+            // The session owns the sender. Without it the worker is ending, and so is the caller.
             let channel = source
                 .wait_for(Option::is_some)
                 .await
@@ -207,7 +206,7 @@ impl Artifacts {
                 Err(PullError::Final(error)) => return Err(error),
                 Err(PullError::Corrupt) => {
                     corrupt += 1;
-                    tracing::warn!(%digest, "the control plane sent other bytes than were asked for");
+                    tracing::warn!(%digest, "the control plane sent bytes that do not have the requested digest");
                     if corrupt == TRIES_AT_CORRUPT {
                         return Err(ArtifactError::Corrupt(digest));
                     }
@@ -229,7 +228,7 @@ impl Artifacts {
                 source,
             })
         };
-        // Never closed.
+        // The semaphore is never closed.
         let _permit = self.pulls.acquire().await;
         let temporary = tempfile::Builder::new()
             .prefix(TEMPORARY)
@@ -258,8 +257,8 @@ impl Artifacts {
         if hasher.finish() != digest {
             return Err(PullError::Corrupt);
         }
-        // Chunks that were accepted may have failed to reach the disk since: the flush tells of it,
-        // the sync does not.
+        // Chunks that were accepted may have failed to reach the disk since. The flush reports
+        // this; the sync does not.
         file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         let path = self.path(digest);
@@ -268,12 +267,13 @@ impl Artifacts {
     }
 }
 
-/// Under its name only when whole and on disk, which is read for that. Gives its size.
+/// Gives the file its name once it is complete and on disk, which is checked by reading it. Returns
+/// its size.
 fn keep(temporary: NamedTempFile, path: &Path, digest: Digest) -> io::Result<u64> {
     let (found, size) = read_whole(temporary.path())?;
     if found != digest {
         return Err(io::Error::other(
-            "the disk did not keep what was written to it: check that it is not full or damaged",
+            "the disk did not store the written bytes: check that it is not full or damaged",
         ));
     }
     temporary.persist(path)?;
@@ -283,7 +283,7 @@ fn keep(temporary: NamedTempFile, path: &Path, digest: Digest) -> io::Result<u64
     Ok(size)
 }
 
-/// The digest and the size of a file.
+/// Returns the digest and the size of a file.
 fn read_whole(path: &Path) -> io::Result<(Digest, u64)> {
     let (mut file, mut hasher, mut size) = (File::open(path)?, Hasher::new(), 0);
     let mut buffer = vec![0; 64 << 10];

@@ -1,11 +1,11 @@
-//! How long to wait before trying again.
+//! The waits between attempts.
 
 use std::time::Duration;
 
 use warren_model::ambient;
 
-/// Waits that double from one try to the next, up to a bound, each shortened at random so that
-/// workers which lost the same control plane do not return in one moment.
+/// Waits that double from one attempt to the next, up to a bound. Each is shortened at random, so
+/// that workers which lost the same control plane do not all return at the same moment.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     tries: u32,
@@ -15,7 +15,7 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
 impl Backoff {
-    /// The wait before the next try.
+    /// Returns the wait before the next attempt.
     pub fn next(&mut self) -> Duration {
         let wait = full(self.tries);
         self.tries = self.tries.saturating_add(1);
@@ -23,13 +23,13 @@ impl Backoff {
     }
 }
 
-/// From 0 to 1.
+/// Returns a random number from 0 to 1.
 fn jitter() -> f64 {
     f64::from(u16::try_from(ambient::random() % 1025).unwrap_or(0)) / 1024.0
 }
 
 fn full(tries: u32) -> Duration {
-    // Beyond a few doublings the bound holds, and the shift would overflow.
+    // After a few doublings the bound applies, and the shift would overflow.
     FIRST.saturating_mul(1 << tries.min(16)).min(LONGEST)
 }
 

@@ -1,4 +1,4 @@
-//! The way to a control plane: gRPC, whatever carries it.
+//! Connections to a control plane: gRPC over any transport.
 
 use async_trait::async_trait;
 use tonic::{body::Body, transport::Endpoint};
@@ -7,21 +7,21 @@ use tower::{BoxError, ServiceExt as _, util::BoxCloneSyncService};
 /// A connection to a control plane. Clones share it.
 pub type Channel = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, RemoteError>;
 
-/// A connection cannot be made, or was lost.
+/// A connection cannot be opened, or was lost.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RemoteError(#[source] pub BoxError);
 
-/// A control plane that can be connected to.
+/// A control plane to which connections can be opened.
 #[async_trait]
 pub trait Remote: Send + Sync + 'static {
-    /// Its URL, for people.
+    /// Returns its URL, for people.
     fn url(&self) -> String;
 
-    /// A connection that stands.
+    /// Returns an open connection.
     async fn connect(&self) -> Result<Channel, RemoteError>;
 
-    /// A connection that is made when it is first used.
+    /// Returns a connection that is opened when it is first used.
     fn connect_lazy(&self) -> Channel;
 }
 

@@ -137,9 +137,9 @@ pub enum OpenError {
         least = DiskLimits::LEAST >> 10
     )]
     LogSize(u64),
-    #[error("cannot keep what runs in {}: {source}", path.display())]
+    #[error("cannot save the assignments in {}: {source}", path.display())]
     State { path: PathBuf, source: io::Error },
-    #[error("cannot keep guests' lines in {}: {source}", path.display())]
+    #[error("cannot store guests' output in {}: {source}", path.display())]
     Logs { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Volumes(#[from] VolumeError),
@@ -161,7 +161,7 @@ pub enum ServeError {
     Listener(#[from] io::Error),
     #[error(transparent)]
     Session(#[from] SessionError),
-    #[error("a part of the worker ended by a bug: {0}")]
+    #[error("a part of the worker ended because of a bug: {0}")]
     Bug(#[from] JoinError),
 }
 
@@ -333,7 +333,7 @@ impl Worker {
         let mut keeper_task = spawn(keeping);
 
         let serving = async {
-            // Fails when the session is gone, which its task tells.
+            // This fails when the session has ended, which its task reports.
             if first_session.wait_for(|open| *open).await.is_ok() {
                 health.serves().await;
             }
@@ -360,7 +360,7 @@ impl Worker {
         ending.draining.cancel();
         draining.cancel();
         finish(ingress_task).await;
-        // Their replicas may be started again by the next worker on this directory.
+        // The next worker on this directory may start their replicas again.
         self.logs.leave();
         let ran = self.supervisor.replicas();
         if !self.config.stop_keeps.is_zero() {
@@ -370,7 +370,7 @@ impl Worker {
             ending.stopped.cancel();
         }
         if timeout(LAST_LINES, self.logs.finish()).await.is_err() {
-            tracing::warn!("the disk takes too long: guests' last lines are lost");
+            tracing::warn!("the disk is too slow: the last lines of guests are lost");
         }
         ending.close.cancel();
         finish(session_task).await;
@@ -378,8 +378,8 @@ impl Worker {
         health.close().await;
         finish(listen_task).await;
         finish(keeper_task).await;
-        // What the control plane knows to have stopped, it has replaced. What it could not be told
-        // goes on next time.
+        // The control plane has replaced the replicas that it knows to have stopped. The others
+        // continue with the next start.
         let told = ran.into_iter().filter(|it| !self.reports.contains(it));
         self.keeper.forget(told.collect()).await;
         result
@@ -486,7 +486,7 @@ async fn finish<T>(part: AbortOnDropHandle<T>) {
     if !part.is_finished()
         && let Err(error) = part.await
     {
-        tracing::error!(%error, "a part of the worker ended by a bug");
+        tracing::error!(%error, "a part of the worker ended because of a bug");
     }
 }
 

@@ -1,30 +1,30 @@
-//! How much a worker offers when it is not told.
+//! Determines how much a worker offers if it is not configured.
 
 use super::cgroup;
 use crate::runtime::compile;
 
-/// Replicas that a worker takes: a bound for its tasks and tables, far above what memory allows for
-/// most.
+/// The default number of replicas that a worker accepts. It bounds the worker's tasks and tables,
+/// and is far above what memory allows for most workers.
 pub const MAX_REPLICAS: u32 = 1_000;
 
-/// Left to the worker itself at the least, in bytes: its code and heap, compiled code, and memory
-/// that is kept mapped.
+/// The least memory that is left to the worker itself, in bytes: for its code and heap, compiled
+/// code, and memory that is kept mapped.
 const OWN: u64 = 96 << 20;
 
-/// Four fifths of the memory of the machine, or of the control group that the worker runs in where
-/// that has less; less than that where the rest would be below 96 MiB, which the worker itself
-/// needs, and what guests make it hold.
+/// Returns four fifths of the memory of the machine, or of the worker's control group if that has
+/// less. It is less than four fifths if the rest would be below 96 MiB, which the worker itself and
+/// what guests make it hold need.
 pub fn default_memory() -> u64 {
     for_guests(machine_memory())
 }
 
-/// What compiling one component may take where nothing else is asked for: a quarter of the memory
-/// of the machine or the control group, but at least 512 MiB and at most 2 GiB.
+/// Returns the default limit of memory for compiling one component: a quarter of the memory of the
+/// machine or the control group, but at least 512 MiB and at most 2 GiB.
 pub fn default_compile_memory() -> u64 {
     compile::default_memory(machine_memory())
 }
 
-/// Of the machine, or of the control group that the worker runs in where that has less.
+/// Returns the memory of the machine, or of the worker's control group if that has less.
 fn machine_memory() -> u64 {
     let info = rustix::system::sysinfo();
     #[allow(

@@ -14,17 +14,17 @@ const VERSION_1: Mount = Mount {
     limit: "memory.limit_in_bytes",
 };
 
-/// Where a hierarchy is mounted by convention, and which file of a group holds its limit.
+/// The conventional mount point of a hierarchy, and the file of a group that holds its limit.
 struct Mount {
     at: &'static str,
     limit: &'static str,
 }
 
-/// The smallest limit, in bytes, of the process's own group and of those that it lies in; `None`
-/// without any.
+/// Returns the smallest limit, in bytes, of the process's own group and all groups that contain it,
+/// or `None` if there is none.
 ///
 /// The root of each hierarchy is read as well: in a container that shares the host's cgroup
-/// namespace the path of the group is the host's, while its files are mounted at the root.
+/// namespace, the path of the group is the host's, while its files are mounted at the root.
 pub fn memory_limit() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = limit_files(&own);
@@ -34,8 +34,8 @@ pub fn memory_limit() -> Option<u64> {
     limits.filter_map(|text| parse_limit(&text)).min()
 }
 
-/// The files that may hold a limit, given what `/proc/self/cgroup` says: `ID:CONTROLLERS:PATH` in
-/// each line, without controllers for version 2.
+/// Returns the files that may hold a limit. `own` is the content of `/proc/self/cgroup`, whose
+/// lines have the form `ID:CONTROLLERS:PATH`, without controllers for version 2.
 fn limit_files(own: &str) -> Vec<PathBuf> {
     let mut files = vec![VERSION_2.file("/"), VERSION_1.file("/")];
     for line in own.lines() {
@@ -55,7 +55,7 @@ fn limit_files(own: &str) -> Vec<PathBuf> {
     files
 }
 
-/// `max` stands for no limit.
+/// Parses a limit. `max` means that there is none.
 fn parse_limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn of_version_1_the_memory_controller_counts() {
+    fn version_1_uses_the_memory_controller() {
         let own = "5:devices:/a\n4:cpu,memory:/b/c\n1:name=systemd:/d\n0::/\n";
         let expected = [
             ROOTS[0],

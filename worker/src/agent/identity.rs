@@ -1,5 +1,5 @@
-//! Who this worker is, over all its starts: a data directory that one process holds, and the id in
-//! it.
+//! The identity of this worker across restarts: a data directory that one process locks, and the id
+//! in it.
 
 use std::{
     fs::{self, File},
@@ -17,12 +17,12 @@ use warren_model::{
 /// A worker's identity. The data directory is locked for as long as this lives.
 #[derive(Debug)]
 pub struct Identity {
-    /// Made at the first start, never used by another worker.
+    /// The id, which is created at the first start and never used by another worker.
     pub id: Uuid,
     _lock: DirectoryLock,
 }
 
-/// The data directory cannot be used.
+/// The reason why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     #[error(
@@ -41,8 +41,8 @@ pub enum IdentityError {
 const ID: &str = "worker-id";
 
 impl Identity {
-    /// Makes the directory where it is missing, locks it, and reads the id or, at the first start,
-    /// writes one.
+    /// Creates the directory if it is missing, locks it, and reads the id. Creates an id at the
+    /// first start.
     pub fn open(data: &Path) -> Result<Self, IdentityError> {
         let failed = |source| IdentityError::Io {
             path: data.to_owned(),
@@ -66,7 +66,7 @@ impl Identity {
     }
 }
 
-/// Whether a worker keeps something by this name in its data directory.
+/// Returns whether a worker keeps something under this name in its data directory.
 fn is_own(name: &str) -> bool {
     const OWN: [&str; 7] = [
         LOCK,
@@ -96,7 +96,7 @@ fn read_id(data: &Path) -> Result<Option<Uuid>, IdentityError> {
     }
 }
 
-/// The id is on disk, whole, before anybody hears of it.
+/// Creates an id. It is completely on disk before it is sent anywhere.
 fn create_id(data: &Path) -> io::Result<Uuid> {
     let id = Uuid::new_v4();
     let mut file = tempfile::NamedTempFile::new_in(data)?;
@@ -107,7 +107,7 @@ fn create_id(data: &Path) -> io::Result<Uuid> {
     Ok(id)
 }
 
-/// The name of a worker that was given none: the host's, where that makes a DNS label.
+/// Returns the default name of a worker: that of the host if it is a DNS label.
 pub fn default_name(host: &str, id: Uuid) -> Name {
     let host = host
         .split('.')
@@ -121,7 +121,7 @@ pub fn default_name(host: &str, id: Uuid) -> Name {
         .collect();
     let label = label.trim_matches('-');
     match Name::parse(label) {
-        // Many machines are called that, and two workers cannot share a name.
+        // Many machines have this name, and two workers cannot share a name.
         Ok(name) if name.as_str() != "localhost" => name,
         _ => fallback_name(id),
     }
@@ -132,7 +132,7 @@ fn fallback_name(id: Uuid) -> Name {
     Name::parse(&format!("worker-{}", &id[..8])).expect("hexadecimal digits make a DNS label")
 }
 
-/// What the machine calls itself.
+/// Returns the name that the machine gives itself.
 pub fn host_name() -> String {
     rustix::system::uname()
         .nodename()

@@ -1,4 +1,4 @@
-//! Answers to the control plane's requests for lines, each a stream of its own.
+//! Answers the control plane's requests for log lines, each with a stream of its own.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::{
     remote::Channel,
 };
 
-/// Sends the lines that were asked for, until they end or the control plane has enough. Dropping
-/// the future ends the stream.
+/// Sends the requested lines until they end or the control plane has enough. Dropping the future
+/// ends the stream.
 pub(super) async fn push_logs(
     channel: Channel,
     wanted: LogsWanted,
     logs: LogHub,
 ) -> Result<(), Status> {
-    // Of a replica that is gone there are no lines: the answer is an empty one, not none.
+    // A replica that is gone has no lines. It gets an empty answer instead of none.
     let lines = logs.subscribe(&wanted.replica, query(&wanted));
     let request = {
         let request_id = wanted.request_id;
@@ -29,15 +29,15 @@ pub(super) async fn push_logs(
         }
     };
 
-    // The first tells the control plane at once that somebody answers.
+    // The first message tells the control plane at once that the worker answers.
     let first = stream::once(future::ready(request(Vec::new())));
     let rest = stream::unfold(lines, |lines| async {
         let mut lines = lines?;
         let batch = lines.next().await?;
         Some((batch, Some(lines)))
     });
-    // The connection may hold the request's stream for longer than this call: it ends with the
-    // call.
+    // The connection may hold the request's stream for longer than this call, so the stream must
+    // end with the call.
     let ended = CancellationToken::new();
     let _ends = ended.clone().drop_guard();
     let requests = first
@@ -51,7 +51,7 @@ fn query(wanted: &LogsWanted) -> LogQuery {
     LogQuery {
         source: (!wanted.source.is_empty()).then(|| wanted.source.clone()),
         tail: wanted.tail,
-        // The control plane refuses a negative one.
+        // The control plane refuses negative timestamps.
         since: wanted
             .since
             .map(|since| Duration::try_from(since).unwrap_or_default()),

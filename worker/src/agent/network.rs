@@ -1,20 +1,22 @@
-//! Which kernel's network this worker is on: workers on one share its ports.
+//! Identifies the kernel network that this worker is on. Workers on the same network share its
+//! ports.
 
 use std::{fs, io, os::unix::fs::MetadataExt as _};
 
 use warren_model::digest::Digest;
 
-/// This boot of the kernel.
+/// The file with the id of this boot of the kernel.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// The network namespace of this process.
+/// The file of this process's network namespace.
 const NAMESPACE: &str = "/proc/self/ns/net";
 
-/// The same for processes in one network namespace of one running kernel, and for no others.
-/// Containers of one machine have namespaces of their own, unless they share the host's. Empty
-/// where it cannot be told: such a worker counts as a machine of its own.
+/// Returns an id that is the same for all processes in one network namespace of one running kernel,
+/// and different for others. Containers on one machine have namespaces of their own unless they
+/// share the host's. Returns an empty string if the network is unknown; such a worker counts as a
+/// machine of its own.
 pub fn network() -> String {
     read().unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot tell which network this worker is on: it counts as a machine of its own");
+        tracing::warn!(%error, "cannot determine the network of this worker, which therefore counts as a machine of its own");
         String::new()
     })
 }
@@ -25,7 +27,7 @@ fn read() -> io::Result<String> {
     Ok(identify(boot.trim(), namespace.dev(), namespace.ino()))
 }
 
-/// A hash: who reads it learns nothing of the machine.
+/// Returns a hash, which reveals nothing about the machine.
 fn identify(boot: &str, device: u64, inode: u64) -> String {
     let identity = format!("warren network {boot} {device} {inode}");
     Digest::of(identity.as_bytes()).hex()
@@ -36,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_same_within_a_namespace_of_a_boot_and_nowhere_else() {
+    fn the_id_is_the_same_only_within_one_namespace_of_one_boot() {
         assert_eq!(network(), network());
         assert_eq!(network().len(), 64);
         let one = identify("boot", 4, 4026531840);

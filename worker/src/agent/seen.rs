@@ -1,46 +1,47 @@
-//! What this worker has seen last, and so which control planes and which of their messages it
-//! follows. Pure.
+//! Remembers the last control plane and assignments that this worker has seen, and decides from
+//! that which ones it follows. This is pure logic.
 
-/// The newest assignments seen: a control plane that was replaced may still talk.
+/// The newest assignments seen. They are needed because a control plane that was replaced may still
+/// send messages.
 ///
 /// Terms order the control planes of one cluster. Generations order the assignments of one term to
-/// one worker: those that were counted for another name say nothing, because a control plane of an
-/// earlier version counts by name.
+/// one worker. Generations that were counted for another name are ignored, because a control plane
+/// of an earlier version counts by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Empty where no control plane has said which it is.
+    /// The cluster's id, or empty if no control plane has sent one.
     pub cluster: String,
-    /// The name that this worker had. Empty where an earlier version did not note it.
+    /// The name that this worker had, or empty if an earlier version did not record it.
     pub worker: String,
     pub term: u64,
     pub generation: u64,
 }
 
-/// A control plane that this worker does not follow.
+/// The reason why this worker does not follow a control plane.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stranger {
     #[error(
-        "this control plane serves cluster {theirs}, and this worker follows cluster {ours}: what it runs goes on; start \
-         this worker again and it follows this control plane instead"
+        "this control plane serves cluster {theirs}, and this worker follows cluster {ours}: its replicas keep running; start \
+         this worker again to follow this control plane instead"
     )]
     OtherCluster { theirs: String, ours: String },
     #[error(
-        "this control plane is at term {term}, and a later one of the same cluster, of term {seen}, was heard before: \
-         either it was replaced and should be stopped, or its data was set back; in that case start this worker again and \
-         it follows this control plane"
+        "this control plane is at term {term}, and a later one of the same cluster, of term {seen}, was seen before: \
+         either it was replaced and should be stopped, or its data was set back; in that case start this worker again to \
+         follow this control plane"
     )]
     EarlierTerm { term: u64, seen: u64 },
 }
 
-/// Longer than any id that a control plane makes.
+/// This is longer than any id that a control plane creates.
 const MAX_CLUSTER: usize = 128;
-/// Stands in the file for a cluster or a name that is not known.
+/// Replaces an unknown cluster or name in the file.
 const UNKNOWN: &str = "-";
 
 // === impl Seen ===
 
 impl Seen {
-    /// The same for a worker of this name.
+    /// Returns the same for a worker of this name.
     pub fn under(mut self, name: &str) -> Self {
         if self.worker != name {
             name.clone_into(&mut self.worker);
@@ -49,8 +50,8 @@ impl Seen {
         self
     }
 
-    /// Whether assignments of this term and generation are to be followed; if so they are the
-    /// newest seen.
+    /// Returns whether assignments of this term and generation must be followed. If so, they become
+    /// the newest seen.
     pub fn admit(&mut self, term: u64, generation: u64) -> bool {
         let newer = (term, generation) >= (self.term, self.generation);
         if newer {
@@ -59,9 +60,9 @@ impl Seen {
         newer
     }
 
-    /// A control plane says which it is. One of another cluster, or of an earlier term, is only
-    /// followed by a worker that `may_switch`, which forgets what it has seen of the one before.
-    /// Returns whether it did.
+    /// Handles the id and term of a control plane. A control plane of another cluster, or of an
+    /// earlier term, is only followed if `may_switch`, and the worker then forgets what it has seen
+    /// of the previous one. Returns whether that happened.
     pub fn meet(&mut self, cluster: &str, term: u64, may_switch: bool) -> Result<bool, Stranger> {
         let cluster = if is_id(cluster) { cluster } else { "" };
         let is_known = !cluster.is_empty() && !self.cluster.is_empty();
@@ -88,7 +89,7 @@ impl Seen {
         Ok(switches)
     }
 
-    /// As it is kept in its file.
+    /// Returns the content of the file.
     pub fn to_text(&self) -> String {
         let or_unknown = |text: &str| match text {
             "" => UNKNOWN.to_owned(),
@@ -99,7 +100,7 @@ impl Seen {
         format!("{term} {generation} {cluster} {worker}\n")
     }
 
-    /// An earlier version wrote term and generation alone.
+    /// Parses the content of the file. An earlier version wrote only the term and the generation.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         let term = words.next()?.parse().ok()?;
@@ -117,7 +118,7 @@ impl Seen {
     }
 }
 
-/// Whether it can be kept in a file of words.
+/// Returns whether the id can be stored in a file of words.
 fn is_id(cluster: &str) -> bool {
     let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     (1..=MAX_CLUSTER).contains(&cluster.len()) && cluster != UNKNOWN && cluster.bytes().all(is_part)
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_older_is_dropped() {
+    fn only_older_assignments_are_dropped() {
         let mut seen = Seen::default();
         for (term, generation, admitted) in [
             (2, 5, true),
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_of_another_name_say_nothing() {
+    fn generations_of_another_name_are_ignored() {
         assert_eq!(seen("a", 3, 9).under("w1"), seen("a", 3, 9));
         let renamed = seen("a", 3, 9).under("z");
         assert_eq!(
@@ -167,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_followed_by_a_worker_that_may_switch_alone() {
-        // What was seen, who is met, and what the worker has seen then.
+    fn a_stranger_is_followed_only_by_a_worker_that_may_switch() {
+        // The state before, the control plane, and the state after.
         let same = |term| Ok(seen("a", term, 9));
         let table = [
             (seen("a", 5, 9), ("a", 5), same(5), same(5)),
             (seen("a", 5, 9), ("a", 6), same(5), same(5)),
-            // A control plane of an earlier version does not say which it is.
+            // A control plane of an earlier version sends no cluster id.
             (seen("a", 5, 9), ("", 5), same(5), same(5)),
             (seen("", 5, 9), ("a", 5), same(5), same(5)),
             (
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_none_is_none() {
+    fn an_invalid_id_is_ignored() {
         for odd in ["a b", "-", "\n", &"x".repeat(129)] {
             let mut seen = Seen::default();
             seen.meet(odd, 1, false).unwrap();
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_back_also_of_an_earlier_version() {
+    fn the_file_is_read_back_also_from_an_earlier_version() {
         for seen in [seen("a-1", 3, 9), seen("", 0, 1), Seen::default()] {
             assert_eq!(Seen::from_text(&seen.to_text()), Some(seen));
         }

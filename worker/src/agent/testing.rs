@@ -1,5 +1,4 @@
-//! A control plane that does what a test says, over real gRPC, and replicas that only note what
-//! they are told.
+//! A scripted control plane over real gRPC, and replicas that only record the calls they receive.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -38,22 +37,22 @@ pub(crate) struct Control {
     _server: AbortOnDropHandle<()>,
 }
 
-/// What the control plane does without being driven step by step.
+/// The behaviour of the control plane that a test does not drive step by step.
 #[derive(Default)]
 pub(crate) struct Script {
-    /// Refuses the next sessions.
+    /// The statuses with which the next sessions are refused.
     pub refuse: Mutex<VecDeque<Status>>,
-    /// Answers the next pulls.
+    /// The answers to the next pulls.
     pub pulls: Mutex<VecDeque<Result<Chunks, Status>>>,
     pub pulled: Mutex<u32>,
-    /// Ends the answer to LogsWanted after so many messages.
+    /// The number of messages after which the answer to LogsWanted ends.
     pub enough_lines: Mutex<Option<usize>>,
 }
 
-/// What a pull yields.
+/// The result of a pull.
 pub(crate) type Chunks = Vec<Result<Bytes, Status>>;
 
-/// The control plane's end of a session. Dropped, the session ends.
+/// The control plane's end of a session. Dropping it ends the session.
 pub(crate) struct Peer {
     inbound: Streaming<v1::SessionRequest>,
     outbound: mpsc::Sender<Result<v1::SessionResponse, Status>>,
@@ -91,12 +90,12 @@ impl Control {
         }
     }
 
-    /// The next session that a worker asks for.
+    /// Returns the next session that a worker requests.
     pub async fn session(&mut self) -> Peer {
         self.sessions.recv().await.unwrap()
     }
 
-    /// The next session, opened with quick heartbeats and a long timeout. Its Hello, too.
+    /// Returns the next session with its Hello, opened with frequent heartbeats and a long timeout.
     pub async fn welcome(&mut self, term: u64) -> (Peer, v1::Hello) {
         let mut peer = self.session().await;
         let hello = peer.hello().await;
@@ -121,7 +120,7 @@ impl Peer {
         self.welcome_to("", term, worker_timeout).await;
     }
 
-    /// The same, of a control plane that says which cluster it serves.
+    /// Sends Welcome as a control plane of this cluster.
     pub async fn welcome_to(&self, cluster: &str, term: u64, worker_timeout: Duration) {
         let welcome = v1::Welcome {
             protocol_version: 1,
@@ -167,7 +166,7 @@ impl Peer {
         }
     }
 
-    /// The next report; heartbeats before it are answered, and what else is said is passed over.
+    /// Returns the next report. Answers heartbeats before it, and skips other messages.
     pub async fn report(&mut self) -> v1::ReplicaReport {
         loop {
             match self.receive().await {
@@ -180,7 +179,7 @@ impl Peer {
         }
     }
 
-    /// The next message but for reports; heartbeats before it are answered.
+    /// Returns the next message that is not a report. Answers heartbeats before it.
     pub async fn said(&mut self) -> session_request::Message {
         loop {
             match self.receive().await.unwrap() {
@@ -191,7 +190,7 @@ impl Peer {
         }
     }
 
-    /// The next heartbeat's sequence; there is no report before it.
+    /// Returns the sequence of the next heartbeat, before which there must be no report.
     pub async fn heartbeat(&mut self) -> u64 {
         match self.receive().await {
             Some(session_request::Message::Heartbeat(beat)) => beat.sequence,
@@ -199,7 +198,7 @@ impl Peer {
         }
     }
 
-    /// What was reported before is kept at once.
+    /// Answers a heartbeat. The reports before it are kept at once.
     pub async fn ack(&self, sequence: u64) {
         self.ack_keeping(sequence, sequence).await;
     }
@@ -212,8 +211,7 @@ impl Peer {
         .await;
     }
 
-    /// Waits until the worker has handled everything that was sent to it before: it answers in
-    /// order.
+    /// Waits until the worker has handled everything that was sent before. It answers in order.
     pub async fn settle(&mut self) {
         let id = uuid::Uuid::new_v4().to_string();
         let assignments = v1::Assignments {
@@ -313,7 +311,7 @@ impl ArtifactService for Services {
     }
 }
 
-/// Replicas that run by being noted and stop at once.
+/// Replicas that are only recorded, and stop at once.
 pub(crate) struct NotedReplicas {
     pub reports: ReportBook,
     held: Mutex<BTreeSet<String>>,
@@ -321,7 +319,7 @@ pub(crate) struct NotedReplicas {
 }
 
 impl NotedReplicas {
-    /// What they are told arrives as "assign ID" and "stop ID".
+    /// Returns replicas whose calls are sent as "assign ID" and "stop ID".
     pub fn new(reports: ReportBook) -> (Arc<Self>, UnboundedReceiver<String>) {
         let (calls, told) = mpsc::unbounded_channel();
         (

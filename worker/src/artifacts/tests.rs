@@ -63,7 +63,7 @@ async fn an_artifact_is_pulled_once_for_all_and_kept() {
     for path in paths {
         assert_eq!(fs::read(path.unwrap()).unwrap(), b"a component");
     }
-    // Also by the next process.
+    // The next process finds it, too.
     fixture.open().ensure(digest).await.unwrap();
     assert_eq!((fixture.pulled(), fixture.files()), (1, 1));
 }
@@ -102,7 +102,7 @@ async fn a_pull_that_breaks_off_is_tried_again() {
 }
 
 #[tokio::test]
-async fn one_that_nobody_has_is_an_error() {
+async fn a_missing_artifact_is_an_error() {
     let fixture = Fixture::start().await;
     let missing = fixture
         .open()
@@ -114,7 +114,7 @@ async fn one_that_nobody_has_is_an_error() {
 }
 
 #[tokio::test]
-async fn damage_on_disk_is_found_and_mended() {
+async fn damage_on_disk_is_found_and_repaired() {
     let fixture = Fixture::start().await;
     let digest = Digest::of(b"a component");
     fs::write(
@@ -128,7 +128,7 @@ async fn damage_on_disk_is_found_and_mended() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_left_is_removed() {
+async fn incomplete_files_of_a_killed_process_are_removed() {
     let fixture = Fixture::start().await;
     fs::write(fixture.dir.path().join(".pull-x"), b"half").unwrap();
     fixture.open();
@@ -140,7 +140,7 @@ async fn another_takes_over_from_one_that_gives_up() {
     let fixture = Fixture::start().await;
     let digest = Digest::of(b"a component");
     let artifacts = Arc::new(fixture.open());
-    // Without a control plane the first waits, and holds the turn.
+    // Without a control plane the first one waits and holds the turn.
     let away = fixture.source.send_replace(None);
     let ask = || {
         let artifacts = artifacts.clone();
@@ -156,7 +156,7 @@ async fn another_takes_over_from_one_that_gives_up() {
 }
 
 #[tokio::test]
-async fn what_was_collected_is_pulled_again() {
+async fn a_collected_artifact_is_pulled_again() {
     let fixture = Fixture::start().await;
     let artifacts = fixture.open();
     let digest = Digest::of(b"a component");
@@ -165,7 +165,7 @@ async fn what_was_collected_is_pulled_again() {
         let path = artifacts.ensure(digest).await.unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"a component");
         assert_eq!(fixture.pulled(), pulled);
-        // Just used.
+        // The file was just used.
         artifacts.collect(|_| false).unwrap();
         let file = File::open(&path).unwrap();
         file.set_modified(std::time::UNIX_EPOCH).unwrap();
@@ -176,17 +176,17 @@ async fn what_was_collected_is_pulled_again() {
     }
 }
 
-/// Where this is set, files cannot become larger than [`SMALL`].
+/// If this is set, files cannot become larger than [`SMALL`].
 const LIMITED: &str = "WARREN_TEST_FILES_ARE_LIMITED";
-/// In the unit of `ulimit`, and in bytes.
+/// The limit in the unit of `ulimit`, and in bytes.
 const SMALL: (&str, usize) = ("8", 4096);
 static LARGE: [u8; 3 * SMALL.1 / 2] = [7; 3 * SMALL.1 / 2];
 
 #[tokio::test]
-async fn what_the_disk_did_not_take_is_not_kept_and_pulled_again() {
+async fn an_artifact_that_the_disk_did_not_take_is_pulled_again() {
     if std::env::var_os(LIMITED).is_none() {
-        // A limit is the process's: this test alone runs once more, in one of its own. Ignored, the
-        // signal becomes an error of the write.
+        // A limit applies to a whole process, so this test runs itself once more in a process of
+        // its own. Because the signal is ignored there, the write fails with an error.
         let script = "trap '' XFSZ; ulimit -S -f \"$1\"; shift; exec \"$@\"";
         let name = std::thread::current().name().unwrap().to_owned();
         let child = tokio::process::Command::new("sh")
@@ -224,7 +224,7 @@ async fn what_the_disk_did_not_take_is_not_kept_and_pulled_again() {
 }
 
 #[tokio::test]
-async fn one_that_was_cut_short_since_is_pulled_again() {
+async fn an_artifact_that_was_truncated_later_is_pulled_again() {
     let fixture = Fixture::start().await;
     let digest = Digest::of(b"a component");
     let artifacts = fixture.open();

@@ -1,13 +1,13 @@
-//! Who takes a request has promised to answer it: between the choice of a replica and its answer,
-//! none is stopped.
+//! Admission of requests: a target that admits a request must answer it, so a replica is not
+//! stopped between its choice and its answer.
 
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-/// Requests that were promised an answer.
+/// The requests that have been admitted.
 #[derive(Debug, Default)]
 pub struct Admissions(TaskTracker);
 
-/// The promise. Whoever drains the target waits until it is dropped.
+/// An admitted request. A drain of its target waits until this is dropped.
 #[derive(Debug, Default)]
 pub struct Admission {
     _token: Option<TaskTrackerToken>,
@@ -16,28 +16,29 @@ pub struct Admission {
 // === impl Admissions ===
 
 impl Admissions {
-    /// `None` once [`Self::drain`] was called.
+    /// Admits a request. Returns `None` once [`Self::drain`] has been called.
     pub fn admit(&self) -> Option<Admission> {
         let token = self.0.token();
-        // In this order: a drain that does not see the token is seen here.
+        // The token is taken first, so a drain that does not see the token is seen here.
         (!self.0.is_closed()).then_some(Admission {
             _token: Some(token),
         })
     }
 
-    /// Further ones for who has one: until the last is dropped, however late it was made.
+    /// Returns another admission for a request that has one. A drain waits for the last of them,
+    /// however late it was taken.
     pub fn also(&self) -> Admission {
         Admission {
             _token: Some(self.0.token()),
         }
     }
 
-    /// Admits no more.
+    /// Admits no further requests.
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// Admits no more, and returns when all promises are kept.
+    /// Admits no further requests, and completes when all admissions are dropped.
     pub async fn drain(&self) {
         self.0.close();
         self.0.wait().await;
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_drain_waits_for_promises_and_admits_nobody() {
+    async fn a_drain_waits_for_admitted_requests_and_admits_no_more() {
         let admissions = Admissions::default();
         let first = admissions.admit().unwrap();
         let mut drain = pin!(admissions.drain());

@@ -1,10 +1,10 @@
-//! What a guest learns of its client by header fields: `X-Forwarded-*` and `Forwarded` (RFC 7239).
-//! Pure.
+//! The header fields by which a guest learns about its client: `X-Forwarded-*` and `Forwarded` (RFC
+//! 7239). This is pure logic.
 //!
-//! Whoever connects can write these fields, and guests believe them. So what a client says of
-//! itself is replaced, and only a proxy that the operator trusts adds to what guests are given. A
-//! worker that sends a request on to another has done this before: what comes to `--listen` is left
-//! as it is.
+//! Anyone who connects can send these fields, and guests believe them. Fields that a client sends
+//! about itself are therefore replaced, and only a proxy that the operator trusts may add to what
+//! guests receive. A worker that forwards a request has already done this, so requests to
+//! `--listen` are left as they are.
 
 use std::{
     fmt::Write as _,
@@ -20,15 +20,15 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
-/// The scheme that clients speak to this ingress.
+/// The scheme that clients use with this ingress.
 const SCHEME: &str = "http";
 const DEFAULT_PORT: u16 = 80;
 
-/// Proxies whose word about their clients counts: `--trusted-proxy`.
+/// The proxies whose information about their clients is trusted, as given by `--trusted-proxy`.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[Cidr]>);
 
-/// What a client said of itself, and is told of it instead.
+/// The fields that the client sent about itself and that are replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Replaced {
     port: bool,
@@ -47,10 +47,10 @@ impl TrustedProxies {
     }
 }
 
-/// Sets the fields of a request that came from `peer` and asks for `authority`.
+/// Sets the fields of a request from `peer` to `authority`.
 ///
-/// From a trusted proxy the chains are continued, and what it said of scheme, host and port stays:
-/// only the first proxy knows that. From anybody else they are begun.
+/// For a trusted proxy, the lists are extended, and the scheme, host and port that it sent are
+/// kept, because only the first proxy knows them. For any other client, the lists start here.
 pub(crate) fn set(
     headers: &mut HeaderMap,
     peer: SocketAddr,
@@ -75,9 +75,9 @@ pub(crate) fn set(
     }
 }
 
-/// Removes what claims to be said by a proxy. Of a trusted one only names with `_`, which it passes
-/// on from anybody, and which many servers take for the same as those with `-` (RFC 3875, section
-/// 4.1.18).
+/// Removes the fields that a proxy would send. For a trusted proxy, it only removes names with `_`,
+/// which the proxy passes on from any client, and which many servers treat like those with `-` (RFC
+/// 3875, section 4.1.18).
 fn take_claims(headers: &mut HeaderMap, is_trusted: bool) -> Replaced {
     let claims = headers.keys().filter(|name| is_claim(name.as_str()));
     let claims = claims.filter(|name| !is_trusted || name.as_str().contains('_'));
@@ -91,7 +91,8 @@ fn take_claims(headers: &mut HeaderMap, is_trusted: bool) -> Replaced {
     replaced
 }
 
-/// `X-Forwarded-*`, `Forwarded` and `X-Real-IP`, and names that are taken for one of them.
+/// Returns whether this is `X-Forwarded-*`, `Forwarded` or `X-Real-IP`, or a name that servers
+/// mistake for one of them.
 pub(super) fn is_claim(name: &str) -> bool {
     let begins_with = |prefix: &str| {
         let start = name.as_bytes().get(..prefix.len());
@@ -106,18 +107,18 @@ pub(super) fn is_claim(name: &str) -> bool {
     begins_with("x-forwarded") || is("forwarded") || is("x-real-ip")
 }
 
-/// Adds to a list, whose values may be on several lines.
+/// Appends to a list, whose values may be on several lines.
 fn append(headers: &mut HeaderMap, name: &HeaderName, last: String) {
     let before = headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let mut list: Vec<&[u8]> = before.filter(|value| !value.is_empty()).collect();
     list.push(last.as_bytes());
-    // Joined of valid values, which stay valid: the alternative is never taken.
+    // Valid values remain valid when they are joined, so this never fails.
     if let Ok(list) = HeaderValue::from_bytes(&list.join(b", ".as_slice())) {
         headers.insert(name, list);
     }
 }
 
-/// What this ingress says in `Forwarded`.
+/// Returns the element that this ingress adds to `Forwarded`.
 fn element(peer: IpAddr, authority: &str) -> String {
     let mut element = match peer {
         IpAddr::V4(peer) => format!("for={peer}"),

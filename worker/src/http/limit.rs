@@ -1,4 +1,4 @@
-//! The largest heads and bodies that pass.
+//! The limits of heads and bodies.
 
 use std::{
     pin::Pin,
@@ -15,26 +15,27 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::{Body as ResponseBody, BoxError};
 
-/// The largest head of a message, in bytes: names and values, and 32 for each field (RFC 9113,
-/// section 6.5.2).
+/// The largest head of a message, in bytes. Names and values count, and 32 more for each field (RFC
+/// 9113, section 6.5.2).
 pub(crate) const MAX_HEAD: u32 = 64 << 10;
-/// Fields of one head, a request's or a response's, of any version of HTTP.
+/// The most fields of one request or response head, in any version of HTTP.
 pub(crate) const MAX_FIELDS: usize = 200;
-/// More than [`MAX_FIELDS`]. A number other than hyper's own, 100, costs two
-/// allocations for each message.
+/// The number of fields that are parsed, which is larger than [`MAX_FIELDS`]. Any number other than
+/// hyper's own, which is 100, costs two allocations for each message.
 pub(crate) const MAX_PARSED_FIELDS: usize = 256;
-/// What a connection reads of a head before it gives up, in bytes: enough for every head that
-/// passes, with its first line.
+/// The bytes of a head that a connection reads before it gives up. They are enough for every head
+/// that is within the limits, with its first line.
 pub(crate) const HEAD_BUFFER: usize = MAX_HEAD as usize + (8 << 10);
-/// What a field counts beside its name and its value, in bytes (RFC 9113, section 6.5.2).
+/// The bytes that a field counts in addition to its name and its value (RFC 9113, section 6.5.2).
 pub(crate) const FIELD_OVERHEAD: usize = 32;
 /// The largest head that HTTP/2 decodes, in bytes. It is larger than [`MAX_HEAD`], so that
 /// [`MAX_HEAD`] is the limit that applies. A head of four times this size ends its connection.
 pub(crate) const MAX_HEAD_LIST: u32 = 4 * MAX_HEAD;
-/// Requests at once on one HTTP/2 connection.
+/// The most simultaneous requests on one HTTP/2 connection.
 pub(crate) const MAX_STREAMS: u32 = 256;
-/// Bytes of one request's or response's body that wait for a slow guest or client. All streams of a
-/// connection have as much at once, so that none can hold up another.
+/// The bytes of one request's or response's body that may wait for a slow guest or client. The
+/// window of a connection is large enough for all of its streams, so that no stream can block
+/// another.
 pub(crate) const STREAM_WINDOW: u32 = 64 << 10;
 /// The window of a connection between workers. Its streams need no more than `STREAM_WINDOW *
 /// MAX_STREAMS`, but h2 also derives from it how much overhead of small, unread DATA frames it
@@ -42,59 +43,59 @@ pub(crate) const STREAM_WINDOW: u32 = 64 << 10;
 /// reach that together.
 pub(crate) const WORKER_WINDOW: u32 = 256 << 20;
 
-/// A body that fails when it turns out to be larger than it may be; nothing of the frame that is
-/// too much passes.
+/// A body that fails if it is larger than its limit. Nothing of the frame that exceeds the limit is
+/// passed on.
 pub(crate) struct Limited<B> {
     body: B,
-    /// Bytes that may still come. `None`: any number.
+    /// The bytes that may still arrive, or `None` if they are not limited.
     left: Option<u64>,
     overrun: Overrun,
 }
 
-/// A response that breaks off when its body, or that of its request, turns out to be too large.
+/// A response that breaks off if its body, or that of its request, exceeds its limit.
 pub(crate) struct Bounded<F> {
-    /// `None` once it has: what is behind it has ended.
+    /// `None` once it has broken off. Whatever produced the body has then ended.
     body: Option<Limited<ResponseBody>>,
     request: Overrun,
-    /// Asked once, for what the connection is told.
+    /// Called once, for the error that the connection gets.
     told: F,
 }
 
-/// Which body was too large.
+/// The body that was too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TooLarge {
     Request,
     Response,
 }
 
-/// Whether a body was too large: known to others than who reads it.
+/// Whether a body was too large, for code that does not read the body itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overrun(Arc<AtomicBool>);
 
-/// Why a limited body ended early.
+/// The reason why a limited body ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LimitError<E> {
-    #[error("it is larger than it may be")]
+    #[error("it is larger than its limit")]
     TooLarge,
     #[error("{0}")]
     Body(E),
 }
 
-/// Why a head does not pass.
+/// The reason why a head is not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadTooLarge {
     #[error("its head has {0} fields, and at most {MAX_FIELDS} fields are passed on")]
     Fields(usize),
     #[error("its head is {0} bytes large, and at most {MAX_HEAD} bytes are passed on")]
     Bytes(usize),
-    /// No more of it was read than it takes to know.
+    /// Its size is not known, because no more of it was read than necessary.
     #[error(
         "its head is too large: at most {MAX_FIELDS} fields and {MAX_HEAD} bytes are passed on"
     )]
     Unread,
 }
 
-/// Whether a head, or the fields behind a body, are within [`MAX_FIELDS`] and [`MAX_HEAD`].
+/// Checks that a head, or the trailers of a body, is within [`MAX_FIELDS`] and [`MAX_HEAD`].
 pub(crate) fn check_head(headers: &HeaderMap) -> Result<(), HeadTooLarge> {
     if headers.len() > MAX_FIELDS {
         return Err(HeadTooLarge::Fields(headers.len()));
@@ -105,7 +106,7 @@ pub(crate) fn check_head(headers: &HeaderMap) -> Result<(), HeadTooLarge> {
     }
 }
 
-/// In bytes, as RFC 9113 counts, section 6.5.2.
+/// Returns the size in bytes as RFC 9113 defines it (section 6.5.2).
 pub(crate) fn head_size(headers: &HeaderMap) -> usize {
     let sizes = headers.iter();
     sizes
@@ -113,15 +114,15 @@ pub(crate) fn head_size(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-/// Whether a message says itself that its body is larger than `limit` bytes.
+/// Returns whether a message announces a body that is larger than `limit` bytes.
 pub(crate) fn declares_more(headers: &HeaderMap, limit: Option<u64>) -> bool {
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     matches!((length, limit), (Some(length), Some(limit)) if length > limit)
 }
 
-/// Whether a response to this method says so. That to HEAD has the fields of a body without having
-/// one.
+/// Returns whether a response to this method announces a larger body. A response to HEAD has the
+/// fields of a body, but no body.
 pub(crate) fn answers_more(method: &Method, headers: &HeaderMap, limit: Option<u64>) -> bool {
     *method != Method::HEAD && declares_more(headers, limit)
 }
@@ -137,7 +138,7 @@ impl<B> Limited<B> {
         }
     }
 
-    /// Learns of it when the body was too large.
+    /// Returns a handle that shows whether the body was too large.
     pub fn overrun(&self) -> Overrun {
         self.overrun.clone()
     }
@@ -180,7 +181,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Limited<B> {
 // === impl Bounded ===
 
 impl<F: Fn(TooLarge) -> BoxError> Bounded<F> {
-    /// `limit` is the response's, in bytes; `request` knows of the request's.
+    /// `limit` is that of the response, in bytes. `request` shows whether the request was too
+    /// large.
     pub fn new(body: ResponseBody, limit: Option<u64>, request: Overrun, told: F) -> Self {
         Self {
             body: Some(Limited::new(body, limit)),
@@ -204,7 +206,7 @@ impl<F: Fn(TooLarge) -> BoxError + Unpin> Body for Bounded<F> {
         let frame = ready!(Pin::new(body).poll_frame(cx));
         let what = match &frame {
             Some(Err(LimitError::TooLarge)) => TooLarge::Response,
-            // Whatever it goes on to say was said of a part of the request.
+            // The response was made from only a part of the request.
             _ if self.request.happened() => TooLarge::Request,
             _ => return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from))),
         };
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_passes_up_to_its_limit_and_fails_beyond_for_ever() {
+    async fn a_body_passes_up_to_its_limit_and_keeps_failing_beyond_it() {
         let whole = Limited::new(body(&["abc", "", "de"]), Some(5));
         assert_eq!(whole.collect().await.unwrap().to_bytes(), "abcde");
         let endless = Limited::new(body(&["abc", "de"]), None);
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_counted_as_http2_counts_it() {
+    fn a_head_is_measured_as_in_http2() {
         let mut headers = HeaderMap::new();
         let value = "v".repeat(MAX_HEAD as usize - "x-large".len() - FIELD_OVERHEAD);
         headers.insert("x-large", value.parse().unwrap());
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_say_itself_that_it_is_too_large() {
+    fn a_message_may_announce_that_it_is_too_large() {
         let mut headers = HeaderMap::new();
         assert!(!declares_more(&headers, Some(1)));
         headers.insert(header::CONTENT_LENGTH, 7.into());

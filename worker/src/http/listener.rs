@@ -1,4 +1,5 @@
-//! A listener for HTTP/1.1 and HTTP/2 without TLS, bounded in time and number.
+//! A listener for HTTP/1.1 and HTTP/2 without TLS, with bounds on time and on the number of
+//! connections.
 
 mod admit;
 mod answer;
@@ -40,33 +41,36 @@ use stall::Streams;
 /// The buffer for the head of an HTTP/1.1 request, in bytes. It is larger than [`MAX_HEAD`], so
 /// that the same limit applies whatever else is in the buffer.
 const READ_BUFFER: usize = 2 * MAX_HEAD as usize;
-/// When the process has no file descriptors left, accepting again at once would only spin.
+/// The pause before accepting again when the process has no file descriptors left. Without it, the
+/// loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// TCP keep-alive: the kernel probes a silent client after this time, and then at this interval. It
-/// is how a worker notices that a client has closed its connection while it waited, which at first
-/// looks as if it had closed its sending side alone.
+/// The interval of TCP keep-alive: the kernel probes a silent client after this time, and then at
+/// this interval. This is how a worker notices that a client which seemed to have closed only its
+/// sending side is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Streams that another worker may have reset before they were accepted here. Each is a client that
-/// went away.
+/// The number of streams that another worker may have reset before they were accepted here. Each is
+/// a client that disconnected.
 const RESET_BY_WORKER: usize = 8192;
 
-/// Connections of one listener, unless told otherwise.
+/// The default number of connections of one listener.
 pub const MAX_CONNECTIONS: usize = 10_000;
 
-/// Bounds of one listener.
+/// The bounds of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// At once, upgraded ones included. When there are as many, the one that was idle for longest
-    /// makes room for a new one, and where none is idle the new one is refused.
+    /// The most simultaneous connections, including upgraded ones. If there are that many, the one
+    /// that has been idle for longest makes room for a new one; if none is idle, the new one is
+    /// refused.
     pub connections: usize,
-    /// Of one address, or of one /64 network of IPv6.
+    /// The most connections from one address, or from one /64 network of IPv6.
     pub connections_per_peer: usize,
-    /// For a request's head to arrive, and for an idle connection to be used again, whatever else
-    /// its client sends on it.
+    /// The time for a request's head to arrive, and for an idle connection to be used again,
+    /// whatever else its client sends on it.
     pub head_timeout: Duration,
-    /// For a client to take anything of what it was sent; then its connection is cut, or its stream
-    /// of HTTP/2 alone. Silence is not concerned, such as that of a stream of events.
+    /// The time in which a client must take some of what was sent to it. After that its connection
+    /// is cut, or, with HTTP/2, only its stream. It does not cover answers that are silent
+    /// themselves, such as a stream of events.
     pub stall_timeout: Duration,
 }
 
@@ -81,20 +85,20 @@ impl Default for Limits {
     }
 }
 
-/// Who answers the requests of a listener.
+/// Answers the requests of a listener.
 pub trait Front: Clone + Send + Sync + 'static {
     /// Whether the clients are other workers. Their connections carry the requests of many clients,
-    /// and must not end because of what single clients do.
+    /// and must not end because of what a single client does.
     const WORKERS: bool = false;
 
-    /// Whether many clients connect through `peer`, whose connections then do not count as one
-    /// client's.
+    /// Returns whether many clients connect through `peer`, whose connections then do not count as
+    /// those of one client.
     fn is_proxy(&self, _peer: SocketAddr) -> bool {
         false
     }
 
-    /// Answers a request from `peer`. Dropping the future, or the response's body, gives the
-    /// request up.
+    /// Answers a request from `peer`. Dropping the future, or the response's body, gives up the
+    /// request.
     fn answer(
         &self,
         request: Request<ClientBody>,
@@ -102,8 +106,8 @@ pub trait Front: Clone + Send + Sync + 'static {
     ) -> BoxFuture<'static, Response<Body>>;
 }
 
-/// Serves until told to drain: then takes no more connections, lets requests in flight and upgraded
-/// connections finish for as long as `drain`, and cuts what is left.
+/// Serves until `draining` is cancelled. It then accepts no more connections, lets requests in
+/// flight and upgraded connections finish for at most `drain`, and cuts the rest.
 pub async fn serve<F: Front>(
     listener: TcpListener,
     front: F,
@@ -113,7 +117,7 @@ pub async fn serve<F: Front>(
     serve_within(Limits::default(), listener, front, draining, drain).await;
 }
 
-/// The same, with other bounds.
+/// Serves like [`serve`], with other bounds.
 pub async fn serve_within<F: Front>(
     limits: Limits,
     listener: TcpListener,
@@ -125,7 +129,7 @@ pub async fn serve_within<F: Front>(
     let http = http_server(limits, F::WORKERS);
     let shared = Arc::new(Listener::new(http, limits, front.clone(), draining.clone()));
     let (door, failed) = (Door::new(&limits), Seldom::default());
-    // Owns every connection: what is left in it at the end is cut.
+    // This owns every connection: those that remain at the end are cut.
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -154,24 +158,24 @@ pub async fn serve_within<F: Front>(
     shared.rest().end().await;
 }
 
-/// Connections inherit it.
+/// Enables keep-alive, which connections inherit from the listener.
 fn probe_silent_clients(listener: &TcpListener) {
     let set = sockopt::set_socket_keepalive(listener, true)
         .and_then(|()| sockopt::set_tcp_keepidle(listener, KEEP_ALIVE))
         .and_then(|()| sockopt::set_tcp_keepintvl(listener, KEEP_ALIVE));
     if let Err(error) = set {
-        tracing::warn!(%error, "clients that vanish while they wait are not noticed");
+        tracing::warn!(%error, "clients that disappear while they wait will not be noticed");
     }
 }
 
-/// The next connection.
+/// Accepts the next connection.
 async fn accept(listener: &TcpListener, door: &Door, failed: &Seldom) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) if admission::is_about_one(&error) => {}
             Err(error) => {
-                // Where descriptors are what is missing, an idle connection has one.
+                // If descriptors have run out, closing an idle connection frees one.
                 let made_room = door.make_room();
                 if let Some(times) = failed.note() {
                     tracing::warn!(%error, made_room, times, "cannot accept connections at present");

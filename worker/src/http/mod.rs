@@ -19,13 +19,13 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 
-/// Why a body ended early.
+/// The reason why a body ended early.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a response, from a guest or from the ingress itself.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
-/// A short answer for people, where no guest gives one.
+/// Returns a short answer for people, when no guest gives one.
 pub fn plain_text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     let mut text = text.into();
     text.push('\n');

@@ -1,26 +1,27 @@
-//! What the head of a guest's response has to be before it goes to a client (RFC 9110). Pure.
+//! Checks the head of a guest's response before it is sent to a client (RFC 9110). This is pure
+//! logic.
 
 use http::{HeaderMap, Method, Response, StatusCode, header};
 
 use super::limit::{HeadTooLarge, check_head};
 
-/// How the body of a response is framed.
+/// The framing of a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// There is none, whatever the head says of its length.
+    /// There is no body, whatever the head says about its length.
     NoBody,
-    /// As many bytes as `content-length` says.
+    /// The body has the length that `content-length` says.
     Length(u64),
-    /// It ends where it ends.
+    /// The length is not known in advance.
     Open,
 }
 
-/// Why a response cannot go to a client.
+/// The reason why a response cannot be sent to a client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("its status is {0}, which only announces another response, and none followed")]
     Informational(StatusCode),
-    #[error("its content-length is not one number")]
+    #[error("its content-length is not a single number")]
     Length,
     #[error("its content-length is {0}, and it has no body")]
     NoBody(u64),
@@ -38,7 +39,7 @@ pub(crate) fn check<B>(method: &Method, response: &mut Response<B>) -> Result<Fr
     check_head(response.headers()).map_err(Malformed::Head)?;
     let length = content_length(response.headers_mut())?;
     match status {
-        // RFC 9110, section 8.6: no content, and no field that speaks of it.
+        // RFC 9110, section 8.6: there is no content, and no field that describes it.
         StatusCode::NO_CONTENT => {
             response.headers_mut().remove(header::CONTENT_LENGTH);
             Ok(Framing::NoBody)
@@ -49,8 +50,8 @@ pub(crate) fn check<B>(method: &Method, response: &mut Response<B>) -> Result<Fr
     }
 }
 
-/// The one length that all fields of that name agree on, which is kept once (RFC 9110, section
-/// 8.6).
+/// Returns the length on which all fields of that name agree, and keeps one of them (RFC 9110,
+/// section 8.6).
 fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut fields = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = fields.next() else {
@@ -70,7 +71,7 @@ fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, Malformed> {
     Ok(Some(length))
 }
 
-/// Digits alone: `u64::from_str` would take a sign too.
+/// Parses digits only: `u64::from_str` would also accept a sign.
 fn decimal(bytes: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(bytes).ok()?;
     let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_differ_or_are_no_numbers_are_refused() {
+    fn lengths_that_differ_or_are_not_numbers_are_refused() {
         for lengths in [["5", "6"], ["5", "x"], ["+5", "5"], ["", ""], ["5, 5", "5"]] {
             let fields = lengths.map(|length| ("content-length", length));
             let refused = framing(&Method::GET, 200, &fields);

@@ -7,13 +7,13 @@ use http::{Request, Response, uri::Scheme};
 
 use super::{Admission, Body, ClientBody};
 
-/// What answers the requests of a route: a component of one replica, or a port of its service.
+/// Answers the requests of a route: a component of one replica, or a port of its service.
 pub trait HttpTarget: Send + Sync {
-    /// Promises to answer a request. `None` when the target takes no more.
+    /// Admits a request, which must then be answered. Returns `None` if the target accepts no more.
     fn admit(&self) -> Option<Admission>;
 
-    /// Answers a request that it admitted. Dropping the future, or the response's body, gives the
-    /// request up.
+    /// Answers a request that it admitted. Dropping the future, or the response's body, gives up
+    /// the request.
     fn call(
         &self,
         admission: Admission,
@@ -22,27 +22,27 @@ pub trait HttpTarget: Send + Sync {
     ) -> BoxFuture<'static, Response<Body>>;
 }
 
-/// A target that promised to answer a request.
+/// A target that has admitted a request.
 pub struct Admitted {
     pub(crate) target: Arc<dyn HttpTarget>,
     admission: Admission,
 }
 
-/// What the request itself does not say.
+/// The properties of a request that it does not contain itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestMeta {
-    /// As the client spoke to the ingress.
+    /// The scheme that the client used with the ingress.
     pub scheme: Scheme,
-    /// Host and port that the client asked for; empty where HTTP/1.0 named none.
+    /// The host and port that the client requested, or empty if a request of HTTP/1.0 named none.
     pub authority: String,
-    /// The client.
+    /// The client's address.
     pub peer: SocketAddr,
 }
 
 // === impl Admitted ===
 
 impl Admitted {
-    /// Asks `target` to admit a request. Returns `None` when it takes no more.
+    /// Asks `target` to admit a request. Returns `None` if it accepts no more.
     pub fn by(target: &Arc<dyn HttpTarget>) -> Option<Self> {
         Some(Self {
             admission: target.admit()?,
@@ -50,7 +50,7 @@ impl Admitted {
         })
     }
 
-    /// See [`HttpTarget::call`].
+    /// Calls the target; see [`HttpTarget::call`].
     pub fn call(
         self,
         request: Request<ClientBody>,

@@ -1,4 +1,4 @@
-//! Which target answers a request that came to the ingress.
+//! Decides which target answers a request to the ingress.
 
 use std::{future, net::SocketAddr, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::http::{
     plain_text,
 };
 
-/// The listener of routes: any of the fleet's, wherever its replicas are.
+/// The listener for all routes of the fleet, wherever their replicas are.
 #[derive(Clone)]
 pub struct Ingress {
     pub router: Router,
@@ -29,7 +29,7 @@ pub struct Ingress {
     pub proxies: TrustedProxies,
 }
 
-/// Who answers a request.
+/// The target that answers a request.
 enum Answerer {
     Own(Admitted),
     Other(Arc<Remote>),
@@ -38,8 +38,8 @@ enum Answerer {
 // === impl Ingress ===
 
 impl Ingress {
-    /// The best route of all decides, wherever it is known from; of its replicas this worker's own
-    /// come first.
+    /// Chooses the best route, whether it is known from this worker or from others. Of its
+    /// replicas, this worker's own take precedence.
     fn choose(&self, host: &str, path: &str) -> Choice<Answerer> {
         let own = self.router.best(host, path);
         let other = self.fleet.lookup(host, path);
@@ -61,7 +61,7 @@ impl Ingress {
     }
 }
 
-/// A host of its own before any host, then the longest path.
+/// Ranks routes: those with a host before those without, then by the length of the path.
 fn rank(route: &Route) -> (bool, usize) {
     (route.host.is_some(), route.path.len())
 }
@@ -87,7 +87,7 @@ impl Front for Ingress {
     }
 }
 
-/// The replicas of one worker alone.
+/// This serves the replicas of one worker only.
 impl Front for Router {
     fn answer(
         &self,
@@ -145,8 +145,8 @@ fn route<T>(
     }
 }
 
-/// Whom the client asked for: the request's target where it names one, else the `Host` header (RFC
-/// 9112, section 3.2).
+/// Returns the authority that the client requested: that of the request's target, or else the
+/// `Host` header (RFC 9112, section 3.2).
 pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
     let bad = |text| Err(Box::new(plain_text(StatusCode::BAD_REQUEST, text)));
     if request.method() == Method::CONNECT {
@@ -155,8 +155,8 @@ pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<
     }
     let target = request.uri().authority();
     let hosts = request.headers().get_all(header::HOST);
-    // `http` URIs have no user information (RFC 9110, section 4.2.4). Software behind this takes
-    // what comes before the `@` for the host, or what comes after it.
+    // `http` URIs have no user information (RFC 9110, section 4.2.4). Software behind this ingress
+    // may take either side of the `@` for the host.
     let mut named = target.iter().map(|target| target.as_str().as_bytes());
     if named.any(has_user) || hosts.iter().map(HeaderValue::as_bytes).any(has_user) {
         return bad("the request names a user before its host: leave out what is before the `@`");
@@ -181,7 +181,7 @@ fn has_user(authority: &[u8]) -> bool {
     authority.contains(&b'@')
 }
 
-/// Without port.
+/// Returns the host without the port.
 fn host(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_before_the_host_is_refused_wherever_it_is_named() {
+    fn a_user_before_the_host_is_refused_in_target_and_field() {
         let request = |uri: &str, host: Option<&str>| {
             let mut request = Request::get(uri);
             if let Some(host) = host {

@@ -1,4 +1,5 @@
-//! HTTP from the machine's network to what has routes: components, and ports of services.
+//! Serves HTTP from the machine's network to everything that has routes: components, and ports of
+//! services.
 
 mod front;
 mod peers;

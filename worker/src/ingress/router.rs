@@ -1,4 +1,4 @@
-//! Which replica answers a request.
+//! Decides which of this worker's replicas answers a request.
 
 use std::{
     collections::BTreeMap,
@@ -13,15 +13,15 @@ use warren_model::route::{Route, RouteTable};
 
 use crate::http::{Admitted, HttpTarget};
 
-/// The routes of this worker's replicas. Cheap to clone; all clones are one router.
+/// The routes of this worker's replicas. Clones are cheap and share the same routes.
 #[derive(Clone, Default)]
 pub struct Router(Arc<Inner>);
 
-/// What the router says about a host and a path.
+/// The router's result for a host and a path.
 pub enum Choice<T = Admitted> {
     /// This replica answers.
     Target(T),
-    /// The route exists, and no replica of it is ready.
+    /// The route exists, but no replica of it is ready.
     NotReady,
     NoRoute,
 }
@@ -29,14 +29,14 @@ pub enum Choice<T = Admitted> {
 #[derive(Default)]
 struct Inner {
     replicas: Mutex<BTreeMap<String, Replica>>,
-    /// Built anew when routes change and swapped whole: a lookup holds the lock for one
+    /// Rebuilt when routes change and replaced as a whole, so a lookup holds the lock only for one
     /// `Arc::clone`.
     table: RwLock<Arc<Table>>,
 }
 
 struct Replica {
     routes: Vec<(Route, Arc<dyn HttpTarget>)>,
-    /// Shared with the table, so that a change of readiness builds nothing.
+    /// Shared with the table, so that a change of readiness does not rebuild it.
     ready: Arc<AtomicBool>,
 }
 
@@ -45,7 +45,7 @@ type Table = RouteTable<Group>;
 /// The route that a request takes.
 pub(super) struct Best {
     pub route: Route,
-    /// `None`: no replica of it is ready.
+    /// `None` if no replica of the route is ready.
     pub target: Option<Admitted>,
 }
 
@@ -68,7 +68,7 @@ impl Router {
         Self::default()
     }
 
-    /// The routes of a replica, in place of those that it had. A new replica is not ready.
+    /// Sets the routes of a replica, replacing earlier ones. A new replica is not ready.
     pub fn set(&self, replica: &str, routes: Vec<(Route, Arc<dyn HttpTarget>)>) {
         let mut replicas = self.0.replicas.lock();
         let ready = replicas
@@ -79,14 +79,14 @@ impl Router {
         self.0.publish(&replicas);
     }
 
-    /// Whether a replica takes requests. Without effect on one that has no routes.
+    /// Sets whether a replica takes requests. Has no effect on one without routes.
     pub fn set_ready(&self, replica: &str, ready: bool) {
         if let Some(replica) = self.0.replicas.lock().get(replica) {
             replica.ready.store(ready, Ordering::Release);
         }
     }
 
-    /// Takes a replica's routes away; requests that it is answering are its own to finish.
+    /// Removes a replica's routes. Requests that it is already answering continue.
     pub fn remove(&self, replica: &str) {
         let mut replicas = self.0.replicas.lock();
         if replicas.remove(replica).is_some() {
@@ -94,7 +94,7 @@ impl Router {
         }
     }
 
-    /// The replica that answers next for this host (with or without port) and path.
+    /// Returns the replica that answers next for this host (with or without port) and path.
     pub fn choose(&self, host: &str, path: &str) -> Choice {
         match self.best(host, path) {
             None => Choice::NoRoute,
@@ -102,7 +102,7 @@ impl Router {
         }
     }
 
-    /// The same, with the route that was found.
+    /// Returns the same, with the route that was found.
     pub(super) fn best(&self, host: &str, path: &str) -> Option<Best> {
         let table = Arc::clone(&self.0.table.read());
         table.lookup(host, path).map(|group| Best {
@@ -111,9 +111,9 @@ impl Router {
         })
     }
 
-    /// The replica that answers next for this route and no other.
+    /// Returns the replica that answers next for exactly this route.
     pub(super) fn exact(&self, route: &Route) -> Option<Admitted> {
-        // Nothing is longer than the route itself.
+        // No route that matches is longer than the route itself.
         let best = self.best(route.host.as_deref().unwrap_or_default(), &route.path)?;
         best.target.filter(|_| best.route == *route)
     }
@@ -122,7 +122,8 @@ impl Router {
 // === impl Inner ===
 
 impl Inner {
-    /// Called under the lock of `replicas`, so that tables appear in the order of the changes.
+    /// Publishes a new table. The caller holds the lock of `replicas`, so that tables appear in the
+    /// order of the changes.
     fn publish(&self, replicas: &BTreeMap<String, Replica>) {
         let mut groups: BTreeMap<Route, Group> = BTreeMap::new();
         for replica in replicas.values() {
@@ -147,7 +148,7 @@ impl Inner {
 // === impl Group ===
 
 impl Group {
-    /// Ready members take turns.
+    /// Returns the next ready member; ready members take turns.
     fn next(&self) -> Option<Admitted> {
         let ready = || {
             self.members
@@ -159,8 +160,8 @@ impl Group {
             return None;
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
-        // One may have stopped being ready since they were counted, or stops just now: any other
-        // will do.
+        // A member may have stopped being ready since they were counted, or may stop just now. Any
+        // other one will do.
         let mut in_turn = ready().skip(turn).chain(ready().take(turn));
         in_turn.find_map(|member| Admitted::by(&member.target))
     }

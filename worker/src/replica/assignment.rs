@@ -1,4 +1,4 @@
-//! What the control plane says should run, checked, and what follows from it. Pure.
+//! Checks the assignments that the control plane sends, and derives what to do. This is pure logic.
 
 use std::{
     collections::BTreeSet,
@@ -22,55 +22,55 @@ pub struct Assignment {
     /// The replica's id.
     pub replica: String,
     pub id: WorkloadId,
-    /// Tells one life of the workload's name from the next.
+    /// Distinguishes workloads that had the same name one after another.
     pub uid: String,
     pub revision: u32,
     pub spec: WorkloadSpec,
-    /// What links to what in `spec`. `None`: the control plane did not say.
+    /// The link plan of `spec`, or `None` if the control plane did not send one.
     pub links: Option<LinkPlan>,
-    /// What the service's next start is counted as: 0 unless a worker ran this replica before and
-    /// forgot it.
+    /// The number of the service's next start. It is 0 unless a worker ran this replica before and
+    /// has forgotten it.
     pub restarts: u32,
-    /// Of an exclusive service, and of no other.
+    /// The fence, which only an exclusive service has.
     pub fence: Option<Fence>,
 }
 
-/// Tells an assignment of an exclusive service from all of the same workload before it: it is
-/// greater.
+/// Orders the assignments of an exclusive service: a later assignment of the same workload has a
+/// greater fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(u32);
 
-/// The greatest fence that a replica was given: the control plane tells of it with each session
-/// anew, and another replica may have run between two of them.
+/// The greatest fence that a replica received. The control plane sends a new one with each session,
+/// because another replica may have run between two sessions.
 #[derive(Clone, Default)]
 pub struct NewestFence(Arc<AtomicU32>);
 
-/// An assignment that this worker cannot run: it comes from another version, or is damaged.
+/// An assignment that this worker cannot run, because it is from another version or damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub replica: String,
     pub why: Violations,
 }
 
-/// What to do about one message of assignments.
+/// The actions for one message of assignments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orders {
     pub assign: Vec<Assignment>,
     pub refused: Vec<Refused>,
-    /// Held by the supervisor: it stops them and reports when they have.
+    /// The replicas that the supervisor holds. It stops them, and reports when they have stopped.
     pub stop: Vec<String>,
-    /// Held by nobody: they have stopped already.
+    /// The replicas that are not held, and have already stopped.
     pub gone: Vec<String>,
 }
 
 // === impl Assignment ===
 
 impl Assignment {
-    /// Reads an assignment; all that is wrong with it is told at once.
+    /// Reads an assignment. The error lists everything that is wrong with it.
     pub fn from_proto(assignment: v1::Assignment) -> Result<Self, Refused> {
         let mut why = Violations::default();
         let replica = assignment.replica;
-        // It names directories.
+        // The id is used as the name of directories.
         let is_id = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         if replica.is_empty() || !replica.bytes().all(is_id) {
             why.push("replica", "it should be letters, digits and '-'");
@@ -123,8 +123,9 @@ impl Assignment {
 // === impl Fence ===
 
 impl Fence {
-    /// The number of one start of the service, greater than that of every start before: of an
-    /// earlier assignment, and of this one in the same process. `starts` counts those from 0.
+    /// Returns the number of one start of the service. It is greater than those of all starts
+    /// before it, both of earlier assignments and of this one in the same process. `starts` counts
+    /// the latter from 0.
     pub fn of_start(self, starts: u32) -> u64 {
         u64::from(self.0) << 32 | u64::from(starts)
     }
@@ -137,7 +138,7 @@ impl NewestFence {
         self.0.fetch_max(fence.map_or(0, |fence| fence.0), Relaxed);
     }
 
-    /// `None`: there was none.
+    /// Returns the fence, or `None` if there was none.
     pub fn get(&self) -> Option<Fence> {
         let fence = self.0.load(Relaxed);
         (fence > 0).then_some(Fence(fence))
@@ -147,7 +148,8 @@ impl NewestFence {
 // === impl Orders ===
 
 impl Orders {
-    /// `held` are the supervisor's replicas, `known` all that are not reported as stopped.
+    /// Returns the actions for a message. `held` are the supervisor's replicas, `known` all that
+    /// are not reported as stopped.
     pub fn of(message: v1::Assignments, held: &[String], known: &[String]) -> Self {
         let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
         let wanted: BTreeSet<String> = message.assign.iter().map(|a| a.replica.clone()).collect();
@@ -168,11 +170,11 @@ impl Orders {
         };
         for assignment in message.assign {
             match Assignment::from_proto(assignment) {
-                // Told to run and to stop in one breath: ids are never used again, so it is not to
-                // run.
+                // A replica that is assigned and stopped by the same message must not run, because
+                // ids are never reused.
                 Ok(a) if orders.stop.contains(&a.replica) || orders.gone.contains(&a.replica) => {}
                 Ok(assignment) => orders.assign.push(assignment),
-                // Without an id there is nobody to report as failed.
+                // Without an id there is no replica to report as failed.
                 Err(refused) if refused.replica.is_empty() => {
                     tracing::warn!(why = %refused.why, "dropped an assignment without a replica id");
                 }
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_message_ends_what_it_does_not_list() {
+    fn a_complete_message_ends_replicas_that_it_does_not_list() {
         let orders = orders(true, &["b"], &[], &["a", "b"], &["a", "b", "refused"]);
         assert_eq!(assigned(&orders), ["b"]);
         assert_eq!(
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_stop_is_not_run() {
+    fn a_replica_that_must_stop_is_not_run() {
         let orders = orders(false, &["a", "b"], &["a", "b"], &["a"], &["a"]);
         assert_eq!(assigned(&orders), Vec::<&str>::new());
         assert_eq!(
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assignment_is_read_whole() {
+    fn an_assignment_is_read_completely() {
         let read = Assignment::from_proto(assignment("r-1")).unwrap();
         assert_eq!(
             (read.replica.as_str(), read.uid.as_str(), read.revision),
@@ -253,14 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn the_link_plan_is_read_where_there_is_one() {
+    fn the_link_plan_is_read_if_there_is_one() {
         let with = |link_plan| {
             Assignment::from_proto(v1::Assignment {
                 link_plan,
                 ..assignment("r-1")
             })
         };
-        // As an earlier control plane sends it, and as the disk of an earlier worker has it.
+        // An earlier control plane sends it like this, and an earlier worker stored it like this.
         assert_eq!(with(None).unwrap().links, None);
         let interfaces = vec!["wasi:cli/exit@0.2.3".to_owned()];
         let mut plan = v1::LinkPlan {
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_is_told_of_again_starts_by_the_newest_fence() {
+    fn a_replica_that_is_assigned_again_starts_with_the_newest_fence() {
         let newest = NewestFence::default();
         assert_eq!(newest.get(), None);
         for (told, holds) in [
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_told_at_once() {
+    fn everything_wrong_is_reported_at_once() {
         let refused = Assignment::from_proto(v1::Assignment::default()).unwrap_err();
         let fields: Vec<_> = refused.why.0.iter().map(|v| v.field.as_str()).collect();
         assert!(

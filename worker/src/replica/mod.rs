@@ -10,30 +10,30 @@ use std::time::Duration;
 
 pub use assignment::{Assignment, Fence, NewestFence};
 
-/// What one replica uses.
+/// The usage of one replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub memory_bytes: u64,
     pub cpu_time: Duration,
 }
 
-/// What the session needs of the supervisor. Every call returns at once; what becomes of a replica
-/// is told through the [`reports::ReportBook`].
+/// The interface of the supervisor for the session. Every call returns at once; the progress of a
+/// replica is reported through the [`reports::ReportBook`].
 pub trait Replicas: Send + Sync + 'static {
-    /// Runs a replica, unless it is held already.
+    /// Runs a replica, unless it is already held.
     fn assign(&self, assignment: Assignment);
 
-    /// Stops a replica by its workload's rules. `STOPPED` is reported when it has, before the id
-    /// leaves [`Self::replicas`].
+    /// Stops a replica according to its workload's settings. `STOPPED` is reported once it has
+    /// stopped, before the id leaves [`Self::replicas`].
     fn stop(&self, replica: &str);
 
-    /// Ids of all replicas held, ended ones included.
+    /// Returns the ids of all replicas held, including those that have ended.
     fn replicas(&self) -> Vec<String>;
 
-    /// Bytes of memory that guests use at present.
+    /// Returns the bytes of memory that guests use at present.
     fn memory_used(&self) -> u64;
 
-    /// What each replica uses that has something to use it: memory in bytes, and processor time
-    /// since it was taken up.
+    /// Returns the usage of each replica that has guests: memory in bytes, and CPU time since it
+    /// was taken up.
     fn usage(&self) -> Vec<(String, Usage)>;
 }

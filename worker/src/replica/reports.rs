@@ -1,5 +1,5 @@
-//! What became of each replica, between the supervisor that knows it and the session that tells the
-//! control plane.
+//! Reports the state of each replica from the supervisor, which knows it, to the session, which
+//! sends it to the control plane.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -11,49 +11,50 @@ use tokio::sync::watch;
 use warren_model::{ambient, condition, reason};
 use warren_proto::v1::{self, replica::Phase};
 
-/// Transitions kept for a replica until the control plane has them; older ones are in the counts
-/// only.
+/// The transitions that are kept for a replica until the control plane has them. Older ones are
+/// only counted.
 const MAX_TRANSITIONS: usize = 32;
-/// A guest chooses what its exits say: a report has to fit into a message, and to be stored.
+/// The longest message, in bytes. A guest chooses the text of its exits, and a report has to fit
+/// into a message and be stored.
 const MAX_MESSAGE: usize = 16 << 10;
 const MAX_STDERR_LINES: usize = 20;
 const MAX_STDERR_LINE: usize = 2 << 10;
-/// Exits kept of each replica. All but the last go without lines, and with less of their message.
+/// The exits that are kept for each replica. Only the last one has its lines and its full message.
 pub const MAX_EXITS: usize = 5;
 const MAX_OLD_MESSAGE: usize = 4 << 10;
 
-/// Told of a replica that waits for its worker.
-const KEPT: &str = "its worker stopped, keeps it, and starts it again when it is back";
+/// The message for a replica that waits for its worker.
+const KEPT: &str = "its worker stopped, and starts it again when it is back";
 
-/// The state of every replica, and the transitions that the control plane was not told of yet.
-/// Shared by the supervisor, which records, and the session, which sends; cheap to clone.
+/// The state of every replica, and the transitions that the control plane does not have yet. The
+/// supervisor records them and the session sends them. Clones are cheap and share the same book.
 #[derive(Clone)]
 pub struct ReportBook {
     book: Arc<Mutex<Book>>,
-    /// The newest version recorded: wakes the session.
+    /// The newest version recorded, which wakes the session.
     version: watch::Sender<u64>,
 }
 
-/// A replica as it is now.
+/// The current state of a replica.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaState {
     pub phase: Phase,
     pub ready: bool,
-    /// Of one that has stopped: its service ended as its policy asks meanwhile.
+    /// Whether the service of a replica that has stopped ended by itself as its policy requires.
     pub completed: bool,
-    /// How often its service was started again, exactly.
+    /// The exact number of restarts of its service.
     pub restarts: u32,
     pub last_exit: Option<v1::Exit>,
-    /// Newest first, at most [`MAX_EXITS`].
+    /// The last exits, newest first, at most [`MAX_EXITS`].
     pub last_exits: Vec<v1::Exit>,
     pub next_start_time: Option<prost_types::Timestamp>,
     pub conditions: Vec<v1::Condition>,
     pub endpoints: Vec<v1::Endpoint>,
-    /// Why one of its components cannot be compiled on workers like this one.
+    /// The reason why one of its components cannot be compiled on workers like this one.
     pub compile_failure: Option<v1::CompileFailure>,
 }
 
-/// Reports of one moment, and the version that the book had then.
+/// Reports at one moment, and the version of the book at that moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     pub reports: Vec<v1::ReplicaReport>,
@@ -64,9 +65,9 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub replica: String,
-    /// The version that its last change made.
+    /// The version of its last change.
     pub version: u64,
-    /// It has ended for good, by itself or because it was asked to.
+    /// Whether it has ended permanently, by itself or because it was ordered to stop.
     pub ends: bool,
 }
 
@@ -74,27 +75,27 @@ pub struct Change {
 struct Book {
     version: u64,
     entries: BTreeMap<String, Entry>,
-    /// Replica by the version of its last change, so that a batch costs what changed and not what
-    /// exists.
+    /// The replicas by the version of their last change, so that a batch costs as much as has
+    /// changed, and not as much as exists.
     order: BTreeMap<u64, String>,
-    /// Those that wait for the worker's return.
+    /// The replicas that wait for the worker's return.
     kept: BTreeSet<String>,
 }
 
 struct Entry {
     state: ReplicaState,
     changed: u64,
-    /// When it was taken up.
+    /// The time at which it was taken up.
     since: prost_types::Timestamp,
-    /// How often each kind of step was taken since.
+    /// The number of transitions of each kind since then.
     totals: HashMap<Kind, u32>,
-    /// Each with the version that brought it.
+    /// The last transitions, each with the version that added it.
     transitions: VecDeque<(u64, v1::Transition)>,
-    /// Of those that found no place above, the last of each kind.
+    /// The last transition of each kind among those that no longer fit above.
     earlier: BTreeMap<Kind, (u64, v1::Transition)>,
 }
 
-/// What makes two steps of a replica the same: type, reason, and what was refused.
+/// The properties by which transitions count as the same kind: type, reason, and what was refused.
 type Kind = (i32, String, String);
 
 // === impl ReportBook ===
@@ -107,9 +108,10 @@ impl ReportBook {
         }
     }
 
-    /// Notes the state of a replica and the steps that it took, `total` of each being how often it
-    /// took it now. Never blocks; an unchanged state without a step costs no message.
-    /// [`Phase::Stopped`] is the last: once the control plane has it, the replica is forgotten.
+    /// Records the state of a replica and its transitions; the `total` of each says how often it
+    /// occurred. Never blocks. An unchanged state without a transition costs no message.
+    /// [`Phase::Stopped`] is the last phase: once the control plane has it, the replica is
+    /// forgotten.
     pub fn record(
         &self,
         replica: &str,
@@ -133,13 +135,13 @@ impl ReportBook {
         self.wake(version);
     }
 
-    /// The worker stops, and will be back for these: once they have stopped they wait to be started
-    /// again, unless they had ended before.
+    /// Records that the worker stops and will return for these replicas. Once they have stopped,
+    /// they wait to be started again, unless they had ended before.
     pub fn keep(&self, replicas: impl IntoIterator<Item = String>) {
         self.book.lock().kept.extend(replicas);
     }
 
-    /// Notes that nobody holds a replica, whatever it was: for the control plane it has stopped.
+    /// Records that a replica is not held, whatever it was. For the control plane it has stopped.
     pub fn record_gone(&self, replica: &str) {
         let version = {
             let mut book = self.book.lock();
@@ -163,13 +165,13 @@ impl ReportBook {
         });
     }
 
-    /// Every replica, with the transitions that were not confirmed.
+    /// Returns every replica, with the transitions that were not confirmed.
     pub fn all(&self) -> Batch {
         self.since(0)
     }
 
-    /// The replicas that changed after this version, with their transitions since, the longest
-    /// unchanged first.
+    /// Returns the replicas that changed after this version, with their transitions since then,
+    /// beginning with the one that has been unchanged for longest.
     pub fn since(&self, version: u64) -> Batch {
         let book = self.book.lock();
         let changed = book
@@ -185,7 +187,7 @@ impl ReportBook {
         }
     }
 
-    /// Which replicas changed after this version, and the version now.
+    /// Returns which replicas changed after this version, and the current version.
     pub fn changes(&self, version: u64) -> (Vec<Change>, u64) {
         let book = self.book.lock();
         let changed = book.order.range(version.saturating_add(1)..);
@@ -201,40 +203,40 @@ impl ReportBook {
         (changes.collect(), book.version)
     }
 
-    /// A replica as it is now, with its steps after this version, and the version of its last
-    /// change.
+    /// Returns the current state of a replica with its transitions after this version, and the
+    /// version of its last change.
     pub fn report(&self, replica: &str, after: u64) -> Option<(v1::ReplicaReport, u64)> {
         let book = self.book.lock();
         let entry = book.entries.get(replica)?;
         Some((entry.report(replica, after), entry.changed))
     }
 
-    /// Returns once something was recorded after this version.
+    /// Completes once something was recorded after this version.
     pub async fn changed(&self, version: u64) {
         let mut newest = self.version.subscribe();
         // The sender lives as long as `self`, so this cannot fail.
         let _ = newest.wait_for(|newest| *newest > version).await;
     }
 
-    /// The control plane has everything up to this version: sent transitions go, and so do stopped
-    /// replicas.
+    /// Records that the control plane has everything up to this version. Transitions that were sent
+    /// are removed, and so are stopped replicas.
     pub fn confirm(&self, version: u64) {
         self.book.lock().confirm(version);
     }
 
-    /// Whether a replica is known, in whatever phase.
+    /// Returns whether a replica is known, in any phase.
     pub fn contains(&self, replica: &str) -> bool {
         self.book.lock().entries.contains_key(replica)
     }
 
-    /// Whether a replica has ended for good, and was not asked to stop.
+    /// Returns whether a replica has ended permanently without being ordered to stop.
     pub fn has_ended(&self, replica: &str) -> bool {
         let book = self.book.lock();
         let entry = book.entries.get(replica);
         entry.is_some_and(|entry| matches!(entry.state.phase, Phase::Completed | Phase::Failed))
     }
 
-    /// Ids of the replicas that are known and not stopped.
+    /// Returns the ids of the replicas that are known and not stopped.
     pub fn unstopped(&self) -> Vec<String> {
         let book = self.book.lock();
         let entries = book
@@ -254,7 +256,7 @@ impl Default for ReportBook {
 // === impl ReplicaState ===
 
 impl ReplicaState {
-    /// A replica in this phase of which nothing else is known.
+    /// Returns a state with this phase, of which nothing else is known.
     pub fn new(phase: Phase) -> Self {
         Self {
             phase,
@@ -270,7 +272,7 @@ impl ReplicaState {
         }
     }
 
-    /// As it is while its worker is away to be back soon.
+    /// Returns the state while its worker is away and will be back soon.
     fn waiting_for_its_worker(mut self) -> Self {
         self.phase = Phase::Pending;
         self.ready = false;
@@ -312,7 +314,7 @@ impl ReplicaState {
     }
 }
 
-/// Cuts what is over the limit, and says so.
+/// Truncates a text to the limit, and marks it as truncated.
 fn clip(text: &mut String, limit: usize) {
     const CUT: char = '…';
     if text.len() > limit {
@@ -325,7 +327,8 @@ fn clip(text: &mut String, limit: usize) {
 // === impl Book ===
 
 impl Book {
-    /// The state as it is told: that of a replica that is kept is neither STOPPING nor STOPPED.
+    /// Returns the state to report. A replica that is kept is reported as neither STOPPING nor
+    /// STOPPED.
     fn unless_kept(&self, replica: &str, state: ReplicaState) -> ReplicaState {
         let stops = matches!(state.phase, Phase::Stopping | Phase::Stopped);
         if !stops || !self.kept.contains(replica) {
@@ -392,7 +395,7 @@ impl Entry {
         }
     }
 
-    /// Counts a step, and keeps it among the last ones.
+    /// Counts a transition, and keeps it among the last ones.
     fn take(&mut self, version: u64, mut transition: v1::Transition) {
         let total = self.totals.entry(kind(&transition)).or_default();
         *total = total.saturating_add(transition.total.max(1));

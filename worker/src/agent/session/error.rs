@@ -1,4 +1,4 @@
-//! Why a session did not open, or ended.
+//! The reasons why a session does not open, or ends.
 
 use std::{error::Error, time::Duration};
 
@@ -7,7 +7,7 @@ use warren_proto::SESSION_PROTOCOL_VERSION;
 
 use crate::{agent::seen::Stranger, remote::RemoteError};
 
-/// The address of a control plane makes no sense.
+/// The address of a control plane is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{url}` is not the address of a control plane: {why}")]
 pub struct InvalidControl {
@@ -15,7 +15,7 @@ pub struct InvalidControl {
     pub why: &'static str,
 }
 
-/// A session did not open, or ended without being told to.
+/// The reason why a session did not open, or ended although the worker did not close it.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     #[error(
@@ -38,23 +38,23 @@ pub enum SessionError {
     Silent(Duration),
     #[error("the control plane ended the session")]
     Ended,
-    #[error("the control plane answered with something else than Welcome")]
+    #[error("the control plane answered with something other than Welcome")]
     NoWelcome,
 }
 
 impl SessionError {
-    /// Whether trying again cannot help before somebody has changed something.
+    /// Returns whether another attempt cannot succeed until a person has changed something.
     pub fn needs_people(&self) -> bool {
         match self {
             Self::NameTaken(_) | Self::Version(_) => true,
-            // What this worker says of itself is refused: a label, say.
+            // The control plane rejects a property of this worker, such as a label.
             Self::Status(status) => status.code() == Code::InvalidArgument,
             _ => false,
         }
     }
 
-    /// Whether a control plane answered, and does not take this worker in, or is not followed by
-    /// it.
+    /// Returns whether a control plane answered but does not admit this worker, or is one that the
+    /// worker does not follow.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Stranger(_) => true,
@@ -67,7 +67,7 @@ impl SessionError {
         }
     }
 
-    /// What a failed call means, before or after the session has opened.
+    /// Returns the error for a failed call, before or after the session has opened.
     pub(super) fn of(status: Status, name: &str) -> Self {
         match status.code() {
             Code::AlreadyExists => Self::NameTaken(name.to_owned()),
@@ -83,7 +83,7 @@ fn told(status: &Status) -> String {
     }
 }
 
-/// tonic's own text is "transport error"; what happened stands in its causes.
+/// Returns an error with its causes. tonic's own text is only "transport error".
 fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

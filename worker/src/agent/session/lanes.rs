@@ -1,4 +1,4 @@
-//! A session's way out: heartbeats overtake reports.
+//! The outgoing side of a session, in which heartbeats overtake reports.
 
 use futures::stream::{self, PollNext, Stream};
 use tokio::sync::mpsc;
@@ -7,13 +7,14 @@ use warren_proto::v1::{SessionRequest, session_request::Message};
 
 use super::SessionError;
 
-/// Control messages between this task and the connection: a few heartbeats, of which each is small.
+/// The capacity for control messages between this task and the connection. Heartbeats are few and
+/// small.
 const URGENT: usize = 16;
-/// Reports between this task and the connection. A report is made once there is room for it: it is
-/// never older than the one before it took to leave.
+/// The capacity for reports between this task and the connection. A report is created only when
+/// there is room for it, so it is never older than the time that the previous one took to leave.
 const REPORTS: usize = 1;
 
-/// The sender of a session. Dropped, the stream ends.
+/// The sender of a session. Dropping it ends the stream.
 pub(super) struct Lanes {
     urgent: mpsc::Sender<SessionRequest>,
     reports: mpsc::Sender<SessionRequest>,
@@ -22,7 +23,7 @@ pub(super) struct Lanes {
 // === impl Lanes ===
 
 impl Lanes {
-    /// With the stream that the connection reads.
+    /// Returns the sender, and the stream that the connection reads.
     pub fn new() -> (Self, impl Stream<Item = SessionRequest> + Send + 'static) {
         let (urgent, first) = mpsc::channel(URGENT);
         let (reports, then) = mpsc::channel(REPORTS);
@@ -31,24 +32,25 @@ impl Lanes {
         (Self { urgent, reports }, stream)
     }
 
-    /// Room for a message ahead of reports, where there is some: else the connection takes nothing.
+    /// Returns room for a message ahead of reports, or `None` if the connection takes nothing at
+    /// present.
     pub fn urgent_now(&self) -> Option<Place<'_>> {
         self.urgent.try_reserve().ok().map(Place)
     }
 
-    /// Room for a message ahead of reports.
+    /// Waits for room for a message ahead of reports.
     pub async fn urgent(&self) -> Result<Place<'_>, SessionError> {
         let place = self.urgent.reserve().await;
         place.map(Place).map_err(|_| SessionError::Ended)
     }
 
-    /// Room for a report: the one before has left.
+    /// Waits for room for a report, which is there once the previous one has left.
     pub async fn report(&self) -> Result<Place<'_>, SessionError> {
         let place = self.reports.reserve().await;
         place.map(Place).map_err(|_| SessionError::Ended)
     }
 
-    /// Whether the connection has taken the last report.
+    /// Returns whether the connection has taken the last report.
     pub fn report_has_left(&self) -> bool {
         self.reports.capacity() == self.reports.max_capacity()
     }

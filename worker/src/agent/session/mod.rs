@@ -188,7 +188,7 @@ impl Tries {
         let control = control.url();
         let problem = format!("{control} {error}");
         if self.problem != problem {
-            tracing::warn!(control, %error, "no session with the control plane; replicas go on");
+            tracing::warn!(control, %error, "no session with the control plane; replicas keep running");
             self.problem = problem;
         }
     }
@@ -258,7 +258,7 @@ impl Session {
         let replicas = left.len();
         tracing::warn!(
             replicas,
-            "no control plane says what should run: going on with what ran last"
+            "no control plane has sent what should run: continuing with the replicas that ran last"
         );
         for assignment in left {
             self.replicas.assign(assignment);
@@ -322,7 +322,7 @@ impl Session {
             tracing::warn!(
                 cluster,
                 term,
-                "following another control plane than before: what ran for that one is not started again"
+                "following another control plane than before: replicas of the previous one are not started again"
             );
         }
 

@@ -270,7 +270,7 @@ impl<'a> Open<'a> {
     fn kept(&mut self, kept: Result<Kept, JoinError>) -> Result<(), SessionError> {
         self.keeping = None;
         let kept = kept.map_err(|error| {
-            tracing::error!(%error, "a part of the worker ended by a bug");
+            tracing::error!(%error, "a part of the worker ended because of a bug");
             SessionError::Ended
         })?;
         self.follow(kept);
@@ -308,7 +308,7 @@ impl<'a> Open<'a> {
         for refused in orders.refused {
             // Each session assigns it again, still invalid.
             if !reports.contains(&refused.replica) {
-                tracing::warn!(replica = refused.replica, why = %refused.why, "cannot run an assignment");
+                tracing::warn!(replica = refused.replica, why = %refused.why, "this assignment cannot be run");
                 let (state, transition) = unfollowed::failed(&refused);
                 reports.record(&refused.replica, state, Some(transition));
             }
@@ -326,14 +326,17 @@ impl<'a> Open<'a> {
         if self.pushes.len() >= MAX_PUSHES {
             tracing::warn!(
                 replica = wanted.replica,
-                "too many log requests at once, dropped one"
+                "too many log requests at once: dropped one"
             );
             return;
         }
         let push = push_logs(self.bulk.clone(), wanted, self.session.logs.clone());
         self.pushes.spawn(async {
             if let Err(status) = push.await {
-                tracing::debug!(error = status.message(), "lines were not taken");
+                tracing::debug!(
+                    error = status.message(),
+                    "the control plane did not take the lines"
+                );
             }
         });
     }

@@ -19,20 +19,20 @@ use crate::{
     replica::{reports::ReplicaState, testing::assignment},
 };
 
-/// A worker's session and what surrounds it.
+/// A worker's session and its surroundings.
 struct Fixture {
     control: Control,
     reports: ReportBook,
     logs: LogHub,
     lease: Arc<SharedLease>,
-    /// What the replicas were told.
+    /// The calls that the replicas received.
     told: UnboundedReceiver<String>,
     ending: Ending,
     source: watch::Receiver<Option<Channel>>,
-    /// Why a control plane does not take it in.
+    /// The reason why a control plane does not admit the worker.
     refused: watch::Receiver<Option<String>>,
     running: JoinHandle<Result<(), SessionError>>,
-    /// Where the session keeps what it is told.
+    /// The directory where the session keeps its assignments.
     data: TempDir,
 }
 
@@ -45,13 +45,13 @@ impl Fixture {
         Self::on(tempfile::tempdir().unwrap(), control, reports)
     }
 
-    /// As a worker that starts on a data directory.
+    /// Starts the session of a worker on this data directory.
     fn on(data: TempDir, control: Control, reports: ReportBook) -> Self {
         let url = control.url.clone();
         Self::with_urls(data, control, &[url], reports)
     }
 
-    /// The same, of a worker that is given several control planes.
+    /// Starts the session of a worker with several control planes.
     fn with_urls(data: TempDir, control: Control, urls: &[String], reports: ReportBook) -> Self {
         let (keeper, last) = Keeper::open(data.path().join("replicas")).unwrap();
         let last_seen = last.seen.clone();
@@ -111,7 +111,7 @@ impl Fixture {
             refused,
             ending: ending.clone(),
         };
-        // It ends with the test.
+        // The task ends with the test.
         tokio::spawn(keeper.watch(reports.clone(), ending.close.clone()));
         let running = tokio::spawn(session.run());
         Self {
@@ -138,7 +138,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn hello_tells_who_the_worker_is_and_what_it_runs() {
+async fn hello_describes_the_worker_and_its_replicas() {
     let reports = ReportBook::new();
     let state = ReplicaState {
         restarts: 4,
@@ -172,7 +172,7 @@ async fn hello_tells_who_the_worker_is_and_what_it_runs() {
     assert_eq!((report.replica.as_str(), report.restarts), ("r-1", 4));
     assert_eq!(report.transitions[0].reason, "Started");
 
-    // What Hello told is not told again; a change is, without the transition of before.
+    // What Hello contained is not reported again. A change is, without the earlier transition.
     assert_eq!(peer.heartbeat().await, 1);
     fixture.record("r-1", Phase::Backoff);
     let report = peer.report().await;
@@ -196,7 +196,7 @@ async fn a_stopped_replica_is_forgotten_when_its_report_has_arrived() {
 }
 
 #[tokio::test]
-async fn replicas_go_on_while_the_control_plane_is_away() {
+async fn replicas_keep_running_while_the_control_plane_is_away() {
     let mut fixture = Fixture::start().await;
     let (mut peer, _) = fixture.control.welcome(1).await;
     peer.assign((1, 1), true, &["a"], &[]).await;
@@ -215,12 +215,12 @@ async fn replicas_go_on_while_the_control_plane_is_away() {
 }
 
 #[tokio::test]
-async fn a_silent_control_plane_is_left() {
+async fn a_session_with_a_silent_control_plane_ends() {
     let mut fixture = Fixture::start().await;
     let mut silent = fixture.control.session().await;
     silent.hello().await;
     silent.welcome(1, Duration::from_millis(60)).await;
-    // It takes heartbeats and answers none.
+    // The control plane receives heartbeats but does not answer them.
     let again = fixture.control.welcome(1).await;
     assert_eq!(again.1.worker_id, "id-1");
 }
@@ -243,7 +243,7 @@ async fn a_taken_name_ends_a_worker_that_never_had_it() {
 }
 
 #[tokio::test]
-async fn what_a_control_plane_does_not_take_ends_a_worker_that_never_had_a_session() {
+async fn a_rejected_hello_ends_a_worker_that_never_had_a_session() {
     let control = Control::start().await;
     let refused = Status::invalid_argument("hello.labels: should be at most 128");
     control.script.refuse.lock().push_back(refused);
@@ -253,7 +253,7 @@ async fn what_a_control_plane_does_not_take_ends_a_worker_that_never_had_a_sessi
 }
 
 #[tokio::test]
-async fn a_control_plane_that_takes_no_more_workers_is_asked_again() {
+async fn a_control_plane_that_is_full_is_tried_again() {
     let control = Control::start().await;
     let refused = Status::resource_exhausted("too many workers");
     control.script.refuse.lock().push_back(refused);
@@ -337,7 +337,7 @@ async fn lines_are_pushed_on_request() {
     log.line("service", Stream::Stdout, "four");
     assert_eq!(texts(fixture.control.pushed().await), ["four"]);
 
-    // Of one that is not here the answer is empty.
+    // A replica that is not on this worker gets an empty answer.
     peer.send(Message::LogsWanted(v1::LogsWanted {
         replica: "other".to_owned(),
         ..wanted
@@ -358,7 +358,7 @@ async fn following_ends_when_the_control_plane_has_enough() {
         follow: true,
         ..Default::default()
     };
-    // Far more than are answered at once: each has ended when the next comes.
+    // These are far more than are answered at once, so each has ended when the next one arrives.
     for _ in 0..70 {
         peer.send(Message::LogsWanted(wanted.clone())).await;
         fixture.control.pushed().await;
@@ -366,7 +366,7 @@ async fn following_ends_when_the_control_plane_has_enough() {
 }
 
 #[tokio::test]
-async fn closing_tells_the_last_and_ends() {
+async fn closing_sends_the_last_reports_and_ends() {
     let mut fixture = Fixture::start().await;
     let (mut peer, _) = fixture.control.welcome(1).await;
     peer.assign((1, 1), true, &["a"], &[]).await;
@@ -380,7 +380,7 @@ async fn closing_tells_the_last_and_ends() {
         (report.replica.as_str(), report.phase()),
         ("a", Phase::Stopped)
     );
-    // Acknowledges until the worker has ended its side.
+    // This acknowledges heartbeats until the worker has ended its side.
     while let Some(message) = peer.receive().await {
         if let session_request::Message::Heartbeat(beat) = message {
             peer.ack(beat.sequence).await;

@@ -1,4 +1,4 @@
-//! What is reported of assignments that this worker does not run. Pure, but for the time.
+//! Reports for assignments that this worker does not run. This is pure logic, except for the time.
 
 use warren_model::{ambient, condition};
 use warren_proto::v1::{self, condition::Status as Truth, event::Type, replica::Phase};
@@ -8,16 +8,16 @@ use crate::{
     replica::{assignment::Refused, reports::ReplicaState},
 };
 
-/// An assignment that cannot be run.
+/// Returns the report of an assignment that cannot be run.
 pub(super) fn failed(refused: &Refused) -> (ReplicaState, v1::Transition) {
     let message = format!(
-        "this worker cannot run the spec that it was given: {}",
+        "this worker cannot run the spec that it received: {}",
         refused.why
     );
     not_started(ReplicaState::new(Phase::Failed), "InvalidSpec", message)
 }
 
-/// Why assignments were dropped, in words.
+/// Describes why assignments were dropped.
 pub(super) fn older(message: &v1::Assignments, seen: &Seen, name: &str) -> String {
     let (term, generation) = (message.term, message.generation);
     format!(
@@ -27,7 +27,7 @@ pub(super) fn older(message: &v1::Assignments, seen: &Seen, name: &str) -> Strin
     )
 }
 
-/// An assignment that was dropped with its message.
+/// Returns the report of an assignment that was dropped with its message.
 pub(super) fn dropped(assignment: &v1::Assignment, why: &str) -> (ReplicaState, v1::Transition) {
     let state = ReplicaState {
         restarts: assignment.restarts,

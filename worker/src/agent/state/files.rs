@@ -1,4 +1,4 @@
-//! A directory that outlives the worker.
+//! A directory whose files outlive the worker.
 
 use std::{
     fs::{self, File},
@@ -11,28 +11,30 @@ use futures::future::{BoxFuture, FutureExt as _};
 use tokio::task;
 use warren_model::private;
 
-/// Small files, each written whole or not at all. All but [`Files::run`] may wait for the disk.
+/// Small files, each of which is written completely or not at all. All calls except [`Files::run`]
+/// may wait for the disk.
 pub trait Files: Send + Sync + 'static {
     fn names(&self) -> io::Result<Vec<String>>;
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
 
-    /// On disk, under its name, when it returns.
+    /// Writes a file. It is on disk under its name when this returns.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Gone for good only after [`Files::sync`]. [`io::ErrorKind::NotFound`] where there is none.
+    /// Removes a file, permanently only after [`Files::sync`]. Returns [`io::ErrorKind::NotFound`]
+    /// if there is none.
     fn remove(&self, name: &str) -> io::Result<()>;
 
     fn sync(&self) -> io::Result<()>;
 
-    /// As it is told to people.
+    /// Returns the path to show to people.
     fn path(&self, name: &str) -> PathBuf;
 
-    /// Does work that waits for the disk where nothing else waits for it.
+    /// Runs work that waits for the disk on a thread where that delays nothing else.
     fn run(&self, work: Work) -> BoxFuture<'static, io::Result<()>>;
 }
 
-/// What is done with the disk.
+/// Work that uses the disk.
 pub type Work = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// A directory of the file system.
@@ -44,7 +46,7 @@ const TEMPORARY: &str = ".new-";
 // === impl Directory ===
 
 impl Directory {
-    /// Made if missing. What a write left that did not come to its end is removed.
+    /// Opens the directory, or creates it. Removes the files of writes that were not completed.
     pub fn open(path: PathBuf) -> io::Result<Arc<Self>> {
         private::open_dir(&path)?;
         let directory = Self(path);

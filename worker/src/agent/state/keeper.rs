@@ -1,5 +1,5 @@
-//! What the worker last ran, on disk before it is followed: a worker that starts while the control
-//! plane is away goes on with it.
+//! Keeps what the worker last ran on disk, before it is followed. A worker that starts while the
+//! control plane is away continues with it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -34,18 +34,18 @@ use crate::{
 pub struct Keeper {
     store: Store,
     kept: Mutex<BTreeMap<String, Saved>>,
-    /// The disk took the last change.
+    /// Whether the last change was written.
     works: AtomicBool,
 }
 
 /// A message that may be followed now.
 pub struct Kept {
     pub message: v1::Assignments,
-    /// What the next start of each replica that was kept before is counted as.
+    /// The number of the next start of each replica that was already kept.
     pub restarts: HashMap<String, u32>,
 }
 
-/// What a worker that starts knows.
+/// What a worker knows when it starts.
 #[derive(Debug, Default)]
 pub struct Last {
     pub seen: Seen,
@@ -55,7 +55,8 @@ pub struct Last {
 // === impl Last ===
 
 impl Last {
-    /// Those that are to run, and those that have ended, which is still to be told.
+    /// Returns the assignments to run, and the replicas that have ended but whose end must still be
+    /// reported.
     pub fn split(self) -> (Vec<Assignment>, Vec<(String, ReplicaState)>) {
         let (mut run, mut ended) = (Vec::new(), Vec::new());
         for restored in self.replicas {
@@ -65,7 +66,7 @@ impl Last {
                 Restored::Exclusive(replica) => {
                     tracing::info!(
                         replica,
-                        "it is exclusive: it starts when a control plane says so"
+                        "an exclusive replica starts only when a control plane assigns it"
                     );
                 }
             }
@@ -77,18 +78,18 @@ impl Last {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Opens the directory, made if missing. What in it cannot be used is told and ignored. Waits
+    /// Opens the directory, or creates it. Files that cannot be used are logged and ignored. Waits
     /// for the disk.
     pub fn open(dir: PathBuf) -> io::Result<(Arc<Self>, Last)> {
         Self::on(Directory::open(dir)?)
     }
 
-    /// Reads what is in a directory. Waits for the disk.
+    /// Reads the files of a directory. Waits for the disk.
     pub fn on(files: Arc<dyn Files>) -> io::Result<(Arc<Self>, Last)> {
         let (store, left) = Store::open(files)?;
         for (path, why) in &left.unreadable {
             let path = path.display();
-            tracing::warn!(%path, %why, "ignoring what was kept of a replica: the control plane knows it");
+            tracing::warn!(%path, %why, "ignoring the kept state of a replica: the control plane still has it");
         }
         let mut last = Last {
             seen: left.seen,
@@ -98,7 +99,7 @@ impl Keeper {
             match saved.clone().restore() {
                 Ok(restored) => last.replicas.push(restored),
                 Err(refused) => {
-                    tracing::warn!(replica, why = %refused.why, "ignoring what was kept of a replica");
+                    tracing::warn!(replica, why = %refused.why, "ignoring the kept state of a replica");
                 }
             }
         }
@@ -110,11 +111,12 @@ impl Keeper {
         Ok((Arc::new(keeper), last))
     }
 
-    /// Keeps what a message of assignments says, the newest `seen`; to be awaited before it is
-    /// followed. What is to stop is gone from the disk first: it must not start again, whenever the
-    /// machine ends. A disk that refuses costs the start without a control plane, and nothing else.
-    /// Without `run`, for a worker that ends, what is new is not kept. Dropped before its end, the
-    /// disk may have it in part: let a task of its own run it.
+    /// Keeps the assignments of a message, and `seen`, which is the newest. It must be awaited
+    /// before the message is followed. Replicas that must stop are removed from the disk first, so
+    /// that they never start again, even if the machine crashes. If the disk fails, the only loss
+    /// is the start without a control plane. Without `run`, for a worker that is ending, new
+    /// assignments are not kept. If the future is dropped early, only part of the change may be on
+    /// disk, so it should run in a task of its own.
     pub async fn follow(self: Arc<Self>, message: v1::Assignments, seen: Seen, run: bool) -> Kept {
         let mut kept = self.kept.lock().await;
         let Changes { remove, add } = Changes::of(&message, kept.keys());
@@ -147,7 +149,7 @@ impl Keeper {
         Kept { message, restarts }
     }
 
-    /// Keeps how far replicas came, until it is told to end.
+    /// Keeps the progress of replicas, until `end` is cancelled.
     pub async fn watch(self: Arc<Self>, reports: ReportBook, end: CancellationToken) {
         let (mut version, mut unsaved) = (0, Unsaved::default());
         loop {
@@ -181,7 +183,7 @@ impl Keeper {
                 unsaved.forget(&change.replica);
                 continue;
             };
-            // Steps are of no interest here.
+            // Transitions are not needed here.
             let report = reports.report(&change.replica, u64::MAX);
             if report.is_some_and(|(report, _)| saved.note(&report)) {
                 unsaved.note(change.replica, change.ends, now());
@@ -189,9 +191,9 @@ impl Keeper {
         }
     }
 
-    /// Saves these as they are now, if they are kept still.
+    /// Saves the current state of these replicas, if they are still kept.
     async fn save(&self, replicas: Vec<String>) {
-        // Held meanwhile, so that what is removed does not come back.
+        // The lock is held while they are written, so that a removed replica does not come back.
         let kept = self.kept.lock().await;
         let saved = replicas.into_iter().filter_map(|replica| {
             let saved = kept.get(&replica)?.clone();
@@ -206,7 +208,8 @@ impl Keeper {
         drop(kept);
     }
 
-    /// These do not start again: the control plane knows that they have stopped.
+    /// Removes replicas that must not start again, because the control plane knows that they have
+    /// stopped.
     pub async fn forget(&self, replicas: Vec<String>) {
         let mut kept = self.kept.lock().await;
         kept.retain(|replica, _| !replicas.contains(replica));
@@ -224,7 +227,7 @@ impl Keeper {
         {
             tracing::warn!(
                 %error,
-                "cannot keep what this worker runs: without a control plane it would not all start again"
+                "cannot save what this worker runs: not all of it would start again without a control plane"
             );
         }
     }
@@ -237,7 +240,7 @@ async fn until(next: Option<Instant>) {
     }
 }
 
-/// By the clock of the runtime, which a test may stop.
+/// Returns the time by the runtime's clock, which a test may pause.
 fn now() -> Instant {
     time::Instant::now().into_std()
 }

@@ -1,4 +1,4 @@
-//! What the worker last ran, kept in its data directory.
+//! Keeps what the worker last ran in its data directory.
 
 mod files;
 mod keeper;

@@ -1,4 +1,5 @@
-//! What is kept of a replica on disk, and what a worker that starts makes of it. Pure.
+//! The kept state of a replica on disk, and what a worker that starts does with it. This is pure
+//! logic.
 
 use std::collections::BTreeSet;
 
@@ -11,28 +12,28 @@ use crate::replica::{
     reports::ReplicaState,
 };
 
-/// A replica that this worker was told to run.
+/// A replica that this worker was ordered to run.
 #[derive(Clone, PartialEq, Message)]
 pub struct Saved {
     #[prost(message, optional, tag = "1")]
     pub assignment: Option<v1::Assignment>,
-    /// How far it came, in as much of its last report as a start has to know: RUNNING, COMPLETED or
-    /// FAILED. None before its first start.
+    /// The part of its last report that a start has to know: that it is RUNNING, COMPLETED or
+    /// FAILED. It is `None` before its first start.
     #[prost(message, optional, tag = "2")]
     pub mark: Option<v1::ReplicaReport>,
 }
 
-/// What to do with it when the worker starts and no control plane says anything.
+/// The action for a replica if the worker starts and no control plane sends assignments.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Restored {
     Run(Box<Assignment>),
-    /// It does not run again, which is still to be told.
+    /// It does not run again, which must still be reported.
     Ended(String, Box<ReplicaState>),
-    /// It is exclusive: whether another one runs is not known.
+    /// It is exclusive, and whether another replica of it runs is not known.
     Exclusive(String),
 }
 
-/// A file cannot be used.
+/// The reason why a file cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     #[error("it is damaged")]
@@ -41,14 +42,15 @@ pub enum Unreadable {
     Newer,
 }
 
-/// What a message of assignments changes on disk.
+/// The changes on disk for a message of assignments.
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes {
     pub remove: Vec<String>,
     pub add: Vec<v1::Assignment>,
 }
 
-/// Before the message, in its file: what it is, the version of what follows, and its SHA-256.
+/// The beginning of the line before the message in its file. The line consists of this word, the
+/// version of what follows, and its SHA-256.
 const MAGIC: &str = "warren-replica";
 const VERSION: u32 = 1;
 
@@ -62,7 +64,7 @@ impl Saved {
         }
     }
 
-    /// As it stands in its file.
+    /// Returns the content of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let body = self.encode_to_vec();
         let head = format!("{MAGIC} {VERSION} {}\n", Digest::of(&body).hex());
@@ -89,7 +91,7 @@ impl Saved {
         Self::decode(body).map_err(|_| Unreadable::Damaged)
     }
 
-    /// What its service's next start is counted as: no two starts have the same number.
+    /// Returns the number of its service's next start. No two starts have the same number.
     pub fn next_start(&self) -> u32 {
         let assigned = self.assignment.as_ref().map_or(0, |it| it.restarts);
         let Some(mark) = &self.mark else {
@@ -102,14 +104,14 @@ impl Saved {
         assigned.max(mark.restarts.saturating_add(1))
     }
 
-    /// Takes note of a report. Whether that changes what a start has to know.
+    /// Takes a report into account. Returns whether that changes what a start has to know.
     pub fn note(&mut self, report: &v1::ReplicaReport) -> bool {
         let phase = match report.phase() {
             Phase::Completed | Phase::Failed => report.phase(),
             Phase::Stopped if report.completed => Phase::Completed,
             Phase::Starting | Phase::Running | Phase::Backoff => Phase::Running,
-            // Not started yet; or the worker ends, and what it ran counts. A stop that somebody
-            // wants removes all this.
+            // It has not started yet, or the worker is ending, in which case its earlier phase
+            // counts. An ordered stop removes the whole file.
             _ => return false,
         };
         let ended = matches!(phase, Phase::Completed | Phase::Failed);
@@ -135,7 +137,7 @@ impl Saved {
         !known
     }
 
-    /// What becomes of it when the worker starts and no control plane says anything.
+    /// Returns what to do if the worker starts and no control plane sends assignments.
     pub fn restore(self) -> Result<Restored, Refused> {
         let restarts = self.next_start();
         let had_begun = self.mark.is_some();
@@ -165,9 +167,9 @@ impl Saved {
     }
 }
 
-/// The state of a replica whose only run ended with its worker.
+/// Returns the state of a replica whose only run ended with its worker.
 fn lost_for_good(restarts: u32) -> ReplicaState {
-    let message = "the worker that ran it ended, and its policy asks for no other run";
+    let message = "the worker that ran it ended, and its restart policy allows no other run";
     let now = Some(ambient::now().into());
     let exit = v1::Exit {
         reason: v1::exit::Reason::Lost.into(),
@@ -194,14 +196,14 @@ fn lost_for_good(restarts: u32) -> ReplicaState {
 // === impl Changes ===
 
 impl Changes {
-    /// Of a message that is to be followed, where these replicas are kept.
+    /// Returns the changes for a message that must be followed, if these replicas are kept.
     pub fn of<'a>(message: &v1::Assignments, kept: impl Iterator<Item = &'a String>) -> Self {
         let stop: BTreeSet<&String> = message.stop.iter().collect();
         let wanted: BTreeSet<&String> = message.assign.iter().map(|it| &it.replica).collect();
         let kept: BTreeSet<&String> = kept.collect();
         let goes =
             |id: &&&String| stop.contains(**id) || message.complete && !wanted.contains(**id);
-        // Told to run and to stop in one breath, it is not to run.
+        // A replica that is assigned and stopped by the same message must not run.
         let is_new =
             |it: &&v1::Assignment| !kept.contains(&it.replica) && !stop.contains(&it.replica);
         Self {
@@ -238,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn restarts_go_on_where_they_were() {
+    fn restarts_continue_where_they_were() {
         use Phase::{Backoff, Pending, Running, Starting, Stopped, Stopping};
-        // What was assigned, what was reported since, and what the next start is.
+        // The assigned number, the reports since then, and the number of the next start.
         type Reports<'a> = &'a [(Phase, u32)];
         let table: [(u32, Reports<'_>, u32); 10] = [
             (0, &[], 0),
@@ -250,7 +252,7 @@ mod tests {
             (0, &[(Starting, 0), (Running, 0)], 1),
             (0, &[(Running, 4), (Backoff, 4)], 5),
             (0, &[(Backoff, 4), (Starting, 5)], 6),
-            // The worker was stopped while it ran.
+            // The worker was stopped while the replica ran.
             (0, &[(Running, 2), (Stopping, 2), (Stopped, 2)], 3),
             (7, &[(Running, 7)], 8),
             (0, &[(Running, u32::MAX)], u32::MAX),
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_told_and_not_run() {
+    fn a_replica_that_has_ended_is_reported_and_not_run() {
         for phase in [Phase::Completed, Phase::Failed] {
             let mut saved = saved(0);
             assert!(saved.note(&report(Phase::Running, 2)));
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_completed_while_its_worker_stopped_does_not_run_again() {
+    fn a_replica_that_completed_while_its_worker_stopped_does_not_run_again() {
         let mut saved = saved(0);
         saved.note(&report(Phase::Running, 0));
         let completed = v1::ReplicaReport {
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_runs_twice_has_failed_when_its_worker_ended() {
+    fn a_replica_that_never_runs_twice_fails_when_its_worker_ended() {
         use v1::restart_policy::{Policy, Recovery};
 
         let restored = |policy: Policy, on_lost: Recovery, reports: &[Phase]| {
@@ -359,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_start_must_know_is_written() {
+    fn only_changes_that_a_start_must_know_are_written() {
         let mut saved = saved(0);
         let steps = [
             (Phase::Pending, 0, false),
@@ -405,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_stop_goes_and_what_is_new_comes() {
+    fn stopped_replicas_are_removed_and_new_ones_are_added() {
         let changes = |complete, assign: &[&str], stop: &[&str], kept: &[&str]| {
             let owned = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
             let message = v1::Assignments {

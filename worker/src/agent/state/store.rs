@@ -1,4 +1,4 @@
-//! The directory of a worker's replicas: a file each.
+//! The directory of a worker's replicas, with one file for each.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -8,18 +8,18 @@ use super::{
 };
 use crate::agent::seen::Seen;
 
-/// Everything here waits for the disk.
+/// The store of replicas. All methods wait for the disk.
 #[derive(Clone)]
 pub struct Store {
     files: Arc<dyn Files>,
 }
 
-/// What an earlier worker left.
+/// The files that an earlier worker left.
 #[derive(Debug, Default)]
 pub struct Left {
     pub seen: Seen,
     pub replicas: Vec<(String, Saved)>,
-    /// Files of replicas that cannot be used, in a word each.
+    /// The files of replicas that cannot be used, each with the reason.
     pub unreadable: Vec<(PathBuf, Unreadable)>,
 }
 
@@ -29,7 +29,7 @@ const EXTENSION: &str = "replica";
 // === impl Store ===
 
 impl Store {
-    /// Reads what is there. A file that cannot be used is left where it is.
+    /// Reads the existing files. A file that cannot be used is left in place.
     pub fn open(files: Arc<dyn Files>) -> io::Result<(Self, Left)> {
         let mut left = Left::default();
         for name in files.names()? {
@@ -50,12 +50,12 @@ impl Store {
         Ok((Self { files }, left))
     }
 
-    /// Where it stands.
+    /// Returns the directory.
     pub fn files(&self) -> &dyn Files {
         &*self.files
     }
 
-    /// On disk when it returns.
+    /// Saves a replica. It is on disk when this returns.
     pub fn save(&self, replica: &str, saved: &Saved) -> io::Result<()> {
         let name = format!("{replica}.{EXTENSION}");
         self.files.write(&name, &saved.to_bytes())
@@ -65,7 +65,7 @@ impl Store {
         self.files.write(SEEN, seen.to_text().as_bytes())
     }
 
-    /// None of them is found by a later start. Needs no room on the disk.
+    /// Removes replicas, so that no later start finds them. This needs no free space on the disk.
     pub fn remove<'a>(&self, replicas: impl Iterator<Item = &'a String>) -> io::Result<()> {
         let mut result = Ok(());
         for replica in replicas {
@@ -77,7 +77,7 @@ impl Store {
         result.and(self.files.sync())
     }
 
-    /// Removes every file of a replica that is not among these, also those that cannot be read.
+    /// Removes the files of all other replicas, including those that cannot be read.
     pub fn remove_others(&self, known: impl Fn(&str) -> bool) -> io::Result<()> {
         let mut others = Vec::new();
         for name in self.files.names()? {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_there_and_what_was_removed_is_not() {
+    fn saved_replicas_are_found_and_removed_ones_are_not() {
         let data = tempfile::tempdir().unwrap();
         let dir = data.path().join("replicas");
         let (store, left) = open(&dir);
@@ -127,7 +127,7 @@ mod tests {
         store
             .remove(["b".to_owned(), "never".to_owned()].iter())
             .unwrap();
-        // Half a file of a crash, damage, and what is not ours.
+        // These are an incomplete file of a crash, a damaged file, and a file that is not ours.
         fs::write(dir.join(".new-abc"), "half").unwrap();
         fs::write(dir.join("c.replica"), "damaged").unwrap();
         fs::write(dir.join("note"), "not ours").unwrap();

@@ -1,4 +1,5 @@
-//! Which replicas came further than the disk knows, and when each is written. Pure.
+//! Tracks which replicas have progressed further than the disk knows, and when each is written.
+//! This is pure logic.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,18 +8,18 @@ use std::{
 
 use warren_model::pace::{Pace, Rate};
 
-/// How often restarts of one replica are written. What a killed worker forgets of them the control
-/// plane knows.
+/// The rate at which restarts of one replica are written. The control plane knows those that a
+/// killed worker forgets.
 const RESTARTS: Rate = Rate {
     burst: 16,
     every: Duration::from_secs(5),
 };
-/// Files that are written before who else waits for the disk has a turn.
+/// The number of files that are written before other work gets the disk.
 const AT_ONCE: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
-    /// When each is due.
+    /// The time at which each is due.
     waiting: BTreeMap<String, Instant>,
     paces: HashMap<String, Pace>,
 }
@@ -26,7 +27,7 @@ pub(super) struct Unsaved {
 // === impl Unsaved ===
 
 impl Unsaved {
-    /// The replica has come further; `ends`: for the last time.
+    /// Records that the replica has progressed. `ends` says that this is its last change.
     pub fn note(&mut self, replica: String, ends: bool, now: Instant) {
         let pace = self.paces.get(&replica);
         let allowed = pace.and_then(|pace| pace.allowed_at(RESTARTS));
@@ -35,18 +36,18 @@ impl Unsaved {
         *held = due.min(*held);
     }
 
-    /// The replica is not kept any more.
+    /// Forgets a replica that is no longer kept.
     pub fn forget(&mut self, replica: &str) {
         self.waiting.remove(replica);
         self.paces.remove(replica);
     }
 
-    /// When the next one is due.
+    /// Returns when the next replica is due.
     pub fn next_at(&self) -> Option<Instant> {
         self.waiting.values().min().copied()
     }
 
-    /// Some that are due, or some of `all`.
+    /// Returns some replicas that are due, or some of all replicas if `all`.
     pub fn take(&mut self, now: Instant, all: bool) -> Vec<String> {
         let due = self.waiting.iter().filter(|(_, due)| all || **due <= now);
         let due: Vec<_> = due.take(AT_ONCE).map(|(id, _)| id.clone()).collect();
@@ -67,7 +68,7 @@ mod tests {
     fn a_crash_loop_is_written_at_a_steady_rate_and_its_end_at_once() {
         let (mut unsaved, start) = (Unsaved::default(), Instant::now());
         let mut written = 0;
-        // Ten restarts a second, for a minute.
+        // There are ten restarts per second, for a minute.
         for number in 0..600 {
             let now = start + Duration::from_millis(100) * number;
             unsaved.note("loop".to_owned(), false, now);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn many_are_written_in_turns_and_what_waits_is_written_at_the_end() {
+    fn many_are_written_in_batches_and_the_waiting_ones_at_the_end() {
         let (mut unsaved, now) = (Unsaved::default(), Instant::now());
         for round in 0..2 * RESTARTS.burst {
             for number in 0..100 {

@@ -4,7 +4,7 @@ use super::*;
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-/// The fields that a guest gets, sorted by name, of a request of these fields.
+/// Returns the fields that a guest receives for a request with these fields, sorted by name.
 fn given(
     peer: &str,
     authority: &str,
@@ -32,7 +32,7 @@ fn owned(fields: Fields<'_>) -> Vec<(String, String)> {
     fields.collect()
 }
 
-/// A client's own, on several lines, in every spelling.
+/// The client's own fields, on several lines and in every spelling.
 const FORGED: Fields<'static> = &[
     ("x-forwarded-for", "10.0.0.1"),
     ("X-Forwarded-For", "10.0.0.2, 10.0.0.3"),
@@ -52,7 +52,7 @@ const FORGED: Fields<'static> = &[
 ];
 
 #[test]
-fn what_a_client_says_of_itself_is_replaced() {
+fn fields_that_a_client_sends_about_itself_are_replaced() {
     let kept = [("forwarded-like", "kept"), ("x-forward", "kept")];
     let ours = [
         (
@@ -66,7 +66,7 @@ fn what_a_client_says_of_itself_is_replaced() {
         ("x-forwarded-port", "8000"),
         ("x-forwarded-proto", "http"),
     ];
-    // Whoever is not named is not trusted, and nobody is by default.
+    // A proxy that is not listed is not trusted, and by default none is.
     for proxies in [&[][..], &["192.0.2.2", "198.51.100.0/24", "::/0"]] {
         let given = given("192.0.2.1:5000", "a.localhost:8000", proxies, FORGED);
         assert_eq!(given, owned(&ours), "{proxies:?}");
@@ -74,7 +74,7 @@ fn what_a_client_says_of_itself_is_replaced() {
 }
 
 #[test]
-fn a_client_that_says_nothing_is_described() {
+fn a_client_without_such_fields_is_described() {
     let plain = given("[2001:db8::1]:5000", "a.localhost", &[], &[]);
     let ours = [
         ("x-forwarded-for", "2001:db8::1"),
@@ -82,7 +82,7 @@ fn a_client_that_says_nothing_is_described() {
         ("x-forwarded-proto", "http"),
     ];
     assert_eq!(plain, owned(&ours));
-    // A listener of both families sees IPv4 clients as IPv6 ones.
+    // A listener for both families sees IPv4 clients as IPv6 ones.
     let mapped = given(
         "[::ffff:192.0.2.1]:5000",
         "",
@@ -99,7 +99,7 @@ fn a_client_that_says_nothing_is_described() {
 }
 
 #[test]
-fn what_a_trusted_proxy_says_is_kept_and_continued() {
+fn fields_of_a_trusted_proxy_are_kept_and_extended() {
     let said = [
         ("forwarded", "for=203.0.113.9;proto=https"),
         ("forwarded", "for=198.51.100.1"),
@@ -109,7 +109,7 @@ fn what_a_trusted_proxy_says_is_kept_and_continued() {
         ("x-forwarded-port", "443"),
         ("x-forwarded-proto", "https"),
         ("x-real-ip", "203.0.113.9"),
-        // It passes on what it does not know.
+        // The proxy passes on names that it does not know.
         ("x_forwarded_for", "10.0.0.1"),
     ];
     let continued = [
@@ -127,7 +127,7 @@ fn what_a_trusted_proxy_says_is_kept_and_continued() {
         let given = given(peer, "a", &["10.0.0.0/8", "192.0.2.0/24"], &said);
         assert_eq!(given, owned(&continued), "{peer}");
     }
-    // One that says nothing is a client like any other.
+    // A proxy that sends no such fields is treated like a client.
     let silent = given("192.0.2.1:1", "a", &["192.0.2.1"], &[]);
     let ours = [
         ("x-forwarded-for", "192.0.2.1"),
@@ -146,7 +146,7 @@ fn an_ipv6_proxy_is_quoted() {
 }
 
 #[test]
-fn the_port_is_the_one_that_was_asked_for() {
+fn the_port_is_the_requested_one() {
     for (authority, expected) in [
         ("a.localhost:8000", 8000),
         ("a.localhost", 80),

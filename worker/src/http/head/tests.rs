@@ -60,7 +60,7 @@ fn fields_of_one_connection_stay_on_it() {
 }
 
 #[test]
-fn an_upgrade_is_asked_for_by_both_fields_and_one_to_http2_is_not_heard() {
+fn an_upgrade_needs_both_fields_and_one_to_http2_is_ignored() {
     for (connection, upgrade, wanted) in [
         ("Upgrade", "websocket", Some("websocket")),
         ("keep-alive, upgrade", "a, b", Some("a, b")),
@@ -78,7 +78,7 @@ fn an_upgrade_is_asked_for_by_both_fields_and_one_to_http2_is_not_heard() {
 #[test]
 fn a_request_of_http1_is_for_the_server_itself() {
     let none = Asked::default();
-    // (target, host field, whom the client asked for, target and host as they are passed on)
+    // (target, host field, requested authority, target and host as they are passed on)
     for (uri, field, authority, target, host) in [
         ("/a?b", Some("A:80"), "A:80", "/a?b", "A:80"),
         ("http://b:81/a?b", Some("A:80"), "b:81", "/a?b", "b:81"),
@@ -99,7 +99,7 @@ fn a_request_of_http1_is_for_the_server_itself() {
 }
 
 #[test]
-fn what_http2_splits_http1_gets_in_one_piece() {
+fn fields_that_http2_splits_are_joined_for_http1() {
     let mut head = request("http://a/", &[("cookie", "a=1"), ("cookie", "b=2")]);
     head.version = Version::HTTP_2;
     let asked = Asked {
@@ -127,7 +127,7 @@ fn a_request_of_http2_names_scheme_and_authority() {
 }
 
 #[test]
-fn a_response_loses_what_is_about_the_services_connection() {
+fn a_response_loses_the_fields_of_the_services_connection() {
     let mut response = Response::new(());
     *response.version_mut() = Version::HTTP_10;
     *response.headers_mut() = headers(&[

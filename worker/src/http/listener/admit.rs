@@ -10,7 +10,7 @@ use warren_model::admission::{self, Bounds, Busy, Peer, Place, Places, Seldom};
 
 use super::Limits;
 
-/// Connections without a place that are only answered with the reason.
+/// The bounds on connections without a place, which are only answered with the reason.
 const REFUSALS: Bounds = Bounds::of(64);
 
 /// The places of a listener.
@@ -20,20 +20,22 @@ pub(super) struct Door {
     refused: Seldom,
 }
 
-/// What one connection has of the listener.
+/// The places that one connection occupies.
 pub(super) struct Seat {
     place: Place<CancellationToken>,
-    /// The place that it took when a request came although the first one was given away.
+    /// The place that it took when a request arrived after the first one had been given to another
+    /// connection.
     again: OnceLock<Place<CancellationToken>>,
     places: Places<CancellationToken>,
-    /// `None`: it speaks for many clients, and none of them is counted by its address.
+    /// The client whose address counts, or `None` if the connection carries the requests of many
+    /// clients.
     peer: Option<Peer>,
     leave: CancellationToken,
-    /// The message for a client without a place. Its connection ends once it was answered.
+    /// The message for a client without a place. Its connection ends after the answer.
     pub refusal: Option<Arc<str>>,
 }
 
-/// A request in flight: its connection is not closed for another.
+/// A request in flight. Its connection is not closed to make room.
 pub(super) type InFlight = Busy<CancellationToken>;
 
 // === impl Door ===
@@ -50,9 +52,9 @@ impl Door {
         }
     }
 
-    /// Seats a client that has connected; the connection that was idle for longest may be closed
-    /// for it. `peer` is whose share of the places counts, if anybody's. `None` when there is not
-    /// even room to answer with a refusal.
+    /// Seats a client that has connected. The connection that has been idle for longest may be
+    /// closed for it. `peer` is the client whose share of the places counts, if any. Returns `None`
+    /// if there is not even room to answer with a refusal.
     pub fn admit(&self, peer: Option<Peer>) -> Option<Seat> {
         let leave = CancellationToken::new();
         let (entered, refusal) = match self.places.enter(peer, leave.clone()) {
@@ -79,7 +81,7 @@ impl Door {
         })
     }
 
-    /// Closes the connection that was idle for longest. Returns whether there was one.
+    /// Closes the connection that has been idle for longest. Returns whether there was one.
     pub fn make_room(&self) -> bool {
         let evicted = self.places.evict();
         evicted.inspect(CancellationToken::cancel).is_some()
@@ -89,8 +91,8 @@ impl Door {
 // === impl Seat ===
 
 impl Seat {
-    /// Begins a request. When the place was given away just before the request came, another one is
-    /// taken for it. `None` when there is no other.
+    /// Begins a request. If the place was given away just before the request arrived, another one
+    /// is taken for it. Returns `None` if there is no other.
     pub fn begin(&self) -> Option<InFlight> {
         if let Some(in_flight) = self.place.begin() {
             return Some(in_flight);
@@ -104,24 +106,24 @@ impl Seat {
             if let Some(evicted) = entered.evicted {
                 evicted.cancel();
             }
-            // A request at the same time may have taken one, too: one of the two is free again.
+            // A concurrent request may have set it first. The place that is not stored is released.
             let _ = self.again.set(entered.place);
         }
         self.again.get()?.begin()
     }
 
-    /// Since when no request is in flight.
+    /// Returns since when no request has been in flight.
     pub fn idle_since(&self) -> Option<Instant> {
         self.place.idle_since()
     }
 
-    /// Whether a request is in flight that took another place.
+    /// Returns whether a request is in flight that took another place.
     pub fn is_late(&self) -> bool {
         let again = self.again.get();
         again.is_some_and(|place| place.is_held() && place.idle_since().is_none())
     }
 
-    /// Returns when the connection has to be closed.
+    /// Completes when the connection has to be closed.
     pub async fn left(&self) {
         self.leave.cancelled().await;
     }

@@ -1,4 +1,4 @@
-//! The answer to a request, as it is written to the client, whatever produced it.
+//! The answer to a request as it is written to the client, whatever produced it.
 
 use std::{
     pin::Pin,
@@ -24,31 +24,31 @@ use crate::http::{
     tunnel::Tunnel,
 };
 
-/// What the answer needs to know of its request.
+/// The properties of a request that its answer depends on.
 pub(super) struct Asked {
     pub method: Method,
-    /// `None`: it had no body.
+    /// `None` if the request had no body.
     pub exchange: Option<Arc<Exchange>>,
     pub in_flight: InFlight,
 }
 
-/// A body that keeps what its head promises: it ends whole, or as an error, and never before its
-/// head is out.
+/// A body that does what its head announces: it ends complete or with an error, and never before
+/// its head was sent.
 pub(super) struct AnswerBody {
-    /// `None`: none, or handed to [`Rest`].
+    /// `None` if there is no body, or it was passed to [`Rest`].
     body: Option<Body>,
-    /// What `content-length` promises beyond what was sent.
+    /// The bytes that `content-length` announces and that have not been sent yet.
     left: Option<u64>,
     ended: bool,
     failing: Option<(BoxError, Turn)>,
     turns: Arc<Turns>,
     rest: Rest,
     exchange: Option<Arc<Exchange>>,
-    /// Keeps the connection in use until the answer has left; `None` once this is dropped.
+    /// Keeps the connection in use until the answer has been sent. `None` once this is dropped.
     in_flight: Option<InFlight>,
 }
 
-/// Why a body broke off.
+/// The reason why a body broke off.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("the answer is shorter than its content-length")]
@@ -72,18 +72,19 @@ pub(super) fn prepare(
         in_flight,
     } = asked;
     let cut = exchange.as_ref().is_some_and(|exchange| exchange.is_cut());
-    // Whatever the guest made of the part that it got: the failure is the client's.
+    // The client caused the failure, whatever the guest made of the part of the request that it
+    // received.
     let mut response = match cut && !response.status().is_client_error() {
         true => plain_text(
             StatusCode::BAD_REQUEST,
-            "the request ended before its body was whole",
+            "the request ended before its body was complete",
         ),
         false => response,
     };
     let framing = match check(&method, &mut response) {
         Ok(framing) => framing,
         Err(malformed) => {
-            tracing::debug!(%malformed, "an answer was replaced");
+            tracing::debug!(%malformed, "replaced an invalid answer");
             let text = format!("the answer is not valid HTTP: {malformed}");
             response = plain_text(StatusCode::BAD_GATEWAY, text);
             match method {
@@ -96,7 +97,7 @@ pub(super) fn prepare(
         && !response.headers().contains_key(header::CONTENT_LENGTH)
         && let Some(length) = response.body().size_hint().exact()
     {
-        // As the answer to GET would have it.
+        // The answer to HEAD has the length that the answer to GET would have.
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
@@ -133,7 +134,7 @@ fn check(method: &Method, response: &mut Response<Body>) -> Result<Framing, Malf
     }
 }
 
-/// Whether the end of the connection ends the answer, for a client that knows no chunks.
+/// Returns whether the answer ends with the connection, for a client that does not know chunks.
 pub(super) fn ends_with_connection(response: &Response<Body>) -> bool {
     let headers = response.headers();
     !headers.contains_key(header::CONTENT_LENGTH) && response.body().size_hint().exact().is_none()
@@ -150,14 +151,14 @@ impl AnswerBody {
         }
     }
 
-    /// The client gets what came before first: hyper drops what it has not written when a body
-    /// fails.
+    /// Fails after everything written before has been sent: hyper drops what it has not written
+    /// when a body fails.
     fn fail(&mut self, error: BoxError) {
         self.body = None;
         self.failing = Some((error, self.turns.current()));
     }
 
-    /// Returns `None` when there is nothing to pass on.
+    /// Returns `None` if there is nothing to pass on.
     fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         if let Some(trailers) = frame.trailers_ref() {
             if let Err(error) = check_head(trailers) {

@@ -1,4 +1,4 @@
-//! One client's connection, from its first byte to its close.
+//! The connection of one client, from its first byte until it is closed.
 
 use std::{
     future::poll_fn,
@@ -39,13 +39,14 @@ use super::{
 };
 use crate::http::{Body, BoxError, plain_text, tunnel::Tunnel};
 
-/// How long a connection without requests in flight stays open after GOAWAY, so that its client
-/// sees it.
+/// The time for which a connection without requests in flight stays open after GOAWAY, so that its
+/// client sees it.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long a client without a place may take to send the request that is answered with the reason.
+/// The time in which a client without a place must send the request that is answered with the
+/// reason.
 const REFUSAL: Duration = Duration::from_secs(2);
 
-/// What the connections of one listener share.
+/// The state that the connections of one listener share.
 pub(super) struct Listener<F> {
     http: auto::Builder<Streams>,
     limits: Limits,
@@ -54,16 +55,16 @@ pub(super) struct Listener<F> {
     rest: Rest,
 }
 
-/// What the requests of a connection leave for its end.
+/// The state that the requests of a connection leave for its end.
 #[derive(Default)]
 struct Memory {
-    /// There was a request.
+    /// Whether there was a request.
     used: AtomicBool,
-    /// The last one of HTTP/1.1 that had a body.
+    /// The last HTTP/1.1 request that had a body.
     exchange: Mutex<Option<Arc<Exchange>>>,
-    /// What follows a switch of protocols.
+    /// The tunnel that follows a switch of protocols.
     tunnel: Mutex<Option<(BoxFuture<'static, ()>, InFlight)>>,
-    /// The client would take the end of the connection for the end of the answer.
+    /// Whether the client would mistake the end of the connection for the end of the answer.
     ends_answer: AtomicBool,
 }
 
@@ -99,8 +100,8 @@ impl<F: Front> Listener<F> {
         }
     }
 
-    /// Answers one request, unless the connection's place was given away: then its stream is
-    /// refused, and the client may send it again (RFC 9113, section 8.7).
+    /// Answers one request. If the connection's place was given away, the stream is refused
+    /// instead, and the client may send the request again (RFC 9113, section 8.7).
     fn take(
         &self,
         request: Request<Incoming>,
@@ -127,7 +128,7 @@ impl<F: Front> Listener<F> {
         let answer = match (&seat.refusal, head) {
             (Some(refusal), _) => {
                 drop(request);
-                // The answer still goes out: this only ends the connection after it.
+                // This only ends the connection after the answer has been sent.
                 seat.dismiss();
                 Either::Right(ready(unavailable(refusal)))
             }
@@ -135,7 +136,7 @@ impl<F: Front> Listener<F> {
             (None, Err(error)) => {
                 drop(request);
                 let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                let text = format!("the request cannot be taken: {error}");
+                let text = format!("the request cannot be accepted: {error}");
                 Either::Right(ready(plain_text(status, text)))
             }
         };
@@ -176,16 +177,17 @@ fn unavailable(why: &str) -> Response<Body> {
     response
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(super) async fn serve<F: Front>(
     listener: &Listener<F>,
     stream: TcpStream,
     peer: SocketAddr,
     seat: Seat,
 ) {
-    // Small writes at once: a response's head should not wait for its body.
+    // Small writes are sent at once, because a response's head should not wait for its body.
     let _ = stream.set_nodelay(true);
-    // hyper asks a body for nothing while its connection takes nothing, so only the kernel knows.
+    // hyper does not poll a body while its connection takes nothing, so only the kernel notices a
+    // stall.
     let stall = u32::try_from(listener.limits.stall_timeout.as_millis()).unwrap_or(u32::MAX);
     let _ = sockopt::set_tcp_user_timeout(&stream, stall);
     let turns = Arc::new(Turns::default());
@@ -195,7 +197,7 @@ pub(super) async fn serve<F: Front>(
     if let Err(error) = &ended {
         tracing::debug!(%peer, %error, "a connection ended early");
     }
-    // A switch of protocols is the last thing that HTTP did here.
+    // A switch of protocols is the last thing that happens in HTTP on this connection.
     let tunnel = memory.tunnel.lock().take();
     if let (Some((tunnel, _in_flight)), Ok(())) = (tunnel, &ended) {
         drop(socket);
@@ -210,7 +212,7 @@ pub(super) async fn serve<F: Front>(
     }
 }
 
-/// Speaks HTTP, of whatever version, until the connection ends.
+/// Speaks HTTP of any version until the connection ends.
 async fn speak<F: Front>(
     listener: &Listener<F>,
     socket: &Socket,
@@ -225,7 +227,7 @@ async fn speak<F: Front>(
     let mut broken = pin!(socket.broken());
     let mut draining = pin!(listener.draining.cancelled());
     let mut left = pin!(seat.left());
-    // How long no request may be in flight. hyper's own timeouts do not cover HTTP/2.
+    // The time for which no request may be in flight. hyper's own timeouts do not cover HTTP/2.
     let mut patience = match seat.refusal {
         Some(_) => REFUSAL,
         None => listener.limits.head_timeout,
@@ -236,7 +238,7 @@ async fn speak<F: Front>(
         let mut polled = poll_fn(|cx| turns.take(cx, |cx| connection.as_mut().poll(cx)));
         let asked_to_end = tokio::select! {
             ended = &mut polled => return ended,
-            () = &mut broken => return Err("the client has reset it, or is gone".into()),
+            () = &mut broken => return Err("the client has reset it or is gone".into()),
             () = &mut draining, if !drained => {
                 drained = true;
                 connection.as_mut().graceful_shutdown();
@@ -277,7 +279,7 @@ async fn speak<F: Front>(
     }
 }
 
-/// Closes a connection so that the client has what it was sent.
+/// Closes a connection such that the client receives everything that was sent to it.
 async fn close<F>(
     listener: &Listener<F>,
     socket: Socket,

@@ -1,4 +1,5 @@
-//! One request and its answer, and what happens to the rest of either body once the other is done.
+//! One request and its answer, and what happens to the rest of either body when the other is
+//! complete.
 
 use std::{
     pin::Pin,
@@ -18,48 +19,47 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::http::Body;
 
-/// How much of a request is read and discarded once its reader has dropped it, so that the client
-/// gets to read the answer.
+/// The amount of a request that is read and discarded after its reader has dropped it, so that the
+/// client can read the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unread {
     pub bytes: u64,
-    /// Once the answer is out.
+    /// The time after the answer was sent.
     pub time: Duration,
 }
 
 impl Unread {
-    /// HTTP/1.1 has no way to tell a client to stop but to close, which may cost it the answer.
+    /// HTTP/1.1 can only stop a client by closing the connection, which may cost it the answer.
     pub const HTTP1: Self = Self {
         bytes: 256 << 20,
         time: Duration::from_secs(30),
     };
-    /// Then the stream is reset with NO_ERROR, which tells a client to stop and to keep the answer
-    /// (RFC 9113, section 8.1).
+    /// In HTTP/2 the stream is then reset with NO_ERROR, which tells a client to stop and to keep
+    /// the answer (RFC 9113, section 8.1).
     pub const HTTP2: Self = Self {
         bytes: 1 << 20,
         time: Duration::from_secs(5),
     };
-    /// Another worker knows what that reset means.
+    /// Another worker is known to understand that reset.
     pub const WORKER: Self = Self {
         bytes: 64 << 10,
         time: Duration::from_secs(1),
     };
 }
 
-/// For what follows the last byte of a complete answer: the end of its stream, or trailers that
-/// cannot be sent.
+/// The bounds on what follows the last byte of a complete answer: the end of its stream, or
+/// trailers that cannot be sent.
 const REST_TIME: Duration = Duration::from_secs(60);
 const REST_BYTES: usize = 1 << 20;
 
-/// The tasks that read bodies to their end which nobody else reads, for all connections of a
-/// listener.
+/// The tasks that read the rest of bodies whose reader is gone, for all connections of a listener.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rest {
     tasks: TaskTracker,
     ended: CancellationToken,
 }
 
-/// What is left of [`Unread`].
+/// The part of [`Unread`] that remains.
 #[derive(Debug)]
 pub(super) struct Budget {
     bytes: AtomicU64,
@@ -70,7 +70,7 @@ pub(super) struct Budget {
 #[derive(Debug)]
 pub(super) struct Exchange {
     budget: Budget,
-    /// The client waits for `100 Continue` before it sends its body.
+    /// Whether the client waits for `100 Continue` before it sends its body.
     expects: bool,
     complete: AtomicBool,
     cut: AtomicBool,
@@ -79,21 +79,22 @@ pub(super) struct Exchange {
     rest: Rest,
 }
 
-/// The body of a client's request. When it is dropped early, what the client still sends is
-/// discarded, within bounds: closing a connection with unread bytes resets it, and the client loses
-/// the answer.
+/// The body of a client's request. If it is dropped early, what the client still sends is
+/// discarded, within bounds. Closing the connection with unread bytes would reset it, and the
+/// client would lose the answer.
 #[derive(Debug)]
 pub struct ClientBody {
-    /// `None`: empty.
+    /// `None` if it is empty.
     incoming: Option<(Incoming, Arc<Exchange>)>,
-    /// The client was asked to send it.
+    /// Whether the client was asked to send it.
     begun: bool,
 }
 
 // === impl Rest ===
 
 impl Rest {
-    /// Reads what follows a complete answer: dropping it would reset its stream, or end its guest.
+    /// Reads what follows a complete answer. Dropping the body would reset its stream, or end its
+    /// guest.
     pub fn finish(&self, mut body: Body) {
         let rest = async move {
             let mut size = 0;
@@ -107,7 +108,7 @@ impl Rest {
         self.spawn(timeout(REST_TIME, rest));
     }
 
-    /// Ends what is left.
+    /// Ends the remaining tasks.
     pub async fn end(self) {
         self.ended.cancel();
         self.tasks.close();
@@ -132,7 +133,7 @@ impl Budget {
         }
     }
 
-    /// `false` when it is used up.
+    /// Returns `false` if the budget is exhausted.
     pub fn spend(&self, count: usize) -> bool {
         let spend = |left: u64| left.checked_sub(count as u64);
         let spent = self
@@ -173,17 +174,17 @@ impl Exchange {
         &self.budget
     }
 
-    /// The client has the whole answer, or will never have it.
+    /// Records that the client has the complete answer, or will never have it.
     pub fn answered(&self) {
         self.answered.cancel();
     }
 
-    /// The whole body was read.
+    /// Returns whether the whole body was read.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
     }
 
-    /// The client, or its connection, ended before the body was whole.
+    /// Returns whether the client, or its connection, ended before the body was complete.
     pub fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
     }
@@ -196,7 +197,8 @@ impl Exchange {
         }
     }
 
-    /// Reads on without a reader: as long as the answer is written, and a while after it.
+    /// Continues to read without a reader while the answer is being written, and for a while after
+    /// that.
     fn discard(self: Arc<Self>, mut incoming: Incoming) {
         let rest = self.rest.clone();
         rest.spawn(async move {
@@ -281,7 +283,8 @@ impl Drop for ClientBody {
         let Some((incoming, exchange)) = self.incoming.take() else {
             return;
         };
-        // Reading would make hyper say `100 Continue`, and the client send what nobody wants.
+        // Reading would make hyper send `100 Continue`, and the client would send a body that is
+        // not wanted.
         let waits = exchange.expects && !self.begun;
         if !waits && !exchange.is_complete() && !exchange.is_cut() {
             exchange.discard(incoming);

@@ -1,15 +1,15 @@
-//! Whether the head of a request passes.
+//! Checks whether the head of a request is within the limits.
 
 use http::Request;
 
 use crate::http::limit::{FIELD_OVERHEAD, HeadTooLarge, MAX_FIELDS, MAX_HEAD, head_size};
 
-/// For what a worker adds to the head of a request that it forwards, which was within the limits
-/// before.
+/// The bytes that a worker may add to the head of a request that it forwards, which was within the
+/// limits before.
 const FORWARDED_BYTES: usize = 8 << 10;
 const FORWARDED_FIELDS: usize = 8;
 
-/// Checks the head of a client's request, or of one that another worker has let pass.
+/// Checks the head of a client's request, or of one that another worker has already checked.
 pub(super) fn check<B>(request: &Request<B>, forwarded: bool) -> Result<(), HeadTooLarge> {
     let (more_bytes, more_fields) = match forwarded {
         true => (FORWARDED_BYTES, FORWARDED_FIELDS),
@@ -26,7 +26,7 @@ pub(super) fn check<B>(request: &Request<B>, forwarded: bool) -> Result<(), Head
     }
 }
 
-/// The size of what is no field in HTTP/1.1, as HTTP/2 counts it.
+/// Returns the size of the parts that are not fields in HTTP/1.1, as HTTP/2 counts them.
 fn line<B>(request: &Request<B>) -> usize {
     let field = |name: &str, size: usize| name.len() + size + FIELD_OVERHEAD;
     let uri = request.uri();

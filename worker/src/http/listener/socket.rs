@@ -1,4 +1,4 @@
-//! A client's socket while HTTP is spoken on it, and how it is closed.
+//! The socket of a client while HTTP is spoken on it, and how it is closed.
 
 use std::{
     io::{self, IoSlice},
@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{exchange::Budget, turns::Turns};
 
-/// A client that is silent for this long after its answer is taken to have sent everything.
+/// The silence after its answer that means that a client has sent everything.
 const QUIET: Duration = Duration::from_secs(5);
-/// A worker that is stopping waits no longer than this for the rest of a refused upload.
+/// The longest time that a worker which is stopping waits for the rest of a refused upload.
 const LAST: Duration = Duration::from_secs(1);
 const PIECE: usize = 16 << 10;
 
-/// The socket of one client. HTTP reads and writes one handle; another one stays with the
+/// The socket of one client. HTTP reads and writes one handle. Another one stays with the
 /// connection's task, which watches the socket and closes it.
 #[derive(Clone)]
 pub(super) struct Socket {
@@ -41,11 +41,13 @@ pub(super) struct Socket {
 #[derive(Debug, Default)]
 struct Shared {
     turns: Arc<Turns>,
-    /// The client has closed its side, or the connection is broken: nothing more comes.
+    /// Whether the client has closed its side or the connection is broken, so that nothing more
+    /// arrives.
     over: AtomicBool,
 }
 
-/// The client's connection after a switch of protocols, with the bytes that were read before it.
+/// Returns the client's connection after a switch of protocols, with the bytes that were read
+/// before it.
 pub(crate) fn after_http(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
     let parts = auto::upgrade::downcast::<TokioIo<Socket>>(upgraded).ok()?;
     let stream = Arc::into_inner(parts.io.into_inner().stream)?;
@@ -65,27 +67,27 @@ impl Socket {
         }
     }
 
-    /// Returns when the connection is broken: the client has reset it, or no longer answers. That a
-    /// client has closed its sending side alone is no reason to give its request up.
+    /// Completes when the connection is broken: the client has reset it, or no longer answers. If a
+    /// client has only closed its sending side, that is no reason to give up its request.
     pub async fn broken(&self) {
-        // An error of the wait itself says the same.
+        // An error of the wait itself means the same.
         let _ = self.stream.ready(Interest::ERROR).await;
     }
 
-    /// Whether closing now would reset what the client has not read yet: bytes of its own were not
-    /// read.
+    /// Returns whether closing now would reset the connection before the client has read
+    /// everything, because bytes that it sent have not been read.
     pub fn has_unread(&self) -> bool {
         !self.shared.over.load(Ordering::Acquire)
             && ioctl_fionread(&*self.stream).is_ok_and(|unread| unread > 0)
     }
 
-    /// Whether the client may go on to send.
+    /// Returns whether the client may still send.
     pub fn is_open(&self) -> bool {
         !self.shared.over.load(Ordering::Acquire)
     }
 
     /// Closes the sending side, and discards what the client still sends until it closes its own
-    /// side, falls silent or has used up the budget (RFC 9112, section 9.6).
+    /// side, falls silent or has exhausted the budget (RFC 9112, section 9.6).
     pub async fn linger(self, budget: &Budget, draining: &CancellationToken) {
         if rustix::net::shutdown(&*self.stream, Shutdown::Write).is_err() {
             return;
@@ -114,9 +116,9 @@ impl Socket {
         }
     }
 
-    /// Closes with a reset in place of an end of stream.
+    /// Closes the connection with a reset instead of an end of stream.
     pub fn reset(self) {
-        // Where this fails, the client sees an end of stream.
+        // If this fails, the client sees an end of stream.
         let _ = self.stream.set_zero_linger();
     }
 
@@ -128,8 +130,8 @@ impl Socket {
         let (room, mut read) = (buffer.remaining(), 0);
         let result = self.stream.try_io(Interest::READABLE, || {
             read = self.stream.try_read_buf(buffer)?;
-            // The kernel has no more for now. Reporting this here spares the next read, which would
-            // only say so.
+            // The kernel has no more bytes at present. Reporting this here saves a read that would
+            // only return the same.
             match 0 < read && read < room {
                 true => Err(io::ErrorKind::WouldBlock.into()),
                 false => Ok(()),
@@ -189,7 +191,7 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// The connection's task does it, once it knows how.
+    /// The connection's task closes the socket, once it knows in which way.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -1,8 +1,8 @@
-//! Streams of HTTP/2 whose client takes nothing of its answer.
+//! Resets HTTP/2 streams whose client takes nothing of its answer.
 //!
 //! A client that keeps the flow-control window of a stream closed holds the answer, its guest and
 //! the connection's place, while TCP sees a healthy connection. Such a stream is reset, and the
-//! others of its connection go on.
+//! others of its connection continue.
 
 use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll, time::Duration};
 
@@ -14,10 +14,10 @@ thread_local! {
     static ANSWER: Cell<Answer> = const { Cell::new(Answer::Untouched) };
 }
 
-/// What happened to an answer in one poll of its stream.
+/// The progress of an answer in one poll of its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
-    /// Nothing: what was produced before has not been taken by the client yet.
+    /// Nothing happened: the client has not taken what was produced before.
     Untouched,
     /// More of it was produced.
     Came,
@@ -25,7 +25,7 @@ enum Answer {
     Waits,
 }
 
-/// Notes the result of polling an answer or its body.
+/// Records the result of polling an answer or its body, and returns it.
 pub(super) fn note<T>(polled: Poll<T>) -> Poll<T> {
     ANSWER.set(match polled {
         Poll::Ready(_) => Answer::Came,
@@ -37,7 +37,7 @@ pub(super) fn note<T>(polled: Poll<T>) -> Poll<T> {
 /// Spawns the streams of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Streams {
-    /// How long a client may take nothing of an answer that is there.
+    /// The time in which a client must take some of an answer that is ready.
     pub stall_timeout: Duration,
 }
 
@@ -51,7 +51,7 @@ where
         let stall_timeout = self.stall_timeout;
         tokio::spawn(async move {
             let mut stream = pin!(stream);
-            // Runs while the answer waits for the client.
+            // This runs while the answer waits for the client.
             let mut stalled = None;
             poll_fn(|cx| {
                 ANSWER.set(Answer::Untouched);

@@ -24,7 +24,7 @@ use crate::{
     ingress::Router,
 };
 
-/// Tells what reached it, and answers when it is let.
+/// Reports the requests that reach it, and answers when a test allows it.
 struct Echo {
     reached: mpsc::UnboundedSender<()>,
     open: Arc<Semaphore>,
@@ -75,7 +75,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// One route, `a.localhost/api`, whose replica is ready.
+    /// Starts a listener with one route, `a.localhost/api`, whose replica is ready.
     async fn start(drain: Duration) -> Self {
         Self::within(Limits::default(), drain).await
     }
@@ -120,7 +120,8 @@ impl Fixture {
         }
     }
 
-    /// What the ingress answers to these bytes, until it closes the connection.
+    /// Returns everything that the ingress sends in response to these bytes, until it closes the
+    /// connection.
     async fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -133,7 +134,7 @@ impl Fixture {
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn a_request_reaches_its_route_and_tells_where_it_came_from() {
+async fn a_request_reaches_its_route_and_says_where_it_came_from() {
     let fixture = Fixture::start(HOUR).await;
     let answer = fixture
         .raw("GET /api/x?q HTTP/1.1\r\nHost: A.localhost:8000\r\nConnection: close\r\n\r\n")
@@ -148,7 +149,7 @@ async fn a_request_reaches_its_route_and_tells_where_it_came_from() {
 }
 
 #[tokio::test]
-async fn what_a_client_says_of_itself_is_replaced() {
+async fn fields_that_a_client_sends_about_itself_are_replaced() {
     let fixture = Fixture::start(HOUR).await;
     let answer = fixture
         .raw(
@@ -263,7 +264,7 @@ async fn draining_lets_requests_finish_and_takes_no_more() {
         .write_all(b"GET /api HTTP/1.1\r\nHost: a.localhost\r\n\r\n")
         .await
         .unwrap();
-    // A connection that waits for its next request does not hold the ingress open.
+    // A connection that waits for its next request does not keep the ingress open.
     let _idle = TcpStream::connect(fixture.address).await.unwrap();
     fixture.reached.recv().await.unwrap();
     fixture.draining.cancel();
@@ -276,7 +277,7 @@ async fn draining_lets_requests_finish_and_takes_no_more() {
 }
 
 #[tokio::test]
-async fn draining_cuts_what_takes_too_long() {
+async fn draining_cuts_requests_that_take_too_long() {
     let mut fixture = Fixture::start(Duration::from_millis(50)).await;
     let _closed = Arc::clone(&fixture.open)
         .acquire_many_owned(100)
@@ -293,8 +294,8 @@ async fn draining_cuts_what_takes_too_long() {
     assert_eq!(stream.read(&mut [0]).await.unwrap_or_default(), 0);
 }
 
-/// Heads that come byte by byte, or not at all, of either version: each connection is cut in time,
-/// and others are answered meanwhile.
+/// Heads of either version arrive byte by byte, or not at all. Each connection is cut in time, and
+/// others are answered in the meantime.
 #[tokio::test]
 async fn a_head_that_does_not_end_in_time_is_cut_off() {
     let limits = Limits {
@@ -319,7 +320,7 @@ async fn a_head_that_does_not_end_in_time_is_cut_off() {
                 let drip = async {
                     for byte in rest.bytes().chain(std::iter::repeat(b'x')) {
                         time::sleep(Duration::from_millis(50)).await;
-                        // Closed by the other side: reading tells.
+                        // If the other side has closed it, reading shows that.
                         if rest.is_empty() || to.write_all(&[byte]).await.is_err() {
                             future::pending::<()>().await;
                         }
@@ -344,10 +345,10 @@ async fn a_head_that_does_not_end_in_time_is_cut_off() {
         time::sleep(Duration::from_millis(10)).await;
         assert!(answers < 6_000, "some were not cut");
     }
-    assert!(answers > 5, "{answers} answers meanwhile");
+    assert!(answers > 5, "{answers} answers in the meantime");
 }
 
-/// A body that says when it is let go of, and never ends.
+/// A body that reports when it is dropped, and never ends.
 struct Endless(mpsc::UnboundedSender<()>);
 
 impl HttpTarget for Endless {
@@ -380,7 +381,7 @@ impl Drop for Dropped {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_is_cut_off() {
+async fn a_client_that_reads_nothing_is_cut_off() {
     let limits = Limits {
         stall_timeout: Duration::from_secs(1),
         ..Limits::default()

@@ -1,4 +1,4 @@
-//! Lets the task of a body wait until what was written before has left for the client.
+//! Lets the task of a body wait until everything written before has been sent to the client.
 
 use std::{
     mem,
@@ -11,21 +11,21 @@ use parking_lot::Mutex;
 
 use super::admit::InFlight;
 
-/// The polls of one connection. Each hands to the socket all that may be sent, whatever the version
-/// of HTTP.
+/// The polls of one connection. In every version of HTTP, each of them passes all that may be sent
+/// to the socket.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     begun: AtomicU64,
     ended: AtomicU64,
-    /// The socket did not take all that it was given last.
+    /// Whether the socket did not take everything that it was last given.
     blocked: AtomicBool,
     task: AtomicWaker,
     waiting: Mutex<Vec<Waker>>,
-    /// Requests whose answers were written, but may not have left for the client.
+    /// The requests whose answers were written, but may not have been sent to the client.
     unsent: Mutex<Vec<InFlight>>,
 }
 
-/// The turn that was the last to begin when somebody began to wait.
+/// The last turn that had begun when a wait began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn(u64);
 
@@ -42,20 +42,21 @@ impl Turns {
         let turn = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let polled = poll(cx);
         self.ended.store(turn, Ordering::Release);
-        // Locked after the store: a task that is not in the list yet will find that the turn has
-        // ended.
+        // The list is locked after the store, so a task that is not in the list yet will find that
+        // the turn has ended.
         for waker in mem::take(&mut *self.waiting.lock()) {
             waker.wake();
         }
         if !self.blocked.load(Ordering::Acquire) {
             let sent = mem::take(&mut *self.unsent.lock());
-            // Dropped without the lock, because each takes the lock of the listener's places.
+            // These are dropped without the lock, because each takes the lock of the listener's
+            // places.
             drop(sent);
         }
         polled
     }
 
-    /// What the socket said of a write or a flush.
+    /// Records whether the socket took a write or a flush.
     pub fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
         self.blocked.store(polled.is_pending(), Ordering::Release);
         polled
@@ -65,7 +66,7 @@ impl Turns {
     pub fn keep_until_flushed(&self, in_flight: InFlight) {
         self.unsent.lock().push(in_flight);
         let ended = self.ended.load(Ordering::Acquire);
-        // A turn that is under way drops it at its end.
+        // A turn that is in progress drops it at its end.
         if ended == self.begun.load(Ordering::Acquire) {
             self.task.wake();
         }
@@ -75,7 +76,8 @@ impl Turns {
         Turn(self.begun.load(Ordering::Acquire))
     }
 
-    /// Ready when a turn that began after `since` has ended and the socket has taken everything.
+    /// Returns `Ready` when a turn that began after `since` has ended and the socket has taken
+    /// everything.
     pub fn poll_flushed(&self, since: Turn, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.waiting.lock();
         let ended = self.ended.load(Ordering::Acquire) > since.0;
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_whole_turn_that_the_socket_took_is_waited_for() {
+    async fn a_wait_ends_with_a_whole_turn_that_the_socket_took() {
         let turns = Turns::default();
         turn(&turns, Poll::Ready(()));
         let since = turns.current();
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_at_rest_is_woken_for_it() {
+    async fn an_idle_connection_is_woken_for_a_wait() {
         let turns = Turns::default();
         let (woken, count) = futures_counter();
         let mut cx = Context::from_waker(&woken);
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_in_flight_until_its_answer_has_left() {
+    fn a_request_is_in_flight_until_its_answer_was_sent() {
         let places = Places::new(Bounds::of(1));
         let entered = places.enter(None, CancellationToken::new()).unwrap();
         let turns = Turns::default();
@@ -157,7 +159,7 @@ mod tests {
         turn(&turns, Poll::Ready(()));
         assert!(entered.place.idle_since().is_some());
 
-        // It ends within a turn, or a turn is asked for.
+        // It ends within a turn, or requests one.
         let (woken, count) = futures_counter();
         let mut cx = Context::from_waker(&woken);
         let _ = turns.take(&mut cx, |_| {

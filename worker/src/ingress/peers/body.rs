@@ -1,5 +1,5 @@
-//! Bodies on their way between two workers. Frames pass as they come. The first bytes of a request
-//! are kept until the head of its answer is there, so that it can be sent again.
+//! Request and response bodies between two workers. Frames pass as they arrive. The first bytes of
+//! a request are kept until the head of its answer has arrived, so that it can be sent again.
 
 use std::{
     mem,
@@ -16,16 +16,16 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::http::{BoxError, ClientBody};
 
-/// Bytes of a request that are kept; beyond them it is sent once.
+/// The bytes of a request that are kept. A request with more is sent only once.
 const KEPT: usize = 64 << 10;
-/// What a frame counts at least.
+/// The least that a frame counts.
 const FRAME: usize = 256;
-/// For a connection to let go of the body of a request that it did not answer.
+/// The time in which a connection must release the body of a request that it did not answer.
 const RETURN: Duration = Duration::from_secs(1);
 
-/// A client's body, which is lent to one attempt after the other.
+/// A client's body, which is lent to one attempt after another.
 pub(super) struct Source {
-    /// Whether the request has none.
+    /// Whether the request has no body.
     empty: bool,
     shared: Arc<Shared>,
 }
@@ -38,36 +38,36 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// There while nobody has it.
+    /// The body, unless it is lent.
     body: Option<ClientBody>,
-    /// What was read of it.
+    /// The frames that were read from it.
     read: Vec<Bytes>,
     size: usize,
-    /// More was read than is kept, or there will be no further attempt.
+    /// Whether more was read than is kept, or there will be no further attempt.
     lost: bool,
 }
 
 enum Taken {
-    /// With what was read of it, the last frame first.
+    /// The body and the frames that were read from it, the last frame first.
     There(ClientBody, Vec<Bytes>),
     Lent,
     Lost,
 }
 
-/// The body in one attempt. Dropped, it goes back.
+/// The body in one attempt. It returns to its source when it is dropped.
 pub(super) struct Lent {
     body: Option<ClientBody>,
-    /// What an attempt before has read and this one has not yet.
+    /// The frames that an earlier attempt has read and this one has not yet.
     again: Vec<Bytes>,
     shared: Arc<Shared>,
 }
 
-/// Learns that an answer has come to its end.
+/// Is notified when an answer has ended.
 pub(super) trait Until: Send + Unpin + 'static {
     fn ended(&mut self) {}
 }
 
-/// A response's body and what it holds until it is over.
+/// A response's body, and the value that it holds until it has ended.
 pub(super) struct Held<T> {
     body: Incoming,
     held: T,
@@ -83,7 +83,8 @@ impl Source {
         Self { empty, shared }
     }
 
-    /// `None` when more of it was sent than is kept, or the attempt before does not let go of it.
+    /// Returns `None` if more of the body was sent than is kept, or the previous attempt does not
+    /// release it.
     pub async fn lend(&self) -> Option<Lent> {
         if self.empty {
             return Some(self.lent(None, Vec::new()));
@@ -200,7 +201,7 @@ impl Body for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        // Without a further attempt it ends here, and its client's connection is told.
+        // Without a further attempt the body ends here, which its client's connection notices.
         let ended = match state.lost {
             true => self.body.take(),
             false => mem::replace(&mut state.body, self.body.take()),

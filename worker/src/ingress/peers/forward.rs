@@ -1,4 +1,4 @@
-//! One request on its way to another worker: whom it is sent to, and when it is sent again.
+//! Forwards one request to another worker: decides which worker gets it, and when it is sent again.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::http::{
     plain_text,
 };
 
-/// How often one request is offered. Workers that cannot be reached, or have no ready replica any
-/// more, cost it nothing.
+/// The number of times that one request is offered. An offer to a worker that cannot be reached, or
+/// no longer has a ready replica, does the request no harm.
 const OFFERS: usize = 6;
 
-/// Answers a request from another worker's replica. Dropping the future, or the response's body,
-/// gives the request up.
+/// Answers a request through another worker's replica. Dropping the future, or the response's body,
+/// gives up the request.
 pub(in crate::ingress) async fn forward(
     remote: Arc<Remote>,
     mut request: Request<ClientBody>,
@@ -34,7 +34,7 @@ pub(in crate::ingress) async fn forward(
         return upgrade::forward(&remote, request, &asked, &meta).await;
     }
     let (mut parts, body) = request.into_parts();
-    // What they say is about the client's connection.
+    // The extensions belong to the client's connection.
     parts.extensions.clear();
     head::to_http2(&mut parts, &asked, &meta.authority);
     let mut response = offer(&remote, &parts, &Source::new(body)).await;
@@ -75,11 +75,11 @@ async fn offer(remote: &Remote, parts: &request::Parts, source: &Source) -> Resp
 #[derive(Default)]
 struct Offers {
     count: usize,
-    /// Not to be asked again.
+    /// The workers that must not be tried again.
     past: Vec<Arc<Peer>>,
-    /// To be asked again when there is nobody else.
+    /// The workers that may be tried again if there is no other.
     later: Vec<Arc<Peer>>,
-    /// A guest may have seen the request.
+    /// Whether a guest may have seen the request.
     seen: bool,
     busy: bool,
 }
@@ -99,8 +99,8 @@ impl Offers {
         })
     }
 
-    /// `None`: the worker has no ready replica. Returns the answer where no other worker may be
-    /// asked.
+    /// Records a failed attempt; `None` means that the worker has no ready replica. Returns the
+    /// answer if no other worker may be tried.
     fn failed(
         &mut self,
         peer: Arc<Peer>,
@@ -114,20 +114,20 @@ impl Offers {
                 self.past.push(peer);
             }
             Some(Failure::NotBegun) => self.later.push(peer),
-            // It may have been seen: one that does no harm twice is offered once more (RFC 9110,
-            // section 9.2.2).
+            // A guest may have seen the request. It is offered once more if repeating it does no
+            // harm (RFC 9110, section 9.2.2).
             Some(Failure::Lost(_)) if !self.seen && idempotent => {
                 self.seen = true;
                 self.later.push(peer);
             }
             Some(Failure::Lost(_)) => return Some(broken()),
-            // The worker is there. The guest has seen the request, and would fail again.
+            // The worker is reachable, but the guest has seen the request and would fail again.
             Some(Failure::Reset(_)) => {
-                let text = "the answer broke off before its head was whole";
+                let text = "the answer broke off before its head was complete";
                 return Some(plain_text(StatusCode::BAD_GATEWAY, text));
             }
             Some(Failure::Request(_)) => {
-                let text = "the request ended before its body was whole";
+                let text = "the request ended before its body was complete";
                 return Some(plain_text(StatusCode::BAD_REQUEST, text));
             }
         }
@@ -148,7 +148,7 @@ impl Offers {
     }
 }
 
-/// No worker has a ready replica, as far as is known here.
+/// Returns the answer if no worker is known to have a ready replica.
 pub(in crate::ingress) fn not_ready(remote: &Remote) -> Response<Body> {
     later(format!(
         "no replica behind {} is ready; try again",
@@ -163,13 +163,13 @@ fn later(text: String) -> Response<Body> {
     response
 }
 
-/// The worker went away with the request.
+/// Returns the answer if the worker disappeared with the request.
 pub(super) fn broken() -> Response<Body> {
-    let text = "the worker that had the request went away before it answered";
+    let text = "the worker that had the request disappeared before it answered";
     plain_text(StatusCode::BAD_GATEWAY, text)
 }
 
-/// The fields that a connection of its own needs.
+/// Adds the fields for a request on a connection of its own.
 pub(super) fn to_http1(parts: &mut request::Parts, asked: &Asked, authority: &str) {
     head::to_http1(parts, asked, authority, false);
 }

@@ -1,4 +1,4 @@
-//! The `--listen` address: requests that other workers send on, and the worker's own interface.
+//! The `--listen` address: requests that other workers forward, and the worker's own interface.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,8 +20,9 @@ use crate::{
     ingress::{Router, front::authority},
 };
 
-/// Answers what comes to `--listen`. Forwarded requests are answered by replicas of this worker
-/// alone: what comes from another worker goes to no third one, whatever either of them believes.
+/// Answers requests to `--listen`. Forwarded requests are answered only by replicas of this worker:
+/// a request from another worker is never forwarded to a third one, whatever either of them
+/// believes.
 #[derive(Clone)]
 pub struct ClusterFront {
     router: Router,
@@ -31,9 +32,9 @@ pub struct ClusterFront {
     answer_within: Duration,
 }
 
-/// Requests about the worker itself at once, watches of its health included.
+/// The bounds on simultaneous requests about the worker itself, including watches of its health.
 const ASKED: Bounds = Bounds::of(1024);
-/// How long such a request may take to arrive and to be answered, or its stream to begin.
+/// The time for such a request to arrive and to be answered, or for its stream to begin.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 // === impl ClusterFront ===
@@ -49,7 +50,7 @@ impl ClusterFront {
         }
     }
 
-    /// The worker's answers about itself over plain HTTP.
+    /// Returns the worker's answers about itself over plain HTTP.
     fn probe(&self, request: &Request<ClientBody>) -> Option<Response<Body>> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return None;
@@ -140,7 +141,7 @@ impl Front for ClusterFront {
             None => Box::pin(front.own(request, peer)),
             Some(Ok(forwarded)) => Box::pin(front.forwarded(request, forwarded, peer)),
             Some(Err(wire::Malformed)) => Box::pin(async {
-                let text = "the request names a route that is none";
+                let text = "the request names an invalid route";
                 plain_text(StatusCode::BAD_REQUEST, text)
             }),
         }
@@ -154,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// A request whose client is at an address, and which asks for a stream of the worker's health.
+    /// Sends a request for a stream of the worker's health, from a client with this address.
     fn watch(front: &ClusterFront, last: u8) -> impl Future<Output = Response<Body>> {
         let message = Bytes::from_static(&[0; 5]);
         let body = tonic::body::Body::new(http_body_util::Full::new(message));
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_watch_its_health_are_bounded_by_address() {
+    async fn watches_of_its_health_are_bounded_by_address() {
         let front = ClusterFront::new(Router::new(), Health::new().await);
         let mut watches = Vec::new();
         for _ in 0..ASKED.per_peer {
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_about_it_has_its_time_to_arrive() {
+    async fn a_request_about_the_worker_must_arrive_in_time() {
         let front = ClusterFront {
             answer_within: Duration::from_millis(10),
             ..ClusterFront::new(Router::new(), Health::new().await)

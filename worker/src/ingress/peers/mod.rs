@@ -1,8 +1,8 @@
-//! Requests that another worker answers: the routes of the fleet, and the way there and in.
+//! Requests that another worker answers: the routes of the fleet, and the way to that worker.
 //!
-//! A request comes to any worker. Where that one has no ready replica of its own, it sends the
-//! request on to the `--listen` address of one that has, over HTTP/2, and that one answers it from
-//! its own replicas or says that it cannot: a request is never forwarded twice.
+//! A request may arrive at any worker. If that worker has no ready replica of its own, it forwards
+//! the request over HTTP/2 to the `--listen` address of a worker that has one. That worker answers
+//! from its own replicas, or reports that it cannot: a request is never forwarded twice.
 
 mod body;
 mod forward;

@@ -1,4 +1,4 @@
-//! Another worker, and the few HTTP/2 connections to it that all requests share.
+//! Another worker, and the few HTTP/2 connections to it, which all requests share.
 
 use std::{
     error::Error as _,
@@ -24,26 +24,26 @@ use tokio_util::task::AbortOnDropHandle;
 use super::body::{Lent, Until};
 use crate::http::limit::{MAX_HEAD_LIST, MAX_STREAMS, STREAM_WINDOW, WORKER_WINDOW};
 
-/// Connections to one worker. Each takes [`MAX_STREAMS`] requests at once, and one more is opened
-/// when they are full.
+/// The most connections to one worker. Each carries [`MAX_STREAMS`] requests at once, and another
+/// one is opened when they are full.
 const CONNECTIONS: usize = 4;
 const CONNECT: Duration = Duration::from_secs(2);
-/// A worker that is silently gone is noticed after both.
+/// A worker that disappears silently is noticed after the sum of both times.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// After this many streams that were left before their end, a connection takes no more requests and
-/// ends with those that it has; new requests go to a new connection. Peers of HTTP/2 count such
-/// streams, and may end a connection after 1,024 of them as a protection against floods, with every
-/// request on it.
+/// After this many streams that were abandoned before their end, a connection takes no more
+/// requests, and ends when its current ones have ended; new requests go to a new connection. HTTP/2
+/// peers count such streams, and as a protection against floods may end a connection after 1,024 of
+/// them, with every request on it.
 const GIVEN_UP: usize = 512;
-/// A worker that could not be reached is not asked again for so long, while there are others.
+/// The time for which a worker that could not be reached is avoided, as long as there are others.
 const AVOIDED: Duration = Duration::from_secs(1);
 
-/// Another worker. Dropping the last handle closes the connections that nobody uses.
+/// Another worker. Dropping the last handle closes the unused connections.
 pub(in crate::ingress) struct Peer {
     authority: Authority,
     connections: Mutex<Vec<Arc<Connection>>>,
-    /// Held while one is opened, so that a crowd does not open one each.
+    /// Held while a connection is opened, so that many requests do not open one each.
     opening: tokio::sync::Mutex<()>,
     requests: AtomicUsize,
     failed: Mutex<Option<Instant>>,
@@ -52,13 +52,13 @@ pub(in crate::ingress) struct Peer {
 struct Connection {
     sender: http2::SendRequest<Lent>,
     slots: Arc<Semaphore>,
-    /// Streams that were left before their end.
+    /// The number of streams that were abandoned before their end.
     given_up: AtomicUsize,
-    // Held for its drop.
+    // This ends the task when it is dropped.
     _driver: AbortOnDropHandle<()>,
 }
 
-/// A place on a connection: held until the answer is over.
+/// A place on a connection, held until the answer has ended.
 pub(super) struct Place {
     peer: Arc<Peer>,
     connection: Arc<Connection>,
@@ -66,32 +66,32 @@ pub(super) struct Place {
     _slot: OwnedSemaphorePermit,
 }
 
-/// Why a request was not answered.
+/// The reason why a request was not answered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// Nothing of it was sent.
+    /// Nothing of the request was sent.
     #[error("the worker cannot be reached: {0}")]
     Unreachable(String),
     #[error("too many requests are on their way to the worker")]
     Busy,
-    /// The worker has not seen it, but can be asked again over another connection.
+    /// The worker has not seen the request, and can be tried again over another connection.
     #[error("the connection to the worker was ending")]
     NotBegun,
-    /// The worker may have seen it.
+    /// The worker may have seen the request.
     #[error("the connection to the worker ended: {0}")]
     Lost(hyper::Error),
-    /// The worker is there: it reset this stream alone, because the answer of its replica broke
+    /// The worker is reachable. It reset only this stream, because the answer of its replica broke
     /// off.
-    #[error("the worker broke the answer off: {0}")]
+    #[error("the worker broke off the answer: {0}")]
     Reset(hyper::Error),
-    #[error("the request ended before its body was whole: {0}")]
+    #[error("the request ended before its body was complete: {0}")]
     Request(hyper::Error),
 }
 
 // === impl Peer ===
 
 impl Peer {
-    /// `address` is an "http://HOST:PORT" URL. Connects to nothing yet.
+    /// Creates a peer without connecting. `address` is an "http://HOST:PORT" URL.
     pub fn new(address: &str) -> Option<Self> {
         let authority = address.parse::<Uri>().ok()?.into_parts().authority?;
         Some(Self {
@@ -103,14 +103,14 @@ impl Peer {
         })
     }
 
-    /// What makes it a better or worse choice: whether it failed just now, and how many requests
-    /// are on their way to it.
+    /// Returns a measure for choosing between peers: whether it failed just now, and how many
+    /// requests are in flight to it.
     pub fn burden(&self) -> (bool, usize) {
         let avoided = self.failed.lock().is_some_and(|at| at.elapsed() < AVOIDED);
         (avoided, self.requests.load(Ordering::Relaxed))
     }
 
-    /// A place for a request. Whoever waits for a connection waits for [`CONNECT`] at most.
+    /// Returns a place for a request. Waits for a connection for at most [`CONNECT`].
     pub(super) async fn place(self: &Arc<Self>) -> Result<Place, Failure> {
         if let Some(place) = self.find() {
             return Ok(place);
@@ -119,9 +119,9 @@ impl Peer {
         if let Some(place) = self.find() {
             return Ok(place);
         }
-        // Those who waited for one that failed do not wait for another each.
+        // Requests that waited for a connection that failed do not each wait for another one.
         if self.connections.lock().is_empty() && self.burden().0 {
-            return Err(Failure::Unreachable("it could not be just now".into()));
+            return Err(Failure::Unreachable("an attempt failed just now".into()));
         }
         if self.connections.lock().len() >= CONNECTIONS {
             return Err(Failure::Busy);
@@ -155,7 +155,8 @@ impl Peer {
             .initial_connection_window_size(WORKER_WINDOW)
             .max_send_buf_size(STREAM_WINDOW as usize)
             .max_header_list_size(MAX_HEAD_LIST)
-            // Counted for as long as the connection lives, over the requests of everybody.
+            // The limit would count over the whole life of a connection and the requests of all
+            // clients.
             .max_local_error_reset_streams(None)
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -175,7 +176,7 @@ impl Peer {
         })
     }
 
-    /// A connection of its own.
+    /// Opens a separate connection.
     pub(super) async fn connect(&self) -> Result<TcpStream, Failure> {
         let (host, port) = (self.authority.host(), self.authority.port_u16());
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -216,7 +217,7 @@ impl From<hyper::Error> for Failure {
         };
         let refused = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
         match cause {
-            // Streams beyond the last one that the worker names (RFC 9113, section 6.8).
+            // These are streams beyond the last one that the worker names (RFC 9113, section 6.8).
             cause if cause.is_remote() && (cause.is_go_away() || refused) => Self::NotBegun,
             cause if cause.is_reset() && (cause.is_remote() || cause.is_library()) => {
                 Self::Reset(error)
@@ -230,8 +231,8 @@ impl From<hyper::Error> for Failure {
 // === impl Place ===
 
 impl Place {
-    /// Sends a request and waits for the head of its answer. Keep-alive tells of a worker that is
-    /// gone, and the other side of how long a guest may take.
+    /// Sends a request and waits for the head of its answer. Keep-alive notices a worker that is
+    /// gone, and the other side limits how long a guest may take.
     pub async fn send(&self, request: Request<Lent>) -> Result<Response<Incoming>, Failure> {
         let mut sender = self.connection.sender.clone();
         let sent = sender.try_send_request(request).await;
@@ -241,7 +242,7 @@ impl Place {
                 None => error.into_error().into(),
             };
             if let Failure::NotBegun = failure {
-                // It is ending, and may not know it yet.
+                // The connection is ending, and may not have noticed it yet.
                 self.connection.given_up.store(GIVEN_UP, Ordering::Relaxed);
             }
             failure

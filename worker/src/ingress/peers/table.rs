@@ -1,4 +1,4 @@
-//! The routes of the whole fleet, as the control plane tells them.
+//! The routes of the whole fleet, as the control plane sends them.
 
 use std::{
     collections::HashMap,
@@ -14,18 +14,18 @@ use warren_proto::v1;
 
 use super::peer::Peer;
 
-/// Who serves which route, on other workers than this one. Kept as it is while the control plane is
-/// away.
+/// The routes, and which other workers serve them. The last known state is kept while the control
+/// plane is away.
 pub struct FleetRoutes {
-    /// This worker's name: it is not its own peer.
+    /// This worker's name. It is not its own peer.
     me: String,
     version: Mutex<u64>,
     table: RwLock<RouteTable<Arc<Remote>>>,
-    /// By address. A worker that no route leads to is forgotten, with its connections.
+    /// The peers by address. A worker to which no route leads is forgotten, with its connections.
     peers: Mutex<HashMap<String, Weak<Peer>>>,
 }
 
-/// One route and the other workers that have ready replicas of it.
+/// One route, and the other workers that have ready replicas of it.
 pub(in crate::ingress) struct Remote {
     pub route: Route,
     peers: Vec<Arc<Peer>>,
@@ -35,7 +35,7 @@ pub(in crate::ingress) struct Remote {
 // === impl FleetRoutes ===
 
 impl FleetRoutes {
-    /// Knows of no route yet. `me` is this worker's name.
+    /// Returns a table without routes. `me` is this worker's name.
     pub fn new(me: &str) -> Arc<Self> {
         Arc::new(Self {
             me: me.to_owned(),
@@ -45,14 +45,14 @@ impl FleetRoutes {
         })
     }
 
-    /// Takes in what the control plane tells: a whole table, or changes of the one before.
+    /// Takes in a message of the control plane: a whole table, or changes to the previous one.
     pub fn learn(&self, news: v1::FleetRoutes) {
         let mut version = self.version.lock();
         if !news.complete && news.version <= *version {
             tracing::warn!(
                 version = news.version,
                 seen = *version,
-                "dropped old news of routes"
+                "dropped an outdated message about routes"
             );
             return;
         }
@@ -82,7 +82,7 @@ impl FleetRoutes {
         peers.retain(|_, peer| peer.strong_count() > 0);
     }
 
-    /// The best route for this host (with or without port) and path.
+    /// Returns the best route for this host (with or without port) and path.
     pub(in crate::ingress) fn lookup(&self, host: &str, path: &str) -> Option<Arc<Remote>> {
         self.table.read().lookup(host, path).cloned()
     }
@@ -104,7 +104,7 @@ impl FleetRoutes {
             return Some(peer);
         }
         let Some(peer) = Peer::new(address) else {
-            tracing::warn!(address, "a worker's address is no http://HOST:PORT URL");
+            tracing::warn!(address, "a worker's address is not an http://HOST:PORT URL");
             return None;
         };
         let peer = Arc::new(peer);
@@ -116,8 +116,8 @@ impl FleetRoutes {
 // === impl Remote ===
 
 impl Remote {
-    /// The next to ask, other than these: of those that could be reached, the one with the fewest
-    /// requests on their way to it; among equals they take turns.
+    /// Returns the next peer to try, other than those in `tried`: of the peers that could be
+    /// reached, the one with the fewest requests in flight; equals take turns.
     pub fn next(&self, tried: &[Arc<Peer>]) -> Option<Arc<Peer>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.peers.len();

@@ -1,5 +1,5 @@
-//! Workers that forward to each other, each an ingress and a `--listen` address with real sockets;
-//! guests are played.
+//! Tests with workers that forward to each other. Each has an ingress and a `--listen` address with
+//! real sockets; the guests are simulated.
 
 #![allow(clippy::unwrap_used)]
 
@@ -41,11 +41,11 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A guest that says what it was asked, after it has read the whole body.
+/// A guest that describes the request that it received, after reading the whole body.
 struct Guest {
     name: &'static str,
     asked: AtomicUsize,
-    /// How it ends the next requests.
+    /// The ways in which it ends the next requests.
     moods: Mutex<Vec<Mood>>,
 }
 
@@ -92,7 +92,7 @@ impl HttpTarget for Guest {
                     fields.push(format!(" {name}={}", value.to_str().unwrap()));
                 }
             }
-            // In an order that does not depend on the way here.
+            // The order must not depend on the way that the request took.
             fields.sort();
             text += &fields.concat();
             plain_text(StatusCode::OK, text)
@@ -107,18 +107,18 @@ struct Worker {
     router: Router,
     fleet: Arc<FleetRoutes>,
     guest: Arc<Guest>,
-    /// Ends it as kill -9 does.
+    /// Ends the worker like `kill -9`.
     kill: CancellationToken,
     _serving: [AbortOnDropHandle<()>; 2],
 }
 
 impl Worker {
-    /// With a guest that no route leads to yet.
+    /// Starts a worker with a guest to which no route leads yet.
     async fn start(name: &'static str) -> Self {
         Self::start_behind(name, &[]).await
     }
 
-    /// The same, behind proxies that it trusts.
+    /// Starts a worker behind proxies that it trusts.
     async fn start_behind(name: &'static str, proxies: &[&str]) -> Self {
         let (http, listen) = tokio::join!(
             TcpListener::bind("127.0.0.1:0"),
@@ -160,7 +160,7 @@ impl Worker {
         }
     }
 
-    /// Runs a ready replica with this route.
+    /// Adds a ready replica with this route.
     fn runs(&self, host: &str, path: &str) {
         let target: Arc<dyn HttpTarget> = Arc::clone(&self.guest) as _;
         let route = Route::parse(host, path).unwrap();
@@ -175,7 +175,7 @@ impl Worker {
         }
     }
 
-    /// Is told of one route, and the workers that serve it.
+    /// Sends it one route, and the workers that serve the route.
     fn hears(&self, version: u64, host: &str, path: &str, places: &[&Self]) {
         self.fleet.learn(v1::FleetRoutes {
             version,
@@ -216,7 +216,7 @@ async fn ask(address: SocketAddr, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_worker_without_a_replica_asks_one_that_has_it() {
+async fn a_worker_without_a_replica_forwards_to_one_that_has_it() {
     let (first, second) = (Worker::start("w1").await, Worker::start("w2").await);
     second.runs("a.localhost", "/");
     assert!(first.get("/x").await.starts_with("HTTP/1.1 404 "));
@@ -236,7 +236,7 @@ async fn a_worker_without_a_replica_asks_one_that_has_it() {
         .await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.contains("w2 POST /x a.localhost 5"), "{answer}");
-    // Told once, by the worker that the client came to.
+    // Only the worker that the client connected to adds the fields.
     assert!(
         answer.contains("x-forwarded-for=127.0.0.1 x-forwarded-host=a.localhost"),
         "{answer}"
@@ -246,10 +246,10 @@ async fn a_worker_without_a_replica_asks_one_that_has_it() {
     assert!(!answer.contains("127.0.0.1, 127.0.0.1"), "{answer}");
     assert!(!answer.contains("warren-"), "{answer}");
 
-    // One's own come first.
+    // The worker's own replicas take precedence.
     first.runs("a.localhost", "/");
     assert!(first.get("/x").await.contains("w1 GET /x"));
-    // Unless another has the longer route.
+    // Another worker with a longer route is the exception.
     second.runs("a.localhost", "/api");
     first.hears(3, "a.localhost", "/api", &[&second]);
     assert!(first.get("/api/x").await.contains("w2 GET /api/x"));
@@ -258,7 +258,7 @@ async fn a_worker_without_a_replica_asks_one_that_has_it() {
         first.get("/x").await.contains("w2 GET /x"),
         "its own is not ready"
     );
-    // Gone is gone; what was not told anew stays.
+    // Removed routes are gone, and routes that the message does not mention stay.
     first.fleet.learn(v1::FleetRoutes {
         version: 4,
         removed: vec![v1::Route {
@@ -271,7 +271,7 @@ async fn a_worker_without_a_replica_asks_one_that_has_it() {
         first.get("/api/x").await.contains("w2 GET /api/x"),
         "the route of / has it"
     );
-    // Older news are none.
+    // An outdated message is ignored.
     first.hears(2, "a.localhost", "/", &[]);
     assert!(first.get("/x").await.contains("w2 GET /x"));
 }
@@ -279,7 +279,7 @@ async fn a_worker_without_a_replica_asks_one_that_has_it() {
 #[tokio::test]
 async fn nothing_is_forwarded_twice() {
     let (first, second) = (Worker::start("w1").await, Worker::start("w2").await);
-    // Each believes that the other has it.
+    // Each worker believes that the other one has the replica.
     for worker in [&first, &second] {
         worker.hears(1, "a.localhost", "/", &[&first, &second]);
     }
@@ -288,14 +288,14 @@ async fn nothing_is_forwarded_twice() {
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(!answer.contains("warren-"), "{answer}");
     }
-    // Another route of the same host is no answer.
+    // Another route of the same host must not answer.
     second.runs("a.localhost", "/");
     first.hears(2, "a.localhost", "/api", &[&second]);
     let answer = first.get("/api").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert_eq!(second.asked(), 0);
-    // What a client sends to the other listener is no way around the routes of this worker, nor to
-    // another.
+    // A client cannot use the other listener to get around the routes of this worker, nor to reach
+    // another worker.
     let asked = ask(
         first.listen,
         "GET / HTTP/1.1\r\nHost: a.localhost\r\nConnection: close\r\nWarren-Route: a.localhost/\r\n\r\n",
@@ -307,28 +307,28 @@ async fn nothing_is_forwarded_twice() {
 }
 
 #[tokio::test]
-async fn a_request_is_offered_to_the_next_where_that_does_no_harm() {
+async fn a_request_is_offered_to_the_next_worker_if_that_does_no_harm() {
     let workers = [
         Worker::start("w1").await,
         Worker::start("w2").await,
         Worker::start("w3").await,
     ];
     let [first, second, third] = &workers;
-    // One has no replica any more.
+    // One worker no longer has a replica.
     third.runs("a.localhost", "/");
     first.hears(1, "a.localhost", "/", &[second, third]);
     for _ in 0..4 {
         assert!(first.get("/").await.contains("w3 GET /"));
     }
-    // One cannot be reached.
+    // One worker cannot be reached.
     second.kill.cancel();
-    // The one that finds the connection broken is sent once more.
+    // The request that finds the connection broken is sent once more.
     assert!(first.get("/").await.contains("w3 GET /"));
     for _ in 0..4 {
         let answer = first.ask("POST / HTTP/1.1\r\nHost: a.localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");
         assert!(answer.await.contains("w3 POST / a.localhost 2"));
     }
-    // What a guest says of itself is its own affair.
+    // Fields that a guest forges are not trusted.
     third.guest.moods.lock().push(Mood::Forge);
     let answer = first.get("/").await;
     assert!(
@@ -339,7 +339,7 @@ async fn a_request_is_offered_to_the_next_where_that_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_with_a_request_costs_it_a_second_try_or_an_error() {
+async fn a_request_whose_worker_dies_is_sent_again_or_fails() {
     for (method, status) in [(Method::GET, 200), (Method::PUT, 200), (Method::POST, 502)] {
         let workers = [
             Worker::start("w1").await,
@@ -410,7 +410,7 @@ async fn requests_go_to_the_one_with_the_fewest_and_share_few_connections() {
         first.get("/").await;
     }
     assert_eq!((second.asked(), third.asked()), (10, 10), "they take turns");
-    // Requests whose bodies do not end stay with whom they went to.
+    // Requests whose bodies do not end stay with the worker that they were sent to.
     let mut open = Vec::new();
     for _ in 0..10 {
         let mut client = TcpStream::connect(first.http).await.unwrap();
@@ -427,7 +427,7 @@ async fn requests_go_to_the_one_with_the_fewest_and_share_few_connections() {
         timeout(PATIENCE, arrived).await.unwrap();
     }
     assert_eq!((second.asked(), third.asked()), (15, 15));
-    // Forgotten with the routes.
+    // The worker is forgotten with its routes.
     first.hears(1, "b.localhost", "/", &[second]);
     let remote = first.fleet.lookup("b.localhost", "/").unwrap();
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Upgrades: a connection of its own to the other worker, by HTTP/1.1, which becomes what the
-//! service agrees to.
+//! Upgrades: a separate HTTP/1.1 connection to the other worker, which then carries the protocol
+//! that the service agrees to.
 
 use std::{io, sync::Arc};
 
@@ -59,7 +59,7 @@ pub(super) async fn forward(
     }
 }
 
-/// A connection to whoever can be reached.
+/// Connects to a worker that can be reached.
 async fn reach(remote: &Remote) -> Option<TcpStream> {
     let mut tried: Vec<Arc<Peer>> = Vec::new();
     while let Some(peer) = remote.next(&tried) {
@@ -105,11 +105,11 @@ async fn exchange(
 async fn tunnel(client: OnUpgrade, worker: OnUpgrade, _driver: AbortOnDropHandle<()>) {
     let (client, worker) = match tokio::try_join!(client, worker) {
         Ok(both) => both,
-        Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
+        Err(error) => return tracing::debug!(%error, "an upgrade failed"),
     };
     let worker = worker.downcast::<TokioIo<TcpStream>>().ok();
     let (Some((client, early)), Some(worker)) = (after_http(client), worker) else {
-        return tracing::error!("the ingress does not know its own connections");
+        return tracing::error!("the ingress does not recognize its own connections");
     };
     let mut ends = ResetOnDrop(Some((client, worker.io.into_inner())));
     let Some((to_client, to_worker)) = &mut ends.0 else {
@@ -127,7 +127,7 @@ async fn tunnel(client: OnUpgrade, worker: OnUpgrade, _driver: AbortOnDropHandle
     }
 }
 
-/// A connection with one request.
+/// A connection with a single request.
 struct Alone(
     #[allow(dead_code, reason = "held for its drop")] http1::SendRequest<ClientBody>,
     #[allow(dead_code, reason = "held for its drop")] AbortOnDropHandle<()>,
@@ -135,7 +135,7 @@ struct Alone(
 
 impl Until for Alone {}
 
-/// Whose connection was cut short is not told that all is well.
+/// Resets both connections if one was cut, so that neither side mistakes that for a clean end.
 struct ResetOnDrop(Option<(TcpStream, TcpStream)>);
 
 impl Drop for ResetOnDrop {

@@ -1,7 +1,7 @@
-//! What a forwarded request says of itself, in fields that only the `--listen` address understands.
-//! They give nobody more than that address gives: the route must be one of the host and path that
-//! the request asks for, which whoever reaches the address could ask for as well, and what an
-//! ingress is sent under these names is removed.
+//! The header fields of a forwarded request, which only the `--listen` address understands. They
+//! give a sender no more than that address does anyway: the route must match the host and path of
+//! the request, which anyone who reaches the address could request directly. An ingress removes
+//! these fields from the requests of its clients.
 
 use std::net::SocketAddr;
 
@@ -10,25 +10,25 @@ use warren_model::route::Route;
 
 use crate::http::{Body, plain_text};
 
-/// The route that the request was found to take: its host, if it has one, and its path.
+/// The route that was chosen for the request: its host, if it has one, and its path.
 const ROUTE: HeaderName = HeaderName::from_static("warren-route");
 /// The client's address and port.
 const CLIENT: HeaderName = HeaderName::from_static("warren-client");
-/// In an answer: no guest has seen the request.
+/// In an answer, it says that no guest has seen the request.
 const UNSERVED: HeaderName = HeaderName::from_static("warren-unserved");
 
-/// A request that another worker sent on.
+/// The properties of a request that another worker forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Forwarded {
     pub route: Route,
     pub client: Option<SocketAddr>,
 }
 
-/// The fields of a forwarded request make no sense.
+/// The fields of a forwarded request are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Removes what a client of the ingress sent under these names.
+/// Removes these fields from a request of a client of the ingress.
 pub(in crate::ingress) fn strip(headers: &mut HeaderMap) {
     for name in [ROUTE, CLIENT, UNSERVED] {
         headers.remove(name);
@@ -41,7 +41,7 @@ pub(super) fn mark(headers: &mut HeaderMap, route: &Route, client: SocketAddr) {
         route.host.as_deref().unwrap_or_default(),
         route.path
     );
-    // Routes are of visible ASCII: the alternatives are never taken.
+    // Routes consist of visible ASCII, so the conversions never fail.
     if let Ok(route) = HeaderValue::try_from(text) {
         headers.insert(ROUTE, route);
     }
@@ -50,7 +50,7 @@ pub(super) fn mark(headers: &mut HeaderMap, route: &Route, client: SocketAddr) {
     }
 }
 
-/// What [`mark`] said, taken out; `None` for a request that nobody forwarded.
+/// Removes and returns what [`mark`] added. Returns `None` for a request that was not forwarded.
 pub(super) fn take(headers: &mut HeaderMap) -> Option<Result<Forwarded, Malformed>> {
     let route = headers.remove(ROUTE)?;
     let client = headers.remove(CLIENT);
@@ -65,7 +65,7 @@ pub(super) fn take(headers: &mut HeaderMap) -> Option<Result<Forwarded, Malforme
     Some(forwarded.ok_or(Malformed))
 }
 
-/// The answer to a request whose route has no ready replica here.
+/// Returns the answer to a request whose route has no ready replica here.
 pub(super) fn unserved() -> Response<Body> {
     let text = "no replica of this worker serves the route at present";
     let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
@@ -79,7 +79,7 @@ pub(super) fn is_unserved<B>(response: &Response<B>) -> bool {
     response.headers().contains_key(UNSERVED)
 }
 
-/// A guest does not speak for its worker.
+/// Removes the field from a guest's answer: a guest must not speak for its worker.
 pub(super) fn is_served(response: &mut Response<Body>) {
     response.headers_mut().remove(UNSERVED);
 }
@@ -90,12 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_marked_is_taken_and_nothing_is_left() {
+    fn marks_are_taken_and_nothing_is_left() {
         for (host, path) in [("a.localhost", "/"), ("a.localhost", "/api/v1"), ("", "/x")] {
             let route = Route::parse(host, path).unwrap();
             let client = "[::1]:5000".parse().unwrap();
             let mut headers = HeaderMap::new();
-            // What a client says of itself is replaced.
+            // The client's own fields are replaced.
             headers.append(ROUTE, HeaderValue::from_static("other/"));
             headers.append(ROUTE, HeaderValue::from_static("another/"));
             mark(&mut headers, &route, client);

@@ -10,7 +10,8 @@ use warren_model::route::matches;
 use super::*;
 use crate::http::{Admission, Body, ClientBody, RequestMeta, plain_text};
 
-/// Found again by its address, so it must have a size: allocations of none share one.
+/// A target that is recognized by its address. It must have a size, because zero-sized allocations
+/// share an address.
 struct Unique(#[allow(dead_code, reason = "gives it a size")] u8);
 
 impl HttpTarget for Unique {
@@ -32,7 +33,7 @@ fn route(host: &str, path: &str) -> Route {
     Route::parse(host, path).unwrap()
 }
 
-/// What the router's users see, without any table.
+/// The router as its users see it, without any table.
 #[derive(Default)]
 struct Naive {
     replicas: BTreeMap<String, (Vec<Route>, bool)>,
@@ -96,7 +97,7 @@ proptest! {
             match change {
                 Change::Set(id, routes) => {
                     let id = id.to_string();
-                    // As in a valid spec, each once.
+                    // Each occurs once, as in a valid spec.
                     let routes: BTreeSet<_> =
                         routes.iter().map(|(h, p)| route(HOSTS[*h], PATHS[*p])).collect();
                     let target = targets.entry(id.clone()).or_insert_with(|| Arc::new(Unique(0)));
@@ -120,7 +121,7 @@ proptest! {
                         targets.iter().find(|(_, t)| Arc::ptr_eq(t, target)).unwrap().0.clone()
                     };
                     let wanted = naive.answer(host, path);
-                    // Everybody whose turn it could be gets it.
+                    // Every replica whose turn it may be gets it.
                     let turns = if let Answer::OneOf(ids) = &wanted { ids.len() } else { 1 };
                     let mut found = BTreeSet::new();
                     let mut answer = Answer::NoRoute;
@@ -142,7 +143,7 @@ proptest! {
 }
 
 #[test]
-fn ready_replicas_take_turns_and_others_none() {
+fn ready_replicas_take_turns_and_others_get_none() {
     let router = Router::new();
     let targets: Vec<Arc<dyn HttpTarget>> = (0..3).map(|i| Arc::new(Unique(i)) as _).collect();
     for (i, target) in targets.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Bodies on their way between a client and a service. Frames pass as they come; none is kept or
-//! copied here.
+//! Request and response bodies between a client and a service. Frames pass as they arrive; none is
+//! kept or copied here.
 
 use std::{
     pin::Pin,
@@ -23,16 +23,18 @@ use crate::http::{
 
 /// The body of a client's request, as a service's connection reads it.
 pub(super) struct RequestBody {
-    /// `None`: empty.
+    /// `None` if it is empty.
     body: Option<Limited<ClientBody>>,
     sending: Option<Arc<Sending>>,
-    /// While it is there, nothing is read: the service was asked first (`Expect: 100-continue`).
+    /// While this is set, nothing is read, because the service was asked first
+    /// (`Expect: 100-continue`).
     hold: Option<oneshot::Receiver<()>>,
-    /// What carries the body and nothing else: reset when the body breaks off.
+    /// The scope of the connection that carries only this body. It is reset when the body breaks
+    /// off.
     carrier: Option<Scope>,
 }
 
-/// How far a request's body is.
+/// The progress of a request's body.
 pub(super) struct Sending {
     ended: AtomicBool,
     last: Mutex<Instant>,
@@ -50,8 +52,8 @@ impl RequestBody {
         }
     }
 
-    /// With a word about its progress, unless there is nothing to send.
-    /// `limit` in bytes.
+    /// Returns the body with a record of its progress, unless there is nothing to send. `limit` is
+    /// in bytes.
     pub(super) fn new(body: ClientBody, limit: Option<u64>) -> (Self, Option<Arc<Sending>>) {
         if body.is_end_stream() {
             return (Self::empty(), None);
@@ -69,20 +71,20 @@ impl RequestBody {
         (body, Some(sending))
     }
 
-    /// Learns of it when the body was too large.
+    /// Returns a handle that shows whether the body was too large.
     pub(super) fn overrun(&self) -> Overrun {
         self.body.as_ref().map(Limited::overrun).unwrap_or_default()
     }
 
-    /// A service shall not take a part for the whole: hyper closes a connection of HTTP/1.1 in good
-    /// order even when the body that it sends breaks off.
+    /// Sets the connection to reset when the body breaks off. hyper would close an HTTP/1.1
+    /// connection cleanly, and the service would mistake a part for the whole.
     pub(super) fn carried_by(&mut self, scope: &Scope) {
         if self.body.is_some() {
             self.carrier = Some(scope.clone());
         }
     }
 
-    /// Reads nothing until the sender is used or dropped.
+    /// Makes the body read nothing until the returned sender is used or dropped.
     pub(super) fn hold(&mut self) -> oneshot::Sender<()> {
         let (release, hold) = oneshot::channel();
         self.hold = Some(hold);
@@ -100,7 +102,7 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         if let Some(hold) = &mut this.hold {
-            // Used or dropped is the same.
+            // It makes no difference whether the sender was used or dropped.
             let _ = ready!(Pin::new(hold).poll(cx));
             this.hold = None;
         }
@@ -132,20 +134,21 @@ impl HttpBody for RequestBody {
 // === impl Sending ===
 
 impl Sending {
-    /// Whether the service's connection has all of it.
+    /// Returns whether the service's connection has taken the whole body.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// When the service's connection last took some of it.
+    /// Returns when the service's connection last took some of it.
     pub(super) fn last(&self) -> Instant {
         *self.last.lock()
     }
 }
 
-/// What a response holds until its body is over.
+/// The value that a response holds until its body has ended.
 pub(super) trait Held: Send + Unpin + 'static {
-    /// The body came to its end. When it is dropped without this word, the response was given up.
+    /// Called when the body has ended. If the value is dropped without this call, the response was
+    /// given up.
     fn finish(self);
 }
 
@@ -153,8 +156,9 @@ pub(super) trait Held: Send + Unpin + 'static {
 pub(super) struct ResponseBody<H: Held> {
     body: Incoming,
     held: Option<H>,
-    /// Why it breaks off, on the next occasion: a connection gives up at once, and what came before
-    /// the error would be lost if there were no time to send it.
+    /// The error with which the body ends, returned on the next poll. A connection is closed at
+    /// once on an error, and bytes that were returned just before it would be lost without time to
+    /// send them.
     broken: Option<hyper::Error>,
 }
 
@@ -197,7 +201,7 @@ impl<H: Held> HttpBody for ResponseBody<H> {
             }
             frame => frame,
         };
-        // A body of known length is not asked again after its last byte.
+        // A body of known length is not polled again after its last byte.
         let over = frame.is_none() || self.body.is_end_stream();
         self.finish_if(over);
         Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))

@@ -1,5 +1,5 @@
-//! One request and its answer, whatever the version of HTTP: how long it may take, and when it is
-//! sent twice.
+//! One request and its answer in any version of HTTP: how long it may take, and when it is sent
+//! twice.
 
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ use super::{
     failure::Failure,
 };
 
-/// What takes one request at a time: a connection, or a place on one.
+/// A channel that takes one request at a time: a connection, or a place on one.
 pub(super) trait Channel: Sized + Send {
     fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Sent> + Send;
 }
 
-/// What became of a request.
+/// The result of sending a request.
 pub(super) enum Sent {
     Answer(Response<Incoming>),
     /// The service has seen nothing of it.
@@ -33,19 +33,19 @@ pub(super) enum Sent {
     Failed(Failure),
 }
 
-/// What the head of an answer waits for.
+/// The wait for the head of an answer.
 pub(super) struct Waiting {
     pub(super) limits: PortLimits,
-    /// `None`: the request has no body.
+    /// `None` if the request has no body.
     pub(super) sending: Option<Arc<Sending>>,
     pub(super) release: Option<Release>,
 }
 
-/// Lets go of a request's body that was held back.
+/// Releases a request's body that was held back.
 #[derive(Clone)]
 pub(super) struct Release(Arc<Mutex<Option<oneshot::Sender<()>>>>);
 
-/// A channel with the answer that comes through it.
+/// A channel with the answer that arrives through it.
 pub(super) type Delivered<C> = Result<(C, Response<Incoming>), Failure>;
 
 /// Sends a request.
@@ -60,8 +60,8 @@ pub(super) async fn deliver<C: Channel>(
     }
 }
 
-/// Sends a request through a channel that was used before. The service may have closed it at the
-/// same moment: then the request is sent once more, through a new one, if that cannot do harm (RFC
+/// Sends a request through a channel that was used before. The service may close it at the same
+/// moment. The request is then sent once more through a new channel, if that can do no harm (RFC
 /// 9110, section 9.2.2).
 pub(super) async fn deliver_again<C, F>(
     mut channel: C,
@@ -83,7 +83,7 @@ where
     deliver(open().await?, request).await
 }
 
-/// What hyper says of a request; `failure` reads its errors.
+/// Converts hyper's result of a request. `failure` converts its errors.
 pub(super) fn sent(
     result: Result<Response<Incoming>, TrySendError<Request<RequestBody>>>,
     failure: fn(&hyper::Error) -> Failure,
@@ -97,7 +97,8 @@ pub(super) fn sent(
     }
 }
 
-/// A copy of a request that may reach the service twice: idempotent, and without a body.
+/// Returns a copy of a request that may reach the service twice because it is idempotent and has no
+/// body.
 fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
@@ -113,8 +114,8 @@ fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
 // === impl Waiting ===
 
 impl Waiting {
-    /// Waits for the head of an answer, [`PortLimits::head_timeout`] from the last byte of the
-    /// request that the service took.
+    /// Waits for the head of an answer, for at most [`PortLimits::head_timeout`] after the last
+    /// byte of the request that the service took.
     pub(super) async fn head<C: Send>(
         &self,
         answering: impl Future<Output = Delivered<C>> + Send,
@@ -124,7 +125,7 @@ impl Waiting {
         if let Some(release) = &self.release {
             match timeout(self.limits.continue_timeout, answering.as_mut()).await {
                 Ok(delivered) => return delivered,
-                // A service that knows nothing of the expectation waits for the body.
+                // A service that does not support the expectation waits for the body.
                 Err(_) => release.now(),
             }
         }
@@ -145,7 +146,7 @@ impl Waiting {
 // === impl Release ===
 
 impl Release {
-    /// Holds a request's body until the service says 100, and no longer than this is there.
+    /// Holds a request's body until the service sends 100, or until this is dropped.
     pub(super) fn hold(request: &mut Request<RequestBody>) -> Self {
         let release = Self(Arc::new(Mutex::new(Some(request.body_mut().hold()))));
         let on_continue = release.clone();
@@ -159,7 +160,7 @@ impl Release {
 
     pub(super) fn now(&self) {
         if let Some(release) = self.0.lock().take() {
-            // A body that is gone waits for nothing.
+            // A body that no longer exists does not wait.
             let _ = release.send(());
         }
     }

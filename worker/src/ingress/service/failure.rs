@@ -1,4 +1,4 @@
-//! Why a service gave no answer, and what the client is told.
+//! The reasons why a service gave no answer, and what the client receives instead.
 
 use std::{error::Error as _, time::Duration};
 
@@ -7,7 +7,7 @@ use warren_net::NetError;
 
 use crate::http::{Body, plain_text, response};
 
-/// The end of one request that the service did not answer.
+/// The reason why a service did not answer one request.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("nothing listens there")]
@@ -20,7 +20,7 @@ pub(super) enum Failure {
     Stopping,
     #[error("it closed the connection before it answered")]
     Dropped,
-    /// Not HTTP, not the version that it is spoken to with, or too much of it.
+    /// The answer is not HTTP, not of the version that was used, or too large.
     #[error("it did not answer in {version}: {cause}")]
     Malformed {
         version: &'static str,
@@ -30,14 +30,14 @@ pub(super) enum Failure {
     Response(response::Malformed),
     #[error("it did not begin to answer within {0:?}")]
     Timeout(Duration),
-    #[error("the request ended before it was whole")]
+    #[error("the request ended before it was complete")]
     Request,
     #[error("the request's body is larger than its limit of {0} bytes")]
     RequestTooLarge(u64),
     #[error("its response's body is larger than its limit of {0} bytes")]
     ResponseTooLarge(u64),
     #[error(
-        "it is spoken to with HTTP/2, which has no upgrades: `protocol: http1` for its route allows them"
+        "its route uses HTTP/2, which has no upgrades: set `protocol: http1` for the route to allow them"
     )]
     NoUpgrade,
 }
@@ -46,14 +46,14 @@ pub(super) enum Failure {
 
 impl Failure {
     pub(super) fn malformed(error: &hyper::Error, version: &'static str) -> Self {
-        // hyper's own words are general, those of its cause exact.
+        // hyper's own texts are general; those of its causes are specific.
         let cause = error
             .source()
             .map_or_else(|| error.to_string(), ToString::to_string);
         Self::Malformed { version, cause }
     }
 
-    /// `place` names the port and the workload.
+    /// Returns the answer for the client. `place` names the port and the workload.
     pub(super) fn answer(&self, place: &str) -> Response<Body> {
         let status = self.status();
         let mut response = plain_text(status, format!("{place}: {self}"));
@@ -64,7 +64,7 @@ impl Failure {
         response
     }
 
-    /// Whether the service has answered, and what it said cannot be passed on.
+    /// Returns whether the service has answered, but its answer cannot be passed on.
     pub(super) fn is_answer(&self) -> bool {
         matches!(
             self,

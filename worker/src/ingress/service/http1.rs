@@ -1,4 +1,4 @@
-//! HTTP/1.1, and what a connection becomes when the service agrees to another protocol.
+//! HTTP/1.1, and the tunnel that a connection becomes when the service agrees to another protocol.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,21 +31,21 @@ use crate::{
 };
 
 const VERSION: &str = "HTTP/1.1";
-/// For a connection to notice that its response is over, which takes it one turn.
+/// The time for a connection to notice that its response has ended, which takes it one turn.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// What a response of HTTP/1.1 holds: its connection, until it is over.
+/// The connection of an HTTP/1.1 response, held until the response has ended.
 struct HeldLease {
     lease: Lease,
     pool: Arc<Pool>,
     sending: Option<Arc<Sending>>,
-    /// A body that the service did not ask for stays where it is.
+    /// Keeps a body that the service did not ask for from being sent.
     _release: Option<Release>,
     _slot: OwnedSemaphorePermit,
 }
 
-/// Sends a request; `slot` is held until the response, or the protocol that follows it, is over.
-/// `upgrade` is the client's side of an upgrade that it asked for.
+/// Sends a request. `slot` is held until the response, or the protocol that follows it, has ended.
+/// `upgrade` is the client's side of an upgrade that it requested.
 pub(super) async fn send(
     pool: &Arc<Pool>,
     dialer: &Dialer,
@@ -54,7 +54,8 @@ pub(super) async fn send(
     upgrade: Option<OnUpgrade>,
     slot: OwnedSemaphorePermit,
 ) -> Result<Response<Body>, Failure> {
-    // What follows an upgrade ends with its connection, so that one is its own from the beginning.
+    // The protocol that follows an upgrade ends with its connection, so an upgrade gets a new
+    // connection from the beginning.
     let idle = if upgrade.is_none() { pool.take() } else { None };
     let answering = exchange(idle, dialer, request);
     let (lease, mut response) = waiting.head(answering).await?;
@@ -98,7 +99,7 @@ async fn exchange(
 
 async fn open(dialer: &Dialer) -> Result<Lease, Failure> {
     let (io, scope) = dialer.connect().await?;
-    // More fields than hyper's own 100, which costs it an allocation for each response.
+    // More fields than hyper's default of 100 cost it an allocation for each response.
     let mut client = http1::Builder::new();
     client.max_buf_size(HEAD_BUFFER).max_headers(MAX_FIELDS);
     let handshake = client.handshake(io).await;
@@ -126,13 +127,13 @@ async fn tunnel(
 ) {
     let (client, service) = match tokio::try_join!(client, service) {
         Ok(both) => both,
-        Err(error) => return tracing::debug!(%error, "an upgrade did not come about"),
+        Err(error) => return tracing::debug!(%error, "an upgrade failed"),
     };
     let Some((client, to_service)) = after_http(client) else {
-        return tracing::error!("the ingress does not know its own connection");
+        return tracing::error!("the ingress does not recognize its own connection");
     };
     let Ok(service) = service.downcast::<Io>() else {
-        return tracing::error!("the ingress does not know its own connection");
+        return tracing::error!("the ingress does not recognize its own connection");
     };
     let early = Early {
         up: to_service,
@@ -153,7 +154,8 @@ async fn tunnel(
     }
 }
 
-/// A client whose connection was cut short is not told that all is well.
+/// Resets the client's connection if the service's was cut, so that the client does not mistake
+/// that for a clean end.
 struct ResetOnDrop(Option<TcpStream>);
 
 impl Drop for ResetOnDrop {
@@ -168,8 +170,8 @@ impl Drop for ResetOnDrop {
 
 impl Channel for Lease {
     async fn send(&mut self, mut request: Request<RequestBody>) -> Sent {
-        // One that has only just been given back may not have noticed the end of its response. It
-        // is waited for, because a service that takes one connection after the other would not
+        // A connection that was returned just now may not have noticed the end of its response. It
+        // is waited for, because a service that handles one connection after another would not
         // answer on a second one.
         if !matches!(timeout(SETTLE, self.sender.ready()).await, Ok(Ok(()))) {
             return Sent::Unsent(request);
@@ -183,8 +185,8 @@ impl Channel for Lease {
 
 impl Held for HeldLease {
     fn finish(self) {
-        // A service that has answered before it read all may go on to read, or never: that
-        // connection is over.
+        // A service that has answered before it read the whole request may read the rest or not.
+        // The connection cannot be used again.
         if self.sending.is_none_or(|sending| sending.has_ended()) {
             self.pool.give(self.lease);
         }

@@ -1,4 +1,4 @@
-//! HTTP/2 with prior knowledge: few connections, many requests on each.
+//! HTTP/2 with prior knowledge: few connections with many requests each.
 
 use std::{error::Error, sync::Arc};
 
@@ -21,10 +21,11 @@ use crate::{
     http::{Body, limit::MAX_HEAD_LIST},
 };
 
-/// Requests at once on one connection: what every server should allow (RFC 9113, section 6.5.2).
+/// The most simultaneous requests on one connection, which every server should allow (RFC 9113,
+/// section 6.5.2).
 const STREAMS: u32 = 100;
-/// Bytes of one response that wait for a slow client. All of a connection's streams have as much at
-/// once, so that none can hold up another.
+/// The bytes of one response that may wait for a slow client. The window of a connection is large
+/// enough for all of its streams, so that no stream can block another.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS;
 const VERSION: &str = "HTTP/2";
@@ -33,7 +34,7 @@ const VERSION: &str = "HTTP/2";
 pub(super) struct Streams {
     limits: PortLimits,
     connections: Mutex<Vec<Arc<Connection>>>,
-    /// Held while one is opened, so that a crowd does not open one each.
+    /// Held while a connection is opened, so that many requests do not open one each.
     opening: tokio::sync::Mutex<()>,
     opened: Notify,
 }
@@ -51,7 +52,7 @@ struct Stream {
     _slot: OwnedSemaphorePermit,
 }
 
-/// What a response of HTTP/2 holds: dropping it leaves the connection to the others, and hyper
+/// The stream of an HTTP/2 response. Dropping it leaves the connection to the others, and hyper
 /// resets the stream.
 struct HeldStream {
     _stream: Stream,
@@ -70,7 +71,7 @@ impl Streams {
         }
     }
 
-    /// Sends a request; `slot` is held until the response is over.
+    /// Sends a request. `slot` is held until the response has ended.
     pub(super) async fn send(
         &self,
         dialer: &Dialer,
@@ -95,7 +96,7 @@ impl Streams {
         }))
     }
 
-    /// A place, and whether the connection had been there before.
+    /// Returns a place, and whether its connection existed before.
     async fn stream(&self, dialer: &Dialer) -> Result<(Stream, bool), Failure> {
         if let Some(stream) = self.find() {
             return Ok((stream, true));
@@ -135,7 +136,7 @@ impl Streams {
         Ok(stream)
     }
 
-    /// Closes what nobody used in time, for ever.
+    /// Closes connections that were unused for too long, for as long as it runs.
     pub(super) async fn reap(&self) {
         loop {
             match self.close_expired(Instant::now()) {
@@ -145,7 +146,7 @@ impl Streams {
         }
     }
 
-    /// Returns when to look again.
+    /// Closes these connections, and returns when to look again.
     fn close_expired(&self, now: Instant) -> Option<Instant> {
         let mut next = None;
         self.connections.lock().retain(|connection| {
@@ -166,7 +167,7 @@ impl Streams {
         next
     }
 
-    /// Closes every one that is not used.
+    /// Closes all unused connections.
     pub(super) fn clear(&self) {
         self.connections.lock().retain(|connection| {
             let idle = connection.is_idle();

@@ -1,9 +1,9 @@
-//! HTTP straight to a port of a workload's service, over the workload's network.
+//! Serves HTTP requests directly from a port of a workload's service, over the workload's network.
 //!
-//! A reverse proxy that keeps nothing: bodies pass frame by frame both ways, each side as fast as
-//! the other takes it. A request costs a copy of the bytes into the guest's buffer and one out of
-//! it, one allocation for the response's body, and, when it is sent over a connection that was used
-//! before and may be sent twice, a copy of its head.
+//! This is a reverse proxy that stores nothing: bodies pass frame by frame both ways, each side as
+//! fast as the other takes it. A request costs a copy of the bytes into the guest's buffer and one
+//! out of it, one allocation for the response's body, and a copy of its head if it is sent over a
+//! connection that was used before and may be sent twice.
 
 mod body;
 mod exchange;
@@ -43,16 +43,15 @@ use failure::Failure;
 use http2::Streams;
 use pool::Pool;
 
-/// A route to a service: requests go to a port of it.
+/// A route to a service. Requests go to one of its ports.
 pub struct ServiceTarget {
     pub port: Arc<ServicePort>,
     pub protocol: RouteProtocol,
 }
 
-/// A port of one replica's service, with the connections to it. Dropping it closes those that are
-/// idle.
+/// A port of one replica's service, with the connections to it. Dropping it closes the idle ones.
 pub struct ServicePort {
-    /// How people know it.
+    /// The name of the port for people.
     place: String,
     dialer: Dialer,
     limits: PortLimits,
@@ -61,25 +60,25 @@ pub struct ServicePort {
     slots: Arc<Semaphore>,
     idle: Arc<Pool>,
     streams: Arc<Streams>,
-    // Held for its drop.
+    // This ends the task when it is dropped.
     _reaper: AbortOnDropHandle<()>,
 }
 
-/// Bounds of one port.
+/// The bounds of one port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortLimits {
-    /// Requests and upgraded connections at once; one more is answered 503.
+    /// The most simultaneous requests and upgraded connections. Further ones are answered with 503.
     pub requests: usize,
-    /// Connections of HTTP/1.1 that are kept without a request.
+    /// The most HTTP/1.1 connections that are kept without a request.
     pub idle: usize,
-    /// How long a connection is kept without a request.
+    /// The time for which a connection is kept without a request.
     pub idle_timeout: Duration,
-    /// From the last byte of a request that the service took to the head of its response,
-    /// connecting included; then the request is answered 504. A body has no limit: it may be a
-    /// stream of events.
+    /// The time from the last byte of a request that the service took to the head of its response,
+    /// including connecting. After that the request is answered with 504. Bodies have no time
+    /// limit, because they may be streams of events.
     pub head_timeout: Duration,
-    /// How long a body of `Expect: 100-continue` waits for a service that does not answer the
-    /// expectation.
+    /// The time for which a body with `Expect: 100-continue` waits for a service that does not
+    /// answer the expectation.
     pub continue_timeout: Duration,
     /// The largest bodies.
     pub bodies: BodyLimits,
@@ -101,8 +100,8 @@ impl Default for PortLimits {
 // === impl ServicePort ===
 
 impl ServicePort {
-    /// `log` hears of responses that were cut. Needs a runtime: its idle connections are closed by
-    /// a task, which ends with it.
+    /// Returns a port. `log` receives messages about responses that were cut. This must be called
+    /// in a runtime, because a task closes idle connections, and ends with the port.
     pub fn new(
         workload: &WorkloadId,
         port: NonZeroU16,
@@ -131,13 +130,14 @@ impl ServicePort {
         })
     }
 
-    /// Takes no more requests and returns when the last one, or the protocol that followed it, has
-    /// ended. They end at the latest with the service.
+    /// Refuses further requests, and completes when the last request, or the protocol that followed
+    /// it, has ended. They end with the service at the latest.
     pub async fn drain(&self) {
-        // Their requests have places of their own by then, or were refused.
+        // Admitted requests now have places of their own, or were refused.
         self.admissions.drain().await;
         let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
-        // Closed only below, and by a drain before: then nothing runs either.
+        // The semaphore is only closed below. If an earlier drain has closed it, nothing runs
+        // either.
         let _all = self.slots.acquire_many(all).await;
         self.slots.close();
         self.idle.clear();
@@ -175,7 +175,7 @@ impl ServicePort {
         Ok(answer.map(|body| Bounded::new(body, limits.response, overrun, told).boxed_unsync()))
     }
 
-    /// What is told when a body was larger than its limit, which there is.
+    /// Returns the failure of a body that exceeds its limit. That limit must be set.
     fn too_large(&self, what: TooLarge) -> Failure {
         let limits = self.limits.bodies;
         match what {
@@ -188,7 +188,7 @@ impl ServicePort {
         }
     }
 
-    /// Tells the workload's owner, in the service's log, what is wrong with its answers.
+    /// Logs what is wrong with the service's answers, for the workload's owner.
     fn note(&self, failure: &Failure) {
         if failure.is_answer() {
             let line = format!("{}: {failure}", self.place);
@@ -210,7 +210,7 @@ impl ServicePort {
         let http2 = protocol == RouteProtocol::H2c || is_grpc(request.headers());
         let upgrade = match &asked.upgrade {
             None => None,
-            // It may not ask (RFC 9110, section 7.8).
+            // HTTP/1.0 has no upgrades (RFC 9110, section 7.8).
             Some(_) if request.version() < Version::HTTP_11 => {
                 asked.upgrade = None;
                 None
@@ -220,7 +220,7 @@ impl ServicePort {
         };
 
         let (mut parts, body) = request.into_parts();
-        // What they say is about the client's connection.
+        // The extensions belong to the client's connection.
         parts.extensions.clear();
         let chunked = body.size_hint().exact().is_none() && !body.is_end_stream();
         let mut waiting = Waiting {
@@ -243,7 +243,7 @@ impl ServicePort {
             let (pool, dialer) = (&self.idle, &self.dialer);
             http1::send(pool, dialer, request, waiting, upgrade, slot).await?
         };
-        // What follows a switch of protocols is no response any more.
+        // The bytes after a switch of protocols do not belong to the response.
         if response.status() == StatusCode::SWITCHING_PROTOCOLS && !http2 {
             head::to_client(&mut response);
             return Ok(response);
@@ -251,7 +251,7 @@ impl ServicePort {
         let framing = response::check(&method, &mut response).map_err(Failure::Response)?;
         head::to_client(&mut response);
         Ok(match framing {
-            // Of a service that sends one nevertheless.
+            // The service sends a body nevertheless.
             Framing::NoBody if !response.body().is_end_stream() => {
                 response.map(|_| Body::new(Empty::new().map_err(|never| match never {})))
             }

@@ -1,4 +1,4 @@
-//! Connections of HTTP/1.1 that wait for their next request.
+//! HTTP/1.1 connections that wait for their next request.
 
 use std::collections::VecDeque;
 
@@ -9,17 +9,17 @@ use tokio::{sync::Notify, time::Instant};
 use super::{PortLimits, body::RequestBody};
 use crate::dial::Driver;
 
-/// A connection of HTTP/1.1 in one pair of hands. Dropping it resets the connection.
+/// An HTTP/1.1 connection with a single user. Dropping it resets the connection.
 pub(super) struct Lease {
     pub(super) sender: SendRequest<RequestBody>,
     pub(super) driver: Driver,
 }
 
-/// The idle connections of one port, at most [`PortLimits::idle`], each for
+/// The idle connections of one port, at most [`PortLimits::idle`] of them, each for
 /// [`PortLimits::idle_timeout`].
 pub(super) struct Pool {
     limits: PortLimits,
-    /// The longest unused first.
+    /// The connections, beginning with the one that was unused for longest.
     idle: Mutex<VecDeque<Idle>>,
     filled: Notify,
 }
@@ -32,7 +32,7 @@ struct Idle {
 // === impl Lease ===
 
 impl Lease {
-    /// Closes it in good order.
+    /// Closes the connection cleanly.
     pub(super) fn close(self) {
         self.driver.close();
     }
@@ -49,8 +49,8 @@ impl Pool {
         }
     }
 
-    /// The connection that was used last, if there is one: rather one that takes a request at once.
-    /// What the service has closed meanwhile is let go.
+    /// Returns the connection that was used last, if there is one. It prefers one that takes a
+    /// request at once, and drops those that the service has closed.
     pub(super) fn take(&self) -> Option<Lease> {
         let mut idle = self.idle.lock();
         idle.retain(|idle| !idle.lease.sender.is_closed());
@@ -59,7 +59,7 @@ impl Pool {
         idle.remove(best).map(|idle| idle.lease)
     }
 
-    /// Keeps a connection whose response is over.
+    /// Keeps a connection whose response has ended.
     pub(super) fn give(&self, lease: Lease) {
         if lease.sender.is_closed() {
             return lease.close();
@@ -78,7 +78,7 @@ impl Pool {
         }
     }
 
-    /// Closes what nobody used in time, for ever.
+    /// Closes connections that were unused for too long, for as long as it runs.
     pub(super) async fn reap(&self) {
         loop {
             match self.close_expired(Instant::now()) {
@@ -88,7 +88,7 @@ impl Pool {
         }
     }
 
-    /// Returns when the next one is due.
+    /// Closes these connections, and returns when the next one is due.
     fn close_expired(&self, now: Instant) -> Option<Instant> {
         let mut idle = self.idle.lock();
         let due = |idle: &Idle| idle.since + self.limits.idle_timeout;
@@ -103,7 +103,7 @@ impl Pool {
         next
     }
 
-    /// Closes every one.
+    /// Closes all connections.
     pub(super) fn clear(&self) {
         let all = std::mem::take(&mut *self.idle.lock());
         for idle in all {

@@ -20,7 +20,7 @@ fn told(batch: &Batch) -> Vec<(&str, Phase, Vec<&str>)> {
 }
 
 #[test]
-fn a_batch_holds_what_changed_since_the_last() {
+fn a_batch_contains_what_changed_since_the_last_one() {
     let book = ReportBook::new();
     book.record("a", ReplicaState::new(Phase::Starting), step("Starting"));
     book.record("b", ReplicaState::new(Phase::Starting), None);
@@ -50,7 +50,7 @@ fn transitions_stay_until_confirmed_and_are_bounded() {
     let steps = &told(&all)[0].2;
     assert_eq!((steps.len(), steps[0], steps[31]), (32, "8", "39"));
 
-    // Each was another thing: none of those before is lost.
+    // Each was a distinct event, so none of the earlier ones is lost.
     assert_eq!(all.reports[0].earlier.len(), 8);
 
     book.record("a", ReplicaState::new(Phase::Running), step("late"));
@@ -60,7 +60,7 @@ fn transitions_stay_until_confirmed_and_are_bounded() {
 }
 
 #[test]
-fn what_is_told_no_more_is_counted() {
+fn transitions_that_are_no_longer_kept_are_counted() {
     let book = ReportBook::new();
     let mut once = step("Refused").unwrap();
     once.message = "port 80".into();
@@ -94,10 +94,10 @@ fn what_is_told_no_more_is_counted() {
             "{earlier:?}"
         );
     }
-    // Bounded by what there is to tell, and not by how often it happened.
+    // They are bounded by the number of kinds, and not by how often each occurred.
     assert_eq!(earlier.len(), 5, "{earlier:?}");
 
-    // What is confirmed is not told again, and its counts go on.
+    // What is confirmed is not reported again, and its counts continue.
     book.confirm(book.all().version);
     book.record("a", ReplicaState::new(Phase::Backoff), step("Exited"));
     let report = book.all().reports.remove(0);
@@ -120,7 +120,7 @@ fn a_stopped_replica_is_forgotten_once_confirmed_and_not_before() {
 }
 
 #[test]
-fn one_that_is_gone_keeps_its_counts() {
+fn a_replica_that_is_gone_keeps_its_counts() {
     let book = ReportBook::new();
     let failed = ReplicaState {
         restarts: 7,
@@ -142,7 +142,7 @@ fn one_that_is_gone_keeps_its_counts() {
 }
 
 #[test]
-fn what_a_guest_says_is_bounded() {
+fn texts_of_a_guest_are_bounded() {
     let exit = v1::Exit {
         message: "é".repeat(MAX_MESSAGE),
         stderr: vec!["x".repeat(MAX_STDERR_LINE + 1); 2 * MAX_STDERR_LINES],
@@ -180,7 +180,7 @@ async fn waiting_ends_with_the_next_record() {
 }
 
 #[test]
-fn what_a_worker_keeps_waits_and_has_not_stopped() {
+fn a_replica_that_its_worker_keeps_is_reported_as_waiting_and_not_as_stopped() {
     use Phase::{Completed, Failed, Pending, Running, Stopped, Stopping};
     let book = ReportBook::new();
     let before = [
@@ -222,7 +222,8 @@ fn what_a_worker_keeps_waits_and_has_not_stopped() {
         ("goes", (Stopped, false)),
     ];
     assert_eq!(phases, BTreeMap::from(expected));
-    // Once that is told, what waits is still known: its files are kept for the next start.
+    // Once this was reported, the waiting replica is still known, because its files are kept for
+    // the next start.
     book.confirm(batch.version);
     assert!(book.contains("runs") && !book.contains("goes"));
 }

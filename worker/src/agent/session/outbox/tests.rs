@@ -13,7 +13,7 @@ fn change(replica: &str, version: u64) -> Change {
     }
 }
 
-/// An outbox with a clock, which tells of a book that is ever newer.
+/// An outbox with a clock, for a report book whose version keeps growing.
 struct Sender {
     outbox: Outbox,
     start: Instant,
@@ -44,7 +44,7 @@ impl Sender {
         self.outbox.learn(changes, self.version);
     }
 
-    /// Sends what may be sent now, as many as that are.
+    /// Sends all reports that may be sent now.
     fn send(&mut self) -> Vec<String> {
         let mut sent = Vec::new();
         while let Some(next) = self.outbox.pop(self.now) {
@@ -72,7 +72,7 @@ fn a_heartbeat_that_is_kept_confirms_the_reports_before_it() {
     send(&mut outbox);
     let half = outbox.beat(NOW, true);
     send(&mut outbox);
-    // The last report is still where a heartbeat overtakes it.
+    // The last report is still in a place where a heartbeat overtakes it.
     let overtakes = outbox.beat(NOW, false);
     let whole = outbox.beat(NOW, true);
     assert!(outbox.is_empty());
@@ -84,7 +84,7 @@ fn a_heartbeat_that_is_kept_confirms_the_reports_before_it() {
 }
 
 #[test]
-fn what_waits_is_not_confirmed_by_what_was_sent_later() {
+fn a_waiting_report_is_not_confirmed_by_one_that_was_sent_later() {
     let mut sender = Sender::new();
     for _ in 0..2 * REPLICA.burst {
         sender.changes(&["loop"], false);
@@ -102,10 +102,10 @@ fn what_waits_is_not_confirmed_by_what_was_sent_later() {
 }
 
 #[test]
-fn a_replica_that_changes_all_the_time_is_told_of_at_a_steady_rate() {
+fn a_replica_that_changes_constantly_is_reported_at_a_steady_rate() {
     let mut sender = Sender::new();
     let mut sent = 0;
-    // A thousand changes a second, for a minute.
+    // There are a thousand changes per second, for a minute.
     for _ in 0..60_000 {
         sender.changes(&["loop"], false);
         sent += sender.send().len();
@@ -113,19 +113,19 @@ fn a_replica_that_changes_all_the_time_is_told_of_at_a_steady_rate() {
     }
     let most = REPLICA.burst as usize + 60;
     assert!((most - 1..=most).contains(&sent), "{sent}");
-    // One waits, and no more: it is the newest.
+    // Exactly one report waits, and it is the newest.
     assert_eq!(
         (sender.outbox.queue.len(), sender.outbox.firsts.len()),
         (1, 1)
     );
-    // Its end is told at once.
+    // Its end is reported at once.
     sender.changes(&["loop"], true);
     assert_eq!(sender.send(), ["loop"]);
     assert!(sender.outbox.is_empty());
 }
 
 #[test]
-fn who_was_silent_goes_before_those_who_always_talk() {
+fn a_quiet_replica_goes_before_those_that_always_report() {
     let mut sender = Sender::new();
     let loops: Vec<String> = (0..3000).map(|number| format!("loop-{number}")).collect();
     let loops: Vec<&str> = loops.iter().map(String::as_str).collect();
@@ -144,12 +144,12 @@ fn who_was_silent_goes_before_those_who_always_talk() {
 }
 
 #[test]
-fn what_was_told_is_not_told_again() {
+fn a_reported_change_is_not_reported_again() {
     let mut sender = Sender::new();
     sender.changes(&["a"], false);
     let next = sender.outbox.pop(sender.now).unwrap();
     assert_eq!((next.after, next.replica.as_str()), (0, "a"));
-    // It changed once more before its report was made.
+    // The replica changed once more before its report was created.
     sender.outbox.hand_out(next, 2, false, sender.now);
     sender.changes(&["a"], false);
     assert!(sender.outbox.is_empty());
@@ -158,7 +158,7 @@ fn what_was_told_is_not_told_again() {
 }
 
 #[test]
-fn the_last_is_sent_without_waiting_for_its_time() {
+fn the_last_reports_are_sent_without_waiting_for_their_time() {
     let mut sender = Sender::new();
     for _ in 0..100 {
         sender.changes(&["loop"], false);
@@ -177,7 +177,7 @@ fn the_last_is_sent_without_waiting_for_its_time() {
 }
 
 #[test]
-fn one_answer_stands_for_those_before_and_nonsense_for_none() {
+fn one_answer_covers_earlier_heartbeats_and_an_unknown_one_covers_none() {
     let mut outbox = Outbox::new(0, Instant::now());
     outbox.beat(NOW, true);
     outbox.learn([], 5);

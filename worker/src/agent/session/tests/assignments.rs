@@ -1,4 +1,4 @@
-//! What the session does about assignments, good, old and odd.
+//! Tests of how a session handles assignments: valid, old and invalid ones.
 
 use super::*;
 
@@ -19,7 +19,7 @@ async fn assignments_are_followed_and_older_ones_dropped() {
 }
 
 #[tokio::test]
-async fn a_complete_assignment_stops_what_it_does_not_list() {
+async fn a_complete_assignment_stops_replicas_that_it_does_not_list() {
     let mut fixture = Fixture::start().await;
     let (mut peer, _) = fixture.control.welcome(1).await;
     peer.assign((1, 1), true, &["a", "b"], &[]).await;
@@ -32,7 +32,7 @@ async fn a_complete_assignment_stops_what_it_does_not_list() {
 }
 
 #[tokio::test]
-async fn a_replica_that_nobody_holds_is_reported_as_stopped() {
+async fn a_replica_that_is_not_held_is_reported_as_stopped() {
     let mut fixture = Fixture::start().await;
     let (mut peer, _) = fixture.control.welcome(1).await;
     peer.assign((1, 1), false, &[], &["long-gone"]).await;
@@ -71,7 +71,7 @@ async fn a_spec_that_cannot_be_read_fails_its_replica_and_no_other() {
     assert_eq!(odd.conditions[0].reason, "InvalidSpec");
     assert_eq!(odd.transitions.len(), 1);
 
-    // Not wanted any more: nobody holds it, so it has stopped.
+    // The replica is no longer wanted and not held, so it counts as stopped.
     peer.assign((1, 2), true, &["even"], &[]).await;
     let report = peer.report().await;
     assert_eq!(
@@ -96,7 +96,7 @@ async fn a_control_plane_that_was_replaced_is_not_followed() {
 }
 
 #[tokio::test]
-async fn nonsense_changes_nothing() {
+async fn invalid_messages_change_nothing() {
     let mut fixture = Fixture::start().await;
     let mut peer = fixture.control.session().await;
     peer.hello().await;

@@ -1,10 +1,10 @@
-//! A session whose worker has much to tell.
+//! Tests of a session whose worker has much to report.
 
 use super::*;
 
-/// A replica that changes all the time, and a control plane that reads what it is told.
+/// A replica changes constantly, and the control plane reads every report.
 #[tokio::test]
-async fn reports_of_a_restless_replica_are_few_and_hold_up_no_heartbeat() {
+async fn reports_of_a_restless_replica_are_few_and_delay_no_heartbeat() {
     let mut fixture = Fixture::start().await;
     let (mut peer, _) = fixture.control.welcome(1).await;
     let step = |restarts| v1::Transition {
@@ -48,17 +48,17 @@ async fn reports_of_a_restless_replica_are_few_and_hold_up_no_heartbeat() {
         told <= 16 + took.as_secs() + 1,
         "{told} reports in {took:?}"
     );
-    // One each 20 ms is asked for.
+    // A heartbeat is requested every 20 ms.
     assert!(beats >= 10, "{beats} heartbeats in {took:?}");
 
-    // What ends is told at once.
+    // The end of a replica is reported at once.
     fixture.record("loop", Phase::Failed);
     let ended = std::time::Instant::now();
     while peer.report().await.phase() != Phase::Failed {}
     assert!(ended.elapsed() < Duration::from_millis(900));
 }
 
-/// A control plane that reads nothing for a while: the session's queue is full of reports.
+/// The control plane reads nothing for a while, so the session's queue is full of reports.
 #[tokio::test]
 async fn a_heartbeat_overtakes_reports() {
     let mut fixture = Fixture::start().await;
@@ -87,7 +87,7 @@ async fn a_heartbeat_overtakes_reports() {
         before < 500,
         "the heartbeat came after {before} of 2000 reports"
     );
-    // It overtook them: all that it confirms is what came before it.
+    // It overtook the reports, so it confirms only what was sent before it.
     peer.ack(sequence).await;
     let mut rest = 2000 - before;
     while rest > 0 {

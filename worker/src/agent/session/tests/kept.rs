@@ -1,11 +1,11 @@
-//! What a worker that starts does with what an earlier one was told.
+//! Tests of how a worker that starts uses the assignments of an earlier one.
 
 use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::agent::state::{Restored, Saved};
 
-/// As the machine ends it: at once.
+/// Ends like a machine that loses power: at once.
 impl Fixture {
     fn killed(self) -> TempDir {
         self.running.abort();
@@ -22,7 +22,7 @@ impl Fixture {
     }
 }
 
-/// Waits for what is done on disk.
+/// Waits until something has happened on disk.
 async fn eventually(mut holds: impl FnMut() -> bool) {
     let held = async {
         while !holds() {
@@ -32,7 +32,7 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
     time::timeout(Duration::from_secs(20), held).await.unwrap();
 }
 
-/// A control plane where nobody answers.
+/// Returns a control plane that does not answer.
 async fn nobody() -> Control {
     let mut control = Control::start().await;
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -45,7 +45,8 @@ fn restarts(fixture: &Fixture) -> BTreeMap<String, u32> {
     reports.map(|it| (it.replica, it.restarts)).collect()
 }
 
-/// A worker that was told to run `a`, `b` and `c`, then to stop `a`, was killed.
+/// Returns the data of a worker that was killed after it was ordered to run `a`, `b` and `c`, and
+/// then to stop `a`.
 async fn before() -> TempDir {
     let mut fixture = Fixture::start().await;
     let (peer, _) = fixture.control.welcome(5).await;
@@ -55,7 +56,7 @@ async fn before() -> TempDir {
     }
     peer.assign((5, 2), false, &[], &["a"]).await;
     assert_eq!(fixture.told.recv().await.unwrap(), "stop a");
-    // Before it is done, and so before it is told.
+    // The file is removed before the stop is ordered, and therefore before it is reported.
     assert!(!fixture.file("a").exists());
     eventually(|| {
         ["b", "c"]
@@ -67,7 +68,7 @@ async fn before() -> TempDir {
 }
 
 #[tokio::test]
-async fn alone_it_goes_on_with_what_it_was_told_last() {
+async fn without_a_control_plane_it_continues_with_its_last_assignments() {
     let data = before().await;
     let mut fixture = Fixture::on(data, nobody().await, ReportBook::new());
     let mut told = vec![
@@ -81,27 +82,27 @@ async fn alone_it_goes_on_with_what_it_was_told_last() {
 }
 
 #[tokio::test]
-async fn what_a_control_plane_says_comes_before_what_was_last() {
+async fn a_control_planes_assignments_take_precedence_over_the_last_ones() {
     let data = before().await;
     let mut fixture = Fixture::on(data, Control::start().await, ReportBook::new());
     let (mut peer, hello) = fixture.control.welcome(5).await;
     assert_eq!(hello.replicas, []);
-    // Older than what the worker saw before it was killed.
+    // These are older than what the worker saw before it was killed.
     peer.assign((5, 1), true, &["a", "b", "c"], &[]).await;
     peer.assign((5, 3), true, &["b", "d"], &[]).await;
     peer.settle().await;
     assert_eq!(fixture.told(), ["assign b", "assign d"]);
-    // Its start counts, though the control plane has not heard of the first one.
+    // The start counts, although the control plane does not know of the first one.
     let restarts = restarts(&fixture);
     assert_eq!((restarts["b"], restarts["d"]), (1, 0));
     assert!(fixture.file("d").exists() && !fixture.file("c").exists());
 }
 
 #[tokio::test]
-async fn what_it_began_alone_goes_when_it_was_replaced() {
+async fn a_replica_started_without_a_control_plane_stops_if_it_was_replaced() {
     let data = before().await;
     let control = Control::start().await;
-    // It is there, and has no time.
+    // The control plane is there, but too busy.
     let busy = Status::unavailable("not yet");
     control.script.refuse.lock().push_back(busy);
     let mut fixture = Fixture::on(data, control, ReportBook::new());
@@ -122,7 +123,7 @@ async fn what_it_began_alone_goes_when_it_was_replaced() {
 }
 
 #[tokio::test]
-async fn what_is_exclusive_waits_for_a_control_plane() {
+async fn an_exclusive_replica_waits_for_a_control_plane() {
     let mut fixture = Fixture::start().await;
     let (peer, _) = fixture.control.welcome(5).await;
     let mut exclusive = assignment("one");
@@ -155,12 +156,12 @@ async fn what_is_exclusive_waits_for_a_control_plane() {
     peer.send(Message::Assignments(assignments)).await;
     peer.settle().await;
     assert_eq!(fixture.told(), ["assign one", "assign b"]);
-    // Its starts count on.
+    // Its count of starts continues.
     assert_eq!(restarts(&fixture)["one"], 1);
 }
 
 #[tokio::test]
-async fn what_has_ended_is_told_and_does_not_run_again() {
+async fn a_replica_that_has_ended_is_reported_and_does_not_run_again() {
     let mut fixture = Fixture::start().await;
     let (peer, _) = fixture.control.welcome(1).await;
     peer.assign((1, 1), true, &["a", "b"], &[]).await;
@@ -196,7 +197,7 @@ async fn what_has_ended_is_told_and_does_not_run_again() {
 }
 
 #[tokio::test]
-async fn what_is_told_to_stop_while_the_worker_ends_does_not_come_back() {
+async fn a_replica_stopped_while_the_worker_ends_does_not_come_back() {
     let mut fixture = Fixture::start().await;
     let (peer, _) = fixture.control.welcome(1).await;
     peer.assign((1, 1), true, &["a", "b"], &[]).await;

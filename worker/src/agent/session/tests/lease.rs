@@ -1,4 +1,4 @@
-//! What an acknowledgement gives: the right to run exclusive services for a while.
+//! Tests of the lease: an acknowledgement gives the right to run exclusive services for a while.
 
 use super::*;
 use crate::agent::testing::Peer;
@@ -11,8 +11,8 @@ impl Fixture {
     }
 }
 
-/// Waits until the worker has handled what was sent to it before, and answers none of its
-/// heartbeats: the last of them.
+/// Waits until the worker has handled what was sent to it before, without answering its heartbeats.
+/// Returns the sequence of the last one.
 async fn settle_unanswered(peer: &mut Peer) -> u64 {
     peer.assign((9, 9), false, &[], &["nobody"]).await;
     let mut last = 0;
@@ -26,7 +26,7 @@ async fn settle_unanswered(peer: &mut Peer) -> u64 {
 }
 
 #[tokio::test]
-async fn it_counts_from_when_the_acknowledged_heartbeat_was_sent() {
+async fn the_lease_counts_from_when_the_acknowledged_heartbeat_was_sent() {
     let mut fixture = Fixture::start().await;
     let mut peer = fixture.control.session().await;
     peer.hello().await;
@@ -34,7 +34,7 @@ async fn it_counts_from_when_the_acknowledged_heartbeat_was_sent() {
     peer.welcome(1, timeout).await;
     let first = peer.heartbeat().await;
     assert!(fixture.lease.check().is_err(), "a session alone gives none");
-    // An answer that was long on its way.
+    // The answer takes long to arrive.
     time::sleep(timeout * 3 / 4).await;
     peer.ack(first).await;
     let last = settle_unanswered(&mut peer).await;
@@ -44,11 +44,11 @@ async fn it_counts_from_when_the_acknowledged_heartbeat_was_sent() {
 }
 
 #[tokio::test]
-async fn what_the_session_was_told_before_the_acknowledgement_is_followed_before_it_counts() {
+async fn assignments_before_an_acknowledgement_are_followed_before_it_counts() {
     let mut fixture = Fixture::start().await;
     let (mut peer, _) = fixture.control.welcome(1).await;
     let first = peer.heartbeat().await;
-    // Which has to be on the disk first.
+    // These must first be written to disk.
     peer.assign((1, 1), true, &["a"], &[]).await;
     peer.ack(first).await;
     fixture.held().await;
@@ -56,7 +56,7 @@ async fn what_the_session_was_told_before_the_acknowledgement_is_followed_before
 }
 
 #[tokio::test]
-async fn a_control_plane_that_names_no_timeout_gives_none() {
+async fn a_control_plane_without_a_timeout_gives_no_lease() {
     let mut fixture = Fixture::start().await;
     let mut peer = fixture.control.session().await;
     peer.hello().await;

@@ -1,4 +1,4 @@
-//! A worker that stops in order says so.
+//! Tests of a worker that reports that it is stopping.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn leave(stopped: bool) -> session_request::Message {
 }
 
 #[tokio::test]
-async fn it_says_so_before_anything_stops_and_when_all_has_stopped() {
+async fn it_reports_before_anything_stops_and_when_everything_has_stopped() {
     let mut fixture = Fixture::start().await;
     let (mut peer, hello) = fixture.control.welcome(1).await;
     assert_eq!(hello.leave, None);
@@ -28,7 +28,7 @@ async fn it_says_so_before_anything_stops_and_when_all_has_stopped() {
             message => break message,
         }
     };
-    assert_eq!(first, leave(false), "before what comes of it");
+    assert_eq!(first, leave(false), "before its consequences");
     fixture.record("a", Phase::Stopped);
     fixture.ending.stopped.cancel();
     fixture.ending.close.cancel();
@@ -44,7 +44,7 @@ async fn it_says_so_before_anything_stops_and_when_all_has_stopped() {
 }
 
 #[tokio::test]
-async fn it_does_not_say_that_all_has_stopped_while_something_may_run() {
+async fn it_does_not_report_that_all_has_stopped_while_something_may_run() {
     let mut fixture = Fixture::start().await;
     let (mut peer, _) = fixture.control.welcome(1).await;
     fixture.ending.draining.cancel();
@@ -59,14 +59,14 @@ async fn it_does_not_say_that_all_has_stopped_while_something_may_run() {
 }
 
 #[tokio::test]
-async fn a_control_plane_that_is_back_meanwhile_hears_it_in_hello() {
+async fn a_control_plane_that_returns_in_the_meantime_learns_it_from_hello() {
     let mut fixture = Fixture::start().await;
     let (peer, _) = fixture.control.welcome(1).await;
     drop(peer);
     let again = fixture.control.session().await;
     fixture.ending.draining.cancel();
     drop(again);
-    // The one that was on its way may not have known it yet: then it is said at once.
+    // A Hello that was already on its way may lack this. It is then reported at once.
     let (mut peer, hello) = fixture.control.welcome(1).await;
     let said = hello.leave.map(session_request::Message::Leave);
     let said = match said {

@@ -1,5 +1,5 @@
-//! Control planes of other clusters and of earlier terms, and assignments that are older than those
-//! seen.
+//! Tests of control planes of other clusters and of earlier terms, and of assignments that are
+//! older than those seen.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::*;
 const A: &str = "cluster-a";
 const B: &str = "cluster-b";
 
-/// Opens the next session as a control plane of this cluster. Its Hello, too.
+/// Opens the next session as a control plane of this cluster, and returns it with its Hello.
 async fn welcome(
     control: &mut Control,
     cluster: &str,
@@ -21,7 +21,7 @@ async fn welcome(
     (peer, hello)
 }
 
-/// A worker that runs `a` for cluster A at term 5, and its control plane is gone.
+/// Returns a worker that runs `a` for cluster A at term 5, and whose control plane is gone.
 async fn follower() -> Fixture {
     let mut fixture = Fixture::start().await;
     let (peer, hello) = welcome(&mut fixture.control, A, 5).await;
@@ -37,7 +37,7 @@ async fn follower() -> Fixture {
     fixture
 }
 
-/// A worker that starts on what another one left.
+/// Starts a worker on the data of another one.
 fn started_again(fixture: Fixture, control: Control) -> Fixture {
     fixture.running.abort();
     Fixture::on(fixture.data, control, ReportBook::new())
@@ -59,8 +59,12 @@ async fn a_worker_does_not_follow_another_cluster_before_it_is_started_again() {
         let why = why.clone().unwrap();
         assert!(why.contains("start this worker again"), "{why}");
     }
-    assert_eq!(fixture.told(), Vec::<String>::new(), "what runs goes on");
-    // The one that it knows is still followed, and then nothing is wrong.
+    assert_eq!(
+        fixture.told(),
+        Vec::<String>::new(),
+        "its replicas keep running"
+    );
+    // The known control plane is still followed, and the problem is then gone.
     let (mut peer, _) = welcome(&mut fixture.control, A, 6).await;
     peer.heartbeat().await;
     assert_eq!(*fixture.refused.borrow(), None);
@@ -78,13 +82,13 @@ async fn a_worker_does_not_follow_another_cluster_before_it_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_worker_that_went_on_alone_does_not_follow_another_cluster_either() {
+async fn a_worker_that_continued_alone_does_not_follow_another_cluster_either() {
     let fixture = follower().await;
     let mut fixture = started_again(fixture, Control::start().await);
     let busy = Status::unavailable("not yet");
     fixture.control.script.refuse.lock().push_back(busy);
     assert_eq!(fixture.told.recv().await.unwrap(), "assign a");
-    // It may have asked before it went on alone.
+    // It may have connected before it continued alone.
     loop {
         let (mut stranger, hello) = welcome(&mut fixture.control, B, 9).await;
         assert_eq!(stranger.receive().await, None);
@@ -96,7 +100,7 @@ async fn a_worker_that_went_on_alone_does_not_follow_another_cluster_either() {
 }
 
 #[tokio::test]
-async fn the_cluster_that_is_known_comes_first_where_several_are_named() {
+async fn the_known_cluster_comes_first_if_several_are_named() {
     let fixture = follower().await;
     let (stranger, known) = (Control::start().await, Control::start().await);
     fixture.running.abort();
@@ -112,7 +116,7 @@ async fn the_cluster_that_is_known_comes_first_where_several_are_named() {
 }
 
 #[tokio::test]
-async fn dropped_assignments_are_told_by_the_worker_and_for_each_replica() {
+async fn dropped_assignments_are_reported_by_the_worker_and_for_each_replica() {
     let mut fixture = Fixture::start().await;
     let (mut peer, _) = welcome(&mut fixture.control, A, 5).await;
     peer.assign((5, 9), true, &["held"], &[]).await;
@@ -139,7 +143,7 @@ async fn dropped_assignments_are_told_by_the_worker_and_for_each_replica() {
         ("AssignmentDropped", &dropped.message)
     );
     assert_eq!(report.transitions[0].reason, "AssignmentDropped");
-    // It runs as soon as it is assigned in order.
+    // It runs as soon as it is assigned with a newer generation.
     peer.assign((5, 10), false, &["waits"], &[]).await;
     peer.settle().await;
     assert_eq!(fixture.told(), ["assign held", "assign waits"]);

@@ -1,4 +1,4 @@
-//! The answer as clients of both versions see it, whatever gave it.
+//! Tests of answers as clients of both versions see them, whatever produced them.
 
 use std::{
     pin::Pin,
@@ -14,7 +14,7 @@ use super::{
     *,
 };
 
-/// What a client of each version sees: the status, the body, and whether it was whole.
+/// Returns what a client of each version sees: the status, the body, and whether it was complete.
 async fn seen(server: &Server, method: &str, path: &str) -> [(u16, String, bool); 2] {
     let stream = TokioIo::new(server.connect().await);
     let (mut client, connection) = conn::http1::handshake(stream).await.unwrap();
@@ -59,7 +59,7 @@ where
 }
 
 #[tokio::test]
-async fn an_answer_ends_as_its_head_promised_or_not_at_all() {
+async fn an_answer_ends_as_its_head_announced_or_breaks_off() {
     let server = Server::start(async |request: Request<ClientBody>| {
         let (status, length, body) = match request.uri().path() {
             "/fails-at-once" => (200, None, frames(&[None])),
@@ -98,8 +98,8 @@ async fn an_answer_ends_as_its_head_promised_or_not_at_all() {
         ("GET", "/304", 304, "", true),
     ] {
         for (version, seen) in seen(&server, method, path).await.into_iter().enumerate() {
-            // The first bytes of an answer that is too long are all that a client of HTTP/1.1 waits
-            // for.
+            // A client of HTTP/1.1 waits only for the announced bytes of an answer that is too
+            // long.
             let whole = whole || path == "/long" && version == 0;
             assert_eq!(
                 (seen.0, seen.2),
@@ -116,7 +116,7 @@ async fn an_answer_ends_as_its_head_promised_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn what_follows_a_complete_answer_is_read_to_its_end() {
+async fn the_rest_of_a_complete_answer_is_read_to_its_end() {
     struct Slow {
         given: bool,
         gate: BoxFuture<'static, ()>,
@@ -175,7 +175,7 @@ async fn what_follows_a_complete_answer_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn one_limit_of_heads_holds_for_every_version() {
+async fn one_limit_of_heads_applies_to_every_version() {
     let server = Server::start(async |request: Request<ClientBody>| {
         let mut response = text("ok");
         if request.uri().path() == "/huge" {
@@ -188,7 +188,7 @@ async fn one_limit_of_heads_holds_for_every_version() {
     for answer in seen(&server, "GET", "/huge").await {
         assert!(answer.0 == 502 && answer.1.contains("65536"), "{answer:?}");
     }
-    // Whatever stands before it in the same buffer.
+    // The limit does not depend on what is before the head in the same buffer.
     let head = |size| {
         format!(
             "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",

@@ -1,4 +1,4 @@
-//! How an answer ends, and its connection.
+//! Tests of how an answer and its connection end.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -17,7 +17,7 @@ use crate::http::listener::{
 const SIZE: usize = 3_000_000;
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Answers as it is told, and notes requests that were given up.
+/// Answers as the test requires, and counts requests that were given up.
 #[derive(Clone)]
 struct Played {
     answer: Arc<dyn Fn(Request<ClientBody>) -> BoxFuture<'static, Response<Body>> + Send + Sync>,
@@ -90,7 +90,7 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends all of it, then reads until the connection ends.
+    /// Sends the whole request, then reads until the connection ends.
     pub async fn ask(&self, request: &[u8], half_close: bool) -> String {
         let mut client = self.connect().await;
         client.write_all(request).await.unwrap();
@@ -126,7 +126,7 @@ pub(super) fn text(text: impl Into<Bytes>) -> Response<Body> {
     Response::new(body.boxed_unsync())
 }
 
-/// A body of these frames, which fails where there is `None`.
+/// Returns a body of these frames, which fails at `None`.
 pub(super) fn frames(frames: &'static [Option<&'static str>]) -> Body {
     let frames = frames.iter().map(|frame| match frame {
         Some(data) => Ok(Frame::data(Bytes::from_static(data.as_bytes()))),
@@ -145,7 +145,7 @@ async fn an_early_answer_reaches_a_client_that_sends_first() {
     for more in ["", "Connection: close\r\n"] {
         let mut both = post("/", SIZE, more);
         if more.is_empty() {
-            // The connection stays, with the next request behind the body that nobody read.
+            // The connection stays usable, with the next request after the body that was not read.
             both.extend(post("/", 3, "Connection: close\r\n"));
         }
         let answer = server.ask(&both, false).await;
@@ -167,7 +167,7 @@ async fn an_early_answer_reaches_a_client_that_sends_first() {
             .await
             .starts_with("HTTP/1.1 413 ")
     );
-    // What is no HTTP, or has a head that nobody reads, may have a body behind it.
+    // Bytes that are not HTTP, and heads that are not read, may be followed by a body.
     for head in [
         "NONSENSE\r\n\r\n".to_owned(),
         format!(
@@ -180,7 +180,7 @@ async fn an_early_answer_reaches_a_client_that_sends_first() {
         let answer = server.ask(&request, false).await;
         assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    // None of them holds up an end.
+    // None of them delays the end.
     server.draining.cancel();
     time::timeout(PATIENCE, server.serving)
         .await
@@ -202,7 +202,7 @@ async fn an_early_answer_larger_than_all_buffers_reaches_such_a_client() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_a_word_is_not_asked_for_what_nobody_reads() {
+async fn a_client_that_waits_for_continue_is_not_asked_for_an_unwanted_body() {
     let server = Server::start(async |_| text("no")).await;
     let mut client = server.connect().await;
     let head =
@@ -214,12 +214,12 @@ async fn a_client_that_waits_for_a_word_is_not_asked_for_what_nobody_reads() {
 }
 
 #[tokio::test]
-async fn http2_ends_an_upload_that_nobody_reads_without_an_error() {
+async fn http2_ends_an_unread_upload_without_an_error() {
     let server = Server::start(async |_| text("early")).await;
     let mut client = server.http2().await;
     let request = Request::post("http://a/").body(()).unwrap();
     let (response, mut upload) = client.send_request(request, false).unwrap();
-    // For ever, as far as the client is concerned.
+    // The client would send for ever.
     let sending = future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(reason) = upload.poll_reset(cx) {
@@ -242,7 +242,7 @@ async fn http2_ends_an_upload_that_nobody_reads_without_an_error() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_closed_its_side_is_answered_and_one_that_is_gone_is_not() {
+async fn a_client_that_has_half_closed_is_answered_and_one_that_is_gone_is_not() {
     let (open, arrived) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
     let (gate, count) = (Arc::clone(&open), Arc::clone(&arrived));
     let server = Server::start(move |_| {
@@ -281,7 +281,7 @@ async fn a_client_that_has_closed_its_side_is_answered_and_one_that_is_gone_is_n
 }
 
 #[tokio::test]
-async fn a_request_that_ends_too_early_is_its_clients_failure() {
+async fn a_request_that_ends_too_early_is_the_clients_failure() {
     let server = Server::start(async |request: Request<ClientBody>| {
         match request.into_body().collect().await {
             Ok(_) => text("whole"),
@@ -302,7 +302,7 @@ async fn a_request_that_ends_too_early_is_its_clients_failure() {
 }
 
 #[tokio::test]
-async fn the_kernel_looks_for_clients_that_have_vanished() {
+async fn the_kernel_probes_for_clients_that_have_disappeared() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     probe_silent_clients(&listener);
     let connecting = TcpStream::connect(listener.local_addr().unwrap());
@@ -313,7 +313,7 @@ async fn the_kernel_looks_for_clients_that_have_vanished() {
     assert_eq!(sockopt::tcp_keepintvl(&accepted).unwrap(), KEEP_ALIVE);
 }
 
-/// A client's socket, and the worker's side of it.
+/// Returns a client's socket, and the worker's side of it.
 async fn pair() -> (TcpStream, Socket) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connecting = TcpStream::connect(listener.local_addr().unwrap());
@@ -325,7 +325,7 @@ async fn pair() -> (TcpStream, Socket) {
 }
 
 #[tokio::test]
-async fn lingering_ends_with_the_client_with_its_budget_and_with_its_time() {
+async fn lingering_ends_with_the_client_the_budget_or_the_time() {
     let never = CancellationToken::new();
     let budget = |bytes, time| Budget::new(Unread { bytes, time });
 
@@ -335,11 +335,7 @@ async fn lingering_ends_with_the_client_with_its_budget_and_with_its_time() {
     time::timeout(PATIENCE, socket.linger(&budget(1 << 20, HOUR), &never))
         .await
         .unwrap();
-    assert_eq!(
-        client.read(&mut [0]).await.unwrap(),
-        0,
-        "closed in good order"
-    );
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "closed cleanly");
 
     let (mut client, socket) = pair().await;
     client.write_all(&[0; 5000]).await.unwrap();
@@ -347,7 +343,7 @@ async fn lingering_ends_with_the_client_with_its_budget_and_with_its_time() {
         .await
         .unwrap();
 
-    // One that sends for ever, a little at a time.
+    // This client sends for ever, a little at a time.
     for (time, draining) in [(Duration::from_millis(300), false), (HOUR, true)] {
         let (mut client, socket) = pair().await;
         let drip = async {

@@ -1,4 +1,4 @@
-//! Who keeps a connection when there are more clients than places.
+//! Tests of which clients keep a connection when there are more clients than places.
 
 use std::{net::IpAddr, pin::pin};
 
@@ -12,7 +12,7 @@ use crate::{
     ingress::{FleetRoutes, Ingress},
 };
 
-/// Idle connections end after this.
+/// The time after which idle connections end.
 const IDLE: Duration = Duration::from_millis(600);
 const LONG: Duration = Duration::from_secs(600);
 const GET: &str = "GET /api HTTP/1.1\r\nHost: a.localhost\r\n\r\n";
@@ -26,21 +26,21 @@ fn limits(connections: usize, connections_per_peer: usize, head_timeout: Duratio
     }
 }
 
-/// A connection from an address of this machine.
+/// Connects from an address of this machine.
 async fn connect(fixture: &Fixture, from: [u8; 4]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((IpAddr::from(from), 0).into()).unwrap();
     socket.connect(fixture.address).await.unwrap()
 }
 
-/// A client that has been answered once, and keeps its connection.
+/// Returns a client that has been answered once and keeps its connection.
 async fn used(fixture: &Fixture, from: [u8; 4]) -> TcpStream {
     let mut stream = connect(fixture, from).await;
     assert_eq!(ask(&mut stream).await.as_deref(), Some("200"));
     stream
 }
 
-/// The status of the answer to one more request; `None` where the connection ends instead.
+/// Returns the status of the answer to one more request, or `None` if the connection ends instead.
 async fn ask(stream: &mut TcpStream) -> Option<String> {
     stream.write_all(GET.as_bytes()).await.ok()?;
     answer(stream).await
@@ -59,13 +59,13 @@ async fn answer(stream: &mut TcpStream) -> Option<String> {
     Some(text[9..12].to_owned())
 }
 
-/// Whether the server has closed it, or does so now.
+/// Waits until the server has closed the connection.
 async fn ends(stream: &mut TcpStream) {
     let count = time::timeout(PATIENCE, stream.read(&mut [0])).await;
     assert_eq!(count.unwrap().unwrap_or_default(), 0);
 }
 
-/// Requests that are in flight until the fixture is opened.
+/// Returns clients whose requests stay in flight until the fixture is opened.
 async fn busy(fixture: &mut Fixture, from: [u8; 4], count: usize) -> Vec<TcpStream> {
     let mut streams = Vec::new();
     for _ in 0..count {
@@ -79,8 +79,8 @@ async fn busy(fixture: &mut Fixture, from: [u8; 4], count: usize) -> Vec<TcpStre
 
 type Sender = client::SendRequest<Bytes>;
 
-/// A client of HTTP/2 that does nothing but to send pings and to answer them, and what ends when
-/// its connection does.
+/// Returns an HTTP/2 client that only sends and answers pings, and the task that ends with its
+/// connection.
 async fn pinging(fixture: &Fixture) -> (Sender, JoinHandle<Result<(), h2::Error>>) {
     let stream = TcpStream::connect(fixture.address).await.unwrap();
     let (sender, mut connection) = client::handshake(stream).await.unwrap();
@@ -110,7 +110,7 @@ async fn pings_do_not_keep_a_connection_and_a_request_does() {
     let (answer, _) = busy.send_request(request("/api"), true).unwrap();
     fixture.reached.recv().await.unwrap();
 
-    // With GOAWAY, so that its client knows that nothing was lost.
+    // The server sends GOAWAY, so the client knows that nothing was lost.
     time::timeout(PATIENCE, never)
         .await
         .unwrap()
@@ -129,13 +129,13 @@ async fn pings_do_not_keep_a_connection_and_a_request_does() {
 }
 
 #[tokio::test]
-async fn whatever_is_short_of_a_request_does_not_keep_a_connection() {
+async fn an_incomplete_request_does_not_keep_a_connection() {
     let fixture = Fixture::within(limits(8, 8, IDLE), HOUR).await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice();
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0].as_slice();
     let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].as_slice();
     let priority = [0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 9].as_slice();
-    // ":method: GET", and neither END_HEADERS nor the rest; then CONTINUATION that goes on.
+    // This is ":method: GET", without END_HEADERS and the rest, followed by endless CONTINUATION.
     let headers = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82].as_slice();
     let more = [0, 0, 1, 9, 0, 0, 0, 0, 1, 0x84].as_slice();
     for (what, first, again) in [
@@ -186,7 +186,7 @@ async fn the_longest_idle_makes_room_and_a_busy_one_never_does() {
     assert_eq!(answer(&mut answered).await.as_deref(), Some("200"));
     let open = Arc::clone(&fixture.open);
     let closed = open.acquire_many_owned(100).await.unwrap();
-    // Two that are busy, one that was idle for longest, and one that was used since.
+    // Two of them are busy, one has been idle for longest, and one has been used since.
     let mut working = busy(&mut fixture, [127, 0, 0, 1], 2).await;
 
     let _newcomer = connect(&fixture, [127, 0, 0, 1]).await;
@@ -200,7 +200,7 @@ async fn the_longest_idle_makes_room_and_a_busy_one_never_does() {
 }
 
 #[tokio::test]
-async fn a_flood_of_silent_clients_keeps_nobody_out() {
+async fn a_flood_of_silent_clients_keeps_no_client_out() {
     let fixture = Fixture::within(limits(16, 16, LONG), HOUR).await;
     let mut flood = Vec::new();
     for _ in 0..64 {
@@ -223,7 +223,7 @@ async fn a_flood_of_silent_clients_keeps_nobody_out() {
 }
 
 #[tokio::test]
-async fn where_all_are_busy_a_newcomer_is_told_so() {
+async fn a_new_client_is_refused_with_the_reason_if_all_are_busy() {
     let mut fixture = Fixture::within(limits(2, 2, LONG), HOUR).await;
     let open = Arc::clone(&fixture.open);
     let closed = open.acquire_many_owned(100).await.unwrap();
@@ -286,7 +286,7 @@ async fn a_trusted_proxy_is_not_one_client() {
     drop(closed);
 }
 
-/// Switches protocols, and says nothing from then on.
+/// Switches protocols, and is silent from then on.
 #[derive(Clone)]
 struct Switches;
 
@@ -349,7 +349,7 @@ async fn an_upgraded_connection_is_in_use_as_long_as_it_lasts() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_client_takes_nothing_is_reset_alone() {
+async fn only_the_stream_whose_client_reads_nothing_is_reset() {
     let limits = Limits {
         stall_timeout: IDLE,
         ..limits(8, 8, LONG)
@@ -375,7 +375,7 @@ async fn a_stream_whose_client_takes_nothing_is_reset_alone() {
     let error = stalled.data().await.unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
 
-    // One that has nothing to say yet is not one that is not taken.
+    // A stream without new data is not one that is not read.
     let open = Arc::clone(&fixture.open);
     let closed = open.acquire_many_owned(100).await.unwrap();
     let (answer, _) = sender.send_request(request("/api"), true).unwrap();

@@ -1,4 +1,4 @@
-//! What a request claims: to be forwarded, to come from a proxy, to be for a user.
+//! Tests of what a request claims: to be forwarded, to come from a proxy, to be for a user.
 
 use http_body_util::Empty;
 use hyper::client::conn::http2;
@@ -6,7 +6,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::*;
 
-/// One request of HTTP/2, and its status and text.
+/// Sends one HTTP/2 request, and returns its status and text.
 async fn ask_http2(to: SocketAddr, uri: &str, fields: &[(&str, &str)]) -> (StatusCode, String) {
     let stream = TcpStream::connect(to).await.unwrap();
     let client = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
@@ -23,7 +23,7 @@ async fn ask_http2(to: SocketAddr, uri: &str, fields: &[(&str, &str)]) -> (Statu
     (head.status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// The same by both versions of HTTP, which answer alike.
+/// Sends the request by both versions of HTTP, which must be answered alike.
 async fn ask_both(to: SocketAddr, host: &str, path: &str, fields: &[(&str, &str)]) -> String {
     let lines: String = fields
         .iter()
@@ -48,15 +48,15 @@ async fn a_route_that_a_request_names_must_be_one_of_its_host_and_path() {
         ("admin.localhost", "/x", "admin.localhost/", "200"),
         ("ADMIN.localhost:80", "/", "admin.localhost/", "200"),
         ("a.localhost", "/api/x", "a.localhost/api", "200"),
-        // Another's host, another's path.
+        // These have another host or another path.
         ("a.localhost", "/x", "admin.localhost/", "400"),
         ("a.localhost", "/apix", "a.localhost/api", "400"),
         ("a.localhost", "/", "a.localhost/api", "400"),
         ("evil.localhost", "/api", "a.localhost/api", "400"),
         ("a.localhost", "/api", "nonsense", "400"),
-        // One that nobody serves here.
+        // This route has no replica here.
         ("b.localhost", "/", "b.localhost/", "503"),
-        // User information does not get around it.
+        // User information does not get around the check.
         ("admin.localhost@a.localhost", "/", "a.localhost/", "400"),
     ] {
         let before = worker.asked();
@@ -71,7 +71,7 @@ async fn a_route_that_a_request_names_must_be_one_of_its_host_and_path() {
 }
 
 #[tokio::test]
-async fn what_a_client_claims_is_gone_whoever_answers() {
+async fn claims_of_a_client_are_removed_whichever_worker_answers() {
     let (own, other) = (Worker::start("w1").await, Worker::start("w2").await);
     other.runs("a.localhost", "/");
     own.hears(1, "a.localhost", "/", &[&other]);
@@ -100,7 +100,7 @@ async fn what_a_client_claims_is_gone_whoever_answers() {
 }
 
 #[tokio::test]
-async fn what_a_trusted_proxy_says_arrives_whoever_answers() {
+async fn fields_of_a_trusted_proxy_arrive_whichever_worker_answers() {
     let (own, other) = (
         Worker::start_behind("w1", &["10.0.0.0/8", "127.0.0.0/8"]).await,
         Worker::start("w2").await,

@@ -1,5 +1,5 @@
-//! Answers, streams and connections that end early between workers. The other worker is played,
-//! frame by frame.
+//! Tests of answers, streams and connections between workers that end early. The other worker is
+//! simulated frame by frame.
 
 use h2::{Reason, server::SendResponse};
 use tokio::sync::Semaphore;
@@ -9,7 +9,7 @@ use super::*;
 type Accepted = h2::server::Connection<TcpStream, Bytes>;
 type Incoming = (Request<h2::RecvStream>, SendResponse<Bytes>);
 
-/// A worker that does with the requests of a connection what it is told, one after the other.
+/// A worker that handles the requests of a connection as a test says, one after another.
 struct Played {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -88,7 +88,7 @@ fn post(size: usize) -> String {
 }
 
 #[tokio::test]
-async fn what_had_not_begun_is_offered_again_with_its_body() {
+async fn a_request_that_had_not_begun_is_offered_again_with_its_body() {
     let played = Played::start(async |number: usize, mut connection: Accepted| {
         let mut tasks = tokio::task::JoinSet::new();
         while let Some(Ok(mut incoming)) = connection.accept().await {
@@ -115,7 +115,7 @@ async fn what_had_not_begun_is_offered_again_with_its_body() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_told_as_such_and_not_asked_for_again() {
+async fn an_answer_that_breaks_off_is_reported_as_such_and_not_requested_again() {
     let (asked, seen) = (Arc::<AtomicUsize>::default(), Arc::new(Semaphore::new(0)));
     let (count, gate) = (Arc::clone(&asked), Arc::clone(&seen));
     let played = Played::start(move |_: usize, mut connection: Accepted| {
@@ -129,7 +129,7 @@ async fn an_answer_that_breaks_off_is_told_as_such_and_not_asked_for_again() {
                     answer.send_data("part".into(), false).unwrap();
                     let gate = Arc::clone(&gate);
                     tokio::spawn(async move {
-                        // A reset would take back what the client has not seen.
+                        // A reset would discard what the client has not seen yet.
                         let _permit = gate.acquire().await;
                         answer.send_reset(Reason::INTERNAL_ERROR);
                     });
@@ -166,9 +166,9 @@ async fn an_answer_that_breaks_off_is_told_as_such_and_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_costs_a_second_try_or_an_error_and_never_an_invitation() {
+async fn a_request_on_a_lost_connection_is_sent_again_or_fails_without_retry_after() {
     let played = Played::start(async |_: usize, mut connection: Accepted| {
-        // Dropped with the request.
+        // The connection is dropped with the request.
         let _ = connection.accept().await;
     })
     .await;
@@ -184,7 +184,7 @@ async fn a_lost_connection_costs_a_second_try_or_an_error_and_never_an_invitatio
         let before = played.connections();
         let answer = first.ask(&request).await;
         assert!(
-            answer.starts_with("HTTP/1.1 502 ") && answer.contains("went away"),
+            answer.starts_with("HTTP/1.1 502 ") && answer.contains("disappeared"),
             "{answer}"
         );
         assert_eq!(played.connections() - before, tries);
@@ -192,7 +192,7 @@ async fn a_lost_connection_costs_a_second_try_or_an_error_and_never_an_invitatio
 }
 
 #[tokio::test]
-async fn a_worn_connection_is_followed_by_another_before_it_ends() {
+async fn a_worn_connection_is_replaced_by_another_before_it_ends() {
     let played = Played::start(async |_: usize, mut connection: Accepted| {
         let mut tasks = tokio::task::JoinSet::new();
         while let Some(Ok((request, mut respond))) = connection.accept().await {
@@ -239,7 +239,7 @@ async fn a_worn_connection_is_followed_by_another_before_it_ends() {
         let read = timeout(PATIENCE, kept.read(&mut more)).await.unwrap();
         assert!(
             read.unwrap() > 0,
-            "the first connection goes on with what it has"
+            "the first connection continues with its requests"
         );
     }
     assert_eq!(played.connections(), 2);
@@ -260,7 +260,7 @@ async fn streams_whose_answers_are_complete_are_not_given_up() {
                     let answer = respond.send_response(response.body(()).unwrap(), false);
                     let mut answer = answer.unwrap();
                     answer.send_data("done".into(), false).unwrap();
-                    // The client has all that it waits for, and asks again.
+                    // The client has everything that it waits for, and sends another request.
                     let reset = std::future::poll_fn(|cx| answer.poll_reset(cx));
                     if timeout(Duration::from_millis(50), reset).await.is_ok() {
                         count.fetch_add(1, Ordering::Relaxed);

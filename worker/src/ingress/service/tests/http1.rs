@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_request_arrives_as_it_was_sent_from_the_worker() {
+async fn a_request_arrives_as_it_was_sent_and_comes_from_the_worker() {
     let rig = Rig::start(QUICK).await;
     let mut listener = rig.listen();
     let mut client = rig
@@ -52,7 +52,7 @@ async fn either_family_is_found() {
 }
 
 #[tokio::test]
-async fn connections_are_used_again_and_closed_when_nobody_does() {
+async fn connections_are_reused_and_closed_when_unused() {
     let limits = PortLimits {
         idle_timeout: Duration::from_millis(50),
         ..QUICK
@@ -73,7 +73,7 @@ async fn connections_are_used_again_and_closed_when_nobody_does() {
         exactly(&mut client, "ok").await;
     }
     let end = rest(guest.as_mut().unwrap()).await.unwrap();
-    assert_eq!(end, "", "an end in good order");
+    assert_eq!(end, "", "a clean end");
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn no_more_connections_are_kept_than_the_limit() {
         rest(&mut client).await.unwrap();
         guests.push(guest);
     }
-    // The one that was longest unused.
+    // This is the one that was unused for longest.
     assert_eq!(rest(&mut guests[0]).await.unwrap(), "");
     let open = 2 * QUICK.idle;
     drop(guests.remove(0));
@@ -100,7 +100,7 @@ async fn no_more_connections_are_kept_than_the_limit() {
 }
 
 #[tokio::test]
-async fn a_request_is_sent_again_only_when_that_cannot_do_harm() {
+async fn a_request_is_sent_again_only_if_that_can_do_no_harm() {
     for (request, repeated) in [
         (GET.to_owned(), true),
         (GET.replace("GET", "DELETE"), true),
@@ -161,7 +161,7 @@ async fn a_request_on_a_fresh_connection_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_the_answer_says_so() {
+async fn the_answer_says_that_nothing_listens() {
     let rig = Rig::start(QUICK).await;
     let answer = rig.ask(GET).await;
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
@@ -170,7 +170,7 @@ async fn where_nobody_listens_the_answer_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_told_as_such() {
+async fn an_invalid_answer_is_reported_as_such() {
     for (bytes, wanted) in [
         ("what?\r\n\r\n", "did not answer in HTTP/1.1"),
         (
@@ -236,7 +236,7 @@ async fn heads_pass_up_to_their_limits_whatever_follows_them() {
         let mut client = rig.send(GET).await;
         let mut guest = accept(&mut listener).await;
         head(&mut guest).await;
-        // It may be cut off while it writes.
+        // The connection may be cut while the guest writes.
         let _ = within(guest.write_all(bytes.as_bytes())).await;
         let answer = rest(&mut client).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
@@ -245,7 +245,7 @@ async fn heads_pass_up_to_their_limits_whatever_follows_them() {
 }
 
 #[tokio::test]
-async fn bytes_after_an_answer_are_nobodys() {
+async fn bytes_after_an_answer_are_discarded() {
     let rig = Rig::start(QUICK).await;
     let mut listener = rig.listen();
     let mut client = rig.send(GET).await;
@@ -377,7 +377,7 @@ async fn draining_waits_for_answers_and_closes_what_is_idle() {
 }
 
 #[tokio::test]
-async fn a_service_that_starts_again_is_connected_to_anew() {
+async fn a_service_that_starts_again_gets_new_connections() {
     let rig = Rig::start(QUICK).await;
     for _ in 0..3 {
         let life = rig.network.scope();

@@ -1,4 +1,4 @@
-//! Services that speak HTTP/2.
+//! Tests of services that speak HTTP/2.
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -15,7 +15,7 @@ use super::*;
 type Client = conn::http2::SendRequest<Full<Bytes>>;
 
 impl Rig {
-    /// A client with one connection of HTTP/2 to the ingress.
+    /// Returns a client with one HTTP/2 connection to the ingress.
     async fn http2(&self) -> Client {
         let io = TokioIo::new(self.client().await);
         let executor = TokioExecutor::new();
@@ -25,8 +25,8 @@ impl Rig {
     }
 }
 
-/// Echoes each request's body with trailers, on every connection; tells of each connection, and of
-/// each request its path when it arrives and `gone PATH` when it was given up. A path `/wait` is
+/// Echoes each request's body with trailers, on every connection. Reports each connection, the path
+/// of each request when it arrives, and `gone PATH` when it was given up. A request for `/wait` is
 /// never answered.
 fn serve(mut listener: Listener) -> mpsc::UnboundedReceiver<String> {
     let (tell, told) = mpsc::unbounded_channel();
@@ -120,8 +120,8 @@ async fn a_client_of_http1_reaches_a_service_of_http2() {
     assert!(answer.contains("\r\n5\r\nhello\r\n0\r\n"), "{answer}");
 }
 
-/// The service has said all that it will, and takes no more: however far the request is by then,
-/// the answer is the client's.
+/// The service has sent its answer and reads no more. However much of the request was sent by then,
+/// the client gets the answer.
 #[tokio::test]
 async fn an_answer_before_the_end_of_a_request_is_whole_though_the_service_closes() {
     let long = "x".repeat(200_000);
@@ -132,7 +132,7 @@ async fn an_answer_before_the_end_of_a_request_is_whole_though_the_service_close
         let handshake = conn::http2::handshake(TokioExecutor::new(), io);
         let (mut client, connection) = handshake.await.unwrap();
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        // Without an end.
+        // This body has no end.
         let chunk = Bytes::from(vec![b'u'; 16 << 10]);
         let frames =
             futures::stream::repeat_with(move || Ok::<_, io::Error>(Frame::data(chunk.clone())));
@@ -180,7 +180,7 @@ async fn a_crowd_shares_few_connections() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_is_reset_alone() {
+async fn only_a_request_that_is_given_up_is_reset() {
     let rig = Rig::start(QUICK).await;
     let mut told = serve(rig.listen());
     let mut client = rig.http2().await;
@@ -226,7 +226,7 @@ async fn idle_connections_are_closed_and_opened_again() {
 }
 
 #[tokio::test]
-async fn a_service_that_does_not_speak_http2_is_told_of() {
+async fn a_service_that_does_not_speak_http2_is_reported() {
     let rig = Rig::start(QUICK).await;
     let mut listener = rig.listen();
     let mut client = rig
@@ -275,7 +275,7 @@ async fn responses_that_are_not_valid_become_a_502_with_the_reason() {
             .fold(head, |head, n| head.header("content-length", n))
     };
     for (head, words) in [
-        // By h2 or by this ingress.
+        // Either h2 or this ingress refuses it.
         (lengths(["2", "3"]), "port 80 of the service"),
         (fields(201), "at most 200 fields are passed on"),
         (field(65_600), "at most 65536 bytes are passed on"),

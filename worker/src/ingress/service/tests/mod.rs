@@ -1,5 +1,5 @@
-//! An ingress with real clients on one side, and on the other a service that each test plays by
-//! hand.
+//! Tests of an ingress with real clients on one side, and on the other a service that each test
+//! plays by hand.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,10 +27,10 @@ use crate::{
     logs::{LogHub, LogLimits},
 };
 
-/// Longer than anything here takes: what waits for it has failed.
+/// Longer than anything here takes. A wait that reaches it has failed.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// For what should come at once.
+/// Limits for tests in which the timeouts should pass at once.
 const QUICK: PortLimits = PortLimits {
     requests: 1024,
     idle: 2,
@@ -43,11 +43,11 @@ const QUICK: PortLimits = PortLimits {
     },
 };
 
-/// A service on port 80 with the route `a.localhost`, over HTTP/1.1, and `b.localhost`, over
+/// A service on port 80 with the routes `a.localhost`, over HTTP/1.1, and `b.localhost`, over
 /// HTTP/2.
 struct Rig {
     network: Network,
-    /// What the service holds in the network.
+    /// The scope of the service in the network.
     service: Scope,
     port: Arc<ServicePort>,
     address: SocketAddr,
@@ -99,20 +99,20 @@ impl Rig {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// A client that has sent these bytes.
+    /// Returns a client that has sent these bytes.
     async fn send(&self, request: &str) -> TcpStream {
         let mut client = self.client().await;
         client.write_all(request.as_bytes()).await.unwrap();
         client
     }
 
-    /// Everything that is answered to one request.
+    /// Returns everything that is answered to one request.
     async fn ask(&self, request: &str) -> String {
         let mut client = self.send(request).await;
         within(rest(&mut client)).await.unwrap()
     }
 
-    /// Returns once nothing is open in the network but listeners.
+    /// Waits until only listeners are open in the network.
     async fn is_quiet(&self) {
         let quiet = |counts: Counts| counts.sockets == counts.listeners;
         until(|| quiet(self.network.counts())).await;
@@ -144,7 +144,7 @@ async fn accept(listener: &mut Listener) -> Stream {
     within(listener.accept()).await.unwrap()
 }
 
-/// Everything up to an empty line, and nothing after it.
+/// Reads up to an empty line, and nothing after it.
 async fn head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -159,7 +159,7 @@ async fn exactly(stream: &mut (impl tokio::io::AsyncRead + Unpin), wanted: &str)
     assert_eq!(String::from_utf8(bytes).unwrap(), wanted);
 }
 
-/// Everything up to the end of the stream.
+/// Reads to the end of the stream.
 async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<String> {
     let mut text = String::new();
     within(stream.read_to_string(&mut text)).await?;

@@ -1,4 +1,4 @@
-//! Bodies on their way: as they come, as fast as they are taken, and broken off.
+//! Tests of how bodies pass: as they arrive, as fast as they are read, and broken off.
 
 use super::*;
 
@@ -58,7 +58,7 @@ async fn both_directions_flow_at_once_with_trailers() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_promised_waits_until_the_service_wants_it() {
+async fn an_announced_body_waits_until_the_service_wants_it() {
     let expect = format!("{POST}Content-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     let rig = Rig::start(QUICK).await;
     let mut listener = rig.listen();
@@ -73,7 +73,7 @@ async fn a_body_that_was_promised_waits_until_the_service_wants_it() {
     write(&mut guest, OK).await;
     assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
 
-    // Refused at once: the client is not told to go on.
+    // The service refuses at once, so the client gets no 100 Continue.
     let mut client = rig.send(&expect).await;
     head(&mut guest).await;
     write(
@@ -83,13 +83,13 @@ async fn a_body_that_was_promised_waits_until_the_service_wants_it() {
     .await;
     let answer = head(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 417 "), "{answer}");
-    // Nobody can know what a client that was refused sends next.
+    // It is not known what a client that was refused sends next.
     let error = rest(&mut guest).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
-async fn a_service_that_knows_no_expectations_gets_the_body_anyway() {
+async fn a_service_that_does_not_support_expectations_gets_the_body_anyway() {
     let limits = PortLimits {
         continue_timeout: Duration::from_millis(20),
         ..QUICK
@@ -125,7 +125,7 @@ async fn an_answer_may_come_before_the_request_has_ended() {
     let answer = head(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     exactly(&mut client, "big").await;
-    // That connection is not one for the next request.
+    // The connection is not used for the next request.
     let _second = rig.send(GET).await;
     let mut second = accept(&mut listener).await;
     head(&mut second).await;
@@ -135,7 +135,7 @@ async fn an_answer_may_come_before_the_request_has_ended() {
 async fn a_client_is_read_no_faster_than_the_service_reads() {
     let rig = Rig::start(QUICK).await;
     let mut listener = rig.listen();
-    // More than all the kernel's buffers hold.
+    // This is more than all the buffers of the kernel hold.
     let total = 64 << 20;
     let mut client = rig
         .send(&format!("{POST}Content-Length: {total}\r\n\r\n"))
@@ -183,14 +183,14 @@ async fn a_service_writes_no_faster_than_the_client_reads() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_takes_its_request_along() {
+async fn a_client_that_disconnects_ends_its_request() {
     let rig = Rig::start(QUICK).await;
     let mut listener = rig.listen();
-    // Before the answer, during it, and during the request.
+    // It disconnects before the answer, during it, and during the request.
     let before = rig.send(GET).await;
     let mut guest = accept(&mut listener).await;
     head(&mut guest).await;
-    // An end of stream alone would be that of a client that has said all, and waits.
+    // A mere end of stream would mean a client that has sent everything and waits.
     before.set_zero_linger().unwrap();
     drop(before);
     let error = rest(&mut guest).await.unwrap_err();
@@ -222,7 +222,7 @@ async fn a_client_that_goes_takes_its_request_along() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_not_taken_for_whole() {
+async fn a_body_that_breaks_off_is_not_mistaken_for_a_complete_one() {
     for begin in [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -256,7 +256,7 @@ async fn a_request_that_is_sent_slowly_does_not_time_out() {
     head(&mut guest).await;
     let began = tokio::time::Instant::now();
     for _ in 0..4 {
-        // Time is what this is about: more than a quarter of the limit, four times.
+        // This test is about time: more than a quarter of the limit passes, four times.
         tokio::time::sleep(limits.head_timeout * 3 / 10).await;
         write(&mut client, "x").await;
         exactly(&mut guest, "x").await;

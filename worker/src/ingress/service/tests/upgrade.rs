@@ -1,4 +1,4 @@
-//! Connections that become something else than HTTP.
+//! Tests of connections that switch to another protocol than HTTP.
 
 use super::*;
 
@@ -6,7 +6,7 @@ const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a.localhost\r\nConnection: keep-a
 const AGREE: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n";
 
-/// A client and a service that agreed, each having said a word already.
+/// Returns a client and a service that agreed on a protocol, each of which has sent a few bytes.
 async fn upgraded(rig: &Rig, listener: &mut Listener) -> (TcpStream, Stream) {
     let mut client = rig.send(ASK).await;
     let mut guest = accept(listener).await;
@@ -50,7 +50,7 @@ async fn bytes_pass_both_ways_until_both_have_ended() {
 }
 
 #[tokio::test]
-async fn what_the_client_said_too_early_is_not_lost() {
+async fn bytes_that_the_client_sent_too_early_are_not_lost() {
     let rig = Rig::start(QUICK).await;
     let mut listener = rig.listen();
     let mut client = rig.send(&format!("{ASK}early")).await;
@@ -94,7 +94,7 @@ async fn a_service_may_refuse() {
     let answer = head(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 426 "), "{answer}");
     exactly(&mut client, "no").await;
-    // Both connections go on with HTTP.
+    // Both connections continue with HTTP.
     write(&mut client, GET).await;
     head(&mut guest).await;
     write(&mut guest, OK).await;
