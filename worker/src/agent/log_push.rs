@@ -29,7 +29,7 @@ pub(super) async fn push_logs(
         }
     };
 
-    // The first message tells the control plane at once that the worker answers.
+    // The first message shows the control plane at once that the worker answers.
     let first = stream::once(future::ready(request(Vec::new())));
     let rest = stream::unfold(lines, |lines| async {
         let mut lines = lines?;

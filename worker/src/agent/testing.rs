@@ -190,7 +190,7 @@ impl Peer {
         }
     }
 
-    /// Returns the sequence of the next heartbeat, before which there must be no report.
+    /// Returns the sequence of the next heartbeat. Fails if a report comes before it.
     pub async fn heartbeat(&mut self) -> u64 {
         match self.receive().await {
             Some(session_request::Message::Heartbeat(beat)) => beat.sequence,

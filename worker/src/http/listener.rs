@@ -87,7 +87,7 @@ impl Default for Limits {
 
 /// Answers the requests of a listener.
 pub trait Front: Clone + Send + Sync + 'static {
-    /// Whether the clients are other workers. Their connections carry the requests of many clients,
+    /// True if the clients are other workers. Their connections carry the requests of many clients,
     /// and must not end because of what a single client does.
     const WORKERS: bool = false;
 

@@ -40,7 +40,7 @@ pub struct ReportBook {
 pub struct ReplicaState {
     pub phase: Phase,
     pub ready: bool,
-    /// Whether the service of a replica that has stopped ended by itself as its policy requires.
+    /// True if the service of a replica that has stopped ended by itself as its policy requires.
     pub completed: bool,
     /// The exact number of restarts of its service.
     pub restarts: u32,
@@ -67,7 +67,7 @@ pub struct Change {
     pub replica: String,
     /// The version of its last change.
     pub version: u64,
-    /// Whether it has ended permanently, by itself or because it was ordered to stop.
+    /// True if it has ended permanently, by itself or because it was ordered to stop.
     pub ends: bool,
 }
 

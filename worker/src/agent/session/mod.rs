@@ -93,11 +93,11 @@ pub struct Session {
     /// Renewed with each heartbeat that is acknowledged.
     pub lease: Arc<SharedLease>,
     pub keeper: Arc<Keeper>,
-    /// What an earlier worker ran, which runs again if no control plane can be reached.
+    /// The assignments of an earlier worker, which run again if no control plane can be reached.
     pub left: Vec<Assignment>,
-    /// What the earlier worker had seen.
+    /// The state that the earlier worker had seen.
     pub seen: Seen,
-    /// Whether a control plane has sent everything that should run.
+    /// True once a control plane has sent everything that should run.
     pub told: AtomicBool,
     /// The connection for artifacts, which is separate so that bytes never delay a heartbeat.
     pub source: watch::Sender<Option<Channel>>,
@@ -113,7 +113,7 @@ pub struct Session {
 struct Tries {
     backoff: Backoff,
     seen: Seen,
-    /// Whether the worker runs what a control plane sent. It then follows no other cluster and no
+    /// True if the worker runs what a control plane sent. It then follows no other cluster and no
     /// earlier term until it is restarted.
     bound: Arc<AtomicBool>,
     /// The last failure that was logged.

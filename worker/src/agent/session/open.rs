@@ -43,11 +43,11 @@ pub(super) struct Open<'a> {
     /// The assignments that are being written to disk. Nothing else is read until then, so they are
     /// followed in order. It is a separate task, which finishes even if the session ends.
     keeping: Option<JoinHandle<Kept>>,
-    /// Whether the control plane knows that the worker is stopping.
+    /// True if the control plane knows that the worker is stopping.
     leaves: bool,
     /// The dropped assignments that have not been reported yet.
     dropped: Option<v1::DroppedAssignments>,
-    /// Whether the control plane sends the listeners of workers. An earlier version does not, and
+    /// True if the control plane sends the listeners of workers. An earlier version does not, and
     /// the addresses of routes are used instead.
     knows_listeners: bool,
     /// The listeners of this worker that the control plane knows.

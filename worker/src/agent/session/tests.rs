@@ -172,7 +172,7 @@ async fn hello_describes_the_worker_and_its_replicas() {
     assert_eq!((report.replica.as_str(), report.restarts), ("r-1", 4));
     assert_eq!(report.transitions[0].reason, "Started");
 
-    // What Hello contained is not reported again. A change is, without the earlier transition.
+    // The content of Hello is not reported again. A change is, without the earlier transition.
     assert_eq!(peer.heartbeat().await, 1);
     fixture.record("r-1", Phase::Backoff);
     let report = peer.report().await;

@@ -34,7 +34,7 @@ use crate::{
 pub struct Keeper {
     store: Store,
     kept: Mutex<BTreeMap<String, Saved>>,
-    /// Whether the last change was written.
+    /// True if the last change was written.
     works: AtomicBool,
 }
 
@@ -45,7 +45,7 @@ pub struct Kept {
     pub restarts: HashMap<String, u32>,
 }
 
-/// What a worker knows when it starts.
+/// The state that a worker knows when it starts.
 #[derive(Debug, Default)]
 pub struct Last {
     pub seen: Seen,

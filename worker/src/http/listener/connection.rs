@@ -58,13 +58,13 @@ pub(super) struct Listener<F> {
 /// The state that the requests of a connection leave for its end.
 #[derive(Default)]
 struct Memory {
-    /// Whether there was a request.
+    /// True if there was a request.
     used: AtomicBool,
     /// The last HTTP/1.1 request that had a body.
     exchange: Mutex<Option<Arc<Exchange>>>,
     /// The tunnel that follows a switch of protocols.
     tunnel: Mutex<Option<(BoxFuture<'static, ()>, InFlight)>>,
-    /// Whether the client would mistake the end of the connection for the end of the answer.
+    /// True if the client would mistake the end of the connection for the end of the answer.
     ends_answer: AtomicBool,
 }
 

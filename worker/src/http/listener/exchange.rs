@@ -70,7 +70,7 @@ pub(super) struct Budget {
 #[derive(Debug)]
 pub(super) struct Exchange {
     budget: Budget,
-    /// Whether the client waits for `100 Continue` before it sends its body.
+    /// True if the client waits for `100 Continue` before it sends its body.
     expects: bool,
     complete: AtomicBool,
     cut: AtomicBool,
@@ -86,7 +86,7 @@ pub(super) struct Exchange {
 pub struct ClientBody {
     /// `None` if it is empty.
     incoming: Option<(Incoming, Arc<Exchange>)>,
-    /// Whether the client was asked to send it.
+    /// True if the client was asked to send it.
     begun: bool,
 }
 

@@ -41,7 +41,7 @@ pub(super) struct Socket {
 #[derive(Debug, Default)]
 struct Shared {
     turns: Arc<Turns>,
-    /// Whether the client has closed its side or the connection is broken, so that nothing more
+    /// True if the client has closed its side or the connection is broken, so that nothing more
     /// arrives.
     over: AtomicBool,
 }

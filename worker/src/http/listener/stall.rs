@@ -10,7 +10,7 @@ use hyper::rt::Executor;
 use tokio::time::sleep;
 
 thread_local! {
-    /// What the stream that this thread polls did with its answer.
+    /// The progress of the answer of the stream that this thread polls.
     static ANSWER: Cell<Answer> = const { Cell::new(Answer::Untouched) };
 }
 

@@ -25,7 +25,7 @@ const RETURN: Duration = Duration::from_secs(1);
 
 /// A client's body, which is lent to one attempt after another.
 pub(super) struct Source {
-    /// Whether the request has no body.
+    /// True if the request has no body.
     empty: bool,
     shared: Arc<Shared>,
 }
@@ -43,7 +43,7 @@ struct State {
     /// The frames that were read from it.
     read: Vec<Bytes>,
     size: usize,
-    /// Whether more was read than is kept, or there will be no further attempt.
+    /// True if more was read than is kept, or no further attempt will follow.
     lost: bool,
 }
 

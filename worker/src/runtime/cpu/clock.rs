@@ -28,7 +28,7 @@ pub(super) struct EpochClock {
 
 #[derive(Default)]
 struct Shared {
-    /// Whether a guest has computed since the last tick.
+    /// True if a guest has computed since the last tick.
     used: AtomicBool,
     resting: AtomicBool,
     stop: AtomicBool,

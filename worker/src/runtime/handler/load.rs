@@ -19,7 +19,7 @@ pub(super) struct Load {
     /// The number of requests whose answer is not complete.
     running: u32,
     taken: u32,
-    /// Whether a request was given up in it. It then takes no more.
+    /// True if a request was given up in it. It then takes no more.
     condemned: bool,
     /// The time by which all of its requests must have ended.
     deadline: Instant,
@@ -28,7 +28,7 @@ pub(super) struct Load {
     answered: Option<Instant>,
     /// The place that is held by the work after the last answer.
     rest: Option<Slot>,
-    /// Whether the guest does nothing, even if those that wait for its answers have not noticed
+    /// True if the guest does nothing, even if those that wait for its answers have not noticed
     /// yet.
     quiet: bool,
     ended: bool,
@@ -43,7 +43,7 @@ pub(super) enum Next {
     Ends,
 }
 
-/// What an instance is doing.
+/// The current work of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     Answering {

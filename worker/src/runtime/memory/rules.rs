@@ -16,7 +16,7 @@ pub(super) struct Ask {
     pub bytes: u64,
     /// The bytes by which all guests of the replica exceed their reserves once this is granted.
     pub excess: u64,
-    /// Whether no other replica is on the worker. Nothing is then kept for others.
+    /// True if no other replica is on the worker. Nothing is then kept for others.
     pub alone: bool,
 }
 

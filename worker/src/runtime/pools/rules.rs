@@ -28,7 +28,7 @@ pub(super) struct Ask {
     pub committed: u32,
     /// The reserve of this workload, and of each other.
     pub reserve: u32,
-    /// What the reserve would be with one more workload.
+    /// The reserve of each workload if there were one more.
     pub next_reserve: u32,
     /// The amount that this workload holds.
     pub has: u32,

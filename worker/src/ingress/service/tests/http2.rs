@@ -120,7 +120,7 @@ async fn a_client_of_http1_reaches_a_service_of_http2() {
     assert!(answer.contains("\r\n5\r\nhello\r\n0\r\n"), "{answer}");
 }
 
-/// The service has sent its answer and reads no more. However much of the request was sent by then,
+/// The service has sent its answer and reads no more. However much of the request was already sent,
 /// the client gets the answer.
 #[tokio::test]
 async fn an_answer_before_the_end_of_a_request_is_whole_though_the_service_closes() {

@@ -225,7 +225,7 @@ async fn heads_pass_up_to_their_limits() {
     assert_eq!(server.connections(), 0);
 }
 
-/// The server has sent its answer and takes no more. However much of the request was sent by then,
+/// The server has sent its answer and takes no more. However much of the request was already sent,
 /// the guest gets the answer.
 #[tokio::test]
 async fn an_answer_that_comes_before_the_request_has_ended_is_whole() {
