@@ -1,13 +1,20 @@
 //! Links the imports of one guest to exports of its workload's components. Each call gets a fresh
 //! instance.
 
-mod typed;
+mod define;
+mod flat;
+mod layout;
+mod lift;
+mod lower;
+#[cfg(test)]
+mod tests;
+mod values;
 
 use std::{collections::HashMap, sync::Arc};
 
 use warren_model::{link::Link, name::Name};
 use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Linker, Lower, Val,
+    Component, ComponentExportIndex, Instance, Linker,
     types::{ComponentFunc, ComponentItem, Type},
 };
 
@@ -16,6 +23,7 @@ use super::{
     component::{Caller, Invocation},
     failure::Failure,
 };
+use values::{Arguments, Content, FLAT_PARAMS, FLAT_RESULTS, Results, Values};
 
 /// The reason why an import cannot be linked as planned.
 #[derive(Debug, thiserror::Error)]
@@ -78,60 +86,58 @@ pub(super) fn link(
                 continue;
             };
             let name = format!("{import}#{function}");
-            let (_, index) = exporter
-                .component()
-                .get_export(Some(&export), function)
-                .ok_or_else(|| missing(&name))?;
+            let exported = exporter.component().get_export(Some(&export), function);
+            let Some((ComponentItem::ComponentFunc(exported), index)) = exported else {
+                return Err(missing(&name));
+            };
+            if !same(&signature, &exported) {
+                return Err(failed(wasmtime::format_err!(
+                    "`{name}` has another type in component `{}`",
+                    exporter.name()
+                )));
+            }
             let callee = Arc::new(Callee {
                 component: Arc::clone(exporter),
                 function: name,
                 export: index,
                 failures: Failures::of(&signature),
             });
-            if !typed::define(&mut instance, function, &signature, &callee).map_err(failed)? {
-                callee.define(&mut instance, function).map_err(failed)?;
-            }
+            let answer = move |guest: &Guest, arguments| {
+                let (callee, caller) = (Arc::clone(&callee), Caller::of(guest));
+                async move { callee.answer(caller, arguments).await }
+            };
+            define::define(&mut instance, function, &signature, answer).map_err(failed)?;
         }
     }
     Ok(())
 }
 
+/// Returns whether values of one function's types can be passed as the other's.
+fn same(one: &ComponentFunc, other: &ComponentFunc) -> bool {
+    let params = one.params().map(|(_, ty)| ty);
+    params.eq(other.params().map(|(_, ty)| ty)) && one.results().eq(other.results())
+}
+
 impl Callee {
-    /// Defines a function of any signature. Values pass as [`Val`], which costs an allocation for
-    /// each compound value and 40 bytes for each element of a list.
-    fn define(
-        self: Arc<Self>,
-        instance: &mut wasmtime::component::LinkerInstance<'_, Guest>,
-        name: &str,
-    ) -> wasmtime::Result<()> {
-        instance.func_new_async(name, move |store, _, params, results| {
-            let callee = Arc::clone(&self);
-            let caller = Caller::of(store.data());
-            Box::new(async move {
-                let called = match caller.hold(params.iter().map(value_bytes).sum()) {
-                    Ok(_held) => callee.call_dynamic(caller, params, results).await,
-                    Err(failure) => Err(failure),
-                };
-                let Err(failure) = called else {
-                    return Ok(());
-                };
-                let value = match callee.failures {
-                    Failures::Text => Some(Box::new(Val::String(callee.say(&failure)))),
-                    Failures::Empty => None,
-                    Failures::Trap => return Err(callee.trap(failure)),
-                };
-                results[0] = Val::Result(Err(value));
-                Ok(())
-            })
-        })
+    /// Calls the function, and returns its results or, if it can express one, the result that
+    /// reports why the call failed.
+    async fn answer(&self, caller: Caller, arguments: Vec<u8>) -> wasmtime::Result<Content> {
+        let called = match caller.hold(arguments.capacity()) {
+            Ok(_held) => self.call(caller, arguments).await,
+            Err(failure) => Err(failure),
+        };
+        let failure = match called {
+            Ok(results) => return Ok(Content::Tape(results)),
+            Err(failure) => failure,
+        };
+        match self.failures {
+            Failures::Text => Ok(Content::Failed(Some(self.say(&failure)))),
+            Failures::Empty => Ok(Content::Failed(None)),
+            Failures::Trap => Err(self.trap(failure)),
+        }
     }
 
-    async fn call_dynamic(
-        &self,
-        caller: Caller,
-        params: &[Val],
-        results: &mut [Val],
-    ) -> Result<(), Failure> {
+    async fn call(&self, caller: Caller, arguments: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let deadline = self.component.deadline();
         let memory = self.component.instance_memory();
         self.component
@@ -139,32 +145,13 @@ impl Callee {
                 let mut callee = self.component.begin(caller, deadline, &memory).await?;
                 let result = async {
                     let function = callee.function(&self.export)?;
-                    function
-                        .call_async(&mut callee.guest.store, params, results)
-                        .await
-                }
-                .await;
-                self.end(callee, result)
-            })
-            .await
-            .map_err(|failure| self.log(failure))
-    }
-
-    /// Calls with types that are known at compile time, without an intermediate representation.
-    async fn call_typed<P, R>(&self, caller: Caller, params: P) -> Result<R, Failure>
-    where
-        P: ComponentNamedList + Lower + Send + Sync + 'static,
-        R: ComponentNamedList + Lift + Send + Sync + 'static,
-    {
-        let deadline = self.component.deadline();
-        let memory = self.component.instance_memory();
-        self.component
-            .until(deadline, &memory, async {
-                let mut callee = self.component.begin(caller, deadline, &memory).await?;
-                let result = async {
-                    let function = callee.function(&self.export)?;
-                    let typed = function.typed::<P, R>(&callee.guest.store)?;
-                    typed.call_async(&mut callee.guest.store, params).await
+                    let store = &mut callee.guest.store;
+                    // Fewer core values than there is room for are no problem.
+                    let function =
+                        function.typed::<Arguments<FLAT_PARAMS>, Results<FLAT_RESULTS>>(&*store)?;
+                    let arguments = Values(Content::Tape(arguments));
+                    let results = function.call_async(store, arguments).await?;
+                    Ok(results.into_tape())
                 }
                 .await;
                 self.end(callee, result)
@@ -217,30 +204,6 @@ impl Invocation {
             .get_func(&mut self.guest.store, export)
             .ok_or_else(|| wasmtime::format_err!("the function is not exported"))
     }
-}
-
-/// Returns the bytes that a value takes.
-fn value_bytes(value: &Val) -> usize {
-    let inner = match value {
-        Val::String(text) => text.len(),
-        Val::List(values) | Val::Tuple(values) => values.iter().map(value_bytes).sum(),
-        Val::Record(fields) => fields
-            .iter()
-            .map(|(name, value)| size_of::<String>() + name.len() + value_bytes(value))
-            .sum(),
-        Val::Variant(name, value) => name.len() + value.as_deref().map_or(0, value_bytes),
-        Val::Option(value) | Val::Result(Ok(value) | Err(value)) => {
-            value.as_deref().map_or(0, value_bytes)
-        }
-        Val::Enum(name) => name.len(),
-        Val::Flags(names) => names
-            .iter()
-            .map(|name| size_of::<String>() + name.len())
-            .sum(),
-        // Only numbers and handles are left; other types are never linked.
-        _ => 0,
-    };
-    size_of::<Val>() + inner
 }
 
 impl Failures {
