@@ -43,6 +43,7 @@ pub(super) enum Content {
 impl<const MOST: usize, const SLOTS: usize> Values<MOST, SLOTS> {
     pub(super) fn into_tape(self) -> Vec<u8> {
         match self.0 {
+            // No guest makes the other.
             Content::Tape(tape) => tape,
             Content::Failed(_) => Vec::new(),
         }
