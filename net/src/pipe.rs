@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     buffer::Buffer,
@@ -87,16 +87,26 @@ impl Pipe {
 
     /// Takes up to `max` bytes. The result is empty if there are none at present.
     pub fn read(&self, max: usize) -> Result<Bytes, ReadEnd> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         if state.buffer.is_empty() {
             return state.read_end().map_or(Ok(Bytes::new()), Err);
         }
-        let data = state.buffer.pop(max);
-        state.give_back();
-        let writer = state.room_made();
+        Ok(State::take(state, max))
+    }
+
+    /// Like [`Self::read`], but waits for bytes or an end.
+    pub fn poll_take(&self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Bytes, ReadEnd>> {
+        let mut state = self.state.lock();
+        if !state.buffer.is_empty() {
+            return Poll::Ready(Ok(State::take(state, max)));
+        }
+        if let Some(end) = state.read_end() {
+            return Poll::Ready(Err(end));
+        }
+        let old = register(&mut state.reader, cx);
         drop(state);
-        wake(writer);
-        Ok(data)
+        drop(old);
+        Poll::Pending
     }
 
     /// Copies the buffered bytes that fit into `out`, or waits for bytes or an end.
@@ -300,6 +310,16 @@ impl Pipe {
 }
 
 impl State {
+    /// Takes up to `max` bytes, and wakes the writer if it waits for room.
+    fn take(mut state: MutexGuard<'_, Self>, max: usize) -> Bytes {
+        let data = state.buffer.pop(max);
+        state.give_back();
+        let writer = state.room_made();
+        drop(state);
+        wake(writer);
+        data
+    }
+
     /// Returns why a reader with an empty buffer need not wait.
     fn read_end(&self) -> Option<ReadEnd> {
         match (self.taken, self.sent) {
