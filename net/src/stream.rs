@@ -86,6 +86,11 @@ impl Reader {
         self.pipe().poll_take(cx, max)
     }
 
+    /// Returns whether [`Self::try_read`] would return bytes or an end. Takes no lock.
+    pub fn is_ready(&self) -> bool {
+        self.pipe().is_readable()
+    }
+
     /// Waits until [`Self::try_read`] would return bytes or an end. Only the task that polled last
     /// is woken.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {

@@ -102,19 +102,18 @@ impl Source {
             Self::Send(socket) => socket.poll_sendable(cx),
         }
     }
-
-    /// Returns whether it holds at most one waker. A UDP socket may hold a second one, with the
-    /// machine's socket.
-    fn has_one_waker(&self) -> bool {
-        matches!(self, Self::Read(_) | Self::Write(_))
-    }
 }
 
 impl SocketPollable {
     /// Returns whether the source is ready, and registers with it if it is not.
     fn is_ready(&self) -> bool {
-        if self.source.has_one_waker() && Arc::strong_count(&self.registration) > 1 {
-            return false;
+        match &self.source {
+            // A UDP socket may hold a second waker, with the machine's socket.
+            Source::Read(_) | Source::Write(_) if Arc::strong_count(&self.registration) > 1 => {
+                return false;
+            }
+            Source::Read(reader) if reader.is_ready() => return true,
+            _ => {}
         }
         let waker = Waker::from(Arc::clone(&self.registration));
         let mut cx = Context::from_waker(&waker);
