@@ -16,8 +16,8 @@ pub(crate) enum Sent {
     Reset,
 }
 
-/// How far the reader has turned away. The state only ever moves down this list, and the first of
-/// the last two to be reached is final.
+/// The steps by which the reader turns away. It only ever moves down this list, and the
+/// first of the last two to be reached is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     Open,
@@ -38,7 +38,7 @@ pub(super) struct State {
     pub buffer: Buffer,
     /// The receive buffer's size, in bytes.
     pub capacity: usize,
-    /// How many bytes the writer was last promised. Its next write may be that long, even if the
+    /// The bytes that the writer was last promised. Its next write may be that long, even if the
     /// buffer shrinks in between.
     offered: usize,
     pool: Arc<Pool>,

@@ -34,11 +34,11 @@ pub struct Wakeups(Option<Arc<Shared>>);
 #[derive(Default)]
 struct Shared {
     task: AtomicWaker,
-    /// Whether a pollable was woken since the last scan began.
+    /// Is true if a pollable was woken since the last scan began.
     woken: AtomicBool,
 }
 
-/// What a pollable of ours waits for.
+/// The event that a pollable of ours waits for.
 pub(super) enum Source {
     /// Bytes to read, or an end.
     Read(Arc<Reader>),
@@ -189,7 +189,11 @@ impl Host for SocketsView<'_> {
         let mut ready = Vec::new();
         loop {
             others.clear();
-            poll_fn(|cx| Poll::Ready(shared.begin(cx))).await;
+            poll_fn(|cx| {
+                shared.begin(cx);
+                Poll::Ready(())
+            })
+            .await;
             scan(self.table, &pollables, &mut ready, &mut others)?;
             if others.is_empty() {
                 if !ready.is_empty() {

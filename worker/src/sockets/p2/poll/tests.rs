@@ -174,11 +174,12 @@ async fn patiently<F: Future>(call: F) -> F::Output {
 async fn one_ready_connection_of_a_thousand_is_found_each_time() {
     let (mut store, mut peers) = Store::new(1_000).await;
     let list = store.pollables.clone();
-    for at in [0, 999, 500, 500, 1] {
+    for position in [0, 999, 500, 500, 1] {
+        let at = position as usize;
         let ready = store.poll_until(&list, || write(&mut peers[at], b"x"));
-        assert_eq!(ready.await, [at as u32]);
+        assert_eq!(ready.await, [position]);
         // It stays ready until it is read.
-        assert_eq!(store.poll(&list).await.unwrap(), [at as u32]);
+        assert_eq!(store.poll(&list).await.unwrap(), [position]);
         assert_eq!(store.read(at).unwrap(), b"x");
     }
 }
