@@ -288,3 +288,6 @@ fn check_blocking(length: u64) -> StreamResult<()> {
         false => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
