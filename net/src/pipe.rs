@@ -1,13 +1,18 @@
 //! One direction of a connection: a bounded buffer between a writer and a reader.
 
+mod state;
+
 use std::{
-    cmp, mem,
-    sync::Arc,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
 use bytes::{BufMut, Bytes};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     buffer::Buffer,
@@ -15,71 +20,22 @@ use super::{
     pool::Pool,
 };
 
-/// How the writer ended. The first end is final: a reset after a FIN does not undo it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    Open,
-    Fin,
-    Reset,
-}
+use state::State;
 
-/// How far the reader has turned away. The state only ever moves down this list, and the first of
-/// the last two to be reached is final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    Open,
-    /// `shutdown(receive)`: bytes that arrive are discarded, and the writer does not notice.
-    Stopped,
-    /// The reader was dropped but its socket is still open: bytes that arrive are discarded, and
-    /// turn the later close into a reset.
-    Dropped,
-    Closed,
-    Reset,
-}
-
-/// The most that a writer is promised at a time, in bytes: promised room is not available to other
-/// connections.
-const PROMISE: usize = 64 << 10;
+pub(super) use state::{Sent, Taken};
 
 pub(super) struct Pipe {
     state: Mutex<State>,
-}
-
-struct State {
-    buffer: Buffer,
-    /// The receive buffer's size, in bytes.
-    capacity: usize,
-    /// How many bytes the writer was last promised. Its next write may be that long, even if the
-    /// buffer shrinks in between.
-    offered: usize,
-    pool: Arc<Pool>,
-    /// Bytes taken from the pool: at least what is buffered and offered beyond the floor.
-    held: usize,
-    sent: Sent,
-    taken: Taken,
-    /// Whether bytes were discarded that the reader should have read.
-    lost: bool,
-    /// The task that waits for bytes or an end. Only the last one to poll is woken.
-    reader: Option<Waker>,
-    /// The task that waits for room or an end. Only the last one to poll is woken.
-    writer: Option<Waker>,
+    /// Whether there are bytes to read, or an end. Written only under the lock, so that readiness
+    /// can be tested without it.
+    readable: AtomicBool,
 }
 
 impl Pipe {
     pub fn new(capacity: usize, pool: Arc<Pool>) -> Self {
         Self {
-            state: Mutex::new(State {
-                buffer: Buffer::new(),
-                capacity,
-                offered: 0,
-                pool,
-                held: 0,
-                sent: Sent::Open,
-                taken: Taken::Open,
-                lost: false,
-                reader: None,
-                writer: None,
-            }),
+            state: Mutex::new(State::new(capacity, pool)),
+            readable: AtomicBool::new(false),
         }
     }
 
@@ -87,16 +43,26 @@ impl Pipe {
 
     /// Takes up to `max` bytes. The result is empty if there are none at present.
     pub fn read(&self, max: usize) -> Result<Bytes, ReadEnd> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         if state.buffer.is_empty() {
             return state.read_end().map_or(Ok(Bytes::new()), Err);
         }
-        let data = state.buffer.pop(max);
-        state.give_back();
-        let writer = state.room_made();
+        Ok(self.take(state, max))
+    }
+
+    /// Like [`Self::read`], but waits for bytes or an end.
+    pub fn poll_take(&self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Bytes, ReadEnd>> {
+        let mut state = self.state.lock();
+        if !state.buffer.is_empty() {
+            return Poll::Ready(Ok(self.take(state, max)));
+        }
+        if let Some(end) = state.read_end() {
+            return Poll::Ready(Err(end));
+        }
+        let old = register(&mut state.reader, cx);
         drop(state);
-        wake(writer);
-        Ok(data)
+        drop(old);
+        Poll::Pending
     }
 
     /// Copies the buffered bytes that fit into `out`, or waits for bytes or an end.
@@ -119,6 +85,7 @@ impl Pipe {
             return Poll::Pending;
         }
         let n = state.buffer.copy_to(out);
+        self.note_readable(&state);
         state.give_back();
         let writer = state.room_made();
         drop(state);
@@ -128,14 +95,39 @@ impl Pipe {
 
     /// Waits until there are bytes to read, or an end.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_readable() {
+            return Poll::Ready(());
+        }
         let mut state = self.state.lock();
-        if !state.buffer.is_empty() || state.read_end().is_some() {
+        if state.is_readable() {
             return Poll::Ready(());
         }
         let old = register(&mut state.reader, cx);
         drop(state);
         drop(old);
         Poll::Pending
+    }
+
+    /// Returns whether there are bytes to read, or an end.
+    pub fn is_readable(&self) -> bool {
+        self.readable.load(Ordering::Acquire)
+    }
+
+    /// Takes up to `max` bytes, and wakes the writer if it waits for room.
+    fn take(&self, mut state: MutexGuard<'_, State>, max: usize) -> Bytes {
+        let data = state.buffer.pop(max);
+        self.note_readable(&state);
+        state.give_back();
+        let writer = state.room_made();
+        drop(state);
+        wake(writer);
+        data
+    }
+
+    /// Records whether there is something to read. Must follow every change of the buffer and of
+    /// how either side ended.
+    fn note_readable(&self, state: &State) {
+        self.readable.store(state.is_readable(), Ordering::Release);
     }
 
     /// Records that the reader has turned away, and discards what is buffered.
@@ -154,6 +146,7 @@ impl Pipe {
         }
         state.taken = taken;
         let discarded = mem::replace(&mut state.buffer, Buffer::new());
+        self.note_readable(&state);
         state.give_back();
         let wakers = (state.reader.take(), state.writer.take());
         drop(state);
@@ -207,6 +200,7 @@ impl Pipe {
             };
         }
         state.buffer.push(data);
+        self.note_readable(&state);
         state.give_back();
         let reader = state.reader.take();
         drop(state);
@@ -228,6 +222,7 @@ impl Pipe {
             return Poll::Ready(Ok(n));
         }
         state.buffer.append(&data[..n]);
+        self.note_readable(&state);
         state.give_back();
         let reader = state.reader.take();
         drop(state);
@@ -289,127 +284,12 @@ impl Pipe {
         if state.sent != Sent::Open {
             return;
         }
-        state.sent = sent;
-        state.offered = 0;
-        state.give_back();
+        state.finish(sent);
+        self.note_readable(&state);
         let wakers = (state.reader.take(), state.writer.take());
         drop(state);
         wake(wakers.0);
         wake(wakers.1);
-    }
-}
-
-impl State {
-    /// Returns why a reader with an empty buffer need not wait.
-    fn read_end(&self) -> Option<ReadEnd> {
-        match (self.taken, self.sent) {
-            (Taken::Reset, _) => Some(ReadEnd::Reset),
-            (Taken::Stopped | Taken::Dropped | Taken::Closed, _) => Some(ReadEnd::Eof),
-            (Taken::Open, Sent::Open) => None,
-            (Taken::Open, Sent::Fin) => Some(ReadEnd::Eof),
-            (Taken::Open, Sent::Reset) => Some(ReadEnd::Reset),
-        }
-    }
-
-    fn write_end(&self) -> Option<WriteEnd> {
-        match (self.sent, self.taken) {
-            (Sent::Fin, _) => Some(WriteEnd::Shutdown),
-            (Sent::Reset, _) | (Sent::Open, Taken::Reset) => Some(WriteEnd::Reset),
-            (Sent::Open, Taken::Closed) => Some(WriteEnd::Closed),
-            (Sent::Open, Taken::Open | Taken::Stopped | Taken::Dropped) => None,
-        }
-    }
-
-    /// Returns how many bytes a write could take now, as far as the pool can supply them.
-    fn room(&self) -> usize {
-        if self.discards() {
-            return cmp::max(self.capacity, self.offered);
-        }
-        let free = self.free();
-        let wanted = self.capacity.saturating_sub(self.buffer.len());
-        let room = match wanted > free {
-            true => cmp::min(wanted, free.saturating_add(self.pool.left())),
-            false => wanted,
-        };
-        cmp::max(room, self.offered)
-    }
-
-    /// Returns how many bytes can be buffered without taking more from the pool.
-    fn free(&self) -> usize {
-        (self.pool.floor + self.held).saturating_sub(self.buffer.len())
-    }
-
-    /// Makes room for up to `wanted` bytes, taking what is missing from the pool, and returns how
-    /// many can be buffered now.
-    fn secure(&mut self, wanted: usize) -> usize {
-        let free = self.free();
-        if wanted > free {
-            self.held += self.pool.take(wanted - free);
-        }
-        cmp::min(wanted, self.free())
-    }
-
-    /// Returns to the pool what neither the buffer nor the promise needs.
-    fn give_back(&mut self) {
-        // Discarded bytes take no memory.
-        let needed = match self.discards() {
-            true => 0,
-            false => (self.buffer.len() + self.offered).saturating_sub(self.pool.floor),
-        };
-        if self.held > needed {
-            self.pool.give(self.held - needed);
-            self.held = needed;
-        }
-    }
-
-    fn offer(&mut self) -> Result<usize, WriteEnd> {
-        if let Some(end) = self.write_end() {
-            return Err(end);
-        }
-        let wanted = self.capacity.saturating_sub(self.buffer.len()).min(PROMISE);
-        self.offered = match self.discards() {
-            true => cmp::min(self.capacity, PROMISE),
-            false => self.secure(wanted),
-        };
-        self.give_back();
-        Ok(self.offered)
-    }
-
-    /// Decides how many of `len` bytes are written now, and secures the room for them.
-    fn accept(&mut self, len: usize) -> Result<usize, WriteEnd> {
-        if let Some(end) = self.write_end() {
-            return Err(end);
-        }
-        let n = if self.discards() {
-            cmp::min(len, self.room())
-        } else {
-            let room = self.capacity.saturating_sub(self.buffer.len());
-            self.secure(cmp::min(len, cmp::max(room, self.offered)))
-        };
-        if n > 0 {
-            self.offered = 0;
-        }
-        self.lost |= n > 0 && self.taken == Taken::Dropped;
-        Ok(n)
-    }
-
-    fn discards(&self) -> bool {
-        self.taken != Taken::Open
-    }
-
-    /// Returns the waker of the writer, if it waits and can now write.
-    fn room_made(&mut self) -> Option<Waker> {
-        if self.writer.is_some() && self.room() > 0 {
-            self.writer.take()
-        } else {
-            None
-        }
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.pool.give(self.held);
     }
 }
 

@@ -80,6 +80,17 @@ impl Reader {
         self.pipe().read(max)
     }
 
+    /// Like [`Self::try_read`], but waits for bytes or an end. Shares its waker with
+    /// [`Self::poll_ready`].
+    pub fn poll_take(&self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Bytes, ReadEnd>> {
+        self.pipe().poll_take(cx, max)
+    }
+
+    /// Returns whether [`Self::try_read`] would return bytes or an end. Takes no lock.
+    pub fn is_ready(&self) -> bool {
+        self.pipe().is_readable()
+    }
+
     /// Waits until [`Self::try_read`] would return bytes or an end. Only the task that polled last
     /// is woken.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {

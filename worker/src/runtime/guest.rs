@@ -13,7 +13,7 @@ use crate::{
     lease::{LeaseExpired, SharedLease, Tenure},
     logs::{ReplicaLog, Stream},
     policy::{Policy, Role},
-    sockets::{GuestNetwork, HasSockets, SocketsView},
+    sockets::{GuestNetwork, HasSockets, SocketsView, p2::Wakeups},
     volumes::Mount,
 };
 
@@ -185,6 +185,7 @@ impl GuestTemplate {
                 host: self.host.clone(),
                 table,
                 network,
+                wakeups: Wakeups::default(),
                 limiter: Limiter::new(self.memory_limit, Arc::clone(memory)),
                 files: OpenFiles::default(),
                 account: Account::new(&self.host_budget, self.environment_bytes()),
@@ -254,6 +255,7 @@ pub struct Guest {
     host: HostStates,
     table: ResourceTable,
     network: GuestNetwork,
+    wakeups: Wakeups,
     limiter: Limiter,
     files: OpenFiles,
     account: Account,
@@ -311,6 +313,7 @@ impl HasSockets for Guest {
             table: &mut self.table,
             wasi: self.wasi.sockets(),
             network: &self.network,
+            wakeups: &mut self.wakeups,
         }
     }
 

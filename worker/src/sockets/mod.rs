@@ -34,6 +34,7 @@ pub struct SocketsView<'a> {
     pub table: &'a mut ResourceTable,
     pub wasi: &'a mut WasiSocketsCtx,
     pub network: &'a GuestNetwork,
+    pub wakeups: &'a mut p2::Wakeups,
 }
 
 /// A store's data that has the socket interfaces, as it has those of WASI by `WasiView`.

@@ -2,10 +2,13 @@
 //!
 //! `tcp`, `tcp-create-socket`, `udp`, `udp-create-socket` and `ip-name-lookup` are implemented
 //! here. `network` and `instance-network` only pass out a token that has no meaning; wasmtime's are
-//! used.
+//! used. `wasi:io/poll` and `wasi:io/streams` are implemented here as well, for all pollables and
+//! streams, so that those of our sockets take the short way.
 
+mod io;
 mod lookup;
 mod machine;
+mod poll;
 mod streams;
 mod tcp;
 mod udp;
@@ -13,14 +16,19 @@ mod udp;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::p2::{
     SocketResult,
-    bindings::sockets::{
-        ip_name_lookup,
-        network::{self, ErrorCode, Network},
-        tcp as tcp_binding, tcp_create_socket, udp as udp_binding, udp_create_socket,
+    bindings::{
+        io::{poll as poll_binding, streams as streams_binding},
+        sockets::{
+            ip_name_lookup,
+            network::{self, ErrorCode, Network},
+            tcp as tcp_binding, tcp_create_socket, udp as udp_binding, udp_create_socket,
+        },
     },
 };
 
 use super::{HasSockets, SocketError, Sockets, SocketsView};
+
+pub use poll::Wakeups;
 
 /// Replaces wasmtime's access to the machine's network with the workload's network. Must be called
 /// after all of WASI has been added.
@@ -31,6 +39,8 @@ pub fn add_to_linker<T: HasSockets>(linker: &mut Linker<T>) -> wasmtime::Result<
     udp_binding::add_to_linker::<T, Sockets>(linker, T::sockets)?;
     udp_create_socket::add_to_linker::<T, Sockets>(linker, T::sockets)?;
     ip_name_lookup::add_to_linker::<T, Sockets>(linker, T::sockets)?;
+    poll_binding::add_to_linker::<T, Sockets>(linker, T::sockets)?;
+    streams_binding::add_to_linker::<T, Sockets>(linker, T::sockets)?;
     linker.allow_shadowing(false);
     Ok(())
 }

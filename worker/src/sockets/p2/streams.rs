@@ -1,48 +1,45 @@
-//! The two streams of a connection, as `wasi:io` streams.
+//! The two streams of a connection, with the errors of `wasi:io` streams.
 
 use std::{
     future::poll_fn,
-    mem,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use warren_net::{ReadEnd, Reader, WriteEnd, Writer};
-use wasmtime_wasi::{
-    async_trait,
-    p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult},
-};
+use wasmtime_wasi::p2::{StreamError, StreamResult};
 
-pub(super) struct TcpInput(pub Arc<Reader>);
+use super::poll::Source;
+
+/// The most bytes that one write may carry, which the host allocates for it.
+const CHUNK: usize = 64 << 10;
+
+/// The receiving direction of a connection.
+pub(super) struct TcpInput(Arc<Reader>);
+
+/// The sending direction of a connection.
+pub(super) struct TcpOutput(Arc<Writer>);
+
+// === impl TcpInput ===
 
 impl TcpInput {
-    fn poll_read(&self, cx: &mut Context<'_>, size: usize) -> Poll<StreamResult<Bytes>> {
-        let mut read = self.0.try_read(size);
-        if read.as_ref().is_ok_and(Bytes::is_empty) {
-            ready!(self.0.poll_ready(cx));
-            read = self.0.try_read(size);
-        }
-        Poll::Ready(read.map_err(read_error))
+    pub fn new(reader: Arc<Reader>) -> Self {
+        Self(reader)
     }
-}
 
-#[async_trait]
-impl InputStream for TcpInput {
-    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+    pub fn source(&self) -> Source {
+        Source::Read(Arc::clone(&self.0))
+    }
+
+    /// Takes up to `size` bytes, none if there are none at present.
+    pub fn read(&self, size: usize) -> StreamResult<Bytes> {
         self.0.try_read(size).map_err(read_error)
     }
 
-    // The default implementation traps after ten wake-ups without data.
-    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        poll_fn(|cx| self.poll_read(cx, size)).await
-    }
-}
-
-#[async_trait]
-impl Pollable for TcpInput {
-    async fn ready(&mut self) {
-        poll_fn(|cx| self.0.poll_ready(cx)).await;
+    /// Like [`Self::read`], but waits for bytes or an end.
+    pub fn poll_read(&self, cx: &mut Context<'_>, size: usize) -> Poll<StreamResult<Bytes>> {
+        self.0.poll_take(cx, size).map_err(read_error)
     }
 }
 
@@ -58,83 +55,57 @@ fn reset() -> wasmtime::Error {
     std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
 }
 
-/// The most bytes that one write may carry, which the host allocates for it.
-const CHUNK: usize = 64 << 10;
-
-pub(super) struct TcpOutput {
-    writer: Arc<Writer>,
-    /// Whether `flush` was the guest's last call on this stream.
-    flushed: bool,
-}
+// === impl TcpOutput ===
 
 impl TcpOutput {
     pub fn new(writer: Arc<Writer>) -> Self {
-        Self {
-            writer,
-            flushed: false,
-        }
+        Self(writer)
     }
-}
 
-#[async_trait]
-impl OutputStream for TcpOutput {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.flushed = false;
+    pub fn source(&self) -> Source {
+        Source::Write(Arc::clone(&self.0))
+    }
+
+    /// Returns how many bytes the next write may carry.
+    pub fn permit(&self) -> StreamResult<usize> {
+        let room = self.0.capacity().map_err(write_error)?;
+        Ok(room.min(CHUNK))
+    }
+
+    /// Like [`Self::permit`], but waits until it is not 0.
+    pub async fn wait_for_permit(&self) -> StreamResult<usize> {
+        let room = poll_fn(|cx| self.0.poll_capacity(cx)).await;
+        Ok(room.map_err(write_error)?.min(CHUNK))
+    }
+
+    /// Writes what was permitted. More is a trap.
+    pub fn write(&self, bytes: Bytes) -> StreamResult<()> {
         let length = bytes.len();
-        match self.writer.try_write(bytes) {
+        match self.0.try_write(bytes) {
             Ok(written) if written == length => Ok(()),
             Ok(_) => Err(StreamError::trap("wrote more than check-write permitted")),
             Err(end) => Err(write_error(end)),
         }
     }
 
-    fn flush(&mut self) -> StreamResult<()> {
+    /// Writes all bytes, and waits for the room that they need but not for more.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> StreamResult<()> {
+        while !bytes.is_empty() {
+            let written = poll_fn(|cx| self.0.poll_copy(cx, bytes)).await;
+            bytes = &bytes[written.map_err(write_error)?..];
+        }
+        Ok(())
+    }
+
+    pub fn flush(&self) -> StreamResult<()> {
         // This side has shut down the direction, which closes the stream.
-        if self.writer.end() == Some(WriteEnd::Shutdown) {
+        if self.0.end() == Some(WriteEnd::Shutdown) {
             return Err(StreamError::Closed);
         }
         // Written bytes are in the receiver's buffer already. If the receiver has closed since, the
         // next write reports it: the previous one has succeeded, and C libraries flush as part of
         // it.
-        self.flushed = true;
         Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        self.flushed = false;
-        match self.writer.capacity() {
-            Ok(free) => Ok(free.min(CHUNK)),
-            Err(end) => Err(write_error(end)),
-        }
-    }
-
-    // The default implementation also waits for room after the last byte: with a full buffer it
-    // would block the writer until the peer reads, which no operating system does.
-    async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
-        self.flushed = false;
-        while !bytes.is_empty() {
-            let permit = self.write_ready().await?;
-            let chunk = bytes.split_to(permit.min(bytes.len()));
-            self.write(chunk)?;
-        }
-        Ok(())
-    }
-
-    async fn write_ready(&mut self) -> StreamResult<usize> {
-        // This is the second half of `blocking-flush`, which waits for the bytes to leave, not for
-        // room.
-        if mem::take(&mut self.flushed) {
-            return Ok(0);
-        }
-        let room = poll_fn(|cx| self.writer.poll_capacity(cx)).await;
-        room.map(|free| free.min(CHUNK)).map_err(write_error)
-    }
-}
-
-#[async_trait]
-impl Pollable for TcpOutput {
-    async fn ready(&mut self) {
-        poll_fn(|cx| self.writer.poll_ready(cx)).await;
     }
 }
 
@@ -170,33 +141,26 @@ mod tests {
 
     fn output(stream: Stream) -> (TcpInput, TcpOutput) {
         let (reader, writer) = stream.split();
-        let input = TcpInput(Arc::new(reader));
-        (input, TcpOutput::new(Arc::new(writer)))
-    }
-
-    /// Runs `blocking-flush` as wasmtime does.
-    async fn blocking_flush(output: &mut TcpOutput) -> StreamResult<()> {
-        output.flush()?;
-        output.write_ready().await.map(drop)
+        (TcpInput(Arc::new(reader)), TcpOutput(Arc::new(writer)))
     }
 
     #[tokio::test]
     async fn a_flush_does_not_wait_for_room() {
         let (client, mut server) = connection().await;
-        let (_input, mut output) = output(client);
+        let (_input, output) = output(client);
         let mut written = 0;
         loop {
-            let permit = output.check_write().unwrap();
+            let permit = output.permit().unwrap();
             if permit == 0 {
                 break;
             }
             output.write(vec![7; permit].into()).unwrap();
             written += permit;
-            blocking_flush(&mut output).await.unwrap();
+            output.flush().unwrap();
         }
         assert_eq!(written, NetLimits::default().buffer);
         // A call that asks for room does wait for it.
-        let mut room = Box::pin(output.write_ready());
+        let mut room = Box::pin(output.wait_for_permit());
         assert!(room.as_mut().poll(&mut once()).is_pending());
         let mut byte = [0];
         tokio::io::AsyncReadExt::read_exact(&mut server, &mut byte)
@@ -206,17 +170,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_write_that_waits_ends_with_its_last_byte() {
+        let (client, mut server) = connection().await;
+        let (_input, output) = output(client);
+        let room = NetLimits::default().buffer;
+        // The buffer is full afterwards.
+        output.write_all(&vec![7; room]).await.unwrap();
+        let mut more = Box::pin(output.write_all(&[8, 9]));
+        assert!(more.as_mut().poll(&mut once()).is_pending());
+        let mut read = vec![0; room];
+        tokio::io::AsyncReadExt::read_exact(&mut server, &mut read)
+            .await
+            .unwrap();
+        more.await.unwrap();
+        tokio::io::AsyncReadExt::read_exact(&mut server, &mut read[..2])
+            .await
+            .unwrap();
+        assert_eq!(read[..3], [8, 9, 7]);
+    }
+
+    #[tokio::test]
     async fn a_write_that_succeeded_is_not_undone_by_its_flush() {
         let (client, mut server) = connection().await;
-        let (_input, mut output) = output(client);
-        output.check_write().unwrap();
+        let (_input, output) = output(client);
+        output.permit().unwrap();
         output.write(Bytes::from_static(b"last words")).unwrap();
         let mut read = [0; 10];
         tokio::io::AsyncReadExt::read_exact(&mut server, &mut read)
             .await
             .unwrap();
         drop(server);
-        blocking_flush(&mut output).await.unwrap();
-        assert!(matches!(output.check_write(), Err(StreamError::Closed)));
+        output.flush().unwrap();
+        assert!(matches!(output.permit(), Err(StreamError::Closed)));
     }
 }

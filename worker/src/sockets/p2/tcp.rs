@@ -115,11 +115,14 @@ impl SocketsView<'_> {
         connection: Connection,
         socket: &Resource<Socket>,
     ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
-        let input: DynInputStream = Box::new(TcpInput(connection.reader));
-        let output: DynOutputStream = Box::new(TcpOutput::new(connection.writer));
+        let input = TcpInput::new(connection.reader);
+        let output = TcpOutput::new(connection.writer);
         let input = self.table.push_child(input, socket)?;
         let output = self.table.push_child(output, socket)?;
-        Ok((input, output))
+        Ok((
+            Resource::new_own(input.rep()),
+            Resource::new_own(output.rep()),
+        ))
     }
 
     /// Reads or writes an option of the real socket if there is one, otherwise of ours.

@@ -1,6 +1,6 @@
 //! `wasi:sockets/udp` and `udp-create-socket` 0.2.
 
-use std::{future::poll_fn, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wasmtime::component::Resource;
@@ -25,7 +25,7 @@ use crate::sockets::{
     udp::{BoundUdp, UdpOptions},
 };
 
-use super::{SocketError, SocketsView, streams::once};
+use super::{SocketError, SocketsView, poll::Source, streams::once};
 
 /// The most datagrams in one call.
 const BATCH: u64 = 16;
@@ -80,20 +80,6 @@ fn outgoing(stream: &Resource<OutgoingDatagramStream>) -> Resource<Outgoing> {
 #[async_trait]
 impl Pollable for Socket {
     async fn ready(&mut self) {}
-}
-
-#[async_trait]
-impl Pollable for Incoming {
-    async fn ready(&mut self) {
-        poll_fn(|cx| self.0.socket.poll_receivable(cx)).await;
-    }
-}
-
-#[async_trait]
-impl Pollable for Outgoing {
-    async fn ready(&mut self) {
-        poll_fn(|cx| self.0.socket.poll_sendable(cx)).await;
-    }
 }
 
 impl SocketsView<'_> {
@@ -284,7 +270,9 @@ impl udp::HostIncomingDatagramStream for SocketsView<'_> {
         &mut self,
         this: Resource<IncomingDatagramStream>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        subscribe(self.table, incoming(&this))
+        let stream = self.table.get(&incoming(&this))?;
+        let source = Source::Receive(Arc::clone(&stream.0.socket));
+        self.subscribe_to(source, &this)
     }
 
     fn drop(&mut self, this: Resource<IncomingDatagramStream>) -> wasmtime::Result<()> {
@@ -338,7 +326,9 @@ impl udp::HostOutgoingDatagramStream for SocketsView<'_> {
         &mut self,
         this: Resource<OutgoingDatagramStream>,
     ) -> wasmtime::Result<Resource<DynPollable>> {
-        subscribe(self.table, outgoing(&this))
+        let stream = self.table.get(&outgoing(&this))?;
+        let source = Source::Send(Arc::clone(&stream.0.socket));
+        self.subscribe_to(source, &this)
     }
 
     async fn drop(&mut self, this: Resource<OutgoingDatagramStream>) -> wasmtime::Result<()> {
