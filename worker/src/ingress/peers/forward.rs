@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http::{Request, Response, StatusCode, Version, request};
 use http_body_util::BodyExt as _;
 
 use super::{
@@ -16,6 +16,7 @@ use crate::http::{
     head::{self, Asked},
     plain_text,
 };
+use crate::ingress::front::{later, not_ready};
 
 /// The number of times that one request is offered. An offer to a worker that cannot be reached, or
 /// no longer has a ready replica, does the request no harm.
@@ -143,24 +144,9 @@ impl Offers {
                     "too many requests are on their way to {route}; try again"
                 ))
             }
-            _ => not_ready(remote),
+            _ => not_ready(&remote.route),
         }
     }
-}
-
-/// Returns the answer if no worker is known to have a ready replica.
-pub(in crate::ingress) fn not_ready(remote: &Remote) -> Response<Body> {
-    later(format!(
-        "no replica behind {} is ready; try again",
-        remote.route
-    ))
-}
-
-fn later(text: String) -> Response<Body> {
-    let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
-    let soon = HeaderValue::from_static("1");
-    response.headers_mut().insert(header::RETRY_AFTER, soon);
-    response
 }
 
 /// Returns the answer if the worker disappeared with the request.
