@@ -12,7 +12,7 @@ use super::{Router, peers, router::Choice};
 use crate::http::{
     Body, ClientBody, RequestMeta,
     forwarded::{self, TrustedProxies},
-    listener::Front,
+    listener::{Client, Front},
     plain_text,
 };
 
@@ -31,9 +31,9 @@ impl Front for Ingress {
     fn answer(
         &self,
         request: Request<ClientBody>,
-        peer: SocketAddr,
+        client: &Client,
     ) -> BoxFuture<'static, Response<Body>> {
-        answer(&self.router, request, peer, &self.proxies)
+        answer(&self.router, request, client)
     }
 }
 
@@ -42,35 +42,36 @@ impl Front for Router {
     fn answer(
         &self,
         request: Request<ClientBody>,
-        peer: SocketAddr,
+        client: &Client,
     ) -> BoxFuture<'static, Response<Body>> {
-        answer(self, request, peer, &TrustedProxies::default())
+        answer(self, request, client)
     }
 }
 
 fn answer(
     router: &Router,
     request: Request<ClientBody>,
-    peer: SocketAddr,
-    proxies: &TrustedProxies,
+    client: &Client,
 ) -> BoxFuture<'static, Response<Body>> {
     let authority = match authority(&request) {
         Ok(authority) => authority,
         Err(response) => return Box::pin(future::ready(*response)),
     };
+    let requested = authority.as_ref().map_or("", Authority::as_str);
     let path = request.uri().path();
-    let response = match router.choose(host(&authority), path) {
+    let response = match router.choose(host(requested), path) {
         Choice::Own(target) => {
-            let (request, meta) = introduce(request, authority, peer, proxies);
+            let (request, meta) = introduce(request, authority, client);
             return target.call(request, meta);
         }
         Choice::Other(remote) => {
-            let (request, meta) = introduce(request, authority, peer, proxies);
-            return Box::pin(peers::forward(remote, request, meta));
+            let (request, meta) = introduce(request, authority, client);
+            let address = client.host_and_port().clone();
+            return Box::pin(peers::forward(remote, request, meta, address));
         }
-        Choice::NotReady => not_ready(format_args!("{authority}{path}")),
+        Choice::NotReady => not_ready(format_args!("{requested}{path}")),
         Choice::NoRoute => {
-            let host = host(&authority);
+            let host = host(requested);
             let text = format!("no workload has a route for host `{host}` and path `{path}`");
             plain_text(StatusCode::NOT_FOUND, text)
         }
@@ -81,17 +82,20 @@ fn answer(
 /// Sets what the target learns about the client.
 fn introduce(
     mut request: Request<ClientBody>,
-    authority: String,
-    peer: SocketAddr,
-    proxies: &TrustedProxies,
+    authority: Option<Authority>,
+    client: &Client,
 ) -> (Request<ClientBody>, RequestMeta) {
     let headers = request.headers_mut();
     peers::strip(headers);
-    forwarded::set(headers, peer, &authority, proxies);
+    forwarded::set(
+        headers,
+        client,
+        authority.as_ref().map_or("", Authority::as_str),
+    );
     let meta = RequestMeta {
         scheme: Scheme::HTTP,
         authority,
-        peer,
+        peer: client.address,
     };
     (request, meta)
 }
@@ -108,9 +112,9 @@ pub(super) fn later(text: String) -> Response<Body> {
     response
 }
 
-/// Returns the authority that the client requested: that of the request's target, or else the
+/// Returns the authority that the client requested, if any: that of the request's target, or else the
 /// `Host` header (RFC 9112, section 3.2).
-pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
+pub(super) fn authority<B>(request: &Request<B>) -> Result<Option<Authority>, Box<Response<Body>>> {
     let bad = |text| Err(Box::new(plain_text(StatusCode::BAD_REQUEST, text)));
     if request.method() == Method::CONNECT {
         let text = "this is not a forward proxy";
@@ -125,17 +129,17 @@ pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<
         return bad("the request names a user before its host: leave out what is before the `@`");
     }
     if let Some(authority) = target {
-        return Ok(authority.to_string());
+        return Ok(Some(authority.clone()));
     }
     let mut hosts = hosts.iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if host.is_empty() => Ok(String::new()),
+        (Some(host), None) if host.is_empty() => Ok(None),
         (Some(host), None) => match Authority::try_from(host.as_bytes()) {
-            Ok(authority) => Ok(authority.to_string()),
+            Ok(authority) => Ok(Some(authority)),
             Err(_) => bad("the Host header is not a host"),
         },
         (Some(_), Some(_)) => bad("the request has more than one Host header"),
-        (None, _) if request.version() < Version::HTTP_11 => Ok(String::new()),
+        (None, _) if request.version() < Version::HTTP_11 => Ok(None),
         (None, _) => bad("the request has no Host header"),
     }
 }
@@ -202,8 +206,10 @@ mod tests {
         ] {
             let found = request(uri, host);
             assert_eq!(
-                found.as_deref(),
-                expected.as_ref().copied(),
+                found
+                    .as_ref()
+                    .map(|found| found.as_ref().map(Authority::as_str)),
+                expected.as_ref().map(|expected| Some(*expected)),
                 "{uri} {host:?}"
             );
         }

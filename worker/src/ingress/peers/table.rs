@@ -8,11 +8,12 @@ use std::{
     },
 };
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use warren_model::route::Route;
 use warren_proto::v1;
 
-use super::peer::Peer;
+use super::{peer::Peer, wire};
 use crate::ingress::Router;
 
 /// Keeps a router's routes of other workers up to date. The last known state is kept while the
@@ -29,6 +30,8 @@ pub struct FleetRoutes {
 /// One route, and the other workers that have ready replicas of it.
 pub(in crate::ingress) struct Remote {
     pub route: Route,
+    /// The route as forwarded requests name it.
+    pub mark: HeaderValue,
     peers: Vec<Arc<Peer>>,
     turn: AtomicUsize,
 }
@@ -101,6 +104,7 @@ impl FleetRoutes {
 impl Remote {
     pub fn new(route: Route, peers: Vec<Arc<Peer>>) -> Self {
         Self {
+            mark: wire::name(&route),
             route,
             peers,
             turn: AtomicUsize::new(0),

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::{
@@ -83,7 +83,7 @@ impl HttpTarget for Guest {
                 "{name} {} {} {} {size}",
                 head.method,
                 head.uri.path(),
-                meta.authority
+                meta.authority.as_ref().map_or("", Authority::as_str)
             );
             let mut fields = Vec::new();
             for (name, value) in &head.headers {

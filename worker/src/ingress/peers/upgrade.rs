@@ -48,7 +48,7 @@ pub(super) async fn forward(
     };
     let (mut parts, body) = request.into_parts();
     parts.extensions.clear();
-    to_http1(&mut parts, asked, &meta.authority);
+    to_http1(&mut parts, asked, meta.authority.as_ref());
     let request = Request::from_parts(parts, body);
     match exchange(stream, request, client).await {
         Ok(response) if wire::is_unserved(&response) => not_ready(&remote.route),

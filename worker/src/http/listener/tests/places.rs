@@ -293,7 +293,7 @@ impl Front for Switches {
     fn answer(
         &self,
         mut request: Request<ClientBody>,
-        _: SocketAddr,
+        _: &Client,
     ) -> BoxFuture<'static, Response<Body>> {
         let upgrade = hyper::upgrade::on(&mut request);
         let mut response = plain_text(StatusCode::SWITCHING_PROTOCOLS, "");
