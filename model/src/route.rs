@@ -1,9 +1,13 @@
 //! HTTP routes: the owner of each host and path prefix, and the table that looks them up for a
 //! request.
 
-use std::{borrow::Cow, cmp::Reverse, collections::HashMap, fmt};
+mod table;
+
+use std::fmt;
 
 use crate::hostname;
+
+pub use table::RouteTable;
 
 /// A host, or any, and a path prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,16 +26,6 @@ pub enum RouteError {
     #[error("`{path}` is not a path prefix: {reason}")]
     Path { path: String, reason: &'static str },
 }
-
-/// Looks up the values for a request's host and path. Built once, then read without allocating.
-#[derive(Clone, Debug)]
-pub struct RouteTable<T> {
-    by_host: HashMap<String, Paths<T>>,
-    any_host: Paths<T>,
-}
-
-/// Path prefixes, the longest first, each with everything that was given for it.
-type Paths<T> = Vec<(String, Vec<T>)>;
 
 const MAX_PATH: usize = 1024;
 
@@ -113,78 +107,6 @@ fn parse_path(path: &str) -> Result<String, RouteError> {
     Ok(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
 }
 
-// === impl RouteTable ===
-
-impl<T> RouteTable<T> {
-    /// Entries of one route stay in the order given.
-    pub fn new(entries: impl IntoIterator<Item = (Route, T)>) -> Self {
-        let mut table = Self::default();
-        for (Route { host, path }, value) in entries {
-            let paths = match host {
-                Some(host) => table.by_host.entry(host).or_default(),
-                None => &mut table.any_host,
-            };
-            match paths.iter_mut().find(|(known, _)| *known == path) {
-                Some((_, values)) => values.push(value),
-                None => paths.push((path, vec![value])),
-            }
-        }
-        for paths in table.by_host.values_mut().chain([&mut table.any_host]) {
-            paths.sort_by_key(|(path, _)| Reverse(path.len()));
-        }
-        table
-    }
-
-    /// Gives a route these entries in place of those that it had; none at all removes it.
-    pub fn replace(&mut self, route: &Route, values: Vec<T>) {
-        let paths = match &route.host {
-            Some(host) => self.by_host.entry(host.clone()).or_default(),
-            None => &mut self.any_host,
-        };
-        paths.retain(|(known, _)| *known != route.path);
-        if !values.is_empty() {
-            let longer = paths.partition_point(|(known, _)| known.len() >= route.path.len());
-            paths.insert(longer, (route.path.clone(), values));
-        }
-        if let Some(host) = &route.host
-            && self.by_host.get(host).is_some_and(Vec::is_empty)
-        {
-            self.by_host.remove(host);
-        }
-    }
-
-    /// The first entry of the route that [`Self::lookup_all`] finds.
-    pub fn lookup(&self, host: &str, path: &str) -> Option<&T> {
-        self.lookup_all(host, path).first()
-    }
-
-    /// Every entry of the best route: this host before any host, then the longest path. Empty when
-    /// none matches.
-    pub fn lookup_all(&self, host: &str, path: &str) -> &[T] {
-        let host = lower_case(without_port(host));
-        let own = self.by_host.get(host.as_ref());
-        own.and_then(|paths| longest(paths, path))
-            .or_else(|| longest(&self.any_host, path))
-            .unwrap_or_default()
-    }
-}
-
-impl<T> Default for RouteTable<T> {
-    fn default() -> Self {
-        Self {
-            by_host: HashMap::new(),
-            any_host: Vec::new(),
-        }
-    }
-}
-
-fn longest<'a, T>(paths: &'a Paths<T>, path: &str) -> Option<&'a [T]> {
-    paths
-        .iter()
-        .find(|(prefix, _)| path_matches(prefix, path))
-        .map(|(_, values)| values.as_slice())
-}
-
 /// A prefix ends at the path's end or where a segment of it begins.
 fn path_matches(prefix: &str, path: &str) -> bool {
     let segments = if prefix == "/" { "" } else { prefix };
@@ -198,14 +120,6 @@ fn without_port(host: &str) -> &str {
         _ => host,
     };
     host.strip_suffix('.').unwrap_or(host)
-}
-
-fn lower_case(host: &str) -> Cow<'_, str> {
-    if host.bytes().any(|b| b.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
-    }
 }
 
 #[cfg(test)]

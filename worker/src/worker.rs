@@ -254,7 +254,7 @@ impl Worker {
         });
         Ok(Self {
             identity,
-            fleet: FleetRoutes::new(name.as_str()),
+            fleet: FleetRoutes::new(name.as_str(), router.clone()),
             listeners,
             name,
             memory,
@@ -309,7 +309,6 @@ impl Worker {
         let mut listen_task = spawn(serve);
         let ingress = Ingress {
             router: self.router.clone(),
-            fleet: Arc::clone(&self.fleet),
             proxies: TrustedProxies::new(self.config.trusted_proxies.iter().copied()),
         };
         let mut ingress_task = spawn(listener::serve_within(

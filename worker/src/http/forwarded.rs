@@ -15,6 +15,8 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use warren_model::cidr::Cidr;
 
+use super::listener::Client;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -47,31 +49,32 @@ impl TrustedProxies {
     }
 }
 
-/// Sets the fields of a request from `peer` to `authority`.
+/// Sets the fields of a request from `client` to `authority`.
 ///
 /// For a trusted proxy, the lists are extended, and the scheme, host and port that it sent are
 /// kept, because only the first proxy knows them. For any other client, the lists start here.
-pub(crate) fn set(
-    headers: &mut HeaderMap,
-    peer: SocketAddr,
-    authority: &str,
-    proxies: &TrustedProxies,
-) {
-    let is_trusted = proxies.contain(peer);
-    let replaced = take_claims(headers, is_trusted);
-    let peer = peer.ip().to_canonical();
-    append(headers, &X_FORWARDED_FOR, peer.to_string());
+pub(crate) fn set(headers: &mut HeaderMap, client: &Client, authority: &str) {
+    let replaced = take_claims(headers, client.is_proxy);
+    append(headers, &X_FORWARDED_FOR, client.host());
     headers
         .entry(X_FORWARDED_PROTO)
         .or_insert(HeaderValue::from_static(SCHEME));
-    if let Ok(host) = HeaderValue::from_str(authority) {
+    let named = headers.get(header::HOST);
+    let host = match named.filter(|named| named.as_bytes() == authority.as_bytes()) {
+        Some(named) => Ok(named.clone()),
+        None => HeaderValue::from_str(authority),
+    };
+    if let Ok(host) = host {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
     if replaced.port {
         headers.insert(X_FORWARDED_PORT, HeaderValue::from(port(authority)));
     }
     if replaced.forwarded || headers.contains_key(header::FORWARDED) {
-        append(headers, &header::FORWARDED, element(peer, authority));
+        let client = client.address.ip().to_canonical();
+        if let Ok(element) = HeaderValue::try_from(element(client, authority)) {
+            append(headers, &header::FORWARDED, &element);
+        }
     }
 }
 
@@ -108,7 +111,11 @@ pub(super) fn is_claim(name: &str) -> bool {
 }
 
 /// Appends to a list, whose values may be on several lines.
-fn append(headers: &mut HeaderMap, name: &HeaderName, last: String) {
+fn append(headers: &mut HeaderMap, name: &HeaderName, last: &HeaderValue) {
+    if !headers.contains_key(name) {
+        headers.insert(name, last.clone());
+        return;
+    }
     let before = headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let mut list: Vec<&[u8]> = before.filter(|value| !value.is_empty()).collect();
     list.push(last.as_bytes());

@@ -102,14 +102,19 @@ const GRPC: &[u8] = b"application/grpc";
 
 /// Turns a request into one of HTTP/1.1. `authority` is the host that the client asked for;
 /// `chunked` says that there is a body of unknown length.
-pub(crate) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str, chunked: bool) {
+pub(crate) fn to_http1(
+    head: &mut request::Parts,
+    asked: &Asked,
+    authority: Option<&Authority>,
+    chunked: bool,
+) {
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }
     head.version = Version::HTTP_11;
     // An absolute target overrides the field (RFC 9112, section 3.2.2).
     if head.uri.authority().is_some() || !head.headers.contains_key(header::HOST) {
-        if let Ok(host) = HeaderValue::from_str(host(authority)) {
+        if let Ok(host) = HeaderValue::from_str(authority.map_or(NOBODY, Authority::as_str)) {
             head.headers.insert(header::HOST, host);
         }
         head.uri = Uri::from(path(&head.uri));
@@ -134,12 +139,12 @@ pub(crate) fn to_http1(head: &mut request::Parts, asked: &Asked, authority: &str
 
 /// Turns a request into one of HTTP/2 (RFC 9113, section 8.3.1). `authority` is the host that the
 /// client asked for.
-pub(crate) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: &str) {
+pub(crate) fn to_http2(head: &mut request::Parts, asked: &Asked, authority: Option<&Authority>) {
     head.version = Version::HTTP_2;
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
-    let authority = host(authority).parse();
-    parts.authority = Some(authority.unwrap_or(Authority::from_static(NOBODY)));
+    let nobody = || Authority::from_static(NOBODY);
+    parts.authority = Some(authority.cloned().unwrap_or_else(nobody));
     parts.path_and_query = Some(path(&head.uri));
     // All three parts are present and valid, so the default is never used.
     head.uri = Uri::from_parts(parts).unwrap_or_default();
@@ -173,14 +178,6 @@ pub(crate) fn to_client<B>(response: &mut Response<B>) {
 fn path(uri: &Uri) -> PathAndQuery {
     let root = || PathAndQuery::from_static("/");
     uri.path_and_query().cloned().unwrap_or_else(root)
-}
-
-fn host(authority: &str) -> &str {
-    if authority.is_empty() {
-        NOBODY
-    } else {
-        authority
-    }
 }
 
 /// Joins cookies, which HTTP/2 may split and HTTP/1.1 may not (RFC 9113, section 8.2.3).

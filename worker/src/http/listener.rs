@@ -3,6 +3,7 @@
 
 mod admit;
 mod answer;
+mod client;
 mod connection;
 mod exchange;
 mod head;
@@ -31,6 +32,7 @@ use super::{
     },
 };
 
+pub use client::Client;
 pub use exchange::ClientBody;
 pub(crate) use socket::after_http;
 
@@ -97,12 +99,12 @@ pub trait Front: Clone + Send + Sync + 'static {
         false
     }
 
-    /// Answers a request from `peer`. Dropping the future, or the response's body, gives up the
+    /// Answers a request from `client`. Dropping the future, or the response's body, gives up the
     /// request.
     fn answer(
         &self,
         request: Request<ClientBody>,
-        peer: SocketAddr,
+        client: &Client,
     ) -> BoxFuture<'static, Response<Body>>;
 }
 
@@ -137,13 +139,14 @@ pub async fn serve_within<F: Front>(
             Some(_) = connections.join_next() => continue,
             () = draining.cancelled() => break,
         };
-        let counted = (!front.is_proxy(peer)).then(|| Peer::from(peer.ip()));
+        let client = Client::new(peer, front.is_proxy(peer));
+        let counted = (!client.is_proxy).then(|| Peer::from(peer.ip()));
         let Some(seat) = door.admit(counted) else {
             continue;
         };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            connection::serve(&shared, stream, peer, seat).await;
+            connection::serve(&shared, stream, &client, seat).await;
         });
     }
     drop(listener);
@@ -192,8 +195,8 @@ fn http_server(limits: Limits, workers: bool) -> auto::Builder<Streams> {
     });
     server
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
+        // The connection itself limits the time without a request in flight, with one timer.
+        .header_read_timeout(None)
         .half_close(true)
         .max_headers(MAX_PARSED_FIELDS)
         .max_buf_size(READ_BUFFER);

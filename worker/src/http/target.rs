@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use futures::future::BoxFuture;
-use http::{Request, Response, uri::Scheme};
+use http::{
+    Request, Response,
+    uri::{Authority, Scheme},
+};
 
 use super::{Admission, Body, ClientBody};
 
@@ -33,8 +36,8 @@ pub struct Admitted {
 pub struct RequestMeta {
     /// The scheme that the client used with the ingress.
     pub scheme: Scheme,
-    /// The host and port that the client requested, or empty if a request of HTTP/1.0 named none.
-    pub authority: String,
+    /// The host and port that the client requested. `None` if a request of HTTP/1.0 named none.
+    pub authority: Option<Authority>,
     /// The client's address.
     pub peer: SocketAddr,
 }

@@ -1,23 +1,18 @@
 //! Decides which target answers a request to the ingress.
 
-use std::{future, net::SocketAddr, sync::Arc};
+use std::{fmt, future, net::SocketAddr};
 
 use futures::future::BoxFuture;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version, header,
     uri::{Authority, Scheme},
 };
-use warren_model::route::Route;
 
-use super::{
-    Router,
-    peers::{self, FleetRoutes, Remote},
-    router::Choice,
-};
+use super::{Router, peers, router::Choice};
 use crate::http::{
-    Admitted, Body, ClientBody, RequestMeta,
+    Body, ClientBody, RequestMeta,
     forwarded::{self, TrustedProxies},
-    listener::Front,
+    listener::{Client, Front},
     plain_text,
 };
 
@@ -25,45 +20,7 @@ use crate::http::{
 #[derive(Clone)]
 pub struct Ingress {
     pub router: Router,
-    pub fleet: Arc<FleetRoutes>,
     pub proxies: TrustedProxies,
-}
-
-/// The target that answers a request.
-enum Answerer {
-    Own(Admitted),
-    Other(Arc<Remote>),
-}
-
-// === impl Ingress ===
-
-impl Ingress {
-    /// Chooses the best route, whether it is known from this worker or from others. Of its
-    /// replicas, this worker's own take precedence.
-    fn choose(&self, host: &str, path: &str) -> Choice<Answerer> {
-        let own = self.router.best(host, path);
-        let other = self.fleet.lookup(host, path);
-        let other = match (&own, other) {
-            (Some(own), Some(other)) => {
-                let is_better = rank(&other.route) > rank(&own.route);
-                let is_same = other.route == own.route;
-                (is_better || is_same && own.target.is_none()).then_some(other)
-            }
-            (_, other) => other,
-        };
-        match (other, own) {
-            (Some(other), _) => Choice::Target(Answerer::Other(other)),
-            (None, Some(own)) => own
-                .target
-                .map_or(Choice::NotReady, |own| Choice::Target(Answerer::Own(own))),
-            (None, None) => Choice::NoRoute,
-        }
-    }
-}
-
-/// Ranks routes: those with a host before those without, then by the length of the path.
-fn rank(route: &Route) -> (bool, usize) {
-    (route.host.is_some(), route.path.len())
 }
 
 impl Front for Ingress {
@@ -74,80 +31,90 @@ impl Front for Ingress {
     fn answer(
         &self,
         request: Request<ClientBody>,
-        peer: SocketAddr,
+        client: &Client,
     ) -> BoxFuture<'static, Response<Body>> {
-        let choose = |host: &str, path: &str| self.choose(host, path);
-        match route(choose, request, peer, &self.proxies) {
-            Ok((Answerer::Own(target), request, meta)) => target.call(request, meta),
-            Ok((Answerer::Other(remote), request, meta)) => {
-                Box::pin(peers::forward(remote, request, meta))
-            }
-            Err(response) => Box::pin(future::ready(*response)),
-        }
+        answer(&self.router, request, client)
     }
 }
 
-/// This serves the replicas of one worker only.
+/// This trusts no proxy.
 impl Front for Router {
     fn answer(
         &self,
         request: Request<ClientBody>,
-        peer: SocketAddr,
+        client: &Client,
     ) -> BoxFuture<'static, Response<Body>> {
-        let choose = |host: &str, path: &str| self.choose(host, path);
-        match route(choose, request, peer, &TrustedProxies::default()) {
-            Ok((target, request, meta)) => target.call(request, meta),
-            Err(response) => Box::pin(future::ready(*response)),
-        }
+        answer(self, request, client)
     }
 }
 
-type Routed<T> = (T, Request<ClientBody>, RequestMeta);
-
-fn route<T>(
-    choose: impl FnOnce(&str, &str) -> Choice<T>,
-    mut request: Request<ClientBody>,
-    peer: SocketAddr,
-    proxies: &TrustedProxies,
-) -> Result<Routed<T>, Box<Response<Body>>> {
-    let authority = authority(&request)?;
+fn answer(
+    router: &Router,
+    request: Request<ClientBody>,
+    client: &Client,
+) -> BoxFuture<'static, Response<Body>> {
+    let authority = match authority(&request) {
+        Ok(authority) => authority,
+        Err(response) => return Box::pin(future::ready(*response)),
+    };
+    let requested = authority.as_ref().map_or("", Authority::as_str);
     let path = request.uri().path();
-    match choose(host(&authority), path) {
-        Choice::Target(target) => {
-            let headers = request.headers_mut();
-            peers::strip(headers);
-            forwarded::set(headers, peer, &authority, proxies);
-            Ok((
-                target,
-                request,
-                RequestMeta {
-                    scheme: Scheme::HTTP,
-                    authority,
-                    peer,
-                },
-            ))
+    let response = match router.choose(host(requested), path) {
+        Choice::Own(target) => {
+            let (request, meta) = introduce(request, authority, client);
+            return target.call(request, meta);
         }
-        Choice::NotReady => {
-            let text = format!("no replica behind {authority}{path} is ready; try again");
-            let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            Err(Box::new(response))
+        Choice::Other(remote) => {
+            let (request, meta) = introduce(request, authority, client);
+            let address = client.host_and_port().clone();
+            return Box::pin(peers::forward(remote, request, meta, address));
         }
+        Choice::NotReady => not_ready(format_args!("{requested}{path}")),
         Choice::NoRoute => {
-            let text = format!(
-                "no workload has a route for host `{}` and path `{path}`",
-                host(&authority)
-            );
-            Err(Box::new(plain_text(StatusCode::NOT_FOUND, text)))
+            let host = host(requested);
+            let text = format!("no workload has a route for host `{host}` and path `{path}`");
+            plain_text(StatusCode::NOT_FOUND, text)
         }
-    }
+    };
+    Box::pin(future::ready(response))
 }
 
-/// Returns the authority that the client requested: that of the request's target, or else the
+/// Sets what the target learns about the client.
+fn introduce(
+    mut request: Request<ClientBody>,
+    authority: Option<Authority>,
+    client: &Client,
+) -> (Request<ClientBody>, RequestMeta) {
+    let headers = request.headers_mut();
+    peers::strip(headers);
+    forwarded::set(
+        headers,
+        client,
+        authority.as_ref().map_or("", Authority::as_str),
+    );
+    let meta = RequestMeta {
+        scheme: Scheme::HTTP,
+        authority,
+        peer: client.address,
+    };
+    (request, meta)
+}
+
+/// Returns the answer if no replica behind a route, or what a request named, is ready.
+pub(super) fn not_ready(target: impl fmt::Display) -> Response<Body> {
+    later(format!("no replica behind {target} is ready; try again"))
+}
+
+pub(super) fn later(text: String) -> Response<Body> {
+    let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
+    let soon = HeaderValue::from_static("1");
+    response.headers_mut().insert(header::RETRY_AFTER, soon);
+    response
+}
+
+/// Returns the authority that the client requested, if any: that of the request's target, or else the
 /// `Host` header (RFC 9112, section 3.2).
-pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<Body>>> {
+pub(super) fn authority<B>(request: &Request<B>) -> Result<Option<Authority>, Box<Response<Body>>> {
     let bad = |text| Err(Box::new(plain_text(StatusCode::BAD_REQUEST, text)));
     if request.method() == Method::CONNECT {
         let text = "this is not a forward proxy";
@@ -162,17 +129,17 @@ pub(super) fn authority<B>(request: &Request<B>) -> Result<String, Box<Response<
         return bad("the request names a user before its host: leave out what is before the `@`");
     }
     if let Some(authority) = target {
-        return Ok(authority.to_string());
+        return Ok(Some(authority.clone()));
     }
     let mut hosts = hosts.iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if host.is_empty() => Ok(String::new()),
+        (Some(host), None) if host.is_empty() => Ok(None),
         (Some(host), None) => match Authority::try_from(host.as_bytes()) {
-            Ok(authority) => Ok(authority.to_string()),
+            Ok(authority) => Ok(Some(authority)),
             Err(_) => bad("the Host header is not a host"),
         },
         (Some(_), Some(_)) => bad("the request has more than one Host header"),
-        (None, _) if request.version() < Version::HTTP_11 => Ok(String::new()),
+        (None, _) if request.version() < Version::HTTP_11 => Ok(None),
         (None, _) => bad("the request has no Host header"),
     }
 }
@@ -239,8 +206,10 @@ mod tests {
         ] {
             let found = request(uri, host);
             assert_eq!(
-                found.as_deref(),
-                expected.as_ref().copied(),
+                found
+                    .as_ref()
+                    .map(|found| found.as_ref().map(Authority::as_str)),
+                expected.as_ref().map(|expected| Some(*expected)),
                 "{uri} {host:?}"
             );
         }

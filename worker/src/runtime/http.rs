@@ -8,7 +8,7 @@ mod p2;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use http::{Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, StatusCode, Uri, header, uri::Authority};
 use http_body_util::BodyExt as _;
 use warren_model::spec::BodyLimits;
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -121,17 +121,9 @@ fn limited(request: Request<ClientBody>, limit: Option<u64>) -> (Request<WasiBod
 /// Sets the scheme and the authority of the request's target, the only place where 0.3 reads them.
 pub(super) fn name_target<B>(request: &mut Request<B>, meta: &RequestMeta) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    let named = parts
-        .authority
-        .take()
-        .map(|authority| authority.to_string());
-    let authority = match named {
-        Some(authority) => authority,
-        None if meta.authority.is_empty() => "localhost".to_owned(),
-        None => meta.authority.clone(),
-    };
+    let named = parts.authority.take().or_else(|| meta.authority.clone());
     parts.scheme = Some(meta.scheme.clone());
-    parts.authority = authority.parse().ok();
+    parts.authority = Some(named.unwrap_or_else(|| Authority::from_static("localhost")));
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 

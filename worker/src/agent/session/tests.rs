@@ -98,7 +98,7 @@ impl Fixture {
             config,
             replicas,
             reports: reports.clone(),
-            routes: FleetRoutes::new("worker-1"),
+            routes: FleetRoutes::new("worker-1", crate::ingress::Router::new()),
             listeners: Arc::default(),
             logs: logs.clone(),
             lease: lease.clone(),

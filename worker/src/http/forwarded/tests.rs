@@ -17,7 +17,9 @@ fn given(
         headers.append(name, HeaderValue::from_str(value).unwrap());
     }
     let proxies = TrustedProxies::new(proxies.iter().map(|net| net.parse().unwrap()));
-    set(&mut headers, peer.parse().unwrap(), authority, &proxies);
+    let peer = peer.parse().unwrap();
+    let client = Client::new(peer, proxies.contain(peer));
+    set(&mut headers, &client, authority);
     let mut given: Vec<_> = headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))

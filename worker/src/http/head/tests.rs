@@ -90,7 +90,8 @@ fn a_request_of_http1_is_for_the_server_itself() {
             head.headers
                 .insert(header::HOST, HeaderValue::from_static(field));
         }
-        to_http1(&mut head, &none, authority, false);
+        let authority = authority.parse().ok();
+        to_http1(&mut head, &none, authority.as_ref(), false);
         assert_eq!(head.uri.to_string(), target, "{uri}");
         assert_eq!(head.headers[header::HOST], host, "{uri}");
         assert_eq!(head.version, Version::HTTP_11);
@@ -106,7 +107,7 @@ fn fields_that_http2_splits_are_joined_for_http1() {
         upgrade: None,
         trailers: true,
     };
-    to_http1(&mut head, &asked, "a", true);
+    to_http1(&mut head, &asked, Some(&Authority::from_static("a")), true);
     assert_eq!(head.headers[header::COOKIE], "a=1; b=2");
     assert_eq!(head.headers[header::TRANSFER_ENCODING], "chunked");
     assert_eq!(head.headers[header::TE], "trailers");
@@ -117,12 +118,13 @@ fn fields_that_http2_splits_are_joined_for_http1() {
 fn a_request_of_http2_names_scheme_and_authority() {
     let mut head = request("/a?b", &[("host", "x"), ("expect", "100-continue")]);
     head.method = Method::POST;
-    to_http2(&mut head, &Asked::default(), "a.localhost:8000");
+    let authority = Authority::from_static("a.localhost:8000");
+    to_http2(&mut head, &Asked::default(), Some(&authority));
     assert_eq!(head.uri.to_string(), "http://a.localhost:8000/a?b");
     assert_eq!(head.version, Version::HTTP_2);
     assert!(head.headers.is_empty(), "{:?}", head.headers);
     let mut head = request("/", &[]);
-    to_http2(&mut head, &Asked::default(), "");
+    to_http2(&mut head, &Asked::default(), None);
     assert_eq!(head.uri.to_string(), "http://localhost/");
 }
 

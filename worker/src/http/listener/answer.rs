@@ -42,7 +42,7 @@ pub(super) struct AnswerBody {
     ended: bool,
     failing: Option<(BoxError, Turn)>,
     turns: Arc<Turns>,
-    rest: Rest,
+    rest: Arc<Rest>,
     exchange: Option<Arc<Exchange>>,
     /// Keeps the connection in use until the answer has been sent. `None` once this is dropped.
     in_flight: Option<InFlight>,
@@ -64,7 +64,7 @@ pub(super) fn prepare(
     response: Response<Body>,
     asked: Asked,
     turns: &Arc<Turns>,
-    rest: &Rest,
+    rest: &Arc<Rest>,
 ) -> Response<AnswerBody> {
     let Asked {
         method,
@@ -118,7 +118,7 @@ pub(super) fn prepare(
             ended: false,
             failing: None,
             turns: Arc::clone(turns),
-            rest: rest.clone(),
+            rest: Arc::clone(rest),
             exchange,
             in_flight: Some(in_flight),
         }

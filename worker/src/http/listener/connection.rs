@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -28,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Front, Limits,
+    Client, Front, Limits,
     admit::{InFlight, Seat},
     answer::{self, AnswerBody, Asked},
     exchange::{Budget, ClientBody, Exchange, Rest, Unread},
@@ -81,8 +80,8 @@ impl<F> Listener<F> {
             http,
             limits,
             front,
+            rest: Rest::new(draining.clone()),
             draining,
-            rest: Rest::default(),
         }
     }
 
@@ -105,10 +104,11 @@ impl<F: Front> Listener<F> {
     fn take(
         &self,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        client: &Client,
         seat: &Arc<Seat>,
         memory: &Arc<Memory>,
         turns: &Arc<Turns>,
+        rest: &Arc<Rest>,
     ) -> impl Future<Output = Result<Response<AnswerBody>, h2::Error>> + Send + 'static {
         memory.used.store(true, Ordering::Relaxed);
         let Some(in_flight) = seat.begin() else {
@@ -116,7 +116,7 @@ impl<F: Front> Listener<F> {
         };
         let (method, version) = (request.method().clone(), request.version());
         let head = head::check(&request, F::WORKERS);
-        let (request, exchange) = self.track(request);
+        let (request, exchange) = self.track(request, rest);
         if version < Version::HTTP_2 {
             memory.exchange.lock().clone_from(&exchange);
         }
@@ -132,7 +132,7 @@ impl<F: Front> Listener<F> {
                 seat.dismiss();
                 Either::Right(ready(unavailable(refusal)))
             }
-            (None, Ok(())) => Either::Left(self.front.answer(request, peer)),
+            (None, Ok(())) => Either::Left(self.front.answer(request, client)),
             (None, Err(error)) => {
                 drop(request);
                 let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -141,7 +141,7 @@ impl<F: Front> Listener<F> {
             }
         };
         let (seat, memory) = (Arc::clone(seat), Arc::clone(memory));
-        let (turns, rest) = (Arc::clone(turns), self.rest());
+        let (turns, rest) = (Arc::clone(turns), Arc::clone(rest));
         Either::Right(async move {
             let mut answer = pin!(answer);
             let response = poll_fn(|cx| stall::note(answer.as_mut().poll(cx))).await;
@@ -158,13 +158,17 @@ impl<F: Front> Listener<F> {
         })
     }
 
-    fn track(&self, request: Request<Incoming>) -> (Request<ClientBody>, Option<Arc<Exchange>>) {
+    fn track(
+        &self,
+        request: Request<Incoming>,
+        rest: &Arc<Rest>,
+    ) -> (Request<ClientBody>, Option<Arc<Exchange>>) {
         if request.body().is_end_stream() {
             return (request.map(|_| ClientBody::empty()), None);
         }
         let expects = request.headers().contains_key(header::EXPECT);
         let unread = self.unread(request.version());
-        let exchange = Exchange::new(unread, expects, &self.draining, &self.rest);
+        let exchange = Exchange::new(unread, expects, rest);
         let body = |incoming| ClientBody::new(incoming, Arc::clone(&exchange));
         (request.map(body), Some(exchange))
     }
@@ -181,7 +185,7 @@ fn unavailable(why: &str) -> Response<Body> {
 pub(super) async fn serve<F: Front>(
     listener: &Listener<F>,
     stream: TcpStream,
-    peer: SocketAddr,
+    client: &Client,
     seat: Seat,
 ) {
     // Small writes are sent at once, because a response's head should not wait for its body.
@@ -193,9 +197,11 @@ pub(super) async fn serve<F: Front>(
     let turns = Arc::new(Turns::default());
     let socket = Socket::new(stream, Arc::clone(&turns));
     let (memory, seat) = (Arc::new(Memory::default()), Arc::new(seat));
-    let ended = speak(listener, &socket, peer, &seat, &memory, &turns).await;
+    // A clone of a token takes a lock that all connections share, so requests do not clone them.
+    let rest = Arc::new(listener.rest());
+    let ended = speak(listener, &socket, client, &seat, &memory, &turns, &rest).await;
     if let Err(error) = &ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
+        tracing::debug!(peer = %client.address, %error, "a connection ended early");
     }
     // A switch of protocols is the last thing that happens in HTTP on this connection.
     let tunnel = memory.tunnel.lock().take();
@@ -216,12 +222,13 @@ pub(super) async fn serve<F: Front>(
 async fn speak<F: Front>(
     listener: &Listener<F>,
     socket: &Socket,
-    peer: SocketAddr,
+    client: &Client,
     seat: &Arc<Seat>,
     memory: &Arc<Memory>,
     turns: &Arc<Turns>,
+    rest: &Arc<Rest>,
 ) -> Result<(), BoxError> {
-    let service = service_fn(|request| listener.take(request, peer, seat, memory, turns));
+    let service = service_fn(|request| listener.take(request, client, seat, memory, turns, rest));
     let io = TokioIo::new(socket.clone());
     let mut connection = pin!(listener.http.serve_connection_with_upgrades(io, service));
     let mut broken = pin!(socket.broken());

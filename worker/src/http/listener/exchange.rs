@@ -53,10 +53,12 @@ const REST_TIME: Duration = Duration::from_secs(60);
 const REST_BYTES: usize = 1 << 20;
 
 /// The tasks that read the rest of bodies whose reader is gone, for all connections of a listener.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Rest {
     tasks: TaskTracker,
     ended: CancellationToken,
+    /// Cancelled when the listener begins to drain.
+    draining: CancellationToken,
 }
 
 /// The part of [`Unread`] that remains.
@@ -75,8 +77,7 @@ pub(super) struct Exchange {
     complete: AtomicBool,
     cut: AtomicBool,
     answered: CancellationToken,
-    draining: CancellationToken,
-    rest: Rest,
+    rest: Arc<Rest>,
 }
 
 /// The body of a client's request. If it is dropped early, what the client still sends is
@@ -93,6 +94,14 @@ pub struct ClientBody {
 // === impl Rest ===
 
 impl Rest {
+    pub fn new(draining: CancellationToken) -> Self {
+        Self {
+            tasks: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            draining,
+        }
+    }
+
     /// Reads what follows a complete answer. Dropping the body would reset its stream, or end its
     /// guest.
     pub fn finish(&self, mut body: Body) {
@@ -153,20 +162,14 @@ impl Budget {
 // === impl Exchange ===
 
 impl Exchange {
-    pub fn new(
-        unread: Unread,
-        expects: bool,
-        draining: &CancellationToken,
-        rest: &Rest,
-    ) -> Arc<Self> {
+    pub fn new(unread: Unread, expects: bool, rest: &Arc<Rest>) -> Arc<Self> {
         Arc::new(Self {
             budget: Budget::new(unread),
             expects,
             complete: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             answered: CancellationToken::new(),
-            draining: draining.clone(),
-            rest: rest.clone(),
+            rest: Arc::clone(rest),
         })
     }
 
@@ -200,7 +203,7 @@ impl Exchange {
     /// Continues to read without a reader while the answer is being written, and for a while after
     /// that.
     fn discard(self: Arc<Self>, mut incoming: Incoming) {
-        let rest = self.rest.clone();
+        let rest = Arc::clone(&self.rest);
         rest.spawn(async move {
             let reading = async {
                 loop {
@@ -225,7 +228,7 @@ impl Exchange {
             let end = Instant::now() + self.budget.time();
             tokio::select! {
                 _ = timeout_at(end, reading) => {}
-                () = self.draining.cancelled() => {}
+                () = self.rest.draining.cancelled() => {}
             }
         });
     }

@@ -7,7 +7,7 @@ mod places;
 use std::future;
 
 use bytes::Bytes;
-use http::{StatusCode, Version};
+use http::{StatusCode, Version, uri::Authority};
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::{body::Frame, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -53,7 +53,7 @@ impl HttpTarget for Echo {
             };
             let text = format!(
                 "{} {} for={} proto={} host={} peer={}",
-                meta.authority,
+                meta.authority.as_ref().map_or("", Authority::as_str),
                 request.uri().path(),
                 header("x-forwarded-for"),
                 header("x-forwarded-proto"),

@@ -25,9 +25,8 @@ const RETURN: Duration = Duration::from_secs(1);
 
 /// A client's body, which is lent to one attempt after another.
 pub(super) struct Source {
-    /// True if the request has no body.
-    empty: bool,
-    shared: Arc<Shared>,
+    /// `None` if the request has no body.
+    shared: Option<Arc<Shared>>,
 }
 
 #[derive(Default)]
@@ -59,7 +58,8 @@ pub(super) struct Lent {
     body: Option<ClientBody>,
     /// The frames that an earlier attempt has read and this one has not yet.
     again: Vec<Bytes>,
-    shared: Arc<Shared>,
+    /// `None` if the request has no body.
+    shared: Option<Arc<Shared>>,
 }
 
 /// Is notified when an answer has ended.
@@ -77,22 +77,28 @@ pub(super) struct Held<T> {
 
 impl Source {
     pub fn new(body: ClientBody) -> Self {
-        let empty = body.is_end_stream();
-        let shared = Arc::<Shared>::default();
-        shared.state.lock().body = Some(body);
-        Self { empty, shared }
+        let shared = (!body.is_end_stream()).then(|| {
+            let shared = Arc::<Shared>::default();
+            shared.state.lock().body = Some(body);
+            shared
+        });
+        Self { shared }
     }
 
     /// Returns `None` if more of the body was sent than is kept, or the previous attempt does not
     /// release it.
     pub async fn lend(&self) -> Option<Lent> {
-        if self.empty {
-            return Some(self.lent(None, Vec::new()));
-        }
+        let Some(shared) = &self.shared else {
+            return Some(Lent {
+                body: None,
+                again: Vec::new(),
+                shared: None,
+            });
+        };
         let returned = async {
             loop {
-                let returned = self.shared.returned.notified();
-                match self.shared.state.lock().take() {
+                let returned = shared.returned.notified();
+                match shared.state.lock().take() {
                     Taken::There(body, again) => return Some((body, again)),
                     Taken::Lost => return None,
                     Taken::Lent => {}
@@ -101,21 +107,19 @@ impl Source {
             }
         };
         let (body, again) = timeout(RETURN, returned).await.ok()??;
-        Some(self.lent(Some(body), again))
-    }
-
-    fn lent(&self, body: Option<ClientBody>, again: Vec<Bytes>) -> Lent {
-        Lent {
-            body,
+        Some(Lent {
+            body: Some(body),
             again,
-            shared: Arc::clone(&self.shared),
-        }
+            shared: Some(Arc::clone(shared)),
+        })
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        self.shared.state.lock().lose();
+        if let Some(shared) = &self.shared {
+            shared.state.lock().lose();
+        }
     }
 }
 
@@ -167,7 +171,7 @@ impl Body for Lent {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let this = &mut *self;
-        let Some(body) = &mut this.body else {
+        let (Some(body), Some(shared)) = (&mut this.body, &this.shared) else {
             return Poll::Ready(None);
         };
         loop {
@@ -175,8 +179,8 @@ impl Body for Lent {
             match &frame {
                 // An empty frame carries nothing, and peers of HTTP/2 count them as an attack.
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
-                Some(Ok(frame)) => this.shared.state.lock().keep(frame),
-                Some(Err(_)) => this.shared.state.lock().lose(),
+                Some(Ok(frame)) => shared.state.lock().keep(frame),
+                Some(Err(_)) => shared.state.lock().lose(),
                 None => {}
             }
             return Poll::Ready(frame);
@@ -200,7 +204,8 @@ impl Body for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
+        let Some(shared) = &self.shared else { return };
+        let mut state = shared.state.lock();
         // Without a further attempt the body ends here, which its client's connection notices.
         let ended = match state.lost {
             true => self.body.take(),
@@ -208,7 +213,7 @@ impl Drop for Lent {
         };
         drop(state);
         drop(ended);
-        self.shared.returned.notify_one();
+        shared.returned.notify_one();
     }
 }
 

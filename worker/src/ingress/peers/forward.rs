@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version, request, uri::Authority};
 use http_body_util::BodyExt as _;
 
 use super::{
@@ -16,27 +16,30 @@ use crate::http::{
     head::{self, Asked},
     plain_text,
 };
+use crate::ingress::front::{later, not_ready};
 
 /// The number of times that one request is offered. An offer to a worker that cannot be reached, or
 /// no longer has a ready replica, does the request no harm.
 const OFFERS: usize = 6;
 
-/// Answers a request through another worker's replica. Dropping the future, or the response's body,
+/// Answers a request through another worker's replica. `client` is the address of the client.
+/// Dropping the future, or the response's body,
 /// gives up the request.
 pub(in crate::ingress) async fn forward(
     remote: Arc<Remote>,
     mut request: Request<ClientBody>,
     meta: RequestMeta,
+    client: HeaderValue,
 ) -> Response<Body> {
     let asked = head::take_hop_by_hop(request.headers_mut());
-    wire::mark(request.headers_mut(), &remote.route, meta.peer);
+    wire::mark(request.headers_mut(), remote.mark.clone(), client);
     if asked.upgrade.is_some() && request.version() == Version::HTTP_11 {
         return upgrade::forward(&remote, request, &asked, &meta).await;
     }
     let (mut parts, body) = request.into_parts();
     // The extensions belong to the client's connection.
     parts.extensions.clear();
-    head::to_http2(&mut parts, &asked, &meta.authority);
+    head::to_http2(&mut parts, &asked, meta.authority.as_ref());
     let mut response = offer(&remote, &parts, &Source::new(body)).await;
     head::to_client(&mut response);
     response
@@ -143,24 +146,9 @@ impl Offers {
                     "too many requests are on their way to {route}; try again"
                 ))
             }
-            _ => not_ready(remote),
+            _ => not_ready(&remote.route),
         }
     }
-}
-
-/// Returns the answer if no worker is known to have a ready replica.
-pub(in crate::ingress) fn not_ready(remote: &Remote) -> Response<Body> {
-    later(format!(
-        "no replica behind {} is ready; try again",
-        remote.route
-    ))
-}
-
-fn later(text: String) -> Response<Body> {
-    let mut response = plain_text(StatusCode::SERVICE_UNAVAILABLE, text);
-    let soon = HeaderValue::from_static("1");
-    response.headers_mut().insert(header::RETRY_AFTER, soon);
-    response
 }
 
 /// Returns the answer if the worker disappeared with the request.
@@ -170,6 +158,6 @@ pub(super) fn broken() -> Response<Body> {
 }
 
 /// Adds the fields for a request on a connection of its own.
-pub(super) fn to_http1(parts: &mut request::Parts, asked: &Asked, authority: &str) {
+pub(super) fn to_http1(parts: &mut request::Parts, asked: &Asked, authority: Option<&Authority>) {
     head::to_http1(parts, asked, authority, false);
 }

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode, uri::Scheme};
+use http::{
+    Method, Request, Response, StatusCode,
+    uri::{Authority, Scheme},
+};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 use tonic::service::Routes;
@@ -16,7 +19,11 @@ use warren_model::{
 use super::wire;
 use crate::{
     health::Health,
-    http::{Body, BoxError, ClientBody, RequestMeta, listener::Front, plain_text},
+    http::{
+        Body, BoxError, ClientBody, RequestMeta,
+        listener::{Client, Front},
+        plain_text,
+    },
     ingress::{Router, front::authority},
 };
 
@@ -76,7 +83,8 @@ impl ClusterFront {
             Ok(authority) => authority,
             Err(response) => return *response,
         };
-        if !route::matches(&forwarded.route, &authority, request.uri().path()) {
+        let host = authority.as_ref().map_or("", Authority::as_str);
+        if !route::matches(&forwarded.route, host, request.uri().path()) {
             let text = "the request is not for the host and path of the route that it names";
             return plain_text(StatusCode::BAD_REQUEST, text);
         }
@@ -134,9 +142,9 @@ impl Front for ClusterFront {
     fn answer(
         &self,
         mut request: Request<ClientBody>,
-        peer: SocketAddr,
+        client: &Client,
     ) -> BoxFuture<'static, Response<Body>> {
-        let front = self.clone();
+        let (front, peer) = (self.clone(), client.address);
         match wire::take(request.headers_mut()) {
             None => Box::pin(front.own(request, peer)),
             Some(Ok(forwarded)) => Box::pin(front.forwarded(request, forwarded, peer)),

@@ -24,9 +24,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::body::{Lent, Until};
 use crate::http::limit::{MAX_HEAD_LIST, MAX_STREAMS, STREAM_WINDOW, WORKER_WINDOW};
 
-/// The most connections to one worker. Each carries [`MAX_STREAMS`] requests at once, and another
-/// one is opened when they are full.
+/// The most connections to one worker. Each carries [`MAX_STREAMS`] requests at once.
 const CONNECTIONS: usize = 4;
+/// Another connection is opened when each has more requests than this. The requests of one
+/// connection are written by a single task, which batches them well up to this number, and is the
+/// limit of all of them beyond it.
+const CROWDED: usize = MAX_STREAMS as usize / CONNECTIONS;
 const CONNECT: Duration = Duration::from_secs(2);
 /// A worker that disappears silently is noticed after the sum of both times.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -44,7 +47,7 @@ pub(in crate::ingress) struct Peer {
     authority: Authority,
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Held while a connection is opened, so that many requests do not open one each.
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
     requests: AtomicUsize,
     failed: Mutex<Option<Instant>>,
 }
@@ -97,7 +100,7 @@ impl Peer {
         Some(Self {
             authority,
             connections: Mutex::default(),
-            opening: tokio::sync::Mutex::default(),
+            opening: Arc::default(),
             requests: AtomicUsize::new(0),
             failed: Mutex::default(),
         })
@@ -113,6 +116,9 @@ impl Peer {
     /// Returns a place for a request. Waits for a connection for at most [`CONNECT`].
     pub(super) async fn place(self: &Arc<Self>) -> Result<Place, Failure> {
         if let Some(place) = self.find() {
+            if place.connection.requests() > CROWDED {
+                self.open_another();
+            }
             return Ok(place);
         }
         let _opening = self.opening.lock().await;
@@ -131,19 +137,37 @@ impl Peer {
         self.find().ok_or(Failure::Busy)
     }
 
+    /// Returns a place on the connection with the fewest requests.
     fn find(self: &Arc<Self>) -> Option<Place> {
         let mut connections = self.connections.lock();
         connections.retain(|connection| connection.takes_more());
-        connections.iter().find_map(|connection| {
-            let slot = Arc::clone(&connection.slots).try_acquire_owned().ok()?;
-            self.requests.fetch_add(1, Ordering::Relaxed);
-            Some(Place {
-                peer: Arc::clone(self),
-                connection: Arc::clone(connection),
-                ended: false,
-                _slot: slot,
-            })
+        let connection = connections.iter().min_by_key(|it| it.requests())?;
+        let slot = Arc::clone(&connection.slots).try_acquire_owned().ok()?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Some(Place {
+            peer: Arc::clone(self),
+            connection: Arc::clone(connection),
+            ended: false,
+            _slot: slot,
         })
+    }
+
+    /// Opens a connection for later requests, unless there are enough, or one is being opened.
+    fn open_another(self: &Arc<Self>) {
+        if self.connections.lock().len() >= CONNECTIONS || self.burden().0 {
+            return;
+        }
+        let Ok(opening) = Arc::clone(&self.opening).try_lock_owned() else {
+            return;
+        };
+        let peer = Arc::clone(self);
+        tokio::spawn(async move {
+            let _opening = opening;
+            match peer.open().await {
+                Ok(connection) => peer.connections.lock().push(Arc::new(connection)),
+                Err(failure) => tracing::debug!(%failure, "no further connection to a worker"),
+            }
+        });
     }
 
     async fn open(&self) -> Result<Connection, Failure> {
@@ -202,6 +226,11 @@ impl Peer {
 // === impl Connection ===
 
 impl Connection {
+    /// Returns the number of requests in flight.
+    fn requests(&self) -> usize {
+        (MAX_STREAMS as usize).saturating_sub(self.slots.available_permits())
+    }
+
     fn takes_more(&self) -> bool {
         !self.sender.is_closed() && self.given_up.load(Ordering::Relaxed) < GIVEN_UP
     }
@@ -262,5 +291,44 @@ impl Drop for Place {
             self.connection.given_up.fetch_add(1, Ordering::Relaxed);
         }
         self.peer.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::poll;
+    use tokio::{net::TcpListener, task};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn crowded_connections_get_another_one_up_to_a_bound() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = Arc::new(Peer::new(&format!("http://{address}")).unwrap());
+        let (mut places, mut accepted) = (Vec::new(), Vec::new());
+        for count in 1..=CONNECTIONS {
+            let crowded = (count - 1) * (CROWDED + 1);
+            while places.len() < crowded.max(1) {
+                places.push(peer.place().await.unwrap());
+            }
+            accepted.push(listener.accept().await.unwrap());
+            while peer.connections.lock().len() < count {
+                task::yield_now().await;
+            }
+        }
+        let requests = |peer: &Peer| -> Vec<_> {
+            let connections = peer.connections.lock();
+            connections.iter().map(|it| it.requests()).collect()
+        };
+        let full = CROWDED + 1;
+        assert_eq!(requests(&peer), [full, full, full, 0]);
+        for _ in places.len()..CONNECTIONS * MAX_STREAMS as usize {
+            places.push(peer.place().await.unwrap());
+        }
+        assert!(matches!(peer.place().await, Err(Failure::Busy)));
+        let mut more = std::pin::pin!(listener.accept());
+        assert!(poll!(&mut more).is_pending(), "another connection");
     }
 }

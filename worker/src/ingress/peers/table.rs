@@ -1,4 +1,4 @@
-//! The routes of the whole fleet, as the control plane sends them.
+//! Reads the routes of the whole fleet, as the control plane sends them, into the router.
 
 use std::{
     collections::HashMap,
@@ -8,19 +8,21 @@ use std::{
     },
 };
 
-use parking_lot::{Mutex, RwLock};
-use warren_model::route::{Route, RouteTable};
+use http::HeaderValue;
+use parking_lot::Mutex;
+use warren_model::route::Route;
 use warren_proto::v1;
 
-use super::peer::Peer;
+use super::{peer::Peer, wire};
+use crate::ingress::Router;
 
-/// The routes, and which other workers serve them. The last known state is kept while the control
-/// plane is away.
+/// Keeps a router's routes of other workers up to date. The last known state is kept while the
+/// control plane is away.
 pub struct FleetRoutes {
     /// This worker's name. It is not its own peer.
     me: String,
     version: Mutex<u64>,
-    table: RwLock<RouteTable<Arc<Remote>>>,
+    router: Router,
     /// The peers by address. A worker to which no route leads is forgotten, with its connections.
     peers: Mutex<HashMap<String, Weak<Peer>>>,
 }
@@ -28,6 +30,8 @@ pub struct FleetRoutes {
 /// One route, and the other workers that have ready replicas of it.
 pub(in crate::ingress) struct Remote {
     pub route: Route,
+    /// The route as forwarded requests name it.
+    pub mark: HeaderValue,
     peers: Vec<Arc<Peer>>,
     turn: AtomicUsize,
 }
@@ -35,12 +39,12 @@ pub(in crate::ingress) struct Remote {
 // === impl FleetRoutes ===
 
 impl FleetRoutes {
-    /// Returns a table without routes. `me` is this worker's name.
-    pub fn new(me: &str) -> Arc<Self> {
+    /// Sets the routes of `router`. `me` is this worker's name.
+    pub fn new(me: &str, router: Router) -> Arc<Self> {
         Arc::new(Self {
             me: me.to_owned(),
             version: Mutex::default(),
-            table: RwLock::default(),
+            router,
             peers: Mutex::default(),
         })
     }
@@ -58,44 +62,26 @@ impl FleetRoutes {
         }
         *version = news.version;
         let read = |route: &v1::Route| Route::parse(&route.host, &route.path).ok();
-        let told: Vec<_> = news
+        let told = news
             .routes
             .iter()
             .filter_map(|told| Some((read(told.route.as_ref()?)?, &told.places)))
             .map(|(route, places)| Arc::new(self.remote(route, places)))
             .collect();
         if news.complete {
-            let all = told
-                .into_iter()
-                .map(|remote| (remote.route.clone(), remote));
-            *self.table.write() = RouteTable::new(all);
+            self.router.set_others(told);
         } else {
-            let mut table = self.table.write();
-            for route in news.removed.iter().filter_map(read) {
-                table.replace(&route, Vec::new());
-            }
-            for remote in told {
-                table.replace(&remote.route.clone(), vec![remote]);
-            }
+            let removed: Vec<_> = news.removed.iter().filter_map(read).collect();
+            self.router.change_others(&removed, told);
         }
         let mut peers = self.peers.lock();
         peers.retain(|_, peer| peer.strong_count() > 0);
     }
 
-    /// Returns the best route for this host (with or without port) and path.
-    pub(in crate::ingress) fn lookup(&self, host: &str, path: &str) -> Option<Arc<Remote>> {
-        self.table.read().lookup(host, path).cloned()
-    }
-
     fn remote(&self, route: Route, places: &[v1::RoutePlace]) -> Remote {
         let others = places.iter().filter(|place| place.worker != self.me);
-        Remote {
-            route,
-            peers: others
-                .filter_map(|place| self.peer(&place.address))
-                .collect(),
-            turn: AtomicUsize::new(0),
-        }
+        let peers = others.filter_map(|place| self.peer(&place.address));
+        Remote::new(route, peers.collect())
     }
 
     fn peer(&self, address: &str) -> Option<Arc<Peer>> {
@@ -116,6 +102,15 @@ impl FleetRoutes {
 // === impl Remote ===
 
 impl Remote {
+    pub fn new(route: Route, peers: Vec<Arc<Peer>>) -> Self {
+        Self {
+            mark: wire::name(&route),
+            route,
+            peers,
+            turn: AtomicUsize::new(0),
+        }
+    }
+
     /// Returns the next peer to try, other than those in `tried`: of the peers that could be
     /// reached, the one with the fewest requests in flight; equals take turns.
     pub fn next(&self, tried: &[Arc<Peer>]) -> Option<Arc<Peer>> {

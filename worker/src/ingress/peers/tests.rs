@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::{
@@ -36,7 +36,7 @@ use crate::{
         Admission, Body, ClientBody, HttpTarget, RequestMeta, forwarded::TrustedProxies, listener,
         plain_text,
     },
-    ingress::{Ingress, Router},
+    ingress::{Ingress, Router, router::Choice},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,7 +83,7 @@ impl HttpTarget for Guest {
                 "{name} {} {} {} {size}",
                 head.method,
                 head.uri.path(),
-                meta.authority
+                meta.authority.as_ref().map_or("", Authority::as_str)
             );
             let mut fields = Vec::new();
             for (name, value) in &head.headers {
@@ -127,12 +127,12 @@ impl Worker {
         let (http, listen) = (http.unwrap(), listen.unwrap());
         let (http_address, listen_address) =
             (http.local_addr().unwrap(), listen.local_addr().unwrap());
-        let (router, fleet) = (Router::new(), FleetRoutes::new(name));
+        let router = Router::new();
+        let fleet = FleetRoutes::new(name, router.clone());
         let (kill, never) = (CancellationToken::new(), CancellationToken::new());
         let front = ClusterFront::new(router.clone(), Health::new().await);
         let ingress = Ingress {
             router: router.clone(),
-            fleet: Arc::clone(&fleet),
             proxies: TrustedProxies::new(proxies.iter().map(|net| net.parse().unwrap())),
         };
         let listening = listener::serve(listen, front, never.clone(), PATIENCE);
@@ -189,6 +189,14 @@ impl Worker {
             }],
             removed: Vec::new(),
         });
+    }
+
+    /// Returns the other workers that requests for this host are forwarded to.
+    fn remote(&self, host: &str) -> Arc<Remote> {
+        match self.router.choose(host, "/") {
+            Choice::Other(remote) => remote,
+            _ => panic!("requests for {host} are not forwarded"),
+        }
     }
 
     async fn ask(&self, request: &str) -> String {
@@ -429,7 +437,7 @@ async fn requests_go_to_the_one_with_the_fewest_and_share_few_connections() {
     assert_eq!((second.asked(), third.asked()), (15, 15));
     // The worker is forgotten with its routes.
     first.hears(1, "b.localhost", "/", &[second]);
-    let remote = first.fleet.lookup("b.localhost", "/").unwrap();
+    let remote = first.remote("b.localhost");
     assert_eq!(
         remote.next(&[]).unwrap().burden().1,
         5,
@@ -447,7 +455,7 @@ async fn a_client_that_goes_away_takes_its_request_with_it() {
         .write_all(b"POST / HTTP/1.1\r\nHost: a.localhost\r\nContent-Length: 9\r\n\r\nx")
         .await
         .unwrap();
-    let remote = first.fleet.lookup("a.localhost", "/").unwrap();
+    let remote = first.remote("a.localhost");
     let peer = remote.next(&[]).unwrap();
     let until = async |requests| {
         while peer.burden().1 != requests {

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     body::{Held, Until},
-    forward::{broken, not_ready, to_http1},
+    forward::{broken, to_http1},
     peer::Peer,
     table::Remote,
     wire,
@@ -32,6 +32,7 @@ use crate::{
         listener::after_http,
         tunnel::Tunnel,
     },
+    ingress::front::not_ready,
     publish::relay::reset,
 };
 
@@ -43,14 +44,14 @@ pub(super) async fn forward(
 ) -> Response<Body> {
     let client = upgrade::on(&mut request);
     let Some(stream) = reach(remote).await else {
-        return not_ready(remote);
+        return not_ready(&remote.route);
     };
     let (mut parts, body) = request.into_parts();
     parts.extensions.clear();
-    to_http1(&mut parts, asked, &meta.authority);
+    to_http1(&mut parts, asked, meta.authority.as_ref());
     let request = Request::from_parts(parts, body);
     match exchange(stream, request, client).await {
-        Ok(response) if wire::is_unserved(&response) => not_ready(remote),
+        Ok(response) if wire::is_unserved(&response) => not_ready(&remote.route),
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(route = %remote.route, %error, "a forwarded upgrade failed");

@@ -35,19 +35,18 @@ pub(in crate::ingress) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-pub(super) fn mark(headers: &mut HeaderMap, route: &Route, client: SocketAddr) {
-    let text = format!(
-        "{}{}",
-        route.host.as_deref().unwrap_or_default(),
-        route.path
-    );
-    // Routes consist of visible ASCII, so the conversions never fail.
-    if let Ok(route) = HeaderValue::try_from(text) {
-        headers.insert(ROUTE, route);
-    }
-    if let Ok(client) = HeaderValue::try_from(client.to_string()) {
-        headers.insert(CLIENT, client);
-    }
+/// Returns the text that names a route to another worker.
+pub(super) fn name(route: &Route) -> HeaderValue {
+    let host = route.host.as_deref().unwrap_or_default();
+    let text = format!("{host}{}", route.path);
+    // Routes consist of visible ASCII, so the conversion never fails.
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Adds the fields of a forwarded request: its route, and the address and port of its client.
+pub(super) fn mark(headers: &mut HeaderMap, route: HeaderValue, client: HeaderValue) {
+    headers.insert(ROUTE, route);
+    headers.insert(CLIENT, client);
 }
 
 /// Removes and returns what [`mark`] added. Returns `None` for a request that was not forwarded.
@@ -93,12 +92,16 @@ mod tests {
     fn marks_are_taken_and_nothing_is_left() {
         for (host, path) in [("a.localhost", "/"), ("a.localhost", "/api/v1"), ("", "/x")] {
             let route = Route::parse(host, path).unwrap();
-            let client = "[::1]:5000".parse().unwrap();
+            let client: SocketAddr = "[::1]:5000".parse().unwrap();
             let mut headers = HeaderMap::new();
             // The client's own fields are replaced.
             headers.append(ROUTE, HeaderValue::from_static("other/"));
             headers.append(ROUTE, HeaderValue::from_static("another/"));
-            mark(&mut headers, &route, client);
+            mark(
+                &mut headers,
+                name(&route),
+                client.to_string().parse().unwrap(),
+            );
             let taken = take(&mut headers).unwrap().unwrap();
             let client = Some(client);
             assert_eq!(taken, Forwarded { route, client });

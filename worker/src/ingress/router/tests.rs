@@ -37,6 +37,7 @@ fn route(host: &str, path: &str) -> Route {
 #[derive(Default)]
 struct Naive {
     replicas: BTreeMap<String, (Vec<Route>, bool)>,
+    others: BTreeSet<Route>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -44,12 +45,14 @@ enum Answer {
     NoRoute,
     NotReady,
     OneOf(BTreeSet<String>),
+    Other(Route),
 }
 
 impl Naive {
     fn answer(&self, host: &str, path: &str) -> Answer {
         let all = self.replicas.values().flat_map(|(routes, _)| routes);
         let best = all
+            .chain(&self.others)
             .filter(|route| matches(route, host, path))
             .max_by_key(|route| (route.host.is_some(), route.path.len()));
         let Some(best) = best else {
@@ -61,10 +64,10 @@ impl Naive {
             .filter(|(_, (routes, ready))| *ready && routes.contains(best))
             .map(|(id, _)| id.clone())
             .collect();
-        if ready.is_empty() {
-            Answer::NotReady
-        } else {
-            Answer::OneOf(ready)
+        match ready.is_empty() {
+            false => Answer::OneOf(ready),
+            true if self.others.contains(best) => Answer::Other(best.clone()),
+            true => Answer::NotReady,
         }
     }
 }
@@ -74,6 +77,9 @@ enum Change {
     Set(u8, Vec<(usize, usize)>),
     Ready(u8, bool),
     Remove(u8),
+    /// The routes of other workers: all of them, or those that are removed and added.
+    SetOthers(BTreeSet<Route>),
+    ChangeOthers(BTreeSet<Route>, BTreeSet<Route>),
 }
 
 const HOSTS: [&str; 4] = ["", "a.localhost", "b.localhost", "A.localhost"];
@@ -85,7 +91,22 @@ fn change() -> impl Strategy<Value = Change> {
         (0..4_u8, routes).prop_map(|(id, routes)| Change::Set(id, routes.into_iter().collect())),
         (0..4_u8, any::<bool>()).prop_map(|(id, ready)| Change::Ready(id, ready)),
         (0..4_u8).prop_map(Change::Remove),
+        others().prop_map(Change::SetOthers),
+        (others(), others()).prop_map(|(removed, added)| Change::ChangeOthers(removed, added)),
     ]
+}
+
+fn others() -> impl Strategy<Value = BTreeSet<Route>> {
+    let route = (0..HOSTS.len(), 0..PATHS.len()).prop_map(|(h, p)| route(HOSTS[h], PATHS[p]));
+    prop::collection::btree_set(route, 0..4)
+}
+
+/// Returns the way to workers that cannot be reached.
+fn remotes(routes: &BTreeSet<Route>) -> Vec<Arc<Remote>> {
+    let remotes = routes.iter().cloned();
+    remotes
+        .map(|route| Arc::new(Remote::new(route, Vec::new())))
+        .collect()
 }
 
 proptest! {
@@ -114,6 +135,16 @@ proptest! {
                     router.remove(&id.to_string());
                     naive.replicas.remove(&id.to_string());
                 }
+                Change::SetOthers(routes) => {
+                    router.set_others(remotes(&routes));
+                    naive.others = routes;
+                }
+                Change::ChangeOthers(removed, added) => {
+                    let gone: Vec<_> = removed.iter().cloned().collect();
+                    router.change_others(&gone, remotes(&added));
+                    naive.others.retain(|route| !removed.contains(route));
+                    naive.others.extend(added);
+                }
             }
             for host in ["a.localhost", "B.LOCALHOST:8000", "c.localhost", ""] {
                 for path in ["/", "/api", "/api/v1/x", "/apix", "/other", "/none", "*", ""] {
@@ -129,7 +160,8 @@ proptest! {
                         answer = match router.choose(host, path) {
                             Choice::NoRoute => Answer::NoRoute,
                             Choice::NotReady => Answer::NotReady,
-                            Choice::Target(target) => {
+                            Choice::Other(remote) => Answer::Other(remote.route.clone()),
+                            Choice::Own(target) => {
                                 found.insert(id(&target.target));
                                 Answer::OneOf(found.clone())
                             }
@@ -152,7 +184,7 @@ fn ready_replicas_take_turns_and_others_get_none() {
     }
     let mut counts = [0; 3];
     for _ in 0..100 {
-        let Choice::Target(target) = router.choose("any", "/x") else {
+        let Choice::Own(target) = router.choose("any", "/x") else {
             panic!("no target")
         };
         counts[targets
@@ -171,9 +203,22 @@ fn new_routes_keep_readiness_and_a_new_replica_has_none() {
     assert!(matches!(router.choose("h", "/"), Choice::NotReady));
     router.set_ready("r", true);
     router.set("r", vec![(route("", "/new"), Arc::new(Unique(0)))]);
-    assert!(matches!(router.choose("h", "/new"), Choice::Target(_)));
+    assert!(matches!(router.choose("h", "/new"), Choice::Own(_)));
     assert!(matches!(router.choose("h", "/"), Choice::NoRoute));
     router.remove("r");
     router.set("r", vec![(route("", "/new"), Arc::new(Unique(0)))]);
     assert!(matches!(router.choose("h", "/new"), Choice::NotReady));
+}
+
+#[test]
+fn the_table_is_empty_once_nothing_answers() {
+    let router = Router::new();
+    router.set("r", vec![(route("a", "/"), Arc::new(Unique(0)))]);
+    let routes = BTreeSet::from([route("a", "/"), route("", "/x")]);
+    router.set_others(remotes(&routes));
+    assert_eq!(router.0.table.read().values().count(), 2);
+    router.remove("r");
+    assert!(matches!(router.choose("a", "/"), Choice::Other(_)));
+    router.set_others(Vec::new());
+    assert_eq!(router.0.table.read().values().count(), 0);
 }

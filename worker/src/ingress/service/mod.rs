@@ -229,12 +229,12 @@ impl ServicePort {
             release: None,
         };
         let mut response = if http2 {
-            head::to_http2(&mut parts, &asked, &meta.authority);
+            head::to_http2(&mut parts, &asked, meta.authority.as_ref());
             let request = Request::from_parts(parts, body);
             let sending = self.streams.send(&self.dialer, request, waiting, slot);
             sending.await?
         } else {
-            head::to_http1(&mut parts, &asked, &meta.authority, chunked);
+            head::to_http1(&mut parts, &asked, meta.authority.as_ref(), chunked);
             let expects = parts.headers.contains_key(header::EXPECT);
             let mut request = Request::from_parts(parts, body);
             if expects && waiting.sending.is_some() {

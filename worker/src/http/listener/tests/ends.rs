@@ -44,7 +44,7 @@ impl Front for Played {
     fn answer(
         &self,
         request: Request<ClientBody>,
-        _: SocketAddr,
+        _: &Client,
     ) -> BoxFuture<'static, Response<Body>> {
         let (answer, mut running) = (
             (self.answer)(request),

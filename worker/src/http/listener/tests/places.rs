@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 use super::{ends::PATIENCE, *};
 use crate::{
     http::{forwarded::TrustedProxies, tunnel::Tunnel},
-    ingress::{FleetRoutes, Ingress},
+    ingress::Ingress,
 };
 
 /// The time after which idle connections end.
@@ -272,7 +272,6 @@ async fn one_address_does_not_take_the_places_of_others() {
 async fn a_trusted_proxy_is_not_one_client() {
     let behind = |router| Ingress {
         router,
-        fleet: FleetRoutes::new("w1"),
         proxies: TrustedProxies::new(["127.0.0.2/32".parse().unwrap()]),
     };
     let mut fixture = Fixture::in_front(limits(4, 2, LONG), HOUR, behind).await;
@@ -294,7 +293,7 @@ impl Front for Switches {
     fn answer(
         &self,
         mut request: Request<ClientBody>,
-        _: SocketAddr,
+        _: &Client,
     ) -> BoxFuture<'static, Response<Body>> {
         let upgrade = hyper::upgrade::on(&mut request);
         let mut response = plain_text(StatusCode::SWITCHING_PROTOCOLS, "");

@@ -222,7 +222,7 @@ async fn a_worn_connection_is_replaced_by_another_before_it_ends() {
         client
     };
     let mut kept = open().await;
-    let remote = first.fleet.lookup("a.localhost", "/").unwrap();
+    let remote = first.remote("a.localhost");
     let peer = remote.next(&[]).unwrap();
     while played.connections() == 1 {
         drop(open().await);
@@ -279,7 +279,7 @@ async fn streams_whose_answers_are_complete_are_not_given_up() {
     let answer = first.ask(&requests).await;
     assert_eq!(answer.matches("done").count(), 21);
     assert_eq!(reset.load(Ordering::Relaxed), 0);
-    let remote = first.fleet.lookup("a.localhost", "/").unwrap();
+    let remote = first.remote("a.localhost");
     let peer = remote.next(&[]).unwrap();
     let over = async {
         while peer.burden().1 != 0 {
