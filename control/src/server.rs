@@ -1,7 +1,13 @@
 //! The process: opens the data directory, starts the tasks, serves, and shuts everything down in
 //! order.
 
-use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::TcpListener,
@@ -38,7 +44,7 @@ use crate::{
     listen::{self, ClientLimits},
     reconcile::Reconciler,
     state::{State, TERMS_PER_LOSS},
-    store::{Durability, OnLoss, Store, StoreError, sled::SledStore},
+    store::{Durability, OnLoss, Store, StoreError, sled::SledStore, volatile::VolatileStore},
     workload::Workloads,
 };
 
@@ -67,6 +73,9 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Config {
     /// The data directory: created if it is missing, and used by one process at a time.
     pub data: PathBuf,
+    /// Whether the state is in memory alone and ends with the process. Artifacts are in the data
+    /// directory all the same, which must be empty and is not locked.
+    pub volatile: bool,
     /// The time of silence after which a worker's replicas are LOST and replaced.
     pub worker_timeout: Duration,
     /// Whether updates stop the old replica before the new one starts, instead of running an extra
@@ -135,6 +144,11 @@ pub struct ControlPlane {
     limits: ClientLimits,
 }
 
+fn open_artifacts(data: &Path) -> Result<ArtifactFiles, OpenError> {
+    let directory = data.join(ARTIFACTS);
+    ArtifactFiles::open(&directory).map_err(|source| OpenError::Artifacts { directory, source })
+}
+
 // === impl Config ===
 
 impl Config {
@@ -142,6 +156,7 @@ impl Config {
     pub fn new(data: PathBuf) -> Self {
         Self {
             data,
+            volatile: false,
             worker_timeout: DEFAULT_WORKER_TIMEOUT,
             stop_first: false,
             revision_history_limit: DEFAULT_REVISION_HISTORY_LIMIT,
@@ -170,6 +185,9 @@ impl ControlPlane {
             ),
             Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
         }
+        if config.volatile {
+            return Self::open_volatile(&config).await;
+        }
         let (data, on_loss) = (config.data.clone(), config.on_loss);
         let opened = tokio::task::spawn_blocking(move || {
             if backup::is_unfinished(&data) {
@@ -188,10 +206,7 @@ impl ControlPlane {
                     error => error.into(),
                 })?;
             // This comes after the store, whose lock is the lock of the data directory.
-            let directory = data.join(ARTIFACTS);
-            let artifacts = ArtifactFiles::open(&directory)
-                .map_err(|source| OpenError::Artifacts { directory, source })?;
-            Ok::<_, OpenError>((store, artifacts))
+            Ok((store, open_artifacts(&data)?))
         });
         let (store, artifacts) = opened
             .await
@@ -215,6 +230,17 @@ impl ControlPlane {
             tracing::warn!(%error, "cannot record the store's identity");
         }
         Ok(opened)
+    }
+
+    async fn open_volatile(config: &Config) -> Result<Self, OpenError> {
+        let data = &config.data;
+        data_dir::open(data).map_err(|source| OpenError::Data {
+            data: data.clone(),
+            source,
+        })?;
+        let artifacts = open_artifacts(data)?;
+        let store = Arc::new(VolatileStore::open().await?);
+        Ok(Self::over(store, 1, None, artifacts, config).await?)
     }
 
     /// Reads the current state of a store and begins a term this many above the last. `known` is

@@ -9,6 +9,7 @@ pub mod sim;
 pub mod sled;
 #[cfg(test)]
 mod tests;
+pub mod volatile;
 mod watchers;
 
 use std::{collections::VecDeque, path::PathBuf};

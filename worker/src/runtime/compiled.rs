@@ -43,6 +43,8 @@ pub enum CompileError {
     Compile(Digest, CompileFailure),
     #[error("cannot load the compiled code of artifact {0}: {1}")]
     Load(Digest, String),
+    #[error("cannot start the WebAssembly engine: {0}")]
+    Engine(String),
     #[error("cannot write compiled code to {0}: {1}")]
     Write(PathBuf, #[source] Arc<io::Error>),
     #[error("artifact {0} is not a component that can run here: {1}")]
@@ -113,6 +115,14 @@ impl Deref for Compiled {
     }
 }
 
+/// The directory into which all caches of a worker write.
+#[derive(Clone)]
+pub struct CacheDirectory {
+    path: PathBuf,
+    files: DiskCache,
+    seal: Seal,
+}
+
 /// Compiled components by digest, in memory and on disk.
 ///
 /// Files are named after the digest and everything in the engine that code depends on, so another
@@ -120,9 +130,7 @@ impl Deref for Compiled {
 pub struct CompileCache {
     engine: Engine,
     generation: Generation,
-    directory: PathBuf,
-    files: DiskCache,
-    seal: Seal,
+    directory: CacheDirectory,
     compatibility: u64,
     loaded: Mutex<HashMap<Digest, Weak<OnceCell<Loaded>>>>,
     compiler: Arc<Compiler>,
@@ -133,36 +141,56 @@ pub struct CompileCache {
 /// Completes once the code is in the cache.
 type Compiling = BoxFuture<'static, Result<(), CompileError>>;
 
-impl CompileCache {
-    /// Opens or creates `directory`, which no other user may be able to write to. For `limit`, see
-    /// [`Self::collect`].
-    pub fn open(
-        engine: &Engine,
-        generation: Generation,
-        directory: &Path,
-        limit: u64,
-        compiler: Arc<Compiler>,
-    ) -> Result<Self, CacheError> {
-        let io = |e| CacheError::Io(directory.to_owned(), e);
-        private::create_dir(directory).map_err(io)?;
-        let metadata = fs::metadata(directory).map_err(io)?;
+// === impl CacheDirectory ===
+
+impl CacheDirectory {
+    /// Opens or creates the directory at `path`, which no other user may be able to write to. For
+    /// `limit`, see [`Self::collect`].
+    pub fn open(path: &Path, limit: u64) -> Result<Self, CacheError> {
+        let io = |e| CacheError::Io(path.to_owned(), e);
+        private::create_dir(path).map_err(io)?;
+        let metadata = fs::metadata(path).map_err(io)?;
         if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
-            return Err(CacheError::Unsafe(directory.to_owned()));
+            return Err(CacheError::Unsafe(path.to_owned()));
         }
         // The key is checked before others lose access, because anyone who had access may know it.
-        let seal = Seal::open(directory).map_err(io)?;
-        private::restrict_tree(directory).map_err(io)?;
+        let seal = Seal::open(path).map_err(io)?;
+        private::restrict_tree(path).map_err(io)?;
         Ok(Self {
+            path: path.to_owned(),
+            files: DiskCache::new(path.to_owned(), limit),
+            seal,
+        })
+    }
+
+    /// Removes the code that has been unused for longest, until the rest takes no more than the
+    /// limit in bytes. Code that is `in_use` stays.
+    pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<()> {
+        for path in self.files.collect(in_use)? {
+            tracing::info!(path = %path.display(), "removed unused compiled code");
+        }
+        Ok(())
+    }
+}
+
+// === impl CompileCache ===
+
+impl CompileCache {
+    pub fn new(
+        engine: &Engine,
+        generation: Generation,
+        directory: CacheDirectory,
+        compiler: Arc<Compiler>,
+    ) -> Self {
+        Self {
             engine: engine.clone(),
             generation,
-            directory: directory.to_owned(),
-            files: DiskCache::new(directory.to_owned(), limit),
-            seal,
+            directory,
             compatibility: compatibility(engine),
             loaded: Mutex::new(HashMap::new()),
             compiler,
             compiling: Mutex::default(),
-        })
+        }
     }
 
     /// Returns whether `load` will find the code on disk or in memory.
@@ -176,15 +204,6 @@ impl CompileCache {
         loaded
             .get(&digest)
             .is_some_and(|cell| cell.strong_count() > 0)
-    }
-
-    /// Removes the code that has been unused for longest, until the rest takes no more than the
-    /// limit in bytes. Code that is `in_use` stays.
-    pub fn collect(&self, in_use: impl Fn(Digest) -> bool) -> io::Result<()> {
-        for path in self.files.collect(in_use)? {
-            tracing::info!(path = %path.display(), "removed unused compiled code");
-        }
-        Ok(())
     }
 
     /// Returns the component if it is in memory.
@@ -241,12 +260,12 @@ impl CompileCache {
 
     fn path(&self, digest: Digest) -> PathBuf {
         let name = format!("{}-{:016x}.cwasm", digest.hex(), self.compatibility);
-        self.files.path(&name)
+        self.directory.files.path(&name)
     }
 
     /// Returns the code if it is on disk and can be used.
     async fn cached(&self, digest: Digest) -> Result<Option<Component>, CompileError> {
-        let (engine, seal) = (self.engine.clone(), self.seal.clone());
+        let (engine, seal) = (self.engine.clone(), self.directory.seal.clone());
         let code = self.path(digest);
         let loading = tokio::task::spawn_blocking(move || {
             if !code.exists() {
@@ -300,8 +319,8 @@ impl CompileCache {
         workload: WorkloadId,
     ) -> impl Future<Output = Result<(), CompileError>> + use<> {
         let (compiler, engine) = (Arc::clone(&self.compiler), self.engine.clone());
-        let (generation, directory) = (self.generation, self.directory.clone());
-        let (code, seal) = (self.path(digest), self.seal.clone());
+        let (generation, directory) = (self.generation, self.directory.path.clone());
+        let (code, seal) = (self.path(digest), self.directory.seal.clone());
         async move {
             let job = Job {
                 digest,

@@ -23,8 +23,14 @@ mod stdio;
 mod usage;
 mod workload;
 
-use std::{collections::HashMap, io, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
+use tokio::sync::OnceCell;
 use warren_model::{
     component::{Provided, provided},
     digest::Digest,
@@ -43,7 +49,7 @@ pub use usage::ReplicaUsage;
 pub use workload::{PrepareError, Prepared, ReplicaContext};
 
 use compile::{CompileFailure, CompileSettings, Compiler};
-use compiled::CompileCache;
+use compiled::{CacheDirectory, CompileCache};
 use cpu::CpuScheduler;
 use engine::Generation;
 use memory::MemoryBudget;
@@ -53,8 +59,11 @@ use crate::policy::Role;
 
 /// Everything that guests of this worker share. There is one per process.
 pub struct Runtime {
-    components: Generations,
-    services: Generations,
+    /// The pools of an engine have thousands of mappings, so the engine of a generation starts with
+    /// its first component.
+    components: ByGeneration<OnceCell<Half>>,
+    services: ByGeneration<Half>,
+    directory: CacheDirectory,
     pools: Arc<Pools>,
     memory: Arc<MemoryBudget>,
     /// Its clock makes guests yield.
@@ -65,18 +74,19 @@ pub struct Runtime {
 /// The code of a replica's guests: one artifact may be both its service and a component.
 pub type Code = HashMap<(Role, Digest), Compiled>;
 
-/// Everything that services share, or that components share.
-struct Generations {
-    p2: Half,
-    p3: Half,
+/// One for each generation of WASI.
+struct ByGeneration<T> {
+    p2: T,
+    p3: T,
 }
 
-/// Everything that guests of one generation of WASI share.
+/// Everything that guests of one role and one generation of WASI share.
 struct Half {
+    generation: Generation,
+    engine: Engine,
     cache: CompileCache,
-    /// All of WASI with the workload's network, and the host interfaces; each guest gets a clone
-    /// and its links.
-    wasi: Linker<Guest>,
+    /// Made for the first guest; see [`Self::wasi`].
+    wasi: OnceLock<Linker<Guest>>,
 }
 
 /// Why the worker cannot run guests at all.
@@ -93,10 +103,10 @@ pub enum RuntimeError {
 }
 
 impl Runtime {
-    /// Starts the engines. `cache` is the directory of compiled code, which no other user may be
-    /// able to write to. Beyond `limit` bytes, [`Self::collect`] removes code that is not used. All
-    /// guests together have `memory` bytes of linear memory and tables; the worker's own memory
-    /// comes on top, and so does what `compile` allows to the processes that compile.
+    /// Starts the engines of services. `cache` is the directory of compiled code, which no other
+    /// user may be able to write to. Beyond `limit` bytes, [`Self::collect`] removes code that is
+    /// not used. All guests together have `memory` bytes of linear memory and tables; the worker's
+    /// own memory comes on top, and so does what `compile` allows to the processes that compile.
     pub fn new(
         cache: &Path,
         limit: u64,
@@ -104,19 +114,29 @@ impl Runtime {
         compile: CompileSettings,
     ) -> Result<Self, RuntimeError> {
         let pools = Pools::of_this_process()?;
-        let pooled = |generation| engine::pooled(generation, pools.slots_of(generation), memory);
-        let components = Engines::new(pooled).map_err(RuntimeError::Engine)?;
-        let services = Engines::new(engine::on_demand).map_err(RuntimeError::Engine)?;
-        let all = [&components.p2, &components.p3, &services.p2, &services.p3];
-        let cpu = CpuScheduler::start(all.into_iter().cloned().collect());
+        let directory = CacheDirectory::open(cache, limit)?;
         let compiler = Arc::new(Compiler::new(compile));
+        let service = |generation| {
+            let engine = engine::on_demand(generation).map_err(RuntimeError::Engine)?;
+            Ok::<_, RuntimeError>(Half::new(generation, engine, &directory, &compiler))
+        };
+        let services = ByGeneration {
+            p2: service(Generation::P2)?,
+            p3: service(Generation::P3)?,
+        };
+        let engines = [&services.p2, &services.p3].map(|half| half.engine.clone());
+        let cpu = CpuScheduler::start(engines.into()).map_err(RuntimeError::Clock)?;
         Ok(Self {
-            components: Generations::new(&components, cache, limit, &compiler)?,
-            services: Generations::new(&services, cache, limit, &compiler)?,
+            components: ByGeneration {
+                p2: OnceCell::new(),
+                p3: OnceCell::new(),
+            },
+            services,
+            directory,
             pools,
             compiler,
             memory: MemoryBudget::new(memory),
-            cpu: Arc::new(cpu.map_err(RuntimeError::Clock)?),
+            cpu: Arc::new(cpu),
         })
     }
 
@@ -129,14 +149,16 @@ impl Runtime {
         digest: Digest,
         artifact: &Path,
     ) -> Result<Compiled, CompileError> {
-        let Generations { p2, p3 } = self.of(role);
-        let loaded = p2.cache.get(digest);
-        if let Some(compiled) = loaded.or_else(|| p3.cache.get(digest)) {
+        let loaded = |generation| self.started(role, generation)?.cache.get(digest);
+        if let Some(compiled) = loaded(Generation::P2).or_else(|| loaded(Generation::P3)) {
             return Ok(compiled);
         }
         let border = compiled::border(digest, artifact).await?;
-        let cache = &self.half(role, border.generation).cache;
-        cache.load(digest, artifact, border, workload).await
+        let half = match role {
+            Role::Service => self.services.of(border.generation),
+            Role::Component => self.start(border.generation).await?,
+        };
+        half.cache.load(digest, artifact, border, workload).await
     }
 
     /// Returns the interfaces that the worker provides to guests: those that the linkers hold.
@@ -152,25 +174,23 @@ impl Runtime {
     /// Returns whether [`Self::load`] has nothing to compile.
     pub fn is_compiled(&self, digest: Digest) -> bool {
         // Engines of both roles run the same code.
-        let Generations { p2, p3 } = &self.components;
+        let ByGeneration { p2, p3 } = &self.services;
         p2.cache.contains(digest) || p3.cache.contains(digest)
     }
 
     /// Returns whether the code is in memory, because a replica runs it or may run it.
     pub fn is_loaded(&self, digest: Digest) -> bool {
-        let is_loaded = |half: &Half| half.cache.is_loaded(digest);
-        let both = [&self.components, &self.services];
-        both.iter().any(|of| is_loaded(&of.p2) || is_loaded(&of.p3))
+        let (services, components) = (&self.services, &self.components);
+        let services = [&services.p2, &services.p3].into_iter();
+        let components = [&components.p2, &components.p3].into_iter();
+        let mut all = services.chain(components.filter_map(|half| half.get()));
+        all.any(|half| half.cache.is_loaded(digest))
     }
 
     /// Removes the compiled code that has been unused for longest, down to the limit. It is
     /// compiled again when it is needed.
     pub fn collect(&self) -> io::Result<()> {
-        // All caches write into one directory.
-        self.components
-            .p2
-            .cache
-            .collect(|digest| self.is_loaded(digest))
+        self.directory.collect(|digest| self.is_loaded(digest))
     }
 
     /// Returns the bytes of linear memory that all guests have at present.
@@ -178,66 +198,75 @@ impl Runtime {
         self.memory.used()
     }
 
-    fn of(&self, role: Role) -> &Generations {
+    /// Returns the half of a generation, unless it is one of components and there has been none.
+    fn started(&self, role: Role, generation: Generation) -> Option<&Half> {
         match role {
-            Role::Service => &self.services,
-            Role::Component => &self.components,
+            Role::Service => Some(self.services.of(generation)),
+            Role::Component => self.components.of(generation).get(),
         }
     }
 
-    fn half(&self, role: Role, generation: Generation) -> &Half {
-        let Generations { p2, p3 } = self.of(role);
-        match generation {
-            Generation::P2 => p2,
-            Generation::P3 => p3,
-        }
-    }
-}
-
-/// The engines of both generations.
-struct Engines {
-    p2: Engine,
-    p3: Engine,
-}
-
-impl Engines {
-    fn new(new: impl Fn(Generation) -> wasmtime::Result<Engine>) -> wasmtime::Result<Self> {
-        Ok(Self {
-            p2: new(Generation::P2)?,
-            p3: new(Generation::P3)?,
-        })
-    }
-}
-
-impl Generations {
-    fn new(
-        engines: &Engines,
-        cache: &Path,
-        limit: u64,
-        compiler: &Arc<Compiler>,
-    ) -> Result<Self, RuntimeError> {
-        let half = |engine, generation| {
-            let compiler = Arc::clone(compiler);
-            let cache = CompileCache::open(engine, generation, cache, limit, compiler)?;
-            Half::new(engine, generation, cache)
+    /// Returns the half for components of a generation. The first call starts its engine.
+    async fn start(&self, generation: Generation) -> Result<&Half, CompileError> {
+        let starting = async || {
+            let (slots, memory) = (self.pools.slots_of(generation), self.memory.capacity());
+            let started = tokio::task::spawn_blocking(move || {
+                engine::pooled(generation, slots, memory)
+                    .map_err(|e| CompileError::Engine(format!("{e:#}")))
+            });
+            let engine = started.await.map_err(|_| CompileError::Interrupted)??;
+            self.cpu.add(engine.clone());
+            Ok(Half::new(
+                generation,
+                engine,
+                &self.directory,
+                &self.compiler,
+            ))
         };
-        Ok(Self {
-            p2: half(&engines.p2, Generation::P2)?,
-            p3: half(&engines.p3, Generation::P3)?,
-        })
+        self.components
+            .of(generation)
+            .get_or_try_init(starting)
+            .await
     }
 }
+
+// === impl ByGeneration ===
+
+impl<T> ByGeneration<T> {
+    fn of(&self, generation: Generation) -> &T {
+        match generation {
+            Generation::P2 => &self.p2,
+            Generation::P3 => &self.p3,
+        }
+    }
+}
+
+// === impl Half ===
 
 impl Half {
     fn new(
-        engine: &Engine,
         generation: Generation,
-        cache: CompileCache,
-    ) -> Result<Self, RuntimeError> {
-        Ok(Self {
-            cache,
-            wasi: wasi(engine, generation).map_err(RuntimeError::Engine)?,
-        })
+        engine: Engine,
+        directory: &CacheDirectory,
+        compiler: &Arc<Compiler>,
+    ) -> Self {
+        let compiler = Arc::clone(compiler);
+        Self {
+            cache: CompileCache::new(&engine, generation, directory.clone(), compiler),
+            generation,
+            engine,
+            wasi: OnceLock::new(),
+        }
+    }
+
+    /// Returns all of WASI with the workload's network, and the host interfaces; each guest gets a
+    /// clone and its links.
+    fn wasi(&self) -> wasmtime::Result<&Linker<Guest>> {
+        if let Some(linker) = self.wasi.get() {
+            return Ok(linker);
+        }
+        let linker = wasi(&self.engine, self.generation)?;
+        Ok(self.wasi.get_or_init(|| linker))
     }
 }
 

@@ -182,7 +182,9 @@ impl Runtime {
         links: &[Link],
         exporters: &HashMap<Name, Arc<ComponentRuntime>>,
     ) -> Result<InstancePre<Guest>, GuestError> {
-        let mut linker = self.half(role, component.generation()).wasi.clone();
+        let half = self.started(role, component.generation());
+        let half = half.expect("it has loaded the component");
+        let mut linker = half.wasi().map_err(GuestError::Wasmtime)?.clone();
         link::link(&mut linker, component, links, exporters)?;
         linker
             .instantiate_pre(component)

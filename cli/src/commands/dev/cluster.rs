@@ -17,6 +17,8 @@ pub struct Options {
     pub listen: SocketAddr,
     pub http: SocketAddr,
     pub data: PathBuf,
+    /// Whether `data` is removed when the cluster ends.
+    pub temporary: bool,
     pub volumes: Vec<HostVolume>,
     pub allow_host_loopback: bool,
     pub artifact_limits: Limits,
@@ -74,6 +76,7 @@ impl Cluster {
         let url = format!("http://{}", listener.local_addr()?);
 
         let control = ControlPlane::open(warren_control::Config {
+            volatile: options.temporary,
             stop_first: true,
             artifact_limits: options.artifact_limits,
             ..warren_control::Config::new(options.data.join("control"))

@@ -109,6 +109,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
             exit_now();
         },
     )?;
+    let is_temporary = args.data.is_none();
     let data = match args.data {
         Some(data) => data,
         None => temporary
@@ -119,6 +120,7 @@ pub async fn run(args: Args, global: Global) -> anyhow::Result<()> {
         listen: args.listen,
         http: args.http,
         data,
+        temporary: is_temporary,
         volumes: args.volumes,
         allow_host_loopback: args.allow_host_loopback,
         artifact_limits: limits,

@@ -15,6 +15,20 @@ on_every_backend!(
     everything_is_there_after_reopening,
 );
 
+/// Everything but what needs a disk.
+#[tokio::test]
+async fn a_store_in_memory_alone_does_the_same() {
+    values_carry_the_revision_of_their_transaction(&VolatileBackend).await;
+    a_transaction_is_all_or_nothing(&VolatileBackend).await;
+    preconditions_speak_of_the_state_before_the_transaction(&VolatileBackend).await;
+    what_changes_nothing_makes_no_revision(&VolatileBackend).await;
+    a_key_stands_once_in_a_transaction(&VolatileBackend).await;
+    a_list_is_one_revision_of_one_prefix(&VolatileBackend).await;
+    one_of_many_racers_wins(&VolatileBackend).await;
+    counters_lose_no_increment(&VolatileBackend).await;
+    a_dropped_commit_is_whole(&VolatileBackend).await;
+}
+
 async fn values_carry_the_revision_of_their_transaction(backend: &dyn Backend) {
     let store = backend.open().await;
     assert_eq!(store.get("a").await.unwrap(), None);

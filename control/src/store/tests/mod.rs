@@ -12,6 +12,7 @@ use super::{
     Change, Durability, OnLoss, Precondition, Revision, Store, StoreError, Watch, Write,
     sim::{SimDisk, SimStore},
     sled::{SledStore, open_patiently},
+    volatile::VolatileStore,
 };
 
 mod anywhere;
@@ -71,6 +72,16 @@ impl Backend for SimBackend {
     async fn open(&self) -> Arc<dyn Store> {
         let opened = SimStore::open(self.0.clone(), OnLoss::Refuse).await;
         Arc::new(opened.unwrap())
+    }
+}
+
+/// Each store is another place.
+struct VolatileBackend;
+
+#[async_trait]
+impl Backend for VolatileBackend {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(VolatileStore::open().await.unwrap())
     }
 }
 

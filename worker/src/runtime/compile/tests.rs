@@ -10,7 +10,7 @@ use warren_model::name::Name;
 
 use super::*;
 use crate::runtime::{
-    compiled::{CompileCache, CompileError, border},
+    compiled::{CacheDirectory, CompileCache, CompileError, border},
     engine,
 };
 
@@ -228,15 +228,9 @@ fn cache(stage: &Stage, component: &str) -> (Arc<CompileCache>, Digest, PathBuf)
     fs::write(stage.dir.path().join("code"), code).unwrap();
     let script = "until [ -e \"$dir/go\" ]; do sleep 0.02; done; cat \"$dir/code\"";
     let compiler = Arc::new(stage.compiler(script));
-    let directory = stage.dir.path().join("cache");
-    let cache = CompileCache::open(
-        &stage.engine,
-        Generation::P2,
-        &directory,
-        u64::MAX,
-        compiler,
-    );
-    (Arc::new(cache.unwrap()), Digest::of(&bytes), artifact)
+    let directory = CacheDirectory::open(&stage.dir.path().join("cache"), u64::MAX).unwrap();
+    let cache = CompileCache::new(&stage.engine, Generation::P2, directory, compiler);
+    (Arc::new(cache), Digest::of(&bytes), artifact)
 }
 
 #[tokio::test]

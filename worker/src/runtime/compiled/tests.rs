@@ -22,7 +22,8 @@ impl Fixture {
     fn open(&self) -> CompileCache {
         let cache = self.dir.path().join("cache");
         let compiler = Arc::new(Compiler::new(CompileSettings::in_process()));
-        CompileCache::open(&self.engine, Generation::P2, &cache, u64::MAX, compiler).unwrap()
+        let directory = CacheDirectory::open(&cache, u64::MAX).unwrap();
+        CompileCache::new(&self.engine, Generation::P2, directory, compiler)
     }
 
     /// Loads a component as the next process would, and returns the file of its code.

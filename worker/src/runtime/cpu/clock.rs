@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use wasmtime::Engine;
 
 /// The time that a guest computes before others get a turn, to within half of it either way.
@@ -28,6 +29,7 @@ pub(super) struct EpochClock {
 
 #[derive(Default)]
 struct Shared {
+    engines: Mutex<Vec<Engine>>,
     /// True if a guest has computed since the last tick.
     used: AtomicBool,
     resting: AtomicBool,
@@ -39,15 +41,23 @@ struct Shared {
 impl EpochClock {
     /// Starts the thread of the clock. Fails if no thread can be started.
     pub fn start(engines: Vec<Engine>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            engines: Mutex::new(engines),
+            ..Shared::default()
+        });
         let thread = thread::Builder::new().name("epoch".into()).spawn({
             let shared = Arc::clone(&shared);
-            move || tick(&shared, &engines)
+            move || tick(&shared)
         })?;
         Ok(Self {
             shared,
             thread: Some(thread),
         })
+    }
+
+    /// Advances the epoch of one more engine.
+    pub fn add(&self, engine: Engine) {
+        self.shared.engines.lock().push(engine);
     }
 
     /// Records that a guest is about to compute.
@@ -78,7 +88,7 @@ impl Drop for EpochClock {
     }
 }
 
-fn tick(shared: &Shared, engines: &[Engine]) {
+fn tick(shared: &Shared) {
     let mut unused = 0;
     while !shared.stop.load(Ordering::Relaxed) {
         if unused < TICKS_TO_REST {
@@ -94,7 +104,7 @@ fn tick(shared: &Shared, engines: &[Engine]) {
             true => 0,
             false => unused.saturating_add(1),
         };
-        for engine in engines {
+        for engine in &*shared.engines.lock() {
             engine.increment_epoch();
         }
     }

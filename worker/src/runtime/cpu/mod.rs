@@ -101,6 +101,11 @@ impl CpuScheduler {
         })
     }
 
+    /// Makes the guests of one more engine yield.
+    pub fn add(&self, engine: Engine) {
+        self.clock.add(engine);
+    }
+
     fn at(&self, time: Instant) -> u64 {
         nanos(time.saturating_duration_since(self.began))
     }

@@ -89,6 +89,10 @@ impl MemoryBudget {
         })
     }
 
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
     /// Returns the bytes that guests use now.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)

@@ -7,7 +7,6 @@ use super::{
     super::{ServiceEnd, engine::Generation},
     Bench, RUNTIME,
 };
-use crate::policy::Role;
 
 /// A core module for each proposal whose support may be in doubt.
 const MODULES: [(&str, &str); 10] = [
@@ -41,16 +40,16 @@ const MODULES: [(&str, &str); 10] = [
     ("custom page sizes", "(memory 1 (pagesize 1))"),
 ];
 
-#[test]
-fn components_that_inspection_accepts_compile() {
+#[tokio::test]
+async fn components_that_inspection_accepts_compile() {
     let mut refused = 0;
     for (name, module) in MODULES {
         let bytes = wat::parse_str(format!("(component (core module {module}))")).unwrap();
         let is_accepted = inspect(&bytes).is_ok();
         refused += usize::from(!is_accepted);
         for generation in [Generation::P2, Generation::P3] {
-            let engine = RUNTIME.half(Role::Component, generation).wasi.engine();
-            let compiled = Component::new(engine, &bytes);
+            let half = RUNTIME.start(generation).await.unwrap();
+            let compiled = Component::new(&half.engine, &bytes);
             if is_accepted {
                 assert!(
                     compiled.is_ok(),

@@ -4,12 +4,16 @@ use std::{fmt::Write as _, pin::pin, sync::Arc, time::Duration};
 
 use futures::poll;
 use tokio::time::Instant;
-use warren_model::name::{Name, WorkloadId};
+use warren_model::{
+    digest::Digest,
+    name::{Name, WorkloadId},
+};
 
 use super::{
     super::{
-        ComponentRuntime, PrepareError, ServiceEnd,
+        CompileSettings, ComponentRuntime, PrepareError, Runtime, ServiceEnd,
         component::{Caller, Invocation},
+        engine::Generation,
         failure::Failure,
         host_memory::HostBudget,
         memory::InstanceMemory,
@@ -161,4 +165,25 @@ async fn a_component_that_can_never_fit_is_refused_with_its_limit() {
         let fits = component(&bench, &code).await;
         assert!(begin(&fits, Role::Component).await.is_ok());
     }
+}
+
+/// Pools of thousands of stacks take a while and as many mappings.
+#[tokio::test]
+async fn the_engine_of_a_generation_starts_with_its_first_component() {
+    let bytes = wat::parse_str("(component)").unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let (digest, artifact) = (Digest::of(&bytes), cache.path().join("artifact"));
+    std::fs::write(&artifact, &bytes).unwrap();
+    let compile = CompileSettings::in_process();
+    let runtime = Runtime::new(&cache.path().join("code"), u64::MAX, 1 << 30, compile).unwrap();
+    let started = |generation| runtime.components.of(generation).get().is_some();
+    let workload = Bench::new().context.workload;
+    for (role, expected) in [(Role::Service, false), (Role::Component, true)] {
+        let loaded = runtime.load(role, &workload, digest, &artifact).await;
+        let generation = loaded.unwrap().generation();
+        assert_eq!(generation, Generation::P2);
+        assert_eq!(started(generation), expected, "{role:?}");
+        assert!(!started(Generation::P3));
+    }
+    assert!(runtime.is_compiled(digest));
 }
