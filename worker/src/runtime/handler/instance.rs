@@ -110,6 +110,7 @@ impl Instance {
                     fate.clone(),
                     life.0,
                 );
+                let serve = pin!(serve);
                 let mut running = pin!(component.run(serve));
                 let cut = tokio::select! {
                     // The reason of a guest that ends by itself takes precedence.

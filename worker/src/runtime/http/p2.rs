@@ -1,6 +1,8 @@
 //! Serves requests through `wasi:http/incoming-handler` 0.2, each with a fresh instance.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use http::{Request, Response, uri::Scheme};
-use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 use wasmtime::Store;
 use wasmtime_wasi_http::{
     WasiBody, WasiHttpView as _,
@@ -26,6 +28,8 @@ use crate::{
         failure::Failure,
         guest::GuestStore,
         host_memory::{self, Held},
+        pools::Place,
+        slots::Slot,
     },
 };
 
@@ -36,10 +40,17 @@ use super::{
 
 type Outcome = Result<Response<HyperOutgoingBody>, types::ErrorCode>;
 
-/// The task that runs a guest until its answer is complete. Dropping it ends the guest.
+/// A request, and the place of its answer.
+struct Asked {
+    request: Request<WasiBody>,
+    meta: RequestMeta,
+    outcome: oneshot::Sender<Outcome>,
+}
+
+/// A guest that has begun its answer. Dropping it ends the guest.
 struct Running {
-    /// `None` once the guest continues by itself.
-    task: Option<JoinHandle<Result<(), Failure>>>,
+    /// The task that runs the guest. `None` once the guest has ended or continues by itself.
+    task: Option<AbortHandle>,
     progress: Arc<Progress>,
 }
 
@@ -79,49 +90,72 @@ impl ComponentRuntime {
             Ok(place) => place,
             Err(failure) => return Err(self.logged(failure)),
         };
-        let (outcome, answered) = oneshot::channel();
+        let (outcome, mut answered) = oneshot::channel();
         let progress = Arc::new(Progress::new());
-        let task = tokio::spawn({
-            let (component, pre) = (Arc::clone(self), pre.clone());
-            let progress = Arc::clone(&progress);
-            let memory = self.instance_memory();
-            async move {
-                let _slot = slot;
-                let guest = component.store(0, &memory, place);
-                let answer = component.answer(pre, request, meta, outcome, &progress, guest);
-                let run = component.run(answer);
-                let result = component.until(deadline, &memory, run).await;
-                result.map_err(|failure| component.logged(progress.explain(failure)))
-            }
-        });
-        // The guest may outlive its answer. A client that leaves before the answer is complete ends
-        // the guest.
-        let guest = Running {
-            task: Some(task),
-            progress,
+        let asked = Asked {
+            request,
+            meta,
+            outcome,
         };
-        match answered.await {
-            Ok(Ok(response)) => {
-                guest.progress.reach(Stage::Begun);
-                body::answer(self, &method, response, guest)
+        // A box, so that a pointer is moved to whatever runs it, and not kilobytes.
+        let mut run = Box::pin(self.run_guest(pre, asked, (slot, place), deadline, &progress));
+        // The guest runs here until it answers. Small answers are complete by then, and their
+        // guests have ended.
+        let mut answer = None;
+        let ended = poll_fn(|cx| {
+            let ended = run.as_mut().poll(cx);
+            answer = answered.try_recv().ok();
+            match ended {
+                Poll::Pending if answer.is_none() => Poll::Pending,
+                ended => Poll::Ready(ended),
             }
-            Ok(Err(code)) => {
-                guest.release();
-                Err(self.logged(Failure::error_code(code)))
+        })
+        .await;
+        match (answer, ended) {
+            (Some(answer), ended) => {
+                progress.reach(Stage::Begun);
+                // The guest may outlive its answer. A client that leaves before the answer is
+                // complete ends the guest.
+                let task = ended.is_pending().then(|| tokio::spawn(run).abort_handle());
+                let guest = Running { task, progress };
+                match answer {
+                    Ok(response) => body::answer(self, &method, response, guest),
+                    Err(code) => {
+                        guest.release();
+                        Err(self.logged(Failure::error_code(code)))
+                    }
+                }
             }
-            Err(_) => match guest.end().await {
-                Ok(()) => Err(self.logged(Failure::NoAnswer)),
-                Err(failure) => Err(failure),
-            },
+            (None, Poll::Ready(Err(failure))) => Err(failure),
+            (None, _) => Err(self.logged(Failure::NoAnswer)),
+        }
+    }
+
+    /// Runs a guest until it has finished its work, also after its answer.
+    fn run_guest(
+        self: &Arc<Self>,
+        pre: &ProxyPre<Guest>,
+        asked: Asked,
+        (slot, place): (Slot, Place),
+        deadline: Instant,
+        progress: &Arc<Progress>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
+        let (component, pre, progress) = (Arc::clone(self), pre.clone(), Arc::clone(progress));
+        async move {
+            let _slot = slot;
+            let memory = component.instance_memory();
+            let guest = component.store(0, &memory, place);
+            let answer = pin!(component.answer(&pre, asked, &progress, guest));
+            let run = pin!(component.run(answer));
+            let result = component.until(deadline, &memory, run).await;
+            result.map_err(|failure| component.logged(progress.explain(failure)))
         }
     }
 
     async fn answer(
         &self,
-        pre: ProxyPre<Guest>,
-        mut request: Request<WasiBody>,
-        meta: RequestMeta,
-        outcome: oneshot::Sender<Outcome>,
+        pre: &ProxyPre<Guest>,
+        asked: Asked,
         progress: &Arc<Progress>,
         mut guest: GuestStore,
     ) -> Result<(), Failure> {
@@ -130,6 +164,11 @@ impl ComponentRuntime {
             progress: Arc::clone(progress),
             succeeded: false,
         };
+        let Asked {
+            mut request,
+            meta,
+            outcome,
+        } = asked;
         name_authority(&mut request, &meta);
         let scheme = if meta.scheme == Scheme::HTTPS {
             types::Scheme::Https
@@ -174,18 +213,6 @@ fn abandon_bodies(store: &mut Store<Guest>) {
 }
 
 // === impl Running ===
-
-impl Running {
-    /// Waits for the end of a guest that has not answered.
-    async fn end(mut self) -> Result<(), Failure> {
-        match &mut self.task {
-            Some(task) => task
-                .await
-                .unwrap_or_else(|_| Err(Failure::Trapped("it was ended".into()))),
-            None => Ok(()),
-        }
-    }
-}
 
 impl Answering for Running {
     fn release(mut self) {
@@ -243,5 +270,64 @@ impl Drop for Run {
         if !self.succeeded {
             self.progress.failed.store(true, Ordering::Release);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http_body_util::{BodyExt as _, Empty};
+
+    use super::*;
+    use crate::{
+        http::{ClientBody, HttpTarget as _},
+        runtime::{
+            component::Http,
+            http::ComponentHandle,
+            tests::{Bench, doors::answering},
+        },
+    };
+
+    /// The most bytes of the future that answers a request. The connection owns it.
+    const ANSWER: usize = 3 << 10;
+
+    /// The most bytes of the future that runs a guest. It is written to the heap once.
+    const GUEST: usize = 8 << 10;
+
+    #[tokio::test]
+    async fn the_futures_of_a_request_are_small() {
+        let component = answering(&["wasi:http/incoming-handler@0.2.12"]);
+        let prepared = Bench::new().prepare(None, &[("api", &component)]).await;
+        let component = Arc::clone(&prepared.unwrap().components[0]);
+        let meta = RequestMeta {
+            scheme: Scheme::HTTP,
+            authority: "api".into(),
+            peer: ([127, 0, 0, 1], 1).into(),
+        };
+
+        let handle = ComponentHandle(Arc::clone(&component));
+        let request = Request::new(ClientBody::empty());
+        let answer = handle.call(handle.admit().unwrap(), request, meta.clone());
+        let size = size_of_val(&*answer);
+        println!("the answer takes {size} bytes");
+        assert!(size <= ANSWER, "{size}");
+
+        let Some(Http::P2(pre)) = component.http() else {
+            panic!("it answers by another generation");
+        };
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let asked = Asked {
+            request: Request::new(body),
+            meta,
+            outcome: oneshot::channel().0,
+        };
+        let deadline = component.deadline();
+        let slot = component.request_slot(deadline).await.unwrap();
+        let place = component.place(deadline).await.unwrap();
+        let progress = Arc::new(Progress::new());
+        let guest = component.run_guest(pre, asked, (slot, place), deadline, &progress);
+        let size = size_of_val(&guest);
+        println!("the guest takes {size} bytes");
+        assert!(size <= GUEST, "{size}");
     }
 }
