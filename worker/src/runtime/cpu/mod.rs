@@ -44,7 +44,7 @@ const PLACES_PER_CORE: usize = 2;
 /// Returns the number of threads that tokio needs: one for each turn, and as many again, so that a
 /// thread is always free for guests that compute little, for timers and for sockets.
 pub fn threads() -> usize {
-    (cores() * PLACES_PER_CORE * 2).max(16)
+    cores() * PLACES_PER_CORE * 2
 }
 
 fn cores() -> usize {
