@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
 };
 
@@ -23,8 +23,19 @@ pub struct Scope(Arc<Shared>);
 struct Shared {
     network: Network,
     id: u64,
-    /// Written under the network's lock, and read under it for every decision.
-    ended: AtomicBool,
+    /// A [`Stage`]. It leaves `Used` under the network's lock, and is read under that lock for every
+    /// decision. It leaves `Fresh` without the lock, which a scope that opens no socket never takes.
+    stage: AtomicU8,
+}
+
+/// The stages of a scope, in order.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Stage {
+    /// It has never had a socket.
+    Fresh,
+    Used,
+    Ended,
 }
 
 // === impl Scope ===
@@ -34,7 +45,7 @@ impl Scope {
         Self(Arc::new(Shared {
             network,
             id,
-            ended: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Fresh as u8),
         }))
     }
 
@@ -47,15 +58,29 @@ impl Scope {
     /// accepted are reset in either case. Only the first call has an effect; afterwards every new
     /// operation fails with [`NetError::ScopeEnded`].
     pub fn end(&self, how: End) {
+        if self.leave_fresh(Stage::Ended) || self.is_ended() {
+            return;
+        }
         self.0.network.update(|state, after| {
-            if !self.0.ended.swap(true, Ordering::Relaxed) {
+            let before = self.0.stage.swap(Stage::Ended as u8, Ordering::Relaxed);
+            if before != Stage::Ended as u8 {
                 state.remove_scope(self.0.id, how, after);
             }
         });
     }
 
     pub fn is_ended(&self) -> bool {
-        self.0.ended.load(Ordering::Relaxed)
+        self.0.stage.load(Ordering::Relaxed) == Stage::Ended as u8
+    }
+
+    /// Moves a scope that has never had a socket to another stage. Returns `false` if it has had
+    /// one or has ended.
+    fn leave_fresh(&self, to: Stage) -> bool {
+        let (fresh, to) = (Stage::Fresh as u8, to as u8);
+        self.0
+            .stage
+            .compare_exchange(fresh, to, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Opens a socket without an address. Fails with `TooManySockets` or `ScopeEnded`.
@@ -132,6 +157,7 @@ impl Scope {
         &self,
         f: impl FnOnce(&mut State, &mut After) -> Result<R, NetError>,
     ) -> Result<R, NetError> {
+        self.leave_fresh(Stage::Used);
         self.0.network.update(|state, after| {
             if self.is_ended() {
                 return Err(NetError::ScopeEnded);

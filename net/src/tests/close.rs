@@ -150,6 +150,18 @@ fn handles_of_an_ended_scope_fail_with_scope_ended() {
 }
 
 #[test]
+fn a_scope_that_never_had_a_socket_ends_without_the_lock_of_its_network() {
+    let network = network();
+    let scope = network.scope();
+    // Taking the lock a second time would never return.
+    network.update(|_, _| scope.end(End::Aborted));
+    assert!(scope.is_ended());
+    assert_eq!(scope.socket().err(), Some(NetError::ScopeEnded));
+    scope.end(End::Closed);
+    assert_eq!(network.counts(), Counts::default());
+}
+
+#[test]
 fn a_closed_listener_resets_what_it_had_not_accepted() {
     for end in [None, Some(End::Closed), Some(End::Aborted)] {
         let network = network();

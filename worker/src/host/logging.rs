@@ -41,7 +41,7 @@ impl HostInterface for Logging {
 impl logging::Host for Logging {
     fn log(&mut self, level: Level, context: String, message: String) {
         // The writer keeps no more than the longest line, however long the strings are.
-        let mut line = self.log.writer(&self.source, Stream::Stderr);
+        let mut line = self.log.writer(Arc::clone(&self.source), Stream::Stderr);
         let mut write = |text: &str| {
             // A line break would end the line. It becomes a space, as in the files of the log.
             for (i, part) in text.split('\n').enumerate() {

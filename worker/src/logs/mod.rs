@@ -79,6 +79,8 @@ pub struct LogQuery {
 
 struct Shared {
     replica: String,
+    /// The most bytes of a line that are kept.
+    line_bytes: usize,
     ring: Mutex<Ring>,
     /// Wakes followers. They check the ring after each wake-up, so an early one is harmless.
     changed: Notify,
@@ -211,6 +213,7 @@ impl ReplicaLog {
         });
         Self(Arc::new(Shared {
             replica: replica.to_owned(),
+            line_bytes: limits.line_bytes,
             ring: Mutex::new(ring),
             changed: Notify::new(),
             file,
@@ -230,8 +233,9 @@ impl ReplicaLog {
     }
 
     /// Returns a writer for one stream of a guest. `source` is "service" or the component's name.
-    pub fn writer(&self, source: &str, stream: Stream) -> LineWriter {
-        LineWriter::new(self.clone(), source, stream)
+    /// Costs little: most instances write nothing.
+    pub fn writer(&self, source: impl Into<Arc<str>>, stream: Stream) -> LineWriter {
+        LineWriter::new(self.clone(), source.into(), stream)
     }
 
     /// Adds a whole line.

@@ -88,10 +88,6 @@ impl Ring {
         self.kept.run()
     }
 
-    pub fn line_bytes(&self) -> usize {
-        self.line_bytes
-    }
-
     /// Begins a run of the service, to which later lines belong.
     pub fn begin_run(&mut self, run: u32) {
         self.kept.begin(run);

@@ -1,12 +1,14 @@
 //! Splits a guest's bytes into lines.
 
+use std::sync::Arc;
+
 use super::{ReplicaLog, Stream};
 
 /// Accepts what a guest writes to one of its streams. Never blocks. A line without an end is kept
 /// and written when the writer is dropped.
 pub struct LineWriter {
     log: ReplicaLog,
-    source: Box<str>,
+    source: Arc<str>,
     stream: Stream,
     /// The incomplete line. Bytes beyond the limit of a line are not kept.
     begun: Vec<u8>,
@@ -14,12 +16,12 @@ pub struct LineWriter {
 }
 
 impl LineWriter {
-    pub(super) fn new(log: ReplicaLog, source: &str, stream: Stream) -> Self {
+    pub(super) fn new(log: ReplicaLog, source: Arc<str>, stream: Stream) -> Self {
         // As much as the ring looks at, plus a carriage return.
-        let limit = log.0.ring.lock().line_bytes() + 4;
+        let limit = log.0.line_bytes + 4;
         Self {
             log,
-            source: source.into(),
+            source,
             stream,
             begun: Vec::new(),
             limit,

@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use warren_model::{
     component::WasiGeneration,
@@ -248,19 +248,24 @@ impl ComponentRuntime {
 
     /// Runs `work` of an instance until it completes, the component's time is over, or the worker
     /// takes the instance's memory back. Guests yield with each epoch, so the latter two always
-    /// take effect.
+    /// take effect. Work that completes without waiting costs no timer and no lock.
     pub(super) async fn until<R>(
         &self,
         deadline: Instant,
         memory: &InstanceMemory,
         work: impl Future<Output = Result<R, Failure>>,
     ) -> Result<R, Failure> {
-        tokio::select! {
-            result = timeout_at(deadline, work) => {
-                result.unwrap_or(Err(Failure::Timeout(self.timeout)))
+        let cut = async {
+            tokio::select! {
+                () = sleep_until(deadline) => Failure::Timeout(self.timeout),
+                () = self.stopped.cancelled() => Failure::Stopped,
+                shortage = memory.taken_back() => shortage.into(),
             }
-            () = self.stopped.cancelled() => Err(Failure::Stopped),
-            shortage = memory.taken_back() => Err(shortage.into()),
+        };
+        tokio::select! {
+            biased;
+            result = work => result,
+            failure = cut => Err(failure),
         }
     }
 

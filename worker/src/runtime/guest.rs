@@ -135,10 +135,10 @@ impl GuestTemplate {
         wasi.args(&self.args)
             .envs(&self.env)
             .stdout(GuestOutput::new(
-                self.log.writer(&self.source, Stream::Stdout),
+                self.log.writer(Arc::clone(&self.source), Stream::Stdout),
             ))
             .stderr(GuestOutput::new(
-                self.log.writer(&self.source, Stream::Stderr),
+                self.log.writer(Arc::clone(&self.source), Stream::Stderr),
             ))
             // Only our own sockets reach the network, once the policy has allowed it. The face of
             // 0.2 creates its outgoing TCP sockets through wasmtime, which must allow them.

@@ -244,7 +244,7 @@ impl ClientBody {
         }
     }
 
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self {
             incoming: None,
             begun: false,

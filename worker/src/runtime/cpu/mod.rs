@@ -30,7 +30,8 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::usage::ReplicaUsage;
 use allowance::Allowance;
-use clock::{EpochClock, SLICE};
+use clock::EpochClock;
+pub(super) use clock::SLICE;
 use queue::{FairQueue, Progress, Tag};
 
 /// A share that never asks for a turn computes at most 1/`LEAST_STRETCH` of a core over time, and
@@ -44,7 +45,7 @@ const PLACES_PER_CORE: usize = 2;
 /// Returns the number of threads that tokio needs: one for each turn, and as many again, so that a
 /// thread is always free for guests that compute little, for timers and for sockets.
 pub fn threads() -> usize {
-    (cores() * PLACES_PER_CORE * 2).max(16)
+    cores() * PLACES_PER_CORE * 2
 }
 
 fn cores() -> usize {

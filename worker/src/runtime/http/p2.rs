@@ -1,15 +1,9 @@
 //! Serves requests through `wasi:http/incoming-handler` 0.2, each with a fresh instance.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
-    },
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use http::{Request, Response, uri::Scheme};
-use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+use tokio::{sync::oneshot, time::Instant};
 use wasmtime::Store;
 use wasmtime_wasi_http::{
     WasiBody, WasiHttpView as _,
@@ -30,39 +24,15 @@ use crate::{
 };
 
 use super::{
-    body::{self, Answering},
     name_authority,
+    run::{Outcome, Progress, Seat},
 };
 
-type Outcome = Result<Response<HyperOutgoingBody>, types::ErrorCode>;
-
-/// The task that runs a guest until its answer is complete. Dropping it ends the guest.
-struct Running {
-    /// `None` once the guest continues by itself.
-    task: Option<JoinHandle<Result<(), Failure>>>,
-    progress: Arc<Progress>,
-}
-
-/// The state that a guest and its answer share.
-struct Progress {
-    /// The guest ended by a trap, a timeout or an abort, so the body that it left is incomplete.
-    failed: AtomicBool,
-    stage: AtomicU8,
-}
-
-/// The progress of an answer.
-#[derive(Clone, Copy)]
-#[repr(u8)]
-enum Stage {
-    Waiting,
-    Begun,
-    Whole,
-}
-
-/// Records a failure if it is dropped before the run has succeeded.
-struct Run {
-    progress: Arc<Progress>,
-    succeeded: bool,
+/// A request, and the place of its answer.
+struct Asked {
+    request: Request<WasiBody>,
+    meta: RequestMeta,
+    answer: oneshot::Sender<Result<Response<HyperOutgoingBody>, types::ErrorCode>>,
 }
 
 impl ComponentRuntime {
@@ -74,91 +44,68 @@ impl ComponentRuntime {
         deadline: Instant,
     ) -> Result<Response<Body>, Failure> {
         let method = request.method().clone();
-        let slot = self.request_slot(deadline).await?;
-        let place = match self.place(deadline).await {
-            Ok(place) => place,
-            Err(failure) => return Err(self.logged(failure)),
+        let seat = Seat::wait(self, deadline).await?;
+        let (answer, mut answered) = oneshot::channel();
+        let asked = Asked {
+            request,
+            meta,
+            answer,
         };
-        let (outcome, answered) = oneshot::channel();
+        let (component, pre) = (Arc::clone(self), pre.clone());
+        let work = move |guest, outcome| serve(component, pre, asked, guest, outcome);
         let progress = Arc::new(Progress::new());
-        let task = tokio::spawn({
-            let (component, pre) = (Arc::clone(self), pre.clone());
-            let progress = Arc::clone(&progress);
-            let memory = self.instance_memory();
-            async move {
-                let _slot = slot;
-                let guest = component.store(0, &memory, place);
-                let answer = component.answer(pre, request, meta, outcome, &progress, guest);
-                let run = component.run(answer);
-                let result = component.until(deadline, &memory, run).await;
-                result.map_err(|failure| component.logged(progress.explain(failure)))
-            }
-        });
-        // The guest may outlive its answer. A client that leaves before the answer is complete ends
-        // the guest.
-        let guest = Running {
-            task: Some(task),
-            progress,
+        let run = Box::pin(self.run_guest(seat, work, &progress));
+        let begun = || {
+            let answer = answered.try_recv().ok()?;
+            Some(match answer {
+                Ok(response) => Ok((response, None)),
+                Err(code) => Err(Failure::error_code(code)),
+            })
         };
-        match answered.await {
-            Ok(Ok(response)) => {
-                guest.progress.reach(Stage::Begun);
-                body::answer(self, &method, response, guest)
-            }
-            Ok(Err(code)) => {
-                guest.release();
-                Err(self.logged(Failure::error_code(code)))
-            }
-            Err(_) => match guest.end().await {
-                Ok(()) => Err(self.logged(Failure::NoAnswer)),
-                Err(failure) => Err(failure),
-            },
-        }
+        self.answer_by(&method, run, progress, begun).await
     }
+}
 
-    async fn answer(
-        &self,
-        pre: ProxyPre<Guest>,
-        mut request: Request<WasiBody>,
-        meta: RequestMeta,
-        outcome: oneshot::Sender<Outcome>,
-        progress: &Arc<Progress>,
-        mut guest: GuestStore,
-    ) -> Result<(), Failure> {
-        // It drops before the store, so that the failure is known before the body ends.
-        let mut run = Run {
-            progress: Arc::clone(progress),
-            succeeded: false,
-        };
-        name_authority(&mut request, &meta);
-        let scheme = if meta.scheme == Scheme::HTTPS {
-            types::Scheme::Https
-        } else {
-            types::Scheme::Http
-        };
-        let head = host_memory::fields_bytes(request.headers());
-        let result = async {
-            // wasmtime reads no more of the head than the guest asks for.
-            guest.store.data_mut().account().keep(Held::Fields, head)?;
-            let mut http = guest.store.data_mut().http();
-            let request = http.new_incoming_request(scheme, request)?;
-            let outparam = http.new_response_outparam(outcome)?;
-            let proxy = pre.instantiate_async(&mut guest.store).await?;
-            proxy
-                .wasi_http_incoming_handler()
-                .call_handle(&mut guest.store, request, outparam)
-                .await
+async fn serve(
+    component: Arc<ComponentRuntime>,
+    pre: ProxyPre<Guest>,
+    asked: Asked,
+    mut guest: GuestStore,
+    outcome: Outcome,
+) -> Result<(), Failure> {
+    let Asked {
+        mut request,
+        meta,
+        answer,
+    } = asked;
+    name_authority(&mut request, &meta);
+    let scheme = if meta.scheme == Scheme::HTTPS {
+        types::Scheme::Https
+    } else {
+        types::Scheme::Http
+    };
+    let head = host_memory::fields_bytes(request.headers());
+    let result = async {
+        // wasmtime reads no more of the head than the guest asks for.
+        guest.store.data_mut().account().keep(Held::Fields, head)?;
+        let mut http = guest.store.data_mut().http();
+        let request = http.new_incoming_request(scheme, request)?;
+        let outparam = http.new_response_outparam(answer)?;
+        let proxy = pre.instantiate_async(&mut guest.store).await?;
+        proxy
+            .wasi_http_incoming_handler()
+            .call_handle(&mut guest.store, request, outparam)
+            .await
+    }
+    .await;
+    match result {
+        Ok(()) => {
+            abandon_bodies(&mut guest.store);
+            outcome.succeed();
+            guest.finish();
+            Ok(())
         }
-        .await;
-        match result {
-            Ok(()) => {
-                abandon_bodies(&mut guest.store);
-                run.succeeded = true;
-                guest.finish();
-                Ok(())
-            }
-            Err(error) => Err(self.failure(&error, &guest)),
-        }
+        Err(error) => Err(component.failure(&error, &guest)),
     }
 }
 
@@ -173,75 +120,60 @@ fn abandon_bodies(store: &mut Store<Guest>) {
     }
 }
 
-// === impl Running ===
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http_body_util::{BodyExt as _, Empty};
 
-impl Running {
-    /// Waits for the end of a guest that has not answered.
-    async fn end(mut self) -> Result<(), Failure> {
-        match &mut self.task {
-            Some(task) => task
-                .await
-                .unwrap_or_else(|_| Err(Failure::Trapped("it was ended".into()))),
-            None => Ok(()),
-        }
-    }
-}
+    use super::*;
+    use crate::{
+        http::{ClientBody, HttpTarget as _},
+        runtime::{
+            component::Http,
+            http::ComponentHandle,
+            tests::{Bench, doors::answering},
+        },
+    };
 
-impl Answering for Running {
-    fn release(mut self) {
-        self.progress.reach(Stage::Whole);
-        self.task = None;
-    }
+    /// The most bytes of the future that answers a request. The connection owns it.
+    const ANSWER: usize = 3 << 10;
 
-    fn has_failed(&self) -> bool {
-        self.progress.failed.load(Ordering::Acquire)
-    }
+    /// The most bytes of the future that runs a guest. It is written to the heap once.
+    const GUEST: usize = 8 << 10;
 
-    /// Never completes, because the guest's own task ends it in time.
-    fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<Failure> {
-        Poll::Pending
-    }
-}
+    #[tokio::test]
+    async fn the_futures_of_a_request_are_small() {
+        let component = answering(&["wasi:http/incoming-handler@0.2.12"]);
+        let prepared = Bench::new().prepare(None, &[("api", &component)]).await;
+        let component = Arc::clone(&prepared.unwrap().components[0]);
+        let meta = RequestMeta {
+            scheme: Scheme::HTTP,
+            authority: "api".into(),
+            peer: ([127, 0, 0, 1], 1).into(),
+        };
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
-}
+        let handle = ComponentHandle(Arc::clone(&component));
+        let request = Request::new(ClientBody::empty());
+        let answer = handle.call(handle.admit().unwrap(), request, meta.clone());
+        let size = size_of_val(&*answer);
+        println!("the answer takes {size} bytes");
+        assert!(size <= ANSWER, "{size}");
 
-// === impl Progress ===
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            failed: AtomicBool::new(false),
-            stage: AtomicU8::new(Stage::Waiting as u8),
-        }
-    }
-
-    fn reach(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Relaxed);
-    }
-
-    /// Returns the failure that describes a timeout in the current stage.
-    fn explain(&self, failure: Failure) -> Failure {
-        let stage = self.stage.load(Ordering::Relaxed);
-        match failure {
-            Failure::Timeout(limit) if stage == Stage::Whole as u8 => Failure::Overtime(limit),
-            Failure::Timeout(limit) if stage == Stage::Begun as u8 => Failure::Unfinished(limit),
-            failure => failure,
-        }
-    }
-}
-
-// === impl Run ===
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        if !self.succeeded {
-            self.progress.failed.store(true, Ordering::Release);
-        }
+        let Some(Http::P2(pre)) = component.http() else {
+            panic!("it answers by another generation");
+        };
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let asked = Asked {
+            request: Request::new(body),
+            meta,
+            answer: oneshot::channel().0,
+        };
+        let seat = Seat::wait(&component, component.deadline()).await.unwrap();
+        let (owner, pre, progress) = (Arc::clone(&component), pre.clone(), Progress::new());
+        let work = move |guest, outcome| serve(owner, pre, asked, guest, outcome);
+        let guest = component.run_guest(seat, work, &Arc::new(progress));
+        let size = size_of_val(&guest);
+        println!("the guest takes {size} bytes");
+        assert!(size <= GUEST, "{size}");
     }
 }

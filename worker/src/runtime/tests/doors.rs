@@ -63,10 +63,22 @@ pub(super) fn packages() -> String {
     packages
 }
 
+/// Returns a component that exports these HTTP handlers. Its functions trap.
+pub fn answering(exports: &[&str]) -> Vec<u8> {
+    let exports: String = exports
+        .iter()
+        .map(|name| format!("export {name};"))
+        .collect();
+    let packages = packages();
+    let wit = format!("package root:test; world test {{ {exports} }}\n{packages}");
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("test.wit", &wit).unwrap();
+    trapping(&resolve, package)
+}
+
 #[tokio::test]
 async fn http_of_both_generations_is_answered_by_0_3() {
     let bench = Bench::new();
-    let packages = packages();
     let (older, newer) = (
         "wasi:http/incoming-handler@0.2.12",
         "wasi:http/handler@0.3.0",
@@ -77,17 +89,10 @@ async fn http_of_both_generations_is_answered_by_0_3() {
         (&[older, newer], true),
         (&[newer, older], true),
     ] {
-        let exports: String = exports
-            .iter()
-            .map(|name| format!("export {name};"))
-            .collect();
-        let wit = format!("package root:test; world test {{ {exports} }}\n{packages}");
-        let mut resolve = Resolve::default();
-        let package = resolve.push_str("test.wit", &wit).unwrap();
-        let component = trapping(&resolve, package);
+        let component = answering(exports);
         let prepared = bench.prepare(None, &[("api", &component)]).await.unwrap();
         let http = prepared.components[0].http().unwrap();
-        assert_eq!(matches!(http, Http::P3(_)), is_newer, "{exports}");
+        assert_eq!(matches!(http, Http::P3(_)), is_newer, "{exports:?}");
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     policy::{HostAccess, Refusal, Role, refusals},
 };
 
-mod doors;
+pub mod doors;
 mod features;
 mod host_memory;
 mod links;
@@ -46,14 +46,14 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// The surroundings of one replica.
-struct Bench {
+pub struct Bench {
     context: ReplicaContext,
     files: TempDir,
     _refused: mpsc::Receiver<Refusal>,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let files = TempDir::new().unwrap();
         let (refusals, refused) = refusals();
         Self {
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     /// Prepares a workload of these binaries. Each component named `api` has a route.
-    async fn prepare(
+    pub async fn prepare(
         &self,
         service: Option<&[u8]>,
         components: &[(&str, &[u8])],
