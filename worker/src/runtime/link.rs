@@ -146,7 +146,7 @@ impl Callee {
                 let result = async {
                     let function = callee.function(&self.export)?;
                     let store = &mut callee.guest.store;
-                    // Fewer core values than there is room for are no problem.
+                    // These have room for the core values of any function.
                     let function =
                         function.typed::<Arguments<FLAT_PARAMS>, Results<FLAT_RESULTS>>(&*store)?;
                     let arguments = Values(Content::Tape(arguments));

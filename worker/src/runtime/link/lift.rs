@@ -17,7 +17,7 @@ use super::{
     layout::{Direction, Layout, Step},
 };
 
-/// Where a guest left its arguments or results.
+/// The place where a guest left its arguments or results.
 pub(super) enum Source<'a> {
     Flat(&'a [ValRaw]),
     /// At this address of its memory.
@@ -26,7 +26,7 @@ pub(super) enum Source<'a> {
 
 struct Lifting<'c, 'a> {
     cx: &'c mut LiftContext<'a>,
-    /// Whether the guest's strings are UTF-8.
+    /// True if the strings of the guest are UTF-8.
     is_utf8: bool,
     tape: Vec<u8>,
 }

@@ -20,7 +20,7 @@ const LONGEST: usize = (1 << 31) - 1;
 /// The bit by which a guest with both encodings knows UTF-16 from Latin-1.
 const UTF16_TAG: u32 = 1 << 31;
 
-/// Where a guest expects its arguments or results.
+/// The place where a guest expects its arguments or results.
 pub(super) enum Destination<'a> {
     Flat(&'a mut [ValRaw]),
     /// At this address of its memory, where it has reserved the room.
@@ -44,14 +44,6 @@ enum Place {
     Image,
     /// At this address of the memory.
     Memory(usize),
-}
-
-/// Reserves memory in the guest for all parameters of a function, and returns the address.
-pub(super) fn reserve<T>(
-    cx: &mut LowerContext<'_, T>,
-    tuple: &TypeTuple,
-) -> wasmtime::Result<usize> {
-    cx.realloc(0, 0, tuple.abi.align32, tuple.abi.size32 as usize)
 }
 
 /// Writes what [`super::lift::lift`] put on a tape. The guest's allocator may return any addresses:

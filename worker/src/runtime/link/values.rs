@@ -147,7 +147,8 @@ unsafe impl<const MOST: usize, const SLOTS: usize> Lower for Values<MOST, SLOTS>
         match tuple.abi.flat_count(MOST) {
             Some(count) => self.lower(cx, tuple, Destination::Flat(&mut slots[..count])),
             None => {
-                let address = lower::reserve(cx, tuple)?;
+                let size = tuple.abi.size32 as usize;
+                let address = cx.realloc(0, 0, tuple.abi.align32, size)?;
                 slots[0] = ValRaw::u64(address as u64);
                 self.lower(cx, tuple, Destination::Memory(address))
             }

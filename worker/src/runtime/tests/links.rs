@@ -156,6 +156,28 @@ async fn a_plan_is_followed_and_not_decided_again() {
 }
 
 #[tokio::test]
+async fn a_plan_does_not_link_functions_of_different_types() {
+    let library = wat::parse_str(
+        r#"(component
+            (core module $m (func (export "f") (result i32) i32.const 7))
+            (core instance $i (instantiate $m))
+            (func $f (result s32) (canon lift (core func $i "f")))
+            (instance $e (export "f" (func $f)))
+            (export "a:b/c@1.0.0" (instance $e)))"#,
+    );
+    let bench = Bench::new();
+    let service = caller("a:b/c@1.0.0", "f", 7);
+    let (library, plan) = (library.unwrap(), plan("a:b/c@1.0.0"));
+    let components = [("lib", &*library)];
+    let prepared = bench.prepare_linked(Some(&service), &components, Some(&plan));
+    let refused = prepared.await.err().expect("it is not linked");
+    assert_eq!(refused.reason(), "LinkFailed");
+    let message = refused.to_string();
+    let words = "`a:b/c@1.0.0#f` has another type in component `lib`";
+    assert!(message.contains(words), "{message}");
+}
+
+#[tokio::test]
 async fn a_component_without_the_function_is_not_a_candidate() {
     let bench = Bench::new();
     let old = exporter(&[("@1.0.0", &[("f", 1)])]);

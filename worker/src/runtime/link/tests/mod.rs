@@ -25,7 +25,7 @@ fn engine(concurrency: bool) -> Engine {
     Engine::new(&config).unwrap()
 }
 
-/// What the host's function `pass` got.
+/// The arguments of the last call of the host's function `pass`.
 #[derive(Debug, PartialEq)]
 enum Passed {
     Tape(Vec<u8>),
