@@ -2,6 +2,7 @@
 //! that serves several requests, as the manifest says.
 
 mod answer;
+mod fresh;
 mod instance;
 mod load;
 
@@ -18,7 +19,7 @@ use wasmtime_wasi_http::{WasiBody, p3::bindings::ServicePre};
 
 use crate::http::{Body, RequestMeta};
 
-use super::{ComponentRuntime, Guest, failure::Failure, http::body, pools};
+use super::{ComponentRuntime, Guest, failure::Failure, http::body};
 use answer::Answer;
 use instance::{First, Instance, Lease};
 use load::Place;
@@ -26,7 +27,8 @@ use load::Place;
 /// The instances of one component.
 pub(super) struct Handler {
     pre: ServicePre<Guest>,
-    reuse: Reuse,
+    /// `None` if each request has an instance of its own.
+    reuse: Option<Reuse>,
     /// The instances that may take more requests.
     open: Mutex<Vec<Arc<Instance>>>,
 }
@@ -45,19 +47,13 @@ struct Head {
     done: oneshot::Sender<()>,
 }
 
-/// One request for each instance.
-const FRESH: Reuse = Reuse {
-    requests: 1,
-    concurrency: 1,
-};
-
 // === impl Handler ===
 
 impl Handler {
     pub fn new(pre: ServicePre<Guest>, reuse: Option<Reuse>) -> Self {
         Self {
             pre,
-            reuse: reuse.unwrap_or(FRESH),
+            reuse: reuse.filter(|reuse| reuse.requests > 1),
             open: Mutex::default(),
         }
     }
@@ -73,15 +69,18 @@ impl Handler {
         meta: &RequestMeta,
         deadline: Instant,
     ) -> Result<Response<Body>, Failure> {
+        super::http::name_target(&mut request, meta);
+        let Some(reuse) = self.reuse else {
+            return fresh::answer(component, &self.pre, request, deadline).await;
+        };
         let method = request.method().clone();
         let slot = component.request_slot(deadline).await?;
-        super::http::name_target(&mut request, meta);
         let (answer, answered) = oneshot::channel();
         let job = Box::new(Job { request, answer });
-        let lease = match self.take(Place::new(slot, deadline), job) {
+        let lease = match self.take(reuse, Place::new(slot, deadline), job) {
             Ok(lease) => lease,
             Err((place, job)) => match component.place(deadline).await {
-                Ok(room) => self.start(component, place, job, room),
+                Ok(room) => self.start(component, reuse, First { place, job, room }),
                 Err(failure) => return Err(component.logged(failure)),
             },
         };
@@ -100,11 +99,16 @@ impl Handler {
     }
 
     /// Passes the request to an instance that has room, or returns it.
-    fn take(&self, mut place: Place, mut job: Box<Job>) -> Result<Lease, (Place, Box<Job>)> {
+    fn take(
+        &self,
+        reuse: Reuse,
+        mut place: Place,
+        mut job: Box<Job>,
+    ) -> Result<Lease, (Place, Box<Job>)> {
         let mut open = self.open.lock();
         open.retain(|instance| instance.is_open());
         for instance in &*open {
-            match instance.take(self.reuse, place, job) {
+            match instance.take(reuse, place, job) {
                 Ok(lease) => return Ok(lease),
                 Err(back) => (place, job) = back,
             }
@@ -113,18 +117,9 @@ impl Handler {
     }
 
     /// Starts a new instance with its first request.
-    fn start(
-        &self,
-        component: &Arc<ComponentRuntime>,
-        place: Place,
-        job: Box<Job>,
-        room: pools::Place,
-    ) -> Lease {
-        let first = First { place, job, room };
-        let (instance, lease) = Instance::start(component, &self.pre, self.reuse, first);
-        if self.reuse.requests > 1 {
-            self.open.lock().push(instance);
-        }
+    fn start(&self, component: &Arc<ComponentRuntime>, reuse: Reuse, first: First) -> Lease {
+        let (instance, lease) = Instance::start(component, &self.pre, reuse, first);
+        self.open.lock().push(instance);
         lease
     }
 }

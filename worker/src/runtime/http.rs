@@ -3,7 +3,9 @@
 //! [`super::handler`].
 
 pub(super) mod body;
+mod gathered;
 mod p2;
+pub(super) mod run;
 
 use std::sync::Arc;
 

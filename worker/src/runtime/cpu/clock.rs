@@ -12,7 +12,7 @@ use std::{
 use wasmtime::Engine;
 
 /// The time that a guest computes before others get a turn, to within half of it either way.
-pub(super) const SLICE: Duration = Duration::from_millis(2);
+pub(in crate::runtime) const SLICE: Duration = Duration::from_millis(2);
 
 /// The time between ticks while no guest computes, so that an idle worker costs nothing.
 const IDLE_TICK: Duration = Duration::from_millis(100);

@@ -30,7 +30,8 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::usage::ReplicaUsage;
 use allowance::Allowance;
-use clock::{EpochClock, SLICE};
+use clock::EpochClock;
+pub(super) use clock::SLICE;
 use queue::{FairQueue, Progress, Tag};
 
 /// A share that never asks for a turn computes at most 1/`LEAST_STRETCH` of a core over time, and

@@ -54,8 +54,8 @@ impl Answering for Answer {
     }
 
     /// Other requests may continue in the same instance.
-    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Failure>> {
         let expired = self.deadline.as_mut().poll(cx);
-        expired.map(|()| Failure::Unfinished(self.timeout))
+        expired.map(|()| Some(Failure::Unfinished(self.timeout)))
     }
 }

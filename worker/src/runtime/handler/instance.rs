@@ -342,7 +342,7 @@ async fn serve(
 }
 
 /// Completes once the guest has no task left.
-async fn no_tasks(store: &Accessor<Guest>) {
+pub(super) async fn no_tasks(store: &Accessor<Guest>) {
     poll_fn(|cx| store.poll_no_interesting_tasks(cx)).await;
 }
 
@@ -362,7 +362,11 @@ async fn next(queue: &mut mpsc::Receiver<Box<Job>>, idle: bool) -> Option<Box<Jo
 }
 
 /// Serves one request until its answer is complete or no longer wanted. An error ends the instance.
-async fn handle(store: &Accessor<Guest>, service: &Service, job: Box<Job>) -> wasmtime::Result<()> {
+pub(super) async fn handle(
+    store: &Accessor<Guest>,
+    service: &Service,
+    job: Box<Job>,
+) -> wasmtime::Result<()> {
     let Job {
         request,
         mut answer,

@@ -22,6 +22,9 @@ use crate::{
     runtime::{ComponentRuntime, failure::Failure},
 };
 
+/// The error of a body whose guest has failed. The reason is in the guest's log.
+const FAILED: &str = "the component failed before its answer was complete";
+
 /// The guest behind an answer. Dropping it gives up the request, and ends a guest that serves no
 /// other.
 pub(in crate::runtime) trait Answering: Send + Unpin + 'static {
@@ -33,9 +36,10 @@ pub(in crate::runtime) trait Answering: Send + Unpin + 'static {
     /// complete.
     fn has_failed(&self) -> bool;
 
-    /// Returns `Ready` once the time for the answer is over, for guests that nothing else ends
-    /// then.
-    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Failure>;
+    /// Returns `Ready` once the guest has failed or the time for the answer is over. A body that
+    /// the guest only passes on does not end with it. `None` means that the reason is in the
+    /// guest's log.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Option<Failure>>;
 }
 
 /// The body of an answer. It ends with an error if the guest fails, takes too long or does not
@@ -231,9 +235,10 @@ impl<A: Answering> HttpBody for GuestBody<A> {
                 let Some(guest) = &mut this.guest else {
                     return Poll::Pending;
                 };
-                return match guest.poll_expired(cx) {
+                return match guest.poll_ended(cx) {
                     Poll::Pending => Poll::Pending,
-                    Poll::Ready(failure) => {
+                    Poll::Ready(None) => this.give_up(FAILED, cx),
+                    Poll::Ready(Some(failure)) => {
                         let failure = this.component.logged(failure);
                         this.give_up(failure.to_string(), cx)
                     }
@@ -243,9 +248,7 @@ impl<A: Answering> HttpBody for GuestBody<A> {
         match frame {
             Some(Ok(frame)) => this.on_frame(frame, cx),
             // The reason is in the guest's log.
-            _ if this.guest.as_ref().is_some_and(Answering::has_failed) => {
-                this.give_up("the component failed before its answer was complete", cx)
-            }
+            _ if this.guest.as_ref().is_some_and(Answering::has_failed) => this.give_up(FAILED, cx),
             Some(Err(code)) => this.on_error(code, cx),
             None => match &this.length {
                 Some(length) if length.left > 0 => {
