@@ -136,7 +136,7 @@ mod tests {
     };
 
     /// The most bytes of the future that answers a request. The connection owns it.
-    const ANSWER: usize = 3 << 10;
+    const ANSWER: usize = 4 << 10;
 
     /// The most bytes of the future that runs a guest. It is written to the heap once.
     const GUEST: usize = 8 << 10;
@@ -156,8 +156,7 @@ mod tests {
         let request = Request::new(ClientBody::empty());
         let answer = handle.call(handle.admit().unwrap(), request, meta.clone());
         let size = size_of_val(&*answer);
-        println!("the answer takes {size} bytes");
-        assert!(size <= ANSWER, "{size}");
+        assert!(size <= ANSWER, "the answer takes {size} bytes");
 
         let Some(Http::P2(pre)) = component.http() else {
             panic!("it answers by another generation");
@@ -173,7 +172,6 @@ mod tests {
         let work = move |guest, outcome| serve(owner, pre, asked, guest, outcome);
         let guest = component.run_guest(seat, work, &Arc::new(progress));
         let size = size_of_val(&guest);
-        println!("the guest takes {size} bytes");
-        assert!(size <= GUEST, "{size}");
+        assert!(size <= GUEST, "the guest takes {size} bytes");
     }
 }
