@@ -130,7 +130,10 @@ async fn a_component_reads_its_values_and_none_without_config() {
             logged.texts().await
         };
         let texts = run(logged(&[("greeting", "hello")])).await;
-        assert_eq!(texts, ["INFO hello", "ERROR absent", "INFO greeting: hello"]);
+        assert_eq!(
+            texts,
+            ["INFO hello", "ERROR absent", "INFO greeting: hello"]
+        );
         let texts = run(logged(&[])).await;
         assert_eq!(texts, ["ERROR greeting", "ERROR absent"]);
     }

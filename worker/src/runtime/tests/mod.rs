@@ -109,7 +109,7 @@ impl Bench {
         }
         let config = self.config.iter().map(|(name, value)| v1::EnvVar {
             name: name.clone(),
-            value: value.clone(),
+            source: Some(v1::env_var::Source::Value(value.clone())),
         });
         let config: Vec<_> = config.collect();
         let components = components.iter().map(|(name, bytes)| v1::Component {
