@@ -13,7 +13,6 @@ mod explain;
 mod logging;
 mod output;
 mod process;
-mod progress;
 mod push;
 mod resume;
 mod source;
@@ -34,10 +33,14 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(refused) => return args::errors::explain(&refused),
+        Err(refused) => return error::explain(&refused),
     };
-    match commands::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    let Err(error) = commands::run(cli) else {
+        return ExitCode::SUCCESS;
+    };
+    match error.downcast::<clap::Error>() {
+        // The arguments contradict each other, which the command noticed.
+        Ok(refused) => error::explain(&refused.format(&mut args::command())),
         Err(error) => error::report(&error),
     }
 }

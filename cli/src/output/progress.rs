@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::output::harmless;
+use super::harmless;
 
 /// There is one terminal per process and therefore one set of bars, which is hidden while anything
 /// else is printed.
