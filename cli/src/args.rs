@@ -156,7 +156,7 @@ impl Cli {
                 _ => cli.global.namespace.is_some(),
             };
             if used {
-                return Err(command().error(
+                return Err(Self::command().error(
                     ErrorKind::ArgumentConflict,
                     format!("`--{argument}` has no effect on `warren {given}`: omit it"),
                 ));

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use args::Cli;
 /// The reference of the command line as Markdown. The documentation contains a copy.
 pub use args::reference;
+use clap::CommandFactory as _;
 
 /// Runs the command line of this process. The exit code is 0 on success, 1 on failure and 2 on
 /// wrong usage.
@@ -40,7 +41,7 @@ pub fn main() -> ExitCode {
     };
     match error.downcast::<clap::Error>() {
         // The arguments contradict each other, which the command noticed.
-        Ok(refused) => error::explain(&refused.format(&mut args::command())),
+        Ok(refused) => error::explain(&refused.format(&mut Cli::command())),
         Err(error) => error::report(&error),
     }
 }

@@ -70,6 +70,9 @@ fn what_a_later_worker_states_is_known_by_version() {
         wasi:config@0.2.0-draft-2024-09-27, wasi:config@0.2.0-rc.1, wasi:later@0.2.5, ";
     assert!(refused.contains(drafts), "{refused}");
     assert!(refused.contains(packages), "{refused}");
+    // A draft of which no version was released has no better one to offer.
+    let refused = needed(item("wasi:config/store@0.2.0-rc.2", &[]), &provided).unwrap_err();
+    assert!(refused.contains("wasi:config@0.2.0-rc.1") && !refused.contains("a pre-release"));
 }
 
 #[test]
