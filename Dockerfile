@@ -24,6 +24,7 @@ FROM ${BASE_IMAGE}
 RUN useradd --system --uid 7700 --user-group --home-dir /var/lib/warren warren \
     && install -d -m 0700 -o warren -g warren /var/lib/warren
 COPY --from=binary /usr/local/bin/warren /usr/local/bin/warren
+COPY LICENSE /usr/share/doc/warren/LICENSE
 USER warren
 WORKDIR /var/lib/warren
 ENTRYPOINT ["warren"]

@@ -1,7 +1,6 @@
 //! The definition of the command line. Arguments that only one command needs are in that command's
 //! module.
 
-pub mod errors;
 mod examples;
 pub mod global;
 pub mod limits;
@@ -157,7 +156,7 @@ impl Cli {
                 _ => cli.global.namespace.is_some(),
             };
             if used {
-                return Err(errors::usage(
+                return Err(Self::command().error(
                     ErrorKind::ArgumentConflict,
                     format!("`--{argument}` has no effect on `warren {given}`: omit it"),
                 ));

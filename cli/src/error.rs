@@ -1,14 +1,11 @@
 //! What is printed on stderr when a command fails, and the exit code.
 
-use std::{fmt, process::ExitCode};
+use std::{env, error::Error as StdError, fmt, io, process::ExitCode};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{
-    args, client,
-    output::{self, Colour, Shown, Style},
-};
+use crate::output::{self, Colour, Shown, Style, harmless};
 
 /// A command that worked but has a negative result, which has been printed.
 #[derive(Debug)]
@@ -33,11 +30,34 @@ pub struct Refused {
     problems: Vec<String>,
 }
 
+/// Prints a result of clap: help and version to stdout with exit code 0, usage errors to stderr
+/// with exit code 2.
+pub fn explain(refused: &clap::Error) -> ExitCode {
+    if quotes_only_harmless() {
+        // If the stream is closed, there is no way to report that.
+        let _ = refused.print();
+    } else {
+        // Without colour, clap removes escape sequences, and the rest is escaped here.
+        output::note(refused.to_string().trim_end());
+    }
+    ExitCode::from(u8::try_from(refused.exit_code()).unwrap_or(2))
+}
+
+/// Returns whether what a message may quote, which is arguments and Warren's variables, is safe for
+/// a terminal.
+fn quotes_only_harmless() -> bool {
+    let variables = env::vars_os().filter_map(|(name, value)| {
+        let is_warrens = name.as_encoded_bytes().starts_with(b"WARREN_");
+        is_warrens.then_some(value)
+    });
+    env::args_os().chain(variables).all(|quoted| {
+        let quoted = quoted.to_string_lossy();
+        harmless::text(&quoted) == quoted
+    })
+}
+
 /// Prints the error and chooses the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    if let Some(usage) = error.downcast_ref::<clap::Error>() {
-        return args::errors::explain(usage);
-    }
     // `warren get workloads | head -1`: the reader has all it wanted.
     if error.chain().any(|cause| cause.is::<output::Closed>()) {
         return ExitCode::SUCCESS;
@@ -92,10 +112,39 @@ pub fn render(error: &anyhow::Error) -> String {
     text
 }
 
+/// Returns the innermost cause: the errors of transports wrap it several times.
+pub fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    let mut last = error;
+    loop {
+        if let Some(io) = last.downcast_ref::<io::Error>()
+            && let Some(words) = in_words(io)
+        {
+            return words.to_owned();
+        }
+        match last.source() {
+            Some(source) => last = source,
+            None => return last.to_string(),
+        }
+    }
+}
+
+/// Returns a description without the system's error number, for well-known errors.
+fn in_words(error: &io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset => "the other side reset the connection",
+        io::ErrorKind::BrokenPipe => "the other side closed the connection",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "there is no route to the machine"
+        }
+        _ => return None,
+    })
+}
+
 /// Formats a gRPC status with its `google.rpc` details.
 pub fn render_status(status: &Status) -> String {
-    let mut text = match (status.message(), std::error::Error::source(status)) {
-        ("", Some(source)) => client::root_cause(source),
+    let mut text = match (status.message(), status.source()) {
+        ("", Some(source)) => root_cause(source),
         ("", None) => status.code().description().to_owned(),
         (message, _) => further_in(message),
     };

@@ -13,7 +13,6 @@ mod explain;
 mod logging;
 mod output;
 mod process;
-mod progress;
 mod push;
 mod resume;
 mod source;
@@ -24,6 +23,7 @@ use std::process::ExitCode;
 use args::Cli;
 /// The reference of the command line as Markdown. The documentation contains a copy.
 pub use args::reference;
+use clap::CommandFactory as _;
 
 /// Runs the command line of this process. The exit code is 0 on success, 1 on failure and 2 on
 /// wrong usage.
@@ -34,10 +34,14 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(refused) => return args::errors::explain(&refused),
+        Err(refused) => return error::explain(&refused),
     };
-    match commands::run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    let Err(error) = commands::run(cli) else {
+        return ExitCode::SUCCESS;
+    };
+    match error.downcast::<clap::Error>() {
+        // The arguments contradict each other, which the command noticed.
+        Ok(refused) => error::explain(&refused.format(&mut Cli::command())),
         Err(error) => error::report(&error),
     }
 }

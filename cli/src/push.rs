@@ -17,7 +17,9 @@ use warren_proto::v1::{self, push_request::Message};
 
 use crate::{
     client::{Server, incomplete},
-    error, progress, source,
+    error,
+    output::progress,
+    source,
 };
 
 /// The result of pushing a file.

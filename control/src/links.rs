@@ -12,7 +12,6 @@ use warren_proto::v1;
 
 use crate::{
     index::Index,
-    reconcile::observe,
     state::{State, Transaction, keys},
     store::{Durability, StoreError},
 };
@@ -82,7 +81,7 @@ async fn add_plan(state: &State, workload: &mut v1::Workload) -> Result<bool, St
         return Ok(false);
     };
     let mut artifacts = BTreeMap::new();
-    for digest in observe::digests(&spec) {
+    for digest in spec.digests() {
         let Some(held) = state.artifact(digest).await? else {
             return Ok(false);
         };

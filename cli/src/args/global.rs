@@ -4,7 +4,7 @@ use std::{env, fmt};
 
 use clap::error::ErrorKind;
 
-use super::{errors, value};
+use super::value;
 use crate::client::ServerUrl;
 
 /// The cluster and the namespace that a command works with.
@@ -58,5 +58,5 @@ impl Global {
 }
 
 fn bad_env(variable: &str, error: impl fmt::Display) -> clap::Error {
-    errors::usage(ErrorKind::InvalidValue, format!("{variable}: {error}"))
+    clap::Error::raw(ErrorKind::InvalidValue, format!("{variable}: {error}"))
 }

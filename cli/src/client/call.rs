@@ -4,7 +4,6 @@ use std::{
     error::Error as StdError,
     fmt,
     future::{Future, poll_fn},
-    io,
     pin::Pin,
     sync::{Arc, LazyLock, OnceLock},
     task::{Context, Poll},
@@ -25,6 +24,7 @@ use tonic::{
 use warren_proto::v1;
 
 use super::ServerUrl;
+use crate::error;
 
 /// A connection to one server, as the generated clients use it. A broken connection is reopened by
 /// the next call.
@@ -198,7 +198,7 @@ impl Peer {
     }
 
     fn broke(&self, error: &(dyn StdError + 'static)) -> Status {
-        let cause = root_cause(error);
+        let cause = error::root_cause(error);
         let url = &self.url;
         Status::unavailable(if is_connecting(error) {
             format!("cannot reconnect to {url}: {cause}")
@@ -221,35 +221,6 @@ impl fmt::Display for NotGrpc {
 }
 
 impl StdError for NotGrpc {}
-
-/// Returns the innermost cause: the errors of transports wrap it several times.
-pub fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    let mut last = error;
-    loop {
-        if let Some(io) = last.downcast_ref::<io::Error>()
-            && let Some(words) = in_words(io)
-        {
-            return words.to_owned();
-        }
-        match last.source() {
-            Some(source) => last = source,
-            None => return last.to_string(),
-        }
-    }
-}
-
-/// Returns a description without the system's error number, for well-known errors.
-fn in_words(error: &io::Error) -> Option<&'static str> {
-    Some(match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused",
-        io::ErrorKind::ConnectionReset => "the other side reset the connection",
-        io::ErrorKind::BrokenPipe => "the other side closed the connection",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            "there is no route to the machine"
-        }
-        _ => return None,
-    })
-}
 
 fn is_connecting(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);

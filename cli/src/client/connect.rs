@@ -10,7 +10,7 @@ use warren_proto::v1;
 
 use super::{
     Server, ServerUrl,
-    call::{Connection, NotGrpc, root_cause},
+    call::{Connection, NotGrpc},
     diagnose,
 };
 use crate::error;
@@ -83,7 +83,7 @@ impl Server {
             .keep_alive_timeout(KEEP_ALIVE)
             .connect()
             .await
-            .map_err(|error| Reason::Absent(root_cause(&error)))?;
+            .map_err(|error| Reason::Absent(error::root_cause(&error)))?;
         let server = Self {
             url: url.clone(),
             connection: Connection::new(channel, url.clone()),

@@ -16,7 +16,7 @@ use warren_proto::v1::{
     workload_service_client::WorkloadServiceClient,
 };
 
-pub use call::{Connection, root_cause};
+pub use call::Connection;
 pub use url::ServerUrl;
 
 /// A connection to one server.

@@ -13,9 +13,9 @@ use warren_proto::v1;
 
 use super::connect;
 use crate::{
-    args::{errors, global::Global},
+    args::global::Global,
     client::Server,
-    output, progress,
+    output::{self, progress},
 };
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
         if stdout.is_terminal() {
             let message =
                 "a backup cannot be written to a terminal: redirect stdout, or name a file";
-            return Err(errors::usage(ErrorKind::InvalidValue, message).into());
+            return Err(clap::Error::raw(ErrorKind::InvalidValue, message).into());
         }
         let server = connect(global).await?;
         let summary = receive(&server, "backup", &mut stdout).await?;

@@ -20,7 +20,7 @@ use self::{
 };
 use super::{AllNamespaces, connect};
 use crate::{
-    args::{errors, global::Global},
+    args::global::Global,
     client::{
         Server,
         requests::{Scope, Selector},
@@ -158,7 +158,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<()> {
 }
 
 fn usage(kind: ErrorKind, message: impl std::fmt::Display) -> anyhow::Error {
-    errors::usage(kind, message).into()
+    clap::Error::raw(kind, message).into()
 }
 
 // === impl Args ===

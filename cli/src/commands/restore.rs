@@ -9,7 +9,10 @@ use std::{
 use anyhow::Context as _;
 use warren_control::backup::{self, Restored};
 
-use crate::{output, process, progress};
+use crate::{
+    output::{self, progress},
+    process,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

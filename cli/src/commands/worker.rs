@@ -11,11 +11,7 @@ use warren_worker::{
     runtime::compile::{LEAST_MEMORY, LEAST_TIMEOUT},
 };
 
-use crate::{
-    args::{errors, value},
-    client::ServerUrl,
-    logging, output, process,
-};
+use crate::{args::value, client::ServerUrl, logging, output, process};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -106,7 +102,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             args.listen,
             args.listen.port()
         );
-        let refused = errors::usage(ErrorKind::MissingRequiredArgument, message);
+        let refused = clap::Error::raw(ErrorKind::MissingRequiredArgument, message);
         return Err(refused.into());
     }
     let stop = process::on_signals(|| (), process::exit_now)?;

@@ -3,6 +3,7 @@
 pub mod harmless;
 mod human;
 mod json;
+pub mod progress;
 mod style;
 mod table;
 mod yaml;
@@ -20,8 +21,6 @@ use serde_json::Value;
 pub use human::{age, age_at, ago_at, bytes, count, span, times};
 pub use style::{Colour, Shown, Style, stderr_style, stdout_style};
 pub use table::{Columns, Table};
-
-use crate::progress;
 
 /// The reader of stdout has closed it.
 #[derive(Debug)]

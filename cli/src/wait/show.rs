@@ -7,8 +7,11 @@ use warren_proto::v1::{self, replica::Phase};
 
 use super::{judge, lines::Lines};
 use crate::{
-    explain, output,
-    progress::{self, Bar},
+    explain,
+    output::{
+        self,
+        progress::{self, Bar},
+    },
 };
 
 /// Shows on stderr what the replicas of one workload are doing.

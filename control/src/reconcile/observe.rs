@@ -8,9 +8,7 @@ use std::{
 
 use prost_types::Timestamp;
 use warren_model::{
-    condition,
-    digest::Digest,
-    feature,
+    condition, feature,
     guard::Guard,
     host_port::HostPort,
     link::HostInterfaces,
@@ -140,12 +138,6 @@ pub fn on_trial(record: &ReplicaRecord, silent_for: Duration, now: &Timestamp) -
 
 fn losses(workload: &v1::Workload) -> &[v1::WorkerLoss] {
     rollout::of(workload).map_or(&[], |noted| &noted.losses)
-}
-
-/// Returns the components that a replica runs.
-pub fn digests(spec: &WorkloadSpec) -> impl Iterator<Item = Digest> {
-    let service = spec.service.iter().map(|service| service.component);
-    service.chain(spec.components.iter().map(|component| component.component))
 }
 
 /// Returns the workers that cannot compile one of these components.

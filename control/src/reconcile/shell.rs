@@ -169,7 +169,7 @@ impl Reconciler {
             .as_ref()
             .zip(spec.as_deref())
             .map(|(stored, spec)| {
-                let failures = self.index.compile_failures(observe::digests(spec));
+                let failures = self.index.compile_failures(spec.digests());
                 let shared = self.shared(&id, &stored.value, &now);
                 Desired {
                     suspicion: observe::suspicion(&stored.value, &fleet.held, shared, &now),

@@ -159,6 +159,7 @@ async fn what_only_one_worker_provides_is_placed_there_or_waits_and_says_so() {
     let refused = control.apply(workload.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let provided = "they provide wasi:logging@0.1.0-draft, \
+        wasi:config@0.2.0-draft-2024-09-27, wasi:config@0.2.0-rc.1, \
         wasi:{cli, clocks, filesystem, http, io, random, sockets}@0.2.12";
     for part in [LATER, "which workers do not provide", provided] {
         assert!(refused.message().contains(part), "{part}: {refused}");

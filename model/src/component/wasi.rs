@@ -357,5 +357,7 @@ const PROVIDED: &[Provided] = &[
         "[method]udp-socket.get-receive-buffer-size", "[method]udp-socket.set-receive-buffer-size",
         "[method]udp-socket.get-send-buffer-size", "[method]udp-socket.set-send-buffer-size",
     ]),
+    draft("wasi:config/store", "0.2.0-draft-2024-09-27", &["get", "get-all"]),
+    draft("wasi:config/store", "0.2.0-rc.1", &["get", "get-all"]),
     draft("wasi:logging/logging", "0.1.0-draft", &["log"]),
 ];

@@ -158,10 +158,11 @@ impl HostInterfaces {
     /// Why an import has no answer: none of these is of its interface and track.
     fn without(&self, wanted: &InterfaceName) -> String {
         let track = wanted.track();
-        let siblings = self.0.iter().filter(|one| {
-            (&one.namespace, &one.package) == (&wanted.namespace, &wanted.package)
-                && one.track() == track
-        });
+        let mut of_package = self
+            .0
+            .iter()
+            .filter(|one| (&one.namespace, &one.package) == (&wanted.namespace, &wanted.package));
+        let siblings = of_package.clone().filter(|one| one.track() == track);
         let siblings: Vec<_> = siblings.map(|one| one.interface.as_str()).collect();
         if let (Some(track), false) = (track, siblings.is_empty()) {
             let package = format!("{}:{}@{track}", wanted.namespace, wanted.package);
@@ -170,8 +171,9 @@ impl HostInterfaces {
                 siblings.join(", ")
             );
         }
-        let pre_release = wanted.version.as_ref().is_some_and(|v| !v.pre.is_empty());
-        let hint = match pre_release {
+        let is_pre_release =
+            |one: &InterfaceName| one.version.as_ref().is_some_and(|v| !v.pre.is_empty());
+        let hint = match is_pre_release(wanted) && of_package.any(|one| !is_pre_release(one)) {
             true => "; this one is a pre-release: build it for a released version",
             false => "",
         };

@@ -12,6 +12,7 @@ use warren_proto::v1;
 
 use self::place::Place;
 use crate::{
+    digest::Digest,
     error::Violations,
     label,
     name::{Name, WorkloadId},
@@ -106,6 +107,12 @@ impl WorkloadSpec {
             Some(spec) if violations.0.is_empty() => Ok(spec),
             _ => Err(violations),
         }
+    }
+
+    /// Returns the artifacts that a replica runs.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        let service = self.service.iter().map(|service| service.component);
+        service.chain(self.components.iter().map(|component| component.component))
     }
 
     /// Notes what is wrong and returns `None` only if it noted something; so does each `from_proto`

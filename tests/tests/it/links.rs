@@ -69,7 +69,9 @@ async fn manifests_that_validate_accepts_start_with_the_highest_version_in_any_o
     }
 
     let worker = cluster.warren(&["describe", "worker", "w1"]).await.ok();
+    let drafts = "wasi:logging@0.1.0-draft, \
+        wasi:config@0.2.0-draft-2024-09-27, wasi:config@0.2.0-rc.1";
     let packages = "wasi:{cli, clocks, filesystem, http, io, random, sockets}@0.2.12";
-    let line = format!("  provides wasi:logging@0.1.0-draft, {packages} and ");
+    let line = format!("  provides {drafts}, {packages} and ");
     assert!(worker.contains(&line), "{worker}");
 }

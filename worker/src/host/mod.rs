@@ -5,15 +5,16 @@
 //! provide, and name it here in [`HostStates`] and [`add_to_linker`]. A test compares the table
 //! with what the linkers hold.
 
+mod config;
 mod logging;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use wasmtime::component::Linker;
 
 use crate::logs::ReplicaLog;
 
-use self::logging::Logging;
+use self::{config::Config, logging::Logging};
 
 /// A package of host interfaces. The implementing type is its state.
 ///
@@ -42,11 +43,13 @@ pub struct GuestContext<'a> {
     /// "service" or the component's name, which marks its lines in the log.
     pub source: &'a Arc<str>,
     pub log: &'a ReplicaLog,
+    pub config: &'a BTreeMap<String, String>,
 }
 
 /// The states of all host interfaces for one guest.
 #[derive(Clone)]
 pub struct HostStates {
+    config: Config,
     logging: Logging,
 }
 
@@ -60,12 +63,14 @@ pub struct BindError {
 
 /// Adds every host interface. None of them shadows an interface of WASI.
 pub fn add_to_linker<T: HasHost>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    Config::add_to_linker(linker)?;
     Logging::add_to_linker(linker)
 }
 
 impl HostStates {
     pub fn bind(guest: &GuestContext<'_>) -> Result<Self, BindError> {
         Ok(Self {
+            config: bind(guest)?,
             logging: bind(guest)?,
         })
     }
@@ -106,6 +111,7 @@ mod tests {
         let guest = GuestContext {
             source: &"api".into(),
             log: &log,
+            config: &BTreeMap::new(),
         };
         let refused = bind::<Refusing>(&guest).unwrap_err();
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -260,7 +260,7 @@ impl Shared<'_> {
         let policy = policy(Role::Service, Arc::clone(&source), &spec.egress, context);
         let name = context.workload.name.to_string();
         let host_budget = Arc::clone(self.service_budget);
-        let host = host(&source, context)?;
+        let host = host(&source, &spec.config, context)?;
         let template = GuestTemplate {
             source,
             args: [name]
@@ -299,7 +299,7 @@ impl Shared<'_> {
         let source: Arc<str> = spec.name.as_str().into();
         let policy = policy(Role::Component, Arc::clone(&source), &spec.egress, context);
         let host_budget = HostBudget::new(spec.memory_bytes);
-        let host = host(&source, context)?;
+        let host = host(&source, &spec.config, context)?;
         let template = GuestTemplate {
             source,
             args: Arc::new([spec.name.to_string()]),
@@ -325,13 +325,18 @@ impl Shared<'_> {
     }
 }
 
-fn variables(env: &std::collections::BTreeMap<String, String>) -> Arc<[(String, String)]> {
+fn variables(env: &BTreeMap<String, String>) -> Arc<[(String, String)]> {
     env.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
-fn host(source: &Arc<str>, context: &ReplicaContext) -> Result<HostStates, BindError> {
+fn host(
+    source: &Arc<str>,
+    config: &BTreeMap<String, String>,
+    context: &ReplicaContext,
+) -> Result<HostStates, BindError> {
     HostStates::bind(&GuestContext {
         source,
+        config,
         log: &context.log,
     })
 }

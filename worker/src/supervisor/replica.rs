@@ -10,10 +10,10 @@ use std::{
 use futures::future::join_all;
 use tokio::{
     sync::{oneshot, watch},
-    task::{JoinError, JoinHandle},
+    task::JoinError,
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use warren_model::{reason, spec::Restart};
 
 use crate::{
@@ -138,7 +138,7 @@ struct Replica<'a> {
     /// The resource usage, which is read with each heartbeat.
     meter: Meter,
     held: Option<Held>,
-    service: Option<AbortOnDrop>,
+    service: Option<AbortOnDropHandle<ServiceEnd>>,
     /// Cancelled when `service` has ended.
     over: CancellationToken,
     /// Notified by the service's task when its `run` is called.
@@ -283,7 +283,7 @@ impl Replica<'_> {
         self.over = CancellationToken::new();
         let (started, starting) = oneshot::channel();
         self.starting = Some(starting);
-        self.service = Some(AbortOnDrop(tokio::spawn(async move {
+        self.service = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let started = || {
                 // The receiver is gone if the replica is stopping.
                 let _ = started.send(());
@@ -317,7 +317,7 @@ impl Replica<'_> {
         self.liveness = None;
         self.end_cause = Some(cause);
         if let Some(service) = &self.service {
-            service.0.abort();
+            service.abort();
         }
     }
 
@@ -397,14 +397,6 @@ impl Drop for Cleanup {
     }
 }
 
-struct AbortOnDrop(JoinHandle<ServiceEnd>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// Waits until the service has started. Never resolves if it ended before that, which has its own
 /// event.
 async fn started(starting: &mut Option<oneshot::Receiver<()>>) {
@@ -418,9 +410,11 @@ async fn started(starting: &mut Option<oneshot::Receiver<()>>) {
     pending::<()>().await;
 }
 
-async fn ended(service: &mut Option<AbortOnDrop>) -> Result<ServiceEnd, JoinError> {
+async fn ended(
+    service: &mut Option<AbortOnDropHandle<ServiceEnd>>,
+) -> Result<ServiceEnd, JoinError> {
     match service {
-        Some(service) => (&mut service.0).await,
+        Some(service) => service.await,
         None => pending().await,
     }
 }

@@ -11,6 +11,10 @@ fn wasi_is_linked_where_workers_provide_it() {
         ("wasi:sockets/types@0.3.0", true),
         ("wasi:http/client@0.3.0", true),
         ("wasi:clocks/types@0.3.1", true),
+        ("wasi:config/store@0.2.0-rc.1", true),
+        ("wasi:config/store@0.2.0-draft-2024-09-27", true),
+        ("wasi:config/store@0.2.0-rc.2", false),
+        ("wasi:config/store@0.2.0", false),
         ("wasi:logging/logging@0.1.0-draft", true),
         ("wasi:logging/logging@0.1.0", false),
         ("wasi:logging/logging@0.1.0-draft2", false),
@@ -50,6 +54,7 @@ fn wasi_is_linked_where_workers_provide_it() {
         ),
         ("wasi:http/types@0.3.0-rc-1", "a pre-release"),
         ("wasi:keyvalue/store@0.2.0", "wasi:logging@0.1.0-draft"),
+        ("wasi:config/store@0.2.0", "wasi:config@0.2.0-rc.1"),
     ] {
         refused(Some(&service(&[import])), &[], SERVICE, &[hint]);
     }

@@ -46,8 +46,8 @@ fn logging(export: (&str, &str, &str), data: &str, body: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-const P2: (&str, &str, &str) = ("wasi:cli/run@0.2.0", "run", "(result (result))");
-const P3: (&str, &str, &str) = ("wasi:cli/run@0.3.0", "run", "async (result (result))");
+pub(super) const P2: (&str, &str, &str) = ("wasi:cli/run@0.2.0", "run", "(result (result))");
+pub(super) const P3: (&str, &str, &str) = ("wasi:cli/run@0.3.0", "run", "async (result (result))");
 
 /// Calls `$log` with these bytes of the memory.
 fn call(level: usize, context: (u32, u32), message: (u32, u32)) -> String {
@@ -59,9 +59,15 @@ fn call(level: usize, context: (u32, u32), message: (u32, u32)) -> String {
 }
 
 /// A workload whose log has these limits.
-struct Logged {
-    bench: Bench,
+pub(super) struct Logged {
+    pub bench: Bench,
     hub: LogHub,
+}
+
+impl Default for Logged {
+    fn default() -> Self {
+        Self::new(LogLimits::default())
+    }
 }
 
 impl Logged {
@@ -72,8 +78,13 @@ impl Logged {
         Self { bench, hub }
     }
 
-    async fn run(&self, service: &[u8], components: &[(&str, &[u8])]) -> ServiceEnd {
+    pub async fn run(&self, service: &[u8], components: &[(&str, &[u8])]) -> ServiceEnd {
         self.bench.run(service, components).await
+    }
+
+    pub async fn texts(&self) -> Vec<String> {
+        let lines = self.lines().await.into_iter();
+        lines.map(|line| line.line).collect()
     }
 
     async fn lines(&self) -> Vec<LogLine> {
@@ -94,16 +105,15 @@ async fn each_call_is_a_line_with_its_level_in_both_generations() {
         .collect();
     let each = each + &call(2, (0, 0), (3, 7));
     for export in [P2, P3] {
-        let logged = Logged::new(LogLimits::default());
+        let logged = Logged::default();
         let service = logging(export, "webstarted", &each);
         assert_eq!(logged.run(&service, &[]).await, ServiceEnd::Exited(0));
         let lines = logged.lines().await;
         let is_stderr =
             |line: &LogLine| line.source == "service" && line.stream() == Stream::Stderr;
         assert!(lines.iter().all(is_stderr), "{lines:?}");
-        let texts: Vec<_> = lines.iter().map(|line| line.line.as_str()).collect();
         assert_eq!(
-            texts,
+            logged.texts().await,
             [
                 "TRACE web: started",
                 "DEBUG web: started",
@@ -119,7 +129,7 @@ async fn each_call_is_a_line_with_its_level_in_both_generations() {
 
 #[tokio::test]
 async fn a_component_logs_by_its_name() {
-    let logged = Logged::new(LogLimits::default());
+    let logged = Logged::default();
     let library = logging(
         ("a:b/c@1.0.0", "f", "(result u32)"),
         "hi",
@@ -180,7 +190,7 @@ async fn a_flood_of_calls_is_bounded_as_output_is() {
 
 #[tokio::test]
 async fn a_message_larger_than_the_host_budget_ends_the_guest() {
-    let logged = Logged::new(LogLimits::default());
+    let logged = Logged::default();
     // The guest has 33 MiB. The two strings share them, and have one byte more than the budget of
     // 64 MiB.
     let half = 32 << 20;

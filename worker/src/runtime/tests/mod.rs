@@ -2,7 +2,7 @@
 
 //! Tests with components that are made for the purpose and prepared like those of a replica.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use crate::{
     policy::{HostAccess, Refusal, Role, refusals},
 };
 
+mod config;
 pub mod doors;
 mod features;
 mod host_memory;
@@ -48,6 +49,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// The surroundings of one replica.
 pub struct Bench {
     context: ReplicaContext,
+    /// The `config` of each guest.
+    config: BTreeMap<String, String>,
     files: TempDir,
     _refused: mpsc::Receiver<Refusal>,
 }
@@ -69,6 +72,7 @@ impl Bench {
                 mounts: [].into(),
                 refusals,
             },
+            config: BTreeMap::new(),
             files,
             _refused: refused,
         }
@@ -103,6 +107,11 @@ impl Bench {
             let loaded = RUNTIME.load(role, &workload, digest, &file).await.unwrap();
             code.insert((role, digest), loaded);
         }
+        let config = self.config.iter().map(|(name, value)| v1::EnvVar {
+            name: name.clone(),
+            source: Some(v1::env_var::Source::Value(value.clone())),
+        });
+        let config: Vec<_> = config.collect();
         let components = components.iter().map(|(name, bytes)| v1::Component {
             name: (*name).to_owned(),
             component: Digest::of(bytes).to_string(),
@@ -110,11 +119,13 @@ impl Bench {
                 "api" => vec![v1::Route::default()],
                 _ => vec![],
             },
+            config: config.clone(),
             ..Default::default()
         });
         let spec = v1::WorkloadSpec {
             service: service.map(|bytes| v1::Service {
                 component: Digest::of(bytes).to_string(),
+                config: config.clone(),
                 ..Default::default()
             }),
             components: components.collect(),

@@ -9,7 +9,7 @@ use std::{
 use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use crate::output::harmless;
+use super::harmless;
 
 /// There is one terminal per process and therefore one set of bars, which is hidden while anything
 /// else is printed.
