@@ -33,7 +33,7 @@ use crate::{host::Transport as _, load::read_answer, workload};
 pub enum What {
     /// A request of HTTP/1.1 to the ingress, whose target answers without a guest, and its client.
     Request,
-    /// The same through the routes of 1,000 workloads.
+    /// The same beside 999 other routes.
     Routes,
     /// 64 bytes through the workload network and back, between two tasks of the host.
     Loopback,
@@ -61,17 +61,14 @@ pub fn run(what: What, rounds: u32) -> anyhow::Result<()> {
     })
 }
 
-/// Sends requests to one of this many workloads, one after the other on one connection.
-async fn requests(workloads: u32, rounds: u32) -> anyhow::Result<()> {
-    let router = Router::new();
+/// Sends requests to one of this many routes, one after the other on one connection.
+async fn requests(routes: u32, rounds: u32) -> anyhow::Result<()> {
     let target: Arc<dyn HttpTarget> = Arc::new(Hello::default());
-    for number in 1..workloads {
-        let route = Route::parse(&format!("w{number}.localhost"), "/")?;
-        let replica = format!("w{number}-0");
-        router.set(&replica, vec![(route, Arc::clone(&target))]);
-        router.set_ready(&replica, true);
-    }
-    router.set("budget-0", vec![(Route::parse(HOST, "/")?, target)]);
+    let others = (1..routes).map(|number| format!("w{number}.localhost"));
+    let hosts = others.chain([HOST.to_owned()]);
+    let routes = hosts.map(|host| anyhow::Ok((Route::parse(&host, "/")?, Arc::clone(&target))));
+    let router = Router::new();
+    router.set("budget-0", routes.collect::<Result<_, _>>()?);
     router.set_ready("budget-0", true);
     let ingress = Ingress {
         router,

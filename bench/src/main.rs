@@ -161,6 +161,10 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    // A worker starts its own program again to compile, whatever its name is.
+    if let Some(code) = warren_worker::compile_if_asked(std::env::args_os()) {
+        return Ok(code);
+    }
     // The processes of a cluster are this program under another name, so that they are of the same
     // build.
     if cluster::is_warren() {
