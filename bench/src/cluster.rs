@@ -1,6 +1,13 @@
 //! A control plane and a worker as separate processes of this same program.
 
-use std::{env, ffi::OsStr, fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use warren_tests::{Cluster, Lab};
@@ -17,12 +24,18 @@ pub fn is_warren() -> bool {
 
 /// Starts a control plane and this many workers, whose files are in `scratch`.
 pub async fn start(scratch: &Path, workers: usize) -> anyhow::Result<Cluster> {
-    let program = scratch.join(NAME);
-    symlink(env::current_exe()?, &program).context("cannot link this program to its other name")?;
+    let program = program(scratch)?;
     let utf8 = "a temporary directory's name is UTF-8";
     let program = program.to_str().context(utf8)?;
     let lab = Lab::new(program, scratch.to_str().context(utf8)?);
     Ok(Cluster::start(lab, workers).await)
+}
+
+/// Links this program to the name under which it acts as `warren`.
+pub fn program(scratch: &Path) -> anyhow::Result<PathBuf> {
+    let program = scratch.join(NAME);
+    symlink(env::current_exe()?, &program).context("cannot link this program to its other name")?;
+    Ok(program)
 }
 
 /// Returns the CPU time of a process, over all its threads, in user mode and in the kernel.

@@ -3,16 +3,21 @@
 //! as its users see it.
 
 mod applies;
+mod budget;
 mod clients;
 mod cluster;
 mod density;
 mod guests;
 mod host;
+mod http;
 mod kernel;
+mod load;
 mod loopback;
 mod machine;
+mod peers;
 mod restart;
 mod scale;
+mod start;
 mod stats;
 mod workload;
 
@@ -95,6 +100,53 @@ enum Command {
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=5_000))]
         watchers: u32,
     },
+    /// Measure HTTP requests beside `wasmtime serve` and a native server: throughput, latency, CPU
+    Http {
+        /// Print JSON instead of tables
+        #[arg(long)]
+        json: bool,
+        /// Number of rounds; each measures every case once on every side [default: 7, quick: 3]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: Option<u32>,
+        /// Duration of one measurement, in milliseconds [default: 2000, quick: 1000]
+        #[arg(long, value_parser = clap::value_parser!(u64).range(50..=600_000))]
+        millis: Option<u64>,
+        /// Fewer cases and rounds
+        #[arg(long)]
+        quick: bool,
+        /// Only cases whose name contains this, such as `raw / c=64`
+        #[arg(long)]
+        case: Option<String>,
+        /// The program to compare with; without it, Warren is only compared with a native server
+        #[arg(long, default_value = "wasmtime")]
+        wasmtime: PathBuf,
+        /// A further HTTP component, as NAME=FILE
+        #[arg(long, value_parser = named_file)]
+        guest: Vec<(String, String)>,
+    },
+    /// Measure the time from the start of `warren dev` to its first answer, beside `wasmtime serve`
+    Start {
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Number of rounds; each starts every program once
+        #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rounds: u32,
+        /// The program to compare with
+        #[arg(long, default_value = "wasmtime")]
+        wasmtime: PathBuf,
+    },
+    /// Repeat one operation, for a program that counts instructions: see `.ci/budget`
+    #[command(hide = true)]
+    Budget {
+        #[arg(long, value_enum)]
+        what: budget::What,
+        #[arg(long)]
+        rounds: u32,
+    },
+    /// Serve HTTP without WebAssembly, as a process of its own because its CPU time is measured
+    #[command(hide = true)]
+    Hyper,
     /// Measure the idle connections of one side, in a process of its own because its memory is
     /// measured
     #[command(hide = true)]
@@ -109,6 +161,10 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    // A worker starts its own program again to compile, whatever its name is.
+    if let Some(code) = warren_worker::compile_if_asked(std::env::args_os()) {
+        return Ok(code);
+    }
     // The processes of a cluster are this program under another name, so that they are of the same
     // build.
     if cluster::is_warren() {
@@ -151,6 +207,34 @@ fn main() -> anyhow::Result<ExitCode> {
             };
             runtime.block_on(inside(loopback::run(plan, json)))?;
         }
+        Command::Http {
+            json,
+            rounds,
+            millis,
+            quick,
+            case,
+            wasmtime,
+            guest,
+        } => {
+            let (default_rounds, default_millis) = if quick { (3, 1_000) } else { (7, 2_000) };
+            let plan = http::Plan {
+                rounds: rounds.unwrap_or(default_rounds),
+                time: Duration::from_millis(millis.unwrap_or(default_millis)),
+                quick,
+                case,
+                wasmtime,
+                guests: guest,
+            };
+            runtime.block_on(http::run(plan, json))?;
+        }
+        Command::Start {
+            json,
+            rounds,
+            wasmtime,
+        } => runtime.block_on(start::run(rounds, wasmtime, json))?,
+        // It has a runtime of one thread; the threads of this one sleep.
+        Command::Budget { what, rounds } => budget::run(what, rounds)?,
+        Command::Hyper => runtime.block_on(inside(peers::serve_natively()))?,
         Command::Idle {
             side,
             millis,
@@ -172,4 +256,10 @@ async fn inside(
     tokio::spawn(measurement)
         .await
         .context("the benchmark panicked")?
+}
+
+fn named_file(argument: &str) -> Result<(String, String), String> {
+    let (name, file) = argument.split_once('=').ok_or("it is not NAME=FILE")?;
+    let path = std::fs::canonicalize(file).map_err(|error| format!("`{file}`: {error}"))?;
+    Ok((name.to_owned(), path.display().to_string()))
 }
