@@ -112,8 +112,8 @@ pub(super) fn later(text: String) -> Response<Body> {
     response
 }
 
-/// Returns the authority that the client requested, if any: that of the request's target, or else the
-/// `Host` header (RFC 9112, section 3.2).
+/// Returns the authority that the client requested, if any: that of the request's target, or else
+/// the `Host` header (RFC 9112, section 3.2).
 pub(super) fn authority<B>(request: &Request<B>) -> Result<Option<Authority>, Box<Response<Body>>> {
     let bad = |text| Err(Box::new(plain_text(StatusCode::BAD_REQUEST, text)));
     if request.method() == Method::CONNECT {
