@@ -23,8 +23,9 @@ pub struct Scope(Arc<Shared>);
 struct Shared {
     network: Network,
     id: u64,
-    /// A [`Stage`]. It leaves `Used` under the network's lock, and is read under that lock for every
-    /// decision. It leaves `Fresh` without the lock, which a scope that opens no socket never takes.
+    /// A [`Stage`]. It leaves `Used` under the network's lock, and is read under that lock for
+    /// every decision. It leaves `Fresh` without the lock, so a scope that opens no socket never
+    /// takes the lock.
     stage: AtomicU8,
 }
 
