@@ -1,6 +1,6 @@
 //! Operations that are repeated a given number of times, so that a program which counts
-//! instructions can tell what one of them costs: the difference between two numbers of operations
-//! contains no start.
+//! instructions can work out what one of them costs: the difference between two numbers of
+//! operations contains no start.
 //!
 //! Everything runs on one thread, because the order in which threads wake each other changes what
 //! is executed. No guest runs: the address space that the pools of instances reserve is more than

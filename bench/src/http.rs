@@ -95,10 +95,7 @@ pub async fn run(plan: Plan, json: bool) -> anyhow::Result<()> {
     .print(json)
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "tells the user what distorts the figures"
-)]
+#[expect(clippy::print_stderr, reason = "a warning is not part of the output")]
 fn note(what: &str) {
     eprintln!("{what}");
 }

@@ -66,7 +66,7 @@ pub struct Wasmtime {
 // === impl Wasmtime ===
 
 impl Wasmtime {
-    /// Returns why the program cannot be used, which is no reason to end the benchmark.
+    /// Returns why the program cannot be used. The benchmark continues without it.
     pub async fn find(program: &Path) -> Result<Self, String> {
         let version = Command::new(program).arg("--version").output().await;
         let shown = program.display();

@@ -95,7 +95,7 @@ pub async fn run(rounds: u32, wasmtime: PathBuf, json: bool) -> anyhow::Result<(
     report.print(json)
 }
 
-#[expect(clippy::print_stderr, reason = "tells the user what is not measured")]
+#[expect(clippy::print_stderr, reason = "a warning is not part of the output")]
 fn skipped(why: &str) {
     eprintln!("SKIPPED: wasmtime: {why}");
 }
