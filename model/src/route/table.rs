@@ -97,8 +97,8 @@ impl<T> Paths<T> {
     /// Returns the value of the longest prefix of `path`.
     ///
     /// All of its prefixes are at most as large as the path itself. The largest such entry is
-    /// either the longest of them, or differs from the path in a segment. In that case the prefixes are
-    /// also prefixes of the part that both have in common, so the search continues with this
+    /// either the longest of them, or differs from the path in a segment. In that case the prefixes
+    /// are also prefixes of the part that both have in common, so the search continues with this
     /// shorter path.
     fn longest(&self, path: &str) -> Option<&T> {
         let mut entries = self.0.as_slice();

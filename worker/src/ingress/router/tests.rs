@@ -79,7 +79,7 @@ enum Change {
     Remove(u8),
     /// The routes of other workers: all of them, or those that are removed and added.
     SetOthers(BTreeSet<Route>),
-    ChangeOthers(BTreeSet<Route>, BTreeSet<Route>),
+    MoreOthers(BTreeSet<Route>, BTreeSet<Route>),
 }
 
 const HOSTS: [&str; 4] = ["", "a.localhost", "b.localhost", "A.localhost"];
@@ -92,7 +92,7 @@ fn change() -> impl Strategy<Value = Change> {
         (0..4_u8, any::<bool>()).prop_map(|(id, ready)| Change::Ready(id, ready)),
         (0..4_u8).prop_map(Change::Remove),
         others().prop_map(Change::SetOthers),
-        (others(), others()).prop_map(|(removed, added)| Change::ChangeOthers(removed, added)),
+        (others(), others()).prop_map(|(removed, added)| Change::MoreOthers(removed, added)),
     ]
 }
 
@@ -139,7 +139,7 @@ proptest! {
                     router.set_others(remotes(&routes));
                     naive.others = routes;
                 }
-                Change::ChangeOthers(removed, added) => {
+                Change::MoreOthers(removed, added) => {
                     let gone: Vec<_> = removed.iter().cloned().collect();
                     router.change_others(&gone, remotes(&added));
                     naive.others.retain(|route| !removed.contains(route));
