@@ -36,6 +36,8 @@ pub fn start(default: &str) -> anyhow::Result<()> {
         .fmt_fields(Fields)
         .with_writer(io::stderr)
         .with_ansi(output::stderr_style().is_coloured())
+        // These are written with `eprintln!`, which panics after the terminal was closed.
+        .log_internal_errors(false)
         .event_format(Limited::new(Format::default()))
         .init();
     Ok(())
@@ -68,7 +70,7 @@ pub const SERVER: &str = "warn,warren=info,warren_control=info,warren_worker=inf
 /// The filter for `dev`, which prints what matters itself. Failed calls are reported by their
 /// callers.
 pub const DEV: &str =
-    "error,warren=warn,warren_control=warn,warren_control::api=error,warren_worker=warn";
+    "error,warren=warn,warren_control=warn,warren_control::grpc=error,warren_worker=warn";
 
 #[cfg(test)]
 mod tests {

@@ -6,14 +6,22 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use console::Term;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::output::harmless;
 
 /// There is one terminal per process and therefore one set of bars, which is hidden while anything
 /// else is printed.
-static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+static BARS: LazyLock<MultiProgress> = LazyLock::new(|| {
+    let terminal = Term::buffered_stderr();
+    MultiProgress::with_draw_target(match terminal.features().is_attended() {
+        true => ProgressDrawTarget::term_like_with_hz(Box::new(Lossy(terminal)), HERTZ),
+        false => ProgressDrawTarget::hidden(),
+    })
+});
 
+const HERTZ: u8 = 20;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Returns whether stderr is a terminal.
@@ -50,6 +58,11 @@ pub fn suspend<R>(write: impl FnOnce() -> R) -> R {
 #[derive(Debug)]
 pub struct Bar(ProgressBar);
 
+/// A terminal that loses what it cannot write: the bars panic at an error, and a terminal that was
+/// closed fails every write.
+#[derive(Debug)]
+struct Lossy(Term);
+
 // === impl Bar ===
 
 impl Bar {
@@ -77,4 +90,53 @@ impl Drop for Bar {
         self.0.finish_and_clear();
         BARS.remove(&self.0);
     }
+}
+
+// === impl Lossy ===
+
+impl TermLike for Lossy {
+    fn width(&self) -> u16 {
+        TermLike::width(&self.0)
+    }
+
+    fn height(&self) -> u16 {
+        TermLike::height(&self.0)
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
+        lost(self.0.move_cursor_up(lines))
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
+        lost(self.0.move_cursor_down(lines))
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        lost(self.0.move_cursor_right(columns))
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        lost(self.0.move_cursor_left(columns))
+    }
+
+    fn write_line(&self, line: &str) -> io::Result<()> {
+        lost(self.0.write_line(line))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        lost(self.0.write_str(text))
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        lost(self.0.clear_line())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        lost(self.0.flush())
+    }
+}
+
+/// Drops the error.
+fn lost(written: io::Result<()>) -> io::Result<()> {
+    written.or(Ok(()))
 }

@@ -93,15 +93,29 @@ async fn control_characters_in_a_manifest_are_escaped() {
     drives_nothing(&text);
     assert!(text.contains(&format!("unknown field `{SHOWN}`")), "{text}");
 
-    let given = "\x1b[2J\rforged";
-    let mut command = lab.on_terminal(80, &["scale", "w", given]);
-    let output = command.output().await.unwrap();
+    for (arguments, words) in [
+        (
+            ["scale", "w", "\x1b[2J\rforged"].as_slice(),
+            "write a whole number from 0 to 1000",
+        ),
+        (
+            &["describe", "workload", "\x1b[2Jforged"],
+            "is not a valid name",
+        ),
+        (&["get", "\x1b]0;owned\x07forged"], "invalid value"),
+    ] {
+        let mut command = lab.on_terminal(80, arguments);
+        let output = command.output().await.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        drives_nothing(&text);
+        assert!(text.contains(words), "{text}");
+    }
+    let mut command = lab.on_terminal(80, &["get", "workloads"]);
+    let output = command.env("WARREN_SERVER", "http://\x1b[2J").output();
+    let output = output.await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     drives_nothing(&text);
-    assert!(
-        text.contains("write a whole number from 0 to 1000"),
-        "{text}"
-    );
+    assert!(text.contains("is not a URL"), "{text}");
 }
 
 #[tokio::test]

@@ -21,6 +21,30 @@ async fn a_closed_terminal_ends_dev_as_ctrl_c_does() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_fails_every_write_leaves_nothing_behind() {
+    let lab = lab();
+    let counter = examples("counter");
+    let words = [WORDS.as_slice(), &[&counter]].concat();
+    // Calls are in flight after the first line, and the end of each is logged.
+    for line in ["control plane at ", " service |", "is ready"] {
+        let mut command = lab.on_terminal(80, &words);
+        command.env("WARREN_LOG", "info");
+        let mut terminal = lab.start("terminal", command);
+        terminal.said_line(line).await;
+        assert_eq!(temporary(&lab), 1);
+        terminal.kill().await;
+        eventually(
+            &format!("its data is removed after {line}"),
+            async || match temporary(&lab) {
+                0 => Ok(()),
+                left => Err(left),
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn an_interrupted_start_leaves_nothing_behind() {
     let lab = lab();
     for part in ["", "control", "control/store", "worker"] {
