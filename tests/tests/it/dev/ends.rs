@@ -26,7 +26,7 @@ async fn a_terminal_that_fails_every_write_leaves_nothing_behind() {
     let counter = examples("counter");
     let words = [WORDS.as_slice(), &[&counter]].concat();
     // Calls are in flight after the first line, and the end of each is logged.
-    for line in ["control plane at ", " service | ", "is ready"] {
+    for line in ["control plane at ", " service |", "is ready"] {
         let mut command = lab.on_terminal(80, &words);
         command.env("WARREN_LOG", "info");
         let mut terminal = lab.start("terminal", command);

@@ -142,7 +142,7 @@ impl Lifting<'_, '_> {
             bail!("list pointer/length out of bounds of memory");
         };
         ensure!(
-            address % element.align as usize == 0,
+            address.is_multiple_of(element.align as usize),
             "list pointer is not aligned"
         );
         self.cx.consume_fuel(bytes.len())?;
