@@ -23,7 +23,7 @@ use warren_worker::{
         Admission, Admissions, Body, ClientBody, HttpTarget, RequestMeta,
         forwarded::TrustedProxies, listener, plain_text,
     },
-    ingress::{FleetRoutes, Ingress, Router},
+    ingress::{Ingress, Router},
 };
 
 use crate::{host::Transport as _, load::read_answer, workload};
@@ -72,7 +72,6 @@ async fn requests(routes: u32, rounds: u32) -> anyhow::Result<()> {
     router.set_ready("budget-0", true);
     let ingress = Ingress {
         router,
-        fleet: FleetRoutes::new("w"),
         proxies: TrustedProxies::default(),
     };
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

@@ -148,7 +148,7 @@ mod tests {
         let component = Arc::clone(&prepared.unwrap().components[0]);
         let meta = RequestMeta {
             scheme: Scheme::HTTP,
-            authority: "api".into(),
+            authority: Some(http::uri::Authority::from_static("api")),
             peer: ([127, 0, 0, 1], 1).into(),
         };
 
