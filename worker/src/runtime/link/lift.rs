@@ -60,7 +60,10 @@ pub(super) fn lift(
             reader.image
         }
         Source::Memory(address) => {
-            ensure!(address % layout.align as usize == 0, "pointer not aligned");
+            ensure!(
+                address.is_multiple_of(layout.align as usize),
+                "pointer not aligned"
+            );
             block(cx.memory(), address, Some(layout.size))
                 .ok_or_else(|| wasmtime::format_err!("pointer out of bounds of memory"))?
                 .to_vec()
@@ -142,7 +145,7 @@ impl Lifting<'_, '_> {
             bail!("list pointer/length out of bounds of memory");
         };
         ensure!(
-            address % element.align as usize == 0,
+            address.is_multiple_of(element.align as usize),
             "list pointer is not aligned"
         );
         self.cx.consume_fuel(bytes.len())?;
