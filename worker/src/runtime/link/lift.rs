@@ -60,7 +60,10 @@ pub(super) fn lift(
             reader.image
         }
         Source::Memory(address) => {
-            ensure!(address % layout.align as usize == 0, "pointer not aligned");
+            ensure!(
+                address.is_multiple_of(layout.align as usize),
+                "pointer not aligned"
+            );
             block(cx.memory(), address, Some(layout.size))
                 .ok_or_else(|| wasmtime::format_err!("pointer out of bounds of memory"))?
                 .to_vec()

@@ -24,10 +24,13 @@ fn claiming(element: &str, data: &str, address: u32, length: u32) -> String {
     )
 }
 
+/// The arguments of [`claiming`].
+type Claim<'a> = (&'a str, &'a str, u32, u32);
+
 /// Passes such a list, and returns what the host got.
 async fn claim(
     fuel: usize,
-    (element, data, address, length): (&str, &str, u32, u32),
+    (element, data, address, length): Claim<'_>,
 ) -> wasmtime::Result<Vec<u8>> {
     let text = claiming(element, data, address, length);
     let mut bench = Bench::new(&engine(false), &text, true).await;
@@ -59,7 +62,7 @@ async fn what_breaks_the_canonical_abi_is_refused_with_its_reason() {
     let (chars, words) = (primitive("char"), primitive("u32"));
     let bounds = "list pointer/length out of bounds of memory";
     let strings = "string pointer/length out of bounds of memory";
-    let cases: [((&str, &str, u32, u32), &str); 14] = [
+    let cases: [(Claim<'_>, &str); 14] = [
         ((&words, "", 65536, 1), bounds),
         ((&words, "", 65532, 2), bounds),
         ((&words, "", 0, u32::MAX), bounds),
@@ -98,7 +101,7 @@ async fn what_breaks_the_canonical_abi_is_refused_with_its_reason() {
 async fn bits_without_a_meaning_do_not_pass() {
     let bools = primitive("bool");
     let pair = |length: u8| [0, 0, 0, 0, length, 0, 0, 0];
-    let cases: [((&str, &str, u32, u32), Vec<u8>); 5] = [
+    let cases: [(Claim<'_>, Vec<u8>); 5] = [
         ((&bools, r"\00\01\02\ff", 0, 4), vec![0, 1, 1, 1]),
         ((FLAGS, r"\ff", 0, 1), vec![0b111]),
         (
