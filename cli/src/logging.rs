@@ -6,12 +6,14 @@ use std::{env, fmt, io};
 
 use anyhow::Context as _;
 use tracing_subscriber::{
-    EnvFilter,
     field::{MakeExt as _, RecordFields},
+    filter::Targets,
     fmt::{
         FormatFields,
         format::{Format, Writer, debug_fn},
     },
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 use self::limit::Limited;
@@ -23,22 +25,20 @@ const VARIABLE: &str = "WARREN_LOG";
 /// Starts logging with the filter in `WARREN_LOG`, or else `default`.
 pub fn start(default: &str) -> anyhow::Result<()> {
     let wanted = env::var(VARIABLE).unwrap_or_default();
-    let filter = match wanted.as_str() {
-        "" => EnvFilter::new(default),
-        wanted => EnvFilter::try_new(wanted).with_context(|| {
-            format!(
-                "{VARIABLE}={wanted} is not a filter such as `debug` or `warren_worker=debug,warn`"
-            )
-        })?,
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = if wanted.is_empty() { default } else { &wanted };
+    let filter: Targets = filter.parse().with_context(|| {
+        format!("{VARIABLE}={filter} is not a filter such as `debug` or `warren_worker=debug,warn`")
+    })?;
+    let lines = tracing_subscriber::fmt::layer()
         .fmt_fields(Fields)
         .with_writer(io::stderr)
         .with_ansi(output::stderr_style().is_coloured())
         // These are written with `eprintln!`, which panics after the terminal was closed.
         .log_internal_errors(false)
-        .event_format(Limited::new(Format::default()))
+        .event_format(Limited::new(Format::default()));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
         .init();
     Ok(())
 }

@@ -5,7 +5,10 @@ mod changes;
 mod ends;
 mod given;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use warren_tests::{Dev, Lab, Reply, Resp, eventually, example, get, guest};
 
@@ -17,12 +20,18 @@ fn examples(name: &str) -> String {
 }
 
 /// The temporary directories of `warren dev` in this lab.
-fn temporary(lab: &Lab) -> usize {
+fn temporary(lab: &Lab) -> Vec<PathBuf> {
     let entries = fs::read_dir(lab.path("")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name());
-    names
-        .filter(|name| name.to_string_lossy().starts_with("warren-dev-"))
-        .count()
+    let entries = entries.map(|entry| entry.unwrap());
+    entries
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("warren-dev-")
+        })
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// Asks until the answer is this one.
@@ -52,11 +61,14 @@ async fn runs_the_counter_and_cleans_up() {
         .await
         .json();
     assert_eq!(workloads[0]["name"], "counter");
-    assert_eq!(temporary(&lab), 1);
+    let data = temporary(&lab);
+    assert_eq!(data.len(), 1);
+    let stored = data[0].join("control/store");
+    assert!(!stored.exists(), "temporary state was written to the disk");
 
     let status = dev.process.interrupt().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    assert_eq!(temporary(&lab), 0, "its data was left behind");
+    assert!(temporary(&lab).is_empty(), "its data was left behind");
     assert!(tokio::net::TcpStream::connect(dev.http).await.is_err());
 }
 
@@ -140,6 +152,7 @@ async fn a_named_data_directory_is_kept() {
     let list = &["get", "workloads", "counter", "-o", "json"];
     let uid = dev.warren(&lab, list).await.json()["uid"].clone();
     assert_eq!(dev.process.interrupt().await.code(), Some(0));
+    assert!(Path::new(&data).join("control/store").exists());
     let dev = Dev::start(&lab, &["--data", &data]).await;
     assert_eq!(dev.warren(&lab, list).await.json()["uid"], uid);
     eventually("it runs again", async || {

@@ -12,11 +12,11 @@ async fn a_closed_terminal_ends_dev_as_ctrl_c_does() {
     let lab = lab();
     let mut dev = Dev::start(&lab, &[&examples("counter")]).await;
     dev.process.said_line("workload/counter is ready").await;
-    assert_eq!(temporary(&lab), 1);
+    assert_eq!(temporary(&lab).len(), 1);
     dev.process.hang_up();
     let status = dev.process.ended().await;
     assert_eq!(status.code(), Some(0), "{status}");
-    assert_eq!(temporary(&lab), 0, "its data was left behind");
+    assert_eq!(temporary(&lab).len(), 0, "its data was left behind");
     assert!(tokio::net::TcpStream::connect(dev.http).await.is_err());
 }
 
@@ -31,11 +31,11 @@ async fn a_terminal_that_fails_every_write_leaves_nothing_behind() {
         command.env("WARREN_LOG", "info");
         let mut terminal = lab.start("terminal", command);
         terminal.said_line(line).await;
-        assert_eq!(temporary(&lab), 1);
+        assert_eq!(temporary(&lab).len(), 1);
         terminal.kill().await;
         eventually(
             &format!("its data is removed after {line}"),
-            async || match temporary(&lab) {
+            async || match temporary(&lab).len() {
                 0 => Ok(()),
                 left => Err(left),
             },
@@ -47,7 +47,7 @@ async fn a_terminal_that_fails_every_write_leaves_nothing_behind() {
 #[tokio::test]
 async fn an_interrupted_start_leaves_nothing_behind() {
     let lab = lab();
-    for part in ["", "control", "control/store", "worker"] {
+    for part in ["", "control", "control/artifacts", "worker"] {
         let mut process = lab.start("dev", lab.command(&WORDS));
         // So far it has come.
         eventually(&format!("{part} is there"), async || {
@@ -63,7 +63,7 @@ async fn an_interrupted_start_leaves_nothing_behind() {
         .await;
         let status = process.terminate().await;
         assert_eq!(status.code(), Some(0), "{part}: {status}");
-        assert_eq!(temporary(&lab), 0, "its data stays behind: {part}");
+        assert_eq!(temporary(&lab).len(), 0, "its data stays behind: {part}");
     }
 }
 
@@ -76,7 +76,7 @@ async fn a_second_signal_leaves_nothing_behind_either() {
     let status = dev.process.interrupt().await;
     // It may be done before the second signal comes.
     assert!(matches!(status.code(), Some(0 | 130)), "{status}");
-    assert_eq!(temporary(&lab), 0, "its data was left behind");
+    assert_eq!(temporary(&lab).len(), 0, "its data was left behind");
 }
 
 #[tokio::test]
