@@ -8,8 +8,14 @@
 mod heads {
     mod forwarded;
     mod head;
+    mod listener {
+        mod client;
+        pub use client::Client;
+    }
 
-    use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+    use http::{
+        HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, uri::Authority,
+    };
 
     /// A request of `METHOD TARGET VERSION`, then fields, each in a line of its own.
     fn request(text: &[u8]) -> Option<Request<()>> {
@@ -51,26 +57,25 @@ mod heads {
         let Some(mut request) = request(text) else {
             return;
         };
-        let authority = request.uri().authority().map(ToString::to_string);
         let host = request.headers().get(header::HOST);
-        let host = host.and_then(|host| host.to_str().ok().map(str::to_owned));
-        let authority = authority.or(host).unwrap_or_default();
+        let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let authority = request.uri().authority().cloned().or(host);
         let asked = head::take_hop_by_hop(request.headers_mut());
         has_none(request.headers());
         assert!(!request.headers().contains_key(header::TE));
         let (parts, ()) = request.into_parts();
 
         let mut http1 = parts.clone();
-        head::to_http1(&mut http1, &asked, &authority, false);
+        head::to_http1(&mut http1, &asked, authority.as_ref(), false);
         assert_eq!(http1.version, Version::HTTP_11);
-        assert!(http1.headers.get_all(header::HOST).iter().count() > 0 || authority.is_empty());
+        assert!(http1.headers.get_all(header::HOST).iter().count() > 0 || authority.is_none());
         assert_eq!(
             http1.headers.contains_key(header::UPGRADE),
             asked.upgrade.is_some()
         );
 
         let mut http2 = parts;
-        head::to_http2(&mut http2, &asked, &authority);
+        head::to_http2(&mut http2, &asked, authority.as_ref());
         assert!(http2.uri.authority().is_some() && http2.uri.scheme().is_some());
         assert!(!http2.headers.contains_key(header::HOST));
         has_none(&http2.headers);
