@@ -247,8 +247,8 @@ async fn workers_keep_forwarding_while_the_control_plane_is_down() {
     cluster.control.process.kill().await;
     let reply = get(cluster.workers[without].http, "echo.localhost", "/").await;
     assert_eq!(reply.text(), "hello\n");
-    // Nobody listens to what has no owner: two workers with old tables do not ask each other in
-    // circles.
+    // A worker never forwards a request that was forwarded to it, so two workers with old tables
+    // do not send it back and forth.
     cluster.workers[with].process.kill().await;
     eventually("no replica can be reached", async || {
         let reply = get(cluster.workers[without].http, "echo.localhost", "/").await;

@@ -23,8 +23,7 @@ use crate::ingress::front::{later, not_ready};
 const OFFERS: usize = 6;
 
 /// Answers a request through another worker's replica. `client` is the address of the client.
-/// Dropping the future, or the response's body,
-/// gives up the request.
+/// Dropping the future, or the response's body, gives up the request.
 pub(in crate::ingress) async fn forward(
     remote: Arc<Remote>,
     mut request: Request<ClientBody>,
